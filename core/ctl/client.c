@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * client.c -- asks a role over its control socket (HTTP/1.0: the answer ends with the
+ * connection). Comes from meta1ctl.c; goes to server.c in a role.
+ * Owns nothing between calls. On failure: one line that says which socket and what to do.
+ */
+#include "ctl/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ANSWER_MAX (64u << 20)
+#define WAIT_SEC   30
+
+static int dial(const char *path, struct meta1_err *err)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct timeval tv = {.tv_sec = WAIT_SEC};
+	int fd;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return err_set(err, "%s: the path of the control socket is too long", path);
+	str_copy(sa.sun_path, sizeof(sa.sun_path), path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_set(err, "no socket: %s", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
+		return fd;
+	err_set(err, "%s: %s%s", path, strerror(errno),
+	    errno == EACCES ? " (members of group meta1 may; or use root)"
+	    : errno == ENOENT || errno == ECONNREFUSED
+		? " (is mcp running with this configuration?)"
+		: "");
+	close(fd);
+	return -1;
+}
+
+static char *read_all(int fd, size_t *len, struct meta1_err *err)
+{
+	size_t cap = 65536, n = 0;
+	char *b = base_alloc(cap);
+	ssize_t got;
+
+	while ((got = read(fd, b + n, cap - n - 1)) > 0) {
+		n += (size_t)got;
+		if (cap - n < 2) {
+			if (cap >= ANSWER_MAX) {
+				err_set(err, "the answer is larger than %u MiB", ANSWER_MAX >> 20);
+				free(b);
+				return NULL;
+			}
+			b = base_realloc(b, cap *= 2);
+		}
+	}
+	if (got < 0) {
+		err_set(err, "no whole answer: %s",
+		    errno == EAGAIN ? "the role did not answer in time" : strerror(errno));
+		free(b);
+		return NULL;
+	}
+	b[n] = '\0';
+	*len = n;
+	return b;
+}
+
+char *client_text(
+    const char *path, const char *method, const char *target, int *status, struct meta1_err *err)
+{
+	char head[2048], *answer = NULL, *body = NULL;
+	int fd = dial(path, err);
+	size_t len;
+	int n;
+
+	*status = 0;
+	if (fd < 0)
+		return NULL;
+	n = snprintf(head, sizeof(head),
+	    "%s %s HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", method, target);
+	if (n >= (int)sizeof(head) || write(fd, head, (size_t)n) != n) {
+		err_set(err, "%s: cannot send the request", path);
+		goto out;
+	}
+	if (!(answer = read_all(fd, &len, err)))
+		goto out;
+	body = strstr(answer, "\r\n\r\n");
+	if (!body || sscanf(answer, "HTTP/%*d.%*d %d", status) != 1) {
+		err_set(err, "%s: not an HTTP answer", path);
+		body = NULL;
+		goto out;
+	}
+	body = base_strndup(body + 4, len - (size_t)(body + 4 - answer));
+out:
+	free(answer);
+	close(fd);
+	return body;
+}
+
+json_t *client_json(const char *path, const char *method, const char *target, struct meta1_err *err)
+{
+	const char *why;
+	json_error_t je;
+	json_t *j;
+	char *text;
+	int status;
+
+	if (!(text = client_text(path, method, target, &status, err)))
+		return NULL;
+	j = json_loads(text, 0, &je);
+	free(text);
+	if (!j) {
+		err_set(err, "%s: answer is not JSON: %s", path, je.text);
+		return NULL;
+	}
+	if (status == 200)
+		return j;
+	why = json_string_value(json_object_get(j, "error"));
+	err_set(err, "%s", why ? why : "the role refused without a reason");
+	json_decref(j);
+	return NULL;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* client.h -- one request to a control socket, for the command-line tools. Blocking. */
+#ifndef META1_CTL_CLIENT_H
+#define META1_CTL_CLIENT_H
+#include "lib/base.h"
+
+#include <jansson.h>
+
+/* The body of the answer (free it), or NULL: err says what and what to do. status: the
+ * HTTP status, 0 when there was no answer. Answers are bounded to 64 MiB, waits to 30 s. */
+char *client_text(const char *socket_path, const char *method, const char *target, int *status,
+    struct meta1_err *);
+/* The same as JSON; an answer other than 200 is an error with its "error" text. */
+json_t *client_json(
+    const char *socket_path, const char *method, const char *target, struct meta1_err *);
+
+#endif

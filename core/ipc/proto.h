@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * proto.h -- the messages of proto.def as C structs, and one generic packer.
+ *
+ * Frame: u32 length of what follows the header (little endian) · u16 type · u16 0 ·
+ * u32 request number (0: none) · fields as { u8 number, LEB128 length, bytes }.
+ * Absent fields are zero; unknown numbers are skipped. All lengths are checked
+ * against the table before use. STRS are { LEB128 length, bytes } one after the
+ * other; NUM and NUMS are LEB128.
+ */
+#ifndef META1_PROTO_H
+#define META1_PROTO_H
+#include "lib/base.h"
+#include "lib/pool.h"
+
+#include <event2/buffer.h>
+
+#define PROTO_HEADER	12
+#define PROTO_FRAME_MAX (4u << 20) /* 10,000 recipients of 320 bytes fit */
+
+struct proto_strs {
+	const struct meta1_buf *v;
+	uint32_t n;
+};
+struct proto_nums {
+	const uint64_t *v;
+	uint32_t n;
+};
+
+enum proto_who { MCP = 1, SMTPS = 2, SMTPC = 4, SMAR = 8, QMGR = 16, ANY = 31 };
+
+/* What smtps does with a recipient. */
+enum proto_action { ACT_ACCEPT, ACT_REJECT, ACT_TEMPFAIL, ACT_DISCARD };
+
+#define NUM(f)	      uint64_t f;
+#define STR(f, m)     struct meta1_buf f;
+#define STRS(f, m, k) struct proto_strs f;
+#define NUMS(f, k)    struct proto_nums f;
+#define MSG(U, l, from, to, deadline, F)                                                           \
+	struct p_##l {                                                                             \
+		uint8_t none_; /* a message may have no field */                                   \
+		F                                                                                  \
+	};
+#include "proto.def"
+#undef MSG
+#undef NUM
+#undef STR
+#undef STRS
+#undef NUMS
+
+#define MSG(U, l, from, to, deadline, F) P_##U,
+enum proto_type {
+	P_NONE,
+#include "proto.def"
+	P_COUNT
+};
+#undef MSG
+
+const char *proto_name(unsigned type);
+uint64_t proto_hash(void); /* of the whole table: two programs agree or refuse */
+uint32_t proto_deadline(unsigned type);
+bool proto_may(unsigned type, enum proto_who from, enum proto_who to);
+
+/* Appends one whole frame. Fields beyond their bound are a bug of ours (ensure), cut off. */
+void proto_pack(struct evbuffer *out, enum proto_type, uint32_t req, const void *msg);
+/* The struct for the payload; strings point into it; arrays come from pool.
+ * NULL: malformed or over a bound; err says which field. */
+void *proto_unpack(
+    struct pool *, enum proto_type, const uint8_t *payload, size_t len, struct meta1_err *);
+/* "name field=value …" for the trace and tests. */
+void proto_print(enum proto_type, const void *msg, char *out, size_t size);
+/* The table as the Markdown of doc/ipc.md. */
+void proto_document(void *stdio_file);
+
+#endif

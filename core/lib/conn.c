@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conn.c -- one stream socket: reads at readiness, writes once a turn.
+ * Comes from smtps/listen.c and mod/netconn.c (for modules); goes to the kernel.
+ * Owns the descriptor, its watches and buffers; files given to conn_file stay the caller's.
+ * On failure: the end event, once, from the loop; never inside a call of the owner.
+ */
+#include "lib/conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sendfile.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define READ_MIN   4096u
+#define READ_MAX   (64u << 10)
+#define LIMIT_IN   (128u << 10)
+#define FILE_CHUNK (256u << 10) /* one sendfile call at most */
+
+/* A file queued after the bytes that were queued before it. */
+struct file_out {
+	struct file_out *next;
+	struct evbuffer *before; /* goes first; NULL when empty */
+	int fd;
+	uint64_t off, len;
+};
+
+struct conn {
+	struct loop *loop;
+	int fd;
+	const struct conn_events *ev;
+	void *arg;
+	struct watch *rd, *wr, *timer;
+	struct evbuffer *in, *out;
+	struct file_out *files, **files_tail;
+	struct task flush;
+	size_t limit, room;	/* bytes of input; of the next read */
+	int64_t timeout, moved; /* ms; when a byte moved last */
+	const char *why;
+	enum conn_end how;
+	bool connecting, paused, full, eof, ended, finishing;
+	char *line; /* last line given out: its buffer */
+	size_t line_cap;
+};
+
+static void rd_ready(int fd, short what, void *arg);
+static void wr_ready(int fd, short what, void *arg);
+static void flush_run(void *arg);
+static void timer_run(int fd, short what, void *arg);
+
+static bool unsent(const struct conn *c)
+{
+	return c->files || (c->out && evbuffer_get_length(c->out));
+}
+
+static void reading(struct conn *c, bool on)
+{
+	if (on && !c->rd)
+		c->rd = loop_fd(c->loop, c->fd, EV_READ, rd_ready, c);
+	else if (!on && c->rd)
+		loop_unwatch(&c->rd);
+}
+
+static void writing(struct conn *c, bool on)
+{
+	if (on && !c->wr)
+		c->wr = loop_fd(c->loop, c->fd, EV_WRITE, wr_ready, c);
+	else if (!on && c->wr)
+		loop_unwatch(&c->wr);
+}
+
+/* The end event comes from here alone; the conn may be gone afterwards. */
+static void end(struct conn *c, enum conn_end how, const char *why)
+{
+	struct conn *self = c;
+
+	if (c->ended || (c->eof && how == CONN_EOF))
+		return;
+	c->eof = true;
+	c->ended = how != CONN_EOF;
+	reading(c, false);
+	if (how != CONN_EOF || c->finishing) {
+		writing(c, false);
+		task_cancel(&c->flush);
+		if (c->timer)
+			loop_rearm(c->timer, -1);
+	}
+	if (c->finishing) {
+		conn_close(&self);
+		return;
+	}
+	c->ev->end(c->arg, how, why);
+}
+
+/* A fault found inside one of the owner's calls is told on the next turn. */
+static void end_later(struct conn *c, enum conn_end how, const char *why)
+{
+	if (c->why || c->ended)
+		return;
+	c->how = how;
+	c->why = why;
+	loop_defer(c->loop, &c->flush);
+}
+
+struct conn *conn_new(struct loop *l, int fd, const struct conn_events *ev, void *arg)
+{
+	struct conn *c = base_alloc(sizeof(*c));
+
+	*c = (struct conn){
+	    .loop = l, .fd = fd, .ev = ev, .arg = arg, .limit = LIMIT_IN, .room = READ_MIN};
+	c->files_tail = &c->files;
+	c->moved = loop_now(l);
+	task_init(&c->flush, flush_run, c);
+	reading(c, true);
+	return c;
+}
+
+int conn_addr(const char *text, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)ss;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ss;
+	struct sockaddr_un *un = (struct sockaddr_un *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (*text == '/') {
+		if (strlen(text) >= sizeof(un->sun_path))
+			return -1;
+		un->sun_family = AF_UNIX;
+		str_copy(un->sun_path, sizeof(un->sun_path), text);
+		*len = sizeof(*un);
+		return 0;
+	}
+	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons(port);
+		*len = sizeof(*in);
+		return 0;
+	}
+	if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(port);
+		*len = sizeof(*in6);
+		return 0;
+	}
+	return -1;
+}
+
+void conn_addr_text(const struct sockaddr *sa, char *out, size_t size)
+{
+	const void *a = NULL;
+
+	*out = '\0';
+	if (sa->sa_family == AF_INET)
+		a = &((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+	else if (sa->sa_family == AF_INET6)
+		a = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+	if (!a || !inet_ntop(sa->sa_family, a, out, (socklen_t)size))
+		str_copy(out, size, "unix");
+}
+
+struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t len,
+    int64_t timeout_ms, const struct conn_events *ev, void *arg, struct meta1_err *err)
+{
+	int one = 1, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct conn *c;
+
+	if (fd < 0) {
+		err_set(err, "no socket: %s", strerror(errno));
+		return NULL;
+	}
+	if (sa->sa_family != AF_UNIX)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS) {
+		err_set(err, "connect: %s", strerror(errno));
+		close(fd);
+		return NULL;
+	}
+	c = conn_new(l, fd, ev, arg);
+	reading(c, false);
+	c->connecting = true;
+	writing(c, true);
+	conn_timeout(c, timeout_ms);
+	return c;
+}
+
+/* ---- reading ---- */
+
+static void input(struct conn *c)
+{
+	size_t n = evbuffer_get_length(c->in);
+
+	c->full = n >= c->limit;
+	if (c->full && !c->paused)
+		reading(c, false);
+}
+
+/* One read into the buffer's own space: a full one makes the next larger, so that commands
+ * take little memory and bodies few calls. */
+static ssize_t fill(struct conn *c, int fd)
+{
+	struct evbuffer_iovec v;
+	ssize_t n;
+
+	if (evbuffer_reserve_space(conn_in(c), (ev_ssize_t)c->room, &v, 1) < 1) {
+		errno = ENOMEM;
+		return -1;
+	}
+	n = read(fd, v.iov_base, v.iov_len < READ_MAX ? v.iov_len : READ_MAX);
+	if (n <= 0)
+		return n;
+	c->room = (size_t)n < c->room ? READ_MIN : c->room * 4 > READ_MAX ? READ_MAX : c->room * 4;
+	v.iov_len = (size_t)n;
+	evbuffer_commit_space(c->in, &v, 1);
+	return n;
+}
+
+static void rd_ready(int fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	ssize_t n;
+
+	(void)what;
+	n = fill(c, fd);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n < 0) {
+		end(c, CONN_RESET, strerror(errno));
+		return;
+	}
+	if (n == 0) {
+		end(c, CONN_EOF, "connection closed by the peer");
+		return;
+	}
+	c->moved = loop_now(c->loop);
+	input(c);
+	c->ev->input(c->arg);
+}
+
+struct evbuffer *conn_in(struct conn *c)
+{
+	if (!c->in && !(c->in = evbuffer_new()))
+		base_broken("evbuffer_new", __FILE__, __LINE__);
+	return c->in;
+}
+
+/* After the owner consumed: an empty buffer is given back, a full one reads again. */
+static void consumed(struct conn *c)
+{
+	if (c->full && evbuffer_get_length(c->in) < c->limit) {
+		c->full = false;
+		if (!c->paused && !c->eof)
+			reading(c, true);
+	}
+}
+
+void conn_consume(struct conn *c, size_t n)
+{
+	evbuffer_drain(c->in, n);
+	consumed(c);
+}
+
+char *conn_line(struct conn *c, bool strict, size_t max, size_t *len, bool *too_long, bool *bare)
+{
+	struct evbuffer_ptr p;
+	size_t eol = 0, have = c->in ? evbuffer_get_length(c->in) : 0;
+
+	*too_long = false;
+	if (bare)
+		*bare = false;
+	if (!have)
+		return NULL;
+	p = evbuffer_search_eol(
+	    c->in, NULL, &eol, strict ? EVBUFFER_EOL_CRLF_STRICT : EVBUFFER_EOL_CRLF);
+	if (p.pos < 0 || (size_t)p.pos > max) {
+		*too_long = p.pos >= 0 || have > max;
+		return NULL;
+	}
+	*len = (size_t)p.pos;
+	if (c->line_cap < *len + 1) {
+		c->line_cap = *len + 1 < 128 ? 128 : *len + 1;
+		c->line = base_realloc(c->line, c->line_cap);
+	}
+	evbuffer_remove(c->in, c->line, *len);
+	c->line[*len] = '\0';
+	evbuffer_drain(c->in, eol);
+	consumed(c);
+	if (bare)
+		*bare = memchr(c->line, '\n', *len) || memchr(c->line, '\r', *len);
+	return c->line;
+}
+
+void conn_limit(struct conn *c, size_t in_bytes)
+{
+	c->limit = in_bytes;
+}
+
+void conn_pause(struct conn *c, bool pause)
+{
+	c->paused = pause;
+	if (!pause && c->in)
+		consumed(c);
+	if (!c->connecting && !c->eof)
+		reading(c, !pause && !c->full);
+}
+
+/* ---- writing ---- */
+
+static struct evbuffer *out_buf(struct conn *c)
+{
+	if (!c->out)
+		c->out = evbuffer_new();
+	if (!c->out)
+		base_broken("evbuffer_new", __FILE__, __LINE__);
+	if (!unsent(c))
+		loop_flush(c->loop, &c->flush);
+	return c->out;
+}
+
+void conn_write(struct conn *c, const void *p, size_t n)
+{
+	if (n)
+		evbuffer_add(out_buf(c), p, n);
+}
+
+void conn_printf(struct conn *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	evbuffer_add_vprintf(out_buf(c), fmt, ap);
+	va_end(ap);
+}
+
+void conn_ref(struct conn *c, const void *p, size_t n)
+{
+	if (n)
+		evbuffer_add_reference(out_buf(c), p, n, NULL, NULL);
+}
+
+void conn_file(struct conn *c, int fd, uint64_t off, uint64_t len)
+{
+	struct file_out *f;
+
+	if (!len)
+		return;
+	out_buf(c);
+	f = base_alloc(sizeof(*f));
+	*f = (struct file_out){.fd = fd, .off = off, .len = len};
+	if (evbuffer_get_length(c->out)) {
+		f->before = c->out;
+		c->out = NULL;
+	}
+	*c->files_tail = f;
+	c->files_tail = &f->next;
+}
+
+size_t conn_unsent(struct conn *c)
+{
+	size_t n = c->out ? evbuffer_get_length(c->out) : 0;
+	struct file_out *f;
+
+	for (f = c->files; f; f = f->next)
+		n += (size_t)f->len + (f->before ? evbuffer_get_length(f->before) : 0);
+	return n;
+}
+
+/* Moves bytes of one buffer. 1: all of it; 0: the kernel is full; -1: dead. */
+static int write_buf(struct conn *c, struct evbuffer *b)
+{
+	while (evbuffer_get_length(b)) {
+		if (evbuffer_write(b, c->fd) < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -1;
+		c->moved = loop_now(c->loop);
+	}
+	return 1;
+}
+
+static int write_files(struct conn *c)
+{
+	struct file_out *f;
+	ssize_t n;
+	off_t off;
+	int r;
+
+	while ((f = c->files)) {
+		if (f->before && (r = write_buf(c, f->before)) <= 0)
+			return r;
+		while (f->len) {
+			off = (off_t)f->off;
+			n = sendfile(c->fd, f->fd, &off, f->len < FILE_CHUNK ? f->len : FILE_CHUNK);
+			if (n < 0)
+				return errno == EAGAIN || errno == EINTR ? 0 : -1;
+			if (!n) {
+				errno = EIO; /* the file is shorter than was promised */
+				return -1;
+			}
+			f->off += (uint64_t)n;
+			f->len -= (uint64_t)n;
+			c->moved = loop_now(c->loop);
+		}
+		if (f->before)
+			evbuffer_free(f->before);
+		c->files = f->next;
+		if (!c->files)
+			c->files_tail = &c->files;
+		free(f);
+	}
+	return 1;
+}
+
+/* Writes what the kernel takes. false: the conn is dead (errno). */
+static bool write_out(struct conn *c)
+{
+	int r = write_files(c);
+
+	if (r > 0 && c->out)
+		r = write_buf(c, c->out);
+	if (r < 0)
+		return false;
+	writing(c, r == 0);
+	if (r > 0 && c->out) {
+		evbuffer_free(c->out);
+		c->out = NULL;
+	}
+	return true;
+}
+
+static void wrote(struct conn *c)
+{
+	struct conn *self = c;
+
+	if (!write_out(c)) {
+		end(c, CONN_RESET, strerror(errno));
+		return;
+	}
+	if (unsent(c))
+		return;
+	if (c->finishing)
+		conn_close(&self);
+	else if (c->ev->drained)
+		c->ev->drained(c->arg);
+}
+
+/* Deferred: tells a late end. Flusher: writes, and gives idle buffers back. */
+static void flush_run(void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->why) {
+		end(c, c->how, c->why);
+		return;
+	}
+	if (c->connecting || c->wr)
+		return;
+	if (c->in && !evbuffer_get_length(c->in)) {
+		evbuffer_free(c->in);
+		c->in = NULL;
+	}
+	wrote(c);
+}
+
+static void wr_ready(int fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	socklen_t len = sizeof(int);
+	int e = 0;
+
+	(void)what;
+	if (!c->connecting) {
+		wrote(c);
+		return;
+	}
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e) {
+		end(c, CONN_FAILED, strerror(e ? e : errno));
+		return;
+	}
+	c->connecting = false;
+	c->moved = loop_now(c->loop);
+	writing(c, false);
+	reading(c, !c->paused);
+	if (unsent(c))
+		loop_flush(c->loop, &c->flush);
+	if (c->ev->connected)
+		c->ev->connected(c->arg);
+}
+
+void conn_flush(struct conn *c)
+{
+	task_cancel(&c->flush);
+	if (!c->connecting && !c->wr && unsent(c) && !write_out(c))
+		end_later(c, CONN_RESET, strerror(errno));
+}
+
+/* ---- time, end ---- */
+
+static void timer_run(int fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	int64_t left = c->moved + c->timeout - loop_now(c->loop);
+	struct conn *self = c;
+
+	(void)fd;
+	(void)what;
+	/* bytes moved since: the timer is only armed anew here, not at every byte */
+	if (left > 0) {
+		loop_rearm(c->timer, left);
+		return;
+	}
+	if (c->finishing)
+		conn_close(&self);
+	else if (c->connecting)
+		end(c, CONN_FAILED, "connection timed out");
+	else
+		end(c, CONN_TIMEOUT, "timed out");
+}
+
+void conn_timeout(struct conn *c, int64_t ms)
+{
+	c->moved = loop_now(c->loop);
+	if (c->timeout == ms && c->timer && ms)
+		return; /* it fires in time to see how long the new quiet lasted */
+	c->timeout = ms;
+	if (!ms) {
+		loop_unwatch(&c->timer);
+		return;
+	}
+	if (!c->timer)
+		c->timer = loop_timer(c->loop, ms, timer_run, c);
+	else
+		loop_rearm(c->timer, ms);
+}
+
+int conn_fd(struct conn *c)
+{
+	return c->fd;
+}
+
+void conn_close(struct conn **cp)
+{
+	struct conn *c = *cp;
+	struct file_out *f;
+
+	if (!c)
+		return;
+	*cp = NULL;
+	task_cancel(&c->flush);
+	loop_unwatch(&c->rd);
+	loop_unwatch(&c->wr);
+	loop_unwatch(&c->timer);
+	close(c->fd);
+	while ((f = c->files)) {
+		c->files = f->next;
+		if (f->before)
+			evbuffer_free(f->before);
+		free(f);
+	}
+	if (c->in)
+		evbuffer_free(c->in);
+	if (c->out)
+		evbuffer_free(c->out);
+	free(c->line);
+	free(c);
+}
+
+void conn_finish(struct conn **cp, int64_t ms)
+{
+	struct conn *c = *cp;
+
+	*cp = NULL;
+	if (c->connecting || c->why || !unsent(c) || !write_out(c) || !unsent(c)) {
+		conn_close(&c);
+		return;
+	}
+	task_cancel(&c->flush);
+	c->finishing = true;
+	c->ended = false;
+	reading(c, false);
+	c->timeout = 0;
+	conn_timeout(c, ms);
+}

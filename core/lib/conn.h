@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conn.h -- one stream socket (TCP or unix), non-blocking: buffered input,
+ * output gathered and written once a turn, idle time-out, bounded buffers.
+ * Owns the descriptor. TLS will live here too.
+ *
+ * Reading: at EV_READ up to 64 KiB is read, then on_input runs; it consumes from
+ * conn_in() what it can. At conn_limit() unconsumed bytes reading pauses until
+ * some are consumed. An idle connection holds no buffer memory.
+ * Writing: conn_write/conn_ref/conn_file queue; the flusher of the turn writes
+ * with writev/sendfile; EV_WRITE is only watched after EAGAIN.
+ * Any callback may call conn_close(); conn.c does not touch the conn after it.
+ */
+#ifndef META1_CONN_H
+#define META1_CONN_H
+#include "loop.h"
+
+#include <event2/buffer.h>
+#include <sys/socket.h>
+
+struct conn;
+enum conn_end { CONN_EOF, CONN_RESET, CONN_TIMEOUT, CONN_FAILED };
+struct conn_events {
+	void (*connected)(void *arg); /* after conn_connect only; may be NULL */
+	void (*input)(void *arg);
+	void (*drained)(void *arg); /* all output is with the kernel; may be NULL */
+	/* EOF: input that came before was offered; output can still be written.
+	 * Others: the connection is dead. Each comes once at most; close it (now or later). */
+	void (*end)(void *arg, enum conn_end, const char *why);
+};
+
+/* Takes the descriptor. */
+struct conn *conn_new(struct loop *, int fd, const struct conn_events *, void *arg);
+/* Starts connecting; connected() or end() follows on a later turn. NULL: err. */
+struct conn *conn_connect(struct loop *, const struct sockaddr *, socklen_t, int64_t timeout_ms,
+    const struct conn_events *, void *arg, struct meta1_err *);
+/* "192.0.2.1", "2001:db8::1", "/unix/path" into a sockaddr; 0 or -1. */
+int conn_addr(const char *text, uint16_t port, struct sockaddr_storage *, socklen_t *);
+/* The other way; unix: "unix". */
+void conn_addr_text(const struct sockaddr *, char *out, size_t size);
+
+struct evbuffer *conn_in(struct conn *);    /* to look at; take bytes by conn_consume */
+void conn_consume(struct conn *, size_t n); /* drops n bytes of the input */
+/* Next line of the input without its end. strict: only CRLF ends a line, else LF does and a
+ * CR before it is cut. Returns NULL when no whole line is there; then *too_long tells
+ * whether more than max bytes wait without an end. Valid until the next conn call.
+ * *bare is set when the line has a CR or LF that is not a line end (strict only). */
+char *conn_line(struct conn *, bool strict, size_t max, size_t *len, bool *too_long, bool *bare);
+void conn_write(struct conn *, const void *, size_t);
+void conn_printf(struct conn *, const char *fmt, ...) PRINTF(2, 3);
+void conn_ref(struct conn *, const void *, size_t); /* not copied; valid until drained/closed */
+void conn_file(struct conn *, int fd, uint64_t off, uint64_t len); /* sendfile; fd stays open */
+size_t conn_unsent(struct conn *);
+void conn_flush(struct conn *);			 /* write now instead of at the end of the turn */
+void conn_limit(struct conn *, size_t in_bytes); /* default 128 KiB */
+void conn_timeout(struct conn *, int64_t ms);	 /* no byte in or out for ms: end(TIMEOUT); 0 off */
+void conn_pause(struct conn *, bool);		 /* stop or go on reading */
+int conn_fd(struct conn *);
+void conn_close(struct conn **); /* unsent output is dropped */
+/* Writes what is queued, then closes by itself (bounded by ms); no more events. */
+void conn_finish(struct conn **, int64_t ms);
+
+#endif

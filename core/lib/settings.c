@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings.c -- the whole configuration of the server: every section bound to its struct.
+ *
+ * Comes from conf.c's tree and the records of settings_records.c; what needs
+ * more than one option to judge is in settings_check.c. Goes to every program.
+ * Owns the conf; arrays live in it.
+ * On failure: messages in the conf; the struct is whole with defaults all the same.
+ */
+#include "settings_check.h"
+#include "settings_records.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
+
+struct loader {
+	struct settings *s;
+	struct conf *conf;
+	enum opt_mode mode;
+};
+
+static void bind(struct loader *l, struct conf_section *sec, const struct settings_records *rec,
+    void *base, const char *owner)
+{
+	if (sec)
+		sec->used = true;
+	opt_bind(l->conf, sec, rec->opt, rec->n, base, owner, l->mode, l->s->queue_directory);
+}
+
+static const char *owner_of(struct loader *l, const struct conf_section *sec)
+{
+	const char *up = sec->parent && sec->parent->parent ? owner_of(l, sec->parent) : "";
+	return conf_printf(l->conf, "%s%s%s%s%s", up, *up ? "." : "", sec->keyword,
+	    sec->name ? " " : "", sec->name ? sec->name : "");
+}
+
+/* A section with records alone: bound, and nothing else may stand in it. */
+static void bind_only(
+    struct loader *l, struct conf_section *sec, const struct settings_records *rec, void *base)
+{
+	const char *owner = owner_of(l, sec);
+	bind(l, sec, rec, base, owner);
+	opt_unknown(l->conf, sec, owner, rec->opt, rec->n, NULL, 0);
+}
+
+/* The unnamed sub-section; a named one is an error. */
+static struct conf_section *sub(struct loader *l, struct conf_section *sec, const char *keyword)
+{
+	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {
+		if (strcasecmp(t->keyword, keyword) != 0 || !t->name)
+			continue;
+		t->used = true;
+		conf_error(
+		    l->conf, &t->pos, "section %s takes no name, found %s", t->keyword, t->name);
+	}
+	return conf_sub(sec, keyword, NULL);
+}
+
+/* A section that works in a later version: options are checked, a start is refused. */
+static struct conf_section *later(struct loader *l, struct conf_section *sec, const char *keyword,
+    const struct settings_records *rec, void *base, const char *what)
+{
+	struct conf_section *t = sub(l, sec, keyword);
+	if (!t)
+		return NULL;
+	bind_only(l, t, rec, base);
+	if (l->mode == OPT_START)
+		conf_error(l->conf, &t->pos, "%s: this version has no %s; remove the section",
+		    owner_of(l, t), what);
+	else
+		conf_warn(l->conf, &t->pos, "%s: this version has no %s and will not start with it",
+		    owner_of(l, t), what);
+	return t;
+}
+
+static void bind_listen(struct loader *l, struct set_role *role)
+{
+	for (struct conf_section *t = role->section->sections; t; t = t->next)
+		role->nlisten += strcasecmp(t->keyword, "listen_socket") == 0;
+	role->listen = conf_alloc(l->conf, (role->nlisten + 1) * sizeof(*role->listen));
+	unsigned n = 0;
+	for (struct conf_section *t = role->section->sections; t; t = t->next) {
+		if (strcasecmp(t->keyword, "listen_socket") != 0)
+			continue;
+		struct set_listen *ls = &role->listen[n++];
+		bind_only(l, t, &rec_listen, ls);
+		ls->section = t;
+		ls->pos = t->pos;
+		check_listen(l->conf, ls, owner_of(l, t));
+	}
+}
+
+/* As mcp reads it: words, with quotes where a name has blanks. */
+static const char *default_arguments(struct loader *l, const struct set_role *role)
+{
+	const char *quote = strpbrk(l->s->file, " \t\"") ? "'" : "";
+	return conf_printf(l->conf, "%s%s%s -f %s%s%s", role->keyword, role->name ? " -s " : "",
+	    role->name ? role->name : "", quote, l->s->file, quote);
+}
+
+/* sec NULL: the file has no such section. */
+static void bind_role(
+    struct loader *l, struct set_role *role, const char *keyword, struct conf_section *sec)
+{
+	struct settings *s = l->s;
+	const char *owner = sec ? owner_of(l, sec) : keyword;
+	role->keyword = keyword;
+	role->name = sec ? sec->name : NULL;
+	role->section = sec;
+	bind(l, sec, &rec_role, role, owner);
+	if (!conf_find(sec, "log_level"))
+		role->log_level = s->log_level;
+	if (!role->path)
+		role->path = conf_printf(l->conf, "%s/%s", LIBEXECDIR, keyword);
+	if (!role->arguments)
+		role->arguments = default_arguments(l, role);
+	struct conf_section *log = sub(l, sec, "log");
+	if (log)
+		bind_only(l, log, &rec_log, &role->log);
+	else
+		bind(l, NULL, &rec_log, &role->log, owner);
+	role->log.given = log != NULL;
+	if (!role->log.ident)
+		role->log.ident = keyword;
+	if (sec)
+		bind_listen(l, role);
+	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {
+		if (strcasecmp(t->keyword, "module") != 0)
+			continue;
+		t->used = true; /* its options are the module's */
+		check_module_section(l->conf, t);
+	}
+	check_role(l->conf, role, owner);
+}
+
+/* All options and sections that nobody took, against what the role knows. */
+static void unknown_in_role(struct loader *l, struct conf_section *sec,
+    const struct settings_records *own, const char *const *subs, size_t nsub)
+{
+	static const char *const common[] = {"log", "listen_socket", "module"};
+	struct meta1_opt *all = base_alloc((rec_role.n + own->n) * sizeof(*all));
+	const char **names = base_alloc((nsub + ARRAY_LEN(common)) * sizeof(*names));
+	memcpy(all, rec_role.opt, rec_role.n * sizeof(*all));
+	memcpy(all + rec_role.n, own->opt, own->n * sizeof(*all));
+	memcpy(names, common, sizeof(common));
+	memcpy(names + ARRAY_LEN(common), subs, nsub * sizeof(*names));
+	opt_unknown(l->conf, sec, owner_of(l, sec), all, rec_role.n + own->n, names,
+	    nsub + ARRAY_LEN(common));
+	free(all);
+	free(names);
+}
+
+/* ---- the four roles ---- */
+
+static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_section *sec)
+{
+	static const char *const subs[] = {"tls", "auth", "policy_milter"};
+	bind_role(l, &set->role, "smtps", sec);
+	bind(l, sec, &rec_smtps, set, sec ? owner_of(l, sec) : "smtps");
+	set->tls = later(l, sec, "tls", &rec_tls, &set->tls_set, "TLS");
+	set->auth = later(l, sec, "auth", &rec_auth, &set->auth_set, "AUTH");
+	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {
+		if (strcasecmp(t->keyword, "policy_milter") != 0)
+			continue;
+		t->used = true;
+		if (set->policy_milter)
+			conf_error(l->conf, &t->pos,
+			    "a second policy_milter; the first is at %s:%d",
+			    set->policy_milter->pos.file, set->policy_milter->pos.line);
+		else
+			set->policy_milter = t;
+	}
+	if (sec)
+		unknown_in_role(l, sec, &rec_smtps, subs, ARRAY_LEN(subs));
+}
+
+static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_section *sec)
+{
+	static const char *const subs[] = {"tls"};
+	bind_role(l, &set->role, "smtpc", sec);
+	bind(l, sec, &rec_smtpc, set, "smtpc");
+	set->tls = later(l, sec, "tls", &rec_tls, &set->tls_set, "TLS");
+	if (sec)
+		unknown_in_role(l, sec, &rec_smtpc, subs, ARRAY_LEN(subs));
+}
+
+static void bind_maps(struct loader *l, struct set_smar *set, struct conf_section *sec)
+{
+	for (struct conf_section *t = sec->sections; t; t = t->next)
+		set->nmap += strcasecmp(t->keyword, "map") == 0;
+	set->map = conf_alloc(l->conf, (set->nmap + 1) * sizeof(*set->map));
+	struct set_map *m = set->map;
+	for (struct conf_section *t = sec->sections; t; t = t->next) {
+		if (strcasecmp(t->keyword, "map") != 0)
+			continue;
+		bind(l, t, &rec_map, m, owner_of(l, t));
+		if (!t->name)
+			conf_error(l->conf, &t->pos, "a map needs a name: map NAME { ... }");
+		m->name = t->name ? t->name : "";
+		m->section = t;
+		m++;
+	}
+}
+
+static void bind_smar(struct loader *l, struct set_smar *set, struct conf_section *sec)
+{
+	static const char *const subs[] = {
+	    "map", "access", "mailertable", "aliases", "local_user_map"};
+	const char **name[] = {
+	    &set->access, &set->mailertable, &set->aliases, &set->local_user_map};
+	bind_role(l, &set->role, "smar", sec);
+	bind(l, sec, &rec_smar, set, "smar");
+	if (!sec)
+		return;
+	bind_maps(l, set, sec);
+	for (size_t i = 0; i < ARRAY_LEN(name); i++) {
+		const char *keyword = subs[i + 1];
+		struct conf_section *t;
+		if (i < 2) {
+			t = sub(l, sec, keyword);
+			if (t)
+				bind_only(l, t, &rec_lookup, &set->use[i]);
+		} else {
+			t = later(l, sec, keyword, &rec_use, &set->use[i], keyword);
+		}
+		*name[i] = set->use[i].name;
+		if (t && set->use[i].name)
+			check_map_name(l->conf, set, t, owner_of(l, t), set->use[i].name);
+	}
+	check_nameservers(l->conf, sec, set->nameserver);
+	unknown_in_role(l, sec, &rec_smar, subs, ARRAY_LEN(subs));
+}
+
+static void bind_qmgr(struct loader *l, struct set_qmgr *set, struct conf_section *sec)
+{
+	static const char *const subs[] = {"smtpc", "queue"};
+	bind_role(l, &set->role, "qmgr", sec);
+	bind(l, sec, &rec_qmgr, set, "qmgr");
+	struct conf_section *limits = sub(l, sec, "smtpc");
+	if (limits)
+		bind_only(l, limits, &rec_qmgr_smtpc, set);
+	else
+		bind(l, NULL, &rec_qmgr_smtpc, set, "qmgr.smtpc");
+	set->queue = sub(l, sec, "queue");
+	bind(l, set->queue, &rec_queue, set, "qmgr.queue");
+	check_qmgr(l->conf, set, sec, limits);
+	if (sec)
+		unknown_in_role(l, sec, &rec_qmgr, subs, ARRAY_LEN(subs));
+}
+
+/* ---- the whole ---- */
+
+static void bind_global(struct loader *l, struct conf_section *root)
+{
+	struct settings *s = l->s;
+	char host[256] = "localhost";
+	opt_bind(l->conf, root, rec_global.opt, rec_global.n, s, "global", l->mode, NULL);
+	if (!s->hostname) {
+		if (gethostname(host, sizeof(host) - 1) < 0 || !*host)
+			str_copy(host, sizeof(host), "localhost");
+		s->hostname = conf_printf(l->conf, "%s", host);
+	}
+	struct conf_section *control = sub(l, root, "control");
+	if (control)
+		bind_only(l, control, &rec_control, s);
+	else
+		bind(l, NULL, &rec_control, s, "control");
+	check_global(l->conf, root, s);
+}
+
+static void add_role(struct settings *s, struct set_role *role)
+{
+	s->role[s->nrole++] = role;
+}
+
+static void bind_roles(struct loader *l, struct conf_section *root)
+{
+	struct settings *s = l->s;
+	unsigned n = 0, all = 0;
+	for (struct conf_section *t = root->sections; t; t = t->next, all++)
+		n += strcasecmp(t->keyword, "smtps") == 0;
+	s->smtps = conf_alloc(l->conf, (n + 1) * sizeof(*s->smtps));
+	s->role = conf_alloc(l->conf, (all + 1) * sizeof(*s->role));
+	struct conf_section *smtpc = sub(l, root, "smtpc"), *smar = sub(l, root, "smar"),
+			    *qmgr = sub(l, root, "qmgr");
+	bind_smtpc(l, &s->smtpc, smtpc);
+	bind_smar(l, &s->smar, smar);
+	bind_qmgr(l, &s->qmgr, qmgr);
+	for (struct conf_section *t = root->sections; t; t = t->next) {
+		if (strcasecmp(t->keyword, "smtps") == 0) {
+			bind_smtps(l, &s->smtps[s->nsmtps], t);
+			add_role(s, &s->smtps[s->nsmtps++].role);
+		} else if (t == smtpc) {
+			add_role(s, &s->smtpc.role);
+		} else if (t == smar) {
+			add_role(s, &s->smar.role);
+		} else if (t == qmgr) {
+			add_role(s, &s->qmgr.role);
+		}
+	}
+	if (!s->nsmtps)
+		bind_smtps(l, &s->smtps[0], NULL);
+}
+
+static struct settings *load(struct conf *conf, const char *name, enum opt_mode mode)
+{
+	static const char *const subs[] = {"smtps", "smtpc", "smar", "qmgr", "control", "include"};
+	struct settings *s = base_alloc(sizeof(*s));
+	struct loader l = {s, conf, mode};
+	struct conf_section *root = conf_root(conf);
+	s->conf = conf;
+	const char *slash = strrchr(name, '/');
+	const char *dir = conf_dir(conf);
+	s->file =
+	    conf_printf(conf, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, slash ? slash + 1 : name);
+	bind_global(&l, root);
+	bind_roles(&l, root);
+	opt_unknown(conf, root, "", rec_global.opt, rec_global.n, subs, ARRAY_LEN(subs));
+	for (unsigned i = 0; i < s->nrole; i++)
+		check_dependencies(conf, s, s->role[i]);
+	return s;
+}
+
+struct settings *settings_load(const char *file, enum opt_mode mode)
+{
+	return load(conf_read(file), file, mode);
+}
+
+struct settings *settings_load_text(const char *name, const char *text, enum opt_mode mode)
+{
+	return load(conf_read_text(name, text), name, mode);
+}
+
+void settings_free(struct settings **sp)
+{
+	if (!*sp)
+		return;
+	conf_free(&(*sp)->conf);
+	free(*sp);
+	*sp = NULL;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings.h -- the core's options, each one record, and the structs they fill.
+ * The C field has the option's name. settings_records.c holds the records; from them
+ * come parser, checks, -VVVV, the sample files and meta1.conf(5).
+ *
+ * A section that a module serves (map, queue, and later auth, policy_milter)
+ * keeps its raw conf_section: the options that the core does not know belong to the
+ * module and are bound when its descriptor is there (core/mod).
+ */
+#ifndef META1_SETTINGS_H
+#define META1_SETTINGS_H
+#include "opt.h"
+
+enum { START_WAIT, START_PASS, START_ACCEPT, START_NOSTARTACCEPT };
+enum { SOCK_INET, SOCK_INET6, SOCK_UNIX };
+enum { NEWLINE_REJECT }; /* bare_newline; "repair" comes with the server's own issue */
+enum { NO_8BITMIME_SEND, NO_8BITMIME_BOUNCE };
+enum { SMTPS_F_8BITMIME = 1, SMTPS_F_ACCESS = 2 }; /* bits in the order of the record's range */
+
+struct set_log { /* log { } */
+	const char *facility, *ident, *file;
+	int32_t format; /* text|json */
+	bool given;
+};
+
+struct set_listen {					   /* listen_socket { } */
+	int32_t type;					   /* SOCK_ */
+	const char *address, *path, *user, *group, *umask; /* NULL: not said; address: any */
+	int64_t port;					   /* 0 for unix */
+	struct conf_section *section;
+	struct conf_pos pos;
+};
+
+/* What every role section has; mcp reads most of it. */
+struct set_role {
+	const char *keyword;	      /* smtps, smtpc, smar, qmgr */
+	const char *name;	      /* several smtps sections; NULL else */
+	struct conf_section *section; /* NULL: the file has none, all is default */
+	int64_t log_level;
+	const char *user, *group, *path, *arguments, *pass_fd_socket;
+	int32_t start_action;
+	int64_t wait_for_server, wait_for_client; /* ms */
+	int64_t processes;
+	const char *const *restart_dependencies;
+	struct set_log log;
+	struct set_listen *listen;
+	unsigned nlisten;
+};
+
+struct set_tls { /* tls { }: checked, served in a later version */
+	const char *cert_file, *key_file, *CAcert_file, *CAcert_directory;
+};
+struct set_auth { /* auth { }: likewise */
+	const char *const *trusted_mechanisms;
+	uint64_t flags;
+};
+
+struct set_smtps {
+	struct set_role role;
+	uint64_t flags;
+	int64_t CDB_gid /* -1: not set */, IO_timeout, max_message_size, max_hops,
+	    max_rcpts_per_transaction, max_rcpts_per_session, max_transactions, max_bad_commands,
+	    max_nop_commands, max_invalid_addresses, max_sessions, greet_delay;
+	int32_t bare_newline;
+	struct conf_section *policy_milter;
+	struct conf_section *tls, *auth; /* accepted in a check, refused at start */
+	struct set_tls tls_set;
+	struct set_auth auth_set;
+};
+
+struct set_smtpc {
+	struct set_role role;
+	const char *LMTP_socket;
+	int64_t IO_timeout, connect_timeout, remote_port, max_connections_idle, idle_timeout,
+	    max_mails_per_connection;
+	int32_t no_8bitmime;
+	struct conf_section *tls;
+	struct set_tls tls_set;
+};
+
+struct set_map { /* map NAME { type; module's options } */
+	const char *name, *type;
+	struct conf_section *section;
+};
+
+struct set_use { /* access { } and its like: which map answers */
+	const char *name;
+	uint64_t flags; /* localpart, local_domains */
+};
+
+struct set_smar {
+	struct set_role role;
+	const char *const *nameserver;
+	int64_t DNS_timeout, DNS_tries;
+	const char *const *local_domains; /* besides the mailertable's lmtp: rows */
+	struct set_map *map;
+	unsigned nmap;
+	const char *access, *mailertable, *aliases, *local_user_map; /* names of maps or NULL */
+	struct set_use use[4]; /* the sections of these, in this order */
+};
+
+struct set_qmgr {
+	struct set_role role;
+	int64_t AQ_max_entries, initial_connections, max_connections, min_retry_delay,
+	    max_retry_delay, max_time_in_queue;
+	const char *queue_type;	    /* log */
+	struct conf_section *queue; /* or NULL */
+};
+
+struct settings {
+	struct conf *conf;
+	const char *file; /* absolute */
+	const char *hostname, *queue_directory, *run_directory, *module_directory;
+	int64_t log_level;
+	const char *const *control_admins; /* control { admins } */
+	/* Sections in file order (start is the reverse). */
+	struct set_role **role;
+	unsigned nrole;
+	struct set_smtps *smtps; /* several; with none in the file smtps[0] has the defaults */
+	unsigned nsmtps;
+	struct set_smtpc smtpc;
+	struct set_smar smar;
+	struct set_qmgr qmgr;
+};
+
+/* Reads, binds and checks; always returns a struct; conf_errors(s->conf) tells. */
+struct settings *settings_load(const char *file, enum opt_mode);
+struct settings *settings_load_text(const char *name, const char *text, enum opt_mode);
+void settings_free(struct settings **);
+/* Effective configuration: every option with value and origin (default or FILE:LINE).
+ * With role: only its part and the global one. */
+void settings_print(struct settings *, const char *role, void *stdio_file);
+
+/* All records, for the manual and for tests, in the order of the manual. */
+struct settings_group {
+	const char *path; /* "", "smtps", "smtps.tls", "ROLE.log", … */
+	const char *doc;
+	const struct meta1_opt *opt;
+	size_t n, size; /* of opt; of the struct it fills */
+};
+const struct settings_group *settings_groups(size_t *n);
+
+/* The table of defaults that alone names modules in the core: what loads which module. */
+struct settings_module {
+	const char *use;	      /* what in the configuration asks for it, for messages */
+	const char *kind;	      /* map, transport, auth, pmilter, queue */
+	const char *module;	      /* kind_what */
+	struct conf_section *section; /* its options, or NULL */
+	const char *instance;	      /* name of the instance */
+	struct conf_pos pos;
+};
+/* The modules that the role would load for this configuration, each instance once; for smtps
+ * those of all smtps sections (section->parent tells whose). Caller frees the array. */
+unsigned settings_modules(struct settings *, enum meta1_role, struct settings_module **);
+
+#endif

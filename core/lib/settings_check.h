@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* settings_check.h -- rules over several options, between settings.c and settings_check.c. */
+#ifndef META1_SETTINGS_CHECK_H
+#define META1_SETTINGS_CHECK_H
+#include "settings.h"
+
+/* Kind of a module by its name's prefix ("map" of map_text), or NULL. */
+const char *settings_kind(const char *module);
+
+void check_global(struct conf *, struct conf_section *root, const struct settings *);
+void check_role(struct conf *, const struct set_role *, const char *owner);
+void check_listen(struct conf *, struct set_listen *, const char *owner);
+void check_module_section(struct conf *, const struct conf_section *);
+void check_nameservers(struct conf *, struct conf_section *smar, const char *const *list);
+void check_map_name(struct conf *, const struct set_smar *, struct conf_section *use,
+    const char *owner, const char *name);
+void check_qmgr(
+    struct conf *, const struct set_qmgr *, struct conf_section *qmgr, struct conf_section *limits);
+void check_dependencies(struct conf *, const struct settings *, const struct set_role *);
+
+#endif

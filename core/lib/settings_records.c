@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings_records.c -- every option of the core: name, type, default, range, one sentence.
+ *
+ * Parser, checks, the effective listing and meta1.conf(5) are all made from
+ * these; an option is added by a field in settings.h and a record here.
+ * Owns nothing, never fails; a test checks the records themselves.
+ */
+#include "settings_records.h"
+
+#define RECORDS(x) const struct settings_records rec_##x = {opt_##x, ARRAY_LEN(opt_##x)}
+/* A record whose C field has another name than the option, or more flags than the macro. */
+#define REC(T, f, oname, ty, d, r, fl, text)                                                       \
+	{                                                                                          \
+		.name = oname, .def = d, .range = r, .doc = text, .type = ty, .flags = fl,         \
+		.off = offsetof(T, f)                                                              \
+	}
+
+static const struct meta1_opt opt_global[] = {
+    META1_OPT_STR(struct settings, hostname, NULL, META1_O_RESTART,
+	"Name of this host in greetings, EHLO and Received lines; the system's host name unless "
+	"set."),
+    META1_OPT_PATH(struct settings, queue_directory, "/var/spool/meta1",
+	META1_O_MAYLACK | META1_O_RESTART,
+	"Folder of the queue store and of relative socket names."),
+    META1_OPT_PATH(struct settings, run_directory, "/run/meta1", META1_O_MAYLACK | META1_O_RESTART,
+	"Folder of the control sockets ROLE.ctl."),
+    META1_OPT_PATH(struct settings, module_directory, PKGLIBDIR, META1_O_MAYLACK | META1_O_RESTART,
+	"Folder of the modules, one folder a kind below it."),
+    META1_OPT_INT(struct settings, log_level, "12", "0..24",
+	"How much is logged by roles that do not say otherwise: 0 errors, 4 warnings, 9 events of "
+	"the server, 12 two lines a message, 20 and 24 for debugging."),
+};
+RECORDS(global);
+
+static const struct meta1_opt opt_control[] = {
+    REC(struct settings, control_admins, "admins", META1_LIST, "", "", META1_O_USER,
+	"Accounts that may delete, show content and reload through the control sockets, beside "
+	"root."),
+};
+RECORDS(control);
+
+static const struct meta1_opt opt_role[] = {
+    META1_OPT_INT(struct set_role, log_level, NULL, "0..24",
+	"How much this role logs; the global log_level unless set."),
+    META1_OPT_STR(struct set_role, user, NULL, META1_O_USER | META1_O_RESTART,
+	"Account the role runs as; that of mcp unless set, which must not be root."),
+    META1_OPT_STR(struct set_role, group, NULL, META1_O_GROUP | META1_O_RESTART,
+	"Group the role runs as; the account's own unless set."),
+    META1_OPT_PATH(struct set_role, path, NULL, META1_O_RESTART,
+	"Program of the role; the installed one unless set."),
+    META1_OPT_STR(struct set_role, arguments, NULL, META1_O_RESTART,
+	"The program's arguments as one text, its own name first; \"ROLE -f FILE\" unless set."),
+    META1_OPT_ENUM(struct set_role, start_action, "wait", "wait|pass|accept|nostartaccept",
+	"wait and pass start the role at once, accept and nostartaccept at the first connection; "
+	"with pass the listening sockets come through pass_fd_socket."),
+    META1_OPT_PATH(struct set_role, pass_fd_socket, NULL,
+	META1_O_QDIR | META1_O_MAYLACK | META1_O_RESTART,
+	"Unix socket through which mcp hands the listening sockets over."),
+    META1_OPT_LIST(struct set_role, restart_dependencies, "", 0,
+	"Roles that are restarted too when this one is."),
+    META1_OPT_MSEC(struct set_role, wait_for_server, "0", "0..1h",
+	"After this time without the roles it asks a starting role ends and is started anew; 0: it "
+	"waits."),
+    META1_OPT_MSEC(struct set_role, wait_for_client, "0", "0..1h",
+	"After this time without a role that asks it a started role warns; 0: never."),
+    META1_OPT(struct set_role, processes, META1_INT, int64_t, "1", "1..64", META1_O_RESTART,
+	"Number of processes of this section; more than one only for smtps and smtpc."),
+};
+RECORDS(role);
+
+static const struct meta1_opt opt_log[] = {
+    META1_OPT_STR(struct set_log, facility, NULL, 0,
+	"Log to syslog with this facility: mail, daemon, user, local0 to local7."),
+    META1_OPT_STR(struct set_log, ident, NULL, 0, "Name in the log lines; the role's unless set."),
+    META1_OPT_PATH(
+	struct set_log, file, NULL, META1_O_QDIR | META1_O_MAYLACK, "Log to this file instead."),
+    META1_OPT_ENUM(struct set_log, format, "text", "text|json",
+	"Lines of key=value pairs, or a JSON object a line."),
+};
+RECORDS(log);
+
+static const struct meta1_opt opt_listen[] = {
+    META1_OPT_ENUM(struct set_listen, type, "inet", "inet|inet6|unix", "Kind of the socket."),
+    META1_OPT_STR(
+	struct set_listen, address, NULL, 0, "Address to listen on; all addresses unless set."),
+    META1_OPT_INT(struct set_listen, port, NULL, "1..65535", "Port to listen on; 25 unless set."),
+    META1_OPT_PATH(
+	struct set_listen, path, NULL, META1_O_QDIR | META1_O_MAYLACK, "Name of a unix socket."),
+    META1_OPT_STR(struct set_listen, umask, NULL, 0,
+	"Rights that the unix socket lacks, octal; 000 unless set: all may connect."),
+    META1_OPT_STR(struct set_listen, user, NULL, META1_O_USER, "Owner of the unix socket."),
+    META1_OPT_STR(struct set_listen, group, NULL, META1_O_GROUP, "Group of the unix socket."),
+};
+RECORDS(listen);
+
+static const struct meta1_opt opt_smtps[] = {
+    META1_OPT_FLAGS(struct set_smtps, flags, "8bitmime", "8bitmime|access",
+	"8bitmime offers 8BITMIME; access asks smar's access map about clients, senders and "
+	"recipients."),
+    META1_OPT(struct set_smtps, CDB_gid, META1_INT, int64_t, "-1", "-1..4294967294",
+	META1_O_GROUP | META1_O_RESTART,
+	"Group, by number or name, that may read stored mail: smtpc's and qmgr's users are in it; "
+	"-1 is none."),
+    META1_OPT_MSEC(
+	struct set_smtps, IO_timeout, "5m", "1s..1d", "How long a client may be silent."),
+    META1_OPT_BYTES(struct set_smtps, max_message_size, "67108864", "1KB..1TB",
+	"Largest mail that is taken, announced as SIZE."),
+    META1_OPT_INT(struct set_smtps, max_hops, "30", "1..1000",
+	"A mail with more Received lines is in a loop and refused."),
+    META1_OPT_INT(struct set_smtps, max_rcpts_per_transaction, "1000", "1..10000",
+	"Recipients of one mail; the standard asks for at least 100."),
+    META1_OPT_INT(struct set_smtps, max_rcpts_per_session, "1000000", "1..1000000000",
+	"Recipients of one connection."),
+    META1_OPT_INT(
+	struct set_smtps, max_transactions, "100000", "1..1000000000", "Mails of one connection."),
+    META1_OPT_INT(struct set_smtps, max_bad_commands, "20", "1..1000000",
+	"Unknown or misplaced commands before the connection is closed."),
+    META1_OPT_INT(struct set_smtps, max_nop_commands, "100", "1..1000000",
+	"Commands that move no mail (NOOP, RSET, VRFY, HELP, EHLO) before the connection is "
+	"closed."),
+    META1_OPT_INT(struct set_smtps, max_invalid_addresses, "100", "1..1000000",
+	"Refused recipients before the connection is closed."),
+    META1_OPT_INT(struct set_smtps, max_sessions, "1000", "1..1000000",
+	"Connections at a time of one process."),
+    META1_OPT_MSEC(struct set_smtps, greet_delay, "0", "0..5m",
+	"Pause before the greeting; who speaks in it is refused."),
+    META1_OPT_ENUM(struct set_smtps, bare_newline, "reject", "reject",
+	"What a CR or LF that is not part of a line end does to a mail."),
+};
+RECORDS(smtps);
+
+static const struct meta1_opt opt_smtpc[] = {
+    META1_OPT_PATH(struct set_smtpc, LMTP_socket, NULL, META1_O_QDIR | META1_O_MAYLACK,
+	"Unix socket of the server that takes local mail (LMTP)."),
+    META1_OPT_MSEC(struct set_smtpc, IO_timeout, "5m", "1s..1d",
+	"How long a server may be silent; the phases of RFC 5321 that need longer have it."),
+    META1_OPT_MSEC(struct set_smtpc, connect_timeout, "1m", "1s..1h",
+	"How long a connection may take to be made."),
+    META1_OPT_INT(
+	struct set_smtpc, remote_port, "25", "1..65535", "Port of next hops found through DNS."),
+    META1_OPT_INT(struct set_smtpc, max_connections_idle, "100", "0..100000",
+	"Connections kept open for the next mail."),
+    META1_OPT_MSEC(
+	struct set_smtpc, idle_timeout, "5s", "0..10m", "How long such a connection is kept."),
+    META1_OPT_INT(struct set_smtpc, max_mails_per_connection, "100", "1..1000000",
+	"Mails sent over one connection before it is closed."),
+    META1_OPT_ENUM(struct set_smtpc, no_8bitmime, "send", "send|bounce",
+	"What happens to an 8-bit mail when the next hop lacks 8BITMIME: sent as it is, or "
+	"returned with 5.6.3."),
+};
+RECORDS(smtpc);
+
+static const struct meta1_opt opt_smar[] = {
+    META1_OPT_LIST(struct set_smar, nameserver, "", 0,
+	"Name servers: 127.0.0.1, \"127.0.0.1:5353\", \"[::1]:53\"; those of /etc/resolv.conf "
+	"unless set."),
+    META1_OPT_MSEC(struct set_smar, DNS_timeout, "6s", "100ms..1m",
+	"How long one query to one name server may take."),
+    META1_OPT_INT(
+	struct set_smar, DNS_tries, "3", "1..10", "Queries before a name is a temporary failure."),
+    META1_OPT_LIST(struct set_smar, local_domains, "", 0,
+	"Domains whose mail is delivered here, besides those with lmtp: in the mailertable."),
+};
+RECORDS(smar);
+
+static const struct meta1_opt opt_qmgr[] = {
+    META1_OPT_INT(struct set_qmgr, AQ_max_entries, "8192", "16..10000000",
+	"Recipients held ready for delivery; more wait on disk."),
+    META1_OPT_MSEC(
+	struct set_qmgr, min_retry_delay, "5m", "100ms..1d", "Pause after the first failed try."),
+    META1_OPT_MSEC(
+	struct set_qmgr, max_retry_delay, "4h", "100ms..1w", "Longest pause between two tries."),
+    META1_OPT_MSEC(struct set_qmgr, max_time_in_queue, "5d", "1s..52w",
+	"After this time an undelivered mail is returned to its sender."),
+};
+RECORDS(qmgr);
+
+static const struct meta1_opt opt_qmgr_smtpc[] = {
+    META1_OPT_INT(struct set_qmgr, initial_connections, "10", "1..10000",
+	"Connections to a destination that is not known yet."),
+    META1_OPT_INT(struct set_qmgr, max_connections, "100", "1..10000",
+	"Most connections to one destination."),
+};
+RECORDS(qmgr_smtpc);
+
+static const struct meta1_opt opt_queue[] = {
+    REC(struct set_qmgr, queue_type, "type", META1_STR, "log", "", META1_O_RESTART,
+	"Kind of the queue store: module queue_TYPE."),
+};
+RECORDS(queue);
+
+static const struct meta1_opt opt_map[] = {
+    META1_OPT_STR(struct set_map, type, NULL, META1_O_REQUIRED,
+	"Kind of the map: module map_TYPE; hash is map_gdbm."),
+};
+RECORDS(map);
+
+static const struct meta1_opt opt_lookup[] = {
+    META1_OPT_STR(
+	struct set_use, name, NULL, META1_O_REQUIRED, "Name of the map section that answers."),
+};
+RECORDS(lookup);
+
+static const struct meta1_opt opt_use[] = {
+    META1_OPT_STR(
+	struct set_use, name, NULL, META1_O_REQUIRED, "Name of the map section that answers."),
+    META1_OPT_FLAGS(struct set_use, flags, "", "localpart|local_domains",
+	"localpart asks for the part before the @ only; local_domains asks only about addresses "
+	"in local domains."),
+};
+RECORDS(use);
+
+static const struct meta1_opt opt_tls[] = {
+    META1_OPT_PATH(struct set_tls, cert_file, NULL, 0, "Certificate, PEM."),
+    META1_OPT_PATH(struct set_tls, key_file, NULL, 0, "Its key, PEM, not encrypted."),
+    META1_OPT_PATH(struct set_tls, CAcert_file, NULL, 0, "Trusted CA certificates, PEM."),
+    META1_OPT_PATH(struct set_tls, CAcert_directory, NULL, 0,
+	"Folder of trusted CA certificates under their hashed names."),
+};
+RECORDS(tls);
+
+static const struct meta1_opt opt_auth[] = {
+    META1_OPT_LIST(struct set_auth, trusted_mechanisms, "", 0,
+	"SASL mechanisms that are offered and allow relaying."),
+    META1_OPT_FLAGS(struct set_auth, flags, "", "noplaintext",
+	"noplaintext offers no mechanism that sends the password as it is."),
+};
+RECORDS(auth);
+
+#define GROUP(p, x, T, text)                                                                       \
+	{                                                                                          \
+		p, text, opt_##x, ARRAY_LEN(opt_##x), sizeof(T)                                    \
+	}
+static const struct settings_group groups[] = {
+    GROUP("", global, struct settings, "Outside of all sections."),
+    GROUP("control", control, struct settings, "Rights on the control sockets."),
+    GROUP("ROLE", role, struct set_role, "In smtps, smtpc, qmgr and smar alike."),
+    GROUP("ROLE.log", log, struct set_log, "Where a role logs; standard error without it."),
+    GROUP("ROLE.listen_socket", listen, struct set_listen,
+	"A socket that mcp opens for the role; several need names."),
+    GROUP("smtps", smtps, struct set_smtps, "Receives mail; several sections need names."),
+    GROUP("smtps.tls", tls, struct set_tls,
+	"STARTTLS; smtpc has the same. Checked, not served by this version."),
+    GROUP("smtps.auth", auth, struct set_auth, "AUTH. Checked, not served by this version."),
+    GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
+    GROUP("qmgr", qmgr, struct set_qmgr, "Keeps the queue and decides what is delivered when."),
+    GROUP("qmgr.smtpc", qmgr_smtpc, struct set_qmgr, "Limits for each destination."),
+    GROUP("qmgr.queue", queue, struct set_qmgr,
+	"The queue store; further options are those of its module."),
+    GROUP("smar", smar, struct set_smar, "Decides about addresses and finds the next hops."),
+    GROUP("smar.map", map, struct set_map,
+	"A map, with a name; further options are those of its module."),
+    GROUP("smar.access", lookup, struct set_use, "Who may relay, what is refused."),
+    GROUP("smar.mailertable", lookup, struct set_use, "Where domains go, which are local."),
+    GROUP("smar.aliases", use, struct set_use, "Aliases. Checked, not served by this version."),
+    GROUP("smar.local_user_map", use, struct set_use,
+	"Which local users exist. Checked, not served by this version."),
+};
+
+const struct settings_group *settings_groups(size_t *n)
+{
+	*n = ARRAY_LEN(groups);
+	return groups;
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * listen.c -- the sockets that mcp makes and keeps over restarts of the roles.
+ *
+ * Comes from: mcp.c at the start. Goes to: child.c and pass.c, which hand them out.
+ * Three kinds: SMTP listeners (inet, inet6, unix), RUN/ROLE.ipc between roles (anyone may
+ * connect, the role checks the peer's uid), RUN/ROLE.ctl for control (file mode decides).
+ * With processes = N there is one SO_REUSEPORT socket a process, so that a connection waits
+ * in the queue of one process; a unix socket is shared. On failure: err, nothing is started.
+ */
+#include "mcp.h"
+
+#include "lib/conn.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG	      1024
+#define CONTROL_GROUP "meta1"
+
+static int set_option(int fd, int level, int name)
+{
+	return setsockopt(fd, level, name, &(int){1}, sizeof(int));
+}
+
+static int inet_socket(
+    const struct set_listen *l, bool share, const char *name, struct meta1_err *err)
+{
+	const char *address = l->address ? l->address : l->type == SOCK_INET6 ? "::" : "0.0.0.0";
+	sa_family_t family = l->type == SOCK_INET6 ? AF_INET6 : AF_INET;
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int fd;
+
+	if (conn_addr(address, (uint16_t)l->port, &ss, &len) < 0 || ss.ss_family != family)
+		return err_set(err, "address = %s: expected an %s address", address,
+		    family == AF_INET6 ? "IPv6" : "IPv4");
+	fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(err, "socket: %s", strerror(errno));
+	/* An accepted socket takes TCP_NODELAY from its listener. */
+	if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) < 0 ||
+	    set_option(fd, IPPROTO_TCP, TCP_NODELAY) < 0 ||
+	    (share && set_option(fd, SOL_SOCKET, SO_REUSEPORT) < 0) ||
+	    (family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) < 0) ||
+	    bind(fd, (struct sockaddr *)&ss, len) < 0 || listen(fd, BACKLOG) < 0) {
+		int e = errno;
+
+		close(fd);
+		return err_set(err, "cannot listen on %s: %s%s", name, strerror(e),
+		    e == EADDRINUSE ? "; see who does with: ss -ltnp"
+		    : e == EACCES   ? "; ports below 1024 need root"
+				    : "");
+	}
+	return fd;
+}
+
+/* What lies in the way: a socket nobody answers on is of an earlier life. */
+static int make_way(const char *path, const struct sockaddr_un *sun, struct meta1_err *err)
+{
+	struct stat st;
+	int fd, rc;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : err_set(err, "%s: %s", path, strerror(errno));
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(err, "%s: found a file that is no socket; remove it", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	rc = connect(fd, (const struct sockaddr *)sun, sizeof(*sun));
+	if (rc == 0 || errno == EAGAIN) {
+		close(fd);
+		return err_set(err, "%s: another process listens on this socket", path);
+	}
+	close(fd);
+	if (unlink(path) < 0)
+		return err_set(err, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+/* uid, gid: (uid_t)-1 leaves it. The mode comes from the umask and the owner from lchown(),
+ * never from a chmod(): whoever owns the folder could have put a link there meanwhile. */
+static int unix_socket(const char *path, mode_t mode, uid_t uid, gid_t gid, struct meta1_err *err)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int fd, rc;
+
+	if (str_copy(sun.sun_path, sizeof(sun.sun_path), path) != strlen(path))
+		return err_set(err, "%s: longer than the %zu bytes of a socket's name", path,
+		    sizeof(sun.sun_path) - 1);
+	if (make_way(path, &sun, err) < 0)
+		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(err, "socket: %s", strerror(errno));
+	mask = umask(0777 & ~mode);
+	rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
+	umask(mask);
+	if (rc < 0 || ((uid != (uid_t)-1 || gid != (gid_t)-1) && lchown(path, uid, gid) < 0) ||
+	    listen(fd, BACKLOG) < 0) {
+		err_set(err, "%s: %s", path, strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int listen_unix(
+    const struct set_listen *l, const char *qdir, char **path, struct meta1_err *err)
+{
+	struct passwd *pw = l->user ? getpwnam(l->user) : NULL;
+	struct group *gr = l->group ? getgrnam(l->group) : NULL;
+	mode_t mask = l->umask ? (mode_t)strtoul(l->umask, NULL, 8) : 0;
+	char full[1024];
+	int fd;
+
+	if (!l->path)
+		return err_set(err, "listen_socket: type = unix needs path = …;");
+	if (l->user && !pw)
+		return err_set(err, "user = %s: this machine has no such account", l->user);
+	if (l->group && !gr)
+		return err_set(err, "group = %s: this machine has no such group", l->group);
+	if (l->path[0] == '/')
+		snprintf(full, sizeof(full), "%s", l->path);
+	else
+		snprintf(full, sizeof(full), "%s/%s", qdir, l->path);
+	fd = unix_socket(
+	    full, 0666 & ~mask, pw ? pw->pw_uid : (uid_t)-1, gr ? gr->gr_gid : (gid_t)-1, err);
+	if (fd >= 0)
+		*path = base_strdup(full);
+	return fd;
+}
+
+static int open_listener(struct mcp *m, struct mcp_section *sec, const struct set_listen *l,
+    struct mcp_listen *out, struct meta1_err *err)
+{
+	unsigned n = l->type == SOCK_UNIX ? 1 : sec->nchild;
+
+	if (l->type == SOCK_UNIX)
+		snprintf(out->name, sizeof(out->name), "unix:%s", l->path ? l->path : "");
+	else if (l->type == SOCK_INET6)
+		snprintf(out->name, sizeof(out->name), "[%s]:%lld",
+		    l->address ? l->address : "::", (long long)l->port);
+	else
+		snprintf(out->name, sizeof(out->name), "%s:%lld",
+		    l->address ? l->address : "0.0.0.0", (long long)l->port);
+	out->fd = base_alloc(sizeof(*out->fd) * n);
+	for (unsigned i = 0; i < n; i++) {
+		int fd = l->type == SOCK_UNIX
+			     ? listen_unix(l, m->set->queue_directory, &out->path, err)
+			     : inet_socket(l, n > 1, out->name, err);
+
+		if (fd < 0)
+			return -1;
+		out->fd[out->nfd++] = fd;
+	}
+	return 0;
+}
+
+static void ctl_path(struct mcp *m, const struct mcp_child *c, char *out, size_t size)
+{
+	snprintf(out, size, "%s/%s.ctl", m->set->run_directory, c->name);
+}
+
+/* Owner the role, group meta1 where there is one: its members may look and flush. */
+static int open_control(struct mcp *m, struct mcp_child *c, struct meta1_err *err)
+{
+	struct group *gr = m->root ? getgrnam(CONTROL_GROUP) : NULL;
+	struct mcp_account a;
+	char path[512];
+
+	if (mcp_account(c->sec->set, m->root, &a, err) < 0)
+		return -1;
+	ctl_path(m, c, path, sizeof(path));
+	c->ctl_fd = unix_socket(path, gr ? 0660 : 0600, a.change ? a.uid : (uid_t)-1,
+	    gr	       ? gr->gr_gid
+	    : a.change ? a.gid
+		       : (gid_t)-1,
+	    err);
+	return c->ctl_fd < 0 ? -1 : 0;
+}
+
+static void ipc_path(struct mcp *m, const struct mcp_section *sec, char *out, size_t size)
+{
+	snprintf(out, size, "%s/%s.ipc", m->set->run_directory, sec->wire->role);
+}
+
+int mcp_listen_open(struct mcp *m, struct mcp_section *sec, struct meta1_err *err)
+{
+	char path[512];
+
+	sec->listen = base_alloc(sizeof(*sec->listen) * (sec->set->nlisten + 1));
+	for (unsigned i = 0; i < sec->set->nlisten; i++) {
+		const struct set_listen *l = &sec->set->listen[i];
+		struct meta1_err why = {""};
+
+		sec->nlisten++;
+		if (open_listener(m, sec, l, &sec->listen[i], &why) < 0)
+			return err_set(err, "%s:%d:%d: %s", l->pos.file ? l->pos.file : m->file,
+			    l->pos.line, l->pos.col, why.text);
+	}
+	if (sec->wire->ipc) {
+		ipc_path(m, sec, path, sizeof(path));
+		sec->ipc_fd = unix_socket(path, 0666, (uid_t)-1, (gid_t)-1, err);
+		if (sec->ipc_fd < 0)
+			return -1;
+	}
+	for (unsigned i = 0; i < sec->nchild; i++) {
+		if (open_control(m, &sec->child[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+void mcp_listen_close(struct mcp *m, struct mcp_section *sec)
+{
+	char path[512];
+
+	for (unsigned i = 0; i < sec->nlisten; i++) {
+		struct mcp_listen *l = &sec->listen[i];
+
+		for (unsigned k = 0; k < l->nfd; k++)
+			close(l->fd[k]);
+		if (l->path)
+			unlink(l->path);
+		free(l->path);
+		free(l->fd);
+	}
+	free(sec->listen);
+	sec->listen = NULL;
+	sec->nlisten = 0;
+	if (sec->ipc_fd >= 0) {
+		close(sec->ipc_fd);
+		ipc_path(m, sec, path, sizeof(path));
+		unlink(path);
+	}
+	sec->ipc_fd = -1;
+	for (unsigned i = 0; i < sec->nchild; i++) {
+		struct mcp_child *c = &sec->child[i];
+
+		if (c->ctl_fd < 0)
+			continue;
+		close(c->ctl_fd);
+		c->ctl_fd = -1;
+		ctl_path(m, c, path, sizeof(path));
+		unlink(path);
+	}
+}

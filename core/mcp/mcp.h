@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * mcp.h -- the master control program: root, small, opens no module, reads nothing that a
+ * peer wrote but the few fixed messages of its own children.
+ *
+ * Told in the order of a start: who runs as whom (account.c), which folders (dirs.c), that
+ * nobody of an earlier life is there (lock.c), whether the configuration is good in the eyes
+ * of those who will run it (check.c), which sockets (listen.c), a process (exec.c, child.c,
+ * pass.c), their order (order.c), and a change of the configuration (reload.c).
+ */
+#ifndef META1_MCP_H
+#define META1_MCP_H
+#include "ipc/chan.h"
+#include "lib/log.h"
+#include "lib/loop.h"
+#include "lib/settings.h"
+
+#include <stdio.h>
+#include <sys/types.h>
+
+#define MCP_START_MS	10000 /* a start waits so long for the role before it */
+#define MCP_STOP_MS	30000 /* what is past the dot may take so long */
+#define MCP_PING_MS	10000
+#define MCP_SILENT	3  /* unanswered pings: the role hangs */
+#define MCP_SILENT_INIT 30 /* the same before it is ready: it may read a long queue */
+#define MCP_BACKOFF_MS	1000
+#define MCP_BACKOFF_MAX 60000
+#define MCP_LONG_LIFE	60000 /* a life as long as this makes the next restart quick */
+#define MCP_ORPHANS_MS	12000 /* roles whose mcp was killed end within 10 s */
+
+/* ---- mcp.c: the wiring, one row a role ---- */
+struct mcp_wire {
+	const char *role;
+	enum proto_who who;
+	bool many;	   /* processes = N and several sections */
+	const char *ipc;   /* socket that it answers on, or NULL */
+	const char *talks; /* roles whose socket it connects to */
+	const char *task;
+};
+extern const struct mcp_wire mcp_wiring[]; /* ended by role NULL */
+const struct mcp_wire *mcp_wire(const char *role);
+
+struct mcp;
+struct mcp_section;
+
+enum mcp_state {      /* of one process */
+	MCP_DOWN,     /* to be started when its turn comes */
+	MCP_ASLEEP,   /* start_action accept: started by the first connection */
+	MCP_STARTING, /* not ready yet */
+	MCP_UP,
+	MCP_STOPPING, /* told to stop; its end is expected */
+	MCP_WAITING,  /* ended; restarted when the time is over */
+	MCP_OFF	      /* never ready and ended with 78: not restarted until a reload */
+};
+
+struct mcp_child { /* a place for one process of a section */
+	struct mcp *m;
+	struct mcp_section *sec;
+	uint32_t index; /* process index for ids, unique over all smtps */
+	unsigned nth;	/* within its section, from 0 */
+	char name[96];	/* "smtps", "smtps-internal.1": for log, lock and control socket */
+	enum mcp_state state;
+	pid_t pid; /* 0: none */
+	struct chan *chan;
+	int ctl_fd;
+	int64_t started, backoff;
+	unsigned unanswered; /* pings */
+	uint64_t serial;
+	struct watch *ping, *timer; /* timer: back-off, or the end of patience */
+	struct chan *pass;	    /* pass.c */
+	struct watch *pass_timer;
+	bool proved;  /* was ready with the configuration in force */
+	bool told;    /* reload.c: an answer is awaited */
+	bool renewed; /* reload.c: must be restarted after the commit */
+};
+
+struct mcp_listen {
+	char name[256]; /* "127.0.0.1:25" */
+	char *path;	/* unix socket to unlink at the end, or NULL */
+	int *fd;	/* one a process, or one for all */
+	unsigned nfd;
+};
+
+struct mcp_section {
+	const struct mcp_wire *wire;
+	const struct set_role *set; /* in m->set */
+	struct mcp_listen *listen;
+	unsigned nlisten;
+	int ipc_fd;
+	struct mcp_child *child;
+	unsigned nchild;
+	unsigned held;	     /* sections whose restart keeps this one stopped */
+	bool holding;	     /* keeps those of its restart_dependencies stopped */
+	struct watch **wake; /* accept: one a listener, while asleep */
+};
+
+struct mcp {
+	struct loop *loop;
+	struct settings *set;
+	const char *file; /* absolute */
+	bool root, background;
+	int lock_fd, report_fd; /* report_fd: tells the foreground how the start went */
+	struct mcp_section *section;
+	unsigned nsection;
+	struct chan_side side;
+	int64_t ping_ms, backoff_max; /* backoff_max 0: MCP_BACKOFF_MAX */
+	bool stopping, again;	      /* again: SIGHUP came during a reload */
+	int status;
+	struct watch *signal[6], *order_timer;
+	struct mcp_check *check;
+	struct mcp_reload *reload;
+};
+
+/* Developer builds with META1_TEST_ENV=1 in the environment: tests as root. */
+bool mcp_testing(void);
+
+/* ---- account.c ---- */
+struct mcp_account {
+	bool change; /* mcp is root and has to become somebody else */
+	uid_t uid;
+	gid_t gid;
+	char name[64]; /* for initgroups and messages */
+};
+/* Whom the section runs as. <0: err says what to write into the file. */
+int mcp_account(const struct set_role *, bool root, struct mcp_account *, struct meta1_err *);
+/* Reports to set->conf what only a start finds wrong: accounts, no listener, too many
+ * processes. Returns the number of errors found. */
+unsigned mcp_account_check(struct settings *, bool root);
+
+/* ---- dirs.c ---- */
+/* Makes what lacks, checks the rest; every wrong one on err_file with the command that
+ * mends it. <0: at least one is wrong. */
+int mcp_dirs(struct mcp *, FILE *err_file);
+/* The group that may read contents: CDB_gid, else that of smtpc. */
+gid_t mcp_cdb_gid(struct settings *, bool root);
+
+/* ---- lock.c ---- */
+/* mcp's own lock, and the end of roles of an earlier life. <0: err names the pid. */
+int mcp_lock(struct mcp *, struct meta1_err *);
+/* Opens and locks NAME.lock in queue_directory. -1: err says who holds it. */
+int mcp_lock_child(struct mcp *, const char *name, struct meta1_err *);
+void mcp_lock_pid(int fd, pid_t pid); /* writes who it is, for messages */
+
+/* ---- check.c ---- */
+typedef void (*mcp_check_fn)(struct mcp *, bool good, const char *errors);
+/* Runs "ROLE -C" for every section as its user; done comes later, once. */
+void mcp_check_start(struct mcp *, struct settings *, mcp_check_fn done);
+bool mcp_check_reaped(struct mcp *, pid_t pid, int status); /* true: it was a checker */
+void mcp_check_cancel(struct mcp *);
+
+/* ---- listen.c ---- */
+/* All sockets of a section. <0: err; what was opened is closed by mcp_listen_close(). */
+int mcp_listen_open(struct mcp *, struct mcp_section *, struct meta1_err *);
+void mcp_listen_close(struct mcp *, struct mcp_section *);
+
+/* ---- exec.c ---- */
+struct mcp_exec {
+	const struct set_role *set;
+	int chan_fd, lock_fd; /* -1: none */
+	int out_fd;	      /* for stdout and stderr; -1: mcp's stderr */
+	bool check;	      /* add -C */
+};
+/* The words of a command line with '…', "…" and \; ended by NULL, free with mcp_words_free().
+ * NULL: err. */
+char **mcp_words(const char *text, struct meta1_err *);
+void mcp_words_free(char ***);
+bool mcp_env_passes(const char *assignment, bool root, bool testing);
+/* Returns the pid, or -1 with err. */
+pid_t mcp_exec(struct mcp *, const struct mcp_exec *, struct meta1_err *);
+void mcp_status_words(int status, char *out, size_t size);
+
+/* ---- child.c ---- */
+void mcp_child_init(
+    struct mcp *, struct mcp_section *, struct mcp_child *, unsigned nth, uint32_t index);
+bool mcp_child_running(const struct mcp_child *);
+void mcp_child_start(struct mcp_child *);
+void mcp_child_stop(struct mcp_child *, int64_t within_ms, const char *why);
+void mcp_child_ended(struct mcp_child *, int status);
+int64_t mcp_child_backoff(int64_t last, int64_t lived); /* ms to wait now */
+extern const struct chan_handler mcp_child_handlers[];
+
+/* ---- pass.c ---- */
+void mcp_pass_start(struct mcp_child *);
+void mcp_pass_stop(struct mcp_child *);
+
+/* ---- order.c ---- */
+void mcp_end(struct mcp *, int status); /* ends the loop with this status */
+/* Brings what runs nearer to what should run; called after every change. */
+void mcp_order_run(struct mcp *);
+void mcp_order_stop(struct mcp *, int64_t within_ms); /* everything, first to last */
+/* The section restarts: its restart_dependencies stop until it may start again. */
+void mcp_order_hold(struct mcp_section *);
+void mcp_order_asleep(struct mcp_section *); /* waits for the first connection */
+
+/* ---- reload.c ---- */
+void mcp_reload_start(struct mcp *);
+void mcp_reload_done(struct mcp_child *, const struct p_reload_done *);
+void mcp_reload_gone(struct mcp_child *); /* it ended before it answered */
+/* What of a section only a restart of mcp can change: its name, or NULL. */
+const char *mcp_reload_fixed(const struct settings *old, const struct settings *new);
+/* The option that the processes of section i learn only by a restart, or NULL. */
+const char *mcp_reload_restart(const struct settings *old, const struct settings *new, unsigned i);
+void mcp_reload_cancel(struct mcp *);
+
+#endif

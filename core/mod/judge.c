@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * judge.c -- may this descriptor be used? All rules in their order, before any
+ * function of the module is called.
+ * Comes from load.c and the kit; goes to opt.c for the option records.
+ * On failure: one line: found, expected, what to do.
+ */
+#include "mod/inst.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+
+#define OPT_MAX	     256
+#define CONF_MAX     (1u << 20)
+#define END_OF(T, f) (offsetof(T, f) + sizeof(((T *)0)->f))
+
+/* Ends of the structs of ABI 0.1: what is shorter was never released. */
+#define MODULE_FIRST END_OF(struct meta1_module, ops)
+#define MODULE_LAST  4096u
+
+static const struct {
+	uint32_t kind;
+	const char *prefix;
+	size_t ops_first; /* 0: this version asks nothing of such modules */
+} kinds[] = {
+    {META1_MAP, "map_", END_OF(struct meta1_map_ops, create)},
+    {META1_TRANSPORT, "transport_", END_OF(struct meta1_transport_ops, cancel)},
+    {META1_AUTH, "auth_", 0},
+    {META1_PMILTER, "pmilter_", 0},
+    {META1_QUEUE, "queue_", END_OF(struct meta1_queue_ops, cancel)},
+};
+
+static const char *role_name(uint32_t role)
+{
+	return role == META1_SMTPS   ? "smtps"
+	       : role == META1_SMTPC ? "smtpc"
+	       : role == META1_SMAR  ? "smar"
+	       : role == META1_QMGR  ? "qmgr"
+				     : "tools";
+}
+
+static void role_list(uint32_t roles, char *out, size_t size)
+{
+	uint32_t bit;
+	size_t len = 0;
+
+	*out = '\0';
+	for (bit = META1_SMTPS; bit <= META1_TOOL; bit <<= 1)
+		if (roles & bit && len < size)
+			len += (size_t)snprintf(
+			    out + len, size - len, "%s%s", len ? ", " : "", role_name(bit));
+	if (!*out)
+		str_copy(out, size, "none");
+}
+
+static int judge_abi(const struct meta1_module *m, struct meta1_err *err)
+{
+	if (m->magic != META1_MODULE_MAGIC)
+		return err_set(err,
+		    "magic is 0x%08x, expected 0x%08x: not a module of this server, or built for "
+		    "another byte order; build it against the installed meta1/module.h",
+		    m->magic, META1_MODULE_MAGIC);
+	if (m->abi_major != META1_ABI_MAJOR)
+		return err_set(err,
+		    "module ABI is %u.%u, expected %u.x: build it against the installed "
+		    "meta1/module.h",
+		    m->abi_major, m->abi_minor, META1_ABI_MAJOR);
+	if (m->abi_minor > META1_ABI_MINOR)
+		return err_set(err,
+		    "module ABI is %u.%u, newer than this server's %u.%u: update the server or "
+		    "build the module for it",
+		    m->abi_major, m->abi_minor, META1_ABI_MAJOR, META1_ABI_MINOR);
+	if (m->size < MODULE_FIRST || m->size > MODULE_LAST)
+		return err_set(err,
+		    "descriptor has %u bytes, expected %zu to %u: use META1_MODULE() to fill it",
+		    m->size, MODULE_FIRST, MODULE_LAST);
+	return 0;
+}
+
+static int judge_kind(
+    const struct meta1_module *m, const char *name, uint32_t role, struct meta1_err *err)
+{
+	char roles[64];
+	size_t i;
+	uint32_t ops;
+
+	if (!m->name || strcmp(m->name, name) != 0)
+		return err_set(err, "its name is \"%s\", expected \"%s\" as the file is called",
+		    m->name ? m->name : "", name);
+	for (i = 0; i < ARRAY_LEN(kinds) && kinds[i].kind != m->kind; i++)
+		;
+	if (i == ARRAY_LEN(kinds))
+		return err_set(err, "kind is %u, expected 1 to %zu (enum meta1_kind)", m->kind,
+		    ARRAY_LEN(kinds));
+	if (strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
+		return err_set(err, "name is \"%s\", expected it to begin with \"%s\" as its kind",
+		    name, kinds[i].prefix);
+	if (!kinds[i].ops_first)
+		return err_set(
+		    err, "modules %s* are not served by meta1 " PACKAGE_VERSION, kinds[i].prefix);
+	role_list(m->roles, roles, sizeof(roles));
+	if (!(m->roles & role))
+		return err_set(
+		    err, "it is for the roles %s, and this is %s", roles, role_name(role));
+	ops = m->ops ? *(const uint32_t *)m->ops : 0;
+	if (ops < kinds[i].ops_first || ops > MODULE_LAST)
+		return err_set(err,
+		    "its table of operations has %u bytes, expected %zu to %u: "
+		    "begin it with .size = sizeof(the struct)",
+		    ops, kinds[i].ops_first, MODULE_LAST);
+	return 0;
+}
+
+static int judge_options(const struct meta1_module *m, struct meta1_err *err)
+{
+	struct meta1_err why = {""};
+
+	if (m->nopt > OPT_MAX || (m->nopt && !m->opt))
+		return err_set(err, "it has %u option records%s, expected at most %d", m->nopt,
+		    m->opt ? "" : " and no pointer to them", OPT_MAX);
+	if (m->nopt && (m->sizeof_opt < END_OF(struct meta1_opt, off) || m->sizeof_opt > 1024))
+		return err_set(err,
+		    "an option record has %u bytes, expected %zu: use META1_MODULE()",
+		    m->sizeof_opt, sizeof(struct meta1_opt));
+	if (m->sizeof_conf > CONF_MAX)
+		return err_set(err, "its options take %u bytes, expected at most %u",
+		    m->sizeof_conf, CONF_MAX);
+	if (m->nopt && opt_selfcheck(m->opt, m->nopt, m->sizeof_opt, m->sizeof_conf, &why) < 0)
+		return err_set(err, "option records: %.400s", why.text);
+	return 0;
+}
+
+int mod_judge(const struct meta1_module *m, const char *name, uint32_t role, struct meta1_err *err)
+{
+	uint32_t ours = event_get_version_number();
+
+	if (judge_abi(m, err) < 0 || judge_kind(m, name, role, err) < 0 ||
+	    judge_options(m, err) < 0)
+		return -1;
+	if (!m->version || !*m->version || !m->summary || !*m->summary)
+		return err_set(err, "it lacks %s: say it in META1_MODULE()",
+		    !m->version || !*m->version ? "a version" : "a summary");
+	if (!m->open || !m->close)
+		return err_set(
+		    err, "it has no %s(): a module cannot do without", m->open ? "close" : "open");
+	if (m->flags & ~(uint32_t)META1_F_BLOCKING)
+		return err_set(err, "flags are 0x%x, known are 0x%x", m->flags, META1_F_BLOCKING);
+	if (m->flags & META1_F_BLOCKING && m->kind != META1_MAP)
+		return err_set(err, "META1_F_BLOCKING is served for maps only: "
+				    "use offload() for what may sleep");
+	if (m->libevent && m->libevent >> 16 != ours >> 16)
+		return err_set(err,
+		    "it was built for libevent %u.%u, and this is %s: build it again",
+		    m->libevent >> 24, m->libevent >> 16 & 0xff, event_get_version());
+	return 0;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * mod.h -- the module host as roles see it, in the order of use:
+ * load a file, open an instance, ask it, drain and close it.
+ *
+ * load.c alone includes ltdl.h. host.c is the table that modules get. req.c is the law
+ * of requests: the asker's callback runs once, on a later turn, at the latest at
+ * the deadline.
+ */
+#ifndef META1_MOD_H
+#define META1_MOD_H
+#include "lib/loop.h"
+#include "lib/opt.h"
+#include "lib/settings.h"
+#include "lib/work.h"
+
+struct mod;	 /* a loaded file */
+struct mod_inst; /* a configured instance: the struct meta1_ctx of its module */
+
+typedef void (*mod_dns_fn)(void *arg, const char *name, uint16_t type, int64_t deadline,
+    void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *cbarg);
+
+struct mod_host { /* one a process, filled by the role's main */
+	struct loop *loop;
+	struct work *work;
+	enum meta1_role role;
+	uint32_t process;
+	const char *hostname, *qdir;
+	const char *module_directory;
+	mod_dns_fn dns; /* NULL: dns() of a module is TEMPFAIL */
+	void *dns_arg;
+	void (*changed)(void *arg); /* an instance said its data changed; may be NULL */
+	void *changed_arg;
+	bool strict; /* kit and developer builds: leftovers and double finishes are fatal */
+	/* A module broke a law; text without the instance. NULL: logged, and fatal when strict. */
+	void (*fault)(void *arg, const char *instance, const char *text);
+	void *fault_arg;
+	struct mod *mods;
+	struct mod_inst *insts;
+};
+
+/* ---- load.c: find, judge, keep ---- */
+/* Finds kind_what.so (META1_MODULE_PATH for unprivileged or developer runs, else
+ * module_directory), judges it as far as can be before any of its code runs, makes it
+ * resident. NULL: err is one line: file, found, expected, what to do. */
+struct mod *mod_load(struct mod_host *, const char *module, struct meta1_err *);
+/* The same for one absolute path: the kit, tools, tests. */
+struct mod *mod_load_file(struct mod_host *, const char *file, struct meta1_err *);
+/* Forgets the list; the code stays (modules are never unloaded). At exit, tests, tools. */
+void mod_unload_all(struct mod_host *);
+const struct meta1_module *mod_descriptor(const struct mod *);
+const char *mod_file(const struct mod *);
+/* All rules of a descriptor, without loading: for the kit and tests (judge.c). */
+int mod_judge(const struct meta1_module *, const char *name, uint32_t role, struct meta1_err *);
+
+/* ---- host.c: instances ---- */
+/* Binds section's options (core_names: options of the section that belong to the core, e.g.
+ * "type"), runs check() and open(). conf gets option errors; err the rest. */
+struct mod_inst *mod_open(struct mod_host *, struct mod *, const char *name, struct conf *,
+    struct conf_section *, const char *const *core_names, enum opt_mode, struct meta1_err *);
+/* Only binds and checks, for -VVVV and reload's first step: <0 errors were reported. */
+int mod_check(struct mod_host *, struct mod *, const char *name, struct conf *,
+    struct conf_section *, const char *const *core_names, enum opt_mode);
+/* After drain; reports what is left. The module's close() runs now, or when its last job on a
+ * worker thread is done. */
+void mod_close(struct mod_inst **);
+bool mod_closing(const struct mod_host *); /* one still waits for that job */
+/* No new requests; done(arg) once, on a later turn: when all that is open was finished and the
+ * module's drain() said so, or at the deadline. */
+void mod_drain(struct mod_inst *, int64_t deadline_ms, void (*done)(void *), void *arg);
+const void *mod_ops(const struct mod_inst *);
+void *mod_data(const struct mod_inst *);       /* the module's instance pointer */
+const char *mod_name(const struct mod_inst *); /* "map_text/access" */
+struct meta1_ctx *mod_ctx(struct mod_inst *);
+/* By the name of its section; the newest when a reload has two of them. */
+struct mod_inst *mod_find(struct mod_host *, enum meta1_kind, const char *name);
+/* Every counter and gauge of every instance, for the metrics page. */
+typedef void (*mod_counter_fn)(
+    void *arg, const char *instance, const char *name, bool gauge, int64_t value);
+void mod_counters(struct mod_host *, mod_counter_fn, void *arg);
+
+/* ---- req.c: one question ---- */
+/* Deadlines are absolute, in ms of loop_now(); INT64_MAX: none. */
+/* reply is never NULL and valid during the call; on deadline it is TEMPFAIL and says so.
+ * Recipients without a mod_rcpt_fn call take this status. reply->ext is the module's. */
+typedef void (*mod_done_fn)(void *arg, enum meta1_status, const struct meta1_reply *reply);
+typedef void (*mod_rcpt_fn)(
+    void *arg, uint32_t rcpt, enum meta1_status, const struct meta1_reply *reply);
+/* Makes the request; the role then calls the op with it. At most 256 are open an instance
+ * (maps; others as set by mod_req_limit): beyond that NULL. */
+struct meta1_req *mod_req(struct mod_inst *, int64_t deadline_ms, mod_done_fn, void *arg);
+void mod_req_rcpts(struct meta1_req *, mod_rcpt_fn, uint32_t nrcpt);
+void mod_req_limit(struct mod_inst *, uint32_t max);
+/* The asker goes away: no callback; the module's cancel() is called. The asker forgets its
+ * pointer when its callback runs; from then on the request is not its own. */
+void mod_req_cancel(struct meta1_req **);
+/* Answers with reply->ext that come when nobody asks any more: fn gives them back. */
+void mod_req_on_drop(struct meta1_req *, void (*fn)(void *arg, const void *ext), void *arg);
+
+/* ---- look.c: a map look-up through all of that ---- */
+/* The key is taken as it is and need not outlive the call. Over the limit, or without a
+ * lookup(): TEMPFAIL, on a later turn like every answer. The request is for mod_req_cancel(). */
+struct meta1_req *mod_map_lookup(
+    struct mod_inst *, struct meta1_buf key, int64_t deadline_ms, mod_done_fn, void *arg);
+
+#endif

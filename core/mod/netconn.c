@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * netconn.c -- stream connections of modules, struct meta1_conn_ops.
+ * Comes from modules (transports) through the table; goes to lib/conn.c.
+ * Owns struct meta1_conn and the conn in it until close() or the instance's close.
+ * On failure: gone(), once, never inside a call of the module.
+ */
+#include "mod/inst.h"
+
+#include <stdlib.h>
+
+#define LINE_LIMIT 4096
+
+static void on_connected(void *arg)
+{
+	struct meta1_conn *c = arg;
+
+	if (c->ev->connected)
+		c->ev->connected(c->arg);
+}
+
+static void on_input(void *arg)
+{
+	struct meta1_conn *c = arg;
+
+	if (!c->ended)
+		c->ev->input(c->arg);
+}
+
+static void on_end(void *arg, enum conn_end how, const char *why)
+{
+	struct meta1_conn *c = arg;
+
+	(void)how;
+	if (c->ended)
+		return;
+	c->ended = true;
+	c->ev->gone(c->arg, why);
+}
+
+static void line_too_long(void *arg)
+{
+	struct meta1_conn *c = arg;
+
+	c->ev->gone(c->arg, "the peer sent a line of more than 4096 bytes");
+}
+
+static const struct conn_events events = {on_connected, on_input, NULL, on_end};
+
+static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop *hop,
+    int64_t timeout, const struct meta1_conn_events *ev, void *arg, struct meta1_err *err)
+{
+	struct mod_inst *in = inst_of(ctx);
+	struct sockaddr_storage ss;
+	struct meta1_conn *c;
+	socklen_t len;
+
+	if (hop->port > 65535 || conn_addr(hop->addr, (uint16_t)hop->port, &ss, &len) < 0) {
+		err_set(err, "%.200s port %u: not an address", hop->addr, hop->port);
+		return NULL;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		err_set(err, "no memory");
+		return NULL;
+	}
+	*c = (struct meta1_conn){.loop = in->host->loop, .ev = ev, .arg = arg};
+	task_init(&c->gone, line_too_long, c);
+	c->conn =
+	    conn_connect(in->host->loop, (struct sockaddr *)&ss, len, timeout, &events, c, err);
+	if (!c->conn) {
+		free(c);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&in->conns, c, link);
+	return c;
+}
+
+static struct meta1_buf net_line(struct meta1_conn *c)
+{
+	bool too_long = false;
+	size_t len = 0;
+	char *line = NULL;
+
+	if (!task_pending(&c->gone))
+		line = conn_line(c->conn, false, LINE_LIMIT, &len, &too_long, NULL);
+	if (too_long && !c->ended) {
+		c->ended = true;
+		conn_pause(c->conn, true);
+		loop_defer(c->loop, &c->gone);
+	}
+	return buf_of(line, len);
+}
+
+static void net_write(struct meta1_conn *c, const void *p, size_t n)
+{
+	if (!c->ended)
+		conn_write(c->conn, p, n);
+}
+
+static void net_send(struct meta1_conn *c, const struct meta1_extent *e, uint32_t n)
+{
+	for (; n && !c->ended; n--, e++)
+		if (e->mem)
+			conn_ref(c->conn, e->mem, e->len);
+		else
+			conn_file(c->conn, e->fd, e->off, e->len);
+}
+
+static void net_timeout(struct meta1_conn *c, int64_t ms)
+{
+	if (!c->ended)
+		conn_timeout(c->conn, ms);
+}
+
+static size_t net_unsent(struct meta1_conn *c)
+{
+	return conn_unsent(c->conn);
+}
+
+static void net_close(struct meta1_conn **cp)
+{
+	struct meta1_conn *c = *cp;
+
+	if (!c)
+		return;
+	*cp = NULL;
+	LIST_REMOVE(c, link);
+	task_cancel(&c->gone);
+	conn_close(&c->conn);
+	free(c);
+}
+
+void mod_conn_drop(struct mod_inst *in)
+{
+	struct meta1_conn *c;
+
+	while ((c = in->conns.lh_first))
+		net_close(&c);
+}
+
+const struct meta1_conn_ops mod_conn_ops = {
+    .size = sizeof(struct meta1_conn_ops),
+    .open = net_open,
+    .line = net_line,
+    .write = net_write,
+    .send = net_send,
+    .timeout = net_timeout,
+    .unsent = net_unsent,
+    .close = net_close,
+};

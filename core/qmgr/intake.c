@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * intake.c -- how mail comes in: smtps tells of what it committed (QUEUED, or QUEUE_TAIL when
+ * it had to skip some), the store makes of it each message exactly once (entry), also of what
+ * it finds at start; and how much may come: credits, one a transaction.
+ * Comes from smtps' channels and store.c; goes to msg.c and active.c. Owns the feeders.
+ * On failure: memory near its bound, no more credits, and smtps answers 451 4.3.2.
+ *
+ * What is recovered may pass the bound: it is on disk already, and must be delivered.
+ */
+#include "qmgr/qmgr.h"
+
+#include <stdlib.h>
+
+METRIC_COUNTER(m_withheld, "intake_withheld_total", "Times that intake credits were withheld.");
+METRIC_COUNTER(m_entries, "messages_taken_total", "Messages taken from the store.");
+METRIC_COUNTER(m_no_env, "queued_frames_bad_total", "QUEUED frames without notice or recipient.");
+
+static struct qmgr_feeder *feeder_of(struct chan *c)
+{
+	return *chan_slot(c);
+}
+
+/* ---- credits ---- */
+
+static size_t used(const struct qmgr *q)
+{
+	return q->memory + qmgr_reason_memory();
+}
+
+static uint64_t window(struct qmgr *q)
+{
+	uint64_t left;
+
+	if (q->stopping || used(q) >= q->lim.memory)
+		return 0;
+	left = (q->lim.memory - used(q)) / QMGR_CREDIT_MEMORY;
+	return left < QMGR_CREDITS ? left : QMGR_CREDITS;
+}
+
+static void grant(struct qmgr *q, struct qmgr_feeder *f)
+{
+	uint64_t w = window(q);
+	struct p_intake msg = {0};
+
+	if (w == 0 && !q->withheld && !q->stopping) {
+		q->withheld = true;
+		m_withheld.value++;
+		log_event(LOG_L_WARN, "qmgr.full", "memory=%zu limit=%zu messages=%llu text=%s",
+		    q->memory, q->lim.memory, (unsigned long long)q->nmsg,
+		    "no new mail until some is done");
+	}
+	/* In chunks, so that credits are not a frame each. */
+	if (w < f->credits + (w + 3) / 4 || w <= f->credits)
+		return;
+	msg.credits = w - f->credits;
+	if (chan_send(f->chan, P_INTAKE, &msg))
+		f->credits = (uint32_t)w;
+}
+
+void qmgr_intake_grant(struct qmgr *q)
+{
+	struct qmgr_feeder *f;
+
+	if (q->withheld) {
+		if (used(q) > q->lim.memory / 8 * 7)
+			return;
+		q->withheld = false;
+		log_event(LOG_L_INFO, "qmgr.room", "memory=%zu limit=%zu", used(q), q->lim.memory);
+	}
+	DL_FOREACH (q->feeders, f)
+		grant(q, f);
+}
+
+static void spend(struct qmgr *q, struct chan *c, uint64_t n)
+{
+	struct qmgr_feeder *f = feeder_of(c);
+
+	if (!f)
+		return;
+	f->credits -= n < f->credits ? (uint32_t)n : f->credits;
+	if (!q->withheld)
+		grant(q, f);
+}
+
+/* ---- smtps ---- */
+
+void qmgr_intake_up(struct qmgr *q, struct chan *c, const struct p_hello *hello)
+{
+	struct qmgr_feeder *f = base_alloc(sizeof(*f));
+
+	f->chan = c;
+	f->writer = (uint32_t)hello->writer;
+	*chan_slot(c) = f;
+	DL_APPEND(q->feeders, f);
+	qmgr_store_attach(q, f->writer);
+	qmgr_intake_grant(q);
+}
+
+void qmgr_intake_down(struct qmgr *q, struct chan *c)
+{
+	struct qmgr_feeder *f = feeder_of(c);
+
+	if (!f)
+		return;
+	*chan_slot(c) = NULL;
+	DL_DELETE(q->feeders, f);
+	free(f);
+}
+
+void qmgr_intake_free_all(struct qmgr *q)
+{
+	struct qmgr_feeder *f;
+
+	while ((f = q->feeders)) {
+		*chan_slot(f->chan) = NULL;
+		DL_DELETE(q->feeders, f);
+		free(f);
+	}
+}
+
+void qmgr_intake_queued(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_queued *m = msg;
+	struct qmgr *q = arg;
+	struct meta1_env env = {.size = sizeof(env), .sizeof_rcpt = sizeof(struct meta1_qrcpt)};
+	struct meta1_qrcpt one, *rcpt = &one;
+	char id[META1_ID_MAX];
+	uint32_t i;
+
+	(void)req;
+	if (q->ended)
+		return;
+	if (!m->rcpts.n || !m->id.len || m->id.len >= sizeof(id) || !m->notice.len) {
+		m_no_env.value++;
+		log_event(LOG_L_ERR, "qmgr.queued_bad", "id=%.*s recipients=%u", (int)m->id.len,
+		    m->id.len ? (const char *)m->id.data : "", m->rcpts.n);
+		return;
+	}
+	memcpy(id, m->id.data, m->id.len);
+	id[m->id.len] = 0;
+	if (m->rcpts.n > 1)
+		rcpt = base_alloc(m->rcpts.n * sizeof(*rcpt));
+	for (i = 0; i < m->rcpts.n; i++)
+		rcpt[i] = (struct meta1_qrcpt){.addr = m->rcpts.v[i]};
+	env.nrcpt = m->rcpts.n;
+	env.rcpt = rcpt;
+	env.flags = (uint32_t)m->flags;
+	env.from = m->from;
+	env.client = m->client;
+	env.time = (int64_t)m->time;
+	env.bytes = m->bytes;
+	qmgr_store_notice(q, m->notice, id, &env);
+	if (rcpt != &one)
+		free(rcpt);
+	spend(q, c, 1);
+}
+
+void qmgr_intake_tail(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_queue_tail *m = msg;
+	struct qmgr *q = arg;
+
+	(void)c, (void)req;
+	if (m->notice.len && !q->ended)
+		qmgr_store_notice(q, m->notice, NULL, NULL);
+}
+
+void qmgr_intake_back(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_intake_back *m = msg;
+
+	(void)req;
+	spend(arg, c, m->credits);
+}
+
+/* ---- the store's events ---- */
+
+void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
+{
+	struct qmgr *q = arg;
+	struct qmgr_msg *m;
+	bool fresh = true;
+	uint32_t i;
+
+	if (qmgr_msg_find(q, e->id, strlen(e->id))) {
+		log_event(LOG_L_ERR, "qmgr.entry_twice", "id=%s text=%s", e->id,
+		    "the store told of it before; ignored");
+		return;
+	}
+	m = qmgr_msg_new(q, e);
+	m_entries.value++;
+	for (i = 0; i < m->nrcpt; i++) {
+		struct qmgr_rcpt *r = &m->rcpt[i];
+
+		if (r->tries || r->reason)
+			fresh = false;
+		if (r->phase == QP_DOUBT)
+			qmgr_list_add(&q->doubts, &r->item);
+		else if (r->phase == QP_WAIT && r->due > loop_now(q->loop))
+			qmgr_active_wait(q, r, r->due);
+	}
+	qmgr_active_start(q, m, fresh);
+	qmgr_msg_check(q, m);
+}
+
+void qmgr_intake_space(void *arg, uint32_t writer, uint64_t unit)
+{
+	struct qmgr *q = arg;
+	struct p_space_free msg = {.unit = unit};
+	struct qmgr_feeder *f;
+
+	DL_FOREACH (q->feeders, f)
+		if (f->writer == writer) {
+			/* Not sent or lost: the store tells again when the writer is back. */
+			chan_send(f->chan, P_SPACE_FREE, &msg);
+			return;
+		}
+}
+
+/* A recipient whose failure was to be reported when we ended: was the report stored? Its
+ * recipients were recorded before it was written, and it cannot be gone without the
+ * records that follow it; so it is there, or it was never written. */
+void qmgr_intake_recovered(struct qmgr *q)
+{
+	struct qmgr_item *i;
+	char id[META1_ID_MAX];
+
+	q->recovered = true;
+	while ((i = qmgr_list_pop(&q->doubts))) {
+		struct qmgr_rcpt *r = (struct qmgr_rcpt *)i;
+		struct qmgr_msg *m = qmgr_msg_of(r);
+
+		qmgr_bounce_id(m, r->report, id);
+		if (qmgr_msg_find(q, id, strlen(id))) {
+			qmgr_outcome_final(q, r, META1_R_BOUNCED);
+			continue;
+		}
+		r->report = 0;
+		qmgr_active_wait(q, r, loop_now(q->loop));
+	}
+	qmgr_kick(q);
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * msg.c -- the messages in memory: envelope, recipients and their strings in one
+ * allocation; found by id, and listed in the order they came in.
+ * Comes from intake.c; gone when the last outcome is recorded (store.c). Owns struct qmgr_msg
+ * and the shared reasons. Memory is counted; intake.c stops granting at the bound, so that
+ * only recovery, whose mail is already on disk, can pass it.
+ *
+ * The order is kept in pages of PAGE numbers, so that a listing finds the place where it went
+ * on without walking all messages.
+ */
+#include "mail/reply.h"
+#include "qmgr/qmgr.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PAGE	 256
+#define TEXT_MAX 512 /* of a reply that is kept */
+
+METRIC_GAUGE(m_queued, "queued_messages_now", "Messages in the queue.");
+
+struct qmgr_page { /* the messages with numbers key * PAGE and up */
+	UT_hash_handle hh;
+	struct qmgr_page *next, *prev; /* in order */
+	uint64_t key;
+	struct qmgr_msg *first;
+	uint32_t n;
+};
+
+/* ---- reasons ---- */
+
+static size_t reasons; /* bytes */
+
+size_t qmgr_reason_memory(void)
+{
+	return reasons;
+}
+
+struct qmgr_reason *qmgr_reason_new(
+    struct meta1_buf host, unsigned smtp, struct meta1_buf dsn, struct meta1_buf text)
+{
+	struct qmgr_reason *r;
+	char t[TEXT_MAX], h[256], d[sizeof(r->dsn)], line[TEXT_MAX + 320];
+	char code[8] = "";
+	size_t hl, tl, ll;
+	bool again;
+
+	reply_clean(host.data ? host.data : "", host.len, h, sizeof(h));
+	reply_clean(dsn.data ? dsn.data : "", dsn.len, d, sizeof(d));
+	reply_clean(text.data ? text.data : "", text.len, t, sizeof(t));
+	if (smtp >= 200 && smtp <= 599)
+		snprintf(code, sizeof(code), "%u ", smtp);
+	again = *d && !strncmp(t, d, strlen(d)); /* many texts begin with it */
+	ll = (size_t)snprintf(line, sizeof(line), "%s%s%s%s%s%s", h, *h ? ": " : "", code,
+	    again ? "" : d, *d && !again ? " " : "", t);
+	if (ll >= sizeof(line))
+		ll = sizeof(line) - 1;
+	hl = strlen(h);
+	tl = strlen(t);
+	r = base_alloc(sizeof(*r) + hl + tl + ll + 3);
+	r->refs = 1;
+	r->size = (uint32_t)(sizeof(*r) + hl + tl + ll + 3);
+	reasons += r->size;
+	r->smtp = *code ? (uint16_t)smtp : 0;
+	str_copy(r->dsn, sizeof(r->dsn), d);
+	r->host = memcpy(r->b, h, hl + 1);
+	r->text = memcpy(r->b + hl + 1, t, tl + 1);
+	r->line = memcpy(r->b + hl + tl + 2, line, ll + 1);
+	return r;
+}
+
+void qmgr_reason_drop(struct qmgr_reason **rp)
+{
+	struct qmgr_reason *r = *rp;
+
+	*rp = NULL;
+	if (!r || --r->refs)
+		return;
+	reasons -= r->size;
+	free(r);
+}
+
+void qmgr_reason_set(struct qmgr_rcpt *r, struct qmgr_reason *why)
+{
+	if (why)
+		why->refs++;
+	qmgr_reason_drop(&r->reason);
+	r->reason = why;
+}
+
+/* ---- order ---- */
+
+static void page_add(struct qmgr *q, struct qmgr_msg *m)
+{
+	uint64_t key = m->seq / PAGE;
+	struct qmgr_page *p = q->page_list ? q->page_list->prev : NULL;
+
+	if (!p || p->key != key) {
+		p = base_alloc(sizeof(*p));
+		p->key = key;
+		p->first = m;
+		HASH_ADD(hh, q->pages, key, sizeof(p->key), p);
+		DL_APPEND(q->page_list, p);
+	}
+	p->n++;
+	m->page = p;
+}
+
+static void page_remove(struct qmgr *q, struct qmgr_msg *m)
+{
+	struct qmgr_page *p = m->page;
+
+	if (--p->n == 0) {
+		HASH_DELETE(hh, q->pages, p);
+		DL_DELETE(q->page_list, p);
+		free(p);
+	} else if (p->first == m) {
+		p->first = m->next;
+	}
+}
+
+struct qmgr_msg *qmgr_msg_from(struct qmgr *q, uint64_t seq)
+{
+	uint64_t key = seq / PAGE;
+	struct qmgr_page *p;
+	struct qmgr_msg *m;
+
+	HASH_FIND(hh, q->pages, &key, sizeof(key), p);
+	for (p = p ? p : q->page_list; p && p->key < key; p = p->next)
+		;
+	for (m = p ? p->first : NULL; m && m->seq < seq; m = m->next)
+		;
+	return m;
+}
+
+/* ---- messages ---- */
+
+static size_t strings(const struct meta1_env *env)
+{
+	size_t n = env->from.len + env->client.len + 2;
+	const char *at = (const char *)env->rcpt;
+	uint32_t i;
+
+	for (i = 0; i < env->nrcpt; i++, at += env->sizeof_rcpt)
+		n += ((const struct meta1_qrcpt *)at)->addr.len + 1;
+	return n;
+}
+
+static const char *keep(char **at, struct meta1_buf b)
+{
+	char *s = *at;
+
+	if (b.len)
+		memcpy(s, b.data, b.len);
+	s[b.len] = 0;
+	*at = s + b.len + 1;
+	return s;
+}
+
+static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_env *env, char *to)
+{
+	int64_t now = loop_now(q->loop), wall = loop_wall(q->loop);
+	const char *at = (const char *)env->rcpt;
+	uint32_t i;
+
+	for (i = 0; i < env->nrcpt; i++, at += env->sizeof_rcpt) {
+		const struct meta1_qrcpt *from = (const struct meta1_qrcpt *)at;
+		struct qmgr_rcpt *r = &m->rcpt[i];
+		struct meta1_buf why = from->reason;
+		int64_t wait = from->next_try - wall;
+
+		r->item.group = m;
+		r->index = i & 0xffffff;
+		r->addr = keep(&to, from->addr);
+		r->tries = from->tries > UINT16_MAX ? UINT16_MAX : (uint16_t)from->tries;
+		r->state = (uint8_t)from->state;
+		if (from->state != META1_R_WAITING) {
+			r->phase = QP_DONE;
+			continue;
+		}
+		m->nopen++;
+		/* A clock that was wrong must not keep mail for years. */
+		if (wait > q->lim.max_retry / 1000)
+			wait = q->lim.max_retry / 1000;
+		r->due = wait > 0 ? now + wait * 1000 : now;
+		r->report = qmgr_bounce_intent(&why);
+		if (why.len)
+			r->reason = qmgr_reason_new(buf_str(""), 0, buf_str(""), why);
+		r->phase = r->report ? QP_DOUBT : QP_WAIT;
+	}
+}
+
+struct qmgr_msg *qmgr_msg_new(struct qmgr *q, const struct meta1_qentry *e)
+{
+	const struct meta1_env *env = e->env;
+	size_t head = sizeof(struct qmgr_msg) + env->nrcpt * sizeof(struct qmgr_rcpt);
+	size_t total = head + strings(env);
+	struct qmgr_msg *m = base_alloc(total);
+	int64_t age = loop_wall(q->loop) - env->time;
+	char *to = (char *)m + head;
+
+	m->memory = total + 64;
+	str_copy(m->id, sizeof(m->id), e->id);
+	m->ref = e->ref;
+	m->stored = e->bytes_stored;
+	m->bytes = env->bytes;
+	m->flags = env->flags;
+	m->time = env->time;
+	m->born = loop_now(q->loop) - (age > 0 ? age : 0) * 1000;
+	m->nrcpt = env->nrcpt;
+	m->seq = ++q->seq;
+	m->from = keep(&to, env->from);
+	m->client = keep(&to, env->client);
+	fill_rcpts(q, m, env, to);
+	HASH_ADD_STR(q->by_id, id, m);
+	DL_APPEND(q->all, m);
+	page_add(q, m);
+	q->memory += m->memory;
+	m_queued.value = (int64_t)++q->nmsg;
+	return m;
+}
+
+struct qmgr_msg *qmgr_msg_find(struct qmgr *q, const char *id, size_t len)
+{
+	struct qmgr_msg *m;
+
+	HASH_FIND(hh, q->by_id, id, len, m);
+	return m;
+}
+
+void qmgr_msg_check(struct qmgr *q, struct qmgr_msg *m)
+{
+	if (m->dying || m->nopen || m->nactive)
+		return;
+	m->dying = true;
+	qmgr_active_forget(q, m);
+	DL_APPEND2(q->dying, m, rprev, rnext);
+	qmgr_kick(q);
+}
+
+static void msg_free(struct qmgr *q, struct qmgr_msg *m)
+{
+	uint32_t i;
+
+	for (i = 0; i < m->nrcpt; i++)
+		qmgr_reason_drop(&m->rcpt[i].reason);
+	HASH_DELETE(hh, q->by_id, m);
+	page_remove(q, m);
+	DL_DELETE(q->all, m);
+	q->memory -= m->memory;
+	m_queued.value = (int64_t)--q->nmsg;
+	free(m);
+}
+
+void qmgr_msg_reap(struct qmgr *q)
+{
+	struct qmgr_msg *m;
+
+	while ((m = q->dying)) {
+		DL_DELETE2(q->dying, m, rprev, rnext);
+		msg_free(q, m);
+	}
+}
+
+void qmgr_msg_free_all(struct qmgr *q)
+{
+	qmgr_msg_reap(q);
+	while (q->all)
+		msg_free(q, q->all);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * route.c -- where a recipient's domain goes: kept answers of smar, one question a domain for
+ * all who wait for it, as many questions at a time as the channel's window allows.
+ * Comes from active.c; goes to sched.c, or to outcome.c when there is no way. Owns routes (at most
+ * QMGR_ROUTES_MAX idle ones, least recently used go first) and what destinations carry (hops).
+ * On failure: while smar is away recipients wait for it, without blame; no answer in time is a
+ * temporary failure of the domain.
+ */
+#include "mail/addr.h"
+#include "qmgr/qmgr.h"
+
+#include <stdlib.h>
+
+METRIC_COUNTER(m_asked, "routes_asked_total", "Questions to smar for a route.");
+METRIC_COUNTER(m_kept, "routes_kept_total", "Routes taken from a kept answer.");
+
+enum route_state { R_VOID, R_WANTED, R_ASKED, R_KNOWN };
+
+struct qmgr_route {
+	UT_hash_handle hh;
+	struct qmgr_route *next, *prev;	  /* by time of use */
+	struct qmgr_route *anext, *aprev; /* R_WANTED: to be asked */
+	struct qmgr *q;
+	enum route_state state;
+	enum meta1_status status;
+	uint64_t epoch;	 /* of the answer; an older one is void */
+	int64_t expires; /* ms */
+	struct qmgr_dest *dest;
+	struct qmgr_reason *reason; /* when there is no way */
+	struct qmgr_list waiting;
+	char domain[];
+};
+
+/* ---- the table ---- */
+
+static void route_free(struct qmgr *q, struct qmgr_route *r)
+{
+	if (r->state == R_WANTED)
+		DL_DELETE2(q->route_ask, r, aprev, anext);
+	HASH_DELETE(hh, q->routes, r);
+	DL_DELETE(q->route_lru, r);
+	qmgr_sched_unref(&q->sched, &r->dest, q->ended ? 0 : loop_now(q->loop));
+	qmgr_reason_drop(&r->reason);
+	free(r);
+}
+
+static void evict(struct qmgr *q)
+{
+	struct qmgr_route *r = q->route_lru, *next;
+	int n = 0;
+
+	/* Those with waiters are bounded by the active queue. */
+	for (; r && HASH_COUNT(q->routes) > QMGR_ROUTES_MAX && n < 8; r = next, n++) {
+		next = r->next;
+		if (!r->waiting.head && r->state != R_ASKED && r->state != R_WANTED)
+			route_free(q, r);
+	}
+}
+
+static struct qmgr_route *route_get(struct qmgr *q, const char *domain)
+{
+	size_t len = strlen(domain);
+	struct qmgr_route *r;
+
+	HASH_FIND(hh, q->routes, domain, len, r);
+	if (r) {
+		if (r->next) { /* not the last used */
+			DL_DELETE(q->route_lru, r);
+			DL_APPEND(q->route_lru, r);
+		}
+		return r;
+	}
+	evict(q);
+	r = base_alloc(sizeof(*r) + len + 1);
+	r->q = q;
+	memcpy(r->domain, domain, len);
+	HASH_ADD_KEYPTR(hh, q->routes, r->domain, len, r);
+	DL_APPEND(q->route_lru, r);
+	return r;
+}
+
+void qmgr_route_let_go(struct qmgr_dest *d)
+{
+	free(d->hops);
+	d->hops = NULL;
+	qmgr_reason_drop(&d->why);
+}
+
+void qmgr_route_void(struct qmgr *q)
+{
+	q->route_epoch++;
+}
+
+void qmgr_route_generation(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	(void)c, (void)req, (void)msg;
+	qmgr_route_void(arg);
+}
+
+void qmgr_route_free_all(struct qmgr *q)
+{
+	while (q->route_lru)
+		route_free(q, q->route_lru);
+}
+
+/* ---- what an answer means for a recipient ---- */
+
+static void no_way(
+    struct qmgr *q, struct qmgr_route *route, struct qmgr_rcpt *r, struct qmgr_tally *t)
+{
+	/* Like a recipient's temporary failure: the longer it lasts, the rarer it is asked. */
+	struct qmgr_result res = {
+	    .status = route->status, .scope = META1_ABOUT_MAIL, .reason = route->reason};
+
+	if (res.reason)
+		res.reason->refs++;
+	qmgr_outcome(q, r, &res, 0, t);
+	qmgr_outcome_end(&res);
+}
+
+static void apply(
+    struct qmgr *q, struct qmgr_route *route, struct qmgr_rcpt *r, struct qmgr_tally *t)
+{
+	int64_t now = loop_now(q->loop), dead;
+
+	if (r->state != META1_R_WAITING) { /* deleted meanwhile */
+		qmgr_active_leave(q, r);
+		qmgr_outcome_final(q, r, r->state);
+		return;
+	}
+	if (route->status != META1_OK) {
+		no_way(q, route, r, t);
+		return;
+	}
+	dead = qmgr_sched_dead(route->dest, now);
+	if (dead) {
+		qmgr_dispatch_put_off(q, route->dest, r, t);
+		return;
+	}
+	q->nrouting--;
+	r->phase = QP_QUEUED;
+	qmgr_sched_add(&q->sched, route->dest, qmgr_msg_of(r)->from, &r->item);
+}
+
+/* ---- asking ---- */
+
+static void known(struct qmgr *q, struct qmgr_route *r, uint64_t ttl)
+{
+	struct qmgr_tally t = {0};
+	struct qmgr_list todo = r->waiting;
+	struct qmgr_item *i;
+
+	r->state = R_KNOWN;
+	r->expires = loop_now(q->loop) + (int64_t)(ttl > 86400 ? 86400 : ttl) * 1000;
+	memset(&r->waiting, 0, sizeof(r->waiting));
+	while ((i = qmgr_list_pop(&todo)))
+		apply(q, r, (struct qmgr_rcpt *)i, &t);
+	qmgr_outcome_log(q, &t);
+	qmgr_kick(q);
+}
+
+static void set_hops(struct qmgr_dest *d, const struct p_routes *m)
+{
+	size_t total = sizeof(struct qmgr_hops) + m->hops.n * sizeof(struct meta1_buf);
+	struct qmgr_hops *h;
+	char *to;
+	uint32_t i;
+
+	for (i = 0; i < m->hops.n; i++)
+		total += m->hops.v[i].len;
+	h = base_alloc(total + m->transport.len + 1);
+	h->n = m->hops.n;
+	to = (char *)&h->hop[h->n];
+	for (i = 0; i < h->n; i++) {
+		memcpy(to, m->hops.v[i].data, m->hops.v[i].len);
+		h->hop[i] = buf_of(to, m->hops.v[i].len);
+		to += m->hops.v[i].len;
+	}
+	h->transport = to;
+	memcpy(to, m->transport.data, m->transport.len);
+	free(d->hops);
+	d->hops = h;
+}
+
+static void set_failure(struct qmgr_route *r, enum meta1_status st, unsigned smtp,
+    struct meta1_buf dsn, struct meta1_buf text)
+{
+	r->status = st == META1_PERMFAIL || st == META1_NOTFOUND ? META1_PERMFAIL : META1_TEMPFAIL;
+	r->reason = qmgr_reason_new(buf_str(""), smtp, dsn, text);
+}
+
+static void answer(void *arg, const void *msg)
+{
+	struct qmgr_route *r = arg;
+	struct qmgr *q = r->q;
+	const struct p_routes *m = msg;
+	struct chan *smar = role_peer(&q->role, "smar");
+	struct qmgr_dest *old = r->dest;
+
+	r->state = R_VOID;
+	if (q->ended)
+		return;
+	qmgr_reason_drop(&r->reason);
+	r->dest = NULL;
+	if (!m && (!smar || !chan_up(smar))) { /* it went away: ask again when it is back */
+		r->state = R_WANTED;
+		DL_APPEND2(q->route_ask, r, aprev, anext);
+	} else if (!m) {
+		set_failure(r, META1_TEMPFAIL, 0, buf_str("4.4.3"),
+		    buf_str("no route in time: smar did not answer"));
+		known(q, r, 0);
+	} else if (m->status == META1_OK && m->hops.n && m->key.len && m->transport.len) {
+		r->status = META1_OK;
+		r->dest = qmgr_sched_dest(&q->sched, m->key.data, m->key.len);
+		set_hops(r->dest, m);
+		known(q, r, m->ttl);
+	} else {
+		set_failure(r,
+		    m->status == META1_OK ? META1_TEMPFAIL : (enum meta1_status)m->status,
+		    (unsigned)m->smtp, m->dsn, m->text);
+		known(q, r, m->ttl);
+	}
+	qmgr_sched_unref(&q->sched, &old, loop_now(q->loop));
+	qmgr_route_pump(q);
+}
+
+void qmgr_route_pump(struct qmgr *q)
+{
+	struct chan *smar = role_peer(&q->role, "smar");
+	struct qmgr_route *r;
+
+	while (smar && (r = q->route_ask)) {
+		struct p_route ask = {.domain = buf_str(r->domain)};
+
+		r->epoch = q->route_epoch;
+		if (!chan_ask(smar, P_ROUTE, &ask, 0, answer, r))
+			return; /* away, or the window is full: an answer or its return wakes us */
+		DL_DELETE2(q->route_ask, r, aprev, anext);
+		r->state = R_ASKED;
+		m_asked.value++;
+	}
+}
+
+static void domain_of(struct qmgr *q, const char *addr, char *out, size_t size)
+{
+	const char *at = strrchr(addr, '@');
+	const char *domain = at && at[1] ? at + 1 : q->role.set->hostname;
+
+	if (addr_domain_key(buf_str(domain), out, size) < 0)
+		str_copy(out, size, domain);
+}
+
+void qmgr_route_find(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	char domain[ADDR_DOMAIN_MAX + 1];
+	struct qmgr_tally t = {0};
+	struct qmgr_route *route;
+
+	domain_of(q, r->addr, domain, sizeof(domain));
+	route = route_get(q, domain);
+	if (route->state == R_KNOWN && route->epoch == q->route_epoch &&
+	    route->expires > loop_now(q->loop)) {
+		m_kept.value++;
+		apply(q, route, r, &t);
+		qmgr_outcome_log(q, &t);
+		return;
+	}
+	qmgr_list_add(&route->waiting, &r->item);
+	if (route->state == R_VOID || route->state == R_KNOWN) {
+		route->state = R_WANTED;
+		DL_APPEND2(q->route_ask, route, aprev, anext);
+		qmgr_route_pump(q);
+	}
+}

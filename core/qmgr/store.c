@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * store.c -- the queue module behind one face: opened, recovered from, told of notices and
+ * outcomes, read from and written to for reports.
+ * Comes from intake.c, outcome.c and bounce.c; events go to intake.c. Owns the instance and the
+ * list of outcomes that could not be recorded yet.
+ * On failure: a final outcome is recorded again and again (RETRY_MS), and its recipient is
+ * never tried in the meantime; a failed record of a mere delay is only counted: after a
+ * restart that recipient is tried too early, nothing else.
+ */
+#include "qmgr/qmgr.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define OUTCOME_MS    60000 /* for one outcome to be on disk */
+#define READ_MS	      30000
+#define RETRY_MS      2000
+#define OUTCOMES_OPEN 262144 /* at a time */
+
+METRIC_COUNTER(m_outcomes, "outcomes_total", "Outcomes given to the store.");
+METRIC_COUNTER(m_failed, "outcomes_failed_total", "Outcomes that the store could not record.");
+METRIC_COUNTER(m_damage, "store_damage_total", "Records that the store could not read.");
+
+static void recovered(void *arg, enum meta1_status st, const struct meta1_reply *reply)
+{
+	struct qmgr *q = arg;
+
+	if (st != META1_OK) {
+		log_event(LOG_L_ERR, "qmgr.recover", "error=%s text=%s",
+		    reply->text ? reply->text : "failed",
+		    "not all old mail is known; restart qmgr when it is mended");
+		return;
+	}
+	log_event(LOG_L_INFO, "qmgr.recovered", "messages=%llu memory=%zu",
+	    (unsigned long long)q->nmsg, q->memory);
+	qmgr_intake_recovered(q);
+}
+
+static void damage(void *arg, const char *text)
+{
+	(void)arg;
+	m_damage.value++;
+	log_event(LOG_L_ERR, "qmgr.damage", "text=%s", text);
+}
+
+static int open_module(struct qmgr *q, const struct settings_module *sm, struct meta1_err *err)
+{
+	static const char *const core_names[] = {"type", NULL};
+	struct role *role = &q->role;
+	struct mod *mod = mod_load(&role->host, sm->module, err);
+
+	if (!mod)
+		return -1;
+	q->store = mod_open(&role->host, mod, sm->instance, role->set->conf, sm->section,
+	    core_names, OPT_START, err);
+	if (!q->store)
+		return -1;
+	q->qops = mod_ops(q->store);
+	return 0;
+}
+
+int qmgr_store_open(struct qmgr *q, struct meta1_err *err)
+{
+	static const struct meta1_qevents events = {.size = sizeof(events),
+	    .entry = qmgr_intake_entry,
+	    .space = qmgr_intake_space,
+	    .damage = damage};
+	struct settings_module *sm = NULL;
+	unsigned i, n = settings_modules(q->role.set, META1_QMGR, &sm);
+	struct meta1_req *req;
+	int rc = -1;
+
+	err_set(err, "qmgr: no queue module: the section queue { type = …; } names none");
+	for (i = 0; i < n && !q->store; i++)
+		if (!strcmp(sm[i].kind, "queue"))
+			rc = open_module(q, &sm[i], err);
+	free(sm);
+	if (rc < 0)
+		return -1;
+	if (!META1_HAS(q->qops, cancel) || !q->qops->manage)
+		return err_set(err, "%s: cannot manage a queue", mod_name(q->store));
+	q->role.store = q->qops->format;
+	mod_req_limit(q->store, OUTCOMES_OPEN + 1024);
+	req = mod_req(q->store, INT64_MAX, recovered, q);
+	if (!req)
+		return err_set(err, "%s: no request to recover with", mod_name(q->store));
+	q->qops->manage(mod_data(q->store), req, &events, q);
+	return 0;
+}
+
+void qmgr_store_close(struct qmgr *q)
+{
+	loop_unwatch(&q->record_timer);
+	if (q->store)
+		mod_close(&q->store);
+}
+
+void qmgr_store_attach(struct qmgr *q, uint32_t writer)
+{
+	q->qops->attach(mod_data(q->store), writer);
+}
+
+void qmgr_store_notice(
+    struct qmgr *q, struct meta1_buf notice, const char *id, const struct meta1_env *env)
+{
+	q->qops->notice(mod_data(q->store), notice, id, env);
+}
+
+/* ---- outcomes ---- */
+
+static void retry_timer(int fd, short what, void *arg)
+{
+	struct qmgr *q = arg;
+	struct qmgr_list todo = q->unrecorded;
+	struct qmgr_item *i;
+
+	(void)fd, (void)what;
+	memset(&q->unrecorded, 0, sizeof(q->unrecorded));
+	while ((i = qmgr_list_pop(&todo)))
+		qmgr_store_record(q, (struct qmgr_rcpt *)i);
+}
+
+static void postpone(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	if (!q->unrecorded.head) {
+		if (!q->record_timer)
+			q->record_timer = loop_timer(q->loop, -1, retry_timer, q);
+		loop_rearm(q->record_timer, RETRY_MS);
+	}
+	qmgr_list_add(&q->unrecorded, &r->item);
+}
+
+struct recording {
+	struct qmgr *q;
+	struct qmgr_rcpt *r; /* NULL: nobody waits for it */
+};
+
+static void recorded(void *arg, enum meta1_status st, const struct meta1_reply *reply)
+{
+	struct recording rec = *(struct recording *)arg;
+	struct qmgr_rcpt *r = rec.r;
+
+	free(arg);
+	rec.q->recording--;
+	if (st != META1_OK) {
+		if (!m_failed.value++ || r)
+			log_event(LOG_L_WARN, "qmgr.unrecorded", "id=%s error=%s",
+			    r ? qmgr_msg_of(r)->id : "-", reply->text ? reply->text : "");
+		if (r)
+			postpone(rec.q, r);
+	} else if (r && r->phase == QP_INTENT) {
+		qmgr_bounce_recorded(rec.q, r);
+	} else if (r && r->phase == QP_FINAL) {
+		r->phase = QP_DONE;
+		qmgr_msg_of(r)->nopen--;
+		qmgr_msg_check(rec.q, qmgr_msg_of(r));
+	}
+	if (rec.q->stopping)
+		qmgr_stop_check(rec.q);
+}
+
+static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1_qoutcome *o)
+{
+	struct qmgr_msg *m = qmgr_msg_of(r);
+	struct recording *rec;
+	struct meta1_req *req;
+
+	if (q->recording >= OUTCOMES_OPEN)
+		return false;
+	rec = base_alloc(sizeof(*rec));
+	rec->q = q;
+	rec->r = waits ? r : NULL;
+	req = mod_req(q->store, loop_now(q->loop) + OUTCOME_MS, recorded, rec);
+	if (!req) {
+		free(rec);
+		return false;
+	}
+	o->size = sizeof(*o);
+	o->rcpt = r->index;
+	o->id = m->id;
+	o->ref = m->ref;
+	o->tries = r->tries;
+	q->recording++;
+	m_outcomes.value++;
+	q->qops->outcome(mod_data(q->store), req, o);
+	return true;
+}
+
+void qmgr_store_record(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	struct meta1_qoutcome o = {.state = r->state};
+	const char *why = r->reason ? r->reason->line : "";
+	char text[1200], id[META1_ID_MAX];
+
+	o.by = why;
+	if (r->phase == QP_INTENT) {
+		snprintf(text, sizeof(text), "report=%u; %s", r->report, why);
+		o.state = META1_R_WAITING;
+		o.next_try = loop_wall(q->loop);
+		why = text;
+	} else if (r->state == META1_R_BOUNCED) {
+		qmgr_bounce_id(qmgr_msg_of(r), r->report, id);
+		o.by = id;
+	}
+	o.reason = buf_str(why);
+	if (!record(q, r, true, &o))
+		postpone(q, r);
+}
+
+void qmgr_store_deferred(struct qmgr *q, struct qmgr_rcpt *r, int64_t next_try_wall)
+{
+	const char *why = r->reason ? r->reason->line : "";
+	struct meta1_qoutcome o = {
+	    .state = META1_R_WAITING, .next_try = next_try_wall, .reason = buf_str(why), .by = why};
+
+	if (!record(q, r, false, &o))
+		m_failed.value++;
+}
+
+void qmgr_store_deleted(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	const char *why = r->reason ? r->reason->line : "";
+	struct meta1_qoutcome o = {.state = META1_R_DELETED, .reason = buf_str(why), .by = why};
+
+	record(q, r, false, &o);
+}
+
+/* ---- reports ---- */
+
+bool qmgr_store_load(struct qmgr *q, const struct meta1_ref *ref, mod_done_fn fn, void *arg)
+{
+	struct meta1_req *req = mod_req(q->store, loop_now(q->loop) + READ_MS, fn, arg);
+
+	if (!req)
+		return false;
+	q->qops->load(mod_data(q->store), req, ref);
+	return true;
+}
+
+void qmgr_store_unload(struct qmgr *q, struct meta1_content *content)
+{
+	if (content)
+		q->qops->unload(mod_data(q->store), &content);
+}
+
+/* All of a report goes into one write(), so a request to pause needs no answer. */
+static void go_on(void *arg)
+{
+	(void)arg;
+}
+static const struct meta1_qops_writer_events writer_events = {go_on};
+
+bool qmgr_store_begin(
+    struct qmgr *q, const char *id, struct meta1_qmsg **msg, struct meta1_err *err)
+{
+	return q->qops->begin(mod_data(q->store), id, &writer_events, q, msg, err) == META1_OK;
+}
+
+bool qmgr_store_write(struct qmgr *q, struct meta1_qmsg *msg, const void *data, size_t n)
+{
+	enum meta1_status st = q->qops->write(msg, data, n);
+
+	return st == META1_OK || st == META1_MORE;
+}
+
+void qmgr_store_abort(struct qmgr *q, struct meta1_qmsg **msg)
+{
+	q->qops->abort(msg);
+}
+
+/* Takes the message, whatever comes of it. */
+bool qmgr_store_commit(
+    struct qmgr *q, struct meta1_qmsg **msg, const struct meta1_env *env, mod_done_fn fn, void *arg)
+{
+	struct meta1_req *req = mod_req(q->store, INT64_MAX, fn, arg);
+
+	if (!req) {
+		q->qops->abort(msg);
+		return false;
+	}
+	q->qops->commit(msg, req, env);
+	return true;
+}

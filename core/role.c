@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * role.c -- the life of an unprivileged role from main() to its end.
+ *
+ * Comes from: core/smtps, smar, qmgr, smtpc (their main() is role_main()); mcp starts them.
+ * Goes to: role_check.c for -V … and -C; role_mcp.c for everything that mcp says.
+ * Order: settings, mcp's setup and descriptors, log, role->start(), listening for other
+ * roles, connecting to servers, role->go(), ready; then the loop until role_stopped().
+ * Owns: loop, workers, channels, control socket. On failure: one line, and an exit status
+ * from which mcp knows whether to try again (78: not before the configuration changed).
+ */
+#include "role_run.h"
+
+#include "ctl/server.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+METRIC_GAUGE(m_start, "start_time_seconds", "When this process started, seconds since 1970.");
+
+void role_end(struct role_run *r, int status)
+{
+	r->status = status;
+	loop_stop(r->role->loop);
+}
+
+struct set_role *role_section(struct settings *set, const char *keyword, const char *name)
+{
+	for (unsigned i = 0; i < set->nrole; i++) {
+		struct set_role *s = set->role[i];
+
+		if (strcmp(s->keyword, keyword) != 0)
+			continue;
+		if (!name || (s->name && strcmp(s->name, name) == 0))
+			return s;
+	}
+	return NULL;
+}
+
+int role_log_open(struct role_run *r, struct meta1_err *err)
+{
+	const struct set_role *s = r->role->section;
+	struct log_conf conf = {
+	    .ident = s->log.ident ? s->log.ident : r->role->name,
+	    .file = s->log.file,
+	    .facility = s->log.facility,
+	    .json = s->log.format == 1,
+	    .level = (int)s->log_level,
+	};
+
+	/* mcp in the background says where lines go that nobody directed. */
+	if (!conf.file && !conf.facility)
+		conf.facility = getenv("META1_LOG_FACILITY");
+	return log_open(r->role->loop, &conf, err);
+}
+
+void role_host_fill(struct role *role)
+{
+	role->host.loop = role->loop;
+	role->host.work = role->work;
+	role->host.role = role->bit;
+	role->host.process = role->index;
+	role->host.hostname = role->set->hostname;
+	role->host.qdir = role->set->queue_directory;
+	role->host.module_directory = role->set->module_directory;
+#ifdef META1_DEVELOPER
+	role->host.strict = true;
+#endif
+}
+
+/* ---- servers and clients ---- */
+
+static void maybe_go(struct role_run *r)
+{
+	for (unsigned i = 0; i < r->npeer; i++) {
+		if (!chan_up(r->peer[i]))
+			return;
+	}
+	if (r->going || r->role->stopping)
+		return;
+	r->going = true;
+	loop_unwatch(&r->wait_server);
+	if (r->role->go)
+		r->role->go(r->role);
+	role_mcp_ready(r);
+}
+
+static bool is_server(struct role_run *r, struct chan *c)
+{
+	for (unsigned i = 0; i < r->npeer; i++) {
+		if (r->peer[i] == c)
+			return true;
+	}
+	return false;
+}
+
+static void peer_up(struct chan *c, const struct p_hello *hello, void *arg)
+{
+	struct role *role = arg;
+	struct role_run *r = role->run;
+
+	if (!is_server(r, c)) {
+		r->nclient++;
+		loop_unwatch(&r->wait_client);
+	}
+	log_event(LOG_L_DEBUG, "role.up", "peer=%.*s index=%llu", (int)hello->role.len,
+	    (const char *)hello->role.data, (unsigned long long)hello->index);
+	if (role->up)
+		role->up(role, c, hello);
+	maybe_go(r);
+}
+
+static void peer_down(struct chan *c, void *arg)
+{
+	struct role *role = arg;
+
+	if (is_server(role->run, c) && !role->stopping)
+		log_event(LOG_L_WARN, "role.server-gone", "peer=%s",
+		    chan_peer(c) == SMAR ? "smar" : "qmgr");
+	if (role->down)
+		role->down(role, c);
+}
+
+static void no_server(int fd, short what, void *arg)
+{
+	struct role_run *r = arg;
+
+	(void)fd, (void)what;
+	for (unsigned i = 0; i < r->npeer; i++) {
+		if (chan_up(r->peer[i]))
+			continue;
+		log_event(LOG_L_ERR, "role.no-server", "peer=%s wait_for_server_ms=%lld",
+		    r->role->servers[i], (long long)r->role->section->wait_for_server);
+	}
+	role_end(r, EXIT_TEMP);
+}
+
+static void no_client(int fd, short what, void *arg)
+{
+	struct role_run *r = arg;
+
+	(void)fd, (void)what;
+	log_event(LOG_L_WARN, "role.no-client", "wait_for_client_ms=%lld",
+	    (long long)r->role->section->wait_for_client);
+}
+
+static int connect_servers(struct role_run *r, struct meta1_err *err)
+{
+	struct role *role = r->role;
+
+	for (const char *const *s = role->servers; s && *s; s++) {
+		char path[512];
+
+		if (r->npeer == ROLE_SERVERS)
+			return err_set(err, "%s: more than %d servers", role->name, ROLE_SERVERS);
+		snprintf(path, sizeof(path), "%s/%s.ipc", r->run_directory, *s);
+		r->peer[r->npeer] =
+		    chan_connect(&r->side, strcmp(*s, "smar") == 0 ? SMAR : QMGR, path);
+		r->npeer++;
+	}
+	return 0;
+}
+
+/* Who may connect: the users of all sections. */
+static void listen_ipc(struct role_run *r)
+{
+	const struct settings *set = r->role->set;
+	uid_t *uids = base_alloc(sizeof(*uids) * (set->nrole + 1));
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < set->nrole; i++) {
+		const char *user = set->role[i]->user;
+		struct passwd *pw = user ? getpwnam(user) : NULL;
+		char *end;
+
+		if (pw) {
+			uids[n++] = pw->pw_uid;
+		} else if (user && *user) {
+			unsigned long number = strtoul(user, &end, 10);
+
+			if (!*end)
+				uids[n++] = (uid_t)number;
+		}
+	}
+	r->server = chan_listen(&r->side, r->ipc_fd, uids, n);
+	r->ipc_fd = -1;
+	free(uids);
+}
+
+void role_begin(struct role_run *r)
+{
+	struct role *role = r->role;
+	struct meta1_err err = {""};
+
+	r->begun = true;
+	role_host_fill(role);
+	if (role->start && role->start(role, &err) < 0) {
+		log_event(LOG_L_ERR, "role.start", "error=%s", err.text);
+		role_end(r, EXIT_CONFIG);
+		return;
+	}
+	r->side = (struct chan_side){
+	    .who = role->who,
+	    .loop = role->loop,
+	    .index = role->index,
+	    .writer = role->writer,
+	    .version = PACKAGE_VERSION,
+	    .store = role->store ? role->store : "",
+	    .handlers = role->handlers,
+	    .arg = role,
+	    .up = peer_up,
+	    .down = peer_down,
+	};
+	if (r->ctl_fd >= 0) {
+		role->ctl = ctl_new(role->loop, r->ctl_fd, role->name, role->index, role->set);
+		r->ctl_fd = -1;
+		if (role->ctl && role->control)
+			role->control(role, role->ctl);
+	}
+	if (r->ipc_fd >= 0)
+		listen_ipc(r);
+	if (connect_servers(r, &err) < 0) {
+		log_event(LOG_L_ERR, "role.start", "error=%s", err.text);
+		role_end(r, EXIT_CONFIG);
+		return;
+	}
+	if (r->npeer && role->section->wait_for_server > 0)
+		r->wait_server =
+		    loop_timer(role->loop, role->section->wait_for_server, no_server, r);
+	if (r->server && role->section->wait_for_client > 0)
+		r->wait_client =
+		    loop_timer(role->loop, role->section->wait_for_client, no_client, r);
+	maybe_go(r);
+}
+
+struct chan *role_peer(struct role *role, const char *name)
+{
+	struct role_run *r = role->run;
+
+	for (unsigned i = 0; i < r->npeer; i++) {
+		if (strcmp(role->servers[i], name) == 0)
+			return r->peer[i];
+	}
+	return NULL;
+}
+
+/* ---- the end ---- */
+
+static void stop_over(int fd, short what, void *arg)
+{
+	struct role_run *r = arg;
+
+	(void)fd, (void)what;
+	log_event(LOG_L_WARN, "role.stop", "error=%s", "time is over, work is left unfinished");
+	role_end(r, 0);
+}
+
+void role_stop(struct role_run *r, int64_t within_ms, const char *why)
+{
+	struct role *role = r->role;
+
+	if (role->stopping) {
+		if (r->stop_timer)
+			loop_rearm(r->stop_timer, within_ms);
+		return;
+	}
+	role->stopping = true;
+	loop_unwatch(&r->wait_server);
+	loop_unwatch(&r->wait_client);
+	log_event(LOG_L_INFO, "role.stop", "why=%s within_ms=%lld", why, (long long)within_ms);
+	if (!r->begun) {
+		role_end(r, 0);
+		return;
+	}
+	r->stop_timer = loop_timer(role->loop, within_ms, stop_over, r);
+	if (role->stop)
+		role->stop(role);
+	else
+		role_stopped(role);
+}
+
+void role_stopped(struct role *role)
+{
+	role->run->stopped = true;
+	role_end(role->run, 0);
+}
+
+static void on_sigterm(int sig, short what, void *arg)
+{
+	(void)sig, (void)what;
+	role_stop(arg, ROLE_STOP_MS, "SIGTERM");
+}
+
+static void on_sigusr1(int sig, short what, void *arg)
+{
+	(void)sig, (void)what, (void)arg;
+	log_reopen();
+}
+
+static void close_all(struct role_run *r)
+{
+	struct role *role = r->role;
+
+	role_mcp_close(r);
+	for (unsigned i = 0; i < r->npeer; i++)
+		chan_close(&r->peer[i]);
+	if (r->server)
+		chan_server_free(&r->server);
+	if (role->ctl)
+		ctl_free(&role->ctl);
+	loop_unwatch(&r->wait_server);
+	loop_unwatch(&r->wait_client);
+	loop_unwatch(&r->stop_timer);
+	loop_unwatch(&r->sigterm);
+	loop_unwatch(&r->sigusr1);
+	if (!r->stopped) {
+		/* Sessions and instances live on in what is left: only the log is finished. */
+		log_close();
+		return;
+	}
+	work_free(&role->work);
+	log_close();
+	loop_free(&role->loop);
+}
+
+/* ---- main ---- */
+
+static void protect(void)
+{
+	struct rlimit files;
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	umask(027);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* reload comes through mcp */
+	signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C is for mcp, which keeps the order */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static int live(struct role_run *r, int fd)
+{
+	struct role *role = r->role;
+	struct meta1_err err = {""};
+
+	protect();
+	role->set = settings_load(r->file, OPT_START);
+	if (conf_errors(role->set->conf)) {
+		conf_report(role->set->conf, stderr);
+		return EXIT_CONFIG;
+	}
+	role->loop = loop_new();
+	role->work = work_new(role->loop);
+	m_start.value = loop_wall(role->loop);
+	r->sigterm = loop_signal(role->loop, SIGTERM, on_sigterm, r);
+	r->sigusr1 = loop_signal(role->loop, SIGUSR1, on_sigusr1, r);
+	if (role_mcp_open(r, fd, &err) < 0) {
+		fprintf(stderr, "%s: %s\n", role->name, err.text);
+		return EXIT_OS;
+	}
+	loop_run(role->loop);
+	close_all(r);
+	return r->status;
+}
+
+static int usage(const char *name)
+{
+	fprintf(stderr,
+	    "usage: %s -f FILE [-s SECTION] [-V[V[V[V]]] | -C]\n"
+	    "  -V version  -VV libraries  -VVV check the configuration  -VVVV and print it\n"
+	    "  -C check as for a start\n",
+	    name);
+	return 64;
+}
+
+int role_main(struct role *role, int argc, char **argv)
+{
+	static struct role_run run = {.ipc_fd = -1, .ctl_fd = -1, .pass_fd = -1};
+	const char *channel = getenv("META1_MCP_FD");
+	int level = 0, c;
+	bool strict = false;
+
+	role->run = &run;
+	run.role = role;
+	run.file = SYSCONFDIR "/meta1/meta1.conf";
+	while ((c = getopt(argc, argv, "f:s:VC")) != -1) {
+		switch (c) {
+		case 'f':
+			run.file = optarg;
+			break;
+		case 's':
+			run.section = optarg;
+			break;
+		case 'V':
+			level++;
+			break;
+		case 'C':
+			strict = true;
+			break;
+		default:
+			return usage(role->name);
+		}
+	}
+	if (optind < argc)
+		return usage(role->name);
+	if (level || strict)
+		return role_check(&run, level, strict);
+	if (!channel) {
+		fprintf(stderr,
+		    "%s: mcp starts this program (mcp -f %s); "
+		    "to try the configuration say %s -f %s -VVVV\n",
+		    role->name, run.file, role->name, run.file);
+		return 64;
+	}
+	c = atoi(channel);
+	unsetenv("META1_MCP_FD");
+	return live(&run, c);
+}

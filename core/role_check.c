@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * role_check.c -- versions, and the check of a configuration without a start.
+ *
+ * Comes from: core/role.c (options -V … -VVVV, -C); mcp runs "ROLE -f FILE -C" as the role's
+ * user before every start and reload (core/mcp/check.c), because mcp opens no module.
+ * Reads the configuration and the descriptors of the modules that this role would load,
+ * binds the modules' options and runs their check(); opens no instance.
+ * On failure: all errors of all files on stderr, status 78.
+ */
+#include "role_run.h"
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Options of a module's section that belong to the core. */
+static const char *const core_names[] = {"type", "module", NULL};
+
+void role_version(const char *program, int level, const char *libraries)
+{
+	printf("%s (meta1) %s\n", program, PACKAGE_VERSION);
+	if (level < 2)
+		return;
+	printf("module interface %u.%u\n", META1_ABI_MAJOR, META1_ABI_MINOR);
+	printf("libevent %s\n", event_get_version());
+	printf("jansson %s\n", JANSSON_VERSION);
+	if (libraries)
+		printf("%s\n", libraries);
+}
+
+/* The module's options with their values, as settings_print() shows the core's. */
+static void print_module(
+    struct settings *set, const struct settings_module *use, const struct meta1_module *d)
+{
+	struct meta1_opt *opt = base_alloc(sizeof(*opt) * (d->nopt + 1));
+	size_t each = d->sizeof_opt < sizeof(*opt) ? d->sizeof_opt : sizeof(*opt);
+	void *conf = base_alloc(d->sizeof_conf + 1);
+	struct meta1_err err;
+	char text[1024];
+
+	for (uint32_t i = 0; i < d->nopt; i++)
+		memcpy(&opt[i], (const char *)d->opt + (size_t)i * d->sizeof_opt, each);
+	if (use->section)
+		opt_bind(set->conf, use->section, opt, d->nopt, conf, d->name, OPT_CHECK,
+		    set->queue_directory);
+	else if (opt_defaults(opt, d->nopt, conf, &err) < 0)
+		conf_error(set->conf, NULL, "%s: %s", d->name, err.text);
+	printf("\n# module %s %s for %s\n", d->name, d->version ? d->version : "", use->use);
+	for (uint32_t i = 0; i < d->nopt; i++) {
+		opt_print(&opt[i], (char *)conf + opt[i].off, text, sizeof(text));
+		printf("#\t%s = %s;\n", opt[i].name, text);
+	}
+	free(conf);
+	free(opt);
+}
+
+/* Loads what the role would load. A module that is not there stops a start, not a check. */
+static void check_modules(struct role_run *r, bool strict)
+{
+	struct settings *set = r->role->set;
+	struct settings_module *use = NULL;
+	unsigned n = settings_modules(set, r->role->bit, &use);
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct conf_pos *pos = use[i].pos.file ? &use[i].pos : NULL;
+		struct meta1_err err = {""};
+		struct mod *mod = mod_load(&r->role->host, use[i].module, &err);
+
+		if (!mod && strict)
+			conf_error(set->conf, pos, "%s", err.text);
+		else if (!mod)
+			conf_warn(set->conf, pos, "%s", err.text);
+		if (!mod)
+			continue;
+		mod_check(&r->role->host, mod, use[i].instance, set->conf, use[i].section,
+		    core_names, strict ? OPT_START : OPT_CHECK);
+	}
+	free(use);
+}
+
+/* After the core's part, which shows only what the file says of a module. */
+static void print_modules(struct role_run *r)
+{
+	struct settings *set = r->role->set;
+	struct settings_module *use = NULL;
+	unsigned n = settings_modules(set, r->role->bit, &use);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct meta1_err err;
+		struct mod *mod = mod_load(&r->role->host, use[i].module, &err);
+
+		if (mod)
+			print_module(set, &use[i], mod_descriptor(mod));
+	}
+	free(use);
+}
+
+int role_check(struct role_run *r, int level, bool strict)
+{
+	struct role *role = r->role;
+	struct settings *set;
+	unsigned errors;
+
+	if (level > 0 && level < 3) {
+		role_version(role->name, level, role->libraries ? role->libraries() : NULL);
+		return 0;
+	}
+	set = settings_load(r->file, strict ? OPT_START : OPT_CHECK);
+	role->set = set;
+	role->section = role_section(set, role->name, r->section);
+	if (conf_errors(set->conf) == 0) {
+		role->loop = loop_new();
+		role->work = work_new(role->loop);
+		role_host_fill(role);
+		check_modules(r, strict);
+	}
+	if (conf_errors(set->conf) == 0 && level >= 4) {
+		settings_print(set, role->name, stdout);
+		print_modules(r);
+	}
+	errors = conf_errors(set->conf);
+	if (errors || conf_warnings(set->conf))
+		conf_report(set->conf, stderr);
+	if (errors == 0 && level == 3)
+		printf("%s: the configuration is good\n", r->file);
+	work_free(&role->work);
+	loop_free(&role->loop);
+	settings_free(&role->set);
+	return errors ? EXIT_CONFIG : 0;
+}

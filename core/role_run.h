@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * role_run.h -- what role.c, role_mcp.c and role_check.c share and no role sees: the
+ * state of a process between the first message of mcp and its end.
+ */
+#ifndef META1_ROLE_RUN_H
+#define META1_ROLE_RUN_H
+#include "role.h"
+
+#define ROLE_SERVERS   4
+#define ROLE_STOP_MS   30000 /* SIGTERM without a word of mcp */
+#define ROLE_ORPHAN_MS 10000 /* mcp is gone: end within this time */
+
+struct role_run {
+	struct role *role;
+	const char *file;    /* -f */
+	const char *section; /* -s, or what mcp said; NULL: the unnamed one */
+	int status;	     /* exit status */
+	bool begun, going, stopped;
+
+	/* role_mcp.c */
+	struct chan_side mcp_side;
+	struct chan *mcp, *pass; /* pass: mcp's connection to pass_fd_socket */
+	char run_directory[256];
+	int ipc_fd, ctl_fd, pass_fd;
+	char *pass_path;
+	struct watch *pass_watch;
+	struct settings *next; /* between the steps of a reload */
+
+	/* role.c */
+	struct chan_side side;
+	struct chan_server *server;
+	struct chan *peer[ROLE_SERVERS];
+	unsigned npeer, nclient;
+	struct watch *wait_server, *wait_client, *stop_timer, *sigterm, *sigusr1;
+};
+
+/* ---- role.c ---- */
+/* Ends the process with this status on the next turn of the loop. */
+void role_end(struct role_run *, int status);
+/* The section of the role with this name (NULL: without one), or NULL. */
+struct set_role *role_section(struct settings *, const char *keyword, const char *name);
+int role_log_open(struct role_run *, struct meta1_err *);
+void role_host_fill(struct role *);
+/* mcp said everything: opens modules and sockets, looks for the servers. */
+void role_begin(struct role_run *);
+void role_stop(struct role_run *, int64_t within_ms, const char *why);
+
+/* ---- role_mcp.c ---- */
+/* Takes the channel. <0: err. */
+int role_mcp_open(struct role_run *, int fd, struct meta1_err *);
+void role_mcp_ready(struct role_run *);
+void role_mcp_close(struct role_run *);
+
+/* ---- role_check.c ---- */
+/* level: number of -V; strict: -C. Returns the exit status. */
+int role_check(struct role_run *, int level, bool strict);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * control.c -- what smar answers on its control socket: where a domain goes, which maps
+ * are open, and forgetting what the DNS said.
+ * From core/ctl/server.c; to route.c and dns.c. Owns the table of routes asked for here.
+ * A route may need the DNS and the control socket does not wait, so the first request starts
+ * the question and says "pending"; the same request a little later has the answer.
+ */
+#include "smar/control.h"
+
+#define KEPT	16 /* routes asked for */
+#define KEEP_MS 5000
+
+struct asked {
+	char domain[ADDR_DOMAIN_MAX + 1];
+	json_t *answer; /* NULL: pending */
+	int64_t at;
+	bool used, pending;
+};
+static struct {
+	struct loop *loop;
+	struct smar_policy *policy;
+	struct dns *dns;
+	void (*idle)(void);
+	unsigned pending;
+	struct asked asked[KEPT];
+} ctx;
+
+static json_t *json_buf(struct meta1_buf b)
+{
+	return json_stringn_nocheck(b.data ? b.data : "", b.len);
+}
+
+static void routed(void *arg, const struct p_routes *r)
+{
+	static const char *const status[] = {
+	    [META1_OK] = "ok", [META1_TEMPFAIL] = "tempfail", [META1_PERMFAIL] = "permfail"};
+	struct asked *a = arg;
+	json_t *o = json_object(), *hops = json_array();
+
+	for (uint32_t i = 0; i < r->hops.n; i++)
+		json_array_append_new(hops, json_buf(r->hops.v[i]));
+	json_object_set_new(o, "domain", json_string(a->domain));
+	json_object_set_new(o, "status", json_string(status[r->status]));
+	json_object_set_new(o, "transport", json_buf(r->transport));
+	json_object_set_new(o, "key", json_buf(r->key));
+	json_object_set_new(o, "hops", hops);
+	json_object_set_new(o, "ttl", json_integer((json_int_t)r->ttl));
+	if (r->status != META1_OK) {
+		json_object_set_new(o, "smtp", json_integer((json_int_t)r->smtp));
+		json_object_set_new(o, "dsn", json_buf(r->dsn));
+		json_object_set_new(o, "text", json_buf(r->text));
+	}
+	a->answer = o;
+	a->pending = false;
+	a->at = loop_now(ctx.loop);
+	if (--ctx.pending == 0)
+		ctx.idle();
+}
+
+static void forget(struct asked *a)
+{
+	json_decref(a->answer);
+	memset(a, 0, sizeof(*a));
+}
+
+/* The entry for the domain, a free one, or NULL when all are pending. */
+static struct asked *find(const char *domain)
+{
+	struct asked *spare = NULL;
+
+	for (unsigned i = 0; i < KEPT; i++) {
+		struct asked *a = &ctx.asked[i];
+
+		if (a->used && !a->pending && loop_now(ctx.loop) - a->at > KEEP_MS)
+			forget(a);
+		if (a->used && strcmp(a->domain, domain) == 0)
+			return a;
+		if (!a->pending && (!spare || !a->used))
+			spare = a;
+	}
+	return spare;
+}
+
+static json_t *get_route(
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+{
+	const char *text = json_string_value(json_object_get(query, "domain"));
+	char domain[ADDR_DOMAIN_MAX + 1];
+	struct asked *a;
+
+	(void)arg, (void)rest;
+	if (!ctx.policy || !text || addr_domain_key(buf_str(text), domain, sizeof(domain)) < 0) {
+		*status = 400;
+		err_set(err, "domain: expected ?domain=NAME");
+		return NULL;
+	}
+	a = find(domain);
+	if (!a) {
+		*status = 503;
+		err_set(err, "%d routes are being looked up", KEPT);
+		return NULL;
+	}
+	if (!a->used || strcmp(a->domain, domain) != 0) {
+		forget(a);
+		a->used = a->pending = true;
+		ctx.pending++;
+		str_copy(a->domain, sizeof(a->domain), domain);
+		smar_route(ctx.policy, ctx.dns, buf_str(a->domain),
+		    loop_now(ctx.loop) + proto_deadline(P_ROUTE), routed, a);
+	}
+	if (a->pending)
+		return json_pack("{s:s, s:b}", "domain", domain, "pending", 1);
+	return json_incref(a->answer);
+}
+
+static json_t *get_maps(
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+{
+	json_t *list = json_array();
+
+	(void)arg, (void)rest, (void)query, (void)status, (void)err;
+	for (unsigned i = 0; ctx.policy && i < ctx.policy->nmap; i++) {
+		const struct smar_map *m = &ctx.policy->map[i];
+		const char *use = m == ctx.policy->access	 ? "access"
+				  : m == ctx.policy->mailertable ? "mailertable"
+								 : "";
+
+		json_array_append_new(list,
+		    json_pack("{s:s, s:s, s:s}", "name", m->name, "module", m->module, "use", use));
+	}
+	return json_pack("{s:o}", "maps", list);
+}
+
+static json_t *delete_cache(
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+{
+	(void)arg, (void)rest, (void)query, (void)status, (void)err;
+	return json_pack("{s:i}", "forgotten", ctx.dns ? (int)dns_forget(ctx.dns) : 0);
+}
+
+static const struct ctl_request requests[] = {
+    {"GET", "/v1/route", CTL_READ, get_route,
+	"Where mail for ?domain=NAME goes; \"pending\" while the DNS is asked."},
+    {"GET", "/v1/maps", CTL_READ, get_maps, "The maps that are open, their modules and uses."},
+    {"DELETE", "/v1/dns-cache", CTL_ADMIN, delete_cache, "Forgets what the DNS said."},
+};
+
+void smar_control_add(struct loop *l, struct ctl *ctl, void (*idle)(void))
+{
+	ctx.loop = l;
+	ctx.idle = idle;
+	ctl_add(ctl, requests, ARRAY_LEN(requests), NULL);
+}
+
+void smar_control_set(struct smar_policy *p, struct dns *d)
+{
+	ctx.policy = p;
+	ctx.dns = d;
+}
+
+unsigned smar_control_pending(void)
+{
+	return ctx.pending;
+}
+
+void smar_control_free(void)
+{
+	ctx.policy = NULL;
+	ctx.dns = NULL;
+	for (unsigned i = 0; i < KEPT; i++)
+		forget(&ctx.asked[i]);
+}

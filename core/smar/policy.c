@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * policy.c -- what one life of the configuration says: maps opened, options folded and
+ * copied, the endpoints that are ourselves. From smar.c at start and reload; to check.c and
+ * route.c, which hold a reference while a question runs.
+ * Owns the map instances; the last reference drains and closes them.
+ * On failure to open: nothing stays open and the error names the map.
+ */
+#include "smar/smar.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#define DRAIN_MS 5000
+
+/* ---- what is local ---- */
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int fold_domain(const char *text, const char *what, char *out, struct meta1_err *err)
+{
+	if (addr_domain_key(buf_str(text), out, ADDR_DOMAIN_MAX + 1) < 0 ||
+	    !addr_domain_ok(buf_str(out)))
+		return err_set(err, "%s: \"%s\" is not a domain name", what, text);
+	return 0;
+}
+
+static int take_domains(struct smar_policy *p, const char *const *list, struct meta1_err *err)
+{
+	char folded[ADDR_DOMAIN_MAX + 1];
+	unsigned n = 0;
+
+	while (list && list[n] && list[n][0])
+		n++;
+	p->local = base_alloc((n + 1) * sizeof(*p->local));
+	for (unsigned i = 0; i < n; i++) {
+		if (fold_domain(list[i], "local_domains", folded, err) < 0)
+			return -1;
+		p->local[p->nlocal++] = base_strdup(folded);
+	}
+	qsort(p->local, p->nlocal, sizeof(*p->local), compare);
+	return 0;
+}
+
+/* ---- endpoints that are ourselves: an MX that leads there is cut ---- */
+static void add_endpoint(struct smar_policy *p, int family, const void *ip, uint16_t port)
+{
+	struct smar_endpoint *e;
+
+	p->listen = base_realloc(p->listen, (p->nlisten + 1) * sizeof(*e));
+	e = &p->listen[p->nlisten++];
+	memset(e, 0, sizeof(*e));
+	e->family = family;
+	e->port = port;
+	memcpy(e->ip, ip, family == AF_INET ? 4 : 16);
+}
+
+static void add_every_address(struct smar_policy *p, int family, uint16_t port)
+{
+	struct ifaddrs *all, *i;
+
+	if (getifaddrs(&all) < 0)
+		return;
+	for (i = all; i; i = i->ifa_next) {
+		if (!i->ifa_addr || i->ifa_addr->sa_family != family)
+			continue;
+		if (family == AF_INET)
+			add_endpoint(p, family,
+			    &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, port);
+		else
+			add_endpoint(p, family,
+			    &((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr, port);
+	}
+	freeifaddrs(all);
+}
+
+static void take_listener(struct smar_policy *p, const struct set_listen *l)
+{
+	static const unsigned char any[16];
+	unsigned char ip[16] = {0};
+	int family = l->type == SOCK_INET6 ? AF_INET6 : AF_INET;
+
+	if (l->type == SOCK_UNIX)
+		return;
+	if (l->address && inet_pton(family, l->address, ip) != 1)
+		return;
+	if (memcmp(ip, any, sizeof(any)) == 0) {
+		add_every_address(p, family, (uint16_t)l->port);
+		if (family == AF_INET6)
+			add_every_address(p, AF_INET, (uint16_t)l->port);
+	} else {
+		add_endpoint(p, family, ip, (uint16_t)l->port);
+	}
+}
+
+/* ---- maps ---- */
+static void ask_instance(
+    struct smar_map *m, struct meta1_buf key, int64_t deadline, mod_done_fn fn, void *arg)
+{
+	mod_map_lookup(m->inst, key, deadline, fn, arg);
+}
+
+static int open_map(struct smar_policy *p, struct mod_host *host, struct settings *set,
+    const struct settings_module *sm, struct meta1_err *err)
+{
+	static const char *const core_names[] = {"type", NULL};
+	struct smar_map *m = &p->map[p->nmap];
+	struct meta1_err why = {""};
+	struct mod *mod = mod_load(host, sm->module, &why);
+
+	if (mod)
+		m->inst = mod_open(
+		    host, mod, sm->instance, set->conf, sm->section, core_names, OPT_START, &why);
+	if (!m->inst)
+		return err_set(err, "map %s: %s", sm->instance,
+		    why.text[0] ? why.text : "its options have errors, see above");
+	m->name = base_strdup(sm->instance);
+	m->module = base_strdup(sm->module);
+	m->lookup = ask_instance;
+	p->nmap++;
+	return 0;
+}
+
+static int open_maps(
+    struct smar_policy *p, struct mod_host *host, struct settings *set, struct meta1_err *err)
+{
+	struct settings_module *sm = NULL;
+	unsigned n = settings_modules(set, META1_SMAR, &sm);
+	int rc = 0;
+
+	p->map = base_alloc((n + 1) * sizeof(*p->map));
+	for (unsigned i = 0; i < n && rc == 0; i++)
+		if (strcmp(sm[i].kind, "map") == 0)
+			rc = open_map(p, host, set, &sm[i], err);
+	free(sm);
+	return rc;
+}
+
+static int find_map(struct smar_policy *p, const char *section, const char *name,
+    struct smar_map **out, struct meta1_err *err)
+{
+	if (!name)
+		return 0;
+	for (unsigned i = 0; i < p->nmap; i++)
+		if (strcasecmp(p->map[i].name, name) == 0) {
+			*out = &p->map[i];
+			return 0;
+		}
+	return err_set(err, "%s: there is no \"map %s { … }\" in smar", section, name);
+}
+
+/* ---- the whole ---- */
+static int fill(
+    struct smar_policy *p, struct mod_host *host, struct settings *set, struct meta1_err *err)
+{
+	const char *socket = set->smtpc.LMTP_socket;
+
+	p->loop = host->loop;
+	p->remote_port = (uint16_t)set->smtpc.remote_port;
+	if (fold_domain(set->hostname, "hostname", p->hostname, err) < 0 ||
+	    take_domains(p, set->smar.local_domains, err) < 0)
+		return -1;
+	if (socket && socket[0]) {
+		int n = snprintf(p->lmtp_path, sizeof(p->lmtp_path), "%s%s%s",
+		    socket[0] == '/' ? "" : set->queue_directory, socket[0] == '/' ? "" : "/",
+		    socket);
+
+		if (n >= (int)sizeof(p->lmtp_path) || strchr(p->lmtp_path, ' '))
+			return err_set(err,
+			    "LMTP_socket: \"%s\": the path of a unix socket has at "
+			    "most 107 bytes and no blank",
+			    socket);
+	}
+	for (unsigned i = 0; i < set->nsmtps; i++)
+		for (unsigned k = 0; k < set->smtps[i].role.nlisten; k++)
+			take_listener(p, &set->smtps[i].role.listen[k]);
+	if (open_maps(p, host, set, err) < 0)
+		return -1;
+	if (find_map(p, "access", set->smar.access, &p->access, err) < 0)
+		return -1;
+	return find_map(p, "mailertable", set->smar.mailertable, &p->mailertable, err);
+}
+
+struct smar_policy *smar_policy_open(
+    struct mod_host *host, struct settings *set, struct meta1_err *err)
+{
+	struct smar_policy *p = base_alloc(sizeof(*p));
+
+	p->refs = 1;
+	if (fill(p, host, set, err) < 0)
+		smar_policy_close(&p);
+	return p;
+}
+
+struct smar_policy *smar_policy_ref(struct smar_policy *p)
+{
+	p->refs++;
+	return p;
+}
+
+static void policy_free(struct smar_policy *p)
+{
+	for (unsigned i = 0; i < p->nmap; i++) {
+		free(p->map[i].name);
+		free(p->map[i].module);
+	}
+	for (unsigned i = 0; i < p->nlocal; i++)
+		free(p->local[i]);
+	free(p->map);
+	free(p->local);
+	free(p->listen);
+	free(p);
+}
+
+void smar_policy_close(struct smar_policy **pp)
+{
+	struct smar_policy *p = *pp;
+
+	*pp = NULL;
+	if (!p)
+		return;
+	ensure(p->refs == 1);
+	/* The last opened may ask the others (a sequence): it goes first. */
+	for (unsigned i = p->nmap; i > 0; i--)
+		if (p->map[i - 1].inst)
+			mod_close(&p->map[i - 1].inst);
+	policy_free(p);
+}
+
+static void drained(void *arg)
+{
+	struct mod_inst *inst = arg;
+
+	mod_close(&inst);
+}
+
+void smar_policy_unref(struct smar_policy **pp)
+{
+	struct smar_policy *p = *pp;
+
+	*pp = NULL;
+	if (!p || --p->refs > 0)
+		return;
+	for (unsigned i = p->nmap; i > 0; i--)
+		if (p->map[i - 1].inst)
+			mod_drain(p->map[i - 1].inst, loop_now(p->loop) + DRAIN_MS, drained,
+			    p->map[i - 1].inst);
+	policy_free(p);
+}

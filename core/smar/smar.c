@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * smar.c -- the role: its tables, its questions on their way, the generation of the
+ * maps, reload and the control socket.
+ * From smtps (RCPT_CHECK) and qmgr (ROUTE); to check.c and route.c; answers go back on the
+ * same channel. Owns the policy, the resolver and one struct question an open question.
+ * On failure: a question is always answered, at the latest when its deadline passes.
+ */
+#include "smar/smar.h"
+
+#include "smar/control.h"
+
+#include <stdlib.h>
+
+#define MARGIN_MS 500 /* our answer travels while the asker's clock runs */
+
+METRIC_GAUGE(m_open, "questions_now", "Questions under way.");
+METRIC_GAUGE(m_generation, "generation", "Number of the maps' generation.");
+
+struct question {
+	struct chan_reply reply;
+	uint64_t generation; /* of the maps when it began: what it finds may be that old */
+};
+struct client {
+	struct chan *chan;
+	struct client *next;
+};
+static struct { /* one role a process */
+	struct role *role;
+	struct smar_policy *policy, *next; /* next: of a reload that is not decided */
+	struct dns *dns;
+	struct client *clients;
+	struct task tell, end;
+	uint64_t generation;
+	unsigned open;
+} me;
+
+/* ---- the generation: answers that were kept are void when it counts up ---- */
+static void send_generation(struct chan *c)
+{
+	struct p_generation g = {.generation = me.generation};
+
+	chan_send(c, P_GENERATION, &g);
+}
+
+static void tell_generation(void *arg)
+{
+	(void)arg;
+	for (struct client *c = me.clients; c; c = c->next)
+		send_generation(c->chan);
+}
+
+static void map_changed(void *arg)
+{
+	struct role *role = arg;
+
+	me.generation++;
+	m_generation.value = (int64_t)me.generation;
+	loop_defer(role->loop, &me.tell);
+}
+
+static void up(struct role *role, struct chan *chan, const struct p_hello *hello)
+{
+	struct client *c = base_alloc(sizeof(*c));
+
+	(void)role, (void)hello;
+	c->chan = chan;
+	c->next = me.clients;
+	me.clients = c;
+	send_generation(chan);
+}
+
+static void down(struct role *role, struct chan *chan)
+{
+	struct client **cp = &me.clients, *c;
+
+	(void)role;
+	while ((c = *cp) != NULL) {
+		if (c->chan == chan) {
+			*cp = c->next;
+			free(c);
+		} else {
+			cp = &c->next;
+		}
+	}
+}
+
+/* ---- questions ---- */
+static struct question *question_new(struct chan *c, uint32_t req)
+{
+	struct question *q = base_alloc(sizeof(*q));
+
+	chan_later(c, req, &q->reply);
+	q->generation = me.generation;
+	m_open.value = ++me.open;
+	return q;
+}
+
+static void finish_stop(struct role *role)
+{
+	task_cancel(&me.tell);
+	smar_control_free();
+	dns_free(&me.dns);
+	smar_policy_close(&me.policy);
+	role_stopped(role);
+}
+
+static void question_end(struct question *q, enum proto_type type, const void *msg)
+{
+	chan_reply_send(&q->reply, type, msg);
+	free(q);
+	m_open.value = --me.open;
+}
+
+static bool busy(void)
+{
+	return me.open > 0 || smar_control_pending() > 0;
+}
+
+/* After the last question of a role that stops, on a turn of its own: whoever answered it still
+ * holds the policy. */
+static void stop_now(void *arg)
+{
+	if (me.policy && !busy())
+		finish_stop(arg);
+}
+
+static void maybe_stop(void)
+{
+	if (me.role->stopping && me.policy && !busy())
+		loop_defer(me.role->loop, &me.end);
+}
+
+static void verdict(void *arg, const struct p_rcpt_verdict *v)
+{
+	struct p_rcpt_verdict out = *v;
+	struct question *q = arg;
+
+	out.generation = q->generation;
+	question_end(q, P_RCPT_VERDICT, &out);
+	maybe_stop();
+}
+
+static void routed(void *arg, const struct p_routes *r)
+{
+	struct p_routes out = *r;
+	struct question *q = arg;
+
+	out.generation = q->generation;
+	question_end(q, P_ROUTES, &out);
+	maybe_stop();
+}
+
+static int64_t deadline(struct role *role, enum proto_type type)
+{
+	return loop_now(role->loop) + (int64_t)proto_deadline(type) - MARGIN_MS;
+}
+
+static void on_rcpt_check(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	struct role *role = arg;
+
+	if (role->stopping || !me.policy) {
+		struct p_rcpt_verdict v = {.action = ACT_TEMPFAIL, .smtp = 451};
+
+		v.dsn = buf_str("4.3.2");
+		v.text = buf_str("the server is stopping");
+		chan_answer(c, req, P_RCPT_VERDICT, &v);
+		return;
+	}
+	smar_check(me.policy, msg, deadline(role, P_RCPT_CHECK), verdict, question_new(c, req));
+}
+
+static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_route *r = msg;
+	struct role *role = arg;
+
+	if (role->stopping || !me.policy) {
+		struct p_routes out = {.status = META1_TEMPFAIL, .smtp = 451};
+
+		out.dsn = buf_str("4.3.2");
+		out.text = buf_str("the server is stopping");
+		chan_answer(c, req, P_ROUTES, &out);
+		return;
+	}
+	smar_route(
+	    me.policy, me.dns, r->domain, deadline(role, P_ROUTE), routed, question_new(c, req));
+}
+
+static const struct chan_handler handlers[] = {
+    {P_RCPT_CHECK, on_rcpt_check},
+    {P_ROUTE, on_route},
+    {P_NONE, NULL},
+};
+
+/* ---- start, reload, stop ---- */
+static int start(struct role *role, struct meta1_err *err)
+{
+	const struct set_smar *s = &role->set->smar;
+	struct dns_conf conf = {
+	    .nameserver = s->nameserver,
+	    .timeout = s->DNS_timeout,
+	    .tries = s->DNS_tries,
+	};
+
+	me.role = role;
+	task_init(&me.tell, tell_generation, NULL);
+	task_init(&me.end, stop_now, role);
+	/* Higher than in any life before, so that what was kept from then is void. */
+	me.generation = (uint64_t)loop_wall(role->loop) << 20;
+	m_generation.value = (int64_t)me.generation;
+	me.dns = dns_new(role->loop, &conf, err);
+	if (!me.dns)
+		return -1;
+	role->host.dns = dns_service;
+	role->host.dns_arg = &me.dns;
+	role->host.changed = map_changed;
+	role->host.changed_arg = role;
+	me.policy = smar_policy_open(&role->host, role->set, err);
+	if (!me.policy)
+		return -1;
+	smar_control_set(me.policy, me.dns);
+	return 0;
+}
+
+static bool same_list(const char *const *a, const char *const *b)
+{
+	while (a && *a && b && *b && strcmp(*a, *b) == 0)
+		a++, b++;
+	return (!a || !*a) && (!b || !*b);
+}
+
+static int reload_prepare(struct role *role, struct settings *set, struct meta1_err *err)
+{
+	const struct set_smar *was = &role->set->smar, *now = &set->smar;
+
+	if (!same_list(was->nameserver, now->nameserver) || was->DNS_timeout != now->DNS_timeout ||
+	    was->DNS_tries != now->DNS_tries) {
+		err_set(err, "smar: nameserver, DNS_timeout and DNS_tries are set at its start");
+		return 1;
+	}
+	me.next = smar_policy_open(&role->host, set, err);
+	return me.next ? 0 : -1;
+}
+
+static void reload_finish(struct role *role, bool commit)
+{
+	if (!commit) {
+		smar_policy_close(&me.next);
+		return;
+	}
+	smar_policy_unref(&me.policy);
+	me.policy = me.next;
+	me.next = NULL;
+	smar_control_set(me.policy, me.dns);
+	dns_forget(me.dns);
+	map_changed(role);
+}
+
+static void stop(struct role *role)
+{
+	(void)role;
+	maybe_stop();
+}
+
+static void control(struct role *role, struct ctl *ctl)
+{
+	smar_control_add(role->loop, ctl, maybe_stop);
+}
+
+int main(int argc, char **argv)
+{
+	static struct role role = {
+	    .name = "smar",
+	    .bit = META1_SMAR,
+	    .who = SMAR,
+	    .handlers = handlers,
+	    .start = start,
+	    .stop = stop,
+	    .reload_prepare = reload_prepare,
+	    .reload_finish = reload_finish,
+	    .up = up,
+	    .down = down,
+	    .control = control,
+	    .libraries = dns_msg_library,
+	};
+
+	return role_main(&role, argc, argv);
+}

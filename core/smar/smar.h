@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * smar.h -- the resolver: may this recipient be taken, and where does it go?
+ *
+ * The story. smtps asks RCPT_CHECK (check.c): is the recipient's domain ours
+ * (local.c), what does the access map say (access.c), may it be relayed. qmgr asks
+ * ROUTE (route.c): a row of the mailertable (mailertable.c) or MX records (mx.c).
+ * Both derive keys from addresses (keys.c) and try them one by one in a map (seek.c);
+ * the maps and options of one life of the configuration are a policy (policy.c).
+ * DNS is ours: dns.c shares and keeps questions, dns_try.c sends one to one name server,
+ * dns_msg.c reads and writes packets, dns_cache.c keeps answers.
+ *
+ * What smar never does: guess. A map or name server that cannot say makes the answer
+ * temporary, and the deadline of a question (10 s) goes down to every key and packet.
+ *
+ * Who is accepted, in this order:
+ *  1. postmaster, bare or at a local domain, whoever asks (RFC 5321 4.5.1).
+ *  2. access map (only with an "access" section): cltaddr:, then from:, then to:. In each the
+ *     most specific key that exists decides:
+ *	REJECT       550 5.7.1
+ *	DISCARD      accepted and thrown away
+ *	error:TEXT   that reply, "error:450 4.7.1 come back later"; 4xx or 5xx
+ *	OK           no further access checks; permits no relaying
+ *	RELAY        permits relaying, later tags may still refuse; under from: the same as OK,
+ *		     since anyone can write any sender
+ *	CONT         this tag has no opinion; go on with the next tag
+ *	QUICK:x      like x, and no further access checks
+ *  3. the domain is local: accepted.   4. relaying is permitted: accepted.
+ *  5. 550 5.7.1 relaying denied. A mailertable row with a next hop routes, it does not permit:
+ *     a gateway says "to:example.org RELAY" for the domains it takes mail for.
+ */
+#ifndef META1_SMAR_H
+#define META1_SMAR_H
+#include "mail/addr.h"
+#include "role.h"
+
+#include <netinet/in.h>
+
+/* ---- keys.c: which keys stand for an address, most specific first ---- */
+#define SMAR_KEY_MAX 384 /* tag and path, with NUL */
+struct smar_keys {
+	const char *tag; /* "to:" or "" */
+	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+	size_t user;	    /* bytes of local before its '+'; all of it without one */
+	unsigned form, sub; /* what comes next */
+	const char *parent; /* rest of domain whose ".rest" comes next */
+	unsigned char ip[16];
+	int bits; /* prefix length that comes next */
+	bool (*next)(struct smar_keys *, char *out, size_t size);
+};
+/* 192.0.2.1: itself, /31 … /25, a.b.c, /24 … a.b, /16 … a, /8 … 0.0.0.0/0. IPv6: itself, then the
+ * prefixes at multiples of 4. Anything else: itself. */
+void smar_keys_client(struct smar_keys *, const char *tag, const char *client);
+/* user+detail@dom, user++@dom, user+*@dom, user@dom, dom, .parent …; the null sender: <> */
+void smar_keys_path(struct smar_keys *, const char *tag, const char *local, const char *domain);
+/* dom, .parent …, "." */
+void smar_keys_domain(struct smar_keys *, const char *domain);
+/* false: no more. */
+bool smar_keys_next(struct smar_keys *, char *out, size_t size);
+/* Splits and folds "local@domain"; an empty domain is replaced. <0: does not fit. */
+int smar_keys_split(struct meta1_buf path, const char *instead, char *local, char *domain);
+
+/* ---- policy.c: maps and options of one life of the configuration ---- */
+struct smar_map {
+	char *name, *module; /* owned by the policy */
+	struct mod_inst *inst;
+	/* mod_map_lookup(), or a table in tests. */
+	void (*lookup)(
+	    struct smar_map *, struct meta1_buf key, int64_t deadline, mod_done_fn, void *arg);
+};
+struct smar_endpoint { /* address and port that we listen on; all zero bytes: every address */
+	int family;
+	unsigned char ip[16];
+	uint16_t port;
+};
+struct smar_policy {
+	unsigned refs;
+	struct loop *loop;
+	char hostname[ADDR_DOMAIN_MAX + 1];
+	char **local; /* local_domains, folded and sorted */
+	unsigned nlocal;
+	struct smar_map *map;
+	unsigned nmap;
+	struct smar_map *access, *mailertable; /* NULL: not configured */
+	char lmtp_path[108];		       /* LMTP_socket; "": none */
+	uint16_t remote_port;
+	struct smar_endpoint *listen;
+	unsigned nlisten;
+};
+/* Opens every map. NULL: err says which and why, nothing is left open. */
+struct smar_policy *smar_policy_open(struct mod_host *, struct settings *, struct meta1_err *);
+struct smar_policy *smar_policy_ref(struct smar_policy *);
+/* The last one drains and closes the maps, after a while. */
+void smar_policy_unref(struct smar_policy **);
+/* Closes the maps now: nothing but the caller holds it (a reload given up, the end). */
+void smar_policy_close(struct smar_policy **);
+
+/* ---- seek.c: tries keys in a map until one is there ---- */
+struct smar_found {
+	enum meta1_status status; /* OK, NOTFOUND, TEMPFAIL */
+	const char *map, *key;	  /* where it was found or failed */
+	struct meta1_buf value;
+	const char *why;
+	uint32_t ttl; /* seconds that all answers together may be kept */
+};
+struct smar_seek {
+	struct smar_map *map;
+	struct smar_keys keys;
+	int64_t deadline;
+	uint32_t ttl;
+	char key[SMAR_KEY_MAX];
+	void (*done)(void *arg, const struct smar_found *);
+	void *arg;
+};
+/* keys are set by the caller. done() comes on a later turn of the loop; never NOMORE. */
+void smar_seek_start(struct smar_seek *, struct smar_map *, int64_t deadline,
+    void (*done)(void *, const struct smar_found *), void *arg);
+
+/* ---- access.c: right-hand sides of the access map ---- */
+enum smar_rhs { RHS_CONT, RHS_OK, RHS_RELAY, RHS_REJECT, RHS_DISCARD, RHS_ERROR };
+struct smar_access {
+	enum smar_rhs rhs;
+	bool quick;
+	int smtp; /* ERROR: the reply */
+	char dsn[12];
+	char text[400];
+};
+int smar_access_parse(struct meta1_buf value, struct smar_access *, struct meta1_err *);
+
+/* ---- local.c: which domains are ours ---- */
+/* Our name, local_domains, literals of addresses that we listen on. domain is folded. */
+bool smar_local_fixed(const struct smar_policy *, const char *domain);
+/* A mailertable value that makes its domain local: its first next hop is LMTP. */
+bool smar_local_value(struct meta1_buf value);
+
+/* ---- check.c: RCPT_CHECK ---- */
+typedef void (*smar_verdict_fn)(void *arg, const struct p_rcpt_verdict *);
+/* fn comes exactly once, perhaps inside the call; the verdict lives during it. Strings of the
+ * question are copied. deadline: monotonic ms. */
+void smar_check(struct smar_policy *, const struct p_rcpt_check *, int64_t deadline,
+    smar_verdict_fn, void *arg);
+
+/* ---- mailertable.c: next hops of a row ---- */
+#define SMAR_TARGETS 16
+enum smar_target_kind {
+	TARGET_SOCKET, /* LMTP_socket */
+	TARGET_PATH,   /* name is the path of a unix socket */
+	TARGET_ADDR,   /* name is an address */
+	TARGET_HOST,   /* name has addresses, no MX is looked up */
+	TARGET_MX      /* name is looked up as a mail domain */
+};
+struct smar_target {
+	enum smar_target_kind kind;
+	bool lmtp;
+	uint16_t port; /* 0: the default */
+	char name[256];
+};
+/* All targets of a row speak one protocol. <0: err says which word is wrong and why. */
+int smar_mailertable_parse(
+    struct meta1_buf value, struct smar_target *, unsigned *n, struct meta1_err *);
+/* "[192.0.2.1]", "[IPv6:2001:db8::1]" into the address; false: no literal. */
+bool smar_literal(const char *domain, char *addr, size_t size);
+
+/* ---- dns.c: questions, coalesced and kept ---- */
+#define DNS_RECORDS  1024 /* of an answer */
+#define DNS_CHAIN    8	  /* CNAMEs followed */
+#define DNS_PACKET   1232 /* bytes we offer by EDNS0 */
+#define DNS_NAME_MAX 256
+
+enum dns_type {
+	DNS_A = 1,
+	DNS_NS = 2,
+	DNS_CNAME = 5,
+	DNS_SOA = 6,
+	DNS_MX = 15,
+	DNS_AAAA = 28,
+	DNS_TLSA = 52
+};
+struct dns_data { /* an answer; shared by the cache and the askers, one allocation */
+	unsigned refs;
+	enum meta1_status status; /* OK (n >= 1), NOTFOUND, TEMPFAIL */
+	bool nxdomain;		  /* NOTFOUND: the name does not exist at all */
+	uint32_t ttl;		  /* seconds */
+	uint32_t n;
+	const struct meta1_buf *rdata; /* wire form, names uncompressed */
+	char why[160];		       /* TEMPFAIL */
+};
+struct dns_server {
+	struct sockaddr_storage addr;
+	socklen_t len;
+	char text[80];
+};
+struct dns_conf {
+	const char *const *nameserver; /* as in the option; NULL: /etc/resolv.conf */
+	int64_t timeout, tries;	       /* ms a try; tries in all */
+	const char *resolv_conf;       /* tests; NULL: the system's */
+};
+struct dns;
+/* ttl: seconds that the answer may still be kept. */
+typedef void (*dns_fn)(void *arg, const struct dns_data *, uint32_t ttl);
+/* NULL: err says which nameserver is wrong. */
+struct dns *dns_new(struct loop *, const struct dns_conf *, struct meta1_err *);
+void dns_free(struct dns **); /* open questions are dropped */
+/* fn comes exactly once, on a later turn, at the latest at the deadline. */
+void dns_ask(struct dns *, const char *name, uint16_t type, int64_t deadline, dns_fn, void *arg);
+/* The host service of modules: a mod_dns_fn, arg is a struct dns **. */
+void dns_service(void *arg, const char *name, uint16_t type, int64_t deadline,
+    void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *cbarg);
+unsigned dns_forget(struct dns *); /* empties the cache; how many answers it had */
+struct dns_data *dns_data_ref(struct dns_data *);
+void dns_data_unref(struct dns_data **);
+struct dns_data *dns_data_fail(const char *why); /* a TEMPFAIL */
+
+/* ---- dns_server.c: which name servers ---- */
+#define DNS_SERVERS 16
+int dns_servers(
+    const struct dns_conf *, struct dns_server s[DNS_SERVERS], unsigned *n, struct meta1_err *);
+/* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53". */
+int dns_server_parse(const char *text, struct dns_server *, struct meta1_err *);
+
+/* ---- dns_try.c: one question to one name server, UDP then TCP ---- */
+enum dns_read {
+	DNS_GOOD,      /* data is set */
+	DNS_FOLLOW,    /* a CNAME whose target is not in the answer: ask for that */
+	DNS_IGNORE,    /* not the answer to our question */
+	DNS_TRUNCATED, /* ask again by TCP */
+	DNS_NOEDNS,    /* the server does not know EDNS0: ask without */
+	DNS_FAIL       /* this server cannot say */
+};
+struct dns_question {
+	uint16_t id, type;
+	bool edns;
+	char name[DNS_NAME_MAX]; /* folded, no final dot */
+};
+struct dns_result {
+	enum dns_read read;
+	struct dns_data *data; /* GOOD: the taker unrefs it */
+	char follow[DNS_NAME_MAX];
+	uint32_t ttl; /* FOLLOW: of the CNAMEs */
+	char why[160];
+};
+struct dns_try {
+	struct loop *loop;
+	struct dns_question q;
+	struct dns_server server;
+	int fd;
+	struct watch *io, *timer;
+	struct conn *tcp;
+	unsigned strangers; /* packets that were no answer to us */
+	int64_t ms;
+	void (*done)(void *arg, struct dns_result *);
+	void *arg;
+};
+/* done() comes once, later, unless dns_try_end() comes first. <0: no socket; err. */
+int dns_try_start(struct dns_try *, struct loop *, const struct dns_server *,
+    const struct dns_question *, int64_t ms, void (*done)(void *, struct dns_result *), void *arg,
+    struct meta1_err *);
+void dns_try_end(struct dns_try *); /* closes what is open; may be called twice */
+
+/* ---- dns_msg.c: packets ---- */
+/* Bytes written, 0: not a domain name. */
+size_t dns_msg_query(const struct dns_question *, uint8_t *out, size_t size);
+enum dns_read dns_msg_read(
+    const uint8_t *packet, size_t len, const struct dns_question *, struct dns_result *);
+/* Name in wire form at the end of rdata into text; <0: not a host name. "." is "". */
+int dns_msg_name(struct meta1_buf rdata, size_t off, char *out, size_t size);
+const char *dns_msg_library(void); /* "ldns 1.8.3" */
+
+/* ---- dns_cache.c: answers by name and type, least recently used goes first ---- */
+struct dns_cache;
+struct dns_cache *dns_cache_new(unsigned max);
+void dns_cache_free(struct dns_cache **);
+/* The caller unrefs; its ttl is what is left. */
+struct dns_data *dns_cache_get(
+    struct dns_cache *, const char *name, uint16_t type, int64_t now, uint32_t *ttl);
+void dns_cache_put(
+    struct dns_cache *, const char *name, uint16_t type, struct dns_data *, int64_t now);
+unsigned dns_cache_clear(struct dns_cache *);
+unsigned dns_cache_size(const struct dns_cache *);
+
+/* ---- mx.c: what MX and address records mean; no I/O ---- */
+#define MX_HOSTS 20 /* looked at; preferred ones first */
+#define MX_ADDRS 16 /* of a host */
+#define MX_HOPS	 64
+struct mx_addr {
+	int family;
+	unsigned char ip[16];
+};
+struct mx_host {
+	char name[ADDR_DOMAIN_MAX + 1];
+	uint16_t pref, port;
+	bool failed; /* an address look-up was temporary */
+	unsigned naddr;
+	struct mx_addr addr[MX_ADDRS];
+};
+enum mx_found { MX_SOME, MX_NULL /* RFC 7505 */, MX_BAD /* no usable name */, MX_SELF };
+/* Hosts by preference, equal ones in random order, cut at ourselves (RFC 5321 5.1). rnd gives
+ * a random number below n. */
+enum mx_found mx_hosts(const struct dns_data *, const char *hostname, unsigned (*rnd)(unsigned n),
+    struct mx_host *, unsigned *n);
+/* Addresses that no host can have (unspecified, multicast) are left out. */
+void mx_addrs(struct mx_host *, const struct dns_data *, int family);
+/* Cuts the list at the first host with an address that we listen on, and all of its
+ * preference; n becomes what is left. true: something was cut. */
+bool mx_cut(const struct smar_policy *, struct mx_host *, unsigned *n);
+/* Appends "ADDR PORT NAME" lines, IPv4 and IPv6 in turns; at most MX_HOPS in all. */
+void mx_hops(const struct mx_host *, char (*out)[600], unsigned *n);
+/* Names (with ports that are not the default) sorted, folded, joined by ','. */
+void mx_key(
+    const struct mx_host *, unsigned n, uint16_t port, const char *prefix, char *out, size_t size);
+
+/* ---- route.c: ROUTE ---- */
+typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);
+/* As smar_check(). An empty domain is our own. */
+void smar_route(struct smar_policy *, struct dns *, struct meta1_buf domain, int64_t deadline,
+    smar_routes_fn, void *arg);
+
+#endif

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * deliver.c -- one delivery: from qmgr's DELIVER to our DELIVERED.
+ *
+ * Comes from qmgr (core/qmgr/dispatch.c) as a frame; content from the queue module;
+ * goes out by a session (core/smtpc/session.c) and back to qmgr as results.
+ * Hosts are tried in qmgr's order. A failure about the host moves on to the next; one
+ * about a session that had waited repeats the same host with a new session, once; a
+ * verdict on the mail ends it. Recipients that have a result are never offered again.
+ * Owns delivery, its pool, the opened content. On failure: every recipient without a
+ * result gets the last reason as a temporary failure. When qmgr goes away the delivery
+ * goes on to its end and its results are dropped: the recipients stay queued there.
+ */
+#include "smtpc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define POOL_BOUND  (16u << 20) /* a frame is at most 4 MiB; its strings, results, hops */
+#define LOAD_LIMIT  60000	/* ms */
+#define SEND_LIMIT  3600000	/* ms, and one more for each byte: 1 KB/s */
+#define REPORT_WAIT 100		/* ms until a full channel is tried again */
+
+METRIC_COUNTER(m_deliveries, "deliveries_total", "Deliveries that qmgr handed over.");
+METRIC_COUNTER(m_bytes, "bytes_total", "Bytes of content sent in deliveries that ended well.");
+METRIC_COUNTER(m_good, "recipients_delivered_total", "Recipients that a next hop took.");
+METRIC_COUNTER(m_mail, "failures_mail_total", "Deliveries refused or put off about the mail.");
+METRIC_COUNTER(m_session, "failures_session_total", "Kept sessions that were found dead.");
+METRIC_COUNTER(m_host, "failures_host_total", "Tries that failed about the next hop.");
+METRIC_COUNTER(m_lost, "results_dropped_total", "Deliveries whose results qmgr no longer wanted.");
+METRIC_GAUGE(m_active, "deliveries_active", "Deliveries under way.");
+
+static void next_try(struct smtpc_delivery *d);
+
+/* ---- the end ---- */
+
+static void content_drop(struct smtpc_delivery *d)
+{
+	if (d->content)
+		d->c->queue_ops->unload(mod_data(d->c->queue), &d->content);
+}
+
+static void delivery_free(struct smtpc_delivery **dp)
+{
+	struct smtpc_delivery *d = *dp;
+	struct smtpc *c = d->c;
+	struct smtpc_gear *gear = d->gear;
+	struct smtpc_result *held;
+
+	*dp = NULL;
+	while ((held = d->held)) {
+		d->held = held->next;
+		free(held);
+	}
+	DL_DELETE(c->deliveries, d);
+	c->active--;
+	m_active.value = c->active;
+	pool_clear(&d->pool);
+	free(d);
+	smtpc_gear_drop(&gear);
+	smtpc_credit(c);
+}
+
+static bool wanted(const struct smtpc_delivery *d)
+{
+	return d->c->qmgr && d->epoch == d->c->epoch;
+}
+
+/* False: the channel is full. */
+static bool report(struct smtpc_delivery *d)
+{
+	struct chan *qmgr = d->c->qmgr;
+	struct smtpc_result *held;
+
+	while ((held = d->held)) {
+		if (!chan_send(qmgr, P_RCPT_RESULT, &held->m))
+			return false;
+		d->held = held->next;
+		free(held);
+	}
+	return chan_send(qmgr, P_DELIVERED, &d->end);
+}
+
+static void on_report_timer(int fd, short what, void *arg)
+{
+	struct smtpc *c = arg;
+	struct smtpc_delivery *d, *next;
+
+	(void)fd, (void)what;
+	DL_FOREACH_SAFE (c->deliveries, d, next) {
+		if (d->stage != STAGE_REPORT)
+			continue;
+		if (wanted(d) && !report(d)) {
+			loop_rearm(c->report_timer, REPORT_WAIT);
+			return;
+		}
+		delivery_free(&d);
+	}
+}
+
+void smtpc_deliver_forget_reports(struct smtpc *c)
+{
+	struct smtpc_delivery *d, *next;
+
+	DL_FOREACH_SAFE (c->deliveries, d, next) {
+		if (d->stage != STAGE_REPORT)
+			continue;
+		m_lost.value++;
+		delivery_free(&d);
+	}
+}
+
+/* The outcome stands in d->end. */
+static void end(struct smtpc_delivery *d)
+{
+	struct smtpc *c = d->c;
+
+	content_drop(d);
+	d->stage = STAGE_REPORT;
+	d->end.delivery = d->id;
+	d->end.reused = d->reused;
+	d->end.msec = (uint64_t)(loop_now(c->role.loop) - d->start);
+	log_event(LOG_L_DEBUG, "smtpc.delivery",
+	    "id=%s rcpts=%u status=%llu scope=%llu host=%.*s smtp=%llu dsn=%.*s reply=%.*s ms=%llu",
+	    d->name, d->total, (unsigned long long)d->end.status, (unsigned long long)d->end.scope,
+	    (int)d->end.host.len, (const char *)d->end.host.data, (unsigned long long)d->end.smtp,
+	    (int)d->end.dsn.len, (const char *)d->end.dsn.data, (int)d->end.text.len,
+	    (const char *)d->end.text.data, (unsigned long long)d->end.msec);
+	if (wanted(d) && !report(d)) {
+		if (c->report_timer)
+			loop_rearm(c->report_timer, REPORT_WAIT);
+		else
+			c->report_timer = loop_timer(c->role.loop, REPORT_WAIT, on_report_timer, c);
+		return;
+	}
+	if (!wanted(d))
+		m_lost.value++;
+	delivery_free(&d);
+}
+
+/* The role stops: no word of it. qmgr sees us go and hands it to another at once, where a result
+ * would be a failed try. */
+static void abandon(struct smtpc_delivery *d)
+{
+	content_drop(d);
+	delivery_free(&d);
+}
+
+/* A copy that lives with the delivery; nothing when its pool is full. */
+static struct meta1_buf keep(struct smtpc_delivery *d, const char *text, size_t max)
+{
+	size_t len = text ? strnlen(text, max) : 0;
+	char *p = len ? pool_strn(&d->pool, text, len) : NULL;
+
+	return buf_of(p ? p : "", p ? len : 0);
+}
+
+static const char *hop_name(const struct smtpc_delivery *d)
+{
+	return d->at < d->nhop ? d->hop[d->at].host : NULL;
+}
+
+static void set_end(struct smtpc_delivery *d, enum meta1_status status, enum meta1_scope scope,
+    const struct meta1_reply *r)
+{
+	const char *host = r && r->host ? r->host : hop_name(d);
+
+	d->end = (struct p_delivered){.status = status,
+	    .scope = scope,
+	    .smtp = r ? r->smtp : 0,
+	    .dsn = keep(d, r ? r->dsn : NULL, sizeof(r->dsn)),
+	    .text = keep(d, r ? r->text : NULL, 1024),
+	    .host = keep(d, host, 255)};
+}
+
+static void end_text(
+    struct smtpc_delivery *d, enum meta1_scope scope, const char *dsn, const char *text)
+{
+	struct meta1_reply r = {.size = sizeof(r), .text = text};
+
+	str_copy(r.dsn, sizeof(r.dsn), dsn);
+	set_end(d, META1_TEMPFAIL, scope, &r);
+	end(d);
+}
+
+/* ---- results ---- */
+
+static void on_rcpt(void *arg, uint32_t i, enum meta1_status status, const struct meta1_reply *r)
+{
+	struct smtpc_delivery *d = arg;
+	struct p_rcpt_result m;
+	struct smtpc_result *held;
+
+	if (i >= d->mail.nrcpt || d->known[i])
+		return;
+	d->known[i] = 1;
+	d->left--;
+	m_good.value += status == META1_OK;
+	if (d->total == 1) { /* one frame tells all */
+		set_end(d, status, META1_ABOUT_MAIL, r);
+		return;
+	}
+	if (!wanted(d))
+		return;
+	m = (struct p_rcpt_result){.delivery = d->id,
+	    .rcpt = d->index[i],
+	    .status = status,
+	    .smtp = r->smtp,
+	    .dsn = buf_of(r->dsn, strnlen(r->dsn, sizeof(r->dsn))),
+	    .text = buf_of(r->text, r->text ? strnlen(r->text, 1024) : 0),
+	    .host = buf_of(r->host, r->host ? strnlen(r->host, 255) : 0)};
+	if (!d->held && chan_send(d->c->qmgr, P_RCPT_RESULT, &m))
+		return;
+	held = base_alloc(sizeof(*held));
+	m.dsn = keep(d, r->dsn, sizeof(r->dsn));
+	m.text = keep(d, r->text, 1024);
+	m.host = keep(d, r->host, 255);
+	held->m = m;
+	*d->held_tail = held;
+	d->held_tail = &held->next;
+}
+
+/* Takes recipients with a result out of the mail, before it is offered again. */
+static void compact(struct smtpc_delivery *d)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < d->mail.nrcpt; i++) {
+		if (d->known[i])
+			continue;
+		d->rcpt[n] = d->rcpt[i];
+		d->index[n++] = d->index[i];
+	}
+	memset(d->known, 0, d->mail.nrcpt);
+	d->mail.nrcpt = n;
+}
+
+/* The host in use failed: the next one. */
+static void host_failed(struct smtpc_delivery *d, const struct meta1_reply *r)
+{
+	m_host.value++;
+	set_end(d, META1_TEMPFAIL, META1_ABOUT_HOST, r);
+	d->at++;
+	d->fresh = false;
+	compact(d);
+	next_try(d);
+}
+
+static void verdict(struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
+{
+	if (status == META1_OK) {
+		m_good.value += d->left;
+		m_bytes.value += (int64_t)d->mail.bytes;
+	} else {
+		m_mail.value++;
+		if (status != META1_PERMFAIL)
+			status = META1_TEMPFAIL;
+	}
+	if (d->total > 1 || d->left > 0)
+		set_end(d, status, META1_ABOUT_MAIL, r);
+	end(d);
+}
+
+static void on_sent(void *arg, enum meta1_status status, const struct meta1_reply *r)
+{
+	struct smtpc_delivery *d = arg;
+	bool mail = status == META1_OK || r->scope == META1_ABOUT_MAIL;
+
+	d->req = NULL;
+	if (mail)
+		smtpc_session_release(&d->session);
+	else
+		smtpc_session_shut(&d->session);
+	if (mail || d->left == 0) {
+		verdict(d, status, r);
+	} else if (r->scope == META1_ABOUT_SESSION && d->reused) {
+		m_session.value++;
+		d->fresh = true;
+		compact(d);
+		next_try(d);
+	} else {
+		host_failed(d, r);
+	}
+}
+
+/* ---- a try ---- */
+
+static void send_mail(struct smtpc_delivery *d)
+{
+	struct smtpc_transport *t = d->session->transport;
+	int64_t limit = SEND_LIMIT + (int64_t)d->mail.bytes;
+
+	d->stage = STAGE_SEND;
+	d->req = mod_req(t->inst, loop_now(d->c->role.loop) + limit, on_sent, d);
+	if (!d->req) {
+		smtpc_session_shut(&d->session);
+		end_text(d, META1_ABOUT_SESSION, "4.3.2", "too many mails are being sent");
+		return;
+	}
+	mod_req_rcpts(d->req, on_rcpt, d->mail.nrcpt);
+	t->ops->send(d->session->sess, d->req, &d->mail);
+}
+
+static void next_try(struct smtpc_delivery *d)
+{
+	if (d->c->role.stopping) {
+		abandon(d);
+		return;
+	}
+	if (d->at >= d->nhop) {
+		end(d);
+		return;
+	}
+	d->session = d->fresh ? NULL : smtpc_session_take(d->c, d->transport, &d->hop[d->at]);
+	d->reused = d->session != NULL;
+	if (d->session) {
+		send_mail(d);
+		return;
+	}
+	d->stage = STAGE_OPEN;
+	d->session = smtpc_session_open(d, &d->hop[d->at]);
+	if (!d->session)
+		end_text(d, META1_ABOUT_SESSION, "4.3.2", "too many sessions are open");
+}
+
+void smtpc_deliver_opened(
+    struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
+{
+	if (status == META1_OK && d->session->sess) {
+		send_mail(d);
+		return;
+	}
+	smtpc_session_shut(&d->session);
+	host_failed(d, r);
+}
+
+/* ---- content ---- */
+
+static void late_content(void *arg, const void *ext)
+{
+	struct smtpc *c = arg;
+	struct meta1_content *content = (struct meta1_content *)(uintptr_t)ext;
+
+	if (content)
+		c->queue_ops->unload(mod_data(c->queue), &content);
+}
+
+static void on_load(void *arg, enum meta1_status status, const struct meta1_reply *r)
+{
+	struct smtpc_delivery *d = arg;
+
+	d->req = NULL;
+	if (status != META1_OK || !r->ext) {
+		log_event(LOG_L_WARN, "smtpc.content", "id=%s status=%d error=%s", d->name,
+		    (int)status, r->text ? r->text : "no content");
+		end_text(d, META1_ABOUT_MAIL, "4.3.0",
+		    r->text ? r->text : "the content cannot be read from the queue");
+		return;
+	}
+	d->content = (struct meta1_content *)(uintptr_t)r->ext;
+	d->mail.extent = d->content->extent;
+	d->mail.nextent = d->content->nextent;
+	next_try(d);
+}
+
+static void load(struct smtpc_delivery *d)
+{
+	struct smtpc *c = d->c;
+
+	d->stage = STAGE_LOAD;
+	d->req = mod_req(c->queue, loop_now(c->role.loop) + LOAD_LIMIT, on_load, d);
+	if (!d->req) {
+		end_text(d, META1_ABOUT_SESSION, "4.3.2", "too many contents are being opened");
+		return;
+	}
+	mod_req_on_drop(d->req, late_content, c);
+	c->queue_ops->load(mod_data(c->queue), d->req, &d->ref);
+}
+
+/* ---- begin ---- */
+
+static struct meta1_buf word(const char **p, const char *end)
+{
+	const char *from = *p, *sep;
+
+	sep = memrchr(from, ' ', (size_t)(end - from));
+	*p = sep ? sep : from;
+	return sep ? buf_of(sep + 1, (size_t)(end - sep - 1)) : buf_of(NULL, 0);
+}
+
+/* From the right: the path may have blanks, port and name have none. */
+int smtpc_deliver_hop(struct pool *pool, struct meta1_buf text, struct meta1_hop *hop)
+{
+	const char *begin = text.data, *end = begin + text.len, *p = begin;
+	struct meta1_buf name, port;
+	uint32_t v = 0;
+	size_t i;
+
+	name = word(&p, end);
+	end = p;
+	p = begin;
+	port = name.len ? word(&p, end) : name;
+	end = p;
+	if (!port.len || port.len > 5 || end == begin)
+		return -1;
+	for (i = 0; i < port.len; i++) {
+		char c = ((const char *)port.data)[i];
+
+		if (c < '0' || c > '9')
+			return -1;
+		v = v * 10 + (uint32_t)(c - '0');
+	}
+	*hop = (struct meta1_hop){.size = sizeof(*hop), .port = v};
+	hop->host = pool_strn(pool, name.data, name.len);
+	hop->addr = pool_strn(pool, begin, (size_t)(end - begin));
+	return v <= 65535 && hop->host && hop->addr ? 0 : -1;
+}
+
+static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
+{
+	const struct smtpc_gear *gear = d->gear;
+	uint32_t i;
+
+	d->hop = pool_try(&d->pool, (m->hops.n + 1) * sizeof(*d->hop));
+	for (i = 0; d->hop && i < m->hops.n; i++) {
+		struct meta1_hop *hop = &d->hop[d->nhop];
+
+		if (smtpc_deliver_hop(&d->pool, m->hops.v[i], hop) < 0) {
+			log_event(LOG_L_WARN, "smtpc.hop", "id=%s malformed=%.*s", d->name,
+			    (int)m->hops.v[i].len, (const char *)m->hops.v[i].data);
+			continue;
+		}
+		if (hop->port == 0 && hop->addr[0] != '/')
+			hop->port = (uint32_t)gear->remote_port;
+		hop->connect_timeout = gear->connect_timeout;
+		hop->io_timeout = gear->io_timeout;
+		d->nhop++;
+	}
+	return d->nhop > 0;
+}
+
+static bool take_mail(struct smtpc_delivery *d, const struct p_deliver *m)
+{
+	uint32_t i, n = m->rcpts.n;
+
+	d->rcpt = pool_try(&d->pool, n * sizeof(*d->rcpt));
+	d->index = pool_try(&d->pool, n * sizeof(*d->index));
+	d->known = pool_try(&d->pool, n);
+	if (!n || !d->rcpt || !d->index || !d->known)
+		return false;
+	for (i = 0; i < n; i++) {
+		d->rcpt[i].addr = keep(d, m->rcpts.v[i].data, m->rcpts.v[i].len);
+		d->index[i] = i;
+	}
+	d->total = d->left = n;
+	d->mail = (struct meta1_mail){.size = sizeof(d->mail),
+	    .nrcpt = n,
+	    .sizeof_rcpt = sizeof(*d->rcpt),
+	    .flags = (uint32_t)m->flags & (META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8),
+	    .id = d->name,
+	    .from = keep(d, m->from.data, m->from.len),
+	    .rcpt = d->rcpt,
+	    .bytes = m->bytes};
+	if (d->gear->bounce_8bit)
+		d->mail.flags |= META1_M_BOUNCE_8BIT;
+	return true;
+}
+
+void smtpc_deliver_frame(struct chan *chan, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_deliver *m = msg;
+	struct smtpc *c = arg;
+	struct smtpc_delivery *d = base_alloc(sizeof(*d));
+	char text[128];
+
+	(void)chan, (void)req;
+	m_deliveries.value++;
+	d->c = c;
+	d->id = m->delivery;
+	d->epoch = c->epoch;
+	d->start = loop_now(c->role.loop);
+	d->gear = c->gear;
+	smtpc_gear_use(d->gear);
+	d->held_tail = &d->held;
+	pool_init(&d->pool, POOL_BOUND);
+	d->name = keep(d, m->id.data, m->id.len).data;
+	DL_APPEND(c->deliveries, d);
+	m_active.value = ++c->active;
+	d->transport = smtpc_transport(c, m->transport);
+	if (c->role.stopping) {
+		abandon(d);
+	} else if (!d->transport) {
+		snprintf(text, sizeof(text), "no module transport_%.*s is loaded",
+		    (int)m->transport.len, (const char *)m->transport.data);
+		log_event(LOG_L_WARN, "smtpc.transport", "id=%s error=%s", d->name, text);
+		end_text(d, META1_ABOUT_MAIL, "4.3.5", text);
+	} else if (!take_hops(d, m) || !take_mail(d, m) || m->ref.len > sizeof(d->ref.b)) {
+		end_text(d, META1_ABOUT_MAIL, "4.3.5", "a delivery without hosts or recipients");
+	} else {
+		d->ref.len = (uint32_t)m->ref.len;
+		memcpy(d->ref.b, m->ref.data, m->ref.len);
+		load(d);
+	}
+}
+
+/* ---- stop ---- */
+
+void smtpc_deliver_stop(struct smtpc *c)
+{
+	struct smtpc_delivery *d, *next;
+
+	DL_FOREACH_SAFE (c->deliveries, d, next) {
+		const struct meta1_transport_ops *ops = d->transport ? d->transport->ops : NULL;
+
+		if (d->stage == STAGE_REPORT)
+			continue;
+		if (d->stage == STAGE_SEND && (!META1_HAS(ops, past_dot) || !ops->past_dot ||
+						  ops->past_dot(d->session->sess)))
+			continue;
+		if (d->req)
+			mod_req_cancel(&d->req);
+		if (d->session)
+			smtpc_session_shut(&d->session);
+		abandon(d);
+	}
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * session.c -- sessions to next hops: opened, used by one delivery at a time, kept idle.
+ *
+ * Comes from core/smtpc/deliver.c; goes to a transport module through core/mod/.
+ * An idle session is taken again by the next mail to the same transport, address and
+ * port, the youngest first. It is shut after idle_timeout, after
+ * max_mails_per_connection, when more than max_connections_idle wait (the oldest goes),
+ * and when its module says it is of no more use.
+ * Owns the sessions and the module's handles in them. On failure to open the delivery
+ * hears why; nothing is kept.
+ */
+#include "smtpc.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+#define OPEN_LIMIT (16 * 60 * 1000) /* ms beside connecting: greeting, EHLO, HELO of 5 min */
+
+METRIC_COUNTER(m_opened, "connections_opened_total", "Sessions that were opened to next hops.");
+METRIC_COUNTER(m_failed, "connections_failed_total", "Sessions that could not be opened.");
+METRIC_COUNTER(m_reused, "connections_reused_total", "Mails sent over a session that was kept.");
+METRIC_GAUGE(m_open, "connections_open", "Sessions to next hops.");
+METRIC_GAUGE(m_idle, "connections_idle", "Sessions that wait for the next mail.");
+
+static void on_idle_timer(int fd, short what, void *arg);
+
+static void idle_remove(struct smtpc_session *s)
+{
+	struct smtpc *c = s->c;
+
+	DL_DELETE2(c->idle_old, s, idle_prev, idle_next);
+	c->nidle--;
+	m_idle.value = c->nidle;
+}
+
+static void session_free(struct smtpc_session **sp)
+{
+	struct smtpc_session *s = *sp;
+	struct smtpc_gear *gear = s->transport->gear;
+
+	*sp = NULL;
+	if (s->state == SESSION_IDLE)
+		idle_remove(s);
+	DL_DELETE(s->c->sessions, s);
+	m_open.value--;
+	free(s->addr);
+	free(s->host);
+	free(s);
+	smtpc_gear_drop(&gear);
+}
+
+void smtpc_session_shut(struct smtpc_session **sp)
+{
+	struct smtpc_session *s = *sp;
+
+	*sp = NULL;
+	if (s->req)
+		mod_req_cancel(&s->req);
+	if (s->sess)
+		s->transport->ops->shut(&s->sess);
+	session_free(&s);
+}
+
+/* ---- open ---- */
+
+static void on_open(void *arg, enum meta1_status status, const struct meta1_reply *reply)
+{
+	struct smtpc_session *s = arg;
+	struct smtpc_delivery *d = s->opener;
+
+	s->req = NULL;
+	s->opener = NULL;
+	if (status == META1_OK && s->sess) {
+		m_opened.value++;
+		s->state = SESSION_BUSY;
+		s->since = loop_now(s->c->role.loop);
+	} else {
+		m_failed.value++;
+	}
+	smtpc_deliver_opened(d, status, reply);
+}
+
+struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct meta1_hop *hop)
+{
+	struct smtpc *c = d->c;
+	struct smtpc_transport *t = d->transport;
+	int64_t now = loop_now(c->role.loop);
+	struct smtpc_session *s;
+	struct meta1_req *req;
+
+	s = base_alloc(sizeof(*s));
+	*s = (struct smtpc_session){.c = c,
+	    .transport = t,
+	    .addr = base_strdup(hop->addr),
+	    .host = base_strdup(hop->host),
+	    .port = hop->port,
+	    .state = SESSION_OPENING,
+	    .since = now,
+	    .opener = d};
+	DL_APPEND(c->sessions, s);
+	m_open.value++;
+	smtpc_gear_use(t->gear);
+	req = mod_req(t->inst, now + t->gear->connect_timeout + OPEN_LIMIT, on_open, s);
+	if (!req) {
+		session_free(&s);
+		return NULL;
+	}
+	s->req = req;
+	t->ops->open(mod_data(t->inst), req, hop, &s->sess);
+	return s;
+}
+
+/* ---- idle ---- */
+
+struct smtpc_session *smtpc_session_take(
+    struct smtpc *c, struct smtpc_transport *t, const struct meta1_hop *hop)
+{
+	struct smtpc_session *s, *older;
+
+	if (!c->idle_old)
+		return NULL;
+	/* From the youngest on: prev of the head is the tail. */
+	for (s = c->idle_old->idle_prev;; s = older) {
+		bool last = s == c->idle_old;
+
+		older = s->idle_prev;
+		if (s->transport == t && s->port == hop->port && strcmp(s->addr, hop->addr) == 0) {
+			if (t->ops->usable(s->sess)) {
+				idle_remove(s);
+				s->state = SESSION_BUSY;
+				s->since = loop_now(c->role.loop);
+				m_reused.value++;
+				return s;
+			}
+			smtpc_session_shut(&s);
+		}
+		if (last)
+			return NULL;
+	}
+}
+
+static void idle_arm(struct smtpc *c)
+{
+	int64_t due;
+
+	if (!c->idle_old) {
+		if (c->idle_timer)
+			loop_rearm(c->idle_timer, -1);
+		return;
+	}
+	due = c->idle_old->since + c->gear->idle_timeout - loop_now(c->role.loop);
+	if (due < 0)
+		due = 0;
+	if (c->idle_timer)
+		loop_rearm(c->idle_timer, due);
+	else
+		c->idle_timer = loop_timer(c->role.loop, due, on_idle_timer, c);
+}
+
+static void on_idle_timer(int fd, short what, void *arg)
+{
+	struct smtpc *c = arg;
+	int64_t now = loop_now(c->role.loop);
+	struct smtpc_session *s;
+
+	(void)fd, (void)what;
+	while ((s = c->idle_old) && now - s->since >= c->gear->idle_timeout)
+		smtpc_session_shut(&s);
+	idle_arm(c);
+}
+
+void smtpc_session_release(struct smtpc_session **sp)
+{
+	struct smtpc_session *s = *sp, *oldest;
+	struct smtpc *c = s->c;
+	struct smtpc_gear *gear = s->transport->gear;
+
+	*sp = NULL;
+	s->mails++;
+	if (c->role.stopping || gear != c->gear || gear->max_idle == 0 || gear->idle_timeout == 0 ||
+	    (gear->max_mails > 0 && s->mails >= (uint64_t)gear->max_mails) ||
+	    !s->transport->ops->usable(s->sess)) {
+		smtpc_session_shut(&s);
+		return;
+	}
+	s->state = SESSION_IDLE;
+	s->since = loop_now(c->role.loop);
+	DL_APPEND2(c->idle_old, s, idle_prev, idle_next);
+	c->nidle++;
+	if (c->nidle > (uint64_t)gear->max_idle) {
+		oldest = c->idle_old;
+		smtpc_session_shut(&oldest);
+	}
+	m_idle.value = c->nidle;
+	if (c->nidle == 1)
+		idle_arm(c);
+}
+
+void smtpc_session_shut_idle(struct smtpc *c, const struct smtpc_gear *keep)
+{
+	struct smtpc_session *s, *next;
+
+	for (s = c->idle_old; s; s = next) {
+		next = s->idle_next;
+		if (!keep || s->transport->gear != keep)
+			smtpc_session_shut(&s);
+	}
+	idle_arm(c);
+}

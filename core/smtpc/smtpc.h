@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * smtpc.h -- the client, told in the order a delivery meets it.
+ *
+ * qmgr hands over a delivery: one message, some of its recipients, the hosts that may take
+ * it (smtpc.c). Its content is opened in the queue store, a session to the first host is
+ * found or opened, the transport speaks, results go back (deliver.c). Sessions that are
+ * still good wait for the next mail to the same host (session.c). control.c shows them.
+ * Everything runs on the loop thread; smtpc waits for no role.
+ */
+#ifndef META1_SMTPC_H
+#define META1_SMTPC_H
+#include "ipc/chan.h"
+#include "lib/log.h"
+#include "lib/metric.h"
+#include "mod/mod.h"
+#include "role.h"
+
+#include <meta1/queue.h>
+#include <meta1/transport.h>
+
+#define SMTPC_WINDOW 200 /* deliveries that qmgr may have with us at a time */
+
+/* ---- smtpc.c: the role, what it has loaded, what qmgr may send -------------------- */
+
+struct smtpc_transport {
+	const char *name; /* "smtp": what DELIVER says; the module is transport_smtp */
+	struct mod_inst *inst;
+	const struct meta1_transport_ops *ops;
+	struct smtpc_gear *gear;
+};
+
+/* What a reload replaces. Lives until its last session is shut. */
+struct smtpc_gear {
+	struct smtpc_transport *transport;
+	unsigned ntransport;
+	uint32_t refs; /* deliveries, sessions, and one while it is the current one */
+	int64_t io_timeout, connect_timeout, idle_timeout, remote_port, max_idle, max_mails;
+	bool bounce_8bit;
+};
+
+struct smtpc {
+	struct role role;		     /* first: handlers get it and cast */
+	struct smtpc_gear *gear, *next_gear; /* next: between the steps of a reload */
+	const char *queue_module;
+	struct mod_inst *queue;
+	const struct meta1_queue_ops *queue_ops;
+
+	struct chan *qmgr; /* while it is up */
+	uint64_t epoch;	   /* counts qmgr's lives: ids of deliveries are valid in one */
+	uint32_t credits;  /* to be given back with the next WINDOW */
+	struct task give;
+
+	struct smtpc_delivery *deliveries; /* all */
+	uint32_t active;
+	struct watch *report_timer, *stop_timer;
+
+	struct smtpc_session *sessions; /* all */
+	struct smtpc_session *idle_old; /* those that wait, oldest first */
+	uint32_t nidle;
+	struct watch *idle_timer;
+};
+
+struct smtpc_transport *smtpc_transport(struct smtpc *, struct meta1_buf name); /* or NULL */
+void smtpc_gear_use(struct smtpc_gear *);
+void smtpc_gear_drop(struct smtpc_gear **);
+/* A delivery is over: its place goes back to qmgr; the end of a stop. */
+void smtpc_credit(struct smtpc *);
+
+/* ---- deliver.c: one delivery ------------------------------------------------------ */
+
+enum smtpc_stage { STAGE_LOAD, STAGE_OPEN, STAGE_SEND, STAGE_REPORT };
+
+struct smtpc_result { /* kept only when qmgr's channel was full */
+	struct smtpc_result *next;
+	struct p_rcpt_result m;
+};
+
+struct smtpc_delivery {
+	struct smtpc *c;
+	struct smtpc_delivery *next, *prev;
+	uint64_t id, epoch; /* qmgr's number, in which of its lives */
+	struct pool pool;   /* of everything below */
+	const char *name;   /* id of the message */
+	struct smtpc_gear *gear;
+	struct smtpc_transport *transport;
+	struct meta1_hop *hop; /* in order; at: the one in use */
+	uint32_t nhop, at;
+	struct meta1_ref ref;
+	struct meta1_content *content;
+	struct meta1_mail mail; /* what the transport gets: the recipients without a result */
+	struct meta1_rcpt *rcpt;
+	uint32_t *index; /* of mail's recipients in qmgr's list */
+	uint8_t *known;	 /* a byte a recipient of mail: it has its result */
+	uint32_t total;	 /* recipients as qmgr gave them */
+	uint32_t left;	 /* without a result */
+	enum smtpc_stage stage;
+	struct meta1_req *req;
+	struct smtpc_session *session;
+	bool fresh;		/* this hop with a new session only: an idle one was dead */
+	bool reused;		/* the last session had carried mail before */
+	int64_t start;		/* ms */
+	struct p_delivered end; /* the outcome; strings in the pool */
+	struct smtpc_result *held, **held_tail;
+};
+
+void smtpc_deliver_frame(struct chan *, uint32_t req, const void *msg, void *arg);
+/* The session is ready, or (sess NULL) the host failed: reply says why. */
+void smtpc_deliver_opened(struct smtpc_delivery *, enum meta1_status, const struct meta1_reply *);
+/* qmgr is gone or the role stops. */
+void smtpc_deliver_forget_reports(struct smtpc *);
+void smtpc_deliver_stop(struct smtpc *);
+/* "ADDR PORT NAME" (ADDR may be a path with blanks) into hop; strings from pool. -1: malformed. */
+int smtpc_deliver_hop(struct pool *, struct meta1_buf text, struct meta1_hop *);
+
+/* ---- session.c: sessions to next hops --------------------------------------------- */
+
+enum smtpc_state { SESSION_OPENING, SESSION_BUSY, SESSION_IDLE };
+
+struct smtpc_session {
+	struct smtpc *c;
+	struct smtpc_session *next, *prev;	     /* of all */
+	struct smtpc_session *idle_next, *idle_prev; /* by age */
+	struct smtpc_transport *transport;
+	void *sess; /* the module's */
+	char *addr, *host;
+	uint32_t port;
+	enum smtpc_state state;
+	uint64_t mails;		       /* sent, good or not */
+	int64_t since;		       /* of the state; ms */
+	struct meta1_req *req;	       /* open() */
+	struct smtpc_delivery *opener; /* waits for open() */
+};
+
+/* One that waits for mail to this hop, now busy; or NULL. */
+struct smtpc_session *smtpc_session_take(
+    struct smtpc *, struct smtpc_transport *, const struct meta1_hop *);
+/* Opens one for d: smtpc_deliver_opened() follows on a later turn. NULL: too many are open. */
+struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct meta1_hop *);
+/* A mail is through: keeps the session for the next or shuts it. */
+void smtpc_session_release(struct smtpc_session **);
+void smtpc_session_shut(struct smtpc_session **); /* also one that is being opened */
+/* Shuts all that wait; gear: only those of an old one; NULL: all. */
+void smtpc_session_shut_idle(struct smtpc *, const struct smtpc_gear *keep);
+
+/* ---- control.c: GET /v1/sessions -------------------------------------------------- */
+
+void smtpc_control(struct role *, struct ctl *);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * body.c -- DATA: from 354 to the final dot.
+ *
+ * Comes from verbs.c (the command) and session.c (input); goes through the scanner of
+ * data.c into the store, without a copy of ours, and then to commit.c.
+ * Owns nothing: the message being written is the transaction's.
+ * On failure (bare CR or LF, too big, too many hops, the store lost it) the message is
+ * aborted at once and the rest consumed up to its real end, in no memory; commit.c
+ * then says why. A client that sends on and on is cut off.
+ */
+#include "smtps/smtps.h"
+
+METRIC_COUNTER(m_bytes, "content_bytes_total", "Bytes of content received by DATA.");
+METRIC_COUNTER(m_cut, "endless_data_total", "Sessions closed for going on with refused content.");
+
+#define RECEIVED_MAX 2048
+#define DROP_MORE    ((uint64_t)64 << 20) /* besides max_message_size */
+
+static void store_ready(void *arg)
+{
+	struct smtps_tx *tx = arg;
+	struct smtps_session *s = tx->session;
+
+	if (s == NULL || s->await.what != AWAIT_ROOM)
+		return;
+	smtps_session_awake(s);
+	conn_pause(s->conn, false);
+	smtps_session_run(s);
+}
+
+static const struct meta1_qops_writer_events events = {.ready = store_ready};
+
+static void drop(struct smtps_tx *tx)
+{
+	tx->body = BODY_DROP;
+	if (tx->msg != NULL)
+		tx->srv->store->abort(&tx->msg);
+}
+
+static void store(struct smtps_session *s, const void *p, size_t n)
+{
+	struct smtps_tx *tx = s->tx;
+	enum meta1_status st;
+
+	if (n == 0 || tx->body == BODY_DROP)
+		return;
+	st = tx->srv->store->write(tx->msg, p, n);
+	if (st == META1_MORE) {
+		smtps_session_await(s, AWAIT_ROOM);
+	} else if (st != META1_OK) {
+		tx->failed = true;
+		drop(tx);
+	}
+}
+
+static bool begin(struct smtps_session *s)
+{
+	struct smtps_tx *tx = s->tx;
+	const struct smtps *srv = s->srv;
+	char line[RECEIVED_MAX];
+	struct meta1_err err = {""};
+	enum meta1_status st;
+
+	st = srv->store->begin(srv->store_data, tx->id, &events, tx, &tx->msg, &err);
+	if (st != META1_OK) {
+		log_event(LOG_L_WARN, "smtps.store", "id=%s cause=%s", tx->id, err.text);
+		tx->msg = NULL;
+		return false;
+	}
+	tx->head = smtps_received_line(line, sizeof(line), s, tx);
+	store(s, line, tx->head);
+	return true;
+}
+
+void smtps_body_data(struct smtps_session *s, const struct smtps_line *l)
+{
+	struct smtps_tx *tx = s->tx;
+
+	(void)l;
+	if (tx->nrcpt + tx->ndiscard == 0) {
+		smtps_session_bad(s, tx->asked ? 554 : 503, "5.5.1",
+		    tx->asked ? "No valid recipients" : "RCPT comes first");
+		return;
+	}
+	if (tx->nrcpt == 0) {
+		tx->body = BODY_DROP;
+	} else if (!begin(s)) {
+		smtps_tx_reset(s);
+		smtps_session_reply(
+		    s, 452, "4.3.1", "The queue takes no message now, try again later");
+		return;
+	}
+	smtps_data_start(&tx->scan);
+	tx->counted = true;
+	s->srv->nopen++;
+	s->state = ST_DATA;
+	smtps_session_reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");
+}
+
+/* One chunk of the input; returns the bytes taken. */
+static size_t chunk(struct smtps_session *s, const uint8_t *p, size_t n)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+	struct smtps_tx *tx = s->tx;
+	struct smtps_scan *d = &tx->scan;
+	size_t held, keep, used;
+
+	used = smtps_data_scan(d, p, n, &held, &keep);
+	if (tx->body == BODY_DROP)
+		tx->dropped += used;
+	else if (d->bare || (lim->hops > 0 && d->hops > lim->hops) ||
+		 (lim->message_size > 0 && d->stored - d->stuffed > (uint64_t)lim->message_size))
+		drop(tx);
+	store(s, ".\r", held);
+	store(s, p, keep);
+	m_bytes.value += (int64_t)used;
+	return used;
+}
+
+static bool endless(struct smtps_session *s)
+{
+	if (s->tx->dropped <= (uint64_t)s->srv->lim.message_size + DROP_MORE)
+		return false;
+	m_cut.value++;
+	log_event(LOG_L_WARN, "smtps.endless_data", "client=%s id=%s dropped=%llu", s->client,
+	    s->tx->id, (unsigned long long)s->tx->dropped);
+	smtps_tx_reset(s);
+	smtps_session_reply(s, 421, "4.7.0", "Far more content than is taken here, closing");
+	smtps_session_end(s);
+	return true;
+}
+
+bool smtps_body_run(struct smtps_session *s)
+{
+	struct evbuffer *in = conn_in(s->conn);
+	struct evbuffer_iovec v[8];
+
+	while (evbuffer_get_length(in) > 0) {
+		int n = evbuffer_peek(in, -1, NULL, v, (int)ARRAY_LEN(v));
+		size_t used = 0;
+
+		if (n > (int)ARRAY_LEN(v))
+			n = (int)ARRAY_LEN(v);
+		for (int i = 0; i < n && !s->tx->scan.done; i++)
+			used += chunk(s, v[i].iov_base, v[i].iov_len);
+		conn_consume(s->conn, used);
+		if (s->tx->scan.done) {
+			smtps_commit_start(s);
+			return true;
+		}
+		if (endless(s))
+			return true;
+		if (s->await.what == AWAIT_ROOM) {
+			conn_pause(s->conn, true);
+			return true;
+		}
+	}
+	return false;
+}

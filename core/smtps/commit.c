@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * commit.c -- the end of a message: 250 when it is on stable storage, never before.
+ *
+ * Comes from body.c (the final dot was seen); goes to the store's commit(), then to the
+ * client (250) and to qmgr (QUEUED, through intake.c).
+ * Owns the transaction while the store works: a client that goes away meanwhile leaves it
+ * here, and the message is queued all the same.
+ * On failure of the store: 452 4.3.1, nothing is kept, the credit goes back.
+ */
+#include "smtps/smtps.h"
+
+#include <stdio.h>
+
+METRIC_COUNTER(m_accepted, "messages_accepted_total", "Messages answered 250 and queued.");
+METRIC_COUNTER(
+    m_discarded, "messages_discarded_total", "Messages answered 250 and dropped by policy.");
+METRIC_COUNTER(m_bare, "refused_bare_newline_total", "Messages refused for a CR or LF alone.");
+METRIC_COUNTER(m_size, "refused_over_size_total", "Messages refused after DATA for their size.");
+METRIC_COUNTER(m_hops, "refused_hops_total", "Messages refused for too many Received lines.");
+METRIC_COUNTER(
+    m_store, "refused_store_total", "Messages refused because the store could not keep them.");
+METRIC_COUNTER(
+    m_orphan, "accepted_unheard_total", "Messages queued whose client went away before the 250.");
+
+#define CLIENT_MAX 320 /* of QUEUED in core/ipc/proto.def */
+
+struct refusal {
+	int code;
+	const char *dsn, *text, *why;
+	struct metric *metric;
+};
+
+static void refuse(struct smtps_session *s, const struct refusal *r)
+{
+	const struct smtps_tx *tx = s->tx;
+
+	r->metric->value++;
+	log_event(LOG_L_INFO, "smtps.refused", "id=%s reason=%s from=<%.*s> size=%llu client=%s",
+	    tx->id, r->why, (int)tx->from.len, (const char *)tx->from.data,
+	    (unsigned long long)(tx->scan.stored - tx->scan.stuffed), s->client);
+	smtps_tx_reset(s);
+	smtps_session_reply(s, r->code, r->dsn, "%s", r->text);
+}
+
+/* What is wrong with the content, NULL: nothing. */
+static const struct refusal *judge(const struct smtps_tx *tx)
+{
+	static const struct refusal bare = {550, "5.6.11",
+	    "Bare CR or LF in message; lines must end with CRLF", "bare-newline", &m_bare};
+	static const struct refusal size = {
+	    552, "5.3.4", "Message is larger than is taken here", "size", &m_size};
+	static const struct refusal hops = {
+	    554, "5.4.6", "Too many hops: mail loop", "hops", &m_hops};
+	static const struct refusal lost = {452, "4.3.1",
+	    "The queue could not keep the message, try again later", "store", &m_store};
+	const struct smtps_limits *lim = &tx->srv->lim;
+	uint64_t plain = tx->scan.stored - tx->scan.stuffed;
+
+	if (tx->scan.bare)
+		return &bare;
+	if (lim->message_size > 0 && plain > (uint64_t)lim->message_size)
+		return &size;
+	if (lim->hops > 0 && tx->scan.hops > lim->hops)
+		return &hops;
+	if (tx->failed || (tx->nrcpt > 0 && tx->msg == NULL))
+		return &lost;
+	return NULL;
+}
+
+static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
+{
+	struct smtps_tx *tx = arg;
+	struct smtps_session *s = tx->session;
+	bool ok = st == META1_OK;
+
+	if (ok) {
+		m_accepted.value++;
+		log_event(LOG_L_NORMAL, "smtps.accepted",
+		    "id=%s from=<%.*s> nrcpt=%u size=%llu client=%s helo=%s", tx->id,
+		    (int)tx->from.len, (const char *)tx->from.data, tx->nrcpt,
+		    (unsigned long long)tx->env->bytes, tx->client, tx->helo);
+		smtps_intake_queued(tx->srv->intake, tx, tx->env,
+		    r != NULL && r->nval > 0 ? r->val[0] : buf_of(NULL, 0));
+	} else {
+		m_store.value++;
+		log_event(LOG_L_WARN, "smtps.store", "id=%s cause=%s", tx->id,
+		    r != NULL && r->text != NULL ? r->text : "the store did not say why");
+	}
+	if (s == NULL) {
+		m_orphan.value += ok;
+		smtps_tx_free(&tx);
+		return;
+	}
+	smtps_session_awake(s);
+	if (ok) {
+		s->nop = 0;
+		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", tx->id);
+	} else {
+		smtps_session_reply(
+		    s, 452, "4.3.1", "The queue could not keep the message, try again later");
+	}
+	smtps_tx_reset(s);
+	smtps_session_run(s);
+}
+
+/* The envelope, in the transaction's memory. NULL: its bound was reached. */
+static const struct meta1_env *envelope(struct smtps_session *s)
+{
+	struct smtps_tx *tx = s->tx;
+	struct meta1_env *env = pool_try(&tx->pool, sizeof(*env));
+	struct meta1_qrcpt *v = pool_try(&tx->pool, tx->nrcpt * sizeof(*v));
+	struct smtps_rcpt *r;
+	char client[CLIENT_MAX + 1];
+	size_t n = 0;
+
+	snprintf(client, sizeof(client), "[%s] %s", s->client, s->helo);
+	tx->client = pool_strn(&tx->pool, s->client, strlen(s->client));
+	tx->helo = pool_strn(&tx->pool, s->helo, strlen(s->helo));
+	if (env == NULL || v == NULL || tx->client == NULL || tx->helo == NULL)
+		return NULL;
+	*env = (struct meta1_env){.size = sizeof(*env),
+	    .nrcpt = tx->nrcpt,
+	    .sizeof_rcpt = sizeof(*v),
+	    .from = tx->from,
+	    .rcpt = v,
+	    .time = loop_wall(s->srv->role->loop),
+	    .bytes = tx->head + tx->scan.stored - tx->scan.stuffed};
+	env->client = buf_str(pool_strn(&tx->pool, client, strlen(client)));
+	if (tx->scan.eight)
+		env->flags |= META1_M_8BIT;
+	if (tx->scan.stuffed > 0)
+		env->flags |= META1_M_STUFFED;
+	STAILQ_FOREACH(r, &tx->rcpts, next)
+	v[n++].addr = r->addr;
+	return tx->env = env;
+}
+
+static void commit(struct smtps_session *s)
+{
+	static const struct refusal full = {
+	    452, "4.3.1", "The queue is busy, try again later", "busy", &m_store};
+	struct smtps_tx *tx = s->tx;
+	const struct meta1_env *env = envelope(s);
+	struct meta1_req *req = NULL;
+
+	if (env != NULL)
+		req = mod_req(
+		    s->srv->store_inst, loop_now(s->srv->role->loop) + SMTPS_WAIT_MAX, done, tx);
+	if (req == NULL) {
+		refuse(s, &full);
+		return;
+	}
+	s->state = ST_COMMIT;
+	smtps_session_await(s, AWAIT_COMMIT);
+	s->srv->store->commit(&tx->msg, req, env);
+	tx->msg = NULL; /* the store's now */
+}
+
+void smtps_commit_start(struct smtps_session *s)
+{
+	struct smtps_tx *tx = s->tx;
+	const struct refusal *r = judge(tx);
+
+	smtps_session_awake(s); /* room in the store was waited for, perhaps */
+	if (r != NULL) {
+		refuse(s, r);
+	} else if (tx->nrcpt > 0) {
+		commit(s);
+	} else {
+		m_discarded.value++;
+		log_event(LOG_L_NORMAL, "smtps.discarded", "id=%s from=<%.*s> nrcpt=%u client=%s",
+		    tx->id, (int)tx->from.len, (const char *)tx->from.data, tx->ndiscard,
+		    s->client);
+		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", tx->id);
+		smtps_tx_reset(s);
+	}
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * listen.c -- the listening sockets: accept what waits, a bounded number a turn.
+ *
+ * Comes from mcp (descriptors, by role.c); goes to session.c. The descriptors stay the
+ * role's; this file owns their watches and one descriptor in reserve.
+ * On failure: without descriptors the reserve is spent to tell one client 421, and
+ * accepting pauses for 100 ms instead of spinning. Over max_sessions: 421.
+ */
+#include "smtps/smtps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+METRIC_COUNTER(m_conns, "connections_total", "Connections accepted.");
+METRIC_COUNTER(m_full, "refused_max_sessions_total", "Connections refused: too many sessions.");
+METRIC_COUNTER(m_nofd, "refused_no_descriptor_total", "Connections refused: no descriptor free.");
+
+#define A_TURN	 64  /* connections of one socket */
+#define PAUSE_MS 100 /* after EMFILE and its like */
+
+struct smtps_listen {
+	struct smtps *srv;
+	const struct role_fd *fd;
+	struct watch *watch;
+	struct watch *pause; /* armed while nothing is accepted */
+	int reserve;
+};
+
+static void readable(int fd, short what, void *arg);
+
+static void resume(int fd, short what, void *arg)
+{
+	struct smtps_listen *l = arg;
+
+	(void)fd;
+	(void)what;
+	if (l->reserve < 0)
+		l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (l->watch == NULL && !l->srv->stopping)
+		l->watch = loop_fd(l->srv->role->loop, l->fd->fd, EV_READ, readable, l);
+}
+
+/* A reply before there is a session; the socket is new, so one short write fits. */
+static void turn_away(const struct smtps_listen *l, int fd, const char *why)
+{
+	char text[400];
+	int n = snprintf(
+	    text, sizeof(text), "421 4.3.2 %.255s %s, try again later\r\n", l->srv->hostname, why);
+
+	(void)!write(fd, text, (size_t)n);
+	close(fd);
+}
+
+static void out_of_descriptors(struct smtps_listen *l, int cause)
+{
+	int fd;
+
+	m_nofd.value++;
+	log_event(LOG_L_WARN, "smtps.accept", "listener=%s cause=%s pause_ms=%d", l->fd->name,
+	    strerror(cause), PAUSE_MS);
+	if (l->reserve >= 0) {
+		close(l->reserve);
+		l->reserve = -1;
+		fd = accept4(l->fd->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			turn_away(l, fd, "has too many connections");
+		l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	}
+	loop_unwatch(&l->watch);
+	loop_rearm(l->pause, PAUSE_MS);
+}
+
+static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
+{
+	struct smtps *srv = l->srv;
+	char client[SMTPS_CLIENT_SIZE];
+
+	m_conns.value++;
+	if (srv->lim.sessions > 0 && srv->nsession >= srv->lim.sessions) {
+		m_full.value++;
+		log_event(LOG_L_DEBUG, "smtps.max_sessions", "listener=%s", l->fd->name);
+		turn_away(l, fd, "has too many sessions");
+		return;
+	}
+	conn_addr_text(sa, client, sizeof(client));
+	/* an IPv4 client of an IPv6 socket is what access rules call it: IPv4 */
+	if (strncmp(client, "::ffff:", 7) == 0 && strchr(client, '.') != NULL)
+		memmove(client, client + 7, strlen(client + 7) + 1);
+	smtps_session_new(srv, fd, client);
+}
+
+static void readable(int lfd, short what, void *arg)
+{
+	struct smtps_listen *l = arg;
+	int i;
+
+	(void)what;
+	for (i = 0; i < A_TURN; i++) {
+		struct sockaddr_storage ss = {.ss_family = AF_UNIX};
+		socklen_t len = sizeof(ss);
+		int fd = accept4(lfd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			take(l, fd, (struct sockaddr *)&ss);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			out_of_descriptors(l, errno);
+		if (errno != ECONNABORTED && errno != EINTR)
+			return;
+	}
+}
+
+int smtps_listen_start(struct smtps *srv, struct meta1_err *err)
+{
+	struct role *role = srv->role;
+	unsigned i;
+
+	srv->listen = base_alloc(role->nfd * sizeof(*srv->listen));
+	for (i = 0; i < role->nfd; i++) {
+		struct smtps_listen *l = &srv->listen[srv->nlisten];
+		int one = 1;
+
+		if (strcmp(role->fd[i].kind, "listen") != 0)
+			continue;
+		l->srv = srv;
+		l->fd = &role->fd[i];
+		l->reserve = -1;
+		/* inherited by what is accepted; of no meaning on a unix socket */
+		(void)setsockopt(l->fd->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		if (fcntl(l->fd->fd, F_SETFL, O_NONBLOCK) < 0)
+			return err_set(err, "%s: cannot be made non-blocking: %s", l->fd->name,
+			    strerror(errno));
+		l->pause = loop_timer(role->loop, -1, resume, l);
+		srv->nlisten++;
+	}
+	if (srv->nlisten == 0)
+		return err_set(err,
+		    "smtps: no listening socket came from mcp (give the section a listen_socket)");
+	return 0;
+}
+
+void smtps_listen_go(struct smtps *srv)
+{
+	unsigned i;
+
+	for (i = 0; i < srv->nlisten; i++)
+		resume(-1, 0, &srv->listen[i]);
+}
+
+void smtps_listen_stop(struct smtps *srv)
+{
+	unsigned i;
+
+	for (i = 0; i < srv->nlisten; i++) {
+		struct smtps_listen *l = &srv->listen[i];
+
+		if (l->watch != NULL)
+			loop_unwatch(&l->watch);
+		if (l->pause != NULL)
+			loop_unwatch(&l->pause);
+		if (l->reserve >= 0)
+			close(l->reserve);
+		l->reserve = -1;
+	}
+	srv->nlisten = 0;
+	free(srv->listen);
+	srv->listen = NULL;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * received.c -- the trace line that we put first into every message (RFC 5321 4.4).
+ *
+ * Comes from body.c at 354; goes to the store as the first bytes of the content.
+ * Owns the text of the current second's date. On failure: none; what a client said
+ * was cleaned when it was taken (HELO) or follows the grammar (recipient).
+ */
+#include "mail/date.h"
+#include "smtps/smtps.h"
+
+#include <stdio.h>
+
+/* The date of now; made anew once a second. */
+static const char *date(int64_t now)
+{
+	static char text[DATE_SIZE];
+	static int64_t made = -1;
+
+	if (made != now)
+		date_text(now, false, text);
+	made = now;
+	return text;
+}
+
+size_t smtps_received_line(
+    char *out, size_t size, const struct smtps_session *s, const struct smtps_tx *tx)
+{
+	const struct smtps_rcpt *only = NULL;
+	const char *v6 = strchr(s->client, ':') != NULL ? "IPv6:" : "";
+	bool unix_client = strcmp(s->client, "unix") == 0;
+	int n;
+
+	if (tx->nrcpt + tx->ndiscard == 1)
+		only = STAILQ_FIRST(&tx->rcpts);
+	n = snprintf(out, size,
+	    "Received: from %s (%s%s%s%s)\r\n\tby %s (meta1-%s) with %s id %s%s%.*s%s;\r\n\t%s\r\n",
+	    s->helo, unix_client ? "" : "[", unix_client ? "" : v6,
+	    unix_client ? "local" : s->client, unix_client ? "" : "]", s->srv->hostname,
+	    PACKAGE_VERSION, s->esmtp ? "ESMTP" : "SMTP", tx->id, only != NULL ? "\r\n\tfor <" : "",
+	    only != NULL ? (int)only->addr.len : 0,
+	    only != NULL ? (const char *)only->addr.data : "", only != NULL ? ">" : "",
+	    date(loop_wall(s->srv->role->loop)));
+	ensure(n > 0 && (size_t)n < size);
+	return n > 0 && (size_t)n < size ? (size_t)n : 0;
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * session.c -- one client: its state, its lines, its replies, its end.
+ *
+ * Comes from listen.c (a descriptor); goes to verbs.c for each line and to body.c for the
+ * content, by smtps_session_run(), the one place that takes input. Whoever ends a
+ * session only says so; it is torn down at the end of run.
+ * Owns the connection and the memory of the session; an idle one holds no buffer.
+ * On failure: a lost client takes its transaction with it, unless the final dot was
+ * seen: then commit.c keeps the transaction and finishes it.
+ */
+#include "smtps/smtps.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+METRIC_GAUGE(m_now, "sessions_now", "Sessions open.");
+METRIC_COUNTER(m_early, "early_talkers_total", "Clients that talked before the greeting.");
+METRIC_COUNTER(m_unfinished, "unfinished_messages_total",
+    "Messages whose client went away before the final dot.");
+METRIC_COUNTER(m_timeouts, "timeouts_total", "Sessions closed because the client was silent.");
+METRIC_COUNTER(m_bad, "bad_commands_total", "Commands refused with 5xx for their form or order.");
+METRIC_COUNTER(
+    m_too_bad, "bad_sessions_total", "Sessions closed for too many bad or empty commands.");
+METRIC_COUNTER(m_long, "long_lines_total", "Command lines over their bound.");
+METRIC_COUNTER(m_lf, "bare_newline_commands_total", "Command lines with a CR or LF alone.");
+
+#define UNSENT_MAX    65536 /* replies a client has not read: no line is taken until it does */
+#define LINGER	      5000  /* ms for the last reply to leave */
+
+#define NAME(U, name) name,
+static const char *const state_names[] = {SMTPS_STATES(NAME)};
+static const char *const await_names[] = {SMTPS_AWAITS(NAME)};
+#undef NAME
+
+const char *smtps_session_state(enum smtps_state st)
+{
+	return state_names[st];
+}
+
+const char *smtps_session_waits_for(enum smtps_await_what what)
+{
+	return await_names[what];
+}
+
+/* ---- replies ---- */
+
+void smtps_session_reply(struct smtps_session *s, int code, const char *dsn, const char *fmt, ...)
+{
+	char text[512]; /* RFC 5321 4.5.3.1.5 */
+	va_list ap;
+	int n = snprintf(
+	    text, sizeof(text), "%03d %s%s", code, dsn != NULL ? dsn : "", dsn != NULL ? " " : "");
+
+	va_start(ap, fmt);
+	n += vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
+	va_end(ap);
+	if ((size_t)n > sizeof(text) - 3)
+		n = sizeof(text) - 3;
+	text[n] = '\r';
+	text[n + 1] = '\n';
+	conn_write(s->conn, text, (size_t)n + 2);
+}
+
+static void too_bad(struct smtps_session *s, const char *text)
+{
+	m_too_bad.value++;
+	log_event(LOG_L_INFO, "smtps.bad_session", "client=%s cause=%s", s->client, text);
+	smtps_session_reply(s, 421, "4.7.0", "%s, closing", text);
+	smtps_session_end(s);
+}
+
+void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const char *text)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+
+	m_bad.value++;
+	smtps_session_reply(s, code, dsn, "%s", text);
+	if (lim->bad_commands > 0 && ++s->bad >= lim->bad_commands)
+		too_bad(s, "Too many bad commands");
+}
+
+bool smtps_session_nop(struct smtps_session *s)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+
+	if (lim->nop_commands <= 0 || ++s->nop <= lim->nop_commands)
+		return true;
+	too_bad(s, "Too many commands that do nothing");
+	return false;
+}
+
+/* ---- waiting ---- */
+
+void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
+{
+	s->await = (struct smtps_await){.what = what, .since = loop_now(s->srv->role->loop)};
+	/* while we are slow the client is not; these waits have deadlines of their own */
+	if ((what == AWAIT_RCPT || what == AWAIT_COMMIT) &&
+	    s->srv->lim.io_timeout <= SMTPS_WAIT_MAX)
+		conn_timeout(s->conn, 0);
+}
+
+void smtps_session_awake(struct smtps_session *s)
+{
+	s->await = (struct smtps_await){.what = AWAIT_NOTHING};
+	if (s->conn != NULL)
+		conn_timeout(s->conn, s->srv->lim.io_timeout);
+}
+
+/* ---- the end ---- */
+
+void smtps_session_end(struct smtps_session *s)
+{
+	s->state = ST_CLOSE;
+}
+
+static void give_up_tx(struct smtps_session *s)
+{
+	struct smtps_tx *tx = s->tx;
+
+	if (s->await.what == AWAIT_COMMIT) {
+		tx->session = NULL; /* commit.c finishes it alone */
+		s->tx = NULL;
+		return;
+	}
+	if (tx->counted) {
+		m_unfinished.value++;
+		log_event(LOG_L_INFO, "smtps.unfinished", "id=%s from=<%.*s> size=%llu client=%s",
+		    tx->id, (int)tx->from.len, (const char *)tx->from.data,
+		    (unsigned long long)tx->scan.stored, s->client);
+	}
+	smtps_tx_reset(s);
+}
+
+static void tear_down(struct smtps_session *s)
+{
+	struct smtps *srv = s->srv;
+
+	if (s->tx != NULL)
+		give_up_tx(s);
+	if (s->timer != NULL)
+		loop_unwatch(&s->timer);
+	if (s->conn != NULL)
+		conn_finish(&s->conn, LINGER);
+	LIST_REMOVE(s, all);
+	srv->nsession--;
+	m_now.value = srv->nsession;
+	free(s->helo);
+	free(s);
+}
+
+/* ---- lines ---- */
+
+static void bare_lf(struct smtps_session *s)
+{
+	/* where the client thinks its commands end is not known from here on */
+	m_lf.value++;
+	log_event(LOG_L_INFO, "smtps.bare_newline", "client=%s", s->client);
+	smtps_session_reply(s, 500, "5.5.2", "Lines end with CRLF, not with LF alone; closing");
+	smtps_session_end(s);
+}
+
+/* A LF without CR before it, in what is no whole line yet. */
+static bool waits_behind_lf(struct evbuffer *in)
+{
+	struct evbuffer_ptr p = evbuffer_search(in, "\n", 1, NULL);
+	struct evbuffer_iovec v;
+	char two[2];
+
+	if (p.pos < 0 || p.pos >= SMTPS_LINE_MAX)
+		return false;
+	if (p.pos == 0)
+		return true;
+	if (evbuffer_ptr_set(in, &p, (size_t)p.pos - 1, EVBUFFER_PTR_SET) < 0 ||
+	    evbuffer_peek(in, 1, &p, &v, 1) < 1)
+		return false;
+	return evbuffer_copyout_from(in, &p, two, sizeof(two)) == 2 && two[0] != '\r';
+}
+
+/* Throws away a line that is too long. true: its end was found. */
+static bool skip(struct smtps_session *s)
+{
+	struct evbuffer *in = conn_in(s->conn);
+	size_t have = evbuffer_get_length(in);
+	struct evbuffer_ptr p = evbuffer_search(in, "\r\n", 2, NULL);
+
+	if (p.pos >= 0) {
+		conn_consume(s->conn, (size_t)p.pos + 2);
+		s->skipping = false;
+		s->skipped = 0;
+		smtps_session_bad(s, 500, "5.5.2", "Line is too long");
+		return true;
+	}
+	if (have > 1) { /* the last byte may be the CR of its end */
+		s->skipped += have - 1;
+		conn_consume(s->conn, have - 1);
+	}
+	if (s->skipped > SMTPS_SKIP_MAX) {
+		smtps_session_reply(s, 500, "5.5.2", "Line does not end; closing");
+		smtps_session_end(s);
+	}
+	return false;
+}
+
+/* Takes one line; false: none is there. */
+static bool take_line(struct smtps_session *s)
+{
+	bool too_long = false, bare = false;
+	size_t len = 0;
+	char *line;
+
+	if (s->skipping)
+		return skip(s);
+	line = conn_line(s->conn, true, SMTPS_LINE_MAX - 2, &len, &too_long, &bare);
+	if (line == NULL) {
+		if (evbuffer_get_length(conn_in(s->conn)) == 0)
+			return false;
+		if (waits_behind_lf(conn_in(s->conn))) {
+			bare_lf(s);
+			return true;
+		}
+		if (!too_long)
+			return false;
+		m_long.value++;
+		s->skipping = true;
+		return true;
+	}
+	if (bare && memchr(line, '\n', len) != NULL) {
+		bare_lf(s);
+	} else if (bare || memchr(line, '\0', len) != NULL) {
+		m_lf.value += bare;
+		smtps_session_bad(s, 500, "5.5.2", "A CR or NUL stands in the line");
+	} else {
+		smtps_verbs_line(s, line, len);
+	}
+	return true;
+}
+
+static bool step(struct smtps_session *s)
+{
+	if (s->state == ST_CLOSE || s->await.what != AWAIT_NOTHING)
+		return false;
+	if (s->state == ST_DATA)
+		return smtps_body_run(s);
+	if (s->srv->stopping) {
+		smtps_session_reply(
+		    s, 421, "4.3.2", "%s is going down, try again", s->srv->hostname);
+		smtps_session_end(s);
+		return false;
+	}
+	if (conn_unsent(s->conn) > UNSENT_MAX)
+		return false;
+	return take_line(s);
+}
+
+void smtps_session_run(struct smtps_session *s)
+{
+	if (s->running)
+		return;
+	s->running = true;
+	while (step(s))
+		;
+	s->running = false;
+	if (s->state != ST_CLOSE && s->eof && s->await.what == AWAIT_NOTHING &&
+	    conn_unsent(s->conn) <= UNSENT_MAX)
+		s->state = ST_CLOSE; /* all it said was answered */
+	if (s->state == ST_CLOSE)
+		tear_down(s);
+}
+
+/* ---- events of the connection ---- */
+
+static void early(struct smtps_session *s)
+{
+	m_early.value++;
+	log_event(LOG_L_INFO, "smtps.early_talker", "client=%s", s->client);
+	smtps_session_awake(s);
+	smtps_session_reply(s, 554, "5.5.1", "You talked before the greeting");
+	smtps_session_end(s);
+}
+
+static void on_input(void *arg)
+{
+	struct smtps_session *s = arg;
+
+	if (s->state == ST_GREET)
+		early(s);
+	smtps_session_run(s);
+}
+
+static void on_drained(void *arg)
+{
+	struct smtps_session *s = arg;
+
+	if (s->await.what == AWAIT_NOTHING && evbuffer_get_length(conn_in(s->conn)) > 0)
+		smtps_session_run(s);
+}
+
+static void on_end(void *arg, enum conn_end how, const char *why)
+{
+	struct smtps_session *s = arg;
+
+	s->eof = true;
+	if (how == CONN_TIMEOUT) {
+		m_timeouts.value++;
+		log_event(LOG_L_INFO, "smtps.timeout", "client=%s state=%s", s->client,
+		    smtps_session_state(s->state));
+		smtps_session_reply(
+		    s, 421, "4.4.2", "%s: you were silent for too long, closing", s->srv->hostname);
+	} else if (how != CONN_EOF) {
+		log_event(LOG_L_DEBUG, "smtps.lost", "client=%s cause=%s", s->client, why);
+		conn_close(&s->conn);
+	}
+	if (how != CONN_EOF)
+		smtps_session_end(s);
+	smtps_session_run(s);
+}
+
+static const struct conn_events events = {.input = on_input, .drained = on_drained, .end = on_end};
+
+/* ---- the beginning ---- */
+
+static void greet(struct smtps_session *s)
+{
+	s->state = ST_OPEN;
+	smtps_session_reply(s, 220, NULL, "%s ESMTP meta1-%s", s->srv->hostname, PACKAGE_VERSION);
+}
+
+static void greet_due(int fd, short what, void *arg)
+{
+	struct smtps_session *s = arg;
+
+	(void)fd;
+	(void)what;
+	loop_unwatch(&s->timer);
+	smtps_session_awake(s);
+	greet(s);
+	smtps_session_run(s);
+}
+
+void smtps_session_new(struct smtps *srv, int fd, const char *client)
+{
+	struct smtps_session *s = base_alloc(sizeof(*s));
+	struct loop *loop = srv->role->loop;
+
+	s->srv = srv;
+	s->serial = ++srv->serial;
+	s->since = loop_wall(loop);
+	str_copy(s->client, sizeof(s->client), client);
+	s->conn = conn_new(loop, fd, &events, s);
+	conn_timeout(s->conn, srv->lim.io_timeout);
+	LIST_INSERT_HEAD(&srv->sessions, s, all);
+	srv->nsession++;
+	m_now.value = srv->nsession;
+	if (srv->lim.greet_delay > 0) {
+		s->state = ST_GREET;
+		smtps_session_await(s, AWAIT_GREET);
+		s->timer = loop_timer(loop, srv->lim.greet_delay, greet_due, s);
+	} else {
+		greet(s);
+	}
+}
+
+void smtps_session_stop_all(struct smtps *srv)
+{
+	struct smtps_session *s, *next;
+
+	for (s = LIST_FIRST(&srv->sessions); s != NULL; s = next) {
+		next = LIST_NEXT(s, all);
+		if (s->state == ST_DATA || s->state == ST_COMMIT || s->state == ST_CLOSE)
+			continue;
+		if (s->await.what == AWAIT_GREET)
+			smtps_session_awake(s);
+		smtps_tx_reset(s);
+		smtps_session_run(s); /* step() says 421 */
+	}
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * show.c -- what an admin may see of this process: GET /v1/sessions.
+ *
+ * Comes from the control socket (core/ctl); reads the sessions, changes nothing.
+ * On failure: a cursor that is no number is 400.
+ */
+#include "ctl/server.h"
+#include "smtps/smtps.h"
+
+#include <stdlib.h>
+
+#define PAGE 100
+
+static json_t *one(const struct smtps_session *s, int64_t now)
+{
+	json_t *j = json_object();
+
+	json_object_set_new(j, "serial", json_integer((json_int_t)s->serial));
+	json_object_set_new(j, "client", json_string(s->client));
+	json_object_set_new(j, "helo", s->helo != NULL ? json_string(s->helo) : json_null());
+	json_object_set_new(j, "since", json_integer(s->since));
+	json_object_set_new(j, "state", json_string(smtps_session_state(s->state)));
+	json_object_set_new(j, "await", json_string(smtps_session_waits_for(s->await.what)));
+	json_object_set_new(
+	    j, "await_ms", json_integer(s->await.what == AWAIT_NOTHING ? 0 : now - s->await.since));
+	json_object_set_new(j, "id", s->tx != NULL ? json_string(s->tx->id) : json_null());
+	json_object_set_new(j, "recipients", json_integer(s->tx != NULL ? s->tx->nrcpt : 0));
+	json_object_set_new(j, "messages", json_integer(s->ntx));
+	return j;
+}
+
+/* Newest first; the cursor is the serial of the last one shown. */
+static json_t *sessions(
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+{
+	struct smtps *srv = arg;
+	const char *text = json_string_value(json_object_get(query, "cursor"));
+	unsigned long long cursor = UINT64_MAX;
+	const struct smtps_session *s;
+	json_t *list, *answer;
+	char *end = NULL;
+
+	(void)rest;
+	if (text != NULL) {
+		cursor = strtoull(text, &end, 10);
+		if (end == text || *end != '\0') {
+			*status = 400;
+			err_set(
+			    err, "cursor: a number was expected, as in \"next\" of the last page");
+			return NULL;
+		}
+	}
+	list = json_array();
+	answer = json_object();
+	LIST_FOREACH(s, &srv->sessions, all)
+	{
+		if (s->serial >= cursor)
+			continue;
+		if (json_array_size(list) == PAGE) {
+			json_object_set_new(answer, "next", json_sprintf("%llu", cursor));
+			break;
+		}
+		cursor = s->serial;
+		json_array_append_new(list, one(s, loop_now(srv->role->loop)));
+	}
+	json_object_set_new(answer, "sessions", list);
+	return answer;
+}
+
+static json_t *intake(
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+{
+	struct smtps *srv = arg;
+
+	(void)rest;
+	(void)query;
+	(void)status;
+	(void)err;
+	return json_pack("{s:b, s:b, s:I, s:i, s:i, s:i}", "smar_up",
+	    srv->smar != NULL && chan_up(srv->smar), "qmgr_up",
+	    srv->qmgr != NULL && chan_up(srv->qmgr), "credits",
+	    (json_int_t)smtps_intake_credits(srv->intake), "sessions", (int)srv->nsession,
+	    "receiving", (int)srv->nopen, "verdicts", (int)smtps_verdict_count(srv->verdicts));
+}
+
+void smtps_show_control(struct smtps *srv, struct ctl *ctl)
+{
+	static const struct ctl_request requests[] = {
+	    {"GET", "/v1/sessions", CTL_READ, sessions,
+		"The open sessions, newest first: client, state, what each waits for."},
+	    {"GET", "/v1/intake", CTL_READ, intake,
+		"Whether smar and qmgr are there, and how many transactions may begin."},
+	};
+
+	ctl_add(ctl, requests, ARRAY_LEN(requests), srv);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * smtps.h -- the SMTP server, told in the order in which a message meets it:
+ *
+ *   listen.c    accepts a client, greets it
+ *   session.c   reads its lines, one reply each, and knows what it waits for
+ *   verbs.c     the table of commands; those that need no one else
+ *   tx.c        MAIL and RCPT: a transaction, its recipients
+ *   intake.c    credits of qmgr: without one no transaction begins
+ *   verdict.c   smar's answers on recipients, kept for as long as smar allows
+ *   body.c      DATA: input through the scanner into the store
+ *   data.c      the scanner: where the message ends, what it counts
+ *   received.c  the Received line that goes first into the store
+ *   commit.c    stable storage, then 250, then QUEUED to qmgr
+ *   show.c      sessions and state for the control socket
+ *   smtps.c     the role: start, stop, reload, messages of qmgr and smar
+ *
+ * Everything runs on the loop thread. Nothing here blocks.
+ */
+#ifndef META1_SMTPS_H
+#define META1_SMTPS_H
+#include "ipc/chan.h"
+#include "lib/conn.h"
+#include "lib/log.h"
+#include "lib/metric.h"
+#include "mail/addr.h"
+#include "mail/reply.h"
+#include "role.h"
+
+#include <meta1/queue.h>
+#include <meta1/transport.h>
+#include <sys/queue.h>
+
+#define SMTPS_ID_SIZE	  24 /* "S" 16 hex digits, 2 hex digits, NUL */
+#define SMTPS_CLIENT_SIZE 64
+#define SMTPS_LINE_MAX	  2048	 /* the longest line of any verb; each has its own bound below */
+#define SMTPS_WAIT_MAX	  240000 /* ms: the longest wait for another role or the store */
+#define SMTPS_SKIP_MAX	  65536	 /* so much of an endless line is thrown away before the end */
+
+struct smtps_session;
+struct smtps_tx;
+
+/* ---- the server: one a process (smtps.c) ---- */
+
+/* What sessions need of the configuration, by value: a reload replaces it whole. 0 of a
+ * limit means "none" but for the recipients of a transaction, which IPC bounds too. */
+struct smtps_limits {
+	uint64_t flags; /* SMTPS_F_ */
+	int64_t io_timeout, greet_delay, message_size, hops, rcpts_per_tx, rcpts_per_session,
+	    transactions, bad_commands, nop_commands, invalid_addresses, sessions;
+};
+
+struct smtps {
+	struct role *role;
+	struct smtps_limits lim, next_lim; /* next: prepared by a reload */
+	char *hostname, *next_hostname;
+	struct mod_inst *store_inst;
+	const struct meta1_queue_ops *store;
+	void *store_data;
+	struct chan *smar, *qmgr; /* NULL until first up */
+	LIST_HEAD(, smtps_session) sessions;
+	unsigned nsession;
+	uint64_t serial;     /* of the newest session */
+	unsigned nopen;	     /* transactions between DATA and their end: what a stop waits for */
+	bool stopping, over; /* over: nothing is past its dot any more */
+	struct smtps_listen *listen;
+	unsigned nlisten;
+	struct smtps_intake *intake;
+	struct smtps_verdicts *verdicts;
+	struct task stopped; /* tells the role, a turn after the last reply */
+};
+
+/* A new name S%016llX%02X into out; false: the store has none to give. */
+bool smtps_new_id(struct smtps *, char out[SMTPS_ID_SIZE]);
+/* A transaction ended or a session went: the last one lets a stop go on. */
+void smtps_check_stopped(struct smtps *);
+
+/* ---- listen.c: accept, limits, greeting ---- */
+
+int smtps_listen_start(struct smtps *, struct meta1_err *);
+void smtps_listen_go(struct smtps *);	/* begin to accept */
+void smtps_listen_stop(struct smtps *); /* accept no more; descriptors stay the role's */
+
+/* ---- session.c: one client ---- */
+
+#define SMTPS_STATES(X)                                                                            \
+	X(GREET, "greet")   /* greet_delay runs; the client must be silent */                      \
+	X(OPEN, "open")	    /* greeted, no HELO yet */                                             \
+	X(READY, "ready")   /* HELO done, no transaction */                                        \
+	X(MAIL, "mail")	    /* MAIL accepted, no recipient yet */                                  \
+	X(RCPT, "rcpt")	    /* at least one recipient */                                           \
+	X(DATA, "data")	    /* 354 said; content arrives */                                        \
+	X(COMMIT, "commit") /* the final dot was seen; the store works */                          \
+	X(CLOSE, "close")   /* the last reply is written */
+#define STATE_ENUM(U, name) ST_##U,
+enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
+#undef STATE_ENUM
+
+#define SMTPS_AWAITS(X)                                                                            \
+	X(NOTHING, "nothing")                                                                      \
+	X(GREET, "greet-delay")                                                                    \
+	X(RCPT, "rcpt-check at smar")                                                              \
+	X(ROOM, "room in the store")                                                               \
+	X(COMMIT, "commit of the store")
+#define AWAIT_ENUM(U, name) AWAIT_##U,
+enum smtps_await_what { SMTPS_AWAITS(AWAIT_ENUM) AWAIT_COUNT };
+#undef AWAIT_ENUM
+
+/* What a session waits for. While it waits no line is taken from its input. */
+struct smtps_await {
+	enum smtps_await_what what;
+	uint32_t req;  /* RCPT: question at smar, 0 none */
+	int64_t since; /* monotonic ms */
+};
+
+struct smtps_session {
+	LIST_ENTRY(smtps_session) all;
+	struct smtps *srv;
+	struct conn *conn;
+	struct smtps_tx *tx; /* NULL: none */
+	struct watch *timer; /* greet_delay only */
+	char *helo;	     /* as cleaned; NULL before HELO */
+	uint64_t serial;
+	int64_t since;	/* wall clock, seconds */
+	size_t skipped; /* bytes of an endless line thrown away */
+	struct smtps_await await;
+	enum smtps_state state;
+	unsigned bad, nop, invalid, nrcpt, ntx;
+	bool esmtp, eof, skipping, running;
+	char client[SMTPS_CLIENT_SIZE]; /* address as text, or "unix" */
+};
+
+/* Takes fd. Greets, or waits greet_delay first. */
+void smtps_session_new(struct smtps *, int fd, const char *client);
+/* Takes lines until there is none, or the session waits, or ends. */
+void smtps_session_run(struct smtps_session *);
+/* One line of a reply: code, enhanced code (or NULL), text. */
+void smtps_session_reply(struct smtps_session *, int code, const char *dsn, const char *fmt, ...)
+    PRINTF(4, 5);
+/* The same for a 5xx that counts against max_bad_commands. */
+void smtps_session_bad(struct smtps_session *, int code, const char *dsn, const char *text);
+/* Counts NOOP, VRFY and their like; false: over the bound, the session is ending. */
+bool smtps_session_nop(struct smtps_session *);
+void smtps_session_await(struct smtps_session *, enum smtps_await_what);
+/* The wait is over; the caller then replies and calls smtps_session_run(). */
+void smtps_session_awake(struct smtps_session *);
+/* The last reply was written: close after it left. */
+void smtps_session_end(struct smtps_session *);
+void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DATA */
+const char *smtps_session_state(enum smtps_state);
+const char *smtps_session_waits_for(enum smtps_await_what);
+
+/* ---- verbs.c: the commands ---- */
+
+struct smtps_line { /* one command; args without leading and trailing blanks */
+	const char *args;
+	size_t len;
+};
+
+#define IN(st)	   (1u << ST_##st)
+#define VERB_NOP   1u /* counts as NOOP-like */
+#define VERB_NOARG 2u /* takes no argument */
+#define VERB_EHLO  4u /* its name is announced by EHLO */
+
+struct smtps_verb {
+	const char *name;
+	unsigned states; /* IN() of the states it is allowed in; 0: known, not offered */
+	unsigned flags;
+	unsigned max; /* bytes with CRLF: RFC 5321 4.5.3.1.4, more for extended MAIL and RCPT */
+	void (*act)(struct smtps_session *, const struct smtps_line *);
+	const char *help;
+};
+const struct smtps_verb *smtps_verbs_table(size_t *n);
+/* One whole line without CRLF; replies, or leaves the session waiting. */
+void smtps_verbs_line(struct smtps_session *, const char *line, size_t len);
+
+/* A service extension: its line in EHLO, its parameter of MAIL. */
+struct smtps_ext {
+	const char *keyword;
+	uint64_t flag; /* offered when this SMTPS_F_ is set; 0: always */
+	int64_t (*number)(const struct smtps_limits *); /* behind the keyword; 0 is not shown */
+	const char *param;				/* of MAIL; NULL: none */
+	/* 0, or the code of a refusal with "x.y.z text" in err. */
+	int (*set)(struct smtps_session *, const char *value, size_t len, struct meta1_err *);
+};
+const struct smtps_ext *smtps_verbs_extensions(size_t *n);
+
+/* ---- tx.c: a transaction ---- */
+
+struct smtps_rcpt {
+	STAILQ_ENTRY(smtps_rcpt) next;
+	struct meta1_buf addr;
+};
+
+enum smtps_body { BODY_STORE, BODY_DROP }; /* DROP: consumed up to its end and forgotten */
+
+/* The scanner of data.c; pure, so that it stands without a session. */
+struct smtps_scan {
+	uint64_t stored;  /* bytes of content as stored: with the stuffing */
+	uint64_t stuffed; /* lines that began with a dot: stored - stuffed is the plain length */
+	uint32_t hops;	  /* Received lines in the header */
+	uint8_t state, match;
+	bool header; /* still in it */
+	bool bare;   /* a CR or LF that is no line end was seen */
+	bool eight;  /* a byte above 127 was seen */
+	bool done;   /* the final dot was seen */
+};
+
+struct smtps_tx {
+	struct smtps *srv;
+	struct smtps_session *session; /* NULL: the client went away after its final dot */
+	struct pool pool;
+	struct meta1_buf from;
+	STAILQ_HEAD(, smtps_rcpt) rcpts;
+	unsigned nrcpt, ndiscard, asked; /* asked: RCPTs answered in any way */
+	uint32_t epoch;			 /* of the credit it holds, 0: none */
+	struct meta1_qmsg *msg;
+	struct smtps_scan scan;
+	enum smtps_body body;
+	uint64_t head;		     /* bytes of our Received line */
+	uint64_t dropped;	     /* bytes thrown away since it is DROP */
+	bool failed;		     /* the store lost the message */
+	bool counted;		     /* in srv->nopen */
+	const struct meta1_env *env; /* from the final dot on; in pool */
+	const char *client, *helo;   /* of the session, copied; in pool */
+	struct meta1_buf asking;     /* the recipient that smar is asked about; in ask */
+	char ask[ADDR_PATH_MAX];
+	char id[SMTPS_ID_SIZE];
+};
+
+void smtps_tx_mail(struct smtps_session *, const struct smtps_line *);
+void smtps_tx_rcpt(struct smtps_session *, const struct smtps_line *);
+/* The one way a transaction ends, whatever happened: nothing of it survives. The message is
+ * aborted unless it was committed, the credit given back unless it was used, a question
+ * at smar forgotten. The session is READY afterwards if it was past HELO. */
+void smtps_tx_reset(struct smtps_session *);
+/* The same for a transaction that has lost its session, or is taken from it. */
+void smtps_tx_free(struct smtps_tx **);
+
+/* ---- intake.c: credits from qmgr, frames to it ---- */
+
+struct smtps_intake *smtps_intake_new(struct smtps *);
+void smtps_intake_free(struct smtps_intake **);
+void smtps_intake_up(struct smtps_intake *);
+void smtps_intake_down(struct smtps_intake *);
+void smtps_intake_grant(struct smtps_intake *, uint64_t credits);
+bool smtps_intake_take(struct smtps_intake *, uint32_t *epoch); /* false: none left */
+void smtps_intake_back(struct smtps_intake *, uint32_t *epoch); /* ended without QUEUED */
+/* Committed: tells qmgr, or remembers that it must read the store. Uses up the credit. */
+void smtps_intake_queued(
+    struct smtps_intake *, struct smtps_tx *, const struct meta1_env *, struct meta1_buf notice);
+uint64_t smtps_intake_credits(const struct smtps_intake *);
+
+/* ---- verdict.c: smar's answers, kept ---- */
+
+#define SMTPS_VERDICTS_MAX 10000
+
+struct smtps_verdict {
+	uint32_t action; /* enum proto_action */
+	int smtp;	 /* three digits, always set */
+	char dsn[12], text[401];
+};
+
+struct smtps_verdicts *smtps_verdict_new(unsigned max);
+void smtps_verdict_free(struct smtps_verdicts **);
+/* NULL: not known, or too old. Valid until the next call. */
+const struct smtps_verdict *smtps_verdict_find(struct smtps_verdicts *, const char *client,
+    struct meta1_buf from, struct meta1_buf rcpt, int64_t now);
+void smtps_verdict_keep(struct smtps_verdicts *, const char *client, struct meta1_buf from,
+    struct meta1_buf rcpt, const struct smtps_verdict *, uint64_t generation, int64_t until);
+/* A newer generation empties the cache; answers of an older one are not kept. */
+void smtps_verdict_generation(struct smtps_verdicts *, uint64_t generation);
+/* smar went away or came anew: its generations begin again. */
+void smtps_verdict_forget(struct smtps_verdicts *);
+unsigned smtps_verdict_count(const struct smtps_verdicts *);
+/* From smar's frame: bounds, defaults, printable. */
+void smtps_verdict_read(const struct p_rcpt_verdict *, struct smtps_verdict *);
+
+/* ---- body.c, data.c, received.c: the content ---- */
+
+void smtps_body_data(struct smtps_session *, const struct smtps_line *); /* the verb */
+/* Feeds what is in the input; true: the end was seen and the session may go on. */
+bool smtps_body_run(struct smtps_session *);
+
+void smtps_data_start(struct smtps_scan *);
+/* Looks at n bytes. Returns how many belong to the message's data, its final ".CRLF"
+ * included: fewer than n only when done. What is to be stored is put out as at most
+ * three runs: `held` bytes of ".\r" kept back from earlier calls (from *held), then
+ * *keep bytes from p. */
+size_t smtps_data_scan(struct smtps_scan *, const uint8_t *p, size_t n, size_t *held, size_t *keep);
+
+/* Into out, CRLF at the end; its length. rcpt: NULL unless there is exactly one. */
+size_t smtps_received_line(
+    char *out, size_t size, const struct smtps_session *, const struct smtps_tx *);
+
+/* ---- commit.c: stable storage, then 250 ---- */
+
+/* The end was seen: refuse, swallow, or commit. */
+void smtps_commit_start(struct smtps_session *);
+
+/* ---- show.c ---- */
+
+void smtps_show_control(struct smtps *, struct ctl *);
+
+#endif

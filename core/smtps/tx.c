@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tx.c -- a transaction from MAIL to its last RCPT, and its one way to end.
+ *
+ * Comes from verbs.c; goes to intake.c (a credit), to smar (each recipient, unless
+ * verdict.c knows the answer), then to body.c (DATA).
+ * Owns struct smtps_tx with its pool: sender and accepted recipients; refused ones take no
+ * memory. On failure of smar or qmgr: 451, and the client tries again later.
+ */
+#include "smtps/smtps.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+METRIC_COUNTER(m_no_credit, "refused_no_credit_total", "MAIL refused: qmgr takes no more now.");
+METRIC_COUNTER(m_no_smar, "refused_no_smar_total", "RCPT refused: smar did not answer.");
+METRIC_COUNTER(m_too_many, "refused_too_many_rcpts_total", "RCPT refused: too many recipients.");
+METRIC_COUNTER(m_policy, "refused_policy_total", "RCPT refused for good by smar.");
+METRIC_COUNTER(m_policy_temp, "refused_policy_temporary_total", "RCPT refused for now by smar.");
+METRIC_COUNTER(m_syntax, "refused_address_syntax_total", "MAIL and RCPT with a bad address.");
+METRIC_GAUGE(m_open, "transactions_now", "Transactions between MAIL and their end.");
+
+#define RCPTS_MAX  10000 /* of QUEUED in core/ipc/proto.def */
+#define RCPT_BYTES (ADDR_PATH_MAX + 192)
+#define TX_BYTES   8192 /* sender, envelope, rounding of the pool */
+
+static int64_t rcpts_bound(const struct smtps_limits *lim)
+{
+	return lim->rcpts_per_tx > 0 && lim->rcpts_per_tx < RCPTS_MAX ? lim->rcpts_per_tx
+								      : RCPTS_MAX;
+}
+
+/* ---- the end of it ---- */
+
+void smtps_tx_free(struct smtps_tx **txp)
+{
+	struct smtps_tx *tx = *txp;
+	struct smtps *srv = tx->srv;
+
+	*txp = NULL;
+	if (tx->msg != NULL)
+		srv->store->abort(&tx->msg);
+	if (tx->epoch != 0)
+		smtps_intake_back(srv->intake, &tx->epoch);
+	if (tx->counted)
+		srv->nopen--;
+	m_open.value--;
+	pool_clear(&tx->pool);
+	free(tx);
+	smtps_check_stopped(srv);
+}
+
+void smtps_tx_reset(struct smtps_session *s)
+{
+	if (s->await.what == AWAIT_RCPT) {
+		if (s->await.req != 0)
+			chan_forget(s->srv->smar, s->await.req);
+		smtps_session_awake(s);
+	} else if (s->await.what == AWAIT_ROOM) {
+		if (s->conn != NULL) /* a lost one is closed already */
+			conn_pause(s->conn, false);
+		smtps_session_awake(s);
+	}
+	if (s->tx != NULL)
+		smtps_tx_free(&s->tx);
+	if (s->state > ST_READY && s->state != ST_CLOSE)
+		s->state = ST_READY;
+}
+
+/* ---- MAIL ---- */
+
+/* "FROM:" or "TO:" and blanks; the rest, or NULL. */
+static const char *after_keyword(const struct smtps_line *l, const char *word, size_t *len)
+{
+	size_t n = strlen(word);
+
+	if (l->len < n || strncasecmp(l->args, word, n) != 0)
+		return NULL;
+	while (n < l->len && l->args[n] == ' ')
+		n++;
+	*len = l->len - n;
+	return l->args + n;
+}
+
+/* One KEYWORD[=VALUE] of MAIL. 0, or the code of a refusal. */
+static int mail_param(
+    struct smtps_session *s, uint32_t *seen, const char *p, size_t n, struct meta1_err *err)
+{
+	const char *eq = memchr(p, '=', n);
+	struct meta1_buf key = buf_of(p, eq != NULL ? (size_t)(eq - p) : n);
+	size_t i, next;
+	const struct smtps_ext *ext = smtps_verbs_extensions(&next);
+
+	for (i = 0; i < next; i++)
+		if (ext[i].param != NULL && buf_caseeq(key, ext[i].param) &&
+		    (ext[i].flag == 0 || (s->srv->lim.flags & ext[i].flag) != 0))
+			break;
+	if (i == next) {
+		err_set(err, "5.5.4 Parameter of MAIL is not known");
+		return 555;
+	}
+	if (*seen & 1u << i) {
+		err_set(err, "5.5.4 Parameter of MAIL is given twice");
+		return 501;
+	}
+	*seen |= 1u << i;
+	return ext[i].set(
+	    s, eq != NULL ? eq + 1 : NULL, eq != NULL ? n - (size_t)(eq + 1 - p) : 0, err);
+}
+
+static int mail_params(struct smtps_session *s, const char *p, size_t n, struct meta1_err *err)
+{
+	uint32_t seen = 0;
+	size_t i = 0;
+
+	if (n > 0 && p[0] != ' ') {
+		err_set(err, "5.5.4 A blank must follow the address");
+		return 501;
+	}
+	while (i < n) {
+		size_t from;
+		int code;
+
+		while (i < n && p[i] == ' ')
+			i++;
+		for (from = i; i < n && p[i] != ' ';)
+			i++;
+		code = i > from ? mail_param(s, &seen, p + from, i - from, err) : 0;
+		if (code != 0)
+			return code;
+	}
+	return 0;
+}
+
+/* err is "x.y.z text". */
+static void refuse(struct smtps_session *s, int code, const struct meta1_err *err)
+{
+	char dsn[12];
+	size_t skip = reply_dsn(code, err->text, dsn);
+
+	smtps_session_bad(s, code, dsn[0] != '\0' ? dsn : NULL, err->text + skip);
+}
+
+static struct smtps_tx *new_tx(struct smtps_session *s)
+{
+	struct smtps_tx *tx = base_alloc(sizeof(*tx));
+
+	tx->srv = s->srv;
+	tx->session = s;
+	STAILQ_INIT(&tx->rcpts);
+	pool_init(&tx->pool, TX_BYTES + (size_t)rcpts_bound(&s->srv->lim) * RCPT_BYTES);
+	m_open.value++;
+	return tx;
+}
+
+/* Parses MAIL into tx; 0, or the code of a refusal. */
+static int parse_mail(
+    struct smtps_session *s, struct smtps_tx *tx, const struct smtps_line *l, struct meta1_err *err)
+{
+	size_t len, used;
+	const char *text = after_keyword(l, "FROM:", &len);
+	struct addr a;
+
+	if (text == NULL) {
+		err_set(err, "5.5.4 MAIL wants FROM:<address>");
+		return 501;
+	}
+	if (addr_path(text, len, ADDR_NULL, &a, &used, err) != 0) {
+		m_syntax.value++;
+		return 501;
+	}
+	tx->from = buf_of(pool_strn(&tx->pool, a.whole.data, a.whole.len), a.whole.len);
+	return mail_params(s, text + used, len - used, err);
+}
+
+void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+	struct meta1_err err = {""};
+	struct smtps_tx *tx;
+	int code;
+
+	if (lim->transactions > 0 && s->ntx >= lim->transactions) {
+		smtps_session_reply(
+		    s, 421, "4.7.0", "Enough messages in this session, connect again");
+		smtps_session_end(s);
+		return;
+	}
+	tx = new_tx(s);
+	code = parse_mail(s, tx, l, &err);
+	if (code != 0) {
+		smtps_tx_free(&tx);
+		refuse(s, code, &err);
+	} else if (!smtps_intake_take(s->srv->intake, &tx->epoch)) {
+		smtps_tx_free(&tx);
+		m_no_credit.value++;
+		smtps_session_reply(s, 451, "4.3.2", "The queue is busy, try again later");
+	} else if (!smtps_new_id(s->srv, tx->id)) {
+		smtps_tx_free(&tx);
+		smtps_session_reply(
+		    s, 452, "4.3.1", "The queue takes no message now, try again later");
+	} else {
+		s->tx = tx;
+		s->ntx++;
+		s->state = ST_MAIL;
+		smtps_session_reply(s, 250, "2.1.0", "Sender ok");
+	}
+}
+
+/* ---- RCPT ---- */
+
+/* Counts a refused address; over the bound the session ends. */
+static void invalid(struct smtps_session *s)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+
+	if (lim->invalid_addresses <= 0 || ++s->invalid < lim->invalid_addresses)
+		return;
+	log_event(
+	    LOG_L_INFO, "smtps.invalid_addresses", "client=%s count=%u", s->client, s->invalid);
+	smtps_session_reply(s, 421, "4.7.0", "Too many addresses that do not exist, closing");
+	smtps_session_end(s);
+}
+
+static bool add(struct smtps_tx *tx)
+{
+	struct smtps_rcpt *r = pool_try(&tx->pool, sizeof(*r));
+	char *copy = pool_strn(&tx->pool, tx->asking.data, tx->asking.len);
+
+	if (r == NULL || copy == NULL)
+		return false;
+	r->addr = buf_of(copy, tx->asking.len);
+	STAILQ_INSERT_TAIL(&tx->rcpts, r, next);
+	tx->nrcpt++;
+	return true;
+}
+
+static void apply(struct smtps_session *s, const struct smtps_verdict *v)
+{
+	struct smtps_tx *tx = s->tx;
+	bool taken = v->action == ACT_ACCEPT || v->action == ACT_DISCARD;
+
+	tx->asked++;
+	if (v->action == ACT_DISCARD) {
+		tx->ndiscard++;
+	} else if (v->action == ACT_ACCEPT && !add(tx)) {
+		m_too_many.value++;
+		smtps_session_reply(s, 452, "4.5.3", "Too many recipients");
+		return;
+	}
+	if (taken) {
+		s->state = ST_RCPT;
+		s->nrcpt++;
+	} else {
+		(v->action == ACT_REJECT ? &m_policy : &m_policy_temp)->value++;
+		log_event(LOG_L_INFO, "smtps.rcpt_refused",
+		    "id=%s from=<%.*s> rcpt=<%.*s> client=%s reply=%d dsn=%s text=%s", tx->id,
+		    (int)tx->from.len, (const char *)tx->from.data, (int)tx->asking.len,
+		    (const char *)tx->asking.data, s->client, v->smtp, v->dsn, v->text);
+	}
+	smtps_session_reply(s, v->smtp, v->dsn, "%s", v->text);
+	if (v->smtp == 421) /* RFC 5321 3.8: whoever says 421 closes */
+		smtps_session_end(s);
+	else if (v->action == ACT_REJECT)
+		invalid(s);
+}
+
+static void unanswered(struct smtps_session *s)
+{
+	s->tx->asked++;
+	m_no_smar.value++;
+	smtps_session_reply(s, 451, "4.3.0", "Recipients cannot be checked now, try again later");
+}
+
+/* smar's answer; msg NULL: none came. */
+static void answered(void *arg, const void *msg)
+{
+	struct smtps_session *s = arg;
+	const struct p_rcpt_verdict *m = msg;
+	struct smtps_verdict v;
+
+	smtps_session_awake(s);
+	if (m == NULL) {
+		unanswered(s);
+	} else {
+		smtps_verdict_read(m, &v);
+		if (m->ttl > 0)
+			smtps_verdict_keep(s->srv->verdicts, s->client, s->tx->from, s->tx->asking,
+			    &v, m->generation,
+			    loop_now(s->srv->role->loop) + (int64_t)(m->ttl % UINT32_MAX) * 1000);
+		apply(s, &v);
+	}
+	smtps_session_run(s);
+}
+
+static void ask(struct smtps_session *s)
+{
+	struct smtps_tx *tx = s->tx;
+	struct p_rcpt_check m = {.client = buf_str(s->client),
+	    .helo = buf_str(s->helo),
+	    .from = tx->from,
+	    .rcpt = tx->asking,
+	    .flags = s->srv->lim.flags};
+	uint32_t req = 0;
+
+	if (s->srv->smar != NULL)
+		req = chan_ask(s->srv->smar, P_RCPT_CHECK, &m, 0, answered, s);
+	if (req == 0) {
+		unanswered(s);
+		return;
+	}
+	smtps_session_await(s, AWAIT_RCPT);
+	s->await.req = req;
+}
+
+static bool too_many(struct smtps_session *s)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_tx *tx = s->tx;
+
+	if (tx->nrcpt + tx->ndiscard < rcpts_bound(lim) &&
+	    (lim->rcpts_per_session <= 0 || s->nrcpt < lim->rcpts_per_session))
+		return false;
+	s->tx->asked++;
+	m_too_many.value++;
+	log_event(LOG_L_DEBUG, "smtps.too_many_rcpts", "id=%s client=%s", tx->id, s->client);
+	smtps_session_reply(s, 452, "4.5.3", "Too many recipients");
+	return true;
+}
+
+void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
+{
+	struct smtps_tx *tx = s->tx;
+	size_t len, used;
+	const char *text = after_keyword(l, "TO:", &len);
+	const struct smtps_verdict *v;
+	struct meta1_err err = {""};
+	struct addr a;
+
+	if (text == NULL) {
+		smtps_session_bad(s, 501, "5.5.4", "RCPT wants TO:<address>");
+		return;
+	}
+	if (addr_path(text, len, ADDR_POSTMASTER, &a, &used, &err) != 0) {
+		m_syntax.value++;
+		tx->asked++;
+		refuse(s, 501, &err);
+		if (s->state != ST_CLOSE)
+			invalid(s);
+		return;
+	}
+	if (used < len) {
+		smtps_session_bad(s, 555, "5.5.4", "Parameters of RCPT are not known here");
+		return;
+	}
+	if (too_many(s))
+		return;
+	memcpy(tx->ask, a.whole.data, a.whole.len);
+	tx->asking = buf_of(tx->ask, a.whole.len);
+	v = smtps_verdict_find(
+	    s->srv->verdicts, s->client, tx->from, tx->asking, loop_now(s->srv->role->loop));
+	if (v != NULL)
+		apply(s, v);
+	else
+		ask(s);
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * verbs.c -- the commands of SMTP as one table: name, states, flags, bound, action,
+ * help. EHLO and HELP are written from it and from the table of extensions.
+ *
+ * Comes from session.c (a whole line); goes to the action: here for commands that
+ * need no one else, tx.c for MAIL and RCPT, body.c for DATA.
+ * Owns nothing. On failure: a 5xx that counts against max_bad_commands.
+ */
+#include "smtps/smtps.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+METRIC_COUNTER(m_declared, "refused_declared_size_total", "MAIL refused for the size it declared.");
+
+#define HELO_MAX  255
+#define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
+/* SIZE adds 26 to MAIL, BODY 17 (RFC 1870, 6152); our paths may be 66 longer than 256. */
+#define MAIL_LINE (BASE + 26 + 17 + 66)
+#define ANYWHERE  (IN(OPEN) | IN(READY) | IN(MAIL) | IN(RCPT))
+#define GREETED	  (IN(READY) | IN(MAIL) | IN(RCPT))
+
+/* ---- extensions ---- */
+
+static int64_t size_number(const struct smtps_limits *lim)
+{
+	return lim->message_size;
+}
+
+static int set_size(struct smtps_session *s, const char *v, size_t n, struct meta1_err *err)
+{
+	uint64_t size = 0;
+	size_t i;
+
+	for (i = 0; i < n && v[i] >= '0' && v[i] <= '9'; i++) {
+		/* saturates: a number too large for us is too large a message */
+		if (size < UINT64_MAX / 10 - 1)
+			size = size * 10 + (uint64_t)(v[i] - '0');
+	}
+	if (n == 0 || n > 20 || i < n) {
+		err_set(err, "5.5.4 SIZE wants a number of bytes");
+		return 501;
+	}
+	if (s->srv->lim.message_size > 0 && size > (uint64_t)s->srv->lim.message_size) {
+		m_declared.value++;
+		err_set(err, "5.3.4 Message is larger than is taken here");
+		return 552;
+	}
+	return 0;
+}
+
+/* Only the form is checked: whether there are bytes above 127 is seen in the content. */
+static int set_body(struct smtps_session *s, const char *v, size_t n, struct meta1_err *err)
+{
+	(void)s;
+	if (buf_caseeq(buf_of(v, n), "8BITMIME") || buf_caseeq(buf_of(v, n), "7BIT"))
+		return 0;
+	err_set(err, "5.5.4 BODY is 7BIT or 8BITMIME");
+	return 501;
+}
+
+static const struct smtps_ext extensions[] = {
+    {"PIPELINING", 0, NULL, NULL, NULL}, {"SIZE", 0, size_number, "SIZE", set_size},
+    {"8BITMIME", SMTPS_F_8BITMIME, NULL, "BODY", set_body},
+    {"ENHANCEDSTATUSCODES", 0, NULL, NULL, NULL}, /* the last line of EHLO: always offered */
+};
+
+const struct smtps_ext *smtps_verbs_extensions(size_t *n)
+{
+	*n = ARRAY_LEN(extensions);
+	return extensions;
+}
+
+/* ---- HELO and EHLO ---- */
+
+static bool name_byte(unsigned char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       strchr(".-_:[]", c) != NULL;
+}
+
+/* Keeps the name cleaned: it goes into Received lines, logs and smar's questions. */
+static bool hello(struct smtps_session *s, const struct smtps_line *l)
+{
+	size_t i;
+
+	if (s->helo != NULL && !smtps_session_nop(s))
+		return false;
+	if (l->len == 0 || l->len > HELO_MAX || memchr(l->args, ' ', l->len) != NULL) {
+		smtps_session_bad(
+		    s, 501, "5.5.4", "Say your host name, one word of at most 255 bytes");
+		return false;
+	}
+	smtps_tx_reset(s);
+	free(s->helo);
+	s->helo = base_strndup(l->args, l->len);
+	for (i = 0; i < l->len; i++)
+		if (!name_byte((unsigned char)s->helo[i]))
+			s->helo[i] = '?';
+	s->state = ST_READY;
+	return true;
+}
+
+static void act_helo(struct smtps_session *s, const struct smtps_line *l)
+{
+	if (!hello(s, l))
+		return;
+	s->esmtp = false;
+	smtps_session_reply(s, 250, NULL, "%s", s->srv->hostname);
+}
+
+static const struct smtps_verb verbs[];
+static size_t nverbs(void);
+
+static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+	size_t i;
+
+	if (!hello(s, l))
+		return;
+	s->esmtp = true;
+	conn_printf(s->conn, "250-%s\r\n", s->srv->hostname);
+	for (i = 0; i < nverbs(); i++)
+		if ((verbs[i].flags & VERB_EHLO) != 0)
+			conn_printf(s->conn, "250-%s\r\n", verbs[i].name);
+	for (i = 0; i < ARRAY_LEN(extensions); i++) {
+		const struct smtps_ext *e = &extensions[i];
+		int64_t number = e->number != NULL ? e->number(lim) : 0;
+		char dash = i + 1 < ARRAY_LEN(extensions) ? '-' : ' ';
+
+		if (e->flag != 0 && (lim->flags & e->flag) == 0)
+			continue;
+		if (number > 0)
+			conn_printf(
+			    s->conn, "250%c%s %lld\r\n", dash, e->keyword, (long long)number);
+		else
+			conn_printf(s->conn, "250%c%s\r\n", dash, e->keyword);
+	}
+}
+
+/* ---- the small ones ---- */
+
+static void act_noop(struct smtps_session *s, const struct smtps_line *l)
+{
+	(void)l;
+	smtps_session_reply(s, 250, "2.0.0", "OK");
+}
+
+static void act_rset(struct smtps_session *s, const struct smtps_line *l)
+{
+	(void)l;
+	smtps_tx_reset(s);
+	smtps_session_reply(s, 250, "2.0.0", "Reset");
+}
+
+static void act_vrfy(struct smtps_session *s, const struct smtps_line *l)
+{
+	if (l->len == 0)
+		smtps_session_bad(s, 501, "5.5.4", "VRFY wants an address");
+	else
+		smtps_session_reply(s, 252, "2.0.0", "Not verified here; send mail to it and see");
+}
+
+static void act_quit(struct smtps_session *s, const struct smtps_line *l)
+{
+	(void)l;
+	smtps_tx_reset(s);
+	smtps_session_reply(s, 221, "2.0.0", "%s closing", s->srv->hostname);
+	smtps_session_end(s);
+}
+
+static void act_help(struct smtps_session *s, const struct smtps_line *l)
+{
+	struct meta1_buf topic = buf_of(l->args, l->len);
+	size_t i;
+
+	for (i = 0; i < nverbs(); i++) {
+		const struct smtps_verb *v = &verbs[i];
+
+		if (v->act != NULL && (l->len == 0 || buf_caseeq(topic, v->name)))
+			conn_printf(s->conn, "214-2.0.0 %s: %s\r\n", v->name, v->help);
+	}
+	smtps_session_reply(s, 214, "2.0.0", "meta1 %s", PACKAGE_VERSION);
+}
+
+/* ---- the table, in the order of use ---- */
+
+static const struct smtps_verb verbs[] = {
+    {"RCPT", IN(MAIL) | IN(RCPT), 0, MAIL_LINE, smtps_tx_rcpt, "TO:<address>, one recipient"},
+    {"MAIL", IN(READY), 0, MAIL_LINE, smtps_tx_mail,
+	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME]"},
+    {"DATA", IN(MAIL) | IN(RCPT), VERB_NOARG, BASE, smtps_body_data,
+	"the message follows, a line with one dot ends it"},
+    {"EHLO", ANYWHERE, 0, BASE, act_ehlo, "your host name; answers with what is offered"},
+    {"HELO", ANYWHERE, 0, BASE, act_helo, "your host name"},
+    {"RSET", ANYWHERE, VERB_NOARG | VERB_NOP, BASE, act_rset, "forget the transaction"},
+    {"NOOP", ANYWHERE, VERB_NOP, BASE, act_noop, "nothing"},
+    {"QUIT", ANYWHERE, VERB_NOARG, BASE, act_quit, "end of the session"},
+    {"VRFY", ANYWHERE, VERB_NOP, BASE, act_vrfy, "address; is never told"},
+    {"HELP", ANYWHERE, VERB_NOP | VERB_EHLO, BASE, act_help, "[command]"},
+    {"EXPN", 0, 0, BASE, NULL, NULL},
+    {"AUTH", 0, 0, BASE, NULL, NULL},
+    {"STARTTLS", 0, 0, BASE, NULL, NULL},
+    {"BDAT", 0, 0, BASE, NULL, NULL},
+    {"ETRN", 0, 0, BASE, NULL, NULL},
+    {"TURN", 0, 0, BASE, NULL, NULL},
+    {"SEND", 0, 0, BASE, NULL, NULL},
+    {"SOML", 0, 0, BASE, NULL, NULL},
+    {"SAML", 0, 0, BASE, NULL, NULL},
+};
+
+static size_t nverbs(void)
+{
+	return ARRAY_LEN(verbs);
+}
+
+const struct smtps_verb *smtps_verbs_table(size_t *n)
+{
+	*n = ARRAY_LEN(verbs);
+	return verbs;
+}
+
+static const struct smtps_verb *find(struct meta1_buf word)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(verbs); i++)
+		if (buf_caseeq(word, verbs[i].name))
+			return &verbs[i];
+	return NULL;
+}
+
+static void out_of_order(struct smtps_session *s, const struct smtps_verb *v)
+{
+	const char *text = "Not now: a transaction is under way";
+
+	if (v->states & GREETED && s->state == ST_OPEN)
+		text = "Say HELO or EHLO first";
+	else if (s->state == ST_READY)
+		text = "MAIL comes first";
+	smtps_session_bad(s, 503, "5.5.1", text);
+}
+
+void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
+{
+	const struct smtps_verb *v;
+	struct smtps_line l;
+	size_t word = 0, from;
+
+	while (word < len && line[word] != ' ')
+		word++;
+	v = find(buf_of(line, word));
+	if (len + 2 > (v != NULL ? v->max : BASE)) {
+		smtps_session_bad(s, 500, "5.5.2", "Line is too long");
+		return;
+	}
+	for (from = word; from < len && line[from] == ' ';)
+		from++;
+	while (len > from && (line[len - 1] == ' ' || line[len - 1] == '\t'))
+		len--;
+	l = (struct smtps_line){line + from, len - from};
+	if (v == NULL)
+		smtps_session_bad(s, 500, "5.5.1", "Command is not known");
+	else if (v->act == NULL)
+		smtps_session_bad(s, 502, "5.5.1", "Command is not offered");
+	else if ((v->states & 1u << s->state) == 0)
+		out_of_order(s, v);
+	else if ((v->flags & VERB_NOARG) != 0 && l.len > 0)
+		smtps_session_bad(s, 501, "5.5.4", "Command takes no argument");
+	else if ((v->flags & VERB_NOP) == 0 || smtps_session_nop(s))
+		v->act(s, &l);
+}

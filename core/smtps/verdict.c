@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * verdict.c -- what smar said about a recipient, kept for as long as smar allows.
+ *
+ * Comes from tx.c (look, keep) and smtps.c (GENERATION: smar's data changed); goes
+ * nowhere. Owns at most SMTPS_VERDICTS_MAX answers; the one unused for longest goes
+ * first. On failure: not known, and smar is asked.
+ */
+#include "smtps/smtps.h"
+
+#include <stdlib.h>
+#include <uthash.h>
+
+METRIC_COUNTER(m_hit, "verdicts_kept_used_total", "Recipients answered from kept verdicts.");
+METRIC_GAUGE(m_kept, "verdicts_kept_now", "Verdicts of smar that are kept.");
+
+#define KEY_MAX (SMTPS_CLIENT_SIZE + 2 * ADDR_PATH_MAX + 2)
+
+struct entry {
+	UT_hash_handle hh;
+	TAILQ_ENTRY(entry) used; /* newest last */
+	struct smtps_verdict v;
+	int64_t until; /* monotonic ms */
+	char key[];
+};
+
+struct smtps_verdicts {
+	struct entry *table;
+	TAILQ_HEAD(entries, entry) used;
+	uint64_t generation;
+	unsigned max;
+};
+
+struct smtps_verdicts *smtps_verdict_new(unsigned max)
+{
+	struct smtps_verdicts *c = base_alloc(sizeof(*c));
+
+	c->max = max;
+	TAILQ_INIT(&c->used);
+	return c;
+}
+
+static void drop(struct smtps_verdicts *c, struct entry *e)
+{
+	HASH_DEL(c->table, e);
+	TAILQ_REMOVE(&c->used, e, used);
+	m_kept.value--;
+	free(e);
+}
+
+static void drop_all(struct smtps_verdicts *c)
+{
+	struct entry *e;
+
+	while ((e = TAILQ_FIRST(&c->used)) != NULL)
+		drop(c, e);
+}
+
+void smtps_verdict_free(struct smtps_verdicts **cp)
+{
+	if (*cp == NULL)
+		return;
+	drop_all(*cp);
+	free(*cp);
+	*cp = NULL;
+}
+
+/* client NUL from NUL rcpt; none of them has a NUL. 0: does not fit. */
+static size_t make_key(
+    char out[KEY_MAX], const char *client, struct meta1_buf from, struct meta1_buf rcpt)
+{
+	size_t n = strlen(client) + 1;
+
+	if (n > SMTPS_CLIENT_SIZE || from.len > ADDR_PATH_MAX || rcpt.len > ADDR_PATH_MAX)
+		return 0;
+	memcpy(out, client, n);
+	memcpy(out + n, from.data, from.len);
+	n += from.len;
+	out[n++] = '\0';
+	memcpy(out + n, rcpt.data, rcpt.len);
+	return n + rcpt.len;
+}
+
+const struct smtps_verdict *smtps_verdict_find(struct smtps_verdicts *c, const char *client,
+    struct meta1_buf from, struct meta1_buf rcpt, int64_t now)
+{
+	char key[KEY_MAX];
+	size_t n = make_key(key, client, from, rcpt);
+	struct entry *e = NULL;
+
+	if (n > 0)
+		HASH_FIND(hh, c->table, key, n, e);
+	if (e == NULL)
+		return NULL;
+	if (e->until <= now) {
+		drop(c, e);
+		return NULL;
+	}
+	TAILQ_REMOVE(&c->used, e, used);
+	TAILQ_INSERT_TAIL(&c->used, e, used);
+	m_hit.value++;
+	return &e->v;
+}
+
+void smtps_verdict_keep(struct smtps_verdicts *c, const char *client, struct meta1_buf from,
+    struct meta1_buf rcpt, const struct smtps_verdict *v, uint64_t generation, int64_t until)
+{
+	char key[KEY_MAX];
+	size_t n = make_key(key, client, from, rcpt);
+	struct entry *e = NULL;
+
+	smtps_verdict_generation(c, generation);
+	if (n == 0 || generation < c->generation)
+		return;
+	HASH_FIND(hh, c->table, key, n, e);
+	if (e != NULL)
+		drop(c, e);
+	if (HASH_COUNT(c->table) >= c->max)
+		drop(c, TAILQ_FIRST(&c->used));
+	e = base_alloc(sizeof(*e) + n);
+	e->v = *v;
+	e->until = until;
+	memcpy(e->key, key, n);
+	HASH_ADD_KEYPTR(hh, c->table, e->key, n, e);
+	TAILQ_INSERT_TAIL(&c->used, e, used);
+	m_kept.value++;
+}
+
+void smtps_verdict_generation(struct smtps_verdicts *c, uint64_t generation)
+{
+	if (generation <= c->generation)
+		return;
+	drop_all(c);
+	c->generation = generation;
+}
+
+void smtps_verdict_forget(struct smtps_verdicts *c)
+{
+	drop_all(c);
+	c->generation = 0;
+}
+
+unsigned smtps_verdict_count(const struct smtps_verdicts *c)
+{
+	return HASH_COUNT(c->table);
+}
+
+void smtps_verdict_read(const struct p_rcpt_verdict *m, struct smtps_verdict *v)
+{
+	static const struct {
+		int smtp;
+		const char *dsn, *text;
+	} plain[] = {
+	    [ACT_ACCEPT] = {250, "2.1.5", "Recipient ok"},
+	    [ACT_REJECT] = {550, "5.7.1", "Recipient refused"},
+	    [ACT_TEMPFAIL] = {451, "4.3.0", "Recipient cannot be checked now, try again later"},
+	    [ACT_DISCARD] = {250, "2.1.5", "Recipient ok"},
+	};
+	size_t skip;
+	char dsn[12];
+
+	memset(v, 0, sizeof(*v));
+	v->action = m->action < ARRAY_LEN(plain) ? (uint32_t)m->action : ACT_TEMPFAIL;
+	v->smtp = plain[v->action].smtp;
+	/* the class is the action's; a code of another class is not believed */
+	if (m->smtp / 100 == (uint64_t)v->smtp / 100 && m->smtp >= 200)
+		v->smtp = (int)m->smtp;
+	reply_clean(m->text.data, m->text.len, v->text, sizeof(v->text));
+	reply_clean(m->dsn.data, m->dsn.len, dsn, sizeof(dsn));
+	if (reply_dsn(v->smtp, dsn, v->dsn) == 0) {
+		skip = reply_dsn(v->smtp, v->text, v->dsn);
+		memmove(v->text, v->text + skip, strlen(v->text + skip) + 1);
+	}
+	if (v->dsn[0] == '\0')
+		str_copy(v->dsn, sizeof(v->dsn),
+		    v->smtp == plain[v->action].smtp ? plain[v->action].dsn
+						     : reply_default_dsn(v->smtp));
+	if (v->text[0] == '\0')
+		str_copy(v->text, sizeof(v->text), plain[v->action].text);
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * map_gdbm.c -- a map in a GDBM file, as createmap makes it (MeTA1's "hash").
+ *
+ * From the core's look-ups; to libgdbm. Keys are folded and stored without a NUL. The file
+ * is opened for reading without mmap: a file that somebody shortens is an error of a read then,
+ * and not the end of the process. A new file under the name is opened on a worker thread.
+ * Owns the open file. On failure: TEMPFAIL for a key that cannot be read; a new file that cannot
+ * be opened is logged and the old one stays. create() is the other side, for createmap.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <gdbm.h>
+#include <meta1/map.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHECK_MS 1000
+#define TTL	 60  /* seconds an answer may be kept; a change is told at once */
+#define PATH_LEN 400 /* leaves room for the reason in an error */
+
+struct conf {
+	const char *file;
+};
+static const struct meta1_opt options[] = {
+    META1_OPT_PATH(struct conf, file, NULL, META1_O_REQUIRED,
+	"GDBM file made by createmap. Opened again when a new one is there."),
+};
+
+struct map {
+	const struct meta1_host *host;
+	struct meta1_ctx *ctx;
+	const struct conf *conf;
+	GDBM_FILE db;
+	struct meta1_watch *timer;
+	struct stat seen; /* newest version that was tried */
+	/* What the worker leaves behind. */
+	GDBM_FILE fresh;
+	int changed;
+	struct stat now;
+	struct meta1_err err;
+};
+
+/* ---- open and open again ---- */
+static GDBM_FILE open_db(const char *file, struct stat *st, struct meta1_err *err)
+{
+	GDBM_FILE db = gdbm_open(file, 0, GDBM_READER | GDBM_NOMMAP | GDBM_CLOEXEC, 0, NULL);
+
+	if (!db) {
+		snprintf(err->text, sizeof(err->text), "%s: %s%s%s", file,
+		    gdbm_strerror(gdbm_errno), gdbm_check_syserr(gdbm_errno) ? ": " : "",
+		    gdbm_check_syserr(gdbm_errno) ? strerror(errno) : "; make it with createmap");
+		return NULL;
+	}
+	if (fstat(gdbm_fdesc(db), st) < 0)
+		memset(st, 0, sizeof(*st));
+	return db;
+}
+
+static int stale(const struct stat *was, const struct stat *now)
+{
+	return was->st_ino != now->st_ino || was->st_dev != now->st_dev ||
+	       was->st_size != now->st_size || was->st_mtim.tv_sec != now->st_mtim.tv_sec ||
+	       was->st_mtim.tv_nsec != now->st_mtim.tv_nsec;
+}
+
+/* On a worker thread. */
+static void look(void *arg)
+{
+	struct map *m = arg;
+
+	if (stat(m->conf->file, &m->now) < 0)
+		memset(&m->now, 0, sizeof(m->now));
+	m->changed = stale(&m->seen, &m->now);
+	if (m->changed)
+		m->fresh = open_db(m->conf->file, &m->now, &m->err);
+}
+
+static void looked(void *arg)
+{
+	struct map *m = arg;
+
+	if (m->changed) {
+		m->seen = m->now;
+		if (m->fresh) {
+			gdbm_close(m->db);
+			m->db = m->fresh;
+			m->fresh = NULL;
+			m->host->log(m->ctx, META1_INFO, "%s: opened again", m->conf->file);
+			m->host->changed(m->ctx);
+		} else {
+			m->host->log(
+			    m->ctx, META1_ERR, "%s; the old content stays in use", m->err.text);
+		}
+	}
+	m->host->rearm(m->timer, CHECK_MS);
+}
+
+static void check(int fd, short what, void *arg)
+{
+	struct map *m = arg;
+
+	(void)fd, (void)what;
+	if (m->host->offload(m->ctx, look, looked, m) != META1_OK)
+		m->host->rearm(m->timer, CHECK_MS);
+}
+
+static void map_close(void *inst)
+{
+	struct map *m = inst;
+
+	m->host->unwatch(&m->timer);
+	gdbm_close(m->db);
+	if (m->fresh)
+		gdbm_close(m->fresh);
+	m->host->free(m->ctx, m);
+}
+
+static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
+    void **inst, struct meta1_err *err)
+{
+	struct map *m = host->alloc(ctx, sizeof(*m));
+
+	if (!m) {
+		snprintf(err->text, sizeof(err->text), "map_gdbm: no memory");
+		return -1;
+	}
+	m->host = host;
+	m->ctx = ctx;
+	m->conf = conf;
+	m->db = open_db(m->conf->file, &m->seen, err);
+	m->timer = m->db ? host->watch_timer(ctx, CHECK_MS, check, m) : NULL;
+	if (!m->timer) {
+		if (m->db) {
+			gdbm_close(m->db);
+			snprintf(err->text, sizeof(err->text), "map_gdbm: no memory");
+		}
+		host->free(ctx, m);
+		return -1;
+	}
+	*inst = m;
+	return 0;
+}
+
+/* ---- look-ups ---- */
+static void map_lookup(void *inst, struct meta1_req *req, struct meta1_buf key)
+{
+	struct map *m = inst;
+	struct meta1_reply r = {.size = sizeof(r), .ttl = TTL};
+	datum k = {.dptr = (char *)(uintptr_t)key.data, .dsize = (int)key.len}, v;
+	struct meta1_buf val;
+
+	v = gdbm_fetch(m->db, k);
+	if (v.dptr) {
+		val = (struct meta1_buf){v.dptr, (size_t)v.dsize};
+		r.nval = 1;
+		r.val = &val;
+		m->host->finish(req, META1_OK, &r);
+		free(v.dptr);
+	} else if (gdbm_errno == GDBM_ITEM_NOT_FOUND) {
+		m->host->finish(req, META1_NOTFOUND, &r);
+	} else {
+		r.ttl = 0;
+		r.text = gdbm_strerror(gdbm_errno);
+		m->host->finish(req, META1_TEMPFAIL, &r);
+	}
+}
+
+/* ---- createmap ---- */
+static int fill(GDBM_FILE db, const char *file, struct meta1_mapsrc *src, struct meta1_err *err)
+{
+	struct meta1_buf key, val;
+	int more;
+
+	while ((more = src->next(src, &key, &val, err)) == 1) {
+		datum k = {.dptr = (char *)(uintptr_t)key.data, .dsize = (int)key.len};
+		datum v = {.dptr = (char *)(uintptr_t)val.data, .dsize = (int)val.len};
+		int rc = gdbm_store(db, k, v, GDBM_INSERT);
+
+		if (rc == 0)
+			continue;
+		snprintf(err->text, sizeof(err->text), "%s: key \"%.*s\": %s", file,
+		    (int)(key.len < 100 ? key.len : 100), (const char *)key.data,
+		    rc > 0 ? "is there twice" : gdbm_strerror(gdbm_errno));
+		return -1;
+	}
+	return more;
+}
+
+static int sync_folder(const char *file)
+{
+	char dir[PATH_LEN];
+	char *slash;
+	int fd, rc;
+
+	snprintf(dir, sizeof(dir), "%s", file);
+	slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir ? 1 : 0] = '\0';
+	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = fd < 0 ? -1 : fsync(fd);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* The new file is for whom the old one was; without an old one the umask decides. */
+static int take_rights(int fd, const char *old)
+{
+	struct stat st;
+
+	if (stat(old, &st) < 0)
+		return 0;
+	if ((st.st_uid != geteuid() || st.st_gid != getegid()) &&
+	    fchown(fd, st.st_uid, st.st_gid) < 0)
+		return -1;
+	return fchmod(fd, st.st_mode & 0777);
+}
+
+/* Readers keep their file when the name goes to the new one. */
+static int create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *err)
+{
+	const char *file = ((const struct conf *)conf)->file;
+	char fresh[PATH_LEN];
+	GDBM_FILE db;
+	int rc;
+
+	if (snprintf(fresh, sizeof(fresh), "%s.new", file) >= (int)sizeof(fresh)) {
+		snprintf(err->text, sizeof(err->text), "%s: the name is too long", file);
+		return -1;
+	}
+	unlink(fresh);
+	db = gdbm_open(fresh, 0, GDBM_NEWDB | GDBM_CLOEXEC, 0644, NULL);
+	if (!db) {
+		snprintf(err->text, sizeof(err->text), "%s: %s: %s", fresh,
+		    gdbm_strerror(gdbm_errno), strerror(errno));
+		return -1;
+	}
+	rc = fill(db, file, src, err);
+	if (rc == 0 && take_rights(gdbm_fdesc(db), file) < 0) {
+		snprintf(err->text, sizeof(err->text), "%s: owner and mode of the old file: %s",
+		    fresh, strerror(errno));
+		rc = -1;
+	}
+	if (rc == 0 && (gdbm_sync(db) != 0 || fsync(gdbm_fdesc(db)) < 0)) {
+		snprintf(err->text, sizeof(err->text), "%s: sync: %s", fresh, strerror(errno));
+		rc = -1;
+	}
+	if (gdbm_close(db) != 0 && rc == 0) {
+		snprintf(err->text, sizeof(err->text), "%s: close: %s", fresh,
+		    gdbm_strerror(gdbm_errno));
+		rc = -1;
+	}
+	if (rc == 0 && (rename(fresh, file) < 0 || sync_folder(file) < 0)) {
+		snprintf(err->text, sizeof(err->text), "%s: %s", file, strerror(errno));
+		rc = -1;
+	}
+	if (rc < 0)
+		unlink(fresh);
+	return rc;
+}
+
+static const struct meta1_map_ops ops = {
+    .size = sizeof(ops), .lookup = map_lookup, .create = create};
+
+META1_MODULE(map_gdbm, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "0.1.0",
+    .summary = "Keys and values from a GDBM file.", .opt = options,
+    .nopt = sizeof(options) / sizeof(options[0]), .sizeof_conf = sizeof(struct conf),
+    .open = map_open, .close = map_close, .ops = &ops);

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * backlog.c -- what was there before: at start, and wherever notices were missed.
+ *
+ * Start: replay (one job), then for each folder what lies behind its cursor, and beside that
+ * the messages that the checkpoint names, both in pages, so that new mail flows meanwhile.
+ * Comes from: manager.c. Goes to: manager_tell(). Owns: the walk over untold messages.
+ * On failure: what cannot be read is named by damage() and stays on disk; jobs that find no
+ * thread are tried again a little later.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct page { /* messages of the checkpoint, to be told */
+	struct manager *m;
+	unsigned n;
+	struct {
+		uint32_t writer, idx;
+		uint64_t seg, boff;
+		struct scan_batch *b; /* shared by its neighbours */
+		bool first;	      /* frees it */
+		bool later;
+		char why[100];
+	} e[SCAN_PAGE];
+};
+
+static bool find_rec(const struct scan_batch *b, uint32_t idx, struct seg_msg *out)
+{
+	const uint8_t *p = b->table;
+	size_t left = b->table_len;
+
+	for (uint32_t i = 0; i < b->nmsg; i++) {
+		if (seg_rec_decode(p, left, out) < 0)
+			return false;
+		if (i == idx)
+			return true;
+		p += out->r.len;
+		left -= out->r.len;
+	}
+	return false;
+}
+
+static void page_work(void *arg)
+{
+	struct page *p = arg;
+	struct scan_batch *b = NULL;
+	struct meta1_err e;
+	uint64_t seg = 0;
+	uint32_t writer = 0;
+	int fd = -1;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		if (fd < 0 || p->e[i].writer != writer || p->e[i].seg != seg) {
+			char folder[16], name[24], path[48];
+
+			if (fd >= 0)
+				close(fd);
+			b = NULL;
+			writer = p->e[i].writer;
+			seg = p->e[i].seg;
+			log_folder(writer, folder);
+			seg_name(name, 's', seg);
+			snprintf(path, sizeof(path), "%s/%s", folder, name);
+			fd = openat(p->m->l->qfd, path, O_RDONLY | O_CLOEXEC);
+			if (fd < 0) {
+				p->e[i].later = errno != ENOENT && errno != EIO;
+				snprintf(p->e[i].why, sizeof(p->e[i].why), "%s", strerror(errno));
+				continue;
+			}
+		}
+		if (b == NULL || b->off != p->e[i].boff) {
+			b = scan_table(fd, seg, p->e[i].boff, &e);
+			p->e[i].first = b != NULL;
+			if (b == NULL) {
+				p->e[i].later = e.text[0] == '\0';
+				snprintf(p->e[i].why, sizeof(p->e[i].why), "%.90s", e.text);
+				continue;
+			}
+		}
+		p->e[i].b = b;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void walk(struct manager *);
+
+static void lost(struct manager *m, const struct page *p, unsigned i)
+{
+	char text[256], folder[16];
+
+	log_folder(p->e[i].writer, folder);
+	snprintf(text, sizeof(text),
+	    "%s/s%016llx at %llu: message %u that waits there cannot be read: %s", folder,
+	    (unsigned long long)p->e[i].seg, (unsigned long long)p->e[i].boff, p->e[i].idx,
+	    p->e[i].why[0] != '\0' ? p->e[i].why : "no such message in the batch");
+	manager_damage(m, text);
+}
+
+static void page_done(void *arg)
+{
+	struct page *p = arg;
+	struct manager *m = p->m;
+	struct mrec *again = NULL;
+
+	m->pages--;
+	for (unsigned i = 0; i < p->n; i++) {
+		struct mrec *r =
+		    table_find(m->t, p->e[i].writer, p->e[i].seg, p->e[i].boff, p->e[i].idx);
+		struct seg_msg s;
+
+		if (r == NULL || r->told)
+			continue;
+		if (p->e[i].b != NULL && find_rec(p->e[i].b, p->e[i].idx, &s) &&
+		    s.r.nrcpt == r->nrcpt)
+			manager_tell(m, r, &s, p->e[i].boff);
+		else if (!p->e[i].later)
+			lost(m, p, i);
+		else if (again == NULL)
+			again = r;
+	}
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->e[i].first)
+			free(p->e[i].b);
+	free(p);
+	if (again != NULL) {
+		m->walk = again;
+		log_arm(m->l, m->tick, 1000);
+		return;
+	}
+	walk(m);
+}
+
+/* One page at a time; records without a size wait for their scan. */
+static void walk(struct manager *m)
+{
+	struct mrec *r = m->walk;
+	struct page *p;
+
+	if (m->pages > 0)
+		return;
+	p = calloc(1, sizeof(*p));
+	if (p == NULL) {
+		log_arm(m->l, m->tick, 1000);
+		return;
+	}
+	p->m = m;
+	for (; r != NULL && p->n < SCAN_PAGE; r = r->next) {
+		if (r->told || r->nrcpt == 0)
+			continue;
+		p->e[p->n].writer = r->writer;
+		p->e[p->n].idx = r->idx;
+		p->e[p->n].seg = r->seg;
+		p->e[p->n++].boff = r->boff;
+	}
+	if (p->n == 0) {
+		free(p);
+		m->walk = NULL;
+		m->walked = true;
+		manager_check(m);
+		return;
+	}
+	if (log_job(m->l, page_work, page_done, p)) {
+		m->walk = r;
+		m->pages++;
+		return;
+	}
+	free(p);
+	log_arm(m->l, m->tick, 50);
+}
+
+/* Its outcomes stand in a journal that a checkpoint under way will remove, and the
+ * checkpoint's cursor may be before the message: they are said again. */
+static void finish(struct manager *m, struct mrec **rp)
+{
+	static const struct meta1_buf none;
+	const struct mrec *r = *rp;
+
+	for (uint32_t i = 0; m->ck != NULL && i < r->nrcpt; i++) {
+		struct jrec j = {.type = J_OUTCOME,
+		    .writer = r->writer,
+		    .idx = r->idx,
+		    .rcpt = i,
+		    .state = r->st[i].state,
+		    .seg = r->seg,
+		    .off = r->boff};
+
+		journal_put(&m->j, &j, none, none, NULL);
+	}
+	units_final(m, rp);
+}
+
+static void tell_batch(struct mwriter *w, const struct scan_batch *b)
+{
+	struct manager *m = w->m;
+	const uint8_t *p = b->table;
+	size_t left = b->table_len;
+	struct seg_msg s;
+
+	for (uint32_t i = 0; i < b->nmsg; i++) {
+		struct mrec *r;
+
+		if (seg_rec_decode(p, left, &s) < 0) {
+			manager_damage(m, "an envelope with a good checksum is malformed");
+			w->damaged = true;
+			return;
+		}
+		p += s.r.len;
+		left -= s.r.len;
+		if (i < b->first)
+			continue;
+		r = table_find(m->t, w->number, b->seg, b->off, i);
+		if (r != NULL && r->nrcpt > 0) /* told, or the walk will */
+			continue;
+		if (r == NULL)
+			r = table_add(m->t, w->number, b->seg, b->off, i);
+		if (r == NULL || !table_admit(m->t, r, s.r.nrcpt, s.r.unit))
+			manager_damage(
+			    m, "out of memory: a message is not told before the next start");
+		else if (table_final(r))
+			finish(m, &r);
+		else
+			manager_tell(m, r, &s, b->off);
+	}
+}
+
+/* What is missing may have been freed: then all of it was final. */
+static void missing(struct mwriter *w, const struct scan *s)
+{
+	for (unsigned i = 0; i < s->ngone; i++) {
+		struct unit *u = table_unit(w->m->t, w->number, s->gone[i], false);
+		char text[160], folder[16];
+
+		if (u != NULL && u->dead)
+			continue;
+		log_folder(w->number, folder);
+		snprintf(text, sizeof(text), "%s/s%016llx is missing: messages in it are lost",
+		    folder, (unsigned long long)s->gone[i]);
+		manager_damage(w->m, text);
+		w->damaged = true;
+	}
+}
+
+static void report(struct mwriter *w, const struct scan *s)
+{
+	struct log *l = w->m->l;
+
+	if (s->damage[0] != '\0') {
+		manager_damage(w->m, s->damage);
+		w->damaged = true;
+	}
+	if (s->torn[0] != '\0')
+		l->h->log(l->ctx, META1_WARN, "%s", s->torn);
+	for (unsigned i = 0; i < s->nhold; i++) {
+		struct unit *u = table_unit(w->m->t, w->number, s->hold[i], true);
+
+		if (u != NULL)
+			u->live++; /* for this life */
+	}
+	missing(w, s);
+}
+
+/* At the end of what can be read; known: what a notice said when the scan began. */
+static void scan_ended(struct mwriter *w, const struct scan *s)
+{
+	if (pos_cmp(w->cursor, s->known) < 0) {
+		char text[160];
+
+		snprintf(text, sizeof(text),
+		    "writer %u: what it acknowledged up to %llx:%llu cannot be read", w->number,
+		    (unsigned long long)s->known.seg, (unsigned long long)s->known.off);
+		manager_damage(w->m, text);
+		w->damaged = true;
+		w->cursor = s->known;
+	}
+	w->scan = pos_cmp(w->cursor, w->known) < 0 || w->life != s->life;
+	if (!w->scan && w->life != 0)
+		units_tidy(w);
+}
+
+static void scan_done(void *arg)
+{
+	struct scan *s = arg;
+	struct mwriter *w = s->w;
+	struct manager *m = w->m;
+	unsigned k = 0;
+
+	w->busy = false;
+	report(w, s);
+	for (struct scan_batch *b = s->head; b != NULL; b = b->next) {
+		while (k < s->nseg && s->seg[k] <= b->seg)
+			units_pass(w, s->seg[k++]);
+		tell_batch(w, b);
+	}
+	while (k < s->nseg)
+		units_pass(w, s->seg[k++]);
+	if (pos_cmp(s->at, w->cursor) > 0)
+		w->cursor = s->at;
+	if (s->later) {
+		log_arm(m->l, m->tick, 1000);
+	} else {
+		if (s->end)
+			scan_ended(w, s);
+		manager_pump(w);
+	}
+	scan_free(&s);
+	manager_check(m);
+}
+
+/* Reads on when something is behind the cursor that no notice told. */
+void manager_pump(struct mwriter *w)
+{
+	struct manager *m = w->m;
+	struct scan *s;
+
+	if (m->t == NULL || w->busy || !w->scan)
+		return;
+	s = calloc(1, sizeof(*s));
+	if (s != NULL) {
+		s->l = m->l;
+		s->w = w;
+		s->writer = w->number;
+		s->at = w->cursor;
+		s->known = w->known;
+		s->life = w->life;
+		s->state = m->dir;
+		w->busy = log_job(m->l, scan_work, scan_done, s);
+		if (w->busy)
+			return;
+		free(s);
+	}
+	log_arm(m->l, m->tick, 50);
+}
+
+static void tick(int fd, short what, void *arg)
+{
+	struct manager *m = arg;
+
+	(void)fd;
+	(void)what;
+	if (m->t == NULL) {
+		backlog_start(m);
+		return;
+	}
+	for (struct mwriter *w = m->ws; w != NULL; w = w->next)
+		manager_pump(w);
+	if (!m->walked)
+		walk(m);
+}
+
+/* Units that the outcomes left without a message, now that it is known who is closed. */
+static void settle_all(struct manager *m)
+{
+	for (size_t i = 0; i < m->t->ucap; i++)
+		for (struct unit *u = m->t->uh[i]; u != NULL; u = u->hnext) {
+			struct mwriter *w = manager_writer(m, u->writer);
+
+			if (w != NULL && u->number < w->cursor.seg)
+				u->closed = true;
+			units_settle(m, u);
+		}
+}
+
+static void refused(struct manager *m, const struct replay *p)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "queue state cannot be read: %s",
+	    p->err != 0 ? strerror(p->err) : "out of memory");
+	log_answer(m->l, &m->req, META1_TEMPFAIL, text);
+}
+
+static void replay_free(struct replay *p)
+{
+	table_free(&p->t);
+	free(p->cur);
+	free(p);
+}
+
+static void replayed(void *arg)
+{
+	struct replay *p = arg;
+	struct manager *m = p->m;
+
+	if (p->refuse || p->err != 0) {
+		refused(m, p);
+		replay_free(p);
+		return;
+	}
+	m->t = p->t;
+	p->t = NULL;
+	if (p->damage[0] != '\0')
+		manager_damage(m, p->damage);
+	m->j.fd = p->fd >= 0 ? p->fd : -1;
+	m->j.serial = p->serial;
+	m->j.next = p->fd >= 0 ? 0 : p->serial;
+	for (size_t i = 0; i < p->ncur; i++) {
+		struct mwriter *w = manager_writer(m, p->cur[i].writer);
+
+		if (w == NULL)
+			continue;
+		w->cursor = p->cur[i].at;
+		units_pass(w, w->cursor.seg);
+	}
+	for (unsigned i = 0; i < p->nfolder; i++)
+		manager_writer(m, p->folder[i]);
+	m->want = p->files > 0;
+	settle_all(m);
+	units_synced(m); /* deaths that the journal already knew */
+	m->walk = m->t->first;
+	replay_free(p);
+	tick(-1, 0, m);
+	journal_flush(&m->j);
+}
+
+void backlog_start(struct manager *m)
+{
+	struct replay *p;
+
+	if (m->tick == NULL)
+		m->tick = m->l->h->watch_timer(m->l->ctx, -1, tick, m);
+	p = m->tick != NULL ? calloc(1, sizeof(*p)) : NULL;
+	if (p == NULL) {
+		log_answer(m->l, &m->req, META1_TEMPFAIL, "queue_log: out of memory");
+		return;
+	}
+	p->m = m;
+	p->dir = m->dir;
+	p->qfd = m->l->qfd;
+	p->reserve = 2 * (uint64_t)m->l->c->checkpoint_size;
+	if (log_job(m->l, replay_work, replayed, p))
+		return;
+	free(p);
+	log_arm(m->l, m->tick, 50);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * checkpoint.c -- all that is known, written anew, so that old journals can go.
+ *
+ * Fuzzy: the journal first goes on in a new file S; then the waiting messages are walked in
+ * pieces while outcomes go on, and those stand in S and are replayed over it. The result
+ * counts (rename) only when all outcomes up to the walk's end are durable. Envelopes stay in
+ * their segments: one with a waiting message is never freed, so they need no second copy.
+ * Comes from: journal.c (its size), backlog.c (after a start). Goes to: replay.c.
+ * Owns: state/checkpoint.S. On failure: a warning; the old one and all journals stay.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE	  2000 /* messages of a turn */
+#define PIECE_LEN (1u << 20)
+#define PAUSE_MS  30000 /* after a failure */
+#define TMP	  "checkpoint.tmp"
+
+struct ckpt {
+	struct manager *m;
+	uint64_t serial, off, seq; /* first journal to be replayed over it */
+	struct jbuf buf;
+	struct mrec *walk;
+	int fd, err;
+	bool busy, walked, ended, finishing;
+	uint64_t need; /* journal records that must be durable */
+};
+
+static const struct meta1_buf none;
+
+void ckpt_free(struct ckpt **cp)
+{
+	struct ckpt *c = *cp;
+
+	*cp = NULL;
+	if (c == NULL)
+		return;
+	if (c->fd >= 0)
+		close(c->fd);
+	free(c->buf.b);
+	free(c);
+}
+
+void ckpt_skip(struct manager *m, const struct mrec *gone)
+{
+	if (m->ck != NULL && m->ck->walk == gone)
+		m->ck->walk = gone->next;
+}
+
+static bool put_outcomes(struct ckpt *c, const struct mrec *r)
+{
+	for (uint32_t i = 0; i < r->nst; i++) {
+		const struct rst *s = &r->st[i];
+		struct jrec o = {.type = J_OUTCOME,
+		    .writer = r->writer,
+		    .idx = r->idx,
+		    .rcpt = i,
+		    .state = s->state,
+		    .tries = s->tries,
+		    .next_try = s->next_try,
+		    .seg = r->seg,
+		    .off = r->boff};
+		struct meta1_buf why = {s->reason, s->reason != NULL ? strlen(s->reason) : 0};
+
+		if ((s->state != META1_R_WAITING || s->tries > 0 || s->next_try != 0) &&
+		    !frame_put(&c->buf, &o, why, none))
+			return false;
+	}
+	return true;
+}
+
+static bool put_msg(struct ckpt *c, const struct mrec *r)
+{
+	struct jrec j = {.type = J_MSG,
+	    .writer = r->writer,
+	    .idx = r->idx,
+	    .rcpt = r->nrcpt,
+	    .seg = r->seg,
+	    .off = r->boff,
+	    .own = r->own != NULL ? r->own->number : 0};
+
+	return frame_put(&c->buf, &j, none, none) && put_outcomes(c, r);
+}
+
+static void put_cursors(struct ckpt *c)
+{
+	for (struct mwriter *w = c->m->ws; w != NULL; w = w->next) {
+		struct jrec j = {.type = J_CURSOR,
+		    .writer = w->number,
+		    .idx = w->cursor.idx,
+		    .seg = w->cursor.seg,
+		    .off = w->cursor.off};
+
+		frame_put(&c->buf, &j, none, none);
+	}
+	for (struct unit *u = c->m->t->dead; u != NULL; u = u->next) {
+		struct jrec j = {.type = J_DEAD, .writer = u->writer, .seg = u->number};
+
+		frame_put(&c->buf, &j, none, none);
+	}
+}
+
+/* A record without a size has outcomes whose message was not scanned yet: they are needed
+ * until the cursor has passed its place; then nothing will ever name it. */
+static struct mrec *put_next(struct ckpt *c, struct mrec *r)
+{
+	struct pos at = {.seg = r->seg, .off = r->boff, .idx = r->idx};
+	struct mwriter *w = manager_writer(c->m, r->writer);
+	struct mrec *next = r->next;
+
+	if (r->nrcpt > 0)
+		put_msg(c, r);
+	else if (w == NULL || pos_cmp(at, w->cursor) >= 0)
+		put_outcomes(c, r);
+	else
+		table_remove(c->m->t, &r);
+	return next;
+}
+
+static void put_piece(struct ckpt *c)
+{
+	for (unsigned n = 0; c->walk != NULL && n < PIECE && c->buf.len < PIECE_LEN; n++)
+		c->walk = put_next(c, c->walk);
+	if (c->walk == NULL) {
+		struct jrec j = {.type = J_END};
+
+		frame_put(&c->buf, &j, none, none);
+		c->walked = true;
+		c->need = c->m->j.put;
+	}
+}
+
+static void write_piece(void *arg)
+{
+	struct ckpt *c = arg;
+	size_t n = frame_seal(&c->buf, ~c->serial, c->off, c->seq), at = 0;
+
+	if (c->fd < 0) {
+		c->fd = openat(c->m->dir, TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+		if (c->fd < 0) {
+			c->err = errno;
+			return;
+		}
+	}
+	while (at < n) {
+		ssize_t k = pwrite(c->fd, c->buf.b + at, n - at, (off_t)(c->off + at));
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0) {
+			c->err = k < 0 ? errno : EIO;
+			return;
+		}
+		at += (size_t)k;
+	}
+	c->off += n;
+	c->seq++;
+}
+
+static void remove_old(int dir, uint64_t serial)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *e;
+
+	if (d == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((e = readdir(d)) != NULL) {
+		const char *dot = strchr(e->d_name, '.');
+		bool j = strncmp(e->d_name, "journal.", 8) == 0;
+		bool c = strncmp(e->d_name, "checkpoint.", 11) == 0;
+
+		if ((j || c) && strspn(dot + 1, "0123456789abcdef") == 16 &&
+		    strtoull(dot + 1, NULL, 16) < serial)
+			unlinkat(dir, e->d_name, 0);
+	}
+	closedir(d);
+}
+
+static void finish_work(void *arg)
+{
+	struct ckpt *c = arg;
+	char name[40];
+
+	frame_name(name, "checkpoint", c->serial);
+	if (fdatasync(c->fd) < 0 || renameat(c->m->dir, TMP, c->m->dir, name) < 0 ||
+	    fsync(c->m->dir) < 0) {
+		c->err = errno;
+		return;
+	}
+	remove_old(c->m->dir, c->serial);
+}
+
+static void give_up(struct ckpt *c, int err)
+{
+	struct manager *m = c->m;
+
+	m->l->h->log(m->l->ctx, META1_WARN,
+	    "checkpoint %llx: %s: the old one and all journals stay until the next try",
+	    (unsigned long long)c->serial, strerror(err));
+	m->l->h->count(m->l->ctx, "failed_checkpoints", 1);
+	m->ck_pause = m->l->h->now(m->l->ctx) + PAUSE_MS;
+	ckpt_free(&m->ck);
+}
+
+static void finished(void *arg)
+{
+	struct ckpt *c = arg;
+	struct manager *m = c->m;
+
+	c->busy = false;
+	if (c->err != 0) {
+		give_up(c, c->err);
+		return;
+	}
+	m->l->h->count(m->l->ctx, "checkpoints", 1);
+	ckpt_free(&m->ck);
+}
+
+static void step(struct ckpt *c);
+
+static void written(void *arg)
+{
+	struct ckpt *c = arg;
+
+	c->busy = false;
+	if (c->err != 0 || c->buf.bad) {
+		give_up(c, c->err != 0 ? c->err : ENOMEM);
+		return;
+	}
+	c->buf.len = 0;
+	if (c->walked)
+		c->ended = true;
+	step(c);
+}
+
+static void step(struct ckpt *c)
+{
+	struct manager *m = c->m;
+
+	if (c->busy)
+		return;
+	if (!c->ended) {
+		if (!c->walked)
+			put_piece(c);
+		c->busy = log_job(m->l, write_piece, written, c);
+	} else if (m->j.synced < c->need) {
+		journal_flush(&m->j);
+		return;
+	} else if (m->j.serial < c->serial) { /* its first journal could not be made */
+		give_up(c, ENOSPC);
+		return;
+	} else {
+		c->busy = log_job(m->l, finish_work, finished, c);
+	}
+	if (!c->busy)
+		give_up(c, EAGAIN);
+}
+
+void ckpt_synced(struct manager *m)
+{
+	if (m->ck != NULL && m->ck->ended)
+		step(m->ck);
+}
+
+/* Called when the journal is at rest, so that its next frame opens the new file. */
+void ckpt_start(struct manager *m)
+{
+	struct jrec j = {.type = J_END};
+	struct ckpt *c;
+
+	if (m->ck != NULL || !m->loaded || m->l->h->now(m->l->ctx) < m->ck_pause)
+		return;
+	m->want = true;
+	if (m->j.busy)
+		return;
+	c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return;
+	m->want = false;
+	journal_rotate(&m->j);
+	journal_put(&m->j, &j, none, none, NULL); /* the new file comes even if nothing else does */
+	c->m = m;
+	c->fd = -1;
+	c->serial = m->j.next;
+	c->walk = m->t->first;
+	m->ck = c;
+	put_cursors(c);
+	step(c);
+}

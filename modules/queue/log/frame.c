@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * frame.c -- journal and checkpoint: files of frames, frames of records.
+ *
+ * A frame is what one sync made durable; it starts at a multiple of 4096, so that no block
+ * with durable frames is written again. Pure but for reading; tried by queue_frame.c.
+ * Comes from: journal.c, checkpoint.c. Goes to: replay.c.
+ * On failure: a bad frame with a good one behind it is damage and skipped; else it is torn.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FRAME_VERSION 1u
+#define FRAME_MAX     (64u << 20)
+
+static bool reserve(struct jbuf *j, size_t n)
+{
+	size_t cap = j->cap > 0 ? j->cap : 16384;
+	uint8_t *b;
+
+	if (j->len == 0)
+		j->len = FRAME_HEAD;
+	while (cap < j->len + n + LOG_ALIGN)
+		cap *= 2;
+	if (cap == j->cap)
+		return true;
+	b = realloc(j->b, cap);
+	if (b == NULL)
+		return false;
+	j->b = b;
+	j->cap = cap;
+	return true;
+}
+
+bool frame_put(struct jbuf *j, struct jrec *r, struct meta1_buf reason, struct meta1_buf by)
+{
+	size_t len;
+
+	r->reasonlen = (uint16_t)(reason.len < 1024 ? reason.len : 1024);
+	r->bylen = (uint16_t)(by.len < 1024 ? by.len : 1024);
+	len = (sizeof(*r) + r->reasonlen + r->bylen + 7) & ~(size_t)7;
+	if (!reserve(j, len)) {
+		j->bad = true;
+		return false;
+	}
+	r->len = (uint32_t)len;
+	memset(j->b + j->len, 0, len);
+	memcpy(j->b + j->len, r, sizeof(*r));
+	if (r->reasonlen > 0)
+		memcpy(j->b + j->len + sizeof(*r), reason.data, r->reasonlen);
+	if (r->bylen > 0)
+		memcpy(j->b + j->len + sizeof(*r) + r->reasonlen, by.data, r->bylen);
+	j->len += len;
+	return true;
+}
+
+/* reserve() left room for the padding. */
+size_t frame_seal(struct jbuf *j, uint64_t serial, uint64_t off, uint64_t seq)
+{
+	struct frame f = {.magic = FRAME_MAGIC,
+	    .serial = serial,
+	    .off = off,
+	    .seq = seq,
+	    .len = j->len - FRAME_HEAD,
+	    .version = FRAME_VERSION};
+	size_t whole = (size_t)seg_align(j->len);
+
+	f.sum = seg_sum(serial, j->b + FRAME_HEAD, j->len - FRAME_HEAD);
+	f.hsum = 0;
+	f.hsum = seg_sum(serial, &f, sizeof(f));
+	memset(j->b, 0, FRAME_HEAD);
+	memcpy(j->b, &f, sizeof(f));
+	memset(j->b + j->len, 0, whole - j->len);
+	return whole;
+}
+
+bool frame_ok(const struct frame *in, uint64_t serial, uint64_t off)
+{
+	struct frame f = *in;
+	uint64_t sum = f.hsum;
+
+	f.hsum = 0;
+	return f.magic == FRAME_MAGIC && f.version == FRAME_VERSION && f.serial == serial &&
+	       f.off == off && f.len <= FRAME_MAX && sum == seg_sum(serial, &f, sizeof(f));
+}
+
+bool frame_next(const uint8_t **p, size_t *left, struct jrec *r, struct meta1_buf *reason)
+{
+	if (*left < sizeof(*r))
+		return false;
+	memcpy(r, *p, sizeof(*r));
+	if (r->len > *left || r->len < sizeof(*r) + r->reasonlen + r->bylen || r->len % 8 != 0)
+		return false;
+	*reason = (struct meta1_buf){*p + sizeof(*r), r->reasonlen};
+	*p += r->len;
+	*left -= r->len;
+	return true;
+}
+
+static ssize_t read_at(int fd, void *b, size_t n, uint64_t off)
+{
+	ssize_t k;
+
+	do {
+		k = pread(fd, b, n, (off_t)off);
+	} while (k < 0 && errno == EINTR);
+	return k;
+}
+
+/* Payload of the frame at off, or NULL. */
+static uint8_t *load(int fd, uint64_t serial, uint64_t off, struct frame *f, bool *later)
+{
+	uint8_t *b;
+
+	if (read_at(fd, f, sizeof(*f), off) != (ssize_t)sizeof(*f) || !frame_ok(f, serial, off))
+		return NULL;
+	b = malloc((size_t)f->len + 1);
+	if (b == NULL) {
+		*later = true;
+		return NULL;
+	}
+	if (read_at(fd, b, (size_t)f->len, off + FRAME_HEAD) == (ssize_t)f->len &&
+	    f->sum == seg_sum(serial, b, (size_t)f->len))
+		return b;
+	free(b);
+	return NULL;
+}
+
+/* Where the next good header stands behind off, or 0. */
+static uint64_t search(int fd, uint64_t serial, uint64_t off)
+{
+	struct frame f;
+
+	for (off += LOG_ALIGN;; off += LOG_ALIGN) {
+		if (read_at(fd, &f, sizeof(f), off) != (ssize_t)sizeof(f))
+			return 0;
+		if (frame_ok(&f, serial, off))
+			return off;
+	}
+}
+
+int frame_read(
+    int fd, uint64_t serial, void (*rec)(void *, const struct jrec *, struct meta1_buf), void *arg)
+{
+	int damaged = 0;
+	bool later = false;
+
+	for (uint64_t off = 0;;) {
+		struct frame f;
+		struct jrec r;
+		struct meta1_buf reason;
+		uint8_t *b = load(fd, serial, off, &f, &later);
+		const uint8_t *p = b;
+		size_t left = b != NULL ? (size_t)f.len : 0;
+
+		if (later)
+			return -1;
+		if (b == NULL) {
+			off = search(fd, serial, off);
+			if (off == 0)
+				return damaged;
+			damaged++;
+			continue;
+		}
+		while (frame_next(&p, &left, &r, &reason))
+			rec(arg, &r, reason);
+		off += seg_align(FRAME_HEAD + f.len);
+		free(b);
+	}
+}
+
+void frame_name(char out[40], const char *what, uint64_t serial)
+{
+	snprintf(out, 40, "%s.%016" PRIx64, what, serial);
+}

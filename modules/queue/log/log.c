@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * log.c -- queue_log's descriptor, options, life and jobs.
+ *
+ * Comes from: the host (open, drain, close). Goes to: writer.c, reader.c, manager.c by role.
+ * Owns: the instance. On failure: open() says which file, what is wrong and what to do.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct job {
+	struct log *l;
+	void (*work)(void *), (*done)(void *);
+	void *arg;
+};
+
+static void release(struct log *l)
+{
+	manager_close(&l->m);
+	writer_close(&l->w);
+	reader_close(&l->r);
+	if (l->qfd >= 0)
+		close(l->qfd);
+	free(l);
+}
+
+static void check_drained(struct log *l)
+{
+	struct meta1_req *req = l->drain;
+
+	if (req == NULL || l->jobs > 0 || (l->w != NULL && !writer_idle(l->w)) ||
+	    (l->m != NULL && !manager_idle(l->m)))
+		return;
+	l->drain = NULL;
+	l->h->finish(req, META1_OK, NULL);
+}
+
+static void job_work(void *p)
+{
+	struct job *j = p;
+
+	j->work(j->arg);
+}
+
+static void job_done(void *p)
+{
+	struct job *j = p;
+	struct log *l = j->l;
+
+	j->done(j->arg);
+	free(j);
+	l->jobs--;
+	check_drained(l);
+	if (l->closing && l->jobs == 0)
+		release(l);
+}
+
+bool log_job(struct log *l, void (*work)(void *), void (*done)(void *), void *arg)
+{
+	struct job *j = l->closing ? NULL : malloc(sizeof(*j));
+
+	if (j == NULL)
+		return false;
+	*j = (struct job){l, work, done, arg};
+	if (l->h->offload(l->ctx, job_work, job_done, j) != META1_OK) {
+		free(j);
+		return false;
+	}
+	l->jobs++;
+	return true;
+}
+
+void log_arm(struct log *l, struct meta1_watch *w, int64_t ms)
+{
+	if (w != NULL && !l->closing)
+		l->h->rearm(w, ms);
+}
+
+void log_answer(struct log *l, struct meta1_req **req, enum meta1_status st, const char *text)
+{
+	struct meta1_reply r = {.size = sizeof(r), .text = text};
+	struct meta1_req *q = *req;
+
+	*req = NULL;
+	if (st == META1_TEMPFAIL) {
+		r.smtp = 452;
+		snprintf(r.dsn, sizeof(r.dsn), "4.3.1");
+	}
+	if (q != NULL)
+		l->h->finish(q, st, &r);
+}
+
+int log_mkdir(int at, const char *name, mode_t mode, struct meta1_err *e)
+{
+	struct stat st;
+	int fd, made = mkdirat(at, name, mode & 0777);
+
+	if (made < 0 && errno != EEXIST)
+		goto fail;
+	/* A folder takes the set-group-id bit from the one above it; a chmod() by a user who is
+	 * not in its group (smtps and CDB_gid) would lose it. One made by others keeps its mode. */
+	if (made == 0 && fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    !(st.st_mode & S_ISGID) && fchmodat(at, name, mode, 0) < 0)
+		goto fail;
+	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		goto fail;
+	if (made == 0 && fsync(at) < 0) {
+		close(fd);
+		goto fail;
+	}
+	return fd;
+fail:
+	snprintf(e->text, sizeof(e->text),
+	    "queue folder %s: %s (expected: a folder of this user with mode %04o)", name,
+	    strerror(errno), (unsigned)mode);
+	return -1;
+}
+
+void log_folder(uint32_t writer, char out[16])
+{
+	if (writer == LOG_QM)
+		snprintf(out, 16, "qm");
+	else
+		snprintf(out, 16, "in/%u", (unsigned)(writer & 0xff));
+}
+
+static int log_open(const struct meta1_host *h, struct meta1_ctx *ctx, const void *conf,
+    void **inst, struct meta1_err *e)
+{
+	struct log *l = calloc(1, sizeof(*l));
+
+	if (l == NULL) {
+		snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
+		return -1;
+	}
+	l->h = h;
+	l->ctx = ctx;
+	l->c = conf;
+	l->qfd = open(h->qdir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->qfd < 0) {
+		snprintf(
+		    e->text, sizeof(e->text), "queue_directory %s: %s", h->qdir, strerror(errno));
+		goto fail;
+	}
+	if ((h->role & (META1_SMTPS | META1_QMGR | META1_TOOL)) != 0 && writer_open(l, e) < 0)
+		goto fail;
+	if ((h->role & (META1_SMTPC | META1_QMGR | META1_TOOL)) != 0 && reader_open(l, e) < 0)
+		goto fail;
+	*inst = l;
+	return 0;
+fail:
+	release(l);
+	return -1;
+}
+
+static void log_drain(void *inst, struct meta1_req *req)
+{
+	struct log *l = inst;
+
+	l->drain = req;
+	if (l->w != NULL)
+		writer_evaluate(l->w, true);
+	if (l->m != NULL)
+		journal_flush(&l->m->j);
+	check_drained(l);
+}
+
+/* Without drain() jobs may still run: the last one frees the instance. */
+static void log_close(void *inst)
+{
+	struct log *l = inst;
+
+	l->closing = true; /* no job and no timer starts from now on */
+	if (l->jobs == 0)
+		release(l);
+}
+
+/* A request that is cancelled is finished by its batch or its job all the same: what is
+ * under way cannot be taken back, and what is written is either whole or not there. */
+static void log_cancel(void *inst, struct meta1_req *req)
+{
+	(void)inst;
+	(void)req;
+}
+
+static int log_check(const void *conf, struct meta1_err *e)
+{
+	const struct log_conf *c = conf;
+
+	if (c->segment_size % LOG_ALIGN != 0) {
+		snprintf(e->text, sizeof(e->text),
+		    "segment_size: found %lld, expected a multiple of 4096",
+		    (long long)c->segment_size);
+		return -1;
+	}
+	return 0;
+}
+
+static const struct meta1_queue_ops ops = {
+    .size = sizeof(ops),
+    .format = LOG_FORMAT,
+    .writer = writer_number,
+    .next_id = writer_next_id,
+    .begin = writer_begin,
+    .write = writer_write,
+    .written = writer_written,
+    .commit = writer_commit,
+    .abort = writer_abort,
+    .tail = writer_tail,
+    .reclaim = space_reclaim,
+    .load = reader_load,
+    .unload = reader_unload,
+    .manage = manager_manage,
+    .notice = manager_notice,
+    .outcome = manager_outcome,
+    .attach = manager_attach,
+    .cancel = log_cancel,
+};
+
+static const struct meta1_opt options[] = {
+    META1_OPT_MSEC(struct log_conf, commit_delay, "4ms", "0..1s",
+	"Longest time a message waits for others to share its sync."),
+    META1_OPT_BYTES(struct log_conf, segment_size, "64MB", "64KB..1GB",
+	"Size of a segment file; a multiple of 4096."),
+    META1_OPT_INT(
+	struct log_conf, spare_segments, "4", "0..64", "Free segments that are kept for reuse."),
+    META1_OPT_MSEC(struct log_conf, status_sync, "200ms", "0..1s",
+	"Longest time an outcome waits for the sync of the journal."),
+    META1_OPT_BYTES(struct log_conf, checkpoint_size, "16MB", "64KB..1GB",
+	"Size of the journal at which a checkpoint is written."),
+    META1_OPT_BYTES(struct log_conf, min_free, "64MB", "0..1TB",
+	"Free space on the disk below which no new mail is taken."),
+    META1_OPT_BYTES(struct log_conf, memory, "256MB", "1MB..64GB",
+	"Memory for contents being received; beyond it they go to files."),
+};
+
+META1_MODULE(queue_log, .kind = META1_QUEUE,
+    .roles = META1_SMTPS | META1_SMTPC | META1_QMGR | META1_TOOL, .version = "1",
+    .summary = "Append-only log a process, many messages a sync; the default.", .opt = options,
+    .nopt = sizeof(options) / sizeof(options[0]), .sizeof_conf = sizeof(struct log_conf),
+    .check = log_check, .open = log_open, .drain = log_drain, .close = log_close, .ops = &ops);

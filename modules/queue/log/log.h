@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * log.h -- queue_log, told in the order a message meets it: its number, its bytes, its
+ * batch, its notice; the manager's cursor, table and journal; the free space.
+ *
+ * The disk format stands in doc/queue-format.md, its structs below. One rule carries
+ * everything: a file has one writer, and a batch is believed when something written
+ * after its sync says so, or when all of its checksums hold and nobody writes there.
+ */
+#ifndef QUEUE_LOG_H
+#define QUEUE_LOG_H
+#include <dirent.h>
+#include <meta1/queue.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define LOG_FORMAT    "log/1"
+#define LOG_ALIGN     4096u	   /* batches and frames start here: none shares a block */
+#define LOG_SMALL     (256u << 10) /* contents above this have a file of their own */
+#define LOG_BATCH     (1u << 20)   /* gathered bytes that close a batch */
+#define LOG_BATCH_MAX (8u << 20)   /* a batch takes no more than this, but one message */
+#define LOG_TABLE_MAX (64u << 20)  /* envelopes of a batch; more is damage */
+#define LOG_QM	      255u	   /* qmgr's number as a writer; its folder is qm/ */
+#define LOG_NRCPT_MAX (1u << 20)
+
+struct log_conf { /* options; see log.c */
+	int64_t commit_delay, segment_size, spare_segments, status_sync;
+	int64_t checkpoint_size, min_free, memory;
+};
+
+/* ---- log.c: the instance, its faces by role, jobs on worker threads ---- */
+struct log {
+	const struct meta1_host *h;
+	struct meta1_ctx *ctx;
+	const struct log_conf *c;
+	int qfd; /* queue_directory */
+	struct writer *w;
+	struct reader *r;
+	struct manager *m;
+	unsigned jobs;
+	struct meta1_req *drain;
+	bool closing;
+};
+/* work on a thread, then done on the loop. false: too many wait, neither runs. */
+bool log_job(struct log *, void (*work)(void *), void (*done)(void *), void *arg);
+void log_arm(struct log *, struct meta1_watch *, int64_t ms);
+void log_answer(struct log *, struct meta1_req **, enum meta1_status, const char *text);
+/* Opens a folder, made first (mode) when missing. -1: err. */
+int log_mkdir(int at, const char *name, mode_t mode, struct meta1_err *);
+void log_folder(uint32_t writer, char out[16]); /* "in/7" or "qm" */
+
+/* ---- seg.c: what a segment looks like (pure) ---- */
+struct pos { /* of a message in the log of a writer; its next one when idx is 0 */
+	uint64_t seg, off;
+	uint32_t idx, pad;
+};
+int pos_cmp(struct pos, struct pos);
+
+#define SEG_MAGIC   0x31484354424d314dULL /* "M1MBTCH1" */
+#define SEG_VERSION 1u
+#define SEG_HEAD    128u /* the header's room; the table follows */
+struct seg_head {	 /* native byte order: a foreign one fails the magic */
+	uint64_t magic;
+	uint32_t version, nmsg;
+	uint64_t seg, off, batch;    /* where it stands; number in the segment */
+	uint64_t table_len, len;     /* len: whole batch, a multiple of LOG_ALIGN */
+	uint64_t prev_seg, prev_off; /* all before this was durable; 0: first of a life */
+	uint64_t table_sum, sum;     /* seeded with seg */
+};
+struct seg_rec { /* an envelope in the table; strings follow, padded to 8 */
+	uint32_t len, flags;
+	uint64_t coff, clen, csum; /* coff from the batch's start; csum sealed with seg */
+	uint64_t unit;		   /* number of the own file, or 0 */
+	uint64_t bytes;
+	int64_t time;
+	uint32_t nrcpt;
+	uint16_t idlen, fromlen, clientlen, pad;
+	uint32_t pad2;
+};
+struct seg_msg { /* a record, taken apart; points into it */
+	struct seg_rec r;
+	char id[META1_ID_MAX];
+	struct meta1_buf from, client;
+	const uint8_t *rcpts;
+};
+uint64_t seg_align(uint64_t);
+uint64_t seg_sum(uint64_t seg, const void *, size_t);
+uint64_t seg_seal(uint64_t sum, uint64_t seg); /* binds a content's sum to its segment */
+size_t seg_rec_size(const char *id, const struct meta1_env *); /* 0: cannot be stored */
+void seg_rec_encode(uint8_t *, size_t len, const char *id, const struct meta1_env *);
+int seg_rec_decode(const uint8_t *, size_t avail, struct seg_msg *); /* <0: malformed */
+void seg_rcpts(const struct seg_msg *, struct meta1_qrcpt *);
+void seg_head_seal(struct seg_head *, const void *table);
+bool seg_head_ok(const struct seg_head *, uint64_t seg, uint64_t off);
+void seg_name(char out[24], char kind, uint64_t number); /* s segment, x spare, b big */
+char seg_parse(const char *name, uint64_t *number);	 /* its kind, or 0 */
+
+/* What leaves for other processes. */
+struct log_ref {
+	uint32_t writer, idx;
+	uint64_t seg, boff;	 /* key of the message: segment, batch, index */
+	uint64_t coff, len, sum; /* content: offset in the segment, sealed sum */
+	uint64_t unit;		 /* own file, or 0 */
+};
+#define NOTICE_MESSAGE 0x314e514du
+#define NOTICE_TAIL    0x3154514du
+struct log_notice {
+	uint32_t kind, writer;
+	uint64_t life;		       /* numbers below this are of earlier lives */
+	uint64_t seg, off, next;       /* batch; next: offset behind it */
+	uint64_t prev_seg, prev_off;   /* end of the batch before */
+	uint32_t idx, nmsg;	       /* message in the batch */
+	uint64_t coff, len, sum, unit; /* of the ref */
+};
+void seg_ref(struct meta1_ref *, const struct log_ref *);
+int seg_unref(const struct meta1_ref *, struct log_ref *); /* <0: not ours */
+int seg_notice(struct meta1_buf, struct log_notice *);
+struct pos seg_before(const struct log_notice *);
+struct pos seg_after(const struct log_notice *);
+
+/* ---- ids.c: numbers that never repeat, for messages, segments and own files ---- */
+#define IDS_BLOCK 65536u
+struct ids {
+	struct log *l;
+	int fd;
+	uint64_t next, end;  /* the block in use */
+	uint64_t ahead;	     /* start of the block reserved ahead, or 0 */
+	uint64_t floor, got; /* of the job */
+	int err;
+	bool busy;
+};
+int ids_open(struct ids *, struct log *, int dir, uint64_t floor, struct meta1_err *);
+uint64_t ids_next(struct ids *); /* loop thread, never blocks; 0: none now */
+void ids_close(struct ids *);
+
+/* ---- writer.c: a message is gathered, then waits for its batch ---- */
+struct chunk {
+	struct chunk *next;
+	uint32_t cap, len;
+	uint8_t b[];
+};
+struct big;
+struct meta1_qmsg {
+	struct writer *w;
+	struct meta1_qmsg *next;
+	const struct meta1_qops_writer_events *ev;
+	void *arg;
+	struct meta1_req *req; /* of commit */
+	uint64_t len, pending; /* bytes taken; bytes in chunks */
+	struct chunk *head, *tail;
+	struct big *big; /* content in a file of its own */
+	uint8_t *rec;	 /* envelope, made by commit */
+	size_t reclen;
+	uint64_t sum, coff; /* made by the batch's job */
+	bool failed, paused;
+	char why[160];
+	char id[META1_ID_MAX];
+};
+struct writer {
+	struct log *l;
+	uint32_t number;
+	int dir, lock;
+	struct ids ids;
+	uint64_t life;	/* first number of this life */
+	struct pos end; /* behind the newest durable batch */
+	int fd;		/* the segment appended to, or -1 */
+	uint64_t seg, off, size, nbatch;
+	uint64_t roll;		       /* number kept for the next segment */
+	struct meta1_qmsg *q, **qtail; /* committed, not in a batch yet */
+	uint64_t qbytes;
+	int64_t oldest;	     /* monotonic ms */
+	unsigned open;	     /* begun, not committed */
+	uint64_t mem;	     /* bytes of all chunks */
+	struct batch *batch; /* in flight */
+	struct meta1_watch *timer;
+	struct space *space;
+};
+int writer_open(struct log *, struct meta1_err *);
+void writer_close(struct writer **);
+void writer_gather(struct meta1_qmsg *); /* ready for a batch */
+void writer_evaluate(struct writer *, bool force);
+bool writer_idle(const struct writer *);
+void writer_drop(struct meta1_qmsg **); /* frees memory only */
+void writer_chunks(struct writer *, struct chunk **);
+uint32_t writer_number(void *inst);
+uint64_t writer_next_id(void *inst);
+enum meta1_status writer_begin(void *inst, const char *id, const struct meta1_qops_writer_events *,
+    void *arg, struct meta1_qmsg **, struct meta1_err *);
+enum meta1_status writer_write(struct meta1_qmsg *, const void *, size_t);
+uint64_t writer_written(struct meta1_qmsg *);
+void writer_commit(struct meta1_qmsg **, struct meta1_req *, const struct meta1_env *);
+void writer_abort(struct meta1_qmsg **);
+size_t writer_tail(void *inst, uint8_t out[META1_NOTICE_MAX]);
+
+/* ---- big.c: a content with a file of its own ---- */
+/* From now on the message's chunks go to a file. false: no number or no memory. */
+bool big_make(struct meta1_qmsg *);
+void big_feed(struct meta1_qmsg *);   /* starts writing when enough waits */
+void big_finish(struct meta1_qmsg *); /* writes the rest, syncs, then writer_gather() */
+void big_drop(struct meta1_qmsg **);  /* unlinks the file and frees the message */
+void big_free(struct meta1_qmsg *);   /* keeps the file: it belongs to the store now */
+uint64_t big_unit(const struct big *);
+uint64_t big_sum(const struct big *);
+
+/* ---- batch.c: many messages, one write and one sync ---- */
+bool batch_start(struct writer *); /* takes from the front of the queue */
+
+/* ---- space.c: free segments come back, the disk is watched ---- */
+int space_open(struct writer *, uint64_t *highest, struct meta1_err *);
+void space_close(struct writer *);
+bool space_full(struct writer *);	       /* asks again in the background */
+void space_out(struct writer *);	       /* a write found the disk full */
+void space_reserve(struct writer *);	       /* a spare made ahead; blocks: at start */
+uint64_t space_spare(struct writer *);	       /* a spare to reuse, or 0 */
+void space_unspare(struct writer *, uint64_t); /* it was not used */
+void space_reclaim(void *inst, uint64_t unit);
+
+/* ---- reader.c: contents, checked ---- */
+int reader_open(struct log *, struct meta1_err *);
+void reader_close(struct reader **);
+void reader_load(void *inst, struct meta1_req *, const struct meta1_ref *);
+void reader_unload(void *inst, struct meta1_content **);
+
+/* ---- table.c: what the manager knows of each waiting message and each unit ---- */
+struct rst { /* a recipient that was tried */
+	int64_t next_try;
+	uint32_t tries, state;
+	char *reason; /* or NULL */
+};
+struct unit {				    /* a segment or an own file */
+	struct unit *hnext, *next, **prevp; /* chain; list of the dead */
+	uint64_t number;
+	uint32_t writer, live; /* messages that need it */
+	bool closed, dead;
+	bool told;   /* announced */
+	uint64_t nr; /* journal record of its death: announced when durable */
+};
+struct mrec {
+	struct mrec *hnext, *next, *prev;
+	struct unit *unit, *own; /* segment; own file or NULL */
+	uint64_t seg, boff;
+	uint32_t writer, idx;
+	uint32_t nrcpt, nfinal; /* nrcpt 0: only outcomes are known yet */
+	uint32_t nst;
+	bool told;
+	struct rst *st; /* NULL: no recipient was tried */
+};
+struct table {
+	struct mrec **mh;
+	struct unit **uh;
+	size_t mcap, mcount, ucap, ucount;
+	struct mrec *first, *last;
+	struct unit *dead;
+};
+struct table *table_new(void);
+void table_free(struct table **);
+struct mrec *table_find(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
+struct mrec *table_add(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
+/* Names its size and units; they are held for it from now on. false: no memory. */
+bool table_admit(struct table *, struct mrec *, uint32_t nrcpt, uint64_t own);
+/* Takes an outcome; false: no memory or no such recipient. */
+bool table_outcome(struct mrec *, uint32_t rcpt, uint32_t state, uint32_t tries, int64_t next_try,
+    const void *reason, size_t len);
+bool table_final(const struct mrec *);
+void table_remove(struct table *, struct mrec **);
+struct unit *table_unit(struct table *, uint32_t writer, uint64_t number, bool make);
+void table_dead(struct table *, struct unit *);
+void table_forget(struct table *, struct unit **);
+
+/* ---- frame.c: journal and checkpoint are files of frames of records (pure) ---- */
+#define FRAME_MAGIC 0x314d4152464d314dULL /* "M1MFRAM1" */
+#define FRAME_HEAD  64u
+struct frame {
+	uint64_t magic, serial, off;  /* serial of the journal, inverted in a checkpoint */
+	uint64_t len, seq, sum, hsum; /* len of the payload */
+	uint64_t version;
+};
+enum jtype { J_OUTCOME = 1, J_DEAD, J_CURSOR, J_MSG, J_END };
+struct jrec { /* one size for all; strings follow, padded to 8 */
+	uint32_t len;
+	uint16_t type, reasonlen;
+	uint16_t bylen, pad;
+	uint32_t writer, idx, rcpt; /* J_MSG: rcpt is the number of recipients */
+	uint32_t state, tries;
+	uint64_t seg, off; /* J_DEAD: seg is the unit; J_CURSOR: position with idx */
+	uint64_t own;
+	int64_t next_try, time;
+};
+struct jbuf { /* grows; the first FRAME_HEAD bytes are kept for the header */
+	uint8_t *b;
+	size_t len, cap;
+	bool bad; /* a record found no memory */
+};
+bool frame_put(struct jbuf *, struct jrec *, struct meta1_buf reason, struct meta1_buf by);
+size_t frame_seal(struct jbuf *, uint64_t serial, uint64_t off, uint64_t seq); /* whole length */
+bool frame_ok(const struct frame *, uint64_t serial, uint64_t off);
+/* The next record of a payload, checked; advances. false: no more or malformed. */
+bool frame_next(const uint8_t **, size_t *, struct jrec *, struct meta1_buf *reason);
+/* Reads a file of frames; rec() for each record. Returns the number of damaged places
+ * (a bad frame with a good one behind it), -1: cannot be read. */
+int frame_read(
+    int fd, uint64_t serial, void (*rec)(void *, const struct jrec *, struct meta1_buf), void *arg);
+void frame_name(char out[40], const char *what, uint64_t serial);
+
+/* ---- journal.c: outcomes, one sync for many ---- */
+struct journal {
+	struct log *l;
+	struct manager *m;
+	int dir, fd; /* state/; the file in use or -1 */
+	uint64_t serial, off, seq;
+	struct jbuf gather, out;
+	uint64_t put, output, synced; /* records: appended, in flight, durable */
+	struct jwait *wait, **wtail;
+	struct meta1_watch *timer;
+	uint64_t next, using; /* serial to go on with, its file to be made; of the job */
+	bool busy, armed;
+	int newfd, err;
+	const char *what;
+};
+bool journal_open(struct journal *, struct manager *, int dir);
+void journal_close(struct journal *);
+/* Appends; when durable the request is finished OK. false: too much waits. */
+bool journal_put(struct journal *, struct jrec *, struct meta1_buf reason, struct meta1_buf by,
+    struct meta1_req *);
+void journal_flush(struct journal *);
+void journal_rotate(struct journal *);			      /* what follows goes to a new file */
+int journal_make(int dir, uint64_t serial, uint64_t reserve); /* fd or -errno; blocks */
+
+/* ---- checkpoint.c: all that is known, written anew; then old journals go ---- */
+struct ckpt;
+void ckpt_start(struct manager *);
+void ckpt_synced(struct manager *);			   /* the journal advanced */
+void ckpt_skip(struct manager *, const struct mrec *gone); /* about to be removed */
+void ckpt_free(struct ckpt **);
+
+/* ---- replay.c: checkpoint and journals become a table; runs on a worker ---- */
+struct cursor {
+	uint32_t writer, pad;
+	struct pos at;
+};
+struct replay {
+	struct manager *m;
+	int dir, qfd;
+	struct table *t;
+	struct cursor *cur;
+	size_t ncur;
+	uint32_t folder[256];
+	unsigned nfolder;
+	uint64_t serial; /* for the next journal */
+	unsigned files;	 /* journals read */
+	uint64_t reserve;
+	int fd, err;	    /* the new journal */
+	bool ended, refuse; /* the checkpoint was whole; out of memory */
+	char damage[512];
+};
+void replay_work(void *);
+
+/* ---- scan.c: envelopes from a folder, in pages; runs on a worker ---- */
+#define SCAN_PAGE 512u
+struct scan_batch { /* a table that was read */
+	struct scan_batch *next;
+	uint64_t seg, off, len;
+	uint32_t first, nmsg;
+	size_t table_len;
+	uint8_t table[];
+};
+struct scan {
+	struct log *l;
+	struct mwriter *w;
+	uint32_t writer;
+	struct pos at, known;
+	uint64_t life;
+	int state; /* state/, for quarantine */
+	/* result */
+	struct scan_batch *head, **tail;
+	unsigned count;
+	uint64_t seg[64], gone[16], hold[16]; /* passed; missing; not to be freed */
+	unsigned nseg, ngone, nhold;
+	bool end;
+	bool later; /* something of ours is short: nothing is decided, try again */
+	char damage[512], torn[200];
+	/* while it runs */
+	int dir, fd;
+	uint64_t fdseg, *have, after; /* after: the next segment, or 0 */
+	int64_t exact;		      /* where the segment's durable part ends; -1: unknown */
+	size_t nhave;
+	bool locked, closed;
+};
+void scan_work(void *);
+void scan_free(struct scan **);
+/* Reads the table of the batch at seg, off. NULL: err. */
+struct scan_batch *scan_table(int fd, uint64_t seg, uint64_t off, struct meta1_err *);
+int scan_list(int dir, char kind, uint64_t **out, size_t *n); /* sorted numbers */
+
+/* ---- manager.c: notices in, entries out; backlog.c: what was there before ---- */
+struct mwriter {
+	struct mwriter *next;
+	struct manager *m;
+	uint32_t number;
+	struct pos cursor, known; /* told; known to be durable */
+	uint64_t life, tidied;
+	uint64_t open;		  /* the segment at the cursor */
+	bool scan, busy, damaged; /* scan: something may lie behind the cursor */
+};
+struct manager {
+	struct log *l;
+	const struct meta1_qevents *ev;
+	void *arg;
+	struct meta1_req *req; /* of manage() */
+	int dir, lock;
+	struct table *t; /* NULL until replayed */
+	struct mwriter *ws;
+	struct mrec *walk; /* backlog: next to tell */
+	unsigned pages;	   /* backlog jobs in flight */
+	bool walked;	   /* the checkpoint's messages were told */
+	bool loaded;	   /* and all that lay behind the cursors */
+	struct journal j;
+	struct ckpt *ck;
+	bool want;	  /* a checkpoint, as soon as it can be */
+	int64_t ck_pause; /* after a failed one: not before */
+	struct meta1_watch *tick;
+};
+void manager_manage(void *inst, struct meta1_req *, const struct meta1_qevents *, void *arg);
+void manager_notice(void *inst, struct meta1_buf, const char *id, const struct meta1_env *);
+void manager_outcome(void *inst, struct meta1_req *, const struct meta1_qoutcome *);
+void manager_attach(void *inst, uint32_t writer);
+void manager_close(struct manager **);
+bool manager_idle(const struct manager *);
+struct mwriter *manager_writer(struct manager *, uint32_t number);
+void manager_pump(struct mwriter *);
+void manager_check(struct manager *); /* all told? then manage() is done */
+void manager_damage(struct manager *, const char *text);
+/* Tells a message from its record in the batch at boff. */
+void manager_tell(struct manager *, struct mrec *, const struct seg_msg *, uint64_t boff);
+void backlog_start(struct manager *);
+
+/* ---- units.c: when nothing needs a unit it is free: journal, sync, announce ---- */
+void units_pass(struct mwriter *, uint64_t seg); /* the cursor stands in seg */
+void units_settle(struct manager *, struct unit *);
+void units_final(struct manager *, struct mrec **);
+void units_synced(struct manager *); /* announce what became durable */
+void units_tidy(struct mwriter *);   /* leftovers of earlier lives */
+void units_attach(struct manager *, uint32_t writer);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * manager.c -- qmgr's face: notices in, entries out, outcomes to the journal.
+ *
+ * For each writer a cursor: a notice that follows it becomes an entry at once, from what it
+ * brought; one from before it is ignored; one that lies ahead only moves "known", and
+ * backlog.c reads what is between from the store. So nothing is held in memory for order.
+ * Comes from: qmgr. Goes to: qmgr's entry(), space(), damage(); journal.c.
+ * Owns: state/ and its lock. On failure: an outcome that cannot be recorded says TEMPFAIL.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+struct mwriter *manager_writer(struct manager *m, uint32_t number)
+{
+	struct mwriter *w;
+
+	for (w = m->ws; w != NULL; w = w->next)
+		if (w->number == number)
+			return w;
+	w = number <= LOG_QM ? calloc(1, sizeof(*w)) : NULL;
+	if (w == NULL)
+		return NULL;
+	w->m = m;
+	w->number = number;
+	w->scan = true;
+	w->next = m->ws;
+	m->ws = w;
+	return w;
+}
+
+void manager_damage(struct manager *m, const char *text)
+{
+	m->l->h->count(m->l->ctx, "damage", 1);
+	if (m->ev->damage != NULL)
+		m->ev->damage(m->arg, text);
+}
+
+/* All that was there is told: manage() is done, and one checkpoint replaces the journals. */
+void manager_check(struct manager *m)
+{
+	if (m->loaded || !m->walked || m->t == NULL)
+		return;
+	for (struct mwriter *w = m->ws; w != NULL; w = w->next)
+		if (w->scan || w->busy)
+			return;
+	m->loaded = true;
+	log_answer(m->l, &m->req, META1_OK, NULL);
+	if (m->want)
+		ckpt_start(m);
+}
+
+static void entry(struct manager *m, const struct mrec *r, const struct log_ref *ref,
+    const char *id, const struct meta1_env *env)
+{
+	struct meta1_qentry e = {.size = sizeof(e), .id = id, .bytes_stored = ref->len, .env = env};
+
+	(void)r;
+	seg_ref(&e.ref, ref);
+	m->ev->entry(m->arg, &e);
+}
+
+void manager_tell(struct manager *m, struct mrec *r, const struct seg_msg *s, uint64_t boff)
+{
+	struct meta1_qrcpt *v = calloc(s->r.nrcpt, sizeof(*v));
+	struct log_ref ref = {.writer = r->writer,
+	    .idx = r->idx,
+	    .seg = r->seg,
+	    .boff = boff,
+	    .len = s->r.clen,
+	    .sum = s->r.csum,
+	    .unit = s->r.unit};
+	struct meta1_env env = {.size = sizeof(env),
+	    .nrcpt = s->r.nrcpt,
+	    .sizeof_rcpt = sizeof(*v),
+	    .flags = s->r.flags,
+	    .from = s->from,
+	    .client = s->client,
+	    .rcpt = v,
+	    .time = s->r.time,
+	    .bytes = s->r.bytes};
+
+	if (v == NULL) {
+		manager_damage(m, "out of memory: a message is not told before the next start");
+		return;
+	}
+	ref.coff = s->r.unit != 0 ? 0 : boff + s->r.coff;
+	seg_rcpts(s, v);
+	for (uint32_t i = 0; i < r->nst && i < s->r.nrcpt; i++) {
+		v[i].state = r->st[i].state;
+		v[i].tries = r->st[i].tries;
+		v[i].next_try = r->st[i].next_try;
+		if (r->st[i].reason != NULL)
+			v[i].reason = (struct meta1_buf){r->st[i].reason, strlen(r->st[i].reason)};
+	}
+	r->told = true;
+	entry(m, r, &ref, s->id, &env);
+	free(v);
+}
+
+/* The notice follows the cursor. false: no memory, so the store is read later. */
+static bool direct(
+    struct mwriter *w, const struct log_notice *n, const char *id, const struct meta1_env *env)
+{
+	struct manager *m = w->m;
+	struct log_ref ref = {.writer = n->writer,
+	    .idx = n->idx,
+	    .seg = n->seg,
+	    .boff = n->off,
+	    .coff = n->coff,
+	    .len = n->len,
+	    .sum = n->sum,
+	    .unit = n->unit};
+	struct mrec *r;
+
+	if (table_find(m->t, n->writer, n->seg, n->off, n->idx) != NULL)
+		return false;
+	r = table_add(m->t, n->writer, n->seg, n->off, n->idx);
+	if (r == NULL)
+		return false;
+	if (!table_admit(m->t, r, env->nrcpt, n->unit)) {
+		table_remove(m->t, &r);
+		return false;
+	}
+	r->told = true;
+	w->cursor = seg_after(n);
+	units_pass(w, n->seg);
+	entry(m, r, &ref, id, env);
+	return true;
+}
+
+static bool follows(const struct mwriter *w, const struct log_notice *n)
+{
+	struct pos prev = {.seg = n->prev_seg, .off = n->prev_off};
+
+	return pos_cmp(w->cursor, seg_before(n)) == 0 ||
+	       (n->idx == 0 && pos_cmp(w->cursor, prev) == 0);
+}
+
+void manager_notice(
+    void *inst, struct meta1_buf notice, const char *id, const struct meta1_env *env)
+{
+	struct log *l = inst;
+	struct log_notice n;
+	struct mwriter *w;
+	struct pos after;
+
+	if (l->m == NULL)
+		return;
+	w = seg_notice(notice, &n) == 0 ? manager_writer(l->m, n.writer) : NULL;
+	if (w == NULL) {
+		l->h->log(l->ctx, META1_WARN, "a notice of %zu bytes is not of this store: ignored",
+		    notice.len);
+		return;
+	}
+	after = seg_after(&n);
+	if (n.life > w->life) {
+		w->life = n.life; /* a new process: what the old one left is read first */
+		w->scan = true;
+	}
+	if (pos_cmp(after, w->known) > 0)
+		w->known = after;
+	if (l->m->t == NULL || pos_cmp(after, w->cursor) <= 0) {
+		manager_pump(w);
+		return;
+	}
+	if (!w->scan && n.kind == NOTICE_MESSAGE && env != NULL && env->nrcpt > 0 &&
+	    follows(w, &n) && direct(w, &n, id, env))
+		return;
+	l->h->count(l->ctx, "gaps", !w->scan);
+	w->scan = true;
+	manager_pump(w);
+}
+
+void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
+{
+	struct log *l = inst;
+	struct manager *m = l->m;
+	struct meta1_buf by = {o->by, o->by != NULL ? strlen(o->by) : 0};
+	struct log_ref ref;
+	struct mrec *r = NULL;
+	struct jrec j = {.type = J_OUTCOME,
+	    .rcpt = o->rcpt,
+	    .state = o->state,
+	    .tries = o->tries,
+	    .next_try = o->next_try,
+	    .time = l->h->wall(l->ctx)};
+
+	if (m != NULL && m->t != NULL && seg_unref(&o->ref, &ref) == 0)
+		r = table_find(m->t, ref.writer, ref.seg, ref.boff, ref.idx);
+	if (r == NULL || !r->told || o->rcpt >= r->nrcpt || o->state > META1_R_DELETED) {
+		log_answer(l, &req, META1_PERMFAIL, "queue_log: no such message or recipient");
+		return;
+	}
+	j.writer = r->writer;
+	j.idx = r->idx;
+	j.seg = r->seg;
+	j.off = r->boff;
+	j.own = r->own != NULL ? r->own->number : 0;
+	if (!table_outcome(
+		r, o->rcpt, o->state, o->tries, o->next_try, o->reason.data, o->reason.len) ||
+	    !journal_put(&m->j, &j, o->reason, by, req)) {
+		log_answer(
+		    l, &req, META1_TEMPFAIL, "queue_log: the outcome cannot be recorded now");
+		return;
+	}
+	if (table_final(r))
+		units_final(m, &r);
+}
+
+void manager_attach(void *inst, uint32_t writer)
+{
+	struct log *l = inst;
+
+	if (l->m != NULL && l->m->t != NULL)
+		units_attach(l->m, writer);
+}
+
+static struct manager *make(struct log *l, struct meta1_err *e)
+{
+	struct manager *m = calloc(1, sizeof(*m));
+
+	if (m == NULL) {
+		snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
+		return NULL;
+	}
+	m->l = l;
+	m->lock = -1;
+	m->dir = log_mkdir(l->qfd, "state", 0700, e);
+	if (m->dir < 0)
+		goto fail;
+	m->lock = openat(m->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (m->lock < 0 || flock(m->lock, LOCK_EX | LOCK_NB) < 0) {
+		snprintf(e->text, sizeof(e->text),
+		    "queue folder state: lock: %s (is another qmgr running here?)",
+		    strerror(errno));
+		goto fail;
+	}
+	if (journal_open(&m->j, m, m->dir))
+		return m;
+	snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
+fail:
+	manager_close(&m);
+	return NULL;
+}
+
+void manager_manage(void *inst, struct meta1_req *req, const struct meta1_qevents *ev, void *arg)
+{
+	struct log *l = inst;
+	struct meta1_err e = {""};
+	uint8_t tail[META1_NOTICE_MAX];
+	struct manager *m;
+
+	if (l->m != NULL) {
+		log_answer(l, &req, META1_PERMFAIL, "queue_log: already managed");
+		return;
+	}
+	m = make(l, &e);
+	if (m == NULL) {
+		log_answer(l, &req, META1_PERMFAIL, e.text);
+		return;
+	}
+	m->ev = ev;
+	m->arg = arg;
+	m->req = req;
+	l->m = m;
+	/* Our own folder is like any other. */
+	manager_notice(l, (struct meta1_buf){tail, writer_tail(l, tail)}, NULL, NULL);
+	backlog_start(m);
+}
+
+bool manager_idle(const struct manager *m)
+{
+	return m->t == NULL || (!m->j.busy && m->j.gather.len == 0 && m->j.out.len == 0);
+}
+
+void manager_close(struct manager **mp)
+{
+	struct manager *m = *mp;
+
+	*mp = NULL;
+	if (m == NULL)
+		return;
+	if (m->tick != NULL)
+		m->l->h->unwatch(&m->tick);
+	journal_close(&m->j);
+	ckpt_free(&m->ck);
+	while (m->ws != NULL) {
+		struct mwriter *w = m->ws;
+
+		m->ws = w->next;
+		free(w);
+	}
+	table_free(&m->t);
+	log_answer(m->l, &m->req, META1_TEMPFAIL, "the queue is shut down");
+	if (m->lock >= 0)
+		close(m->lock);
+	if (m->dir >= 0)
+		close(m->dir);
+	free(m);
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * replay.c -- checkpoint and journals become a table; on a worker, at start.
+ *
+ * The newest whole checkpoint S, then the journals S, S+1, ... in order. An outcome of a
+ * message that is not known is kept when its place is behind the writer's cursor (the scan
+ * will find the message), else it is history. Without a whole checkpoint all cursors are
+ * zero: everything on disk is read again, better twice than not at all.
+ * Comes from: state/. Goes to: backlog.c. Owns: the table until it is handed over.
+ * On failure: damage is named in the result; only lack of memory refuses.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct serials {
+	uint64_t *v;
+	size_t n;
+};
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int find_serials(struct replay *p, const char *what, struct serials *s)
+{
+	int fd = openat(p->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	size_t len = strlen(what);
+	struct dirent *e;
+
+	if (d == NULL) {
+		p->err = errno;
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	while ((e = readdir(d)) != NULL) {
+		const char *hex = e->d_name + len + 1;
+		uint64_t *v;
+
+		if (strncmp(e->d_name, what, len) != 0 || e->d_name[len] != '.' ||
+		    strspn(hex, "0123456789abcdef") != 16 || hex[16] != '\0')
+			continue;
+		v = realloc(s->v, (s->n + 1) * sizeof(*v));
+		if (v == NULL)
+			break;
+		s->v = v;
+		s->v[s->n++] = strtoull(hex, NULL, 16);
+	}
+	closedir(d);
+	if (s->n > 0)
+		qsort(s->v, s->n, sizeof(s->v[0]), by_number);
+	return 0;
+}
+
+static struct cursor *cursor(struct replay *p, uint32_t writer)
+{
+	struct cursor *c;
+
+	for (size_t i = 0; i < p->ncur; i++)
+		if (p->cur[i].writer == writer)
+			return &p->cur[i];
+	c = writer <= LOG_QM ? realloc(p->cur, (p->ncur + 1) * sizeof(*c)) : NULL;
+	if (c == NULL)
+		return NULL;
+	p->cur = c;
+	c[p->ncur] = (struct cursor){.writer = writer};
+	return &c[p->ncur++];
+}
+
+static void on_cursor(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+{
+	struct cursor *c = cursor(p, r->writer);
+
+	(void)reason;
+	if (c != NULL)
+		c->at = (struct pos){.seg = r->seg, .off = r->off, .idx = r->idx};
+	else
+		p->refuse = true;
+}
+
+static void on_msg(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+{
+	struct mrec *m;
+
+	(void)reason;
+	if (r->rcpt == 0 || r->rcpt > LOG_NRCPT_MAX ||
+	    table_find(p->t, r->writer, r->seg, r->off, r->idx) != NULL)
+		return;
+	m = table_add(p->t, r->writer, r->seg, r->off, r->idx);
+	if (m == NULL || !table_admit(p->t, m, r->rcpt, r->own))
+		p->refuse = true;
+}
+
+static void on_outcome(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+{
+	struct mrec *m = table_find(p->t, r->writer, r->seg, r->off, r->idx);
+	struct pos at = {.seg = r->seg, .off = r->off, .idx = r->idx};
+
+	if (m == NULL) {
+		struct cursor *c = cursor(p, r->writer);
+
+		if (c == NULL || pos_cmp(at, c->at) < 0)
+			return;
+		m = table_add(p->t, r->writer, r->seg, r->off, r->idx);
+		if (m == NULL) {
+			p->refuse = true;
+			return;
+		}
+	}
+	table_outcome(m, r->rcpt, r->state, r->tries, r->next_try, reason.data, reason.len);
+}
+
+static void on_dead(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+{
+	struct unit *u = table_unit(p->t, r->writer, r->seg, true);
+
+	(void)reason;
+	if (u != NULL)
+		table_dead(p->t, u);
+	else
+		p->refuse = true;
+}
+
+static void on_end(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+{
+	(void)r;
+	(void)reason;
+	p->ended = true;
+}
+
+static void record(void *arg, const struct jrec *r, struct meta1_buf reason)
+{
+	static void (*const on[])(struct replay *, const struct jrec *, struct meta1_buf) = {
+	    [J_OUTCOME] = on_outcome,
+	    [J_DEAD] = on_dead,
+	    [J_CURSOR] = on_cursor,
+	    [J_MSG] = on_msg,
+	    [J_END] = on_end,
+	};
+
+	if (r->type < sizeof(on) / sizeof(on[0]) && on[r->type] != NULL)
+		on[r->type](arg, r, reason);
+}
+
+static void damage(struct replay *p, const char *file, const char *what)
+{
+	size_t n = strlen(p->damage);
+
+	snprintf(
+	    p->damage + n, sizeof(p->damage) - n, "%sstate/%s: %s", n > 0 ? "; " : "", file, what);
+}
+
+static int read_file(struct replay *p, const char *what, uint64_t serial, uint64_t seed)
+{
+	char name[40];
+	int fd, bad;
+
+	frame_name(name, what, serial);
+	fd = openat(p->dir, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		damage(p, name, strerror(errno));
+		return 1;
+	}
+	bad = frame_read(fd, seed, record, p);
+	close(fd);
+	if (bad < 0)
+		p->refuse = true;
+	if (bad > 0)
+		damage(p, name,
+		    "records are damaged and were skipped; what they said may be done again");
+	return bad;
+}
+
+/* 0: journals from here on. */
+static uint64_t read_checkpoint(struct replay *p)
+{
+	struct serials s = {0};
+	uint64_t from = 0;
+
+	if (find_serials(p, "checkpoint", &s) < 0 || s.n == 0)
+		return 0;
+	/* Only the newest: journals that an older one needs may be gone. */
+	from = s.v[s.n - 1];
+	free(s.v);
+	if (read_file(p, "checkpoint", from, ~from) == 0 && p->ended)
+		return from;
+	damage(p, "checkpoint", "not whole: all segments are read again");
+	for (size_t k = 0; k < p->ncur; k++)
+		p->cur[k].at = (struct pos){0};
+	return 0;
+}
+
+static void read_journals(struct replay *p, uint64_t from)
+{
+	struct serials s = {0};
+
+	p->serial = from > 0 ? from : 1;
+	if (find_serials(p, "journal", &s) < 0)
+		return;
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.v[i] >= p->serial)
+			p->serial = s.v[i] + 1;
+		if (s.v[i] < from)
+			continue;
+		read_file(p, "journal", s.v[i], s.v[i]);
+		p->files++;
+	}
+	free(s.v);
+}
+
+/* What the journal finished need not be loaded. */
+static void sweep(struct table *t)
+{
+	for (struct mrec *r = t->first, *next; r != NULL; r = next) {
+		next = r->next;
+		if (table_final(r))
+			table_remove(t, &r);
+	}
+}
+
+static void find_folders(struct replay *p)
+{
+	int fd = openat(p->qfd, "in", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *e;
+
+	p->folder[p->nfolder++] = LOG_QM;
+	if (d == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((e = readdir(d)) != NULL && p->nfolder < 256) {
+		char *end;
+		unsigned long n = strtoul(e->d_name, &end, 10);
+
+		if (end != e->d_name && *end == '\0' && n < LOG_QM)
+			p->folder[p->nfolder++] = (uint32_t)n;
+	}
+	closedir(d);
+}
+
+void replay_work(void *arg)
+{
+	struct replay *p = arg;
+	uint64_t from;
+
+	p->fd = -1;
+	p->t = table_new();
+	if (p->t == NULL) {
+		p->refuse = true;
+		return;
+	}
+	from = read_checkpoint(p);
+	read_journals(p, from);
+	if (p->refuse || p->err != 0)
+		return;
+	sweep(p->t);
+	find_folders(p);
+	p->fd = journal_make(p->dir, p->serial, p->reserve);
+}

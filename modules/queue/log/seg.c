@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * seg.c -- what stands in a segment: headers, envelopes, names, references.
+ *
+ * Pure: bytes in, bytes out; tried by tests/unit/modules/queue_seg.c.
+ * Comes from: writer.c (envelopes), batch.c (headers). Goes to: scan.c, reader.c, manager.c.
+ * Owns: nothing. On failure: a malformed record or header is refused, never half read.
+ */
+#define XXH_INLINE_ALL
+#include "log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+_Static_assert(sizeof(struct seg_head) <= SEG_HEAD, "the header has its room");
+_Static_assert(sizeof(struct log_ref) <= META1_REF_MAX, "a reference fits");
+_Static_assert(sizeof(struct log_notice) <= META1_NOTICE_MAX, "a notice fits");
+_Static_assert(sizeof(struct seg_rec) % 8 == 0, "records are padded to 8");
+
+int pos_cmp(struct pos a, struct pos b)
+{
+	if (a.seg != b.seg)
+		return a.seg < b.seg ? -1 : 1;
+	if (a.off != b.off)
+		return a.off < b.off ? -1 : 1;
+	return a.idx < b.idx ? -1 : a.idx > b.idx;
+}
+
+uint64_t seg_align(uint64_t n)
+{
+	return (n + LOG_ALIGN - 1) & ~(uint64_t)(LOG_ALIGN - 1);
+}
+
+uint64_t seg_sum(uint64_t seg, const void *p, size_t n)
+{
+	return XXH3_64bits_withSeed(p, n, seg);
+}
+
+uint64_t seg_seal(uint64_t sum, uint64_t seg)
+{
+	return seg_sum(seg, &sum, sizeof(sum));
+}
+
+size_t seg_rec_size(const char *id, const struct meta1_env *e)
+{
+	size_t n = sizeof(struct seg_rec) + strlen(id) + e->from.len + e->client.len;
+
+	if (strlen(id) >= META1_ID_MAX || e->from.len > UINT16_MAX || e->client.len > UINT16_MAX ||
+	    e->nrcpt == 0 || e->nrcpt > LOG_NRCPT_MAX)
+		return 0;
+	for (uint32_t i = 0; i < e->nrcpt; i++) {
+		const struct meta1_qrcpt *r =
+		    (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
+
+		if (r->addr.len > UINT16_MAX)
+			return 0;
+		n += 2 + r->addr.len;
+	}
+	n = (n + 7) & ~(size_t)7;
+	return n <= LOG_BATCH_MAX ? n : 0;
+}
+
+static uint8_t *put(uint8_t *p, const void *b, size_t n)
+{
+	if (n > 0)
+		memcpy(p, b, n);
+	return p + n;
+}
+
+void seg_rec_encode(uint8_t *out, size_t len, const char *id, const struct meta1_env *e)
+{
+	struct seg_rec r = {.len = (uint32_t)len,
+	    .flags = e->flags,
+	    .bytes = e->bytes,
+	    .time = e->time,
+	    .nrcpt = e->nrcpt,
+	    .idlen = (uint16_t)strlen(id),
+	    .fromlen = (uint16_t)e->from.len,
+	    .clientlen = (uint16_t)e->client.len};
+	uint8_t *p = put(out, &r, sizeof(r));
+
+	p = put(p, id, r.idlen);
+	p = put(p, e->from.data, e->from.len);
+	p = put(p, e->client.data, e->client.len);
+	for (uint32_t i = 0; i < e->nrcpt; i++) {
+		const struct meta1_qrcpt *q =
+		    (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
+		uint16_t n = (uint16_t)q->addr.len;
+
+		p = put(p, &n, 2);
+		p = put(p, q->addr.data, n);
+	}
+	memset(p, 0, (size_t)(out + len - p));
+}
+
+int seg_rec_decode(const uint8_t *b, size_t avail, struct seg_msg *m)
+{
+	const uint8_t *p = b + sizeof(struct seg_rec), *end;
+
+	if (avail < sizeof(struct seg_rec))
+		return -1;
+	memcpy(&m->r, b, sizeof(m->r));
+	if (m->r.len < sizeof(struct seg_rec) || m->r.len > avail || m->r.len % 8 != 0 ||
+	    m->r.idlen >= META1_ID_MAX || m->r.nrcpt == 0 || m->r.nrcpt > LOG_NRCPT_MAX)
+		return -1;
+	end = b + m->r.len;
+	if ((size_t)(end - p) < (size_t)m->r.idlen + m->r.fromlen + m->r.clientlen)
+		return -1;
+	memcpy(m->id, p, m->r.idlen);
+	m->id[m->r.idlen] = '\0';
+	p += m->r.idlen;
+	m->from = (struct meta1_buf){p, m->r.fromlen};
+	p += m->r.fromlen;
+	m->client = (struct meta1_buf){p, m->r.clientlen};
+	p += m->r.clientlen;
+	m->rcpts = p;
+	for (uint32_t i = 0; i < m->r.nrcpt; i++) {
+		uint16_t n;
+
+		if (end - p < 2)
+			return -1;
+		memcpy(&n, p, 2);
+		if (end - p - 2 < n)
+			return -1;
+		p += 2 + n;
+	}
+	return 0;
+}
+
+void seg_rcpts(const struct seg_msg *m, struct meta1_qrcpt *v)
+{
+	const uint8_t *p = m->rcpts;
+
+	for (uint32_t i = 0; i < m->r.nrcpt; i++) {
+		uint16_t n;
+
+		memcpy(&n, p, 2);
+		v[i] = (struct meta1_qrcpt){.addr = {p + 2, n}};
+		p += 2 + n;
+	}
+}
+
+void seg_head_seal(struct seg_head *h, const void *table)
+{
+	h->magic = SEG_MAGIC;
+	h->version = SEG_VERSION;
+	h->table_sum = seg_sum(h->seg, table, h->table_len);
+	h->sum = seg_sum(h->seg, h, offsetof(struct seg_head, sum));
+}
+
+bool seg_head_ok(const struct seg_head *h, uint64_t seg, uint64_t off)
+{
+	return h->magic == SEG_MAGIC && h->version == SEG_VERSION && h->seg == seg &&
+	       h->off == off && h->sum == seg_sum(seg, h, offsetof(struct seg_head, sum)) &&
+	       h->nmsg > 0 && h->table_len <= LOG_TABLE_MAX && h->len % LOG_ALIGN == 0 &&
+	       h->len >= SEG_HEAD + h->table_len && h->len <= (uint64_t)1 << 32;
+}
+
+void seg_name(char out[24], char kind, uint64_t number)
+{
+	snprintf(out, 24, "%c%016" PRIx64, kind, number);
+}
+
+char seg_parse(const char *name, uint64_t *number)
+{
+	char *end;
+
+	if (strlen(name) != 17 || strchr("sxb", name[0]) == NULL ||
+	    strspn(name + 1, "0123456789abcdef") != 16)
+		return 0;
+	*number = strtoull(name + 1, &end, 16);
+	return name[0];
+}
+
+void seg_ref(struct meta1_ref *out, const struct log_ref *r)
+{
+	memset(out, 0, sizeof(*out));
+	out->len = sizeof(*r);
+	memcpy(out->b, r, sizeof(*r));
+}
+
+int seg_unref(const struct meta1_ref *in, struct log_ref *r)
+{
+	if (in->len != sizeof(*r))
+		return -1;
+	memcpy(r, in->b, sizeof(*r));
+	return r->writer <= LOG_QM ? 0 : -1;
+}
+
+int seg_notice(struct meta1_buf b, struct log_notice *n)
+{
+	if (b.len != sizeof(*n))
+		return -1;
+	memcpy(n, b.data, sizeof(*n));
+	if (n->writer > LOG_QM || (n->kind != NOTICE_MESSAGE && n->kind != NOTICE_TAIL))
+		return -1;
+	return n->kind == NOTICE_TAIL || n->idx < n->nmsg ? 0 : -1;
+}
+
+struct pos seg_before(const struct log_notice *n)
+{
+	return (struct pos){.seg = n->seg, .off = n->off, .idx = n->idx};
+}
+
+struct pos seg_after(const struct log_notice *n)
+{
+	if (n->kind == NOTICE_TAIL)
+		return seg_before(n);
+	if (n->idx + 1 < n->nmsg)
+		return (struct pos){.seg = n->seg, .off = n->off, .idx = n->idx + 1};
+	return (struct pos){.seg = n->seg, .off = n->next};
+}

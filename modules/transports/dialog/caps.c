@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * caps.c -- keywords of a reply to EHLO or LHLO to what may be used.
+ *
+ * Comes from dialog.c, line by line; envelope.c reads the result. Owns nothing.
+ * What cannot be understood is taken as not offered; a size that overflows is
+ * no limit.
+ */
+#include "caps.h"
+
+#include <stddef.h>
+#include <strings.h>
+
+static const struct {
+	const char *word;
+	size_t len, off; /* off: of the flag in struct dialog_caps */
+} words[] = {
+    {"PIPELINING", 10, offsetof(struct dialog_caps, pipelining)},
+    {"8BITMIME", 8, offsetof(struct dialog_caps, eightbit)},
+    {"SIZE", 4, offsetof(struct dialog_caps, size)},
+};
+
+static uint64_t number(const char *p, size_t len)
+{
+	uint64_t v = 0;
+	size_t i;
+
+	for (i = 0; i < len && p[i] >= '0' && p[i] <= '9'; i++) {
+		if (v > (UINT64_MAX - 9) / 10)
+			return 0;
+		v = v * 10 + (uint64_t)(p[i] - '0');
+	}
+	return i == len || p[i] == ' ' || p[i] == '\t' ? v : 0;
+}
+
+void dialog_caps_line(struct dialog_caps *caps, const char *line, size_t len)
+{
+	size_t i, n = 0, arg;
+	uint32_t *flag;
+
+	while (n < len && line[n] != ' ' && line[n] != '\t' && line[n] != '=')
+		n++;
+	for (arg = n; arg < len && (line[arg] == ' ' || line[arg] == '\t' || line[arg] == '=');
+	     arg++)
+		;
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (words[i].len != n || strncasecmp(line, words[i].word, n) != 0)
+			continue;
+		flag = (uint32_t *)((char *)caps + words[i].off);
+		*flag = 1;
+		if (flag == &caps->size)
+			caps->max_size = number(line + arg, len - arg);
+	}
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* caps.h -- what a next hop offers in its reply to EHLO or LHLO. No I/O. */
+#ifndef META1_DIALOG_CAPS_H
+#define META1_DIALOG_CAPS_H
+#include <stddef.h>
+#include <stdint.h>
+
+struct dialog_caps {
+	uint32_t pipelining, eightbit, size; /* offered: 1 */
+	uint64_t max_size;		     /* of SIZE; 0: none told */
+};
+
+/* One line of the reply without its code; the first line of the reply (the greeting) is not
+ * for here. Unknown keywords are skipped, and ENHANCEDSTATUSCODES with them: replies are
+ * searched for enhanced codes from every hop. */
+void dialog_caps_line(struct dialog_caps *, const char *line, size_t len);
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dialog.h -- the client's side of SMTP and LMTP, compiled into both transports.
+ *
+ * A session in the order of its life:
+ *   dialog.c    opened: connect, greeting, EHLO or LHLO (caps.c); input cut into
+ *               replies (reply.c), each given to the step that waits for it; time-outs;
+ *               idle; goodbye
+ *   envelope.c  one mail: what can be refused here, RSET, MAIL, RCPT, DATA
+ *   content.c   the content, the final dot, one reply or (LMTP) one a recipient
+ *   results.c   replies and losses to statuses; the only place that finishes requests
+ *
+ * One request at a time is under way in a session (req); nothing is waited for
+ * without a step, and no step without a time-out. finish() answers on a later turn
+ * of the loop, so a session never vanishes inside its own call.
+ */
+#ifndef META1_DIALOG_H
+#define META1_DIALOG_H
+#include "caps.h"
+#include "reply.h"
+
+#include <meta1/transport.h>
+
+#define DIALOG_BURST 1000 /* RCPT commands in one pipelined write */
+
+/* ---- options and what differs between the two protocols ---- */
+
+struct dialog_conf {
+	int64_t greeting_timeout, hello_timeout, mail_timeout, rcpt_timeout, data_timeout,
+	    block_timeout, dot_timeout;
+};
+#define DIALOG_NOPT 7
+extern const struct meta1_opt dialog_options[DIALOG_NOPT];
+
+struct dialog_kind {
+	const char *hello, *fallback; /* "EHLO", "HELO" (NULL: none) */
+	int lmtp;		      /* a reply a recipient after the dot; Return-Path on top */
+};
+
+struct dialog { /* an instance */
+	const struct meta1_host *host;
+	struct meta1_ctx *ctx;
+	const struct dialog_conf *conf;
+	const struct dialog_kind *kind;
+	struct dialog_session *sessions; /* all of them, also those that say goodbye */
+};
+
+/* open() and close() of both modules' descriptors. */
+int dialog_open(const struct meta1_host *, struct meta1_ctx *, const struct dialog_conf *,
+    const struct dialog_kind *, void **inst, struct meta1_err *);
+void dialog_close(void *inst);
+extern const struct meta1_transport_ops dialog_ops;
+
+/* ---- a session ---- */
+
+enum dialog_step { /* what is waited for; rows of the table in dialog.c */
+	DIALOG_CONNECT,
+	DIALOG_GREETING,
+	DIALOG_HELLO,
+	DIALOG_HELO,
+	DIALOG_IDLE, /* nothing: any input ends the session */
+	DIALOG_RSET,
+	DIALOG_MAIL,
+	DIALOG_RCPT,
+	DIALOG_DATA,
+	DIALOG_DOT,
+	DIALOG_EMPTY, /* the reply to a dot after which nobody gets the mail */
+	DIALOG_QUIT
+};
+
+enum dialog_taken { DIALOG_OPEN, DIALOG_TAKEN, DIALOG_PASS /* refused here, never said */ };
+
+struct dialog_session {
+	struct dialog *d;
+	struct dialog_session *next, **prevp;
+	struct meta1_conn *conn; /* NULL: gone, the session is of no more use */
+	struct meta1_watch *timer;
+	struct meta1_req *req; /* open() or send() under way */
+	char *host;	       /* name of the hop */
+	enum dialog_step step;
+	int said_now;	    /* a command was said in this input event: no more input */
+	int64_t io_timeout; /* ms, 0: none */
+	int64_t due, armed; /* of the step; when the timer fires; monotonic ms, -1: not */
+	unsigned mails;	    /* ended before this one */
+	int dirty;	    /* a transaction may be open at the hop: RSET first */
+	struct dialog_caps caps;
+	struct dialog_reply reply; /* being read */
+
+	/* the mail under way */
+	const struct meta1_mail *mail;
+	uint8_t *taken;			/* enum dialog_taken of each recipient */
+	uint32_t said, heard, accepted; /* RCPT commands said, answered, answered well */
+	uint32_t after;			/* LMTP: recipient whose reply after the dot is next */
+	struct dialog_reply *refused;	/* MAIL's, until the replies behind it are read */
+	int answered;			/* some reply came to this mail */
+	size_t unsent;			/* at the last look, see dialog_content_stuck() */
+};
+
+/* dialog.c */
+void dialog_wait(struct dialog_session *, enum dialog_step); /* go on to that step */
+void dialog_wait_for(struct dialog_session *, enum dialog_step, int64_t ms);
+void dialog_say(struct dialog_session *, const char *text, size_t len);
+void dialog_hangup(struct dialog_session *); /* closes the connection, keeps the session */
+
+/* envelope.c */
+void dialog_send(void *sess, struct meta1_req *, const struct meta1_mail *);
+void dialog_envelope_rset(struct dialog_session *);
+void dialog_envelope_mail(struct dialog_session *);
+void dialog_envelope_rcpt(struct dialog_session *);
+void dialog_envelope_data(struct dialog_session *);
+void dialog_envelope_empty(struct dialog_session *);
+
+/* content.c */
+void dialog_content_send(struct dialog_session *);
+void dialog_content_reply(struct dialog_session *);
+int dialog_content_past(const struct dialog_session *); /* the final dot has left */
+/* The step's time is over: 1 when nothing moved, 0: waited for longer. */
+int dialog_content_stuck(struct dialog_session *);
+
+/* results.c */
+enum meta1_status dialog_result_status(const struct dialog_reply *);
+/* Status and reply of one recipient, from the reply just read. */
+void dialog_result_rcpt(struct dialog_session *, uint32_t rcpt);
+/* Ends the request with the given reply of the hop, about the mail. */
+void dialog_result_verdict(struct dialog_session *, const struct dialog_reply *);
+/* Ends open(): ready for mail. */
+void dialog_result_open(struct dialog_session *);
+/* Ends open() with the reply just read: the host does not want us. */
+void dialog_result_host(struct dialog_session *);
+/* Ends the request because the host said so. */
+void dialog_result_canceled(struct dialog_session *);
+/* Ends the request OK: every recipient has its own result. */
+void dialog_result_done(struct dialog_session *);
+/* Ends the request with our own judgement of the mail: nothing was said to the hop. */
+void dialog_result_refuse(struct dialog_session *, int smtp, const char *dsn, const char *text);
+/* The same for one recipient. */
+void dialog_result_refuse_rcpt(
+    struct dialog_session *, uint32_t rcpt, int smtp, const char *dsn, const char *text);
+/* The connection is of no more use: hangs up and ends what is under way with the scope that
+ * the step says. smtp, dsn: of a reply that said so, 0 and NULL else. */
+void dialog_result_lost(struct dialog_session *, int smtp, const char *dsn, const char *why);
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * envelope.c -- one mail up to DATA: RSET, MAIL, RCPT, DATA and their replies.
+ *
+ * Comes from the host's send(); with PIPELINING all commands leave in one write
+ * (at most 1000 recipients, then the next burst), else one by one. When DATA is
+ * accepted and somebody gets the mail it goes on in content.c.
+ * Owns nothing: the list of accepted recipients lives with the request.
+ * On failure: what can be seen without the hop (size, 8-bit content, addresses that
+ * cannot be said) is refused before MAIL; a refused recipient has its result at
+ * once. With nobody left an answer 354 to a pipelined DATA gets an empty dot
+ * (RFC 2920 3.1).
+ */
+#include "dialog.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PATH_MAX_SAID 1000 /* bytes of an address on the wire */
+
+/* ---- commands ---- */
+
+static void say_mail(struct dialog_session *s)
+{
+	const struct meta1_mail *m = s->mail;
+	char text[PATH_MAX_SAID + 128];
+	size_t n;
+
+	n = (size_t)snprintf(text, sizeof(text), "%sMAIL FROM:<%.*s>", s->dirty ? "RSET\r\n" : "",
+	    (int)m->from.len, (const char *)m->from.data);
+	if (s->caps.size)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " SIZE=%" PRIu64, m->bytes);
+	if (s->caps.eightbit && (m->flags & META1_M_8BIT))
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " BODY=8BITMIME");
+	n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
+	dialog_say(s, text, n);
+}
+
+static const struct meta1_rcpt *rcpt_at(const struct meta1_mail *m, uint32_t i)
+{
+	return (const struct meta1_rcpt *)((const char *)m->rcpt + (size_t)i * m->sizeof_rcpt);
+}
+
+/* The first recipient from i on that is said to the hop. */
+static uint32_t skip(const struct dialog_session *s, uint32_t i)
+{
+	while (i < s->mail->nrcpt && s->taken[i] == DIALOG_PASS)
+		i++;
+	return i;
+}
+
+static void say_rcpt(struct dialog_session *s)
+{
+	const struct meta1_rcpt *r = rcpt_at(s->mail, s->said);
+	char text[PATH_MAX_SAID + 32];
+	int n = snprintf(
+	    text, sizeof(text), "RCPT TO:<%.*s>\r\n", (int)r->addr.len, (const char *)r->addr.data);
+
+	s->said = skip(s, s->said + 1);
+	dialog_say(s, text, (size_t)n);
+}
+
+/* The next recipients of a pipelined mail, and DATA behind the last. */
+static void say_burst(struct dialog_session *s)
+{
+	uint32_t i;
+
+	for (i = 0; i < DIALOG_BURST && s->said < s->mail->nrcpt; i++)
+		say_rcpt(s);
+	if (s->said == s->mail->nrcpt)
+		dialog_say(s, "DATA\r\n", 6);
+}
+
+/* ---- what needs no hop to be refused ---- */
+
+enum sayable { SAYABLE, CONTROL, NOT_ASCII };
+
+static enum sayable sayable(struct meta1_buf addr)
+{
+	const unsigned char *p = addr.data;
+	enum sayable v = SAYABLE;
+	size_t i;
+
+	if (addr.len > PATH_MAX_SAID)
+		return CONTROL;
+	for (i = 0; i < addr.len; i++) {
+		if (p[i] < 0x20 || p[i] == 0x7f)
+			return CONTROL;
+		if (p[i] >= 0x80)
+			v = NOT_ASCII;
+	}
+	return v;
+}
+
+static int refuse_mail(struct dialog_session *s)
+{
+	const struct meta1_mail *m = s->mail;
+	char text[160];
+
+	if (s->caps.max_size > 0 && m->bytes > s->caps.max_size) {
+		snprintf(text, sizeof(text),
+		    "message of %" PRIu64 " bytes is above the next hop's limit of %" PRIu64,
+		    m->bytes, s->caps.max_size);
+		dialog_result_refuse(s, 552, "5.3.4", text);
+		return 1;
+	}
+	if ((m->flags & META1_M_8BIT) && (m->flags & META1_M_BOUNCE_8BIT) && !s->caps.eightbit) {
+		dialog_result_refuse(
+		    s, 554, "5.6.3", "8-bit content, and the next hop does not offer 8BITMIME");
+		return 1;
+	}
+	switch (sayable(m->from)) {
+	case SAYABLE:
+		return 0;
+	case NOT_ASCII:
+		dialog_result_refuse(s, 550, "5.6.7", "sender address is not ASCII");
+		return 1;
+	default:
+		dialog_result_refuse(s, 553, "5.1.7", "sender address cannot be sent");
+		return 1;
+	}
+}
+
+/* Recipients that cannot be said have their result here and are passed over. The number of
+ * those that are left. */
+static uint32_t refuse_rcpts(struct dialog_session *s)
+{
+	uint32_t i, left = s->mail->nrcpt;
+
+	for (i = 0; i < s->mail->nrcpt; i++) {
+		enum sayable v = sayable(rcpt_at(s->mail, i)->addr);
+
+		if (v == SAYABLE)
+			continue;
+		s->taken[i] = DIALOG_PASS;
+		left--;
+		if (v == NOT_ASCII)
+			dialog_result_refuse_rcpt(
+			    s, i, 553, "5.6.7", "recipient address is not ASCII");
+		else
+			dialog_result_refuse_rcpt(
+			    s, i, 553, "5.1.3", "recipient address cannot be sent");
+	}
+	return left;
+}
+
+void dialog_send(void *sess, struct meta1_req *req, const struct meta1_mail *mail)
+{
+	struct dialog_session *s = sess;
+	const struct meta1_host *host = s->d->host;
+
+	s->req = req;
+	*host->req_slot(req) = s;
+	s->mail = mail;
+	s->said = s->heard = s->accepted = s->after = 0;
+	s->refused = NULL;
+	s->answered = 0;
+	if (!s->conn) {
+		dialog_result_lost(s, 0, NULL, "the idle connection was closed");
+		return;
+	}
+	s->taken = host->req_alloc(req, mail->nrcpt + 1);
+	if (!s->taken) {
+		dialog_result_lost(s, 0, "4.3.0", "no memory");
+		return;
+	}
+	if (refuse_mail(s))
+		return;
+	if (refuse_rcpts(s) == 0) {
+		dialog_result_refuse(s, 553, "5.1.3", "no recipient address can be sent");
+		return;
+	}
+	s->said = s->heard = skip(s, 0);
+	if (s->dirty && !s->caps.pipelining) {
+		dialog_say(s, "RSET\r\n", 6);
+	} else {
+		say_mail(s);
+		if (s->caps.pipelining)
+			say_burst(s);
+	}
+	dialog_wait(s, s->dirty ? DIALOG_RSET : DIALOG_MAIL);
+}
+
+/* ---- replies ---- */
+
+void dialog_envelope_rset(struct dialog_session *s)
+{
+	if (s->reply.code / 100 != 2) {
+		dialog_result_lost(s, s->reply.code, s->reply.dsn, s->reply.text);
+		return;
+	}
+	s->dirty = 0;
+	if (!s->caps.pipelining)
+		say_mail(s);
+	dialog_wait(s, DIALOG_MAIL);
+}
+
+/* Nobody gets the mail; the hop waits for the next command. */
+static void nobody(struct dialog_session *s)
+{
+	dialog_result_verdict(s, s->refused ? s->refused : &s->reply);
+}
+
+void dialog_envelope_mail(struct dialog_session *s)
+{
+	s->answered = 1;
+	s->dirty = 1;
+	if (s->reply.code / 100 != 2) {
+		if (!s->caps.pipelining) {
+			nobody(s);
+			return;
+		}
+		/* What was said behind it is refused too; those replies are read and dropped. */
+		s->refused = s->d->host->req_alloc(s->req, sizeof(*s->refused));
+		if (!s->refused) {
+			dialog_result_lost(s, 0, "4.3.0", "no memory");
+			return;
+		}
+		*s->refused = s->reply;
+	} else if (!s->caps.pipelining) {
+		say_rcpt(s);
+	}
+	dialog_wait(s, DIALOG_RCPT);
+}
+
+void dialog_envelope_rcpt(struct dialog_session *s)
+{
+	uint32_t i = s->heard;
+
+	s->heard = skip(s, i + 1);
+	if (!s->refused) {
+		if (s->reply.code / 100 == 2) {
+			s->taken[i] = DIALOG_TAKEN;
+			s->accepted++;
+		} else {
+			dialog_result_rcpt(s, i);
+		}
+	}
+	if (s->heard < s->mail->nrcpt) {
+		if (s->heard == s->said && s->refused)
+			nobody(s);
+		else if (s->heard == s->said && s->caps.pipelining)
+			say_burst(s);
+		else if (s->heard == s->said)
+			say_rcpt(s);
+		if (s->req)
+			dialog_wait(s, DIALOG_RCPT);
+		return;
+	}
+	if (!s->caps.pipelining && s->accepted == 0) {
+		nobody(s);
+		return;
+	}
+	if (!s->caps.pipelining)
+		dialog_say(s, "DATA\r\n", 6);
+	dialog_wait(s, DIALOG_DATA);
+}
+
+void dialog_envelope_data(struct dialog_session *s)
+{
+	if (s->reply.code / 100 == 2) {
+		dialog_result_lost(s, 0, "4.5.0", "protocol error: DATA was answered 2xx");
+	} else if (s->reply.code / 100 != 3) {
+		nobody(s);
+	} else if (s->accepted > 0) {
+		dialog_content_send(s);
+	} else if (s->d->kind->lmtp) {
+		/* RFC 2033 4.2 forbids this answer, and how many replies follow is unknown. */
+		nobody(s);
+		dialog_hangup(s);
+	} else {
+		dialog_say(s, ".\r\n", 3);
+		dialog_wait(s, DIALOG_EMPTY);
+	}
+}
+
+void dialog_envelope_empty(struct dialog_session *s)
+{
+	s->dirty = 0;
+	nobody(s);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * meta1/map.h -- key to value.
+ *
+ * Results of lookup(): OK with nval >= 1 (an empty value is a value) · NOTFOUND
+ * · NOMORE (not found, and stop deriving keys) · TEMPFAIL · PERMFAIL. A map that
+ * cannot say is TEMPFAIL, never NOTFOUND. Keys arrive in lower case.
+ */
+#ifndef META1_MAP_H
+#define META1_MAP_H
+#include <meta1/module.h>
+
+/* Pairs for create(); the bytes stay valid until the next call. 1 pair, 0 end, <0 error. */
+struct meta1_mapsrc {
+	int (*next)(struct meta1_mapsrc *, struct meta1_buf *key, struct meta1_buf *val,
+	    struct meta1_err *);
+};
+
+struct meta1_map_ops {
+	uint32_t size, props;
+	void (*lookup)(void *inst, struct meta1_req *, struct meta1_buf key);
+	void (*cancel)(void *inst, struct meta1_req *); /* finish it soon; NULL: answers at once */
+	/* Tools only; may block. Writes conf's file anew beside the old one, syncs it, renames it
+	 * over, syncs the folder. <0: err says why and the old file is as it was. NULL: the
+	 * kind of file is not made by createmap. */
+	int (*create)(const void *conf, struct meta1_mapsrc *, struct meta1_err *);
+};
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * meta1/queue.h -- keeps contents and envelopes until every recipient is done.
+ *
+ * Three faces of one store, each in the role that owns it:
+ *   writer  (smtps; qmgr for its own reports)  next_id begin write commit abort
+ *   reader  (smtpc)                            load unload
+ *   manager (qmgr)                             manage notice outcome attach
+ *
+ * The way of a message: begin() at 354, write() the content, commit(); when the
+ * commit's request finishes OK, content and envelope are on stable storage and
+ * the reply's val[0] is the notice: opaque bytes (at most META1_NOTICE_MAX) that
+ * smtps passes to qmgr, in the order of the commits, and qmgr to notice() here.
+ * The manager's entry() event is called once for each message, in commit order:
+ * straight from the notice when nothing was missed, else from what the store
+ * reads back. So a lost notice, or a crash of any process, loses nothing.
+ *
+ * An outcome() is on stable storage when its request finishes (batched; within
+ * a second). When all recipients of a message are final the store frees its
+ * space; space that another process owns is announced by the space() event, and
+ * reclaim() in the owner recycles it.
+ *
+ * Content is in DATA form: CRLF, dot-stuffed, ends with CRLF or is empty.
+ */
+#ifndef META1_QUEUE_H
+#define META1_QUEUE_H
+#include <meta1/module.h>
+
+#define META1_NOTICE_MAX 128
+#define META1_REF_MAX	 64
+#define META1_ID_MAX	 32 /* with NUL */
+
+struct meta1_qmsg; /* a message being written; the store's */
+
+/* Opaque handle of a stored content; copied freely, sent between processes. */
+struct meta1_ref {
+	uint32_t len;
+	uint8_t b[META1_REF_MAX];
+};
+
+enum meta1_rstate { /* of a recipient; WAITING only is not final */
+	META1_R_WAITING,
+	META1_R_DELIVERED,
+	META1_R_BOUNCED, /* a report was written */
+	META1_R_FAILED,	 /* failed, and no report is due (null sender) */
+	META1_R_DELETED	 /* by an admin */
+};
+
+struct meta1_qrcpt {
+	struct meta1_buf addr; /* without angle brackets */
+	/* What the journal knew; zero for a new message. */
+	uint32_t state; /* enum meta1_rstate */
+	uint32_t tries;
+	int64_t next_try;	 /* wall clock, seconds */
+	struct meta1_buf reason; /* last reply or error, one line */
+};
+
+struct meta1_env {
+	uint32_t size, nrcpt, sizeof_rcpt;
+	uint32_t flags;		 /* enum meta1_mailflag */
+	struct meta1_buf from;	 /* len 0: the null sender */
+	struct meta1_buf client; /* "[192.0.2.1] name", for show and reports */
+	const struct meta1_qrcpt *rcpt;
+	int64_t time;	/* accepted, wall clock seconds */
+	uint64_t bytes; /* content without stuffing, RFC 1870 */
+};
+
+/* A message as the manager sees it. */
+struct meta1_qentry {
+	uint32_t size, pad;
+	const char *id;
+	struct meta1_ref ref;
+	uint64_t bytes_stored; /* content as stored */
+	const struct meta1_env *env;
+};
+
+/* Events to the manager, on the loop thread. */
+struct meta1_qevents {
+	uint32_t size, pad;
+	/* A message to take care of; exactly once in a life of the role. In commit order of its
+	 * writer, but that what waited before a start may come beside new mail. */
+	void (*entry)(void *arg, const struct meta1_qentry *);
+	/* Space of another writer is free: tell it (reclaim). Repeated after attach(). */
+	void (*space)(void *arg, uint32_t writer, uint64_t unit);
+	/* A record could not be read: quarantined and named in text. */
+	void (*damage)(void *arg, const char *text);
+};
+
+/* The outcome of one try for one recipient. */
+struct meta1_qoutcome {
+	uint32_t size, rcpt; /* index into env->rcpt */
+	const char *id;
+	struct meta1_ref ref;
+	uint32_t state, tries; /* enum meta1_rstate */
+	int64_t next_try;      /* WAITING: when, wall clock seconds */
+	struct meta1_buf reason;
+	const char *by; /* who: host and reply, id of the report, name of the admin */
+};
+
+/* A content opened for reading. */
+struct meta1_content {
+	uint32_t size, nextent;
+	const struct meta1_extent *extent;
+	uint64_t bytes_stored;
+	void *store; /* the store's own */
+};
+
+struct meta1_qops_writer_events {
+	/* write() may go on after it said META1_MORE; or the message failed (commit tells). */
+	void (*ready)(void *arg);
+};
+
+/* props of a store */
+enum meta1_qprop {
+	META1_Q_PRIVATE = 1 /* contents live in the writer's memory: all faces are one instance */
+};
+
+struct meta1_queue_ops {
+	uint32_t size, props; /* enum meta1_qprop */
+	const char *format;   /* "log/1": exchanged between the roles; a difference is refused */
+
+	/* writer */
+	uint32_t (*writer)(void *inst);	 /* this process's number as a writer */
+	uint64_t (*next_id)(void *inst); /* never repeats, also after a crash; 0: none now */
+	/* TEMPFAIL: no space or no memory; err says which. id: the name to store it under.
+	 * Between begin and commit/abort a batch may be held open for this message. */
+	enum meta1_status (*begin)(void *inst, const char *id,
+	    const struct meta1_qops_writer_events *, void *arg, struct meta1_qmsg **,
+	    struct meta1_err *);
+	/* Takes all bytes. OK; MORE: pause until ready(); TEMPFAIL: the message is lost, abort. */
+	enum meta1_status (*write)(struct meta1_qmsg *, const void *, size_t);
+	/* Bytes taken so far. */
+	uint64_t (*written)(struct meta1_qmsg *);
+	/* Takes the message. OK: on stable storage, val[0] = notice; TEMPFAIL: text says why,
+	 * nothing is kept (452 4.3.1). */
+	void (*commit)(struct meta1_qmsg **, struct meta1_req *, const struct meta1_env *);
+	void (*abort)(struct meta1_qmsg **);
+	/* The newest durable end, as a notice without a message: sent at connect and after
+	 * notices were dropped. Returns its length (0: nothing was ever written). */
+	size_t (*tail)(void *inst, uint8_t out[META1_NOTICE_MAX]);
+	void (*reclaim)(void *inst, uint64_t unit); /* a unit of ours is free */
+
+	/* reader: OK with reply->ext = struct meta1_content *, valid until unload */
+	void (*load)(void *inst, struct meta1_req *, const struct meta1_ref *);
+	void (*unload)(void *inst, struct meta1_content **);
+
+	/* manager */
+	/* Recover: entry() for all that is queued. Finished when all of it was told; notices
+	 * may come meanwhile. */
+	void (*manage)(void *inst, struct meta1_req *, const struct meta1_qevents *, void *arg);
+	/* id and env belong to the message of the notice; env NULL: a tail. */
+	void (*notice)(
+	    void *inst, struct meta1_buf notice, const char *id, const struct meta1_env *);
+	void (*outcome)(void *inst, struct meta1_req *, const struct meta1_qoutcome *);
+	/* A writer connected: space() is told again for what it still has to reclaim. */
+	void (*attach)(void *inst, uint32_t writer);
+
+	void (*cancel)(void *inst, struct meta1_req *);
+};
+
+#endif

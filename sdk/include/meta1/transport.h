@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * meta1/transport.h -- speaks a delivery protocol to a next hop.
+ *
+ * smtpc opens a session to a hop, sends mails over it one after the other, and
+ * shuts it when it was idle or used enough. One request at a time a session.
+ *
+ * Results. Each recipient gets at most one rcpt_result(), as soon as it is
+ * known; those without take the status of finish(). The reply's scope says what
+ * a failure is about: META1_ABOUT_HOST (no connection, greeting or EHLO refused,
+ * 421, connection lost before the final dot was sent: next host, recipients not
+ * blamed), META1_ABOUT_SESSION (an idle session was found dead, nothing was taken:
+ * same host, new session), META1_ABOUT_MAIL (a verdict on mail or recipient).
+ * A connection lost after the final dot is TEMPFAIL for recipients without a reply.
+ */
+#ifndef META1_TRANSPORT_H
+#define META1_TRANSPORT_H
+#include <meta1/module.h>
+
+enum meta1_mailflag {
+	META1_M_8BIT = 1,    /* content has bytes above 127 (BODY=8BITMIME was said or seen) */
+	META1_M_STUFFED = 2, /* content has lines with a doubled leading dot */
+	META1_M_SMTPUTF8 = 4,
+	META1_M_BOUNCE_8BIT = 8 /* hop without 8BITMIME: fail with 5.6.3 instead of sending */
+};
+
+struct meta1_rcpt {
+	struct meta1_buf addr; /* without angle brackets */
+};
+
+struct meta1_mail {
+	uint32_t size, nrcpt, sizeof_rcpt, flags;
+	const char *id;	       /* for the log */
+	struct meta1_buf from; /* without angle brackets; len 0: the null sender */
+	const struct meta1_rcpt *rcpt;
+	/* DATA form: CRLF, dot-stuffed, ends with CRLF or is empty, without the final dot.
+	 * Valid until finish(), as is all of this struct. */
+	const struct meta1_extent *extent;
+	uint32_t nextent, pad;
+	uint64_t bytes; /* length without the stuffing, as RFC 1870 counts */
+};
+
+struct meta1_transport_ops {
+	uint32_t size, props;
+	/* Connect and greet. Sets *sess at once when it returns (NULL only with an immediate
+	 * failure). finish(OK): ready for send(). On any other finish the host calls shut(). */
+	void (*open)(void *inst, struct meta1_req *, const struct meta1_hop *, void **sess);
+	void (*send)(void *sess, struct meta1_req *, const struct meta1_mail *);
+	int (*usable)(void *sess); /* 0: the peer went away or said 421: shut it */
+	void (*shut)(void **sess); /* says goodbye if it can without waiting; frees the session */
+	void (*cancel)(void *inst, struct meta1_req *); /* of open() or send() */
+	/* 1: the final dot of the mail under way has left, the hop may have taken it: a role
+	 * that stops waits for the reply instead of cancelling. NULL: never wait. */
+	int (*past_dot)(void *sess);
+};
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * descriptor.c -- the suite of what a module says about itself: its options at
+ * the default, at both ends and one step beyond; the symbols of its file.
+ * Comes from modtest.c, after the host has judged file and descriptor.
+ * On failure: "not ok" with what was found.
+ */
+#include "kit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static bool parses(const struct meta1_opt *o, const char *text)
+{
+	const char *values[] = {text, NULL};
+	struct meta1_err err = {""};
+	union {
+		int64_t i;
+		uint64_t u;
+		const char *s;
+		void *p;
+	} field = {0};
+
+	return opt_parse(o, values, 1, &field, &err) >= 0;
+}
+
+/* A number one step beyond end, as the option's type writes it. */
+static void beyond(const struct meta1_opt *o, const char *end, int step, char *out, size_t size)
+{
+	const char *values[] = {end, NULL};
+	struct meta1_opt any = *o;
+	struct meta1_err err = {""};
+	int64_t n = 0;
+
+	any.range = "";
+	opt_parse(&any, values, 1, &n, &err);
+	snprintf(out, size, "%lld%s", (long long)(n + step), o->type == META1_MSEC ? "ms" : "");
+}
+
+static void try_range(struct kit *k, const struct meta1_opt *o)
+{
+	const char *dots = strstr(o->range, "..");
+	char lo[64], hi[64], text[64];
+
+	snprintf(lo, sizeof(lo), "%.*s", (int)(dots - o->range), o->range);
+	snprintf(hi, sizeof(hi), "%s", dots + 2);
+	kit_ok(k, parses(o, lo) && parses(o, hi), "option %s takes %s and %s", o->name, lo, hi);
+	beyond(o, lo, -1, text, sizeof(text));
+	kit_ok(k, !parses(o, text), "option %s refuses %s", o->name, text);
+	beyond(o, hi, 1, text, sizeof(text));
+	kit_ok(k, !parses(o, text), "option %s refuses %s", o->name, text);
+}
+
+static void try_words(struct kit *k, const struct meta1_opt *o)
+{
+	char words[512], *word, *save = NULL;
+	bool ok = true;
+
+	str_copy(words, sizeof(words), o->range);
+	for (word = strtok_r(words, "|", &save); word; word = strtok_r(NULL, "|", &save))
+		ok = parses(o, word) && ok;
+	kit_ok(k, ok && *o->range, "option %s takes each of %s", o->name, o->range);
+	kit_ok(k, !parses(o, "no-such-word"), "option %s refuses another word", o->name);
+}
+
+static void try_option(struct kit *k, const struct meta1_opt *o)
+{
+	size_t n = o->doc ? strlen(o->doc) : 0;
+
+	kit_ok(k, n > 1 && o->doc[n - 1] == '.', "option %s: its doc is a sentence", o->name);
+	kit_ok(k, !o->def || !(o->flags & META1_O_REQUIRED),
+	    "option %s: required, or it has a default", o->name);
+	switch (o->type) {
+	case META1_INT:
+	case META1_BYTES:
+	case META1_MSEC:
+		if (o->range && strstr(o->range, ".."))
+			try_range(k, o);
+		else
+			kit_ok(k, false, "option %s: a number has a range", o->name);
+		break;
+	case META1_ENUM:
+	case META1_FLAGS:
+		try_words(k, o);
+		break;
+	case META1_BOOL:
+		kit_ok(k, parses(o, "yes") && parses(o, "no") && !parses(o, "2"),
+		    "option %s takes yes and no", o->name);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- symbols ---- */
+
+/* Names a compiler or sanitizer puts there. */
+static bool theirs(const char *name)
+{
+	return !strncmp(name, "__", 2) || !strncmp(name, "_init", 5) ||
+	       !strncmp(name, "_fini", 5) || !strncmp(name, "_ITM_", 5);
+}
+
+static void try_symbols(struct kit *k)
+{
+	char cmd[4200], line[512], type, name[400], own[128], bad[400] = "", extra[400] = "";
+	FILE *in;
+	unsigned lines = 0;
+
+	if (strchr(k->file, '\'')) {
+		kit_skip(k, "symbols", "the file's name has a quote");
+		return;
+	}
+	snprintf(cmd, sizeof(cmd), "nm -D '%s' 2>/dev/null", k->file);
+	snprintf(own, sizeof(own), "%s_LTX_meta1_module", k->m->name);
+	in = popen(cmd, "r");
+	while (in && fgets(line, sizeof(line), in)) {
+		if (sscanf(line, "%*[0-9a-f ]%c %399s", &type, name) != 2)
+			continue;
+		lines++;
+		name[strcspn(name, "@")] = '\0';
+		if (type == 'U' && !strncmp(name, "meta1_", 6))
+			str_copy(bad, sizeof(bad), name);
+		else if (strchr("TDBRVGS", type) && strcmp(name, own) != 0 && !theirs(name))
+			str_copy(extra, sizeof(extra), name);
+	}
+	if (in)
+		pclose(in);
+	if (!lines) {
+		kit_skip(k, "symbols", "nm is missing");
+		return;
+	}
+	kit_ok(k, !*bad, "imports nothing from the server %s", bad);
+	if (!kit_ok(k, !*extra, "exports its descriptor only %s", extra))
+		kit_note(k, "compile with -fvisibility=hidden, as pkg-config meta1-module says");
+}
+
+int kit_descriptor(struct kit *k)
+{
+	uint32_t i;
+
+	for (i = 0; i < k->m->nopt; i++)
+		try_option(
+		    k, (const void *)((const char *)k->m->opt + (size_t)i * k->m->sizeof_opt));
+	try_symbols(k);
+	return 0;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * kit.h -- the conformance kit, meta1-modtest: loads one module with the server's own
+ * module host (strict, fake clock) and tries it. One file a suite: descriptor,
+ * life and requests for every module, then the suite of its kind.
+ *
+ * A suite says kit_ok() for each promise; the kit counts, prints TAP and watches
+ * for faults (leftovers, late or double finishes) between two of them.
+ */
+#ifndef META1_KIT_H
+#define META1_KIT_H
+#include "mod/mod.h"
+
+struct kit_pair { /* -k key=value: what a map is known to hold */
+	struct meta1_buf key, val;
+};
+
+struct kit {
+	struct mod_host host;
+	struct mod *mod;
+	const struct meta1_module *m;
+	const char *file;      /* absolute */
+	const char *options;   /* -c, or made up for a map that can create its file */
+	char dir[64];	       /* a new empty folder; also host.qdir; removed at the end */
+	struct kit_pair *pair; /* -k, in order */
+	unsigned npair;
+	unsigned passed, failed, skipped, number;
+	struct kit_conf *confs; /* of open instances */
+	char fault[512]; /* what the host complained of since the last kit_ok(); "" nothing */
+};
+
+/* One line of TAP. A fault of the module since the last call makes it "not ok" too. Returns
+ * what was printed: true for ok. */
+bool kit_ok(struct kit *, bool ok, const char *fmt, ...) PRINTF(3, 4);
+void kit_skip(struct kit *, const char *what, const char *why);
+void kit_note(struct kit *, const char *fmt, ...) PRINTF(2, 3); /* "# ..." */
+
+/* Opens an instance called "kit". options: text as in the braces of a section; NULL: what
+ * -c said. NULL: err says why. Strings of the options live until kit_close(). The host's role is
+ * the first of the module's roles unless host.role was set to another one of them. */
+struct mod_inst *kit_open(struct kit *, const char *options, struct meta1_err *);
+void kit_close(struct kit *, struct mod_inst **);
+
+/* Runs the loop. The clock stands still (worker threads are waited for in real time);
+ * kit_clock moves it on, runs what is due. */
+void kit_turn(struct kit *);
+void kit_clock(struct kit *, int64_t ms);
+
+#define KIT_DEADLINE_MS 10000	/* of look-ups */
+#define KIT_PATIENCE_MS 7200000 /* of kit_req(): modules have time-outs of their own */
+
+/* One question and its answer. Copies what it was told: valid until kit_answer_free(). */
+struct kit_answer {
+	bool told;
+	unsigned times; /* more than one is a fault of the host */
+	enum meta1_status st;
+	struct meta1_reply reply;
+	void *copy;
+};
+/* The callback that fills it, for mod_map_lookup(). */
+void kit_said(void *answer, enum meta1_status, const struct meta1_reply *);
+/* A request of inst whose answer goes to a; the suite then calls the op with it. */
+struct meta1_req *kit_req(struct kit *, struct mod_inst *, struct kit_answer *a);
+/* Turns the loop until it was told; false after 10 s of real time. */
+bool kit_wait(struct kit *, struct kit_answer *a);
+void kit_answer_free(struct kit_answer *a);
+
+/* A map that makes its own file gets one, with pairs to look up. */
+int kit_map_sample(struct kit *);
+
+/* The suites. Each returns 0, or -1 when there is no sense in going on. */
+int kit_descriptor(struct kit *);
+int kit_life(struct kit *);
+int kit_requests(struct kit *);
+int kit_map(struct kit *);
+int kit_queue(struct kit *);
+int kit_transport(struct kit *);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * life.c -- the suite of open and close: a hundred times, two at once, with options that
+ * are wrong; nothing is left, no descriptor is lost.
+ * Comes from modtest.c; goes to the module's check(), open(), drain(), close().
+ * On failure: -1 when the module cannot be opened at all: say options with -c.
+ */
+#include "kit.h"
+
+#include <dirent.h>
+#include <stdio.h>
+
+static unsigned descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static void ended(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static void try_drain(struct kit *k)
+{
+	struct meta1_err err = {""};
+	struct mod_inst *in = kit_open(k, NULL, &err);
+	bool done = false;
+
+	if (!in) {
+		kit_ok(k, false, "opens for a drain: %s", err.text);
+		return;
+	}
+	mod_drain(in, loop_now(k->host.loop) + 5000, ended, &done);
+	kit_turn(k);
+	kit_clock(k, 5000);
+	kit_ok(k, done, "drains");
+	kit_close(k, &in);
+	kit_ok(k, true, "closes after a drain, nothing left");
+}
+
+int kit_life(struct kit *k)
+{
+	struct meta1_err err = {""};
+	struct mod_inst *in;
+	unsigned i, before;
+
+	in = kit_open(k, NULL, &err);
+	if (!kit_ok(k, in != NULL, "opens%s%s", in ? "" : ": ", err.text)) {
+		kit_note(k, "its options can be given with -c 'name = value; ...'");
+		return -1;
+	}
+	kit_close(k, &in);
+	kit_ok(k, true, "closes, nothing left");
+	before = descriptors();
+	for (i = 0; i < 100; i++) {
+		in = kit_open(k, NULL, &err);
+		if (!in)
+			break;
+		kit_close(k, &in);
+	}
+	kit_ok(k, i == 100, "opens and closes 100 times%s", i == 100 ? "" : err.text);
+	kit_ok(k, descriptors() <= before, "keeps no descriptor (%u before, %u after)", before,
+	    descriptors());
+	err.text[0] = '\0';
+	in = kit_open(k, "no_such_option_at_all = 1;", &err);
+	kit_ok(k, !in && *err.text, "an unknown option is refused");
+	kit_close(k, &in);
+	try_drain(k);
+	return 0;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * peer.c -- plays the scripts of peer.h.
+ *
+ * Comes from transport.c; stands in the kit's loop beside the module, on a socket of its
+ * own. Owns listener, connection and what was received.
+ * On failure: error says what the script wanted and what came; the play ends there.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static void hang_up(struct kit_peer *p)
+{
+	loop_unwatch(&p->reading);
+	task_cancel(&p->step);
+	if (p->fd >= 0)
+		close(p->fd);
+	p->fd = -1;
+	p->len = 0;
+	p->sent = 0;
+}
+
+static void wrong(struct kit_peer *p, const char *what, const char *line, size_t len)
+{
+	if (!p->error[0])
+		snprintf(p->error, sizeof(p->error), "%s: script \"%.*s\", received \"%.60s\"",
+		    what, (int)len, line, p->in);
+	hang_up(p);
+}
+
+/* Takes a whole line out of the input: its text, without the line end. NULL: none yet. */
+static char *take_line(struct kit_peer *p, char *out, size_t size)
+{
+	char *end = memmem(p->in, p->len, "\r\n", 2);
+	size_t n;
+
+	if (!end)
+		return NULL;
+	n = (size_t)(end - p->in);
+	snprintf(out, size, "%.*s", (int)n, p->in);
+	memmove(p->in, end + 2, p->len - n - 2);
+	p->len -= n + 2;
+	p->in[p->len] = '\0';
+	return out;
+}
+
+static bool take_content(struct kit_peer *p)
+{
+	char *dot = p->in;
+	size_t n;
+
+	if (strncmp(p->in, ".\r\n", 3) != 0) {
+		dot = memmem(p->in, p->len, "\r\n.\r\n", 5);
+		if (!dot)
+			return false;
+		dot += 2;
+	}
+	n = (size_t)(dot - p->in);
+	memcpy(p->content, p->in, n);
+	p->content[n] = '\0';
+	p->len -= n + 3;
+	memmove(p->in, dot + 3, p->len);
+	p->in[p->len] = '\0';
+	return true;
+}
+
+/* False: the socket is full, the line is played again in the next turn; or the module is gone. */
+static bool put(struct kit_peer *p, const char *s, size_t n)
+{
+	ssize_t sent = n ? send(p->fd, s, n, MSG_NOSIGNAL) : 0;
+
+	if (sent == (ssize_t)n)
+		return true;
+	if (sent < 0 && errno == EAGAIN)
+		loop_defer(p->k->host.loop, &p->step);
+	else
+		hang_up(p);
+	return false;
+}
+
+/* Does one line of the script; false: it waits for something. */
+static bool play_line(struct kit_peer *p, const char *line, size_t len)
+{
+	const char *text = len > 2 ? line + 2 : "";
+	size_t n = len > 2 ? len - 2 : 0;
+	char got[1024];
+
+	switch (line[0]) {
+	case '>':
+		snprintf(got, sizeof(got), "%.*s\r\n", (int)n, text);
+		return put(p, got, strlen(got));
+	case '#':
+		return put(p, text, n);
+	case '~':
+		loop_defer(p->k->host.loop, &p->step);
+		if (!put(p, p->sent < n ? text + p->sent : &"\r\n"[p->sent - n], 1))
+			return false;
+		if (++p->sent < n + 2)
+			return false;
+		p->sent = 0;
+		return true;
+	case '<':
+		if (!take_line(p, got, sizeof(got)))
+			return false;
+		if (strncmp(got, text, n) == 0)
+			return true;
+		snprintf(p->in, sizeof(p->in), "%s", got);
+		wrong(p, "another line", line, len);
+		return false;
+	case '&':
+		return memmem(p->in, p->len, text, n) != NULL;
+	case '.':
+		if (len == 1)
+			return take_content(p);
+		p->silent = true; /* not even reading */
+		loop_unwatch(&p->reading);
+		return false;
+	case '-':
+		hang_up(p);
+		return true;
+	default:
+		wrong(p, "a bad script", line, len);
+		return false;
+	}
+}
+
+static void play(void *arg)
+{
+	struct kit_peer *p = arg;
+
+	while (p->fd >= 0 && *p->at) {
+		size_t n = strcspn(p->at, "\n");
+		const char *next = p->at + n + (p->at[n] == '\n');
+
+		if (!play_line(p, p->at, n))
+			return;
+		p->at = next;
+	}
+}
+
+static void on_read(int fd, short what, void *arg)
+{
+	struct kit_peer *p = arg;
+	ssize_t n = recv(fd, p->in + p->len, sizeof(p->in) - 1 - p->len, 0);
+
+	(void)what;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		p->closed = true;
+		hang_up(p);
+		return;
+	}
+	if ((size_t)n < sizeof(p->said) - p->nsaid) {
+		memcpy(p->said + p->nsaid, p->in + p->len, (size_t)n);
+		p->nsaid += (size_t)n;
+		p->said[p->nsaid] = '\0';
+	}
+	p->len += (size_t)n;
+	p->in[p->len] = '\0';
+	play(p);
+}
+
+static void on_accept(int fd, short what, void *arg)
+{
+	struct kit_peer *p = arg;
+	int conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	(void)what;
+	if (conn < 0)
+		return;
+	hang_up(p);
+	p->accepted++;
+	p->fd = conn;
+	p->reading = loop_fd(p->k->host.loop, conn, EV_READ, on_read, p);
+	play(p);
+}
+
+int kit_peer_open(struct kit *k, struct kit_peer *p, struct meta1_err *err)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+
+	*p = (struct kit_peer){.k = k, .at = "", .fd = -1};
+	snprintf(p->path, sizeof(p->path), "%s/peer", k->dir);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", p->path);
+	unlink(p->path);
+	task_init(&p->step, play, p);
+	p->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (p->listener < 0 || bind(p->listener, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+	    listen(p->listener, 16) < 0)
+		return err_set(err, "%s: %s", p->path, strerror(errno));
+	p->accepting = loop_fd(k->host.loop, p->listener, EV_READ, on_accept, p);
+	return 0;
+}
+
+void kit_peer_play(struct kit_peer *p, const char *script)
+{
+	hang_up(p);
+	p->at = script;
+	p->silent = p->closed = false;
+	p->accepted = 0;
+	p->nsaid = 0;
+	p->said[0] = p->content[0] = p->error[0] = '\0';
+}
+
+bool kit_peer_done(struct kit_peer *p)
+{
+	if (!p->error[0] && *p->at && !p->silent)
+		snprintf(p->error, sizeof(p->error),
+		    "the script stopped at \"%.*s\", received \"%.60s\"", (int)strcspn(p->at, "\n"),
+		    p->at, p->fd >= 0 ? p->in : "");
+	return !p->error[0];
+}
+
+void kit_peer_close(struct kit_peer *p)
+{
+	hang_up(p);
+	loop_unwatch(&p->accepting);
+	if (p->listener >= 0)
+		close(p->listener);
+	p->listener = -1;
+	unlink(p->path);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * peer.h -- a server that plays a script, for modules that connect to one. It lives in
+ * the kit's loop, on a unix socket in the kit's folder, and takes one connection after
+ * the other; each plays the script from its place on.
+ *
+ * A script is lines; the first character says what to do:
+ *	> text	send text and CRLF
+ *	~ text	the same, a byte a turn of the loop
+ *	# text	send text, no CRLF
+ *	< text	take a line that begins with text
+ *	& text	wait until text stands somewhere in what was received and not yet taken
+ *	.	take the lines up to a single dot; they are kept in content
+ *	-	hang up; the next line is for the next connection
+ *	...	do nothing from here on
+ */
+#ifndef META1_KIT_PEER_H
+#define META1_KIT_PEER_H
+#include "kit.h"
+
+struct kit_peer {
+	struct kit *k;
+	const char *at; /* what is played next */
+	int listener, fd;
+	struct watch *accepting, *reading;
+	struct task step; /* for sending byte by byte */
+	char path[108];
+	char in[65536];
+	size_t len;
+	char content[65536]; /* of the last "." */
+	char said[65536];    /* all that was received, for greps */
+	size_t nsaid;
+	size_t sent;	     /* of a "~" line */
+	unsigned accepted;   /* connections */
+	bool silent, closed; /* reached "..."; the module hung up */
+	char error[256];     /* what did not come as the script says */
+};
+
+/* Listens; path is in p. <0: err. */
+int kit_peer_open(struct kit *, struct kit_peer *, struct meta1_err *);
+void kit_peer_play(struct kit_peer *, const char *script); /* with the next connection */
+/* Nothing is left to play and nothing is wrong. */
+bool kit_peer_done(struct kit_peer *);
+void kit_peer_close(struct kit_peer *);
+
+#endif

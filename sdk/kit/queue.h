@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * queue.h -- what the queue suites share: one store seen by its three roles, and a
+ * ledger of what it was told and told us.
+ *
+ * A store that lives in one process (META1_Q_PRIVATE) has one instance for all faces; any
+ * other one is opened as smtps, qmgr and smtpc open it, on the same folder.
+ */
+#ifndef META1_KIT_QUEUE_H
+#define META1_KIT_QUEUE_H
+#include "kit.h"
+
+#include <meta1/queue.h>
+
+#define Q_MAX 4096 /* messages of a test */
+
+struct q_entry { /* told by entry() */
+	char id[META1_ID_MAX];
+	struct meta1_ref ref;
+	uint64_t bytes_stored;
+	uint32_t nrcpt, state[4], tries[4];
+	int64_t next_try[4];
+	char reason[4][32];
+};
+struct q {
+	struct kit *k;
+	const struct meta1_queue_ops *ops;
+	struct mod_inst *w, *m, *r; /* writer, manager, reader; may be one */
+	char dir[128];
+	struct q_entry e[Q_MAX];
+	unsigned n;		       /* entries told in this life */
+	unsigned twice, space, damage; /* ids told again in one life; events */
+	struct {		       /* space(): for reclaim() */
+		uint32_t writer;
+		uint64_t unit;
+	} unit[256];
+};
+struct q_note { /* what smtps would send to qmgr */
+	uint8_t b[META1_NOTICE_MAX];
+	size_t len;
+};
+
+/* Opens the faces named by which ("wmr") on dir. Life begins: the ledger is empty. */
+int q_open(struct q *, struct kit *, const char *dir, const char *which);
+/* Ends it; orderly: with drain, like a stop; else as far as a close allows like a kill. */
+void q_close(struct q *);
+bool q_manage(struct q *);
+/* Turns and moves the clock until a is told; false after 10 s. */
+bool q_wait(struct q *, struct kit_answer *);
+void q_turn(struct q *);
+/* Number i: its id, its content of len bytes, one recipient (three when i % 3 == 0). */
+void q_id(unsigned i, char id[META1_ID_MAX]);
+void q_fill(unsigned i, uint8_t *, size_t len);
+/* begin, write, commit and wait. st is what commit said. */
+bool q_store(struct q *, unsigned i, size_t len, struct q_note *, enum meta1_status *st);
+struct meta1_qmsg *q_begin(struct q *, unsigned i);
+void q_commit(struct q *, struct meta1_qmsg **, unsigned i, size_t len, struct kit_answer *);
+bool q_note(const struct kit_answer *, struct q_note *);
+void q_notice(struct q *, unsigned i, size_t len, const struct q_note *);
+void q_tail(struct q *);
+const struct q_entry *q_find(const struct q *, unsigned i);
+/* OK: the content is message i's to the byte; else what load() said. */
+enum meta1_status q_check(struct q *, const struct q_entry *, unsigned i, size_t len);
+bool q_outcome(struct q *, unsigned i, uint32_t rcpt, uint32_t state);
+bool q_copy(const char *from, const char *to); /* a folder, without its holes */
+void q_remove(const char *dir);
+
+void kit_queue_crash(struct kit *); /* queue_crash.c */
+
+#endif

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * queue_store.c -- the store under test: opened, asked, copied; the ledger.
+ * Comes from: queue.c, queue_crash.c. Goes to: the module through the host.
+ * Owns: the instances of a struct q. On failure: the caller's kit_ok() says which step.
+ */
+#include "queue.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAIT_S 10
+
+static void on_entry(void *arg, const struct meta1_qentry *e)
+{
+	struct q *q = arg;
+	struct q_entry *x;
+
+	for (unsigned i = 0; i < q->n; i++)
+		q->twice += strcmp(q->e[i].id, e->id) == 0;
+	if (q->n == Q_MAX)
+		return;
+	x = &q->e[q->n++];
+	*x = (struct q_entry){
+	    .ref = e->ref, .bytes_stored = e->bytes_stored, .nrcpt = e->env->nrcpt};
+	snprintf(x->id, sizeof(x->id), "%s", e->id);
+	for (uint32_t i = 0; i < e->env->nrcpt && i < 4; i++) {
+		const struct meta1_qrcpt *r =
+		    (const void *)((const char *)e->env->rcpt + (size_t)i * e->env->sizeof_rcpt);
+
+		x->state[i] = r->state;
+		x->tries[i] = r->tries;
+		x->next_try[i] = r->next_try;
+		snprintf(x->reason[i], sizeof(x->reason[i]), "%.*s", (int)r->reason.len,
+		    r->reason.len ? (const char *)r->reason.data : "");
+	}
+}
+
+static void on_space(void *arg, uint32_t writer, uint64_t unit)
+{
+	struct q *q = arg;
+
+	if (q->space < 256) {
+		q->unit[q->space].writer = writer;
+		q->unit[q->space].unit = unit;
+	}
+	q->space++;
+}
+
+static void on_damage(void *arg, const char *text)
+{
+	struct q *q = arg;
+
+	q->damage++;
+	kit_note(q->k, "damage: %s", text);
+}
+
+static const struct meta1_qevents events = {
+    .size = sizeof(events), .entry = on_entry, .space = on_space, .damage = on_damage};
+
+static struct mod_inst *open_as(struct q *q, enum meta1_role role)
+{
+	struct meta1_err e = {""};
+	struct mod_inst *in;
+
+	q->k->host.role = role;
+	in = kit_open(q->k, NULL, &e);
+	if (!in)
+		kit_note(q->k, "open: %s", e.text);
+	return in;
+}
+
+int q_open(struct q *q, struct kit *k, const char *dir, const char *which)
+{
+	memset(q, 0, sizeof(*q));
+	q->k = k;
+	q->ops = k->m->ops;
+	snprintf(q->dir, sizeof(q->dir), "%s", dir);
+	k->host.qdir = q->dir;
+	if (q->ops->props & META1_Q_PRIVATE) {
+		q->w = q->m = q->r = open_as(q, META1_TOOL);
+		return q->w ? 0 : -1;
+	}
+	for (; *which; which++) {
+		struct mod_inst **in = *which == 'w' ? &q->w : *which == 'm' ? &q->m : &q->r;
+
+		*in = open_as(q, *which == 'w'	 ? META1_SMTPS
+				 : *which == 'm' ? META1_QMGR
+						 : META1_SMTPC);
+		if (!*in)
+			return -1;
+	}
+	return 0;
+}
+
+void q_close(struct q *q)
+{
+	if (q->ops->props & META1_Q_PRIVATE)
+		q->m = q->r = NULL;
+	if (q->w)
+		kit_close(q->k, &q->w);
+	if (q->r)
+		kit_close(q->k, &q->r);
+	if (q->m)
+		kit_close(q->k, &q->m);
+}
+
+void q_turn(struct q *q)
+{
+	kit_turn(q->k);
+	kit_clock(q->k, 5);
+}
+
+bool q_wait(struct q *q, struct kit_answer *a)
+{
+	time_t end = time(NULL) + WAIT_S;
+
+	while (!a->told && time(NULL) < end)
+		q_turn(q);
+	return a->told;
+}
+
+bool q_manage(struct q *q)
+{
+	struct kit_answer a = {0};
+	bool ok;
+
+	q->ops->manage(mod_data(q->m), kit_req(q->k, q->m, &a), &events, q);
+	ok = q_wait(q, &a) && a.st == META1_OK;
+	kit_answer_free(&a);
+	return ok;
+}
+
+void q_id(unsigned i, char id[META1_ID_MAX])
+{
+	snprintf(id, META1_ID_MAX, "S%016x%02x", i, 0);
+}
+
+void q_fill(unsigned i, uint8_t *b, size_t len)
+{
+	for (size_t at = 0; at < len; at++)
+		b[at] = (uint8_t)((at * 31 + at / 251 + i * 7) & 0xff);
+	if (len >= 2)
+		memcpy(b + len - 2, "\r\n", 2);
+}
+
+static void envelope(unsigned i, size_t len, struct meta1_env *env, struct meta1_qrcpt v[3])
+{
+	v[0] = (struct meta1_qrcpt){.addr = buf_str("a@example.org")};
+	v[1] = (struct meta1_qrcpt){.addr = buf_str("b@example.net")};
+	v[2] = (struct meta1_qrcpt){.addr = buf_str("c@example.com")};
+	*env = (struct meta1_env){.size = sizeof(*env),
+	    .nrcpt = i % 3 == 0 ? 3 : 1,
+	    .sizeof_rcpt = sizeof(v[0]),
+	    .from = buf_str("from@example.org"),
+	    .client = buf_str("[192.0.2.1] client"),
+	    .rcpt = v,
+	    .time = 1000000 + i,
+	    .bytes = len};
+}
+
+static void on_ready(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static bool ready;
+static const struct meta1_qops_writer_events wevents = {.ready = on_ready};
+
+struct meta1_qmsg *q_begin(struct q *q, unsigned i)
+{
+	struct meta1_qmsg *msg = NULL;
+	struct meta1_err e = {""};
+	char id[META1_ID_MAX];
+
+	q_id(i, id);
+	if (q->ops->begin(mod_data(q->w), id, &wevents, &ready, &msg, &e) == META1_OK)
+		return msg;
+	kit_note(q->k, "begin: %s", e.text);
+	return NULL;
+}
+
+void q_commit(struct q *q, struct meta1_qmsg **msg, unsigned i, size_t len, struct kit_answer *a)
+{
+	struct meta1_qrcpt v[3];
+	struct meta1_env env;
+
+	envelope(i, len, &env, v);
+	q->ops->commit(msg, kit_req(q->k, q->w, a), &env);
+}
+
+bool q_note(const struct kit_answer *a, struct q_note *n)
+{
+	if (!a->told || a->st != META1_OK || a->reply.nval != 1 ||
+	    a->reply.val[0].len > META1_NOTICE_MAX)
+		return false;
+	n->len = a->reply.val[0].len;
+	memcpy(n->b, a->reply.val[0].data, n->len);
+	return true;
+}
+
+/* Writes in pieces and waits when it is told to. */
+static bool write_all(struct q *q, struct meta1_qmsg *msg, const uint8_t *b, size_t len)
+{
+	time_t end = time(NULL) + WAIT_S;
+
+	for (size_t at = 0; at < len;) {
+		size_t n = len - at < 60000 ? len - at : 60000;
+		enum meta1_status st;
+
+		ready = false;
+		st = q->ops->write(msg, b + at, n);
+		at += n;
+		if (q->ops->written(msg) != at)
+			return false;
+		if (st == META1_TEMPFAIL)
+			return true; /* commit says why */
+		while (st == META1_MORE && !ready) {
+			q_turn(q);
+			if (time(NULL) > end)
+				return false;
+		}
+	}
+	return true;
+}
+
+bool q_store(struct q *q, unsigned i, size_t len, struct q_note *note, enum meta1_status *st)
+{
+	uint8_t *b = base_alloc(len + 2);
+	struct meta1_qmsg *msg = q_begin(q, i);
+	struct kit_answer a = {0};
+	bool ok = false;
+
+	q_fill(i, b, len);
+	*st = META1_TEMPFAIL;
+	if (msg && write_all(q, msg, b, len)) {
+		q_commit(q, &msg, i, len, &a);
+		ok = q_wait(q, &a);
+		*st = a.st;
+		if (ok && a.st == META1_OK && note)
+			ok = q_note(&a, note);
+		kit_answer_free(&a);
+	}
+	free(b);
+	return ok;
+}
+
+void q_notice(struct q *q, unsigned i, size_t len, const struct q_note *n)
+{
+	struct meta1_qrcpt v[3];
+	struct meta1_env env;
+	char id[META1_ID_MAX];
+
+	q_id(i, id);
+	envelope(i, len, &env, v);
+	q->ops->notice(mod_data(q->m), (struct meta1_buf){n->b, n->len}, id, &env);
+}
+
+void q_tail(struct q *q)
+{
+	uint8_t b[META1_NOTICE_MAX];
+	size_t n = q->ops->tail(mod_data(q->w), b);
+
+	if (n)
+		q->ops->notice(mod_data(q->m), (struct meta1_buf){b, n}, NULL, NULL);
+}
+
+const struct q_entry *q_find(const struct q *q, unsigned i)
+{
+	char id[META1_ID_MAX];
+
+	q_id(i, id);
+	for (unsigned k = 0; k < q->n; k++)
+		if (!strcmp(q->e[k].id, id))
+			return &q->e[k];
+	return NULL;
+}
+
+static bool same(const struct meta1_content *c, const uint8_t *b, size_t len)
+{
+	uint64_t at = 0;
+
+	for (uint32_t i = 0; i < c->nextent; i++) {
+		const struct meta1_extent *x = &c->extent[i];
+		uint8_t *got;
+		bool ok;
+
+		if (at + x->len > len)
+			return false;
+		if (x->mem) {
+			ok = !memcmp(x->mem, b + at, x->len);
+		} else {
+			got = base_alloc(x->len + 1);
+			ok = pread(x->fd, got, x->len, (off_t)x->off) == (ssize_t)x->len &&
+			     !memcmp(got, b + at, x->len);
+			free(got);
+		}
+		if (!ok)
+			return false;
+		at += x->len;
+	}
+	return at == len && c->bytes_stored == len;
+}
+
+enum meta1_status q_check(struct q *q, const struct q_entry *e, unsigned i, size_t len)
+{
+	uint8_t *b = base_alloc(len + 2);
+	struct kit_answer a = {0};
+	enum meta1_status st;
+
+	q_fill(i, b, len);
+	q->ops->load(mod_data(q->r), kit_req(q->k, q->r, &a), &e->ref);
+	st = q_wait(q, &a) ? a.st : META1_CANCELED;
+	if (st == META1_OK) {
+		struct meta1_content *c = (void *)(uintptr_t)a.reply.ext;
+
+		if (!same(c, b, len))
+			st = META1_NOTFOUND;
+		q->ops->unload(mod_data(q->r), &c);
+	}
+	kit_answer_free(&a);
+	free(b);
+	return st;
+}
+
+bool q_outcome(struct q *q, unsigned i, uint32_t rcpt, uint32_t state)
+{
+	const struct q_entry *e = q_find(q, i);
+	struct meta1_qoutcome o = {.size = sizeof(o),
+	    .rcpt = rcpt,
+	    .state = state,
+	    .tries = 2,
+	    .next_try = 777,
+	    .reason = buf_str("451 later"),
+	    .by = "the kit"};
+	struct kit_answer a = {0};
+	bool ok;
+
+	if (!e)
+		return false;
+	o.id = e->id;
+	o.ref = e->ref;
+	q->ops->outcome(mod_data(q->m), kit_req(q->k, q->m, &a), &o);
+	ok = q_wait(q, &a) && a.st == META1_OK;
+	kit_answer_free(&a);
+	return ok;
+}
+
+/* Only what holds data is copied; the rest stays a hole of the same length. */
+static bool copy_file(int from, int to, const char *name)
+{
+	int in = openat(from, name, O_RDONLY), out = openat(to, name, O_WRONLY | O_CREAT, 0640);
+	static char b[65536];
+	struct stat st;
+	off_t at = 0, hole;
+	bool ok = in >= 0 && out >= 0 && !fstat(in, &st) && !ftruncate(out, st.st_size);
+
+	while (ok && (at = lseek(in, at, SEEK_DATA)) >= 0) {
+		hole = lseek(in, at, SEEK_HOLE);
+		while (ok && at < hole) {
+			size_t n = hole - at < (off_t)sizeof(b) ? (size_t)(hole - at) : sizeof(b);
+
+			ok = pread(in, b, n, at) == (ssize_t)n &&
+			     pwrite(out, b, n, at) == (ssize_t)n;
+			at += (off_t)n;
+		}
+	}
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	return ok;
+}
+
+bool q_copy(const char *from, const char *to)
+{
+	int out, in = open(from, O_RDONLY | O_DIRECTORY);
+	DIR *d = opendir(from);
+	struct dirent *e;
+	bool ok;
+
+	mkdir(to, 0750);
+	out = open(to, O_RDONLY | O_DIRECTORY);
+	ok = d && in >= 0 && out >= 0;
+	while (ok && (e = readdir(d))) {
+		char a[512], b[512];
+		struct stat st;
+
+		if (e->d_name[0] == '.' || fstatat(in, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+			continue;
+		snprintf(a, sizeof(a), "%s/%s", from, e->d_name);
+		snprintf(b, sizeof(b), "%s/%s", to, e->d_name);
+		ok = S_ISDIR(st.st_mode) ? q_copy(a, b) : copy_file(in, out, e->d_name);
+	}
+	if (d)
+		closedir(d);
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	return ok;
+}
+
+void q_remove(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		char p[512];
+		struct stat st;
+
+		snprintf(p, sizeof(p), "%s/%s", dir, e->d_name);
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || lstat(p, &st))
+			continue;
+		if (S_ISDIR(st.st_mode))
+			q_remove(p);
+		else
+			unlink(p);
+	}
+	if (d)
+		closedir(d);
+	rmdir(dir);
+}

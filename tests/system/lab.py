@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""lab.py -- what the system tests are made of: an installed copy of the server, gateways
+started from it, sinks and clients that see raw bytes. Everything listens on loopback or in
+a temporary folder and ends with the test."""
+import contextlib, json, os, pathlib, re, shutil, signal, socket, subprocess, tempfile, threading, time
+
+BUILD = pathlib.Path(os.environ.get('META1_BUILD', 'build')).resolve()
+PREFIX = '/usr/local'
+ROLES = ('smtps', 'smtpc', 'qmgr', 'smar')
+WAIT = float(os.environ.get('META1_TEST_WAIT', '20'))
+NOBODY = 65534
+
+
+def wait_for(what, fn, limit=WAIT):
+    """Polls fn until it gives something true; the event is the condition, not the time."""
+    end = time.monotonic() + limit
+    while True:
+        got = fn()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError(f'waited {limit} s for {what}')
+        time.sleep(0.01)
+
+
+_next_port = 20000 + (os.getpid() * 37) % 9000
+
+
+def free_port():
+    """A loopback port below the range that clients get theirs from."""
+    global _next_port
+    while True:
+        _next_port += 1
+        if _next_port > 31000:
+            _next_port = 20000
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                s.bind(('127.0.0.1', _next_port))
+                return _next_port
+
+
+def tempdir(name):
+    d = tempfile.mkdtemp(prefix=f'm1-{name}.', dir='/tmp')  # short: unix socket paths end at 108
+    os.chmod(d, 0o755)
+    return pathlib.Path(d)
+
+
+def install():
+    """make install into a folder that every user can enter; once a test run."""
+    root = tempdir('inst')
+    subprocess.run(['make', '-s', '-C', str(BUILD), 'install', f'DESTDIR={root}'], check=True,
+                   stdout=subprocess.DEVNULL)
+    return root
+
+
+class Gateway:
+    """One mcp with its roles. Options are given as text that goes into a section:
+    Gateway(inst, smar='mailertable { name = mt; } …', files={'mt': 'example.net lmtp:…'})."""
+
+    def __init__(self, inst, *, smtps='', smtpc='', qmgr='', smar='', top='', files=None,
+                 user=None, roles=ROLES, env=None, conf=None):
+        self.inst, self.dir = inst, tempdir('gw')
+        self.bin = inst / PREFIX.lstrip('/')
+        self.port = free_port()
+        self.proc, self.env = None, env or {}
+        # root tests run as an ordinary user unless they say user='root'
+        self.uid = None
+        if os.geteuid() == 0 and user != 'root':
+            self.uid = NOBODY
+        for sub in ('q', 'run'):
+            (self.dir / sub).mkdir()
+        for name, text in (files or {}).items():
+            (self.dir / name).write_text(text)
+        sections = {'smtps': smtps, 'smtpc': smtpc, 'qmgr': qmgr, 'smar': smar}
+        self.conf = self.dir / 'meta1.conf'
+        if conf is None:
+            conf = self.make_conf(sections, top, roles)
+        self.conf.write_text(conf)
+        if self.uid is not None:
+            for p in [self.dir, *self.dir.rglob('*')]:
+                os.chown(p, self.uid, self.uid)
+
+    def make_conf(self, sections, top, roles):
+        out = [f'hostname = gw.test;', f'queue_directory = "{self.dir}/q";',
+               f'run_directory = "{self.dir}/run";',
+               f'module_directory = "{self.bin}/lib/meta1";', top]
+        for role in roles:
+            body = sections[role]
+            if role == 'smtps' and 'listen_socket' not in body:
+                body = f'listen_socket {{ type = inet; address = 127.0.0.1; port = {self.port}; }} ' + body
+            out.append(f'{role} {{\n\tpath = "{self.bin}/libexec/{role}";\n\t{body}\n}}')
+        return '\n'.join(out) + '\n'
+
+    # ---- life ----
+    def command(self, *args):
+        return [str(self.bin / 'sbin/mcp'), '-f', str(self.conf), *args]
+
+    def run_as(self, cmd):
+        if self.uid is None:
+            return cmd
+        return ['setpriv', f'--reuid={self.uid}', f'--regid={self.uid}', '--clear-groups', *cmd]
+
+    def environ(self):
+        return {**os.environ, 'ASAN_OPTIONS': 'abort_on_error=1:detect_leaks=0', **self.env}
+
+    def start(self, ready=True):
+        self.logfile = open(self.dir / 'log', 'ab')
+        self.proc = subprocess.Popen(self.run_as(self.command()), stdin=subprocess.DEVNULL,
+                                     stdout=self.logfile, stderr=self.logfile, env=self.environ(),
+                                     cwd='/', start_new_session=True)
+        if ready:
+            wait_for(f'the greeting on port {self.port}\n{self.log()[-3000:]}', self.greets)
+        return self
+
+    def greets(self):
+        if self.proc.poll() is not None:
+            raise AssertionError(f'mcp ended with {self.proc.returncode}:\n{self.log()[-4000:]}')
+        try:
+            with socket.create_connection(('127.0.0.1', self.port), 2) as s:
+                return s.recv(100).startswith(b'220')
+        except OSError:
+            return False
+
+    def takes_mail(self):
+        """Up to the point where a transaction may begin (all roles are connected)."""
+        with contextlib.suppress(OSError, AssertionError), self.client() as c:
+            c.cmd('EHLO probe.test', 250)
+            return c.cmd('MAIL FROM:<probe@probe.test>').startswith('250')
+
+    def ready(self):
+        wait_for('a transaction to be possible', self.takes_mail)
+        return self
+
+    def stop(self, limit=30):
+        if self.proc and self.proc.poll() is None:
+            self.proc.send_signal(signal.SIGTERM)
+            try:
+                self.proc.wait(limit)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+                raise AssertionError('mcp did not stop in time:\n' + self.log()[-4000:])
+        return self.proc.returncode if self.proc else None
+
+    def close(self):
+        try:
+            rc = self.stop()
+        finally:
+            for pid in self.pids().values():
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        text = self.log()
+        assert 'AddressSanitizer' not in text and 'runtime error:' not in text, text[-8000:]
+        assert 'broken promise' not in text, text[-4000:]
+        keep = os.environ.get('META1_TEST_KEEP')
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+        return rc
+
+    def __enter__(self):
+        return self.start().ready()
+
+    def __exit__(self, kind, value, tb):
+        if kind:
+            print(self.log()[-6000:])
+        self.close()
+
+    # ---- looking in ----
+    def log(self):
+        return (self.dir / 'log').read_text(errors='replace') if (self.dir / 'log').exists() else ''
+
+    def wait_log(self, pattern, limit=WAIT):
+        return wait_for(f'log line {pattern}', lambda: re.search(pattern, self.log()), limit)
+
+    def pids(self):
+        """role name -> pid, of the living children that run our configuration."""
+        out = {}
+        for d in pathlib.Path('/proc').iterdir():
+            if not d.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                argv = (d / 'cmdline').read_bytes().split(b'\0')
+                exe = os.path.basename(os.readlink(d / 'exe'))
+                if str(self.conf).encode() in argv and exe in ROLES + ('mcp',):
+                    if (d / 'stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z':
+                        name, n = exe, 1
+                        while name in out:
+                            name, n = f'{exe}.{n}', n + 1
+                        out[name] = int(d.name)
+        return out
+
+    def http(self, role, method, target):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10)
+            s.connect(str(self.dir / f'run/{role}.ctl'))
+            s.sendall(f'{method} {target} HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\n\r\n'.encode())
+            data = b''
+            while chunk := s.recv(65536):
+                data += chunk
+        head, _, body = data.partition(b'\r\n\r\n')
+        return int(head.split()[1]), body.decode()
+
+    def metrics(self, role):
+        out = {}
+        for line in self.http(role, 'GET', '/metrics')[1].splitlines():
+            if m := re.match(r'meta1_\w+?_(\w+)\{[^}]*\} (-?\d+)', line):
+                out[m[1]] = out.get(m[1], 0) + int(m[2])
+        return out
+
+    def ctl(self, *args, check=True):
+        p = subprocess.run([str(self.bin / 'bin/meta1ctl'), '-f', str(self.conf), *args],
+                           capture_output=True, text=True, timeout=30, env=self.environ())
+        assert not check or p.returncode == 0, p.stderr
+        return p
+
+    def queue(self):
+        return [json.loads(l) for l in self.ctl('queue', 'list', '--json').stdout.splitlines()]
+
+    def queue_empty(self):
+        wait_for('an empty queue', lambda: not self.queue())
+
+    def client(self, **kw):
+        return Client(('127.0.0.1', self.port), **kw)
+
+
+class Client:
+    """SMTP by hand: bytes out, replies in."""
+
+    def __init__(self, addr, greet=True, timeout=WAIT):
+        self.s = socket.create_connection(addr, timeout) if isinstance(addr, tuple) else None
+        if self.s is None:
+            self.s = socket.socket(socket.AF_UNIX)
+            self.s.settimeout(timeout)
+            self.s.connect(addr)
+        else:
+            self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buf = b''
+        self.greeting = self.reply() if greet else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.s.close()
+
+    def line(self):
+        while b'\n' not in self.buf:
+            got = self.s.recv(65536)
+            if not got:
+                raise ConnectionError('closed by the server' + (f' after {self.buf!r}' if self.buf else ''))
+            self.buf += got
+        line, _, self.buf = self.buf.partition(b'\n')
+        assert line.endswith(b'\r'), f'reply line without CR: {line!r}'
+        return line[:-1].decode()
+
+    def reply(self, code=None):
+        lines = [self.line()]
+        while lines[-1][3:4] == '-':
+            lines.append(self.line())
+        text = '\n'.join(lines)
+        if code is not None:
+            assert text.startswith(str(code)), f'expected {code}, got {text!r}'
+        return text
+
+    def send(self, data):
+        self.s.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def cmd(self, line, code=None):
+        self.send(line + '\r\n')
+        return self.reply(code)
+
+    def closed(self):
+        """True when the server closes (reads what it still says)."""
+        try:
+            while self.s.recv(65536):
+                pass
+            return True
+        except ConnectionError:
+            return True
+
+    def mail(self, sender, rcpts, body, ehlo='client.test', params=''):
+        """One transaction; body is in DATA form without the final dot. Returns the last reply."""
+        if isinstance(body, str):
+            body = body.encode()
+        if ehlo:
+            self.cmd(f'EHLO {ehlo}', 250)
+        self.cmd(f'MAIL FROM:<{sender}>{params}', 250)
+        for r in [rcpts] if isinstance(rcpts, str) else rcpts:
+            self.cmd(f'RCPT TO:<{r}>', 250)
+        self.cmd('DATA', 354)
+        self.send(body + b'.\r\n')
+        return self.reply()
+
+
+class Sink:
+    """A next hop that takes SMTP (or LMTP) and keeps raw bytes. answer(verb, arg, session) may
+    give a reply of its own: text, None for the usual one, or 'close' to drop the connection."""
+
+    def __init__(self, lmtp=False, path=None, answer=None, ehlo=('PIPELINING', '8BITMIME', 'SIZE 0',
+                 'ENHANCEDSTATUSCODES'), address='127.0.0.1'):
+        self.lmtp, self.answer, self.ehlo = lmtp, answer, ehlo
+        self.mails, self.connections, self.commands = [], 0, []
+        self.lock = threading.Lock()
+        self.path = path
+        if path:
+            self.s = socket.socket(socket.AF_UNIX)
+            self.s.bind(str(path))
+            os.chmod(path, 0o666)
+        else:
+            self.port = free_port()
+            self.s = socket.socket()
+            self.s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.s.bind((address, self.port))
+        self.s.listen(100)
+        self.live = set()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                c, _ = self.s.accept()
+            except OSError:
+                return
+            with self.lock:
+                self.connections += 1
+                self.live.add(c)
+            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.s.shutdown(socket.SHUT_RDWR)
+        self.s.close()
+        for c in list(self.live):
+            with contextlib.suppress(OSError):
+                c.shutdown(socket.SHUT_RDWR)
+        if self.path:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def wait(self, n, limit=WAIT):
+        wait_for(f'{n} mails at the sink (has {len(self.mails)})', lambda: len(self.mails) >= n, limit)
+        return self.mails
+
+    def serve(self, c):
+        try:
+            self.talk(c, c.makefile('rb', 1 << 20))
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.live.discard(c)
+            c.close()
+
+    def talk(self, c, f):
+        ses = {'from': None, 'rcpts': [], 'params': ''}
+
+        def say(text):
+            c.sendall((text if text.endswith('\r\n') else text + '\r\n').encode())
+
+        def own(verb, arg):
+            with self.lock:
+                self.commands.append((verb, arg))
+            got = self.answer(verb, arg, ses) if self.answer else None
+            if got == 'close':
+                raise OSError
+            return got
+
+        say(own('GREETING', '') or '220 sink.test ready')
+        while line := f.readline(70000):
+            text = line.decode('latin-1').rstrip('\r\n')
+            verb, _, arg = text.partition(' ')
+            verb = verb.upper()
+            reply = own(verb, arg) if verb != 'DATA' else None
+            if verb in ('EHLO', 'LHLO', 'HELO'):
+                say(reply or '\r\n'.join(f'250-{x}' for x in ('sink.test', *self.ehlo[:-1])) +
+                    f'\r\n250 {self.ehlo[-1] if self.ehlo else "sink.test"}')
+            elif verb == 'MAIL':
+                ses.update({'from': re.search('<(.*?)>', arg)[1], 'rcpts': [], 'params': arg.partition('> ')[2]})
+                say(reply or '250 2.1.0 ok')
+            elif verb == 'RCPT':
+                if not reply or reply.startswith('2'):
+                    ses['rcpts'].append(re.search('<(.*)>', arg)[1])
+                say(reply or '250 2.1.5 ok')
+            elif verb == 'DATA':
+                self.data(f, ses, say, own)
+            elif verb == 'RSET':
+                ses.update({'from': None, 'rcpts': []})
+                say(reply or '250 2.0.0 ok')
+            elif verb == 'QUIT':
+                say(reply or '221 2.0.0 bye')
+                return
+            else:
+                say(reply or '250 2.0.0 ok')
+
+    def data(self, f, ses, say, own):
+        reply = own('DATA', '')
+        if not reply and not ses['rcpts']:
+            reply = '554 5.5.1 no valid recipients'
+        if reply and not reply.startswith('3'):
+            say(reply)
+            return
+        say(reply or '354 go on')
+        body = bytearray()
+        while True:
+            line = f.readline()
+            if not line:
+                return
+            if line == b'.\r\n':
+                break
+            body += line
+        mail = {**ses, 'body': bytes(body)}
+        replies = []
+        for r in ses['rcpts'] if self.lmtp else ['']:
+            replies.append(own('DOT', r) or '250 2.0.0 taken')
+        if any(x.startswith('2') for x in replies):
+            if self.lmtp:
+                mail['rcpts'] = [r for r, x in zip(ses['rcpts'], replies) if x.startswith('2')]
+            with self.lock:
+                self.mails.append(mail)
+        for x in replies:
+            if x == 'stop':
+                raise OSError
+            say(x)
+        ses.update({'from': None, 'rcpts': []})
+
+
+def split_received(body):
+    """(our Received field, the rest) of a message in DATA form."""
+    m = re.match(rb'Received: .*?\r\n(?![ \t])', body, re.S)
+    assert m, body[:300]
+    return m[0], body[m.end():]

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settings.c -- tries core/lib/settings.h: the four samples, every record at its default and
+ * at both ends of its range, rules over several options, the effective listing, modules.
+ */
+#include "conf_unit.h"
+
+#include <ctype.h>
+#include <unistd.h>
+
+static char *print_of(struct settings *s, const char *role)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	settings_print(s, role, f);
+	fclose(f);
+	return text;
+}
+
+/* Without comments; with blanks for line breaks where asked. */
+static void strip(char *text, bool one_line)
+{
+	char *o = text;
+	bool quoted = false;
+	for (char *p = text; *p; p++) {
+		quoted = *p == '"' ? !quoted : quoted;
+		if (*p == '#' && !quoted)
+			p += strcspn(p, "\n");
+		if (!*p)
+			break;
+		*o++ = *p == '\n' && one_line ? ' ' : *p;
+	}
+	*o = 0;
+}
+
+static const char *const samples[] = {
+    "filter-meta1.conf", "manpage-meta1.conf", "maps-meta1.conf", "tutorial-meta1.conf"};
+
+static char *slurp(const char *name)
+{
+	char path[512], *text = NULL;
+	size_t len = 0;
+	snprintf(path, sizeof(path), "%s/%s", SAMPLES, name);
+	FILE *in = fopen(path, "r"), *out = open_memstream(&text, &len);
+	assert_non_null(in);
+	for (int ch; (ch = getc(in)) != EOF;)
+		putc(ch, out);
+	fclose(in);
+	fclose(out);
+	return text;
+}
+
+static void samples_accepted(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
+		char path[512];
+		snprintf(path, sizeof(path), "%s/%s", SAMPLES, samples[i]);
+		struct settings *s = settings_load(path, OPT_CHECK);
+		expect_report(s->conf, 0, NULL, samples[i]);
+		assert_string_equal(s->file, path);
+		settings_free(&s);
+	}
+}
+
+/* The installed file, alone and with each snippet and with all that go together. */
+static void shipped(void **state)
+{
+	static const char *const extra[] = {
+	    "", "transport_lmtp map_text queue_log syslog", "map_gdbm"};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(extra); i++) {
+		char text[4096], names[128], *save = NULL;
+		int n = snprintf(text, sizeof(text), "include \"%s/meta1.conf\";", CONFD);
+		str_copy(names, sizeof(names), extra[i]);
+		for (char *w = strtok_r(names, " ", &save); w; w = strtok_r(NULL, " ", &save))
+			n += snprintf(text + n, sizeof(text) - (size_t)n, "include \"%s/%s.conf\";",
+			    CONFD, w);
+		struct settings *s = settings_load_text("t", text, OPT_CHECK);
+		expect_report(s->conf, 0, NULL, text);
+		assert_int_equal(s->nrole, 4);
+		assert_string_equal(s->role[0]->keyword, "smtps");
+		assert_string_equal(s->role[1]->keyword, "smtpc");
+		assert_string_equal(s->role[2]->keyword, "qmgr");
+		assert_string_equal(s->role[3]->keyword, "smar");
+		settings_free(&s);
+	}
+}
+
+/* Layout means nothing, and what is printed reads back as the same. */
+static void round_trips(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
+		char *text = slurp(samples[i]);
+		struct settings *s = settings_load_text("t", text, OPT_CHECK);
+		char *first = print_of(s, NULL), *again = strdup(first);
+		strip(first, false);
+		strip(text, true);
+		settings_free(&s);
+
+		s = settings_load_text("t", text, OPT_CHECK);
+		char *flat = print_of(s, NULL);
+		strip(flat, false);
+		expect_report(s->conf, 0, NULL, text);
+		assert_string_equal(flat, first);
+		settings_free(&s);
+
+		s = settings_load_text("t", again, OPT_CHECK);
+		char *second = print_of(s, NULL);
+		strip(second, false);
+		expect_report(s->conf, 0, NULL, again);
+		assert_string_equal(second, first);
+		settings_free(&s);
+		free(text);
+		free(first);
+		free(again);
+		free(flat);
+		free(second);
+	}
+}
+
+static void values(void **state)
+{
+	(void)state;
+	char *text = slurp("manpage-meta1.conf");
+	struct settings *s = settings_load_text("t", text, OPT_CHECK);
+	assert_int_equal(s->nrole, 4);
+	assert_string_equal(s->role[0]->keyword, "qmgr");
+	assert_string_equal(s->role[3]->keyword, "smar");
+	assert_ptr_equal(s->role[1], &s->smtps[0].role);
+	assert_int_equal(s->smtps[0].IO_timeout, 303000);
+	assert_int_equal(s->smtpc.IO_timeout, 360000);
+	assert_int_equal(s->smtps[0].CDB_gid, 261);
+	assert_int_equal(s->smtps[0].role.start_action, START_PASS);
+	assert_string_equal(s->smtps[0].role.pass_fd_socket, "/var/spool/meta1/smtps/smtpsfd");
+	assert_int_equal(s->smtps[0].role.nlisten, 1);
+	assert_int_equal(s->smtps[0].role.listen[0].port, 25);
+	assert_int_equal(s->qmgr.initial_connections, 19);
+	assert_int_equal(s->qmgr.max_connections, 101);
+	assert_int_equal(s->qmgr.AQ_max_entries, 8192);
+	assert_int_equal(s->qmgr.role.wait_for_client, 4000);
+	assert_string_equal(s->qmgr.queue_type, "log");
+	assert_string_equal(s->smar.nameserver[1], "127.0.0.1");
+	assert_int_equal(s->smar.DNS_timeout, 6000);
+	settings_free(&s);
+	free(text);
+
+	s = settings_load_text("t",
+	    "log_level = 20; queue_directory = /q; smtps a { }"
+	    "smtps b { log_level = 4; pass_fd_socket = x; }",
+	    OPT_CHECK);
+	assert_int_equal(s->nsmtps, 2);
+	assert_int_equal(s->smtps[0].role.log_level, 20);
+	assert_int_equal(s->smtps[1].role.log_level, 4);
+	assert_string_equal(s->smtps[1].role.pass_fd_socket, "/q/x");
+	assert_int_equal(s->smtps[0].max_message_size, 67108864);
+	assert_int_equal(s->smtps[0].flags, SMTPS_F_8BITMIME);
+	assert_non_null(strstr(s->smtps[1].role.arguments, "smtps -s b -f /"));
+	assert_int_equal(s->smtpc.remote_port, 25); /* default of a section that is not there */
+	settings_free(&s);
+}
+
+/* ---- the records ---- */
+
+static void in_section(char *out, size_t size, const char *path, const char *line, const char *more)
+{
+	char role[32];
+	const char *dot = strchr(path, '.'), *sub = dot ? dot + 1 : NULL;
+	snprintf(role, sizeof(role), "%.*s", (int)strcspn(path, "."), path);
+	if (strcmp(role, "ROLE") == 0)
+		strcpy(role, "smtps");
+	if (!*role)
+		snprintf(out, size, "%s", line);
+	else if (sub && strcmp(sub, "map") == 0)
+		snprintf(out, size, "smar { map m { %s %s } }", line, more);
+	else if (sub)
+		snprintf(out, size, "%s { %s { %s } %s }", role, sub, line, more);
+	else
+		snprintf(out, size, "%s { %s %s }", role, line, more);
+}
+
+static void try_value(
+    const struct settings_group *g, const struct meta1_opt *o, const char *value, unsigned errors)
+{
+	char text[512], line[256];
+	/* What another option must allow. */
+	const char *more = strcmp(o->name, "start_action") == 0 ? "listen_socket { }" : "";
+	snprintf(line, sizeof(line), "%s = %s;%s", o->name, value,
+	    strcmp(o->name, "initial_connections") == 0 ? "max_connections = 10000;"
+	    : strcmp(o->name, "max_connections") == 0	? "initial_connections = 1;"
+	    : strcmp(o->name, "min_retry_delay") == 0	? "max_retry_delay = 1w;"
+	    : strcmp(o->name, "max_retry_delay") == 0	? "min_retry_delay = 100ms;"
+							: "");
+	in_section(text, sizeof(text), g->path, line, more);
+	struct settings *s = settings_load_text("t", text, OPT_CHECK);
+	expect_report(s->conf, errors, errors ? o->name : NULL, text);
+	settings_free(&s);
+}
+
+static void beyond(const struct meta1_opt *o, const char *end, int by, char *out, size_t size)
+{
+	union {
+		int64_t i;
+		void *p;
+	} v;
+	struct meta1_opt free_range = *o;
+	struct meta1_err err;
+	free_range.range = "";
+	assert_int_equal(opt_parse(&free_range, &end, 1, &v, &err), 0);
+	snprintf(out, size, "%lld%s", (long long)v.i + by, o->type == META1_MSEC ? "ms" : "");
+}
+
+static void records(void **state)
+{
+	(void)state;
+	size_t n, tried = 0;
+	const struct settings_group *g = settings_groups(&n);
+	for (size_t i = 0; i < n; i++) {
+		struct meta1_err err = {""};
+		if (opt_selfcheck(g[i].opt, g[i].n, sizeof(struct meta1_opt), g[i].size, &err) < 0)
+			fail_msg("%s: %s", g[i].path, err.text);
+		for (size_t j = 0; j < g[i].n; j++) {
+			const struct meta1_opt *o = &g[i].opt[j];
+			char low[64], out[64];
+			const char *dots = o->range ? strstr(o->range, "..") : NULL;
+			if (!dots)
+				continue;
+			snprintf(low, sizeof(low), "%.*s", (int)(dots - o->range), o->range);
+			if (o->def)
+				try_value(&g[i], o, o->def, 0);
+			try_value(&g[i], o, low, 0);
+			try_value(&g[i], o, dots + 2, 0);
+			beyond(o, low, -1, out, sizeof(out));
+			try_value(&g[i], o, out, 1);
+			beyond(o, dots + 2, 1, out, sizeof(out));
+			try_value(&g[i], o, out, 1);
+			tried++;
+		}
+	}
+	assert_true(tried > 30);
+}
+
+static void rules(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned errors; /* in a check */
+		const char *want;
+	} t[] = {
+	    {"smtps { lgo_level = 1; }", 1,
+		"t:1:9: unknown option lgo_level in smtps; did you mean log_level?"},
+	    {"smtp { }", 1, "t:1:1: unknown section smtp; did you mean smtps?"},
+	    {"hotsname = a;", 1, "t:1:1: unknown option hotsname; did you mean hostname?"},
+	    {"smtps { listen_sokcet { } }", 1, "did you mean listen_socket?"},
+	    {"smtps { listen_socket { prot = 1; } }", 1,
+		"t:1:25: unknown option prot in smtps.listen_socket; did you mean port?"},
+	    {"smtps MSA { prot = 1; }", 1, "unknown option prot in smtps MSA"},
+	    {"smar x { }", 1, "t:1:1: section smar takes no name, found x"},
+	    {"smtpc { } smtpc { user = root; }", 0, NULL},
+	    {"smtpc { listen_socket { } }", 1, "t:1:9: smtpc: only smtps has a listen_socket"},
+	    {"smtps { listen_socket { type = inet6; } listen_socket b { port = 587; } }", 0, NULL},
+	    {"smtps { listen_socket { type = unix; } }", 1, "a unix socket needs a path"},
+	    {"smtps { listen_socket { type = unix; path = p; port = 1; } }", 1,
+		"t:1:48: smtps.listen_socket: port is for type inet and inet6, this is unix"},
+	    {"smtps { listen_socket { path = p; } }", 1, "path is for type unix, this is inet"},
+	    {"smtps { listen_socket { address = \"::1\"; } }", 1,
+		"found ::1, expected an IPv4 address; IPv6 is type = inet6"},
+	    {"smtps { listen_socket { address = \"::1\"; type = inet6; } }", 0, NULL},
+	    {"smtps { listen_socket { type = unix; path = p; umask = 088; } }", 1,
+		"found umask 088, expected octal"},
+	    {"smtps { start_action = accept; }", 1,
+		"t:1:24: smtps: this start_action needs a listen_socket section"},
+	    {"qmgr { processes = 2; }", 1, "only smtps and smtpc run as several processes"},
+	    {"smtps { processes = 2; pass_fd_socket = x; }", 1,
+		"pass_fd_socket serves one process"},
+	    {"qmgr { restart_dependencies = { smtpc, smtsp }; }", 1,
+		"t:1:40: qmgr: restart_dependencies: there is no section smtsp; did you mean "
+		"smtps?"},
+	    {"smtps MSA { } qmgr { restart_dependencies = MSA; }", 0, NULL},
+	    {"smar { access { name = acces; } map access { type = text; } }", 1,
+		"t:1:24: smar.access: there is no map acces; did you mean access?"},
+	    {"smar { mailertable { name = \"mt\"; } map mt { type = text; } }", 0, NULL},
+	    {"smar { mailertable { } }", 1, "smar.mailertable: option name is missing"},
+	    {"smar { map { type = text; } }", 1, "a map needs a name"},
+	    {"smar { map x { file = y; } }", 1, "t:1:8: smar.map x: option type is missing"},
+	    {"smar { nameserver = { 127.0.0.1:5353, \"[::1]:53\", \"::1\", \"[::1]\" }; }", 0,
+		NULL},
+	    {"smar { nameserver = { 127.0.0.1, localhost }; }", 1,
+		"t:1:34: smar: option nameserver: found localhost, expected an address"},
+	    {"smar { nameserver = 127.0.0.1:70000; }", 1, "expected an address"},
+	    {"qmgr { smtpc { initial_connections = 101; } }", 1,
+		"initial_connections (101) is more than max_connections (100)"},
+	    {"qmgr { min_retry_delay = 5h; }", 1, "min_retry_delay is longer than max_retry_delay"},
+	    {"hostname = \"a b\";", 1, "t:1:12: option hostname: found a b, expected a host name"},
+	    {"run_directory = "
+	     "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	     "aaaaaaaaaaaaaaaaaaaaaa;",
+		1, "too long for the sockets"},
+	    {"smtps { log { facility = mial; } }", 1,
+		"unknown syslog facility mial; did you mean mail?"},
+	    {"smtps { log { facility = mail; file = x; } }", 1,
+		"facility and file exclude each other"},
+	    {"smtps { policy_milter a { } policy_milter b { } }", 1, "a second policy_milter"},
+	    {"smtps { module x { } }", 1, "found x, expected a module's name"},
+	    {"control { admins = nosuchuser; }", 0,
+		"warning: control: option admins: user nosuchuser"},
+	    {"smtps { CDB_gid = nosuchgroup; }", 0,
+		"warning: smtps: option CDB_gid: group nosuchgroup"},
+	    {"smtps { tls { cert_fiel = x; } }", 1, "did you mean cert_file?"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct settings *s = settings_load_text("t", t[i].text, OPT_CHECK);
+		expect_report(s->conf, t[i].errors, t[i].want, t[i].text);
+		settings_free(&s);
+	}
+}
+
+/* What this version cannot do is one clear line at the start. */
+static void refused_at_start(void **state)
+{
+	static const struct {
+		const char *text, *want;
+	} t[] = {
+	    {"smtps { tls { } }",
+		"t:1:9: smtps.tls: this version has no TLS; remove the section\n"},
+	    {"smtpc { tls { } }", "smtpc.tls: this version has no TLS; remove the section\n"},
+	    {"smtps { auth { } }", "smtps.auth: this version has no AUTH; remove the section\n"},
+	    {"smar { map a { type = text; } aliases { name = a; } }",
+		"smar.aliases: this version has no aliases; remove the section\n"},
+	    {"smtps { user = nosuchuser; }",
+		"t:1:16: smtps: option user: user nosuchuser: there is no"},
+	    {"smtps { path = /no/such; }", "option path: file /no/such: No such file"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct settings *s = settings_load_text("t", t[i].text, OPT_START);
+		expect_report(s->conf, 1, t[i].want, t[i].text);
+		settings_free(&s);
+		s = settings_load_text("t", t[i].text, OPT_CHECK);
+		expect_report(s->conf, 0, "warning: ", t[i].text);
+		settings_free(&s);
+	}
+}
+
+static void secrets(void **state)
+{
+	(void)state;
+	struct settings *s = settings_load_text(
+	    "t", "smar { map m { type = sql; password = \"hunter2\"; user = me; } }", OPT_CHECK);
+	char *got = print_of(s, NULL);
+	assert_null(strstr(got, "hunter2"));
+	assert_non_null(strstr(got, "password = ***;\t# t:1"));
+	assert_non_null(strstr(got, "\tuser = me;"));
+	free(got);
+	struct conf_option *o = conf_find(s->smar.map[0].section, "user");
+	o->bound = o->secret = true; /* as a module's record would say */
+	got = print_of(s, "smar");
+	assert_null(strstr(got, "= me;"));
+	assert_non_null(strstr(got, "DNS_tries = 3;\t# default"));
+	free(got);
+	got = print_of(s, "smtps"); /* not in the file: its defaults */
+	assert_non_null(strstr(got, "smtps {"));
+	assert_null(strstr(got, "smar {"));
+	free(got);
+	settings_free(&s);
+}
+
+static void modules(void **state)
+{
+	static const struct {
+		const char *text;
+		enum meta1_role role;
+		const char *want;
+	} t[] = {
+	    {"", META1_SMTPS, "queue_log/queue "},
+	    {"qmgr { queue { type = memory; } }", META1_SMTPS, "queue_memory/queue+ "},
+	    {"", META1_SMTPC, "queue_log/queue transport_smtp/smtp "},
+	    {"smtpc { LMTP_socket = x; }", META1_SMTPC,
+		"queue_log/queue transport_smtp/smtp transport_lmtp/lmtp "},
+	    {"smar { map m { type = text; } mailertable { name = m; } }", META1_SMTPC,
+		"queue_log/queue transport_smtp/smtp transport_lmtp/lmtp "},
+	    {"smtpc { module transport_smtp { x = 1; } module transport_uucp { } }", META1_SMTPC,
+		"queue_log/queue transport_smtp/smtp+ transport_uucp/uucp+ "},
+	    {"smar { map a { type = Hash; } map b { type = text; } }", META1_SMAR,
+		"map_gdbm/a+ map_text/b+ "},
+	    {"smtps { policy_milter { } }", META1_SMTPS,
+		"queue_log/queue pmilter_pmilter/policy_milter+ "},
+	    {"smtps { policy_milter f { module = milter; } }", META1_SMTPS,
+		"queue_log/queue pmilter_milter/f+ "},
+	    {"", META1_QMGR, "queue_log/queue "},
+	    {"", META1_SMAR, ""},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct settings *s = settings_load_text("t", t[i].text, OPT_CHECK);
+		struct settings_module *m = NULL;
+		char got[512] = "";
+		unsigned n = settings_modules(s, t[i].role, &m);
+		for (unsigned j = 0; j < n; j++)
+			sprintf(got + strlen(got), "%s/%s%s ", m[j].module, m[j].instance,
+			    m[j].section ? "+" : "");
+		assert_string_equal(got, t[i].want);
+		free(m);
+		settings_free(&s);
+	}
+}
+
+/* A sample with some bytes changed: messages perhaps, never a crash. */
+static void noise(void **state)
+{
+	(void)state;
+	srand(815);
+	for (int round = 0; round < 400; round++) {
+		char *text = slurp(samples[round & 3]);
+		size_t len = strlen(text);
+		for (int i = 0; i < 8; i++)
+			text[(size_t)rand() % len] =
+			    (char)(rand() % 4 ? "{}=;,\"a1"[rand() % 8] : 1 + rand() % 255);
+		struct settings *s = settings_load_text("t", text, OPT_CHECK);
+		free(report_of(s->conf));
+		free(print_of(s, NULL));
+		settings_free(&s);
+		free(text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(samples_accepted),
+	    cmocka_unit_test(shipped),
+	    cmocka_unit_test(round_trips),
+	    cmocka_unit_test(values),
+	    cmocka_unit_test(records),
+	    cmocka_unit_test(rules),
+	    cmocka_unit_test(refused_at_start),
+	    cmocka_unit_test(secrets),
+	    cmocka_unit_test(modules),
+	    cmocka_unit_test(noise),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* chan.c -- two processes' ends in one loop: greeting, questions, deadlines, loss. */
+#include "ipc/chan.h"
+#include "../unit.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct loop *loop;
+static int ups, downs, questions, answers, nulls;
+static struct chan *server_end;
+static struct chan_reply later;
+static bool hold;
+
+static void up(struct chan *c, const struct p_hello *h, void *arg)
+{
+	(void)h;
+	ups++;
+	if (arg)
+		server_end = c;
+}
+
+static void down(struct chan *c, void *arg)
+{
+	(void)c;
+	(void)arg;
+	downs++;
+}
+
+static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_route *m = msg;
+	struct p_routes a = {.status = META1_OK, .key = m->domain};
+
+	(void)arg;
+	questions++;
+	if (hold) {
+		chan_reply_drop(&later); /* one struct serves them all here */
+		chan_later(c, req, &later);
+	} else {
+		chan_answer(c, req, P_ROUTES, &a);
+	}
+}
+
+static void answered(void *arg, const void *msg)
+{
+	const struct p_routes *m = msg;
+
+	(void)arg;
+	if (!m)
+		nulls++;
+	else if (buf_caseeq(m->key, "example.net"))
+		answers++;
+}
+
+static const struct chan_handler handlers[] = {{P_ROUTE, on_route}, {P_NONE, NULL}};
+static struct chan_side smar = {.who = SMAR,
+    .version = "1",
+    .store = "",
+    .handlers = handlers,
+    .up = up,
+    .down = down,
+    .arg = &smar};
+static struct chan_side qmgr = {.who = QMGR, .version = "1", .store = "", .up = up, .down = down};
+
+static int listener(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	unlink(path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	return fd;
+}
+
+static void turns_until(const int *what, int value)
+{
+	int i;
+
+	for (i = 0; i < 2000 && *what < value; i++)
+		loop_turn(loop, true);
+	assert_int_equal(*what, value);
+}
+
+static void whole_life(void **state)
+{
+	struct p_route ask = {.domain = buf_str("example.net")};
+	char path[64];
+	struct chan_server *s;
+	struct chan *c;
+	int i;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/chan-test.%d", (int)getpid());
+	loop = loop_new();
+	smar.loop = qmgr.loop = loop;
+	c = chan_connect(&qmgr, SMAR, path);
+	assert_int_equal(chan_ask(c, P_ROUTE, &ask, 0, answered, NULL), 0); /* not up: no */
+	loop_turn(loop, true);
+	s = chan_listen(&smar, listener(path), NULL, 0); /* the client tries again by itself */
+	turns_until(&ups, 2);
+	assert_true(chan_up(c));
+
+	for (i = 0; i < 10; i++)
+		assert_true(chan_ask(c, P_ROUTE, &ask, 0, answered, NULL) != 0);
+	assert_int_equal(answers, 0); /* never inside the call */
+	turns_until(&answers, 10);
+
+	/* the window bounds open questions; forgetting one makes place */
+	hold = true;
+	chan_window(c, 2);
+	assert_true(chan_ask(c, P_ROUTE, &ask, 300, answered, NULL) != 0);
+	i = (int)chan_ask(c, P_ROUTE, &ask, 0, answered, NULL);
+	assert_int_equal(chan_ask(c, P_ROUTE, &ask, 0, answered, NULL), 0);
+	chan_forget(c, (uint32_t)i);
+	turns_until(&nulls, 1); /* the first one's deadline */
+
+	/* a lost peer answers what is open with NULL, then the client comes back */
+	assert_true(chan_ask(c, P_ROUTE, &ask, 0, answered, NULL) != 0);
+	i = questions;
+	turns_until(&questions, i + 1);
+	chan_close(&server_end);
+	turns_until(&nulls, 2);
+	turns_until(&ups, 4);
+	assert_int_equal(downs, 1);
+	chan_reply_send(&later, P_ROUTES, &(struct p_routes){0}); /* goes nowhere, harmless */
+
+	chan_close(&c);
+	chan_server_free(&s);
+	unlink(path);
+	loop_free(&loop);
+}
+
+static void refuses(void **state)
+{
+	struct chan_side other = qmgr;
+	char path[64];
+	struct chan_server *s;
+	struct chan *c;
+	int i, was = ups;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/chan-test.%d", (int)getpid());
+	loop = loop_new();
+	smar.loop = other.loop = loop;
+	other.version = "2";
+	s = chan_listen(&smar, listener(path), NULL, 0);
+	c = chan_connect(&other, SMAR, path);
+	for (i = 0; i < 20; i++)
+		loop_turn(loop, true);
+	assert_int_equal(ups, was);
+	assert_false(chan_up(c));
+	chan_close(&c);
+	chan_server_free(&s);
+	unlink(path);
+	loop_free(&loop);
+}
+
+/* The server closes a connection, with frames unsent, that its client has closed already. */
+static void closes_a_lost_peer(void **state)
+{
+	struct p_routes msg = {.status = META1_OK};
+	char path[64];
+	struct chan_server *s;
+	struct chan *c;
+	int was = ups;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/chan-test.%d", (int)getpid());
+	loop = loop_new();
+	smar.loop = qmgr.loop = loop;
+	c = chan_connect(&qmgr, SMAR, path);
+	s = chan_listen(&smar, listener(path), NULL, 0);
+	turns_until(&ups, was + 2);
+	chan_close(&c);
+	assert_true(chan_send(server_end, P_ROUTES, &msg));
+	chan_server_free(&s);
+	unlink(path);
+	loop_free(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(whole_life), cmocka_unit_test(refuses),
+	    cmocka_unit_test(closes_a_lost_peer)};
+
+	signal(SIGPIPE, SIG_IGN);
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* conn.c -- both ends of a socket pair: lines, bounds, order of output, ends. */
+#include "lib/conn.h"
+#include "../unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct loop *loop;
+static int inputs, ends, drains;
+static enum conn_end how;
+
+static void input(void *arg)
+{
+	(void)arg;
+	inputs++;
+}
+
+static void drained(void *arg)
+{
+	(void)arg;
+	drains++;
+}
+
+static void ended(void *arg, enum conn_end h, const char *why)
+{
+	(void)arg;
+	(void)why;
+	how = h;
+	ends++;
+}
+
+static const struct conn_events ev = {.input = input, .drained = drained, .end = ended};
+
+static struct conn *pair(int *peer)
+{
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	*peer = fd[1];
+	loop = loop_new();
+	inputs = ends = drains = 0;
+	return conn_new(loop, fd[0], &ev, NULL);
+}
+
+static void lines(void **state)
+{
+	static const struct {
+		const char *bytes, *line;
+		bool bare;
+	} t[] = {{"ehlo\r\n", "ehlo", false}, {"\r\n", "", false}, {"a\nb\r\n", "a\nb", true},
+	    {"a\rb\r\n", "a\rb", true}, {"a\r\r\n", "a\r", true}};
+	bool long_line, bare;
+	struct conn *c;
+	size_t i, n;
+	int peer;
+	char *s;
+
+	(void)state;
+	c = pair(&peer);
+	for (i = 0; i < ARRAY_LEN(t); i++) {
+		assert_true(write(peer, t[i].bytes, strlen(t[i].bytes)) > 0);
+		loop_turn(loop, true);
+		s = conn_line(c, true, 100, &n, &long_line, &bare);
+		assert_non_null(s);
+		assert_string_equal(s, t[i].line);
+		assert_int_equal(bare, t[i].bare);
+		assert_null(conn_line(c, true, 100, &n, &long_line, &bare));
+		assert_false(long_line);
+	}
+	assert_true(write(peer, "0123456789", 10) > 0);
+	loop_turn(loop, true);
+	assert_null(conn_line(c, true, 5, &n, &long_line, &bare));
+	assert_true(long_line);
+	conn_consume(c, 10);
+	close(peer);
+	loop_turn(loop, true);
+	assert_int_equal(ends, 1);
+	assert_int_equal(how, CONN_EOF);
+	conn_close(&c);
+	loop_free(&loop);
+}
+
+/* text, file, text: the order on the wire is the order of the calls, over many EAGAINs. */
+static void order(void **state)
+{
+	enum { FILE_LEN = 3000000 };
+	char name[] = "/tmp/conn-test.XXXXXX", *mem, *got;
+	int peer, fd = mkstemp(name);
+	size_t at = 0, total = 5 + FILE_LEN + 4;
+	struct conn *c;
+	ssize_t n;
+
+	(void)state;
+	unlink(name);
+	mem = malloc(FILE_LEN);
+	got = malloc(total);
+	for (n = 0; n < FILE_LEN; n++)
+		mem[n] = (char)('a' + n % 23);
+	assert_int_equal(write(fd, mem, FILE_LEN), FILE_LEN);
+	c = pair(&peer);
+	conn_write(c, "first", 5);
+	conn_file(c, fd, 0, FILE_LEN);
+	conn_ref(c, "last", 4);
+	assert_int_equal(conn_unsent(c), total);
+	while (at < total) {
+		loop_turn(loop, false);
+		while ((n = read(peer, got + at, total - at)) > 0)
+			at += (size_t)n;
+	}
+	loop_turn(loop, false);
+	assert_memory_equal(got, "first", 5);
+	assert_memory_equal(got + 5, mem, FILE_LEN);
+	assert_memory_equal(got + 5 + FILE_LEN, "last", 4);
+	assert_int_equal(drains, 1);
+	conn_close(&c);
+	close(peer);
+	close(fd);
+	free(mem);
+	free(got);
+	loop_free(&loop);
+}
+
+/* Unconsumed input is bounded, and goes on when consumed. */
+static void bounded(void **state)
+{
+	static char junk[1 << 20];
+	struct conn *c;
+	size_t at = 0;
+	ssize_t n;
+	int peer, i;
+
+	(void)state;
+	c = pair(&peer);
+	conn_limit(c, 10000);
+	for (i = 0; i < 50; i++) {
+		while (at < sizeof(junk) && (n = write(peer, junk + at, sizeof(junk) - at)) > 0)
+			at += (size_t)n;
+		loop_turn(loop, false);
+	}
+	assert_true(evbuffer_get_length(conn_in(c)) >= 10000);
+	assert_true(evbuffer_get_length(conn_in(c)) < 10000 + 65536 + 1);
+	i = inputs;
+	conn_consume(c, evbuffer_get_length(conn_in(c)));
+	loop_turn(loop, false);
+	loop_turn(loop, false);
+	assert_true(inputs > i);
+	close(peer);
+	conn_close(&c);
+	loop_free(&loop);
+}
+
+static void times_out(void **state)
+{
+	struct conn *c;
+	int peer;
+
+	(void)state;
+	c = pair(&peer);
+	conn_timeout(c, 30);
+	while (!ends)
+		loop_turn(loop, true);
+	assert_int_equal(how, CONN_TIMEOUT);
+	conn_close(&c);
+	close(peer);
+	loop_free(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(order),
+	    cmocka_unit_test(bounded), cmocka_unit_test(times_out)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

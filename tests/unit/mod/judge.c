@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Each rule of a descriptor, broken alone. */
+#include "../unit.h"
+
+#include "fix.h"
+
+#include <meta1/map.h>
+#include <meta1/queue.h>
+#include <meta1/transport.h>
+
+struct conf {
+	int64_t n;
+};
+
+static const struct meta1_opt good_opt = META1_OPT_INT(struct conf, n, "5", "1..9", "A number.");
+
+static void nothing(void *inst)
+{
+	(void)inst;
+}
+
+static int never(const struct meta1_host *h, struct meta1_ctx *ctx, const void *conf, void **inst,
+    struct meta1_err *err)
+{
+	(void)h, (void)ctx, (void)conf, (void)inst, (void)err;
+	return -1;
+}
+
+static const struct meta1_map_ops ops = {.size = sizeof(ops)};
+static const struct meta1_map_ops short_ops = {.size = 8};
+static struct meta1_opt opt;
+
+static struct meta1_module good(void)
+{
+	opt = good_opt;
+	return (struct meta1_module){.magic = META1_MODULE_MAGIC,
+	    .size = sizeof(struct meta1_module),
+	    .abi_major = META1_ABI_MAJOR,
+	    .abi_minor = META1_ABI_MINOR,
+	    .kind = META1_MAP,
+	    .roles = META1_SMAR,
+	    .name = "map_x",
+	    .version = "1",
+	    .summary = "Is right.",
+	    .opt = &opt,
+	    .nopt = 1,
+	    .sizeof_opt = sizeof(opt),
+	    .sizeof_conf = sizeof(struct conf),
+	    .open = never,
+	    .close = nothing,
+	    .ops = &ops};
+}
+
+static void judged(const struct meta1_module *m, const char *name, const char *part)
+{
+	struct meta1_err err = {""};
+	int r = mod_judge(m, name, META1_SMAR, &err);
+
+	if (!part) {
+		if (r < 0)
+			fail_msg("refused: %s", err.text);
+		return;
+	}
+	if (r >= 0 || !strstr(err.text, part))
+		fail_msg("\"%s\" is not in: %s", part, err.text);
+}
+
+#define BREAK(change, part)                                                                        \
+	do {                                                                                       \
+		struct meta1_module m = good();                                                    \
+		change;                                                                            \
+		judged(&m, m.name ? m.name : "map_x", part);                                       \
+	} while (0)
+
+static void rules(void **state)
+{
+	(void)state;
+	BREAK((void)0, NULL);
+	BREAK(m.magic++, "magic is 0x314d544e, expected 0x314d544d");
+	BREAK(m.abi_major++, "module ABI is 1.1, expected 0.x");
+	BREAK(m.abi_minor++, "newer than this server's");
+	BREAK(m.abi_minor = 0, NULL);
+	BREAK(m.size = 40, "descriptor has 40 bytes, expected");
+	BREAK(m.size += 8, NULL);
+	BREAK(m.size = 1u << 20, "descriptor has 1048576 bytes");
+	BREAK(m.name = NULL, "its name is \"\", expected \"map_x\"");
+	BREAK(m.kind = 77, "kind is 77, expected 1 to 5");
+	BREAK(m.kind = META1_TRANSPORT, "expected it to begin with \"transport_\"");
+	BREAK((m.kind = META1_AUTH, m.name = "auth_x"), "are not served");
+	BREAK(m.roles = META1_QMGR | META1_TOOL, "for the roles qmgr, tools, and this is smar");
+	BREAK(m.ops = NULL, "table of operations has 0 bytes");
+	BREAK(m.ops = &short_ops, "table of operations has 8 bytes, expected 32");
+	BREAK(m.version = "", "it lacks a version");
+	BREAK(m.summary = NULL, "it lacks a summary");
+	BREAK(m.open = NULL, "it has no open()");
+	BREAK(m.close = NULL, "it has no close()");
+	BREAK(m.flags = META1_F_BLOCKING, NULL);
+	BREAK(m.flags = 64, "flags are 0x40, known are 0x1");
+	BREAK(m.libevent = 0x02010c00, NULL);
+	BREAK(m.libevent = 0x02020000, "it was built for libevent 2.2, and this is 2.1");
+}
+
+static void another_name(void **state)
+{
+	struct meta1_module m = good();
+
+	(void)state;
+	judged(&m, "map_y", "its name is \"map_x\", expected \"map_y\" as the file is called");
+}
+
+static void options(void **state)
+{
+	(void)state;
+	BREAK(m.opt = NULL, "no pointer to them");
+	BREAK(m.nopt = 100000, "it has 100000 option records");
+	BREAK(m.sizeof_opt = 12, "an option record has 12 bytes");
+	BREAK(m.sizeof_conf = 4, "option records: ");
+	BREAK(m.sizeof_conf = UINT32_MAX, "its options take 4294967295 bytes");
+	BREAK(opt.def = "ten", "option records: ");
+	BREAK(opt.def = "10", "option records: ");
+	BREAK(opt.doc = "", "option records: ");
+	BREAK(opt.name = NULL, "option records: ");
+}
+
+static void blocking_is_for_maps(void **state)
+{
+	static const struct meta1_queue_ops q = {.size = sizeof(q)};
+
+	(void)state;
+	BREAK((m.kind = META1_QUEUE, m.name = "queue_x", m.ops = &q), NULL);
+	BREAK((m.kind = META1_QUEUE, m.name = "queue_x", m.ops = &q, m.flags = META1_F_BLOCKING),
+	    "use offload()");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(rules),
+	    cmocka_unit_test(another_name),
+	    cmocka_unit_test(options),
+	    cmocka_unit_test(blocking_is_for_maps),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

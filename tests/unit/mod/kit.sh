@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# meta1-modtest sees what is wrong: a module that leaves things behind, one of another ABI, one
+# that finishes nothing when it is cancelled; and passes one that keeps the laws.
+set -u
+so=tests/unit/mod/.libs
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+bad=0
+try() { # status, line that must be there, arguments
+	want=$1 line=$2
+	shift 2
+	sdk/kit/meta1-modtest "$@" >"$out" 2>/dev/null
+	got=$?
+	if [ "$got" -ne "$want" ] || ! grep -q -- "$line" "$out"; then
+		echo "meta1-modtest $*: status $got, expected $want and \"$line\":"
+		grep -v '^ok' "$out"
+		bad=1
+	fi
+}
+try 0 ' passed, 0 failed$' $so/map_try.so -k now=value
+try 1 '^not ok .* "now" is found with its value (found)' $so/map_try.so -k now=other
+try 1 'left over at close: 1 watch (fd 0), 312 bytes' $so/map_try.so -c 'leak = yes;'
+try 1 'a request was finished twice' $so/map_try.so -k twice=one
+try 1 '^not ok 1 - loads: .*module ABI is 99' $so/map_major.so
+try 1 '^not ok 1 - loads: .*No such file' $so/none.so
+exit $bad

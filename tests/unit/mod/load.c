@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What load.c takes and what it refuses, with the words an admin sees. */
+#include "../unit.h"
+
+#include "fix.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char root[64];
+
+static void copy(const char *name, const char *as)
+{
+	char from[512], to[512], buf[65536];
+	FILE *in, *out;
+	size_t n;
+
+	snprintf(from, sizeof(from), "%s/.libs/%s.so", TEST_MODULES, name);
+	snprintf(to, sizeof(to), "%s/maps/%s.so", root, as);
+	in = fopen(from, "r");
+	out = fopen(to, "w");
+	assert_non_null(in);
+	assert_non_null(out);
+	while ((n = fread(buf, 1, sizeof(buf), in)))
+		fwrite(buf, 1, n, out);
+	fclose(in);
+	fclose(out);
+	chmod(to, 0755);
+}
+
+static int up(void **state)
+{
+	char dir[80];
+	struct fix *f;
+
+	fix_up(state);
+	f = *state;
+	snprintf(root, sizeof(root), "/tmp/meta1-load.XXXXXX");
+	if (!mkdtemp(root))
+		return -1;
+	snprintf(dir, sizeof(dir), "%s/maps", root);
+	mkdir(dir, 0755);
+	chmod(dir, 0755);
+	f->host.module_directory = root;
+	return 0;
+}
+
+static int down(void **state)
+{
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", root);
+	(void)!system(cmd);
+	return fix_down(state);
+}
+
+static void refused(struct fix *f, const char *name, const char *part)
+{
+	assert_null(mod_load(&f->host, name, &f->err));
+	if (!strstr(f->err.text, part) || strchr(f->err.text, '\n'))
+		fail_msg("%s: \"%s\" is not in: %s", name, part, f->err.text);
+}
+
+static void takes_a_good_one(void **state)
+{
+	struct fix *f = *state;
+	struct mod *m;
+	char path[128];
+
+	copy("map_try", "map_try");
+	m = mod_load(&f->host, "map_try", &f->err);
+	assert_non_null(m);
+	snprintf(path, sizeof(path), "%s/maps/map_try.so", root);
+	assert_string_equal(mod_file(m), path);
+	assert_string_equal(mod_descriptor(m)->name, "map_try");
+	assert_ptr_equal(mod_load(&f->host, "map_try", &f->err), m);
+}
+
+static void refuses_wrong_descriptors(void **state)
+{
+	static const struct {
+		const char *name, *part;
+	} bad[] = {
+	    {"map_major", "module ABI is 99.1, expected 0.x: build it against"},
+	    {"map_minor", "module ABI is 0.99, newer than this server's 0.1: update the server"},
+	    {"map_magic", "magic is 0x12345678, expected 0x314d544d"},
+	    {"map_unresolved", "undefined symbol: nowhere_to_be_found"},
+	    {"map_needs", "libmeta1gone.so: cannot open shared object file"},
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(bad); i++) {
+		copy(bad[i].name, bad[i].name);
+		refused(*state, bad[i].name, bad[i].part);
+		refused(*state, bad[i].name, root);
+	}
+}
+
+static void refuses_a_renamed_file(void **state)
+{
+	copy("map_try", "map_other");
+	refused(*state, "map_other",
+	    "symbol map_other_LTX_meta1_module is missing: no module of this server, or the file "
+	    "was renamed");
+}
+
+static void refuses_what_others_can_write(void **state)
+{
+	char path[128];
+
+	copy("map_try", "map_try");
+	snprintf(path, sizeof(path), "%s/maps/map_try.so", root);
+	chmod(path, 0757);
+	refused(*state, "map_try", "mode is 0757, expected it to be writable by its owner only");
+	chmod(path, 0775);
+	refused(*state, "map_try", "chmod go-w");
+	chmod(path, 0755);
+	snprintf(path, sizeof(path), "%s/maps", root);
+	chmod(path, 0777);
+	refused(*state, "map_try", "/maps: mode is 0777");
+	chmod(path, 0755);
+	chmod(root, 0777);
+	refused(*state, "map_try", "mode is 0777");
+	chmod(root, 0755);
+	assert_non_null(mod_load(&((struct fix *)*state)->host, "map_try", NULL));
+}
+
+static void refuses_a_strangers_file(void **state)
+{
+	char path[128];
+
+	if (geteuid() != 0)
+		skip();
+	copy("map_try", "map_try");
+	snprintf(path, sizeof(path), "%s/maps/map_try.so", root);
+	assert_int_equal(chown(path, 12345, 0), 0);
+	refused(*state, "map_try", "owner is uid 12345, expected root: chown root it");
+}
+
+static void refuses_names_and_paths(void **state)
+{
+	char from[128], to[128];
+
+	refused(*state, "map_none", "/maps/map_none.so: no such file: install the package");
+	refused(*state, "sieve_x", "expected a name that begins with map_");
+	refused(*state, "map_../../x", "of a to z, 0 to 9 and _");
+	copy("map_try", "map_try");
+	snprintf(from, sizeof(from), "%s/maps/map_try.so", root);
+	snprintf(to, sizeof(to), "%s/maps/map_link.so", root);
+	assert_int_equal(symlink(from, to), 0);
+	refused(*state, "map_link", "is a link to");
+	snprintf(to, sizeof(to), "%s/maps/map_dir.so", root);
+	mkdir(to, 0755);
+	refused(*state, "map_dir", "expected a regular file");
+}
+
+static void refuses_another_role(void **state)
+{
+	struct fix *f = *state;
+
+	copy("map_try", "map_try");
+	f->host.role = META1_SMTPS;
+	refused(f, "map_try", "it is for the roles smar, tools, and this is smtps");
+}
+
+/* Roots of the environment serve tests and demos; root never takes code from there. */
+static void looks_in_the_path_of_the_environment(void **state)
+{
+	struct fix *f = *state;
+	char path[600];
+
+	f->host.module_directory = "/nonexistent";
+	copy("map_try", "map_try");
+	snprintf(path, sizeof(path), "relative:%s-none:%s", root, root);
+	setenv("META1_MODULE_PATH", path, 1);
+	unsetenv("META1_TEST_ENV");
+	if (geteuid() == 0) {
+		refused(f, "map_try", "/nonexistent/maps/map_try.so: no such file");
+		setenv("META1_TEST_ENV", "1", 1);
+	}
+#ifdef META1_DEVELOPER
+	assert_non_null(mod_load(&f->host, "map_try", &f->err));
+#endif
+	unsetenv("META1_MODULE_PATH");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(takes_a_good_one, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_wrong_descriptors, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_a_renamed_file, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_what_others_can_write, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_a_strangers_file, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_names_and_paths, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_another_role, up, down),
+	    cmocka_unit_test_setup_teardown(looks_in_the_path_of_the_environment, up, down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * world.h -- a whole qmgr in one process: its files as they are, and at its ends an smtps, a smar
+ * and an smtpc that do what the test says, over real channels, and a store in memory (a
+ * queue module whose requests finish when the test lets them). The clock stands still
+ * until world_pass().
+ */
+#ifndef TEST_QMGR_WORLD_H
+#define TEST_QMGR_WORLD_H
+#include "../unit.h"
+#include "ctl/server.h"
+#include "qmgr/qmgr.h"
+
+#define WALL0 INT64_C(1700000000)
+
+struct delivery { /* as smtpc got it */
+	uint64_t number;
+	bool over;
+	char id[32], key[64], from[64], rcpts[1024]; /* blanks between */
+	uint32_t n;
+};
+struct outcome { /* as the store got it */
+	char id[32], reason[256], by[256];
+	uint32_t rcpt, state, tries;
+	int64_t next_try;
+};
+struct stored { /* committed by qmgr */
+	char id[32], to[64];
+	char *text;
+};
+struct world {
+	struct qmgr q;
+	struct settings set;
+	struct set_role section;
+	struct loop *loop;
+	struct chan_side near, side_smtps, side_smar, side_smtpc;
+	struct chan *at_smtps, *at_smar, *at_smtpc; /* qmgr's ends */
+	struct chan *as_smtps, *as_smar, *as_smtpc; /* the others' */
+	int64_t now;
+
+	uint64_t credits; /* intake, granted to smtps */
+	unsigned asked;	  /* routes */
+	struct delivery d[6000];
+	unsigned nd;
+	struct outcome o[6000];
+	unsigned no;
+	struct stored s[16];
+	unsigned ns;
+	bool store_holds; /* requests are not finished */
+	bool store_fails; /* they finish with TEMPFAIL */
+	bool stopped;
+};
+
+/* A control request; *status is 200 when it has an answer (the caller's). */
+json_t *world_ask(struct world *, const char *method, const char *path, const char *key,
+    const char *value, int *status);
+struct world *world_new(int64_t aq_max);
+void world_free(struct world **);
+void world_run(struct world *);		      /* until nothing more happens */
+void world_pass(struct world *, int64_t sec); /* time goes by, in small steps */
+/* Mail from smtps; rcpts: addresses with blanks between. Domains: "never.…" has no host,
+ * "later.…" cannot be resolved now, "*.shared" go to one destination, the others to one each. */
+void world_mail(struct world *, const char *id, const char *from, const char *rcpts);
+/* What the store would tell at a restart. */
+void world_entry(struct world *, const char *id, const char *from, const struct meta1_qrcpt *,
+    uint32_t n, int64_t time);
+void world_recovered(struct world *);
+void world_result(
+    struct world *, struct delivery *, uint32_t rcpt, int status, int smtp, const char *text);
+void world_end(
+    struct world *, struct delivery *, int status, int scope, int smtp, const char *text);
+void world_smtpc_up(struct world *, unsigned window);
+void world_smtpc_gone(struct world *);
+/* The one delivery of that destination that is not over, or NULL. */
+struct delivery *world_open(struct world *, const char *key);
+/* The last outcome of a recipient; state -1: none. */
+struct outcome world_outcome(struct world *, const char *id, uint32_t rcpt);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* keys.c -- which keys are asked for, and in which order. */
+#include "../unit.h"
+#include "smar/smar.h"
+
+/* All keys joined by a blank. */
+static const char *all(struct smar_keys *k)
+{
+	static char out[8192];
+	char key[SMAR_KEY_MAX];
+
+	out[0] = '\0';
+	while (smar_keys_next(k, key, sizeof(key))) {
+		if (out[0])
+			strcat(out, " ");
+		strcat(out, key);
+	}
+	return out;
+}
+
+static void path_keys(void **state)
+{
+	static const struct {
+		const char *path, *keys;
+	} row[] = {
+	    {"User@Sub.Example.COM", "to:user@sub.example.com to:user+*@sub.example.com "
+				     "to:sub.example.com to:.example.com to:.com"},
+	    {"user+list@a.b",
+		"to:user+list@a.b to:user++@a.b to:user+*@a.b to:user@a.b to:a.b to:.b"},
+	    {"user+@a.b", "to:user+@a.b to:user+*@a.b to:user@a.b to:a.b to:.b"},
+	    {"+x@a.b", "to:+x@a.b to:+x+*@a.b to:a.b to:.b"},
+	    {"\"a+b@c\"@a.b", "to:\"a+b@c\"@a.b to:\"a+b@c\"+*@a.b to:a.b to:.b"},
+	    {"u@[192.0.2.1]", "to:u@[192.0.2.1] to:u+*@[192.0.2.1] to:[192.0.2.1]"},
+	    {"postmaster", "to:postmaster@gw.test to:postmaster+*@gw.test to:gw.test to:.test"},
+	    {"", "to:<>"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+		struct smar_keys k;
+
+		assert_int_equal(
+		    smar_keys_split(buf_str(row[i].path), "gw.test", local, domain), 0);
+		smar_keys_path(&k, "to:", local, domain);
+		assert_string_equal(all(&k), row[i].keys);
+	}
+}
+
+static void client_keys(void **state)
+{
+	struct smar_keys k;
+	const char *s;
+
+	(void)state;
+	smar_keys_client(&k, "", "192.0.2.77");
+	s = all(&k);
+	assert_true(strncmp(s, "192.0.2.77 192.0.2.76/31 192.0.2.76/30 192.0.2.72/29 ", 52) == 0);
+	assert_non_null(strstr(s, " 192.0.2.0/25 192.0.2 192.0.2.0/24 192.0.2.0/23 "));
+	assert_non_null(strstr(s, " 192.0 192.0.0.0/16 "));
+	assert_non_null(strstr(s, " 192 192.0.0.0/8 "));
+	assert_string_equal(s + strlen(s) - 21, "128.0.0.0/1 0.0.0.0/0");
+}
+
+static void client_keys_6(void **state)
+{
+	struct smar_keys k;
+	const char *s;
+
+	(void)state;
+	smar_keys_client(&k, "", "2001:DB8::1");
+	s = all(&k);
+	assert_true(strncmp(s, "2001:db8::1 2001:db8::/124 ", 27) == 0);
+	assert_non_null(strstr(s, " 2001:db8::/32 2001:db0::/28 "));
+	assert_string_equal(s + strlen(s) - 5, " ::/0");
+	smar_keys_client(&k, "", "::ffff:192.0.2.1");
+	assert_true(strncmp(all(&k), "192.0.2.1 192.0.2.0/31", 22) == 0);
+	smar_keys_client(&k, "cltaddr:", "unix");
+	assert_string_equal(all(&k), "cltaddr:unix");
+}
+
+static void domain_keys(void **state)
+{
+	struct smar_keys k;
+
+	(void)state;
+	smar_keys_domain(&k, "a.b.test");
+	assert_string_equal(all(&k), "a.b.test .b.test .test .");
+	smar_keys_domain(&k, "[192.0.2.1]");
+	assert_string_equal(all(&k), "[192.0.2.1] .");
+}
+
+static void too_long(void **state)
+{
+	char path[700], local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+
+	(void)state;
+	memset(path, 'a', sizeof(path));
+	assert_int_equal(smar_keys_split(buf_of(path, sizeof(path)), "x", local, domain), -1);
+	path[10] = '@';
+	assert_int_equal(smar_keys_split(buf_of(path, sizeof(path)), "x", local, domain), -1);
+	assert_int_equal(smar_keys_split(buf_of("a\0b@c", 5), "x", local, domain), -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(path_keys),
+	    cmocka_unit_test(client_keys),
+	    cmocka_unit_test(client_keys_6),
+	    cmocka_unit_test(domain_keys),
+	    cmocka_unit_test(too_long),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* route.c -- where domains go: rows of a mailertable, and records of a name server. */
+#include "maps.h"
+#include "nameserver.h"
+
+static const struct table_row mailertable[] = {
+    {"lmtp.test", "lmtp:"},
+    {"path.test", "lmtp:/run/x"},
+    {"tcp.test", "lmtp:[127.0.0.1]:2003"},
+    {"gate.test", "[mx1.test]:2525"},
+    {"list.test", "[nowhere.test] [192.0.2.7] [192.0.2.8]:26"},
+    {"mxed.test", "two.test"},
+    {"gone.test", "nowhere.test"},
+    {"self.test", "[192.0.2.1]"},
+    {"typo.test", "[192.0.2.1"},
+    {"broken.test", NULL},
+    {".smart.test", "[192.0.2.7]"},
+    {NULL, NULL},
+};
+static const struct ns_row records[] = {
+    {"two.test", DNS_MX, DNS_MX, 0, "20 mx2.test"},
+    {"two.test", DNS_MX, DNS_MX, 0, "10 mx1.test"},
+    {"mx1.test", DNS_A, DNS_A, 0, "192.0.2.11"},
+    {"mx1.test", DNS_AAAA, DNS_AAAA, 0, "2001:db8::11"},
+    {"mx2.test", DNS_A, DNS_A, 0, "192.0.2.12"},
+    {"plain.test", DNS_A, DNS_A, 0, "192.0.2.13"},
+    {"null.test", DNS_MX, DNS_MX, 0, "0 "},
+    {"text.test", 16, 16, 0, "x"},
+    {"alias.test", DNS_MX, DNS_CNAME, 0, "two.test"},
+    {"cut.test", DNS_MX, DNS_MX, 0, "10 mx1.test"},
+    {"cut.test", DNS_MX, DNS_MX, 0, "20 gw.test"},
+    {"cut.test", DNS_MX, DNS_MX, 0, "30 mx2.test"},
+    {"cut2.test", DNS_MX, DNS_MX, 0, "10 us.test"},
+    {"us.test", DNS_A, DNS_A, 0, "192.0.2.1"},
+    {"us2.test", DNS_MX, DNS_MX, 0, "10 gw.test"},
+    {"dead.test", DNS_MX, DNS_MX, 0, "10 no.test"},
+    {"half.test", DNS_MX, DNS_MX, 0, "10 no.test"},
+    {"half.test", DNS_MX, DNS_MX, 0, "20 mx2.test"},
+    {"fail.test", DNS_MX, DNS_MX, 2, "10 mx1.test"},
+    {"afail.test", DNS_MX, DNS_MX, 0, "10 fail.test"},
+    {"fail.test", DNS_A, DNS_A, 2, "192.0.2.1"},
+    {"fail.test", DNS_AAAA, DNS_AAAA, 2, "::1"},
+    {NULL, 0, 0, 0, NULL},
+};
+
+struct world {
+	struct loop *loop;
+	struct smar_policy policy;
+	struct table_map mt;
+	struct nameserver *ns;
+	struct dns *dns;
+};
+struct routes {
+	unsigned told;
+	uint64_t status, smtp, ttl;
+	char hops[4000], key[256], transport[16], dsn[12], text[400];
+};
+
+static void copy(char *out, size_t size, struct meta1_buf b)
+{
+	snprintf(out, size, "%.*s", (int)b.len, b.data ? (const char *)b.data : "");
+}
+
+static void told(void *arg, const struct p_routes *r)
+{
+	struct routes *out = arg;
+
+	out->told++;
+	out->status = r->status;
+	out->smtp = r->smtp;
+	out->ttl = r->ttl;
+	for (uint32_t i = 0; i < r->hops.n; i++) {
+		strcat(out->hops, i > 0 ? "|" : "");
+		strncat(out->hops, r->hops.v[i].data, r->hops.v[i].len);
+	}
+	copy(out->key, sizeof(out->key), r->key);
+	copy(out->transport, sizeof(out->transport), r->transport);
+	copy(out->dsn, sizeof(out->dsn), r->dsn);
+	copy(out->text, sizeof(out->text), r->text);
+}
+
+static int set_up(void **state)
+{
+	struct world *w = base_alloc(sizeof(*w));
+
+	w->loop = loop_new();
+	test_policy(&w->policy, w->loop);
+	w->policy.mailertable = table_map(&w->mt, w->loop, "mt", mailertable);
+	w->ns = ns_new(w->loop, records);
+	w->dns = ns_resolver(w->loop, &w->ns->port, 1, 2000);
+	*state = w;
+	return 0;
+}
+static int tear_down(void **state)
+{
+	struct world *w = *state;
+
+	dns_free(&w->dns);
+	ns_free(w->ns);
+	loop_free(&w->loop);
+	free(w);
+	return 0;
+}
+
+static struct routes route(struct world *w, const char *domain)
+{
+	struct routes r = {.told = 0};
+
+	smar_route(&w->policy, w->dns, buf_str(domain), loop_now(w->loop) + 10000, told, &r);
+	while (!r.told)
+		loop_turn(w->loop, true);
+	assert_int_equal(r.told, 1);
+	assert_int_equal(w->policy.refs, 1);
+	return r;
+}
+
+static void good(void **state)
+{
+	static const struct {
+		const char *domain, *transport, *key, *hops;
+		unsigned ttl;
+	} row[] = {
+	    {"Lmtp.Test", "lmtp", "lmtp:/run/lmtp", "/run/lmtp 0 gw.test", 300},
+	    {"path.test", "lmtp", "lmtp:/run/x", "/run/x 0 gw.test", 300},
+	    {"tcp.test", "lmtp", "lmtp:127.0.0.1:2003", "127.0.0.1 2003 127.0.0.1", 300},
+	    {"gate.test", "smtp", "mx1.test:2525",
+		"192.0.2.11 2525 mx1.test|2001:db8::11 2525 mx1.test", 60},
+	    {"list.test", "smtp", "192.0.2.7,192.0.2.8:26,nowhere.test",
+		"192.0.2.7 25 192.0.2.7|192.0.2.8 26 192.0.2.8", 300},
+	    {"mxed.test", "smtp", "mx1.test,mx2.test",
+		"192.0.2.11 25 mx1.test|2001:db8::11 25 mx1.test|192.0.2.12 25 mx2.test", 60},
+	    {"x.smart.test", "smtp", "192.0.2.7", "192.0.2.7 25 192.0.2.7", 300},
+	    {"two.test", "smtp", "mx1.test,mx2.test",
+		"192.0.2.11 25 mx1.test|2001:db8::11 25 mx1.test|192.0.2.12 25 mx2.test", 60},
+	    {"alias.test", "smtp", "mx1.test,mx2.test",
+		"192.0.2.11 25 mx1.test|2001:db8::11 25 mx1.test|192.0.2.12 25 mx2.test", 60},
+	    {"plain.test", "smtp", "plain.test", "192.0.2.13 25 plain.test", 30},
+	    {"[192.0.2.9]", "smtp", "192.0.2.9", "192.0.2.9 25 192.0.2.9", 3600},
+	    {"[IPv6:2001:db8::9]", "smtp", "2001:db8::9", "2001:db8::9 25 2001:db8::9", 3600},
+	    {"cut.test", "smtp", "mx1.test", "192.0.2.11 25 mx1.test|2001:db8::11 25 mx1.test", 60},
+	    {"half.test", "smtp", "mx2.test,no.test", "192.0.2.12 25 mx2.test", 60},
+	    {"own.test", "lmtp", "lmtp:/run/lmtp", "/run/lmtp 0 gw.test", 3600},
+	    {"", "lmtp", "lmtp:/run/lmtp", "/run/lmtp 0 gw.test", 3600},
+	};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct routes r = route(w, row[i].domain);
+
+		if (r.status != META1_OK)
+			fail_msg("%s: %s %s", row[i].domain, r.dsn, r.text);
+		assert_string_equal(r.hops, row[i].hops);
+		assert_string_equal(r.key, row[i].key);
+		assert_string_equal(r.transport, row[i].transport);
+		assert_int_equal(r.ttl, row[i].ttl);
+	}
+}
+
+static void bad(void **state)
+{
+	static const struct {
+		const char *domain, *dsn;
+	} row[] = {
+	    {"nowhere.test", "5.1.2"},
+	    {"text.test", "5.1.2"},
+	    {"null.test", "5.1.10"},
+	    {"cut2.test", "5.4.6"},
+	    {"us2.test", "5.4.6"},
+	    {"us.test", "5.4.6"},
+	    {"dead.test", "5.4.4"},
+	    {"fail.test", "4.4.3"},
+	    {"afail.test", "4.4.3"},
+	    {"a..b", "5.1.2"},
+	    {"a b", "5.1.2"},
+	    /* A row that leads nowhere is a mistake to mend: mail waits. */
+	    {"gone.test", "4.1.2"},
+	    {"self.test", "4.4.6"},
+	    {"typo.test", "4.3.5"},
+	    {"broken.test", "4.3.0"},
+	};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct routes r = route(w, row[i].domain);
+
+		if (strcmp(r.dsn, row[i].dsn) != 0)
+			fail_msg(
+			    "%s: %s %s, expected %s", row[i].domain, r.dsn, r.text, row[i].dsn);
+		assert_int_equal(r.status, row[i].dsn[0] == '4' ? META1_TEMPFAIL : META1_PERMFAIL);
+		assert_int_equal(r.smtp, row[i].dsn[0] == '4' ? 451 : 550);
+		assert_string_equal(r.hops, "");
+		assert_true(strlen(r.text) > 0);
+	}
+}
+
+static void without_lmtp_socket(void **state)
+{
+	struct world *w = *state;
+	struct routes r;
+
+	w->policy.lmtp_path[0] = '\0';
+	r = route(w, "own.test");
+	assert_int_equal(r.status, META1_TEMPFAIL);
+	assert_string_equal(r.dsn, "4.3.5");
+	assert_string_equal(route(w, "lmtp.test").dsn, "4.3.5");
+}
+
+static void silent_servers(void **state)
+{
+	struct world *w = *state;
+	struct routes r;
+
+	dns_free(&w->dns);
+	w->dns = ns_resolver(w->loop, &w->ns->port, 1, 10);
+	w->ns->silent = 1000;
+	r = route(w, "two.test");
+	assert_int_equal(r.status, META1_TEMPFAIL);
+	assert_string_equal(r.dsn, "4.4.3");
+	assert_int_equal(r.ttl, 0);
+}
+
+#define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    WITH(good),
+	    WITH(bad),
+	    WITH(without_lmtp_socket),
+	    WITH(silent_servers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tries core/smtpc/deliver.c and session.c: what comes back to qmgr for what a transport
+ * says. The transport, the store and the request law are this file's own; the channel is a
+ * real one whose other end plays qmgr.
+ */
+#include "smtpc/smtpc.h"
+
+#include "../unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+/* ---- what deliver.c and session.c stand on ---- */
+
+struct meta1_req {
+	mod_done_fn done;
+	mod_rcpt_fn rcpt;
+	void *arg;
+};
+struct peer { /* a session of the transport */
+	char addr[64];
+	bool dead, past;
+};
+
+static struct smtpc c;
+static struct smtpc_gear gear;
+static struct smtpc_transport transport;
+static struct meta1_req *open_req, *send_req, *load_req;
+static struct peer *open_peer, *send_peer;
+static char offered[256]; /* recipients of the last send() */
+static int opens, sends, shuts, loads, unloads, cancels, credits;
+static struct meta1_content content = {.size = sizeof(content)};
+
+struct meta1_req *mod_req(struct mod_inst *in, int64_t deadline, mod_done_fn done, void *arg)
+{
+	struct meta1_req *r = calloc(1, sizeof(*r));
+
+	(void)in;
+	assert_true(deadline > loop_now(c.role.loop));
+	r->done = done;
+	r->arg = arg;
+	return r;
+}
+
+void mod_req_rcpts(struct meta1_req *r, mod_rcpt_fn fn, uint32_t n)
+{
+	(void)n;
+	r->rcpt = fn;
+}
+
+void mod_req_on_drop(struct meta1_req *r, void (*fn)(void *, const void *), void *arg)
+{
+	(void)r, (void)fn, (void)arg;
+}
+
+void mod_req_cancel(struct meta1_req **r)
+{
+	struct meta1_req **all[] = {&open_req, &send_req, &load_req};
+
+	cancels++;
+	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
+		if (*all[i] == *r)
+			*all[i] = NULL;
+	free(*r);
+	*r = NULL;
+}
+
+void *mod_data(const struct mod_inst *in)
+{
+	(void)in;
+	return NULL;
+}
+
+void smtpc_gear_use(struct smtpc_gear *g)
+{
+	g->refs++;
+}
+
+void smtpc_gear_drop(struct smtpc_gear **g)
+{
+	(*g)->refs--;
+	*g = NULL;
+}
+
+struct smtpc_transport *smtpc_transport(struct smtpc *s, struct meta1_buf name)
+{
+	(void)s;
+	return buf_eq(name, buf_str("smtp")) ? &transport : NULL;
+}
+
+void smtpc_credit(struct smtpc *s)
+{
+	(void)s;
+	credits++;
+}
+
+static void fake_open(void *inst, struct meta1_req *req, const struct meta1_hop *hop, void **sess)
+{
+	struct peer *p = calloc(1, sizeof(*p));
+
+	(void)inst;
+	opens++;
+	snprintf(p->addr, sizeof(p->addr), "%s", hop->addr);
+	open_req = req;
+	open_peer = p;
+	*sess = p;
+}
+
+static void fake_send(void *sess, struct meta1_req *req, const struct meta1_mail *m)
+{
+	size_t n = 0;
+
+	sends++;
+	send_req = req;
+	send_peer = sess;
+	offered[0] = '\0';
+	for (uint32_t i = 0; i < m->nrcpt; i++)
+		n += (size_t)snprintf(offered + n, sizeof(offered) - n, "%.*s ",
+		    (int)m->rcpt[i].addr.len, (const char *)m->rcpt[i].addr.data);
+}
+
+static int fake_usable(void *sess)
+{
+	return !((struct peer *)sess)->dead;
+}
+
+static void fake_shut(void **sess)
+{
+	shuts++;
+	free(*sess);
+	*sess = NULL;
+}
+
+static int fake_past(void *sess)
+{
+	return ((struct peer *)sess)->past;
+}
+
+static const struct meta1_transport_ops ops = {.size = sizeof(ops),
+    .open = fake_open,
+    .send = fake_send,
+    .usable = fake_usable,
+    .shut = fake_shut,
+    .past_dot = fake_past};
+
+static void fake_load(void *inst, struct meta1_req *req, const struct meta1_ref *ref)
+{
+	(void)inst;
+	loads++;
+	assert_int_equal(ref->len, 3);
+	load_req = req;
+}
+
+static void fake_unload(void *inst, struct meta1_content **p)
+{
+	(void)inst;
+	assert_ptr_equal(*p, &content);
+	unloads++;
+	*p = NULL;
+}
+
+static const struct meta1_queue_ops queue_ops = {
+    .size = sizeof(queue_ops), .load = fake_load, .unload = fake_unload};
+
+static void answer(
+    struct meta1_req **req, enum meta1_status st, int scope, int smtp, const char *text)
+{
+	struct meta1_req *r = *req;
+	struct meta1_reply reply = {.size = sizeof(reply),
+	    .text = text,
+	    .smtp = (uint16_t)smtp,
+	    .scope = (uint16_t)scope,
+	    .ext = &content};
+
+	assert_non_null(r);
+	*req = NULL;
+	r->done(r->arg, st, &reply);
+	free(r);
+}
+
+static void rcpt(uint32_t i, enum meta1_status st, int smtp, const char *text)
+{
+	struct meta1_reply reply = {
+	    .size = sizeof(reply), .text = text, .smtp = (uint16_t)smtp, .dsn = "1.2.3"};
+
+	send_req->rcpt(send_req->arg, i, st, &reply);
+}
+
+/* ---- qmgr ---- */
+
+static char got[1024]; /* what qmgr was told, one word a frame */
+static struct chan *ours, *theirs;
+
+static void on_result(struct chan *ch, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_rcpt_result *m = msg;
+	size_t n = strlen(got);
+
+	(void)ch, (void)req, (void)arg;
+	snprintf(got + n, sizeof(got) - n, "r%llu:%llu:%llu ", (unsigned long long)m->rcpt,
+	    (unsigned long long)m->status, (unsigned long long)m->smtp);
+}
+
+static void on_delivered(struct chan *ch, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_delivered *m = msg;
+	size_t n = strlen(got);
+
+	(void)ch, (void)req, (void)arg;
+	snprintf(got + n, sizeof(got) - n, "d%llu:%llu:%llu:%llu:%.*s%s ",
+	    (unsigned long long)m->delivery, (unsigned long long)m->status,
+	    (unsigned long long)m->scope, (unsigned long long)m->smtp, (int)m->text.len,
+	    (const char *)m->text.data, m->reused ? ":reused" : "");
+}
+
+static const struct chan_handler qmgr_handlers[] = {
+    {P_RCPT_RESULT, on_result}, {P_DELIVERED, on_delivered}, {P_NONE, NULL}};
+static const struct chan_handler no_handlers[] = {{P_NONE, NULL}};
+static struct chan_side qmgr_side = {.who = QMGR, .version = "t", .handlers = qmgr_handlers};
+static struct chan_side our_side = {.who = SMTPC, .version = "t", .handlers = no_handlers};
+
+static const char *told(void)
+{
+	static char last[sizeof(got)];
+
+	for (int i = 0; i < 5; i++)
+		loop_turn(c.role.loop, false);
+	memcpy(last, got, sizeof(last));
+	got[0] = '\0';
+	return last;
+}
+
+static int setup(void **state)
+{
+	int fd[2];
+
+	(void)state;
+	memset(&c, 0, sizeof(c));
+	c.role.loop = loop_new();
+	loop_fake_clock(c.role.loop, 1000, 1000000);
+	gear = (struct smtpc_gear){.refs = 1,
+	    .connect_timeout = 1000,
+	    .idle_timeout = 5000,
+	    .remote_port = 25,
+	    .max_idle = 2,
+	    .max_mails = 3};
+	transport = (struct smtpc_transport){.name = "smtp", .ops = &ops, .gear = &gear};
+	c.gear = &gear;
+	c.queue_ops = &queue_ops;
+	opens = sends = shuts = loads = unloads = cancels = credits = 0;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	our_side.loop = qmgr_side.loop = c.role.loop;
+	ours = chan_adopt(&our_side, QMGR, fd[0]);
+	theirs = chan_adopt(&qmgr_side, SMTPC, fd[1]);
+	c.qmgr = ours;
+	c.epoch = 1;
+	got[0] = '\0';
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	smtpc_session_shut_idle(&c, NULL);
+	assert_null(c.sessions);
+	assert_null(c.deliveries);
+	assert_int_equal(gear.refs, 1);
+	assert_int_equal(opens, shuts);
+	assert_int_equal(loads, unloads);
+	loop_unwatch(&c.idle_timer);
+	loop_unwatch(&c.report_timer);
+	chan_close(&ours);
+	chan_close(&theirs);
+	loop_free(&c.role.loop);
+	return 0;
+}
+
+/* One delivery, its content loaded. */
+static void deliver(uint64_t id, uint32_t nrcpt, const char *hop1, const char *hop2)
+{
+	static struct meta1_buf name[5];
+	struct meta1_buf hop[2] = {buf_str(hop1), buf_str(hop2)};
+	struct p_deliver m = {.delivery = id,
+	    .id = buf_str("S1"),
+	    .transport = buf_str("smtp"),
+	    .hops = {hop, hop2 ? 2 : 1},
+	    .from = buf_str("a@example.org"),
+	    .rcpts = {name, nrcpt},
+	    .ref = buf_str("ref"),
+	    .bytes = 100};
+	static const char *const names[] = {"r0", "r1", "r2", "r3", "r4"};
+
+	for (unsigned i = 0; i < 5; i++)
+		name[i] = buf_str(names[i]);
+	smtpc_deliver_frame(ours, 0, &m, &c);
+	if (load_req)
+		answer(&load_req, META1_OK, 0, 0, "");
+}
+
+#define HOP1 "192.0.2.1 25 mx1.example"
+#define HOP2 "192.0.2.2 0 mx2.example"
+
+static void one_good(void **state)
+{
+	(void)state;
+	deliver(7, 1, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	assert_string_equal(offered, "r0 ");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "queued");
+	assert_string_equal(told(), "d7:0:0:250:queued ");
+	assert_int_equal(credits, 1);
+}
+
+static void one_refused(void **state)
+{
+	(void)state;
+	deliver(7, 1, HOP1, HOP2);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	rcpt(0, META1_PERMFAIL, 550, "unknown");
+	answer(&send_req, META1_TEMPFAIL, META1_ABOUT_HOST, 421, "bye");
+	assert_string_equal(told(), "d7:5:0:550:unknown ");
+}
+
+static void two_of_five(void **state)
+{
+	(void)state;
+	deliver(7, 5, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	rcpt(1, META1_PERMFAIL, 550, "no");
+	assert_string_equal(told(), "r1:5:550 "); /* at once */
+	rcpt(4, META1_TEMPFAIL, 450, "later");
+	rcpt(4, META1_OK, 250, "twice");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "queued");
+	assert_string_equal(told(), "r4:4:450 d7:0:0:250:queued ");
+}
+
+static void next_host(void **state)
+{
+	(void)state;
+	deliver(7, 5, HOP1, HOP2);
+	assert_string_equal(open_peer->addr, "192.0.2.1");
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	rcpt(1, META1_PERMFAIL, 550, "no");
+	answer(&send_req, META1_TEMPFAIL, META1_ABOUT_HOST, 421, "busy");
+	assert_int_equal(shuts, 1);
+	assert_string_equal(open_peer->addr, "192.0.2.2");
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	assert_string_equal(offered, "r0 r2 r3 r4 ");
+	rcpt(1, META1_PERMFAIL, 551, "no"); /* r2 of qmgr's list */
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "queued");
+	assert_string_equal(told(), "r1:5:550 r2:5:551 d7:0:0:250:queued ");
+}
+
+static void all_hosts_fail(void **state)
+{
+	(void)state;
+	deliver(7, 2, HOP1, HOP2);
+	answer(&open_req, META1_TEMPFAIL, META1_ABOUT_HOST, 0, "refused");
+	/* A host is never a permanent failure. */
+	answer(&open_req, META1_PERMFAIL, META1_ABOUT_HOST, 554, "go away");
+	assert_string_equal(told(), "d7:4:2:554:go away ");
+	assert_int_equal(sends, 0);
+}
+
+static void verdicts(void **state)
+{
+	(void)state;
+	deliver(7, 2, HOP1, HOP2);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_PERMFAIL, META1_ABOUT_MAIL, 554, "spam");
+	assert_string_equal(told(), "d7:5:0:554:spam ");
+	deliver(8, 2, HOP1, HOP2);
+	answer(&send_req, META1_TEMPFAIL, META1_ABOUT_MAIL, 451, "later");
+	assert_string_equal(told(), "d8:4:0:451:later:reused ");
+	assert_int_equal(opens, 1);
+}
+
+/* LMTP: the connection broke after two of three replies. */
+static void k_of_n(void **state)
+{
+	(void)state;
+	deliver(7, 3, HOP1, HOP2);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	rcpt(0, META1_OK, 250, "yes");
+	rcpt(1, META1_TEMPFAIL, 452, "full");
+	send_peer->dead = true;
+	answer(&send_req, META1_TEMPFAIL, META1_ABOUT_MAIL, 0, "lost");
+	assert_string_equal(told(), "r0:0:250 r1:4:452 d7:4:0:0:lost ");
+	assert_int_equal(opens, 1);
+	assert_int_equal(shuts, 1);
+}
+
+static void reuse(void **state)
+{
+	(void)state;
+	for (uint64_t i = 1; i <= 4; i++) { /* max_mails 3: the fourth opens anew */
+		deliver(i, 1, HOP1, NULL);
+		if (open_req)
+			answer(&open_req, META1_OK, 0, 220, "hi");
+		answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	}
+	assert_string_equal(
+	    told(), "d1:0:0:250:ok d2:0:0:250:ok:reused d3:0:0:250:ok:reused d4:0:0:250:ok ");
+	assert_int_equal(opens, 2);
+	assert_int_equal(c.nidle, 1);
+	deliver(5, 1, "192.0.2.1 26 mx1.example", NULL); /* another port */
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_int_equal(c.nidle, 2);
+	deliver(6, 1, "/run/a b/lmtp 0 localhost", NULL); /* beyond max_idle: the oldest goes */
+	assert_string_equal(open_peer->addr, "/run/a b/lmtp");
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_int_equal(c.nidle, 2);
+	assert_string_equal(c.idle_old->addr, "192.0.2.1");
+	assert_int_equal(c.idle_old->port, 26);
+	loop_fake_clock(c.role.loop, 5999, 1000005);
+	told();
+	assert_int_equal(c.nidle, 2);
+	loop_fake_clock(c.role.loop, 6000, 1000005);
+	told();
+	assert_int_equal(c.nidle, 0);
+}
+
+static void dead_while_idle(void **state)
+{
+	(void)state;
+	deliver(1, 1, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	/* Found dead at send: the same host again, with a new session. */
+	deliver(2, 2, HOP1, HOP2);
+	answer(&send_req, META1_TEMPFAIL, META1_ABOUT_SESSION, 0, "closed");
+	assert_string_equal(open_peer->addr, "192.0.2.1");
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	/* Known to be dead: not even tried. */
+	send_peer->dead = true;
+	deliver(3, 1, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	/* A new session that says so is the host's fault: no endless loop. */
+	answer(&send_req, META1_TEMPFAIL, META1_ABOUT_SESSION, 0, "closed");
+	assert_null(open_req);
+	assert_string_equal(told(), "d1:0:0:250:ok d2:0:0:250:ok d3:4:2:0:closed ");
+}
+
+static void no_content(void **state)
+{
+	static const struct p_deliver m = {.delivery = 9};
+
+	(void)state;
+	deliver(1, 0, HOP1, NULL);
+	deliver(2, 1, "nonsense", NULL);
+	smtpc_deliver_frame(ours, 0, &m, &c);
+	assert_string_equal(told(),
+	    "d1:4:0:0:a delivery without hosts or recipients d2:4:0:0:a delivery without hosts or "
+	    "recipients d9:4:0:0:no module transport_ is loaded ");
+	assert_int_equal(credits, 3);
+}
+
+static void load_fails(void **state)
+{
+	struct meta1_buf hop = buf_str(HOP1), to = buf_str("r0");
+	struct p_deliver m = {.delivery = 1,
+	    .transport = buf_str("smtp"),
+	    .hops = {&hop, 1},
+	    .rcpts = {&to, 1},
+	    .ref = buf_str("ref")};
+
+	(void)state;
+	smtpc_deliver_frame(ours, 0, &m, &c);
+	loads--; /* nothing was opened */
+	answer(&load_req, META1_PERMFAIL, 0, 0, "checksum");
+	assert_string_equal(told(), "d1:4:0:0:checksum ");
+}
+
+static void qmgr_gone(void **state)
+{
+	(void)state;
+	deliver(1, 2, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	c.qmgr = NULL;
+	rcpt(0, META1_PERMFAIL, 550, "no");
+	c.qmgr = ours; /* back, and it is another life: numbers begin anew */
+	c.epoch++;
+	rcpt(1, META1_OK, 250, "yes");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_string_equal(told(), "");
+	assert_int_equal(credits, 1);
+}
+
+static void stop(void **state)
+{
+	(void)state;
+	deliver(1, 1, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	send_peer->past = true;
+	deliver(2, 1, HOP2, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	struct meta1_req *before_dot = send_req;
+
+	send_req = c.deliveries->req;
+	deliver(3, 1, "192.0.2.3 25 mx3", NULL); /* opening */
+	c.role.stopping = true;
+	smtpc_deliver_stop(&c);
+	assert_null(open_req);
+	assert_ptr_not_equal(send_req, before_dot);
+	assert_string_equal(told(), ""); /* qmgr takes them back when we are gone */
+	assert_int_equal(c.active, 1);
+	deliver(4, 1, HOP1, NULL);
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_string_equal(told(), "d1:0:0:250:ok ");
+	assert_int_equal(c.active, 0);
+	assert_int_equal(cancels, 2);
+}
+
+static void hops(void **state)
+{
+	static const struct {
+		const char *in, *addr, *host;
+		uint32_t port;
+	} row[] = {
+	    {"192.0.2.1 25 mx", "192.0.2.1", "mx", 25},
+	    {"2001:db8::1 65535 mx", "2001:db8::1", "mx", 65535},
+	    {"/a b c 0 localhost", "/a b c", "localhost", 0},
+	    {"192.0.2.1 65536 mx", NULL, NULL, 0},
+	    {"192.0.2.1 -1 mx", NULL, NULL, 0},
+	    {"192.0.2.1 2x mx", NULL, NULL, 0},
+	    {"192.0.2.1 mx", NULL, NULL, 0},
+	    {"25 mx", NULL, NULL, 0},
+	    {" 25 mx", NULL, NULL, 0},
+	    {"192.0.2.1 25 ", NULL, NULL, 0},
+	    {"mx", NULL, NULL, 0},
+	    {"", NULL, NULL, 0},
+	};
+	struct pool pool;
+
+	(void)state;
+	pool_init(&pool, 65536);
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct meta1_hop hop;
+		int r = smtpc_deliver_hop(&pool, buf_str(row[i].in), &hop);
+
+		assert_int_equal(r, row[i].addr ? 0 : -1);
+		if (r < 0)
+			continue;
+		assert_string_equal(hop.addr, row[i].addr);
+		assert_string_equal(hop.host, row[i].host);
+		assert_int_equal(hop.port, row[i].port);
+	}
+	pool_clear(&pool);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(one_good),
+	    TEST(one_refused),
+	    TEST(two_of_five),
+	    TEST(next_host),
+	    TEST(all_hosts_fail),
+	    TEST(verdicts),
+	    TEST(k_of_n),
+	    TEST(reuse),
+	    TEST(dead_while_idle),
+	    TEST(no_content),
+	    TEST(load_fails),
+	    TEST(qmgr_gone),
+	    TEST(stop),
+	    cmocka_unit_test(hops),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

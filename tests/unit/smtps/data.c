@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Unit test of core/smtps/data.c: where a message ends, for every form of smuggling that
+ * is known and every way the bytes can be cut into segments, against a reference that only
+ * searches for CRLF . CRLF in the whole.
+ */
+#include "smtps/smtps.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* needs the headers above */
+#include <cmocka.h>
+
+struct result {
+	uint8_t out[512]; /* what is stored */
+	size_t nout, used;
+	struct smtps_scan scan;
+};
+
+static void put(struct result *r, const void *p, size_t n)
+{
+	assert_true(r->nout + n <= sizeof(r->out));
+	memcpy(r->out + r->nout, p, n);
+	r->nout += n;
+}
+
+/* Feeds p in pieces: cut[i] is set when a new piece begins at i. */
+static void feed(struct result *r, const uint8_t *p, size_t n, const bool *cut)
+{
+	size_t i = 0;
+
+	memset(r, 0, sizeof(*r));
+	smtps_data_start(&r->scan);
+	while (i < n && !r->scan.done) {
+		size_t end = i + 1, held, keep, used;
+		uint8_t *copy;
+
+		while (end < n && !cut[end])
+			end++;
+		/* a copy of exact size: reading past it is seen */
+		copy = base_alloc(end - i);
+		memcpy(copy, p + i, end - i);
+		used = smtps_data_scan(&r->scan, copy, end - i, &held, &keep);
+		assert_true(held <= 2 && keep <= used && used <= end - i);
+		assert_true(r->scan.done || used == end - i);
+		put(r, ".\r", held);
+		put(r, copy, keep);
+		free(copy);
+		r->used += used;
+		i += used;
+	}
+}
+
+/* Where CRLF . CRLF ends, 0: nowhere. The CRLF of the DATA command counts. */
+static size_t reference_end(const uint8_t *p, size_t n)
+{
+	size_t i;
+
+	if (n >= 3 && memcmp(p, ".\r\n", 3) == 0)
+		return 3;
+	for (i = 0; i + 5 <= n; i++)
+		if (memcmp(p + i, "\r\n.\r\n", 5) == 0)
+			return i + 5;
+	return 0;
+}
+
+static bool reference_bare(const uint8_t *p, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (p[i] == '\n' && (i == 0 || p[i - 1] != '\r'))
+			return true;
+		if (p[i] == '\r' && i + 1 < n && p[i + 1] != '\n')
+			return true;
+	}
+	return false;
+}
+
+static void same_as_reference(const struct result *r, const uint8_t *p, size_t n)
+{
+	size_t end = reference_end(p, n);
+
+	assert_int_equal(r->scan.done, end != 0);
+	if (end == 0) {
+		/* nothing but a dot at the start of a line, and its CR, may be kept back */
+		assert_int_equal(r->used, n);
+		assert_true(r->nout + 2 >= n);
+		assert_memory_equal(r->out, p, r->nout);
+		return;
+	}
+	assert_int_equal(r->used, end);
+	assert_int_equal(r->nout, end - 3);
+	assert_memory_equal(r->out, p, end - 3);
+	assert_int_equal(r->scan.stored, end - 3);
+	assert_int_equal(r->scan.bare, reference_bare(p, end));
+}
+
+static void same_result(const struct result *a, const struct result *b)
+{
+	assert_int_equal(a->used, b->used);
+	assert_int_equal(a->nout, b->nout);
+	assert_memory_equal(a->out, b->out, a->nout);
+	assert_int_equal(a->scan.done, b->scan.done);
+	assert_int_equal(a->scan.bare, b->scan.bare);
+	assert_int_equal(a->scan.eight, b->scan.eight);
+	assert_int_equal(a->scan.hops, b->scan.hops);
+	assert_int_equal(a->scan.stuffed, b->scan.stuffed);
+	assert_int_equal(a->scan.stored, b->scan.stored);
+}
+
+/* Whole, byte by byte, and cut at every pair of positions. */
+static void all_splits(struct result *whole, const uint8_t *p, size_t n)
+{
+	bool *cut = base_alloc((n + 1) * sizeof(*cut));
+	struct result r;
+	size_t i, j;
+
+	feed(whole, p, n, cut);
+	same_as_reference(whole, p, n);
+	for (i = 1; i < n; i++) {
+		for (j = i; j < n; j++) {
+			cut[i] = cut[j] = true;
+			feed(&r, p, n, cut);
+			same_result(whole, &r);
+			cut[i] = cut[j] = false;
+		}
+	}
+	for (i = 0; i < n; i++)
+		cut[i] = true;
+	feed(&r, p, n, cut);
+	same_result(whole, &r);
+	free(cut);
+}
+
+#define END	"\r\nQUIT\r\n\r\n.\r\n" /* what a smuggler wants read as commands, and the real end */
+#define S(text) text, sizeof(text) - 1
+
+static void smuggling(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+	} row[] = {{S("a\n.\n" END)}, {S("a\n.\r\n" END)}, {S("a\r.\r" END)}, {S("a\r\n.\n" END)},
+	    {S("a\r\n.\r" END)}, {S("a\r.\r\n" END)}, {S("a\r\n\0.\r\n" END)},
+	    {S("a\r\n.\0\r\n" END)}, {S("a\r\n.\r\r\n" END)}, {S("a\r\n..\r\n" END)},
+	    {S("a\n\n.\r\n" END)}, {S("\n.\r\n" END)}, {S("\r.\r\n" END)}, {S(".\n" END)},
+	    {S(".\r" END)}, {S("..\r\n" END)}, {S("a\r\n. \r\n" END)}, {S("a\r\n.\r\0\n" END)}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		const uint8_t *p = (const uint8_t *)row[i].text;
+		struct result r;
+
+		all_splits(&r, p, row[i].len);
+		/* the end is the real one: no byte of the message is left to be a command */
+		assert_true(r.scan.done);
+		assert_int_equal(r.used, row[i].len);
+	}
+	/* CR CR LF is a bare CR and a line end: a strict reader ends here, and refuses */
+	{
+		struct result r;
+
+		all_splits(&r, (const uint8_t *)"a\r\r\n.\r\n" END, 8 + sizeof(END) - 1);
+		assert_true(r.scan.done && r.scan.bare);
+		assert_int_equal(r.used, 7);
+	}
+}
+
+/* All strings of 8 bytes over the alphabet that matters. */
+static void exhaustive(void **state)
+{
+	static const char letter[] = "\r\n.x";
+	uint8_t p[8];
+	bool whole[8] = {false}, bytes[8];
+	unsigned v, i;
+
+	(void)state;
+	memset(bytes, 1, sizeof(bytes));
+	for (v = 0; v < 1u << 16; v++) {
+		struct result a, b;
+
+		for (i = 0; i < 8; i++)
+			p[i] = (uint8_t)letter[(v >> (2 * i)) & 3];
+		feed(&a, p, 8, whole);
+		same_as_reference(&a, p, 8);
+		feed(&b, p, 8, bytes);
+		same_result(&a, &b);
+	}
+}
+
+static void counts(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t hops, stuffed;
+		bool eight;
+	} row[] = {
+	    {".\r\n", 0, 0, false},
+	    {"\r\n.\r\n", 0, 0, false},
+	    {"Received: a\r\nRECEIVED: b\r\nreceived:c\r\n\r\nReceived: no\r\n.\r\n", 3, 0, false},
+	    {"Received : a\r\nReceivedx: b\r\n Received: c\r\nXReceived: d\r\n.\r\n", 0, 0, false},
+	    {".Received: hidden\r\n..\r\n.\r\n", 1, 2, false},
+	    {"Received:\r\nReceived", 1, 0, false},
+	    {"A: b\r\n\r\n..x\r\n...\r\n.y\r\n.\r\n", 0, 3, false},
+	    {"A: \303\244\r\n.\r\n", 0, 0, true},
+	    {"A: 12345678901234567890\377\r\n.\r\n", 0, 0, true},
+	    {"A: 12345678901234567890\177\r\n.\r\n", 0, 0, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct result r;
+
+		all_splits(&r, (const uint8_t *)row[i].text, strlen(row[i].text));
+		assert_int_equal(r.scan.hops, row[i].hops);
+		assert_int_equal(r.scan.stuffed, row[i].stuffed);
+		assert_int_equal(r.scan.eight, row[i].eight);
+		assert_false(r.scan.bare);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(smuggling),
+	    cmocka_unit_test(exhaustive),
+	    cmocka_unit_test(counts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dialog.h -- a client's words into a real session of the SMTP server, with smar, qmgr
+ * and the store played by dialog.c. Everything is one process and one thread.
+ *
+ * smar answers by the local part: bad… 550, temp… 450, drop… discard, mute… no answer,
+ * away… not asked at all, hang… only when dialog_answer() says; all others are accepted.
+ * The store answers a commit on the next turn, or when dialog_answer() says.
+ */
+#ifndef DIALOG_H
+#define DIALOG_H
+#include "smtps/smtps.h"
+
+#define DIALOG_MSGS 64
+
+struct dialog_msg {
+	char id[SMTPS_ID_SIZE], from[ADDR_PATH_MAX + 1], rcpts[1024]; /* rcpts: each and a blank */
+	char *data;						      /* as stored */
+	size_t len;
+	uint32_t flags;
+	uint64_t bytes;
+};
+
+struct dialog {
+	struct role role;
+	struct smtps srv;
+	int client; /* the client's end, -1 when closed */
+	char out[65536];
+	size_t nout;
+	bool eof; /* the server closed */
+	/* the store */
+	struct dialog_msg msg[DIALOG_MSGS]; /* committed */
+	unsigned nmsg, begun, aborted;
+	bool fail_begin, fail_write, fail_commit, hold;
+	bool stuck;    /* after MORE it is never ready */
+	unsigned more; /* every so many writes one says MORE; 0: none */
+	uint64_t next_id;
+	/* smar and qmgr */
+	unsigned asked, forgotten, queued, tails, backs, taken;
+	bool qmgr_down;
+	char last_queued[256]; /* "id from rcpt,rcpt," */
+};
+
+void dialog_open(struct dialog *); /* limits as the defaults; credits: 1000 */
+void dialog_connect(struct dialog *);
+/* Sends text in pieces of so many bytes (0: at once) and lets the server work on each. */
+void dialog_say(struct dialog *, const char *text, size_t len, size_t piece);
+void dialog_turns(struct dialog *, unsigned n);
+void dialog_answer(struct dialog *);  /* what hangs: smar's answer, the commit */
+void dialog_hang_up(struct dialog *); /* the client closes */
+void dialog_close(struct dialog *);   /* checks that nothing is left */
+/* "220 250 354": the codes of all replies so far, each with a blank. */
+const char *dialog_codes(struct dialog *);
+/* The whole of a session: open, connect, say, EOF; d stays open for looks. */
+void dialog_run(struct dialog *, const char *text, size_t len, size_t piece);
+
+#endif
