@@ -328,12 +328,12 @@ void mod_close(struct mod_inst **inp)
 		close_now(in);
 }
 
-bool mod_closing(const struct mod_host *h)
+bool mod_busy(const struct mod_host *h)
 {
 	const struct mod_inst *in;
 
 	for (in = h->insts; in; in = in->next)
-		if (in->closing)
+		if (in->jobs)
 			return true;
 	return false;
 }

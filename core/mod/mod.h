@@ -64,7 +64,7 @@ int mod_check(struct mod_host *, struct mod *, const char *name, struct conf *,
 /* After drain; reports what is left. The module's close() runs now, or when its last job on a
  * worker thread is done. */
 void mod_close(struct mod_inst **);
-bool mod_closing(const struct mod_host *); /* one still waits for that job */
+bool mod_busy(const struct mod_host *); /* some instance has a job on a worker thread */
 /* No new requests; done(arg) once, on a later turn: when all that is open was finished and the
  * module's drain() said so, or at the deadline. */
 void mod_drain(struct mod_inst *, int64_t deadline_ms, void (*done)(void *), void *arg);

@@ -41,8 +41,8 @@ void kit_note(struct kit *, const char *fmt, ...) PRINTF(2, 3); /* "# ..." */
 struct mod_inst *kit_open(struct kit *, const char *options, struct meta1_err *);
 void kit_close(struct kit *, struct mod_inst **);
 
-/* Runs the loop. The clock stands still (worker threads are waited for in real time);
- * kit_clock moves it on, runs what is due. */
+/* Runs the loop until no work of a thread is under way (bounded). The clock stands still
+ * (worker threads are waited for in real time); kit_clock moves it on, runs what is due. */
 void kit_turn(struct kit *);
 void kit_clock(struct kit *, int64_t ms);
 
