@@ -26,12 +26,6 @@ static const char *fresh(struct kit *k, const char *name)
 	return dir;
 }
 
-static void settle(struct q *q, unsigned n)
-{
-	for (unsigned i = 0; i < 2000 && q->n < n; i++)
-		q_turn(q);
-}
-
 static void round_trips(struct kit *k, struct q *q)
 {
 	bool ok = true, all = true;
@@ -44,7 +38,7 @@ static void round_trips(struct kit *k, struct q *q)
 		q_notice(q, i, sizes[i], &n);
 	}
 	kit_ok(k, ok, "begin, write, commit: %zu sizes", NSIZES);
-	settle(q, NSIZES);
+	q_until(q, NSIZES);
 	kit_ok(k, q->n == NSIZES && q->twice == 0, "an entry for each notice: %u", q->n);
 	for (unsigned i = 0; i < NSIZES; i++) {
 		const struct q_entry *e = q_find(q, i);
@@ -73,10 +67,10 @@ static void lost_notices(struct kit *k, struct q *q)
 	q_notice(q, 100, 500, &n[0]);
 	q_notice(q, 105, 500, &n[5]); /* 101 to 104 are missing */
 	q_notice(q, 104, 500, &n[4]);
-	settle(q, had + 6);
+	q_until(q, had + 6);
 	kit_ok(k, ok && q->n >= had + 6 && q_find(q, 103), "a gap is read from the store");
 	q_tail(q);
-	settle(q, had + 10);
+	q_until(q, had + 10);
 	kit_ok(k, q->n == had + 10 && q_find(q, 109), "a tail alone brings what was never told");
 	for (unsigned i = 0; i < 10; i++)
 		q_notice(q, 100 + i, 500, &n[i]);
@@ -121,7 +115,7 @@ static void together(struct kit *k, struct q *q)
 	}
 	for (unsigned i = 0; i < N; i++)
 		kit_answer_free(&a[i]);
-	settle(q, had + 270);
+	q_until(q, had + 270);
 	kit_ok(k, ok && q->n == had + 270, "300 open at once, 30 aborted: %u told", q->n - had);
 	kit_ok(k, !q_find(q, 1009) && q_find(q, 1298), "an aborted message is nowhere");
 }
@@ -206,7 +200,7 @@ static void space(struct kit *k)
 		ok = q_store(&q, 3000 + i, 20000 + (i % 20 == 0) * 400000, &n, &st) &&
 		     st == META1_OK && ok;
 		q_notice(&q, 3000 + i, 20000, &n);
-		settle(&q, i + 1);
+		q_until(&q, i + 1);
 		for (unsigned r = 0; r < ((3000 + i) % 3 ? 1 : 3); r++)
 			ok = q_outcome(&q, 3000 + i, r, META1_R_BOUNCED) && ok;
 		for (; freed < q.space && freed < 256; freed++)

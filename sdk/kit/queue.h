@@ -48,6 +48,8 @@ bool q_manage(struct q *);
 /* Turns and moves the clock until a is told; false after 10 s. */
 bool q_wait(struct q *, struct kit_answer *);
 void q_turn(struct q *);
+/* Until n entries were told; false after 10 s. */
+bool q_until(struct q *, unsigned n);
 /* Number i: its id, its content of len bytes, one recipient (three when i % 3 == 0). */
 void q_id(unsigned i, char id[META1_ID_MAX]);
 void q_fill(unsigned i, uint8_t *, size_t len);

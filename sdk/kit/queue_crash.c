@@ -131,7 +131,8 @@ static bool starts(struct kit *k, const struct image *im, unsigned sure, unsigne
 
 	if (ok && *which == 'w') { /* as smtps does at connect */
 		q_tail(&q);
-		for (unsigned i = 0; i < 400 && (i < 8 || q.n < sure); i++)
+		ok = q_until(&q, sure);
+		for (unsigned i = 0; i < 8; i++)
 			q_turn(&q);
 	}
 	for (unsigned i = 1; ok && i <= all; i++) {
@@ -268,8 +269,7 @@ static void full(struct kit *k)
 	q_close(&q);
 	ok = q_open(&q, k, dir, "wmr") == 0 && q_manage(&q);
 	q_tail(&q);
-	for (unsigned i = 0; ok && i < 1000 && q.n < 2; i++)
-		q_turn(&q);
+	ok = ok && q_until(&q, 2);
 	kit_ok(k, ok && q.n == 2 && q_find(&q, 3) && q_find(&q, 4) && q.damage == 0,
 	    "what was refused is not there, the rest is: %u", q.n);
 	q_close(&q);
@@ -293,10 +293,8 @@ static void torn_outcome(struct kit *k)
 	for (unsigned i = 1; ok && i <= 2; i++)
 		ok = q_store(&q, i, 3000, NULL, &st) && st == META1_OK;
 	q_tail(&q);
-	for (unsigned i = 0; ok && i < 1000 && q.n < 2; i++)
-		q_turn(&q);
-	ok = ok && q_copy(live, im.one) && q_outcome(&q, 1, 0, META1_R_DELIVERED) &&
-	     q_copy(live, im.two);
+	ok = ok && q_until(&q, 2) && q_copy(live, im.one) &&
+	     q_outcome(&q, 1, 0, META1_R_DELIVERED) && q_copy(live, im.two);
 	q_close(&q);
 	ndiff = 0;
 	diff_dir(&im, "");

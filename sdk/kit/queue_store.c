@@ -125,6 +125,15 @@ bool q_wait(struct q *q, struct kit_answer *a)
 	return a->told;
 }
 
+bool q_until(struct q *q, unsigned n)
+{
+	time_t end = time(NULL) + WAIT_S;
+
+	while (q->n < n && time(NULL) < end)
+		q_turn(q);
+	return q->n >= n;
+}
+
 bool q_manage(struct q *q)
 {
 	struct kit_answer a = {0};

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * queue_seg.c -- tries modules/queue/log/seg.c and frame.c: what is read from disk is hostile.
+ */
+#include "../../../modules/queue/log/log.h"
+
+#include "../unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct meta1_buf str(const char *s)
+{
+	return (struct meta1_buf){s, strlen(s)};
+}
+
+static struct meta1_qrcpt rcpts[2];
+
+static struct meta1_env envelope(void)
+{
+	rcpts[0].addr = str("a@example.org");
+	rcpts[1].addr = str("");
+	return (struct meta1_env){.size = sizeof(struct meta1_env),
+	    .nrcpt = 2,
+	    .sizeof_rcpt = sizeof(rcpts[0]),
+	    .flags = 3,
+	    .from = str("f@example.org"),
+	    .client = str("[192.0.2.1]"),
+	    .rcpt = rcpts,
+	    .time = 12345,
+	    .bytes = 678};
+}
+
+static void record_round_trip(void **state)
+{
+	struct meta1_env e = envelope();
+	size_t n = seg_rec_size("S0123", &e);
+	uint8_t *b = malloc(n);
+	struct meta1_qrcpt v[2];
+	struct seg_msg m;
+
+	(void)state;
+	assert_true(n > 0 && n % 8 == 0);
+	seg_rec_encode(b, n, "S0123", &e);
+	assert_int_equal(seg_rec_decode(b, n, &m), 0);
+	assert_string_equal(m.id, "S0123");
+	assert_int_equal(m.r.nrcpt, 2);
+	assert_int_equal(m.r.time, 12345);
+	assert_memory_equal(m.from.data, "f@example.org", m.from.len);
+	seg_rcpts(&m, v);
+	assert_int_equal(v[0].addr.len, 13);
+	assert_memory_equal(v[0].addr.data, "a@example.org", 13);
+	assert_int_equal(v[1].addr.len, 0);
+	free(b);
+}
+
+/* Cut at each length and with each byte changed: refused or taken, never read beyond. */
+static void record_is_never_half_read(void **state)
+{
+	struct meta1_env e = envelope();
+	size_t n = seg_rec_size("S0123", &e);
+	uint8_t *b = malloc(n);
+	struct seg_msg m;
+
+	(void)state;
+	for (size_t len = 0; len < n; len++) {
+		uint8_t *cut = malloc(len + 1);
+
+		seg_rec_encode(b, n, "S0123", &e);
+		memcpy(cut, b, len);
+		assert_true(seg_rec_decode(cut, len, &m) < 0);
+		free(cut);
+	}
+	for (size_t at = 0; at < n; at++)
+		for (unsigned x = 1; x < 256; x += 50) {
+			struct meta1_qrcpt *v;
+
+			seg_rec_encode(b, n, "S0123", &e);
+			b[at] ^= (uint8_t)x;
+			if (seg_rec_decode(b, n, &m) < 0)
+				continue;
+			v = calloc(m.r.nrcpt, sizeof(*v));
+			seg_rcpts(&m, v);
+			free(v);
+		}
+	free(b);
+}
+
+static void envelope_bounds(void **state)
+{
+	struct meta1_env e = envelope();
+
+	(void)state;
+	assert_int_equal(seg_rec_size("0123456789012345678901234567890123", &e), 0);
+	e.nrcpt = 0;
+	assert_int_equal(seg_rec_size("S1", &e), 0);
+	e = envelope();
+	e.from.len = 70000;
+	assert_int_equal(seg_rec_size("S1", &e), 0);
+}
+
+static void header_belongs_to_its_segment(void **state)
+{
+	uint8_t table[64] = {1, 2, 3};
+	struct seg_head h = {
+	    .nmsg = 1, .seg = 7, .off = 4096, .table_len = sizeof(table), .len = 8192};
+
+	(void)state;
+	seg_head_seal(&h, table);
+	assert_true(seg_head_ok(&h, 7, 4096));
+	assert_false(seg_head_ok(&h, 8, 4096)); /* recycled under another number */
+	assert_false(seg_head_ok(&h, 7, 8192));
+	for (size_t at = 0; at < sizeof(h); at++) {
+		struct seg_head bad = h;
+
+		((uint8_t *)&bad)[at] ^= 1;
+		assert_false(seg_head_ok(&bad, 7, 4096));
+	}
+	assert_int_not_equal(seg_seal(5, 7), seg_seal(5, 8));
+}
+
+static void names(void **state)
+{
+	char name[24];
+	uint64_t n;
+
+	(void)state;
+	seg_name(name, 's', 0x1234);
+	assert_string_equal(name, "s0000000000001234");
+	assert_int_equal(seg_parse(name, &n), 's');
+	assert_int_equal(n, 0x1234);
+	assert_int_equal(seg_parse("lock", &n), 0);
+	assert_int_equal(seg_parse("s000000000000123g", &n), 0);
+	assert_int_equal(seg_parse("s00000000000012345", &n), 0);
+}
+
+static void notices(void **state)
+{
+	struct log_notice n = {.kind = NOTICE_MESSAGE,
+	    .writer = 3,
+	    .seg = 5,
+	    .off = 4096,
+	    .next = 8192,
+	    .idx = 1,
+	    .nmsg = 2};
+	struct log_notice got;
+	struct pos after;
+
+	(void)state;
+	assert_int_equal(seg_notice((struct meta1_buf){&n, sizeof(n)}, &got), 0);
+	after = seg_after(&got);
+	assert_int_equal(after.off, 8192);
+	assert_int_equal(after.idx, 0);
+	n.idx = 0;
+	assert_int_equal(seg_after(&n).idx, 1);
+	assert_true(pos_cmp(seg_before(&n), seg_after(&n)) < 0);
+	n.idx = 2;
+	assert_true(seg_notice((struct meta1_buf){&n, sizeof(n)}, &got) < 0);
+	assert_true(seg_notice((struct meta1_buf){&n, 20}, &got) < 0);
+}
+
+static unsigned seen, last;
+
+static void on_record(void *arg, const struct jrec *r, struct meta1_buf reason)
+{
+	(void)arg;
+	seen++;
+	last = r->idx;
+	assert_int_equal(reason.len, 5);
+}
+
+/* Three frames of two records in a file. */
+static int journal(uint64_t serial)
+{
+	char path[] = "/tmp/queue_seg.XXXXXX";
+	int fd = mkstemp(path);
+	uint64_t off = 0;
+
+	assert_true(fd >= 0);
+	unlink(path);
+	for (unsigned f = 0; f < 3; f++) {
+		struct jbuf b = {0};
+		size_t n;
+
+		for (unsigned i = 0; i < 2; i++) {
+			struct jrec r = {.type = J_OUTCOME, .idx = f * 2 + i};
+
+			assert_true(frame_put(&b, &r, str("later"), str("host")));
+		}
+		n = frame_seal(&b, serial, off, f);
+		assert_int_equal(n % LOG_ALIGN, 0);
+		assert_int_equal(pwrite(fd, b.b, n, (off_t)off), (ssize_t)n);
+		off += n;
+		free(b.b);
+	}
+	seen = 0;
+	return fd;
+}
+
+static void flip(int fd, off_t at)
+{
+	uint8_t c;
+
+	assert_int_equal(pread(fd, &c, 1, at), 1);
+	c ^= 0x10;
+	assert_int_equal(pwrite(fd, &c, 1, at), 1);
+}
+
+static void frames(void **state)
+{
+	int fd = journal(9);
+
+	(void)state;
+	assert_int_equal(frame_read(fd, 9, on_record, NULL), 0);
+	assert_int_equal(seen, 6);
+	seen = 0; /* another journal's frames are not ours */
+	assert_int_equal(frame_read(fd, 10, on_record, NULL), 0);
+	assert_int_equal(seen, 0);
+	close(fd);
+
+	fd = journal(9); /* the last one is torn: cut without a word */
+	flip(fd, 2 * LOG_ALIGN + 100);
+	assert_int_equal(frame_read(fd, 9, on_record, NULL), 0);
+	assert_int_equal(seen, 4);
+	close(fd);
+
+	fd = journal(9); /* one in the middle is damaged: said, and skipped */
+	flip(fd, LOG_ALIGN + 100);
+	assert_int_equal(frame_read(fd, 9, on_record, NULL), 1);
+	assert_int_equal(seen, 4);
+	assert_int_equal(last, 5);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(record_round_trip),
+	    cmocka_unit_test(record_is_never_half_read),
+	    cmocka_unit_test(envelope_bounds),
+	    cmocka_unit_test(header_belongs_to_its_segment),
+	    cmocka_unit_test(names),
+	    cmocka_unit_test(notices),
+	    cmocka_unit_test(frames),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
