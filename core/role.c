@@ -33,15 +33,20 @@ void role_end(struct role_run *r, int status)
 
 struct set_role *role_section(struct settings *set, const char *keyword, const char *name)
 {
+	struct set_role *any = NULL;
+
 	for (unsigned i = 0; i < set->nrole; i++) {
 		struct set_role *s = set->role[i];
 
 		if (strcmp(s->keyword, keyword) != 0)
 			continue;
-		if (!name || (s->name && strcmp(s->name, name) == 0))
+		if (name ? s->name && strcmp(s->name, name) == 0 : !s->name)
 			return s;
+		if (!any)
+			any = s;
 	}
-	return NULL;
+	/* Run by hand, without -s, where all sections have names: the first is meant. */
+	return name ? NULL : any;
 }
 
 int role_log_open(struct role_run *r, struct meta1_err *err)

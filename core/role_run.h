@@ -38,7 +38,7 @@ struct role_run {
 /* ---- role.c ---- */
 /* Ends the process with this status on the next turn of the loop. */
 void role_end(struct role_run *, int status);
-/* The section of the role with this name (NULL: without one), or NULL. */
+/* The section of the role with this name (NULL: the one without, else the first), or NULL. */
 struct set_role *role_section(struct settings *, const char *keyword, const char *name);
 int role_log_open(struct role_run *, struct meta1_err *);
 void role_host_fill(struct role *);
