@@ -224,6 +224,16 @@ class Gateway:
         return Client(('127.0.0.1', self.port), **kw)
 
 
+MAPS = ('map mt { type = text; file = "mt"; } mailertable { name = mt; } '
+        'map ac { type = text; file = "ac"; } access { name = ac; } ')
+
+
+def relay_all(inst, port, smtps='', flags='8bitmime, access', mt=None, ac='cltaddr:127.0.0.1 RELAY\n', smar='', files=None, **kw):
+    """A gateway that relays for loopback, all to one port (or as the mailertable mt says)."""
+    return Gateway(inst, smtps=f'flags = {{ {flags} }}; {smtps}', smar=MAPS + smar,
+                   files={'mt': mt or f'. [127.0.0.1]:{port}\n', 'ac': ac, **(files or {})}, **kw)
+
+
 class Client:
     """SMTP by hand: bytes out, replies in."""
 
