@@ -166,7 +166,7 @@ static void numbers(struct kit *k)
 			kit_ok(k, false, "numbers: open");
 			return;
 		}
-		for (unsigned i = 0; i < 50000; i++) {
+		for (unsigned i = 0; i < 70000; i++) {
 			uint64_t id = q.ops->next_id(mod_data(q.w));
 
 			for (unsigned t = 0; id == 0 && t < 2000; t++) {
@@ -180,7 +180,7 @@ static void numbers(struct kit *k)
 		}
 		q_close(&q);
 	}
-	kit_ok(k, ok, "200,000 numbers in 4 lives never repeat");
+	kit_ok(k, ok, "280,000 numbers in 4 lives never repeat");
 }
 
 /* Store, deliver, free, over and over: the folder must not grow for ever. */
