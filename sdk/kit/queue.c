@@ -28,6 +28,7 @@ static const char *fresh(struct kit *k, const char *name)
 
 static void round_trips(struct kit *k, struct q *q)
 {
+	struct mod_inst *reader = q->r;
 	bool ok = true, all = true;
 
 	for (unsigned i = 0; i < NSIZES; i++) {
@@ -47,6 +48,11 @@ static void round_trips(struct kit *k, struct q *q)
 		      q_check(q, e, i, sizes[i]) == META1_OK && e->nrcpt == (i % 3 ? 1 : 3);
 	}
 	kit_ok(k, all, "contents come back byte for byte");
+	q->r = q->m; /* its report quotes the message */
+	for (unsigned i = 0; i < NSIZES; i++)
+		all = all && q_check(q, q_find(q, i), i, sizes[i]) == META1_OK;
+	q->r = reader;
+	kit_ok(k, all, "qmgr reads them too");
 	for (unsigned i = 1; i < q->n; i++)
 		ok = ok && strcmp(q->e[i - 1].id, q->e[i].id) < 0;
 	kit_ok(k, ok, "entries come in the order of the commits");

@@ -4,7 +4,7 @@
  *
  * Three faces of one store, each in the role that owns it:
  *   writer  (smtps; qmgr for its own reports)  next_id begin write commit abort
- *   reader  (smtpc)                            load unload
+ *   reader  (smtpc; qmgr for its reports)      load unload
  *   manager (qmgr)                             manage notice outcome attach
  *
  * The way of a message: begin() at 354, write() the content, commit(); when the
