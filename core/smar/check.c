@@ -232,6 +232,7 @@ void smar_check(struct smar_policy *p, const struct p_rcpt_check *q, int64_t dea
 	c->policy = smar_policy_ref(p);
 	c->deadline = deadline;
 	c->ttl = VERDICT_TTL;
+	c->done_access = !(q->flags & SMTPS_F_ACCESS);
 	c->fn = fn;
 	c->arg = arg;
 	if (q->client.len < sizeof(client))

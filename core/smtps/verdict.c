@@ -157,7 +157,7 @@ void smtps_verdict_read(const struct p_rcpt_verdict *m, struct smtps_verdict *v)
 	    [ACT_DISCARD] = {250, "2.1.5", "Recipient ok"},
 	};
 	size_t skip;
-	char dsn[12];
+	char dsn[12], *c;
 
 	memset(v, 0, sizeof(*v));
 	v->action = m->action < ARRAY_LEN(plain) ? (uint32_t)m->action : ACT_TEMPFAIL;
@@ -166,6 +166,9 @@ void smtps_verdict_read(const struct p_rcpt_verdict *m, struct smtps_verdict *v)
 	if (m->smtp / 100 == (uint64_t)v->smtp / 100 && m->smtp >= 200)
 		v->smtp = (int)m->smtp;
 	reply_clean(m->text.data, m->text.len, v->text, sizeof(v->text));
+	for (c = v->text; *c != '\0'; c++) /* a reply is ASCII, RFC 5321 4.2 */
+		if ((unsigned char)*c > 126)
+			*c = '?';
 	reply_clean(m->dsn.data, m->dsn.len, dsn, sizeof(dsn));
 	if (reply_dsn(v->smtp, dsn, v->dsn) == 0) {
 		skip = reply_dsn(v->smtp, v->text, v->dsn);

@@ -237,8 +237,8 @@ def relay_all(inst, port, smtps='', flags='8bitmime, access', mt=None, ac='cltad
 class Client:
     """SMTP by hand: bytes out, replies in."""
 
-    def __init__(self, addr, greet=True, timeout=WAIT):
-        self.s = socket.create_connection(addr, timeout) if isinstance(addr, tuple) else None
+    def __init__(self, addr, greet=True, timeout=WAIT, source=None):
+        self.s = socket.create_connection(addr, timeout, (source, 0) if source else None) if isinstance(addr, tuple) else None
         if self.s is None:
             self.s = socket.socket(socket.AF_UNIX)
             self.s.settimeout(timeout)

@@ -96,7 +96,7 @@ nameserver = "127.0.0.1:{}"; DNS_timeout = 300ms; DNS_tries = 2;'''
 @pytest.fixture(scope='module')
 def gw(inst, nsd):
     sink = lab.Sink()
-    with lab.Gateway(inst, smar=SMAR.format(nsd.port), smtpc=f'remote_port = {sink.port};',
+    with lab.Gateway(inst, smtps='flags = { access };', smar=SMAR.format(nsd.port), smtpc=f'remote_port = {sink.port};',
                      files={'mt': 'own.test lmtp:/nowhere\n',
                             'acc': 'to:far.test RELAY\nto:.far.test RELAY\n'}) as g:
         g.sink = sink
@@ -233,7 +233,7 @@ def test_createmap(inst):
     assert createmap(inst, 'text', str(db), text='a 1\n').returncode == 64
     assert createmap(inst, 'gdbm', str(d / 'no/where.db'), text='a 1\n').returncode == 1
     assert createmap(inst, 'gdbm').returncode == 64
-    with lab.Gateway(inst, smar=f'map acc {{ type = hash; file = "{db}"; }} access {{ name = acc; }} '
+    with lab.Gateway(inst, smtps='flags = { access };', smar=f'map acc {{ type = hash; file = "{db}"; }} access {{ name = acc; }} '
                      'nameserver = 127.0.0.1;') as g:
         assert rcpt(g, 'b@elsewhere.test').startswith('250')
         assert createmap(inst, 'hash', str(db), text='cltaddr:127 error:554 5.7.1 closed\n').returncode == 0
@@ -244,7 +244,7 @@ def test_createmap(inst):
 def test_reload(inst):
     """A new local domain and another map by SIGHUP; a bad map is refused and the old goes on."""
     smar = 'map a {{ type = text; file = "{}"; }} access {{ name = a; }} nameserver = 127.0.0.1; {}'
-    with lab.Gateway(inst, smar=smar.format('one', ''), files={
+    with lab.Gateway(inst, smtps='flags = { access };', smar=smar.format('one', ''), files={
             'one': 'to:one.test RELAY\n', 'two': 'to:two.test RELAY\n', 'bad': 'a 1\na 2\n'}) as g:
         assert rcpt(g, 'b@one.test').startswith('250')
         assert rcpt(g, 'b@new.test').startswith('550')

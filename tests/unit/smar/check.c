@@ -60,7 +60,8 @@ static void told(void *arg, const struct p_rcpt_verdict *v)
 
 static struct verdict check(struct world *w, const char *client, const char *from, const char *rcpt)
 {
-	struct p_rcpt_check q = {.client = buf_str(client), .from = buf_str(from)};
+	struct p_rcpt_check q = {
+	    .client = buf_str(client), .from = buf_str(from), .flags = SMTPS_F_ACCESS};
 	struct verdict v = {.told = 0};
 
 	q.rcpt = buf_str(rcpt);
