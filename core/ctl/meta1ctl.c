@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define ROUTE_PAUSE_MS 50
+#define ROUTE_TRIES    240 /* smar answers within 10 s */
+
 struct tool {
 	const char *run; /* run_directory */
 	bool json;
@@ -305,12 +308,26 @@ static int cmd_sessions(struct tool *t)
 	return get_from(t, t->nargs ? t->args[0] : "smtps", "/v1/sessions");
 }
 
+/* smar does not wait for the DNS: it says "pending", and has the answer a little later. */
 static int cmd_route(struct tool *t)
 {
+	const struct timespec pause = {.tv_nsec = ROUTE_PAUSE_MS * 1000000L};
 	char target[600], domain[512];
+	struct meta1_err err;
+	bool pending;
+	json_t *j;
 
 	encode(t->args[0], domain, sizeof(domain));
 	snprintf(target, sizeof(target), "/v1/route?domain=%s", domain);
+	for (int n = 0; n < ROUTE_TRIES; n++) {
+		if (!(j = ask(t, "smar", "GET", target, &err)))
+			return fail(&err);
+		pending = json_is_true(json_object_get(j, "pending"));
+		json_decref(j);
+		if (!pending)
+			break;
+		nanosleep(&pause, NULL);
+	}
 	return get_from(t, "smar", target);
 }
 
