@@ -35,8 +35,8 @@ RECORDS(global);
 
 static const struct meta1_opt opt_control[] = {
     REC(struct settings, control_admins, "admins", META1_LIST, "", "", META1_O_USER,
-	"Accounts that may delete, show content and reload through the control sockets, beside "
-	"root."),
+	"Accounts that may delete mail and empty caches through the control sockets, beside root "
+	"and the role's own."),
 };
 RECORDS(control);
 
@@ -166,7 +166,7 @@ RECORDS(smar);
 
 static const struct meta1_opt opt_qmgr[] = {
     META1_OPT_INT(struct set_qmgr, AQ_max_entries, "8192", "16..10000000",
-	"Recipients held ready for delivery; more wait on disk."),
+	"Recipients that may be under way at a time; more wait for their turn."),
     META1_OPT_MSEC(
 	struct set_qmgr, min_retry_delay, "5m", "100ms..1d", "Pause after the first failed try."),
     META1_OPT_MSEC(
