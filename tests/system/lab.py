@@ -308,7 +308,7 @@ class Sink:
     give a reply of its own: text, None for the usual one, or 'close' to drop the connection."""
 
     def __init__(self, lmtp=False, path=None, answer=None, ehlo=('PIPELINING', '8BITMIME', 'SIZE 0',
-                 'ENHANCEDSTATUSCODES'), address='127.0.0.1'):
+                 'ENHANCEDSTATUSCODES'), address='127.0.0.1', port=None):
         self.lmtp, self.answer, self.ehlo = lmtp, answer, ehlo
         self.mails, self.connections, self.commands = [], 0, []
         self.lock = threading.Lock()
@@ -318,8 +318,8 @@ class Sink:
             self.s.bind(str(path))
             os.chmod(path, 0o666)
         else:
-            self.port = free_port()
-            self.s = socket.socket()
+            self.port = port or free_port()
+            self.s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET)
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.s.bind((address, self.port))
         self.s.listen(100)
@@ -438,6 +438,78 @@ class Sink:
                 raise OSError
             say(x)
         ses.update({'from': None, 'rcpts': []})
+
+
+class Daemon:
+    """A program of somebody else in the foreground, in a folder of its own, until close()."""
+
+    def __init__(self, name, cmd=None, folder=None):
+        self.dir = folder or tempdir(name)
+        if cmd:
+            self.run(cmd)
+
+    def run(self, cmd):
+        env = {**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}
+        with open(self.dir / 'log', 'ab') as log:
+            self.proc = subprocess.Popen([str(x) for x in cmd], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
+                                         executable=shutil.which(cmd[0], path=env['PATH']))
+
+    def stop(self):
+        if self.proc.poll() is None:
+            self.proc.terminate()
+            try:
+                self.proc.wait(10)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+
+    def close(self):
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+class Nsd(Daemon):
+    """An authoritative name server on loopback; zones: name -> text of the zone file."""
+
+    def __init__(self, zones):
+        super().__init__('nsd')
+        self.port, self.first = free_port(), next(iter(zones))
+        conf = f'''server:
+  ip-address: 127.0.0.1@{self.port}
+  username: ""
+  chroot: ""
+  zonesdir: "{self.dir}"
+  database: ""
+  pidfile: "{self.dir}/nsd.pid"
+  xfrdfile: "{self.dir}/xfrd.state"
+  zonelistfile: "{self.dir}/zone.list"
+  server-count: 1
+remote-control:
+  control-enable: no
+'''
+        for name, text in zones.items():
+            (self.dir / f'{name}.zone').write_text(text)
+            conf += f'zone:\n  name: {name}\n  zonefile: {name}.zone\n'
+        (self.dir / 'nsd.conf').write_text(conf)
+        self.start()
+
+    def start(self):
+        self.run(['nsd', '-d', '-c', self.dir / 'nsd.conf'])
+        wait_for('nsd', self.answers)
+
+    def answers(self):
+        name = b''.join(bytes([len(x)]) + x.encode() for x in self.first.split('.'))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s, contextlib.suppress(OSError):
+            s.settimeout(0.3)
+            s.connect(('127.0.0.1', self.port))
+            s.send(b'\0\1\0\0\0\1\0\0\0\0\0\0' + name + b'\0\0\6\0\1')
+            return s.recv(512)
 
 
 def split_received(body):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """smar from the outside: a real name server, access, maps that change, createmap."""
-import json, os, pathlib, shutil, signal, socket, subprocess
+import json, os, shutil, signal, subprocess
 import lab, pytest
 
 ZONE = '''$ORIGIN far.test.
@@ -27,65 +27,12 @@ noaddr IN MX 10 text.far.test.
 '''
 
 
-class Nsd:
-    """An authoritative server for far.test with some domains of many MX records."""
-
-    def __init__(self):
-        self.dir, self.port = lab.tempdir('nsd'), lab.free_port()
-        zone = ZONE + ''.join(f'many IN MX {i} host-with-a-long-name-{i:03}.far.test.\n'
-                              f'host-with-a-long-name-{i:03} IN A 127.0.1.{i}\n' for i in range(1, 120))
-        (self.dir / 'far.zone').write_text(zone)
-        (self.dir / 'nsd.conf').write_text(f'''server:
-  ip-address: 127.0.0.1@{self.port}
-  username: ""
-  chroot: ""
-  zonesdir: "{self.dir}"
-  database: ""
-  pidfile: "{self.dir}/nsd.pid"
-  xfrdfile: "{self.dir}/xfrd.state"
-  zonelistfile: "{self.dir}/zone.list"
-  server-count: 1
-remote-control:
-  control-enable: no
-zone:
-  name: far.test
-  zonefile: far.zone
-''')
-        self.start()
-
-    def start(self):
-        self.log = open(self.dir / 'log', 'ab')
-        self.proc = subprocess.Popen([shutil.which('nsd', path='/usr/sbin:/usr/bin'), '-d', '-c',
-                                      str(self.dir / 'nsd.conf')], stdout=self.log, stderr=self.log)
-        lab.wait_for('nsd', self.answers)
-
-    def answers(self):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(0.3)
-            try:
-                s.connect(('127.0.0.1', self.port))
-                s.send(b'\0\1\0\0\0\1\0\0\0\0\0\0\3far\4test\0\0\6\0\1')
-                return s.recv(512)
-            except OSError:
-                return None
-
-    def stop(self):
-        self.proc.send_signal(signal.SIGTERM)
-        self.proc.wait(10)
-
-    def close(self):
-        if self.proc.poll() is None:
-            self.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
 @pytest.fixture(scope='module')
 def nsd():
-    if not shutil.which('nsd', path='/usr/sbin:/usr/bin'):
-        pytest.skip('nsd is not installed')
-    n = Nsd()
-    yield n
-    n.close()
+    zone = ZONE + ''.join(f'many IN MX {i} host-with-a-long-name-{i:03}.far.test.\n'
+                          f'host-with-a-long-name-{i:03} IN A 127.0.1.{i}\n' for i in range(1, 120))
+    with lab.Nsd({'far.test': zone}) as n:
+        yield n
 
 
 SMAR = '''map mt {{ type = text; file = "mt"; }} mailertable {{ name = mt; }}

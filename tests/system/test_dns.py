@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Mail by the DNS: records of a real name server decide which of several hosts gets it, and what
+cannot be known is waited for, never guessed."""
+import contextlib, json, re, socket, struct, threading
+
+import lab, pytest
+
+BODY = 'Subject: t\r\n\r\nhello\r\n'
+HEAD = '@ 60 IN SOA ns hostmaster 1 3600 600 86400 5\n@ 60 IN NS ns\nns 60 IN A 127.0.0.1\n'
+ZONE = '$ORIGIN by.test.\n$TTL 60\n' + HEAD + '''
+h1 IN A 127.0.0.11
+h2 IN A 127.0.0.12
+h3 IN A 127.0.0.13
+h6 IN AAAA ::1
+dead IN A 127.0.0.99
+@ IN MX 10 h1
+order IN MX 30 h3
+order IN MX 10 h1
+order IN MX 20 h2
+next IN MX 10 dead
+next IN MX 20 h2
+two IN A 127.0.0.99
+two IN A 127.0.0.13
+a-only IN A 127.0.0.12
+aaaa-only IN AAAA ::1
+mixed IN MX 10 nowhere
+mixed IN MX 20 h3
+null IN MX 0 .
+self IN MX 10 gw.test.
+backup IN MX 20 gw.test.
+backup IN MX 10 dead
+cname IN CNAME order
+''' + ''.join(f'eq{i} IN MX 10 h1\neq{i} IN MX 10 h2\n' for i in range(24))
+BACK = '$ORIGIN back.test.\n$TTL 60\n' + HEAD + '@ IN MX 10 h\nh IN A 127.0.0.13\n'
+
+
+@pytest.fixture(scope='module')
+def nsd():
+    with lab.Nsd({'by.test': ZONE, 'back.test': BACK, 'broken.test': '$ORIGIN broken.test.\n@ IN MX ten h\n'}) as n:
+        yield n
+
+
+class Hosts:
+    """A mail host on each address that the zone names, all on one port."""
+
+    def __init__(self):
+        self.port = lab.free_port()
+        self.at = {a: lab.Sink(address=a, port=self.port) for a in ('127.0.0.11', '127.0.0.12', '127.0.0.13', '::1')}
+
+    def where(self):
+        """recipient -> addresses of the hosts that have got its mail"""
+        out = {}
+        for addr, sink in self.at.items():
+            for m in list(sink.mails):
+                for r in m['rcpts'] if m['from'] else []:
+                    out.setdefault(r, []).append(addr)
+        return out
+
+    def reports(self):
+        return [m['body'].decode() for s in self.at.values() for m in list(s.mails) if m['from'] == '']
+
+
+@contextlib.contextmanager
+def gateway(inst, nameservers, hosts, **kw):
+    servers = ', '.join(f'"127.0.0.1:{p}"' for p in nameservers)
+    with lab.Gateway(inst, smtps='flags = { access };', smtpc=f'remote_port = {hosts.port}; connect_timeout = 2s;',
+                     smar='map ac { type = text; file = "ac"; } access { name = ac; } '
+                     f'nameserver = {{ {servers} }}; DNS_timeout = 300ms; DNS_tries = 2;',
+                     files={'ac': 'cltaddr:127.0.0.1 RELAY\n'}, **kw) as g:
+        yield g
+
+
+@pytest.fixture(scope='module')
+def hosts():
+    h = Hosts()
+    yield h
+    for s in h.at.values():
+        s.close()
+
+
+@pytest.fixture(scope='module')
+def gw(inst, nsd, hosts):
+    with gateway(inst, [nsd.port], hosts, qmgr='min_retry_delay = 1s; max_retry_delay = 1s;') as g:
+        yield g
+
+
+def test_records_choose_the_host(gw, hosts):
+    want = {'order': '127.0.0.11', 'next': '127.0.0.12', 'two': '127.0.0.13', 'a-only': '127.0.0.12', 'aaaa-only': '::1',
+            'mixed': '127.0.0.13', 'cname': '127.0.0.11'}
+    with gw.client() as c:
+        assert c.mail('a@back.test', [f'x@{d}.by.test' for d in want] + ['x@by.test', 'x@[127.0.0.12]'], BODY).startswith('250')
+    gw.queue_empty()
+    assert hosts.where() == {**{f'x@{d}.by.test': [a] for d, a in want.items()}, 'x@by.test': ['127.0.0.11'],
+                             'x@[127.0.0.12]': ['127.0.0.12']}
+
+
+def test_equal_preference_is_shared_out(gw, hosts):
+    """Every look-up draws the order anew; each recipient gets one copy whichever it was."""
+    def first(domain):
+        got = json.loads(gw.http('smar', 'GET', f'/v1/route?domain={domain}')[1])
+        return None if got.get('pending') else got['hops'][0].split()[0]
+    drawn = [lab.wait_for('a route', lambda: first(f'eq{i}.by.test')) for i in range(24)]
+    assert set(drawn) == {'127.0.0.11', '127.0.0.12'}  # one alone: odds of 2^-23
+    with gw.client() as c:
+        assert c.mail('a@back.test', [f'x@eq{i}.by.test' for i in range(24)], BODY).startswith('250')
+    gw.queue_empty()
+    got = [hosts.where()[f'x@eq{i}.by.test'] for i in range(24)]
+    assert all(len(x) == 1 and x[0] in drawn for x in got), got
+
+
+def test_what_the_dns_says_for_good_comes_back(gw, hosts):
+    with gw.client() as c:
+        assert c.mail('a@back.test', ['n@null.by.test', 'n@none.by.test', 'n@self.by.test', 'n@order.by.test'], BODY).startswith('250')
+    gw.queue_empty()
+    found = {}
+    for text in hosts.reports():
+        for rcpt, status in re.findall(r'Final-Recipient: rfc822; ?(\S+)\r\n(?:.+\r\n)*?Status: (\S+)', text):
+            found.setdefault(rcpt, []).append(status)
+    assert found == {'n@null.by.test': ['5.1.10'], 'n@none.by.test': ['5.1.2'], 'n@self.by.test': ['5.4.6']}
+    assert hosts.where()['n@order.by.test'] == ['127.0.0.11']
+
+
+def test_a_backup_mx_never_sends_to_itself(gw):
+    """We are the second MX: mail waits for the first, it is neither bounced nor sent to us."""
+    before = gw.metrics('smtps')['connections_total']
+    with gw.client() as c:
+        mid = c.mail('a@back.test', 'x@backup.by.test', BODY).split()[-1]
+    row = lab.wait_for('a first try', lambda: next((r for m in gw.queue() if m['id'] == mid for r in m['recipients'] if r['reason']), None))
+    assert 'refused' in row['reason'].lower() or 'connect' in row['reason'].lower(), row
+    assert gw.metrics('smtps')['connections_total'] == before + 1
+    gw.ctl('queue', 'delete', mid)
+    gw.queue_empty()
+
+
+def test_a_broken_zone_is_waited_for(gw):
+    """SERVFAIL is no answer: the mail stays, with the reason shown."""
+    with gw.client() as c:
+        mid = c.mail('a@back.test', 'x@broken.test', BODY).split()[-1]
+    row = lab.wait_for('a reason', lambda: next((r for m in gw.queue() if m['id'] == mid for r in m['recipients'] if r['reason']), None))
+    assert '4.4.3' in row['reason'] and row['state'] == 'waiting', row
+    gw.ctl('queue', 'delete', mid)
+    gw.queue_empty()
+
+
+def test_second_name_server_and_none(inst, nsd, hosts):
+    """The first is silent; later both are, mail waits, and goes when one is back."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(('127.0.0.1', 0))
+        with gateway(inst, [silent.getsockname()[1], nsd.port], hosts,
+                     qmgr='min_retry_delay = 500ms; max_retry_delay = 1s;') as g, g.client() as c:
+            assert c.mail('a@back.test', 's@order.by.test', BODY).startswith('250')
+            g.queue_empty()
+            assert hosts.where()['s@order.by.test'] == ['127.0.0.11']
+            nsd.stop()
+            try:
+                assert c.mail('a@back.test', 's@a-only.by.test', BODY, ehlo=None).startswith('250')
+                lab.wait_for('a deferral', lambda: g.metrics('qmgr')['deferred_total'] > 0)
+                assert g.queue()[0]['recipients'][0]['state'] in ('waiting', 'routing')
+            finally:
+                nsd.start()
+            g.queue_empty()
+            assert hosts.where()['s@a-only.by.test'] == ['127.0.0.12']
+
+
+# ---- answers that lie ----
+
+class Liar:
+    """A name server whose answers are cut or changed as the first label of the name says."""
+
+    def __init__(self):
+        self.s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.s.bind(('127.0.0.1', 0))
+        self.port = self.s.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    @staticmethod
+    def answer(query):
+        end = query.index(b'\0', 12) + 5
+        kind = struct.unpack('!H', query[end - 4:end - 2])[0]
+        head = query[:2] + struct.pack('!HHHHH', 0x8580, 1, 2 if kind == 15 else 1, 0, 0)
+        mx = b'\xc0\x0c\0\x0f\0\1\0\0\0\x3c\0\x05\0\x0a\x01h\xc0\x0c'
+        a = b'\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\x63'
+        aaaa = b'\xc0\x0c\0\x1c\0\1\0\0\0\x3c\0\x10' + b'\0' * 15 + b'\1'
+        return head + query[12:end] + {15: mx + mx.replace(b'\1h', b'\1i'), 1: a, 28: aaaa}[kind], end
+
+    def serve(self):
+        while True:
+            try:
+                query, peer = self.s.recvfrom(4096)
+                answer, end = self.answer(query)
+                m = re.match(rb'(cut|set)(\d+)(?:x(\d+))?$', query[13:13 + query[12]])
+                if m and m[1] == b'cut':
+                    answer = answer[:int(m[2])]
+                elif m:
+                    at = end + int(m[2])
+                    answer = answer[:at] + bytes([int(m[3])]) + answer[at + 1:]
+                self.s.sendto(answer, peer)
+            except OSError:
+                return
+            except (ValueError, KeyError, IndexError):
+                continue
+
+
+def test_cut_and_changed_answers(inst, hosts):
+    liar = Liar()
+    whole = len(Liar.answer(b'\0' * 12 + b'\5cut99\1x\0\0\x0f\0\1')[0])
+    with gateway(inst, [liar.port], hosts) as g:
+        pid = g.pids()['smar']
+
+        def routes(names):
+            """All asked side by side; name -> status."""
+            out = {}
+
+            def all_known():
+                for n in names:
+                    if n not in out:
+                        got = json.loads(g.http('smar', 'GET', f'/v1/route?domain={n}')[1])
+                        if not got.get('pending'):
+                            out[n] = got
+                return len(out) == len(names)
+            lab.wait_for('the routes', all_known, 60)
+            return out
+        # first: the liar tells the truth when nobody asks it to lie
+        assert routes(['plain.x'])['plain.x']['status'] == 'ok'
+        # what is cut anywhere is no answer, and never a reason to bounce
+        for name, got in routes([f'cut{n}.x' for n in range(0, whole - 4, 2)]).items():
+            assert got['status'] == 'tempfail', (name, got)
+        # any byte of the answer section may be anything
+        got = routes([f'set{at}x{value}.x' for at in range(0, 36, 2) for value in (0, 63, 192, 255)])
+        assert {g['status'] for g in got.values()} >= {'ok', 'tempfail'}
+        assert g.pids()['smar'] == pid, 'smar is alive'
+        assert routes(['alive.x'])['alive.x']['status'] == 'ok'
