@@ -481,7 +481,7 @@ static void wr_ready(int fd, short what, void *arg)
 		return;
 	}
 	c->connecting = false;
-	c->moved = loop_now(c->loop);
+	conn_timeout(c, 0); /* it was for connecting alone */
 	writing(c, false);
 	reading(c, !c->paused);
 	if (unsent(c))

@@ -31,7 +31,8 @@ struct conn_events {
 
 /* Takes the descriptor. */
 struct conn *conn_new(struct loop *, int fd, const struct conn_events *, void *arg);
-/* Starts connecting; connected() or end() follows on a later turn. NULL: err. */
+/* Starts connecting; connected() or end() follows on a later turn. timeout_ms is for that
+ * alone: once connected there is none until conn_timeout(). NULL: err. */
 struct conn *conn_connect(struct loop *, const struct sockaddr *, socklen_t, int64_t timeout_ms,
     const struct conn_events *, void *arg, struct meta1_err *);
 /* "192.0.2.1", "2001:db8::1", "/unix/path" into a sockaddr; 0 or -1. */

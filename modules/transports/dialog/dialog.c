@@ -242,10 +242,7 @@ static void on_gone(void *arg, const char *why)
 
 static void on_connected(void *arg)
 {
-	struct dialog_session *s = arg;
-
-	s->d->host->conn->timeout(s->conn, 0); /* from here on each step has its own */
-	dialog_wait(s, DIALOG_GREETING);
+	dialog_wait(arg, DIALOG_GREETING); /* from here on each step has its own time */
 }
 
 static const struct meta1_conn_events conn_events = {on_connected, on_input, on_gone};

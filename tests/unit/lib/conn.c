@@ -4,6 +4,7 @@
 #include "../unit.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -168,10 +169,54 @@ static void times_out(void **state)
 	loop_free(&loop);
 }
 
+static int connections;
+
+static void connected(void *arg)
+{
+	(void)arg;
+	connections++;
+}
+
+/* The time-out of conn_connect() is for connecting: a quiet connection outlives it. */
+static void connects(void **state)
+{
+	static const struct conn_events both = {
+	    .connected = connected, .input = input, .drained = drained, .end = ended};
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(sa);
+	struct meta1_err err;
+	struct conn *c;
+
+	(void)state;
+	assert_int_equal(bind(server, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(server, 1), 0);
+	assert_int_equal(getsockname(server, (struct sockaddr *)&sa, &len), 0);
+	loop = loop_new();
+	loop_fake_clock(loop, 1000, 1000);
+	inputs = ends = connections = 0;
+	c = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), 50, &both, NULL, &err);
+	assert_non_null(c);
+	while (!connections)
+		loop_turn(loop, true);
+	loop_fake_clock(loop, 5000, 1005);
+	loop_turn(loop, false);
+	loop_turn(loop, false);
+	assert_int_equal(ends, 0);
+	conn_timeout(c, 50); /* one that is asked for holds */
+	loop_fake_clock(loop, 6000, 1006);
+	loop_turn(loop, false);
+	assert_int_equal(ends, 1);
+	assert_int_equal(how, CONN_TIMEOUT);
+	conn_close(&c);
+	close(server);
+	loop_free(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(order),
-	    cmocka_unit_test(bounded), cmocka_unit_test(times_out)};
+	    cmocka_unit_test(bounded), cmocka_unit_test(times_out), cmocka_unit_test(connects)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
