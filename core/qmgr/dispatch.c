@@ -4,7 +4,8 @@
  * keeps to one process while that has credits, so that its connections are used again.
  * Comes from sched.c; results go to outcome.c. Owns couriers and deliveries.
  * On failure: an smtpc that goes away gives back what it had no result for, to be tried at once
- * by another (the second time it counts as the host's failure).
+ * by another (the second time it counts as the host's failure). One that stops in order says so
+ * (WINDOW of nothing, CANCELED): what it gives back was no try, and it gets nothing more.
  */
 #include "qmgr/qmgr.h"
 
@@ -273,7 +274,7 @@ void qmgr_dispatch_down(struct qmgr *q, struct chan *c)
 		return;
 	*chan_slot(c) = NULL;
 	while ((v = k->deliveries)) {
-		struct qmgr_result res = {.status = META1_TEMPFAIL,
+		struct qmgr_result res = {.status = k->leaving ? META1_CANCELED : META1_TEMPFAIL,
 		    .scope = META1_ABOUT_SESSION,
 		    .dsn = buf_str("4.3.0"),
 		    .text = buf_str("the delivery was cut off")};
@@ -307,12 +308,15 @@ static struct qmgr_delivery *find(struct qmgr *q, struct chan *c, uint64_t numbe
 void qmgr_dispatch_window(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	struct qmgr_courier *k = *chan_slot(c);
+	const struct p_window *m = msg;
 
 	(void)req;
 	if (!k)
 		return;
 	k->blocked = false;
-	k->credits += ((const struct p_window *)msg)->credits;
+	if (!m->credits)
+		k->leaving = true;
+	k->credits = k->leaving ? 0 : k->credits + m->credits;
 	qmgr_kick(arg);
 }
 

@@ -103,7 +103,8 @@ static void apply(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_result *res,
 		qmgr_outcome_final(q, r, META1_R_DELIVERED);
 		break;
 	case QV_AGAIN:
-		r->again = 1;
+		if (res->status != META1_CANCELED)
+			r->again = 1;
 		qmgr_active_wait(q, r, loop_now(q->loop));
 		break;
 	case QV_WAIT:

@@ -295,6 +295,7 @@ struct qmgr_courier { /* one connected smtpc */
 	struct qmgr_delivery *deliveries;
 	uint64_t credits;
 	bool blocked; /* its channel is full: nothing until it says something */
+	bool leaving; /* it stops in order: nothing more, and what comes back is no failure */
 };
 void qmgr_dispatch_up(struct qmgr *, struct chan *);
 void qmgr_dispatch_down(struct qmgr *, struct chan *);

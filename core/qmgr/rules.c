@@ -6,6 +6,7 @@
  *	status     scope     first time        at the end of its time
  *	OK         any       done
  *	PERMFAIL   mail      bounce
+ *	CANCELED   session   again at once, however often and old
  *	any else   session   again at once     bounce (second time: as host)
  *	any else   mail      wait by age       bounce
  *	any else   host      wait for host     bounce; never the recipient's blame
@@ -39,6 +40,10 @@ struct qmgr_ruling qmgr_rules_judge(const struct qmgr_limits *lim, const struct 
 	if (c->status == META1_PERMFAIL && c->scope == META1_ABOUT_MAIL) {
 		r.verdict = QV_BOUNCE;
 		r.blame = true;
+		return r;
+	}
+	if (c->status == META1_CANCELED && c->scope == META1_ABOUT_SESSION) {
+		r.verdict = QV_AGAIN; /* smtpc stops in order: this was no try */
 		return r;
 	}
 	if (c->age >= lim->max_queue) {

@@ -139,14 +139,6 @@ static void end(struct smtpc_delivery *d)
 	delivery_free(&d);
 }
 
-/* The role stops: no word of it. qmgr sees us go and hands it to another at once, where a result
- * would be a failed try. */
-static void abandon(struct smtpc_delivery *d)
-{
-	content_drop(d);
-	delivery_free(&d);
-}
-
 /* A copy that lives with the delivery; nothing when its pool is full. */
 static struct meta1_buf keep(struct smtpc_delivery *d, const char *text, size_t max)
 {
@@ -181,6 +173,16 @@ static void end_text(
 
 	str_copy(r.dsn, sizeof(r.dsn), dsn);
 	set_end(d, META1_TEMPFAIL, scope, &r);
+	end(d);
+}
+
+/* The role stops: qmgr hands the recipients without a result to another at once. It was no try,
+ * so nobody is to blame; one whose result is known keeps it. */
+static void abandon(struct smtpc_delivery *d)
+{
+	if (d->total == 0 || d->left > 0)
+		d->end =
+		    (struct p_delivered){.status = META1_CANCELED, .scope = META1_ABOUT_SESSION};
 	end(d);
 }
 

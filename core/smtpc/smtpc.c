@@ -246,7 +246,10 @@ static void on_stop_look(int fd, short what, void *arg)
 static void stop(struct role *role)
 {
 	struct smtpc *c = (struct smtpc *)role;
+	struct p_window nothing_more = {.credits = 0};
 
+	if (c->qmgr)
+		chan_send(c->qmgr, P_WINDOW, &nothing_more);
 	smtpc_deliver_stop(c);
 	smtpc_session_shut_idle(c, NULL);
 	c->stop_timer = loop_timer(role->loop, STOP_LOOK, on_stop_look, c);

@@ -137,3 +137,26 @@ def test_waits_over_a_restart_and_goes_on(inst):
             g.queue_empty()
     finally:
         g.close()
+
+
+def test_orderly_stops_of_smtpc_put_nothing_off(inst):
+    """What smtpc breaks off in its envelope because it stops was no try, however often it happens."""
+    import os, signal, threading
+    go, seen = threading.Event(), []
+
+    def answer(verb, arg, ses):
+        if verb == 'MAIL':
+            seen.append(arg)
+            go.wait(30)
+    with lab.Sink(answer=answer) as sink, lab.relay_all(inst, sink.port) as g:
+        with g.client() as c:
+            assert c.mail('a@client.test', ['b@far.test', 'c@far.test'], BODIES['plain']).startswith('250')
+        for n in range(1, 3):
+            lab.wait_for(f'try {n}', lambda: len(seen) >= n)
+            os.kill(g.pids()['smtpc'], signal.SIGTERM)
+        lab.wait_for('the last try', lambda: len(seen) >= 3)
+        go.set()
+        sink.wait(1)
+        g.queue_empty()
+        assert g.metrics('qmgr')['deferred_total'] == 0
+        assert sum(len(m['rcpts']) for m in sink.mails) == 2

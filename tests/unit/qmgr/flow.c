@@ -214,6 +214,42 @@ static void smtpc_dies(void **state)
 	world_free(&w);
 }
 
+/* smtpc stops in order, again and again: what it gives back was no try and is not put off, and
+ * nothing more goes to one that leaves. */
+static void smtpc_leaves(void **state)
+{
+	struct world *w = world_new(100);
+	struct delivery *d;
+
+	(void)state;
+	world_mail(w, "S1", "me@example.org", "a@one.example");
+	for (int life = 0; life < 3; life++) {
+		struct p_window none = {.credits = 0};
+
+		world_smtpc_up(w, 10);
+		world_run(w);
+		d = world_open(w, "one.example");
+		assert_non_null(d);
+		assert_true(chan_send(w->as_smtpc, P_WINDOW, &none));
+		if (life == 1) /* told so, instead of found when it is gone */
+			world_end(w, d, META1_CANCELED, META1_ABOUT_SESSION, 0, "");
+		world_run(w);
+		assert_int_equal(w->q.ndelivery, life != 1);
+		world_smtpc_gone(w);
+		assert_int_equal(w->q.ndelivery, 0);
+	}
+	assert_int_equal(world_outcome(w, "S1", 0).state, (uint32_t)-1);
+	world_smtpc_up(w, 10);
+	world_run(w);
+	d = world_open(w, "one.example");
+	assert_non_null(d);
+	world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	world_run(w);
+	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_DELIVERED);
+	assert_int_equal(world_outcome(w, "S1", 0).tries, 0);
+	world_free(&w);
+}
+
 /* A dead destination: one of its mails probes after each pause, the others are not tried; at
  * the end of their time all of them come back. */
 static void dead_destination(void **state)
@@ -542,6 +578,7 @@ int main(void)
 	    cmocka_unit_test(restart_in_a_report),
 	    cmocka_unit_test(recovered_waits),
 	    cmocka_unit_test(smtpc_dies),
+	    cmocka_unit_test(smtpc_leaves),
 	    cmocka_unit_test(dead_destination),
 	    cmocka_unit_test(active_bound),
 	    cmocka_unit_test(active_many),

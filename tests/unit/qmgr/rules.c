@@ -34,6 +34,8 @@ static void outcomes(void **state)
 	    {{META1_TEMPFAIL, SESSION, 0, 0, 0, 0}, QV_AGAIN, 0, 0},
 	    {{META1_TEMPFAIL, SESSION, 1, 0, 0, 0}, QV_WAIT, 0, 0},
 	    {{META1_CANCELED, MAIL, 0, 0, 0, 0}, QV_WAIT, 1, 0},
+	    {{META1_CANCELED, SESSION, 1, 0, 0, 0}, QV_AGAIN, 0, 0},
+	    {{META1_CANCELED, SESSION, 0, 120 * HOUR, 0, 0}, QV_AGAIN, 0, 0},
 	    {{(enum meta1_status)77, MAIL, 0, 0, 0, 0}, QV_WAIT, 1, 0},
 	};
 	unsigned i;

@@ -507,13 +507,32 @@ static void stop(void **state)
 	smtpc_deliver_stop(&c);
 	assert_null(open_req);
 	assert_ptr_not_equal(send_req, before_dot);
-	assert_string_equal(told(), ""); /* qmgr takes them back when we are gone */
+	assert_string_equal(told(), "d2:6:1:0: d3:6:1:0: "); /* not tried, nobody's fault */
 	assert_int_equal(c.active, 1);
 	deliver(4, 1, HOP1, NULL);
 	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
-	assert_string_equal(told(), "d1:0:0:250:ok ");
+	assert_string_equal(told(), "d4:6:1:0: d1:0:0:250:ok ");
 	assert_int_equal(c.active, 0);
 	assert_int_equal(cancels, 2);
+}
+
+/* Some recipients of what is broken off were refused already: that stands. */
+static void stop_in_envelope(void **state)
+{
+	(void)state;
+	deliver(1, 2, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	rcpt(0, META1_PERMFAIL, 550, "no");
+	c.role.stopping = true;
+	smtpc_deliver_stop(&c);
+	assert_string_equal(told(), "r0:5:550 d1:6:1:0: ");
+	c.role.stopping = false;
+	deliver(2, 1, HOP1, NULL);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	rcpt(0, META1_PERMFAIL, 550, "no");
+	c.role.stopping = true;
+	smtpc_deliver_stop(&c);
+	assert_string_equal(told(), "d2:5:0:550:no ");
 }
 
 static void hops(void **state)
@@ -571,6 +590,7 @@ int main(void)
 	    TEST(load_fails),
 	    TEST(qmgr_gone),
 	    TEST(stop),
+	    TEST(stop_in_envelope),
 	    cmocka_unit_test(hops),
 	};
 
