@@ -15,8 +15,8 @@
  *
  * Who is accepted, in this order:
  *  1. postmaster, bare or at a local domain, whoever asks (RFC 5321 4.5.1).
- *  2. access map (only with an "access" section): cltaddr:, then from:, then to:. In each the
- *     most specific key that exists decides:
+ *  2. access map (with an "access" section, when the smtps section has the flag "access"):
+ *     cltaddr:, then from:, then to:. In each the most specific key that exists decides:
  *	REJECT       550 5.7.1
  *	DISCARD      accepted and thrown away
  *	error:TEXT   that reply, "error:450 4.7.1 come back later"; 4xx or 5xx
