@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The documents say what is true: files and functions exist, requests, options, modules, commands
+and messages are those of the programs, examples work, nothing points out of the tree."""
+import json, os, pathlib, re, shutil, subprocess
+
+import lab
+import pytest
+
+SRC = pathlib.Path(os.environ.get('META1_SRC', pathlib.Path(__file__).resolve().parents[2]))
+DOC = SRC / 'doc'
+PAGES = ['README.md', *sorted(f'doc/{p.name}' for p in DOC.glob('*.md'))]
+
+
+def text(name):
+    return (SRC / name).read_text()
+
+
+def defines(path, function):
+    """A definition, not a declaration: a body follows before any semicolon."""
+    if path.endswith('.py'):
+        return re.search(rf'^def {function}\(', text(path), re.M)
+    return re.search(rf'^\w[\w \t*]*\b{function} ?\([^;{{]*\)\s*(/\*.*\*/\s*)?\{{', text(path), re.M)
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_files_and_functions(page):
+    body = text(page)
+    pairs = set(re.findall(r'\b((?:core|modules|sdk|tests)/[\w/]+\.(?:c|py)):(\w+)', body))
+    wrong = [f'{p}:{f}' for p, f in sorted(pairs) if not (SRC / p).is_file() or not defines(p, f)]
+    assert not wrong, f'{page} names what is not there: {wrong}'
+    if page == 'doc/architecture.md':
+        assert len(pairs) > 60
+    paths = re.findall(r'(?<![\w/.])(?:core|modules|sdk|tests|doc|bench)/[\w/.-]*\w', body)
+    made = [(SRC, ''), (SRC, '.c'), (lab.BUILD, '')]  # a program may not be built yet
+    gone = sorted({p for p in paths if not any((top / (p + end)).exists() for top, end in made)})
+    assert not gone, f'{page}: {gone}'
+    links = [u for u in re.findall(r'\]\(([^)#]+)\)', body) if '://' not in u]
+    gone = [u for u in links if not ((SRC / page).parent / u).exists()]
+    assert not gone, f'{page}: links to {gone}'
+
+
+def test_readme_names_two_commands():
+    body = text('README.md')
+    assert set(re.findall(r'\./(\w+)', body)) == {'quickstart', 'check'}
+    assert 'doc/START.md' in body and len(body.splitlines()) <= 50
+    assert len(text('doc/START.md').splitlines()) <= 60
+
+
+def test_every_module_is_told_of():
+    told = text('doc/architecture.md')
+    made = {p.stem for p in (lab.BUILD / 'modules').rglob('*_*.so')}
+    assert {'map_text', 'transport_smtp', 'transport_lmtp', 'queue_log'} <= made
+    assert not [m for m in sorted(made) if m not in told]
+
+
+def test_every_option_is_in_the_manual():
+    records = text('core/lib/settings_records.c')
+    names = set(re.findall(r'META1_OPT\w*\(\s*struct \w+,\s*(\w+),', records))
+    names |= set(re.findall(r'\bREC\(struct \w+, \w+, "(\w+)"', records))
+    page = (lab.BUILD / 'doc/man/meta1.conf.5').read_text()
+    assert len(names) > 50 and {'admins', 'hostname', 'AQ_max_entries'} < names
+    assert not [n for n in sorted(names) if f'\n.B {n}\n' not in page]
+
+
+def test_ipc_is_current():
+    made = subprocess.run([lab.BUILD / 'core/ipc/document'], capture_output=True, text=True, check=True).stdout
+    assert made == text('doc/ipc.md'), 'doc/ipc.md is old: core/ipc/document >doc/ipc.md'
+
+
+# ---- a running gateway ----
+
+def sections():
+    parts = re.split(r'^## (.*)$', text('doc/control-api.md'), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def requests_in(section):
+    rows = re.findall(r'^\| (GET|POST|DELETE) (\S+) \| (read|admin) \|', section, re.M)
+    return {(m, re.sub(r'/ID$', '/', p), right) for m, p, right in rows}
+
+
+def keys(j):
+    if isinstance(j, dict):
+        return set(j).union(*(keys(v) for v in j.values()))
+    return set().union(*(keys(v) for v in j)) if isinstance(j, list) else set()
+
+
+def example():
+    block = re.search(r'An example.*?\n\n((?:    .*\n)+)', text('doc/smar-decisions.md'))[1]
+    return re.sub(r'^    ', '', block, flags=re.M)
+
+
+@pytest.fixture(scope='module')
+def gateway(inst):
+    with lab.Sink() as sink, lab.Gateway(
+            inst, smtps='flags = { 8bitmime, access };',
+            smar='map mt { type = text; file = "mt"; } mailertable { name = mt; } local_domains = example.org; '
+            'map ac { type = text; file = "ac"; } access { name = ac; }',
+            smtpc='LMTP_socket = "nobody.sock"; idle_timeout = 1m;',
+            files={'mt': f'. [127.0.0.1]:{sink.port}\n', 'ac': example()}) as g:
+        with g.client() as c:
+            c.mail('a@client.test', 'u@example.org', 'Subject: x\r\n\r\n')
+            c.mail('a@client.test', 'u@example.net', 'Subject: x\r\n\r\n', ehlo=None)
+            sink.wait(1)
+            yield g, c
+
+
+@pytest.mark.parametrize('role', lab.ROLES)
+def test_control_api(gateway, role):
+    g, told = gateway[0], sections()
+    asked = {(r['method'], r['path'], r['right'])
+             for r in json.loads(g.http(role, 'GET', '/v1/help')[1])['requests']}
+    assert asked == requests_in(told[role])
+    words = set(re.findall(r'`(\w+)`', told[role] + told['Every process']))
+    words |= {'error'}
+    for method, path, _ in asked | {('GET', '/v1/status', 'read'), ('GET', '/v1/help', 'read')}:
+        if method != 'GET':
+            continue
+        if path.endswith('/'):
+            path += g.queue()[0]['id']
+        if path == '/v1/route':
+            path += '?domain=example.net'
+            lab.wait_for('a route', lambda: 'pending' not in g.http(role, 'GET', path)[1])
+        status, body = g.http(role, 'GET', path)
+        assert status == 200, body
+        assert keys(json.loads(body)) - words == set(), f'{role} {path}: not in doc/control-api.md'
+    assert g.http(role, 'GET', '/metrics')[1].startswith('# HELP meta1_' + role)
+    assert g.http(role, 'GET', '/v1/nothing')[0] == 404
+
+
+def test_example_of_decisions(gateway):
+    c = gateway[1]
+    c.cmd('RSET', 250)
+    c.cmd('MAIL FROM:<bad@example.com>', 250)
+    c.cmd('RCPT TO:<u@example.org>', '553 5.1.8')
+    c.cmd('RSET', 250)
+    c.cmd('MAIL FROM:<you@example.com>', 250)
+    c.cmd('RCPT TO:<u@example.net>', 250)
+    c.cmd('RCPT TO:<old@example.org>', '550 5.1.6')
+    c.cmd('RCPT TO:<u@far.test>', '550 5.7.1')
+    c.cmd('RCPT TO:<postmaster@example.org>', 250)
+
+
+def test_commands_are_in_the_manual(inst):
+    bin_ = inst / lab.PREFIX.lstrip('/') / 'bin'
+    helped = subprocess.run([bin_ / 'meta1ctl', '--help'], capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r'^  ((?:queue )?[a-z]+) ', helped, re.M)
+    page = text('doc/man/meta1ctl.8')
+    assert len(commands) >= 10
+    assert not [c for c in commands if not re.search(rf'^\.It Cm {c}\b', page, re.M)]
+    shown = re.search(r'^Look and act:.*?\.$', text('doc/START.md'), re.M | re.S)[0]
+    assert not [c for c in commands if c != 'get' and f'{c}' not in shown]
+
+
+def test_manual_pages(inst):
+    root = inst / lab.PREFIX.lstrip('/')
+    man = root / 'share/man'
+    pages = {p.name for p in man.rglob('*.[1-8]')}
+    programs = {p.name for d in ('bin', 'sbin', 'libexec') for p in (root / d).iterdir() if p.is_file()}
+    assert not [p for p in sorted(programs - {'meta1-modtest'}) if f'{p}.8' not in pages]
+    for page in man.rglob('*.[1-8]'):
+        body = page.read_text()
+        refs = re.findall(r'^\.Xr (\S+) (\d)', body, re.M) + re.findall(r'^\.BR (\S+) \((\d)\)', body, re.M)
+        assert not [r for r in refs if '.'.join(r) not in pages], page.name
+        if shutil.which('man'):
+            p = subprocess.run(['man', '--warnings', '-l', page], capture_output=True, text=True,
+                               env={**os.environ, 'LC_ALL': 'C.UTF-8', 'MANPAGER': 'cat'})
+            assert p.returncode == 0 and not p.stderr, f'{page.name}: {p.stderr}'
+
+
+def test_nothing_points_out_of_the_tree():
+    out = ['../' + 'shared', '/' + 'work/']
+    bad = []
+    for top in ('core', 'modules', 'sdk', 'tests', 'doc', 'conf.d', 'bench', 'README.md', 'quickstart', 'check',
+                'configure.ac', 'Makefile.am'):
+        for p in [SRC / top, *(SRC / top).rglob('*')]:
+            if p.is_file() and p.suffix not in ('.pyc', '.o'):
+                body = p.read_text(errors='replace')
+                bad += [f'{p.relative_to(SRC)}: {w}' for w in out if w in body]
+    assert not bad
