@@ -2,7 +2,7 @@
 """lab.py -- what the system tests are made of: an installed copy of the server, gateways
 started from it, sinks and clients that see raw bytes. Everything listens on loopback or in
 a temporary folder and ends with the test."""
-import contextlib, json, os, pathlib, re, shutil, signal, socket, subprocess, tempfile, threading, time
+import contextlib, email, email.policy, json, os, pathlib, re, shutil, signal, socket, subprocess, tempfile, threading, time
 
 BUILD = pathlib.Path(os.environ.get('META1_BUILD', 'build')).resolve()
 PREFIX = '/usr/local'
@@ -305,12 +305,15 @@ class Client:
 
 class Sink:
     """A next hop that takes SMTP (or LMTP) and keeps raw bytes. answer(verb, arg, session) may
-    give a reply of its own: text, None for the usual one, or 'close' to drop the connection."""
+    give a reply of its own: text, None for the usual one, or 'close' to drop the connection;
+    a 354 with the word drop in it takes one line of content and is gone, 'stop' in place of one of
+    LMTP's replies after the dot ends the connection there, 'silence' says nothing any more."""
 
     def __init__(self, lmtp=False, path=None, answer=None, ehlo=('PIPELINING', '8BITMIME', 'SIZE 0',
                  'ENHANCEDSTATUSCODES'), address='127.0.0.1', port=None):
         self.lmtp, self.answer, self.ehlo = lmtp, answer, ehlo
         self.mails, self.connections, self.commands = [], 0, []
+        self.ahead = 0  # bytes that were there before the reply to a command had gone out
         self.lock = threading.Lock()
         self.path = path
         if path:
@@ -379,10 +382,19 @@ class Sink:
             got = self.answer(verb, arg, ses) if self.answer else None
             if got == 'close':
                 raise OSError
+            if got == 'silence':
+                while c.recv(65536):
+                    pass
+                raise OSError
             return got
 
         say(own('GREETING', '') or '220 sink.test ready')
         while line := f.readline(70000):
+            with contextlib.suppress(BlockingIOError):
+                c.setblocking(False)
+                with self.lock:
+                    self.ahead += len(f.peek(1))
+            c.settimeout(None)
             text = line.decode('latin-1').rstrip('\r\n')
             verb, _, arg = text.partition(' ')
             verb = verb.upper()
@@ -392,7 +404,11 @@ class Sink:
                     f'\r\n250 {self.ehlo[-1] if self.ehlo else "sink.test"}')
             elif verb == 'MAIL':
                 ses.update({'from': re.search('<(.*?)>', arg)[1], 'rcpts': [], 'params': arg.partition('> ')[2]})
+                if reply and not reply.startswith('2'):
+                    ses['from'] = None
                 say(reply or '250 2.1.0 ok')
+            elif verb == 'RCPT' and ses['from'] is None:
+                say('503 5.5.1 MAIL comes first')
             elif verb == 'RCPT':
                 if not reply or reply.startswith('2'):
                     ses['rcpts'].append(re.search('<(.*)>', arg)[1])
@@ -416,6 +432,9 @@ class Sink:
             say(reply)
             return
         say(reply or '354 go on')
+        if reply and 'drop' in reply:
+            f.readline()
+            raise OSError
         body = bytearray()
         while True:
             line = f.readline()
@@ -510,6 +529,17 @@ remote-control:
             s.connect(('127.0.0.1', self.port))
             s.send(b'\0\1\0\0\0\1\0\0\0\0\0\0' + name + b'\0\0\6\0\1')
             return s.recv(512)
+
+
+def statuses(mails):
+    """recipient -> [Status…] of the reports (RFC 3464) among mails, as a list so that a second shows."""
+    out = {}
+    for m in mails:
+        if m['from'] == '':
+            report = email.message_from_bytes(split_received(m['body'])[1], policy=email.policy.default)
+            for part in report.get_payload()[1].get_payload()[1:]:
+                out.setdefault(part['Final-Recipient'].split(';')[1].strip(), []).append(part['Status'])
+    return out
 
 
 def split_received(body):
