@@ -226,6 +226,8 @@ void role_begin(struct role_run *r)
 	if (r->ctl_fd >= 0) {
 		role->ctl = ctl_new(role->loop, r->ctl_fd, role->name, role->index, role->set);
 		r->ctl_fd = -1;
+		if (role->ctl)
+			ctl_more_metrics(role->ctl, role_metrics, role);
 		if (role->ctl && role->control)
 			role->control(role, role->ctl);
 	}

@@ -52,6 +52,11 @@ int role_mcp_open(struct role_run *, int fd, struct meta1_err *);
 void role_mcp_ready(struct role_run *);
 void role_mcp_close(struct role_run *);
 
+/* ---- role_metrics.c ---- */
+struct evbuffer;
+/* More lines of /metrics; arg is the role. */
+void role_metrics(void *arg, struct evbuffer *out, const struct ctl *);
+
 /* ---- role_check.c ---- */
 /* level: number of -V; strict: -C. Returns the exit status. */
 int role_check(struct role_run *, int level, bool strict);

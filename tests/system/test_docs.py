@@ -128,6 +128,16 @@ def test_control_api(gateway, role):
     assert g.http(role, 'GET', '/v1/nothing')[0] == 404
 
 
+def test_counters_of_modules(gateway):
+    g = gateway[0]
+    page = g.http('smtps', 'GET', '/metrics')[1]
+    assert re.search(r'^meta1_smtps_module_messages_total\{process="0",instance="queue_log/queue"\} [2-9]', page, re.M)
+    page = g.http('smar', 'GET', '/metrics')[1]
+    keys_now = re.findall(r'^.*meta1_smar_module_keys_now\b.*$', page, re.M)
+    assert [x.split()[0] for x in keys_now[:2]] == ['#', '#'] and len(keys_now) == 4
+    assert keys_now[2].endswith('instance="map_text/ac"} 5') and keys_now[3].endswith('instance="map_text/mt"} 1')
+
+
 def test_example_of_decisions(gateway):
     c = gateway[1]
     c.cmd('RSET', 250)
