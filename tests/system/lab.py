@@ -531,6 +531,87 @@ remote-control:
             return s.recv(512)
 
 
+class Postfix:
+    """Debian's Postfix with its own folders, on loopback, sending everything to one port. Root only."""
+
+    def __init__(self, next_port, main=''):
+        assert os.geteuid() == 0, 'Postfix is started by root'
+        self.dir, self.port = tempdir('pf'), free_port()
+        self.path = {**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}
+        for sub in ('conf', 'queue', 'data'):
+            (self.dir / sub).mkdir()
+        shutil.chown(self.dir / 'data', 'postfix', 'postfix')
+        (self.dir / 'conf/main.cf').write_text(f'''compatibility_level = 3.6
+queue_directory = {self.dir}/queue
+data_directory = {self.dir}/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = pf.test
+mydestination =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+relayhost = [127.0.0.1]:{next_port}
+relay_domains = static:all
+alias_maps =
+alias_database =
+local_recipient_maps =
+disable_dns_lookups = yes
+smtpd_peername_lookup = no
+smtpd_recipient_limit = 20000
+message_size_limit = 100000000
+maillog_file = {self.dir}/log
+maillog_file_prefixes = {self.dir}
+{main}''')
+        (self.dir / 'conf/master.cf').write_text(f'''127.0.0.1:{self.port} inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+''')
+        self.control('start')
+        wait_for('postfix', self.greets)
+
+    def control(self, word):
+        subprocess.run(['postfix', '-c', str(self.dir / 'conf'), word], check=word != 'stop', env=self.path,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def greets(self):
+        with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', self.port), 2) as s:
+            return s.recv(100).startswith(b'220')
+
+    def sendmail(self, sender, rcpts, text):
+        subprocess.run(['sendmail', '-C', str(self.dir / 'conf'), '-i', '-f', sender, '--', *rcpts], input=text, check=True,
+                       env=self.path, timeout=60)
+
+    def close(self):
+        self.control('stop')
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
 def statuses(mails):
     """recipient -> [Status…] of the reports (RFC 3464) among mails, as a list so that a second shows."""
     out = {}
