@@ -330,9 +330,14 @@ void smtpc_deliver_opened(
     struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
 {
 	if (status == META1_OK && d->session->sess) {
+		smtpc_hosts_answered(d->c, &d->hop[d->at]);
 		send_mail(d);
 		return;
 	}
+	if (!r || r->smtp == 0)
+		smtpc_hosts_failed(d->c, &d->hop[d->at]);
+	else
+		smtpc_hosts_answered(d->c, &d->hop[d->at]);
 	smtpc_session_shut(&d->session);
 	host_failed(d, r);
 }
@@ -363,6 +368,7 @@ static void on_load(void *arg, enum meta1_status status, const struct meta1_repl
 	d->content = (struct meta1_content *)(uintptr_t)r->ext;
 	d->mail.extent = d->content->extent;
 	d->mail.nextent = d->content->nextent;
+	smtpc_hosts_order(d->c, d->hop, d->nhop);
 	next_try(d);
 }
 

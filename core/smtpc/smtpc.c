@@ -219,6 +219,7 @@ static void stopped(struct smtpc *c)
 	loop_unwatch(&c->report_timer);
 	loop_unwatch(&c->idle_timer);
 	task_cancel(&c->give);
+	smtpc_hosts_free(c);
 	if (c->gear)
 		smtpc_gear_drop(&c->gear);
 	if (c->next_gear)

@@ -4,8 +4,9 @@
  *
  * qmgr hands over a delivery: one message, some of its recipients, the hosts that may take
  * it (smtpc.c). Its content is opened in the queue store, a session to the first host is
- * found or opened, the transport speaks, results go back (deliver.c). Sessions that are
- * still good wait for the next mail to the same host (session.c). control.c shows them.
+ * found or opened, the transport speaks, results go back (deliver.c). A host that did not
+ * answer lately is tried last (hosts.c). Sessions that are still good wait for the next
+ * mail to the same host (session.c). control.c shows them.
  * Everything runs on the loop thread; smtpc waits for no role.
  */
 #ifndef META1_SMTPC_H
@@ -18,8 +19,10 @@
 
 #include <meta1/queue.h>
 #include <meta1/transport.h>
+#include <uthash.h>
 
-#define SMTPC_WINDOW 200 /* deliveries that qmgr may have with us at a time */
+#define SMTPC_WINDOW 200  /* deliveries that qmgr may have with us at a time */
+#define SMTPC_HOSTS  1024 /* remembered as dead at most */
 
 /* ---- smtpc.c: the role, what it has loaded, what qmgr may send -------------------- */
 
@@ -59,6 +62,8 @@ struct smtpc {
 	struct smtpc_session *idle_old; /* those that wait, oldest first */
 	uint32_t nidle;
 	struct watch *idle_timer;
+
+	struct smtpc_host *hosts; /* that did not answer lately */
 };
 
 struct smtpc_transport *smtpc_transport(struct smtpc *, struct meta1_buf name); /* or NULL */
@@ -112,6 +117,21 @@ void smtpc_deliver_forget_reports(struct smtpc *);
 void smtpc_deliver_stop(struct smtpc *);
 /* "ADDR PORT NAME" (ADDR may be a path with blanks) into hop; strings from pool. -1: malformed. */
 int smtpc_deliver_hop(struct pool *, struct meta1_buf text, struct meta1_hop *);
+
+/* ---- hosts.c: next hops that did not answer lately ---------------------------------- */
+
+struct smtpc_host {
+	UT_hash_handle hh;  /* in the order in which they entered */
+	int64_t not_before; /* monotonic ms */
+	int64_t pause;	    /* the last one; ms */
+	bool probed;	    /* one delivery tries it while the others wait until not_before */
+	char key[];	    /* "ADDR PORT" */
+};
+/* Puts the hosts that are not to be tried now behind the others, which keep their order. */
+void smtpc_hosts_order(struct smtpc *, struct meta1_hop *, uint32_t n);
+void smtpc_hosts_failed(struct smtpc *, const struct meta1_hop *); /* no reply of it came */
+void smtpc_hosts_answered(struct smtpc *, const struct meta1_hop *);
+void smtpc_hosts_free(struct smtpc *);
 
 /* ---- session.c: sessions to next hops --------------------------------------------- */
 

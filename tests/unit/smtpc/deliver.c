@@ -269,6 +269,7 @@ static int teardown(void **state)
 	assert_int_equal(gear.refs, 1);
 	assert_int_equal(opens, shuts);
 	assert_int_equal(loads, unloads);
+	smtpc_hosts_free(&c);
 	loop_unwatch(&c.idle_timer);
 	loop_unwatch(&c.report_timer);
 	chan_close(&ours);
@@ -362,6 +363,100 @@ static void all_hosts_fail(void **state)
 	answer(&open_req, META1_PERMFAIL, META1_ABOUT_HOST, 554, "go away");
 	assert_string_equal(told(), "d7:4:2:554:go away ");
 	assert_int_equal(sends, 0);
+}
+
+static const char *first_tried(uint64_t id, const char *hop1, const char *hop2)
+{
+	deliver(id, 1, hop1, hop2);
+	assert_non_null(open_req);
+	return open_peer->addr;
+}
+
+static void fails(int smtp)
+{
+	answer(&open_req, META1_TEMPFAIL, META1_ABOUT_HOST, smtp, "no");
+}
+
+static void at(int64_t ms)
+{
+	loop_fake_clock(c.role.loop, ms, 1000000 + ms / 1000);
+	told();
+}
+
+/* A host that does not answer is waited for once, then tried last until its pause is over. */
+static void dead_host(void **state)
+{
+	struct meta1_req *probe;
+
+	(void)state;
+	assert_string_equal(first_tried(1, HOP1, HOP2), "192.0.2.1");
+	fails(0);
+	fails(421); /* the other says no: that is an answer */
+	assert_string_equal(first_tried(2, HOP1, HOP2), "192.0.2.2");
+	fails(421);
+	assert_string_equal(open_peer->addr, "192.0.2.1"); /* last, but tried */
+	fails(0);
+	assert_string_equal(first_tried(3, "192.0.2.1 26 mx1", HOP2), "192.0.2.1"); /* other port */
+	fails(421);
+	fails(421);
+	at(11000); /* after 10 s one looks, the others go on to avoid it */
+	assert_string_equal(first_tried(4, HOP1, HOP2), "192.0.2.1");
+	probe = open_req;
+	open_req = NULL;
+	assert_string_equal(first_tried(5, HOP1, HOP2), "192.0.2.2");
+	fails(421);
+	fails(421); /* it answered: forgotten */
+	assert_string_equal(first_tried(6, HOP1, HOP2), "192.0.2.1");
+	fails(421);
+	fails(421);
+	open_req = probe;
+	fails(0); /* and dead again */
+	fails(421);
+	assert_string_equal(first_tried(7, HOP1, HOP2), "192.0.2.2");
+	fails(0);
+	fails(0);
+	assert_string_equal(first_tried(8, HOP1, HOP2), "192.0.2.1"); /* both dead: as given */
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_int_equal(HASH_COUNT(c.hosts), 1);
+	told();
+}
+
+/* 10 s, 20 s … 5 min. */
+static void dead_host_pauses(void **state)
+{
+	static const int64_t pause[] = {10, 20, 40, 80, 160, 300, 300};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(pause); i++) {
+		assert_string_equal(first_tried(1, HOP1, HOP2), "192.0.2.1");
+		fails(0);
+		fails(421);
+		at(loop_now(c.role.loop) + pause[i] * 1000 - 1);
+		assert_string_equal(first_tried(2, HOP1, HOP2), "192.0.2.2");
+		fails(421);
+		fails(0); /* in its pause: counts for nothing */
+		at(loop_now(c.role.loop) + 1);
+	}
+	at(loop_now(c.role.loop) + 301000); /* long ago: from the beginning */
+	assert_string_equal(first_tried(3, HOP1, HOP2), "192.0.2.1");
+	fails(0);
+	fails(421);
+	assert_int_equal(c.hosts->pause, 10000);
+}
+
+static void dead_hosts_bounded(void **state)
+{
+	char hop[64];
+
+	(void)state;
+	for (unsigned i = 0; i < SMTPC_HOSTS + 50; i++) {
+		snprintf(hop, sizeof(hop), "10.0.%u.%u 25 mx", i / 256, i % 256);
+		deliver(i, 1, hop, NULL);
+		fails(0);
+		told();
+	}
+	assert_int_equal(HASH_COUNT(c.hosts), SMTPC_HOSTS);
 }
 
 static void verdicts(void **state)
@@ -582,6 +677,9 @@ int main(void)
 	    TEST(two_of_five),
 	    TEST(next_host),
 	    TEST(all_hosts_fail),
+	    TEST(dead_host),
+	    TEST(dead_host_pauses),
+	    TEST(dead_hosts_bounded),
 	    TEST(verdicts),
 	    TEST(k_of_n),
 	    TEST(reuse),
