@@ -241,8 +241,9 @@ static const struct settings_group groups[] = {
 	"A socket that mcp opens for the role; several need names."),
     GROUP("smtps", smtps, struct set_smtps, "Receives mail; several sections need names."),
     GROUP("smtps.tls", tls, struct set_tls,
-	"STARTTLS; smtpc has the same. Checked, not served by this version."),
-    GROUP("smtps.auth", auth, struct set_auth, "AUTH. Checked, not served by this version."),
+	"STARTTLS; smtpc has the same. Checked; this version does not start with it."),
+    GROUP(
+	"smtps.auth", auth, struct set_auth, "AUTH. Checked; this version does not start with it."),
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
     GROUP("qmgr", qmgr, struct set_qmgr, "Keeps the queue and decides what is delivered when."),
     GROUP("qmgr.smtpc", qmgr_smtpc, struct set_qmgr, "Limits for each destination."),
@@ -253,9 +254,10 @@ static const struct settings_group groups[] = {
 	"A map, with a name; further options are those of its module."),
     GROUP("smar.access", lookup, struct set_use, "Who may relay, what is refused."),
     GROUP("smar.mailertable", lookup, struct set_use, "Where domains go, which are local."),
-    GROUP("smar.aliases", use, struct set_use, "Aliases. Checked, not served by this version."),
+    GROUP("smar.aliases", use, struct set_use,
+	"Aliases. Checked; this version does not start with it."),
     GROUP("smar.local_user_map", use, struct set_use,
-	"Which local users exist. Checked, not served by this version."),
+	"Which local users exist. Checked; this version does not start with it."),
 };
 
 const struct settings_group *settings_groups(size_t *n)
