@@ -428,6 +428,10 @@ int main(int argc, char **argv)
 	argc -= optind;
 	argv += optind;
 	if (!strcmp(basename(argv[-optind]), "mailq")) {
+		if (argc) {
+			fprintf(stderr, "usage: mailq [-f meta1.conf] [--json]\n");
+			return 64;
+		}
 		argv = mailq_args;
 		argc = 2;
 	}

@@ -158,6 +158,8 @@ def test_commands_are_in_the_manual(inst):
     page = text('doc/man/meta1ctl.8')
     assert len(commands) >= 10
     assert not [c for c in commands if not re.search(rf'^\.It Cm {c}\b', page, re.M)]
+    p = subprocess.run([bin_ / 'mailq', 'something'], capture_output=True, text=True)
+    assert p.returncode == 64 and p.stderr.startswith('usage: mailq')
     shown = re.search(r'^Look and act:.*?\.$', text('doc/START.md'), re.M | re.S)[0]
     assert not [c for c in commands if c != 'get' and f'{c}' not in shown]
 
