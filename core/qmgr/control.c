@@ -17,7 +17,6 @@
 #define PAGE_RCPTS   4000 /* a page ends when it has shown so many recipients */
 #define LIST_RCPTS   100  /* of one message; all of them are shown with it alone */
 #define FLUSH_STEP   5000 /* messages and recipients a turn */
-#define DELETED_BY   "deleted through the control socket"
 
 METRIC_COUNTER(m_deleted, "deleted_total", "Recipients deleted by an admin.");
 
@@ -195,14 +194,15 @@ static json_t *delete (
 	struct qmgr_msg *m = find(q, rest, status, err);
 	struct qmgr_reason *why;
 	uint32_t i, n = 0, late = 0;
-	char done[96];
+	char done[96], by[64];
 
-	(void)query;
 	if (!m)
 		return NULL;
 	if (q->stopping)
 		return bad(status, err, 503, "qmgr is stopping");
-	why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(DELETED_BY));
+	snprintf(by, sizeof(by), "deleted by uid %lld",
+	    (long long)json_integer_value(json_object_get(query, "uid")));
+	why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(by));
 	for (i = 0; i < m->nrcpt; i++) {
 		struct qmgr_rcpt *r = &m->rcpt[i];
 
@@ -222,7 +222,7 @@ static json_t *delete (
 	}
 	qmgr_reason_drop(&why);
 	m_deleted.value += n;
-	log_event(LOG_L_NORMAL, "qmgr.done", "id=%s n=%u status=deleted", m->id, n);
+	log_event(LOG_L_NORMAL, "qmgr.done", "id=%s n=%u status=deleted by=%s", m->id, n, by);
 	snprintf(done, sizeof(done), "%u recipients deleted%s", n,
 	    late ? ", others are just being delivered or reported" : "");
 	return json_pack("{s:s s:I s:I s:s}", "id", m->id, "deleted", (json_int_t)n, "under_way",

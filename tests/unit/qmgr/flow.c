@@ -492,6 +492,7 @@ static void deleted_everywhere(void **state)
 	json_decref(world_ask(w, "DELETE", "/v1/queue/S2", NULL, NULL, &status));
 	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_DELETED);
 	assert_int_equal(world_outcome(w, "S2", 0).state, META1_R_DELETED);
+	assert_string_equal(world_outcome(w, "S1", 0).by, "deleted by uid 1234");
 	world_smtpc_up(w, 8);
 	world_mail(w, "S3", "me@example.org", "s@one.example");
 	world_mail(w, "S4", "me@example.org", "t@one.example");
@@ -507,6 +508,7 @@ static void deleted_everywhere(void **state)
 	world_run(w);
 	assert_int_equal(world_outcome(w, d->id, 0).state, META1_R_DELIVERED);
 	assert_int_equal(world_outcome(w, w->d[1].id, 0).state, META1_R_DELETED);
+	assert_string_equal(world_outcome(w, w->d[1].id, 0).by, "deleted by uid 1234");
 	assert_int_equal(w->ns, 0);
 	assert_int_equal(w->q.nmsg, 0);
 	assert_null(world_ask(w, "GET", "/v1/queue/S3", NULL, NULL, &status));

@@ -277,6 +277,7 @@ json_t *world_ask(struct world *w, const char *method, const char *path, const c
 	struct meta1_err err;
 	unsigned i;
 
+	json_object_set_new(query, "uid", json_integer(1234)); /* server.c: the peer's */
 	if (key)
 		json_object_set_new(query, key, json_string(value));
 	*status = 404;
