@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#define MESSAGE_MAX 1000 /* bytes */
+
 void *conf_alloc(struct conf *c, size_t n)
 {
 	/* The pool has no bound of its own: the input has (files, entries). */
@@ -100,6 +102,16 @@ static void add_message(struct conf *c, const struct conf_pos *pos, bool warning
 		c->msg[c->nmsg++] = m;
 }
 
+/* Text of a message; a word of the file in it may be as long as the file. */
+static char *message_text(struct conf *c, const char *fmt, va_list ap)
+{
+	char *s = vprint(c, fmt, ap);
+
+	if (strlen(s) > MESSAGE_MAX)
+		strcpy(s + MESSAGE_MAX - 3, "...");
+	return s;
+}
+
 void conf_error(struct conf *c, const struct conf_pos *pos, const char *fmt, ...)
 {
 	if (c->nmsg == CONF_MESSAGES) { /* keeps nothing of a flood */
@@ -108,7 +120,7 @@ void conf_error(struct conf *c, const struct conf_pos *pos, const char *fmt, ...
 	}
 	va_list ap;
 	va_start(ap, fmt);
-	add_message(c, pos, false, vprint(c, fmt, ap));
+	add_message(c, pos, false, message_text(c, fmt, ap));
 	va_end(ap);
 }
 
@@ -120,7 +132,7 @@ void conf_warn(struct conf *c, const struct conf_pos *pos, const char *fmt, ...)
 	}
 	va_list ap;
 	va_start(ap, fmt);
-	add_message(c, pos, true, vprint(c, fmt, ap));
+	add_message(c, pos, true, message_text(c, fmt, ap));
 	va_end(ap);
 }
 
