@@ -328,6 +328,15 @@ static void greet(struct smtps_session *s)
 	smtps_session_reply(s, 220, NULL, "%s ESMTP meta1-%s", s->srv->hostname, PACKAGE_VERSION);
 }
 
+/* Without greet_delay nobody is refused for it, but counted: what is there when the connection
+ * is accepted was said before the greeting. */
+static void count_early(int fd)
+{
+	char byte;
+
+	m_early.value += recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 static void greet_due(int fd, short what, void *arg)
 {
 	struct smtps_session *s = arg;
@@ -359,6 +368,7 @@ void smtps_session_new(struct smtps *srv, int fd, const char *client)
 		smtps_session_await(s, AWAIT_GREET);
 		s->timer = loop_timer(loop, srv->lim.greet_delay, greet_due, s);
 	} else {
+		count_early(fd);
 		greet(s);
 	}
 }

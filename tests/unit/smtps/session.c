@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* needs the headers above */
@@ -405,6 +406,68 @@ static void times(void **state)
 	dialog_close(&d);
 }
 
+static int64_t counter(const char *name)
+{
+	const struct metric *m = metric_first();
+
+	while (strcmp(m->name, name) != 0)
+		m = m->next;
+	return m->value;
+}
+
+/* Without greet_delay an early talker is counted and served. */
+static void early_talk(void **state)
+{
+	int64_t before = counter("early_talkers_total");
+	static struct dialog d;
+	int pair[2];
+
+	(void)state;
+	dialog_open(&d);
+	dialog_run(&d, S(HI), 0);
+	dialog_hang_up(&d);
+	assert_int_equal(counter("early_talkers_total"), before);
+	d.nout = 0;
+	d.eof = false;
+	assert_int_equal(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(write(pair[0], S(HI)), sizeof(HI) - 1);
+	d.client = pair[0];
+	smtps_session_new(&d.srv, pair[1], "192.0.2.1");
+	dialog_turns(&d, 10);
+	assert_string_equal(dialog_codes(&d), "220 250 ");
+	assert_int_equal(counter("early_talkers_total"), before + 1);
+	dialog_close(&d);
+}
+
+/* A transaction holds a credit of qmgr's; each way it can end but QUEUED gives it back. */
+static void credits_come_back(void **state)
+{
+	static const char *const ends[] = {"RSET", HI, "HELO c", "QUIT", "EHLO c"};
+	static struct dialog d;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(ends) + 2; i++) {
+		dialog_open(&d);
+		dialog_connect(&d);
+		dialog_say(&d, S(HI ENV), 0);
+		assert_int_equal(smtps_intake_credits(d.srv.intake), 999);
+		assert_int_equal(d.backs, 0);
+		if (i < ARRAY_LEN(ends)) {
+			dialog_say(&d, ends[i], strlen(ends[i]), 0);
+			dialog_say(&d, S("\r\n"), 0);
+		} else if (i == ARRAY_LEN(ends)) {
+			dialog_hang_up(&d);
+		} else {
+			loop_fake_clock(d.role.loop, 1000 + 300001, 1700000300);
+			dialog_turns(&d, 5);
+		}
+		assert_int_equal(d.backs, 1);
+		dialog_close(&d);
+	}
+}
+
 static void stopping(void **state)
 {
 	static struct dialog d;
@@ -617,6 +680,8 @@ int main(void)
 	    cmocka_unit_test(limits_of_commands),
 	    cmocka_unit_test(output_is_bounded),
 	    cmocka_unit_test(times),
+	    cmocka_unit_test(early_talk),
+	    cmocka_unit_test(credits_come_back),
 	    cmocka_unit_test(stopping),
 	    cmocka_unit_test(random_sequences),
 	    cmocka_unit_test(random_bytes),
