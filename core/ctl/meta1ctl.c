@@ -132,9 +132,14 @@ static int status_one(struct tool *t, const char *path, const char *name)
 	}
 	printf("%-12s pid %lld, up %lld s, version %s", name, number(j, "pid"), number(j, "uptime"),
 	    text(j, "version"));
-	json_object_foreach(j, key, v) if (json_is_integer(v) && strcmp(key, "pid") &&
-					   strcmp(key, "uptime") && strcmp(key, "process"))
-	    printf(", %s %lld", key, (long long)json_integer_value(v));
+	json_object_foreach(j, key, v)
+	{
+		if (json_is_boolean(v))
+			printf(", %s %s", key, json_is_true(v) ? "yes" : "no");
+		else if (json_is_integer(v) && strcmp(key, "pid") && strcmp(key, "uptime") &&
+			 strcmp(key, "process"))
+			printf(", %s %lld", key, (long long)json_integer_value(v));
+	}
 	putchar('\n');
 	json_decref(j);
 	return 0;
