@@ -164,6 +164,33 @@ def test_commands_are_in_the_manual(inst):
     assert not [c for c in commands if c != 'get' and f'{c}' not in shown]
 
 
+def checked(inst, conf):
+    mcp = inst / lab.PREFIX.lstrip('/') / 'sbin/mcp'
+    p = subprocess.run([mcp, '-f', conf, '-VVV'], capture_output=True, text=True)
+    assert p.returncode == 0, p.stderr
+
+
+def test_examples_of_the_manual(inst, tmp_path):
+    part = text('doc/man/meta1.conf.tail').split('.SH EXAMPLES')[1]
+    blocks = re.findall(r'^\.nf\n(.*?)^\.fi', part, re.M | re.S)
+    assert len(blocks) == 2
+    conf = tmp_path / 'meta1.conf'
+    conf.write_text(''.join(blocks).replace('\\(dq', '"'))
+    checked(inst, conf)
+
+
+def test_installed_configuration_and_samples(inst, tmp_path):
+    etc = tmp_path / 'etc'
+    shutil.copytree(inst / lab.PREFIX.lstrip('/') / 'etc/meta1', etc)
+    samples = sorted((etc / 'conf.d').glob('*.conf.sample'))
+    assert len(samples) >= 5
+    for sample in samples:
+        active = sample.with_suffix('')
+        shutil.copy(sample, active)
+        checked(inst, etc / 'meta1.conf')
+        active.unlink()
+
+
 def test_manual_pages(inst):
     root = inst / lab.PREFIX.lstrip('/')
     man = root / 'share/man'
