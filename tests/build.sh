@@ -1,12 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# build.sh FOLDER [configure options] -- builds the tree out of tree into FOLDER.
+# build.sh FOLDER [configure options] -- builds the tree out of tree into FOLDER. A tree without
+# configure that this user may not write is copied to FOLDER/src first.
 set -eu
 src=$(cd "$(dirname "$0")/.." && pwd)
-out=$1
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
 shift
-mkdir -p "$out"
-if [ ! -x "$src/configure" ] || [ "$src/configure.ac" -nt "$src/configure" ]; then
+if [ ! -x "$src/configure" ] || { [ -w "$src" ] && [ "$src/configure.ac" -nt "$src/configure" ]; }; then
+	if [ ! -w "$src" ]; then
+		mkdir -p "$out/src"
+		tar -C "$src" --exclude=./.git -cf - . | tar -C "$out/src" -xf -
+		src=$out/src
+	fi
 	(cd "$src" && mkdir -p m4 && autoreconf -fi)
 fi
 cd "$out"
