@@ -10,7 +10,7 @@ breach() { # text, then lines on stdin
 	lines=$(cat)
 	[ -n "$lines" ] || return 0
 	echo "$1:"
-	sed 's/^/  /' <<<"$lines"
+	printf '  %s\n' "${lines//$'\n'/$'\n'  }"
 	bad=1
 }
 files() { find "$@" -name '*.[ch]' | sort; }
@@ -31,7 +31,27 @@ for f in $(files core modules sdk); do
 done | breach "over 800 lines"
 files core modules sdk tests | xargs clang-format --dry-run 2>&1 | grep -E 'warning' | cut -d: -f1 | sort | uniq -c |
 	breach "not as .clang-format says (clang-format -i mends it)"
-git grep -nIE '\b(TODO|FIXME|XXX)\b' -- core modules sdk tests ':!tests/lint.sh' 2>/dev/null | breach "left open"
+grep -rnIE '\b(TO[D]O|FIX[M]E|XX[X])\b' core modules sdk tests check quickstart --include='*.[ch]' --include='*.py' \
+	--include='*.sh' --include='*.am' | breach "left open"
+# clang-format sees to it that a function's braces stand alone at the left
+files core modules sdk tests | xargs awk '
+	/^\{$/ { from = FNR }
+	/^\}$/ && from { if (FNR - from - 1 > 120) print FILENAME ":" from ": " FNR - from - 1 " lines"; from = 0 }' |
+	breach "a function over 120 lines"
+scripts="check quickstart .ci/run $(find tests -name '*.sh' | sort)"
+for f in $scripts $(find tests -name '*.py') bench/relay; do
+	head -n 3 "$f" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || echo "$f"
+done | breach "no SPDX line"
+for f in check quickstart .ci/run bench/relay tests/build.sh tests/lint.sh; do
+	[ -x "$f" ] || echo "$f"
+done | breach "not executable"
+if command -v shellcheck >/dev/null; then
+	# shellcheck disable=SC2086
+	shellcheck -S info -f gcc $scripts 2>&1 | breach "shellcheck"
+fi
+for f in doc/man/*.[1-8] "$build"/doc/man/*.[1-8]; do
+	[ ! -f "$f" ] || MANWIDTH=80 man --warnings -l "$f" 2>&1 >/dev/null | sed "s|^|$f: |"
+done | breach "manual pages with warnings"
 # A module exports its descriptor alone and imports nothing of ours.
 while read -r so; do
 	name=$(basename "$so" .so)
