@@ -5,8 +5,10 @@
 BUILD_PACKAGES="gcc libc6-dev make autoconf automake libtool pkgconf libltdl-dev libevent-dev libldns-dev
 	libgdbm-dev libjansson-dev libxxhash-dev uthash-dev curl"
 # shellcheck disable=SC2034
-TEST_PACKAGES="clang libclang-rt-14-dev clang-format libcmocka-dev python3 python3-pytest python3-dnspython swaks strace procps iproute2 nsd
+TEST_PACKAGES="clang clang-format libcmocka-dev python3 python3-pytest python3-dnspython swaks strace procps iproute2 nsd
 	postfix dovecot-core dovecot-lmtpd binutils git man-db ca-certificates"
+# shellcheck disable=SC2034
+FULL_PACKAGES="debootstrap xz-utils"
 
 # need_packages LIST: installs what is missing (root), or names it and stops.
 need_packages() {
