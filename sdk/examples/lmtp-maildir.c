@@ -182,8 +182,14 @@ int main(int argc, char **argv)
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int s, c;
 
-	if (argc != 3 || strlen(argv[1]) >= sizeof(sa.sun_path)) {
+	if (argc != 3) {
 		fprintf(stderr, "usage: lmtp-maildir SOCKET DIRECTORY\n");
+		return 64;
+	}
+	if (strlen(argv[1]) >= sizeof(sa.sun_path)) {
+		fprintf(stderr,
+		    "lmtp-maildir: %s: %zu bytes are too long for a socket, at most %zu\n", argv[1],
+		    strlen(argv[1]), sizeof(sa.sun_path) - 1);
 		return 64;
 	}
 	store = argv[2];
