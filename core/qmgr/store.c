@@ -6,14 +6,14 @@
  * list of outcomes that could not be recorded yet.
  * On failure: a final outcome is recorded again and again (RETRY_MS), and its recipient is
  * never tried in the meantime; a failed record of a mere delay is only counted: after a
- * restart that recipient is tried too early, nothing else.
+ * restart that recipient is tried too early, nothing else. A message that the store does not
+ * know (any more) has nothing left to be recorded.
  */
 #include "qmgr/qmgr.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define OUTCOME_MS    60000 /* for one outcome to be on disk */
 #define READ_MS	      30000
 #define RETRY_MS      2000
 #define OUTCOMES_OPEN 262144 /* at a time */
@@ -143,7 +143,7 @@ static void recorded(void *arg, enum meta1_status st, const struct meta1_reply *
 
 	free(arg);
 	rec.q->recording--;
-	if (st != META1_OK) {
+	if (st != META1_OK && st != META1_PERMFAIL) {
 		if (!m_failed.value++ || r)
 			log_event(LOG_L_WARN, "qmgr.unrecorded", "id=%s error=%s",
 			    r ? qmgr_msg_of(r)->id : "-", reply->text ? reply->text : "");
@@ -171,7 +171,9 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	rec = base_alloc(sizeof(*rec));
 	rec->q = q;
 	rec->r = waits ? r : NULL;
-	req = mod_req(q->store, loop_now(q->loop) + OUTCOME_MS, recorded, rec);
+	/* No deadline: the store says when it is safe, however long its disk takes; asked twice it
+	 * would know nothing of the message the second time. */
+	req = mod_req(q->store, INT64_MAX, recorded, rec);
 	if (!req) {
 		free(rec);
 		return false;
