@@ -22,7 +22,7 @@
 #define NFD	   64
 #define INLINE_MAX (2 * LOG_SMALL)
 #define PIECE	   (256u << 10)
-#define IDLE_MS	   10000
+#define IDLE_MS	   2000 /* an unlinked segment holds its space for so long, at most twice */
 
 /* Open segments, by number: a file that was recycled has another number, and what a stale
  * descriptor shows fails the sum, which is sealed with the number. */
@@ -160,6 +160,9 @@ static bool keep(struct reader *r, const struct load *ld)
 		close_later(r->l, best->fd);
 	*best = (struct segfd){
 	    .fd = ld->fd, .writer = ld->ref.writer, .seg = ld->ref.seg, .stamp = ++r->clock};
+	if (!r->armed)
+		log_arm(r->l, r->timer, IDLE_MS);
+	r->armed = true;
 	return true;
 }
 
