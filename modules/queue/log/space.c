@@ -4,7 +4,8 @@
  *
  * A free segment is renamed to a spare and written again under a new number; what its old
  * blocks hold cannot pass for new, because every checksum is seeded with the number.
- * Own files are only ever unlinked: their pages are handed to sockets.
+ * Own files are only ever unlinked: their pages are handed to sockets. While the disk is full
+ * no spares are kept: they must not be what fills it.
  * Comes from: qmgr through reclaim(), batch.c (a new segment). Owns: the list of spares.
  * On failure: a unit that cannot be removed stays and is offered again at the next attach.
  */
@@ -27,7 +28,8 @@ struct space {
 	uint64_t spare[SPARES];
 	unsigned nspare;
 	uint64_t want[UNITS], job[UNITS], made[SPARES]; /* to free; in the job; its spares */
-	unsigned nwant, njob, nmade, room;
+	uint64_t shed[SPARES];				/* spares that the job unlinks */
+	unsigned nwant, njob, nmade, nshed, room;
 	bool busy, checking, full; /* full is never said to qmgr: it has a reserve */
 	int64_t checked;
 	struct statvfs vfs;
@@ -57,22 +59,40 @@ static void free_units(void *arg)
 			unlinkat(dir, name, 0);
 		}
 	}
+	for (unsigned i = 0; i < s->nshed; i++) {
+		char name[24];
+
+		seg_name(name, 'x', s->shed[i]);
+		unlinkat(dir, name, 0);
+	}
 }
 
 static void freed(void *arg);
 
+/* How many to keep; qmgr's one is its reserve for reports. */
+static unsigned spares(const struct space *s)
+{
+	if (s->full)
+		return s->w->number == LOG_QM ? 1 : 0;
+	return (unsigned)s->w->l->c->spare_segments;
+}
+
 static void start(struct space *s)
 {
-	unsigned keep = (unsigned)s->w->l->c->spare_segments;
+	unsigned keep = spares(s);
 
-	if (s->busy || s->nwant == 0)
+	if (s->busy || (s->nwant == 0 && s->nspare <= keep))
 		return;
 	memcpy(s->job, s->want, s->nwant * sizeof(s->want[0]));
 	s->njob = s->nwant;
 	s->room = keep > s->nspare ? keep - s->nspare : 0;
+	s->nshed = s->nspare > keep ? s->nspare - keep : 0;
+	memcpy(s->shed, s->spare + s->nspare - s->nshed, s->nshed * sizeof(s->shed[0]));
 	s->busy = log_job(s->w->l, free_units, freed, s);
-	if (s->busy)
-		s->nwant = 0;
+	if (!s->busy)
+		return;
+	s->nwant = 0;
+	s->nspare -= s->nshed;
 }
 
 static void freed(void *arg)
@@ -162,6 +182,7 @@ static void looked(void *arg)
 			 : "queue disk: %llu bytes free (min_free %lld): mail is taken again",
 		    (unsigned long long)room, (long long)l->c->min_free);
 	s->full = full;
+	start(s);
 }
 
 bool space_full(struct writer *w)
