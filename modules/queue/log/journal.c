@@ -77,7 +77,10 @@ void journal_close(struct journal *j)
 		free(w);
 	}
 	/* The room that was not needed goes back; an instance that dies leaves it. */
-	if (j->fd >= 0 && ftruncate(j->fd, (off_t)j->off) == 0)
+	if (j->fd >= 0 && ftruncate(j->fd, (off_t)j->off) < 0)
+		j->l->h->log(j->l->ctx, META1_INFO, "journal %llx keeps its spare room: %s",
+		    (unsigned long long)j->serial, strerror(errno));
+	if (j->fd >= 0)
 		close(j->fd);
 	j->fd = -1;
 	free(j->gather.b);
@@ -135,6 +138,7 @@ static int write_frame(struct journal *j, int fd, uint64_t serial, uint64_t off)
 static void work(void *arg)
 {
 	struct journal *j = arg;
+	char name[40];
 
 	j->err = 0;
 	j->newfd = -1;
@@ -147,10 +151,15 @@ static void work(void *arg)
 		}
 	}
 	j->what = "journal";
-	if (j->newfd >= 0)
-		j->err = write_frame(j, j->newfd, j->using, 0);
-	else
+	if (j->newfd < 0) {
 		j->err = write_frame(j, j->fd, j->serial, j->off);
+		return;
+	}
+	j->err = write_frame(j, j->newfd, j->using, 0);
+	/* Its only frame was promised to nobody: a disk that fails for long must not be filled. */
+	frame_name(name, "journal", j->using);
+	if (j->err != 0)
+		unlinkat(j->dir, name, 0);
 }
 
 static void answer(struct journal *j)
