@@ -112,7 +112,8 @@ int log_mkdir(int at, const char *name, mode_t mode, struct meta1_err *e)
 	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		goto fail;
-	if (made == 0 && fsync(at) < 0) {
+	/* Also when it was there: whoever made it may have been killed before this. */
+	if (fsync(at) < 0) {
 		close(fd);
 		goto fail;
 	}
