@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Promise 5 and what hangs on it: failing writes and syncs, a full disk. Nothing is acknowledged that
+is not safe, nothing is done twice, and work goes on when the fault is over."""
+import os, pathlib, threading
+
+import lab
+from trace import Strace
+
+SLOW = 'min_retry_delay = 1s; max_retry_delay = 2s; '
+
+
+def queue(**options):
+    given = {'status_sync': '20ms', 'segment_size': '256KB', 'checkpoint_size': '64KB', **options}
+    return 'queue { type = log; ' + ' '.join(f'{k} = {v};' for k, v in given.items()) + ' } '
+
+
+def mail(c, n, size=100):
+    return c.mail('a@fault.test', f'r{n}@far.test', f'Subject: {n}\r\n\r\n'.encode() + b'0123456789\r\n' * (size // 12), ehlo=None)
+
+
+def arrived(sink):
+    return sorted(int(m['rcpts'][0].split('@')[0][1:]) for m in list(sink.mails))
+
+
+def counts(g, role, name):
+    return g.metrics(role).get(f'module_{name}_total', 0)
+
+
+def faulty(inst, sink, call, errno, who, n=6):
+    """Mail while every third call of one kind fails; (acknowledged, refused)."""
+    good, bad = [], []
+    with lab.relay_all(inst, sink.port, qmgr=queue() + SLOW) as g:
+        with g.client() as c, Strace(g, (who,), '-e', f'trace={call}', '-e', f'inject={call}:error={errno}:when=2+3'):
+            c.cmd('EHLO fault.test', 250)
+            for i in range(n):
+                reply = mail(c, i, size=400000 if i % 3 == 1 else 100)
+                (good if reply.startswith('250') else bad).append(i)
+                assert reply.startswith(('250', '452 4.3.1')), reply
+        with g.client() as c:  # the fault is over
+            c.cmd('EHLO fault.test', 250)
+            assert mail(c, 100).startswith('250')
+        lab.wait_for('what was acknowledged', lambda: set(arrived(sink)) >= set(good + [100]))
+        g.queue_empty()
+        assert arrived(sink) == good + [100], 'refused mail was delivered, or some twice'
+        lab.wait_for('no own file left', lambda: not list((g.dir / 'q/in/0').glob('b*')))
+    return good, bad
+
+
+def test_failed_sync_of_smtps(inst, sink):
+    good, bad = faulty(inst, sink, 'fdatasync', 'EIO', 'smtps')
+    assert good and bad
+
+
+def test_failed_write_of_smtps(inst, sink):
+    good, bad = faulty(inst, sink, 'pwritev', 'EIO', 'smtps')
+    assert good and bad
+
+
+def test_failed_sync_of_directory(inst, sink):
+    good, bad = faulty(inst, sink, 'fsync', 'EIO', 'smtps')
+    assert good and bad
+
+
+def test_failed_sync_of_journal(inst, sink):
+    """Outcomes wait for a journal that can be synced; failed ones do not heap up; nothing is repeated."""
+    with lab.relay_all(inst, sink.port, qmgr=queue() + SLOW) as g:
+        with g.client() as c:
+            c.cmd('EHLO fault.test', 250)
+            with Strace(g, ('qmgr',), '-e', 'trace=fdatasync', '-e', 'inject=fdatasync:error=EIO:when=1..4'):
+                for i in range(5):
+                    assert mail(c, i).startswith('250')
+                lab.wait_for('failures to be seen', lambda: counts(g, 'qmgr', 'failed_journal_syncs') >= 3)
+                assert g.queue()
+                g.queue_empty()
+            assert len(list((g.dir / 'q/state').glob('journal.*'))) <= 2
+            old = g.pids()['qmgr']
+            os.kill(old, 9)
+            lab.wait_for('a new qmgr', lambda: g.pids().get('qmgr', old) != old)
+            g.ready()
+            assert mail(c, 5).startswith('250')
+        lab.wait_for('the last mail', lambda: 5 in arrived(sink))
+        g.queue_empty()
+        assert arrived(sink) == list(range(6))
+
+
+def test_deleted_while_delivered(inst):
+    """A mail that an admin deletes while it is being delivered leaves the queue when that is over."""
+    hang, go = threading.Event(), threading.Event()
+
+    def answer(verb, arg, session):
+        if verb == 'DOT':
+            hang.set()
+            go.wait(20)
+    with lab.Sink(answer=answer) as sink, lab.relay_all(inst, sink.port, qmgr=queue()) as g, g.client() as c:
+        c.cmd('EHLO fault.test', 250)
+        id_ = mail(c, 1).split()[-1]
+        assert hang.wait(20)
+        g.ctl('queue', 'delete', id_)
+        lab.wait_for('the deletion to be synced', lambda: counts(g, 'qmgr', 'journal_syncs') >= 1)
+        go.set()
+        g.queue_empty()
+        assert 'unrecorded' not in g.log()
+
+
+class SmallDisk(lab.Gateway):
+    """Its queue is on a file system of its own of 4 MB, which goes with the server."""
+    SIZE = '4m'
+
+    def run_as(self, cmd):
+        q = self.dir / 'q'
+        return ['unshare', '-m', 'sh', '-c', f'mount -t tmpfs -o size={self.SIZE},mode=755,uid={self.uid},gid={self.uid} '
+                'none "$0" && exec "$@"', str(q), *super().run_as(cmd)]
+
+    def q(self):
+        return pathlib.Path(f'/proc/{self.proc.pid}/root{self.dir}/q')
+
+    def free(self):
+        st = os.statvfs(self.q())
+        return st.f_bavail * st.f_frsize
+
+
+def small_disk(inst, port, **options):
+    return SmallDisk(inst, smtps='flags = { 8bitmime, access };', smar=lab.MAPS, qmgr=queue(**options) + SLOW,
+                     files={'mt': f'. [127.0.0.1]:{port}\n', 'ac': 'cltaddr:127.0.0.1 RELAY\n'})
+
+
+def fill(g, first=0, size=100000):
+    """Sends until the queue takes no more; the numbers that it took."""
+    took, i = [], first
+    with g.client() as c:
+        c.cmd('EHLO fault.test', 250)
+        while True:
+            c.cmd('MAIL FROM:<a@fault.test>', 250)
+            c.cmd(f'RCPT TO:<r{i}@far.test>', 250)
+            reply = c.cmd('DATA')
+            if reply.startswith('354'):
+                c.send(f'Subject: {i}\r\n\r\n'.encode() + b'0123456789\r\n' * (size // 12) + b'.\r\n')
+                reply = c.reply()
+            if not reply.startswith('250'):
+                assert reply.startswith('452 4.3.1'), reply
+                return took
+            took.append(i)
+            i += 1
+            assert i < first + 1000
+
+
+def full_disk(inst, **options):
+    open_ = threading.Event()
+    with lab.Sink(answer=lambda verb, arg, s: None if open_.is_set() or verb != 'RCPT' else '451 4.3.2 not now') as sink, \
+            small_disk(inst, sink.port, **options) as g:
+        took = fill(g)
+        assert len(took) >= 3, took
+        open_.set()
+        g.ctl('queue', 'flush')
+        lab.wait_for('what was acknowledged', lambda: set(arrived(sink)) >= set(took), 40)
+        lab.wait_for('an empty queue', lambda: not g.queue() or g.ctl('queue', 'flush') and False)
+
+        def takes():
+            with g.client() as c:
+                c.cmd('EHLO fault.test', 250)
+                c.cmd('MAIL FROM:<a@fault.test>', 250)
+                c.cmd('RCPT TO:<r5000@far.test>', 250)
+                return c.cmd('DATA').startswith('354')
+        lab.wait_for('mail to be taken again', takes)
+        with g.client() as c:
+            c.cmd('EHLO fault.test', 250)
+            assert mail(c, 2000).startswith('250')
+        lab.wait_for('that mail', lambda: 2000 in arrived(sink))
+        assert arrived(sink) == took + [2000]
+
+
+def test_full_disk_by_min_free(inst):
+    full_disk(inst, min_free='1MB')
+
+
+def test_full_disk_to_the_last_block(inst):
+    full_disk(inst, min_free='0', segment_size='64KB')
+
+
+def test_full_disk_of_spares(inst):
+    """Free segments that are kept for reuse must not be what fills the disk."""
+    full_disk(inst, min_free='2MB', spare_segments='16')
