@@ -5,6 +5,7 @@
  * Owns nothing. On failure: one line on stderr, exit 1; wrong use 64; bad configuration 78.
  */
 #include "ctl/client.h"
+#include "ctl/merge.h"
 #include "lib/settings.h"
 
 #include <ctype.h>
@@ -150,6 +151,11 @@ static int cmd_status(struct tool *t)
 	return each_socket(t, status_one);
 }
 
+static struct {
+	char **text;
+	size_t n;
+} gathered;
+
 static int metrics_one(struct tool *t, const char *path, const char *name)
 {
 	struct meta1_err err;
@@ -160,14 +166,21 @@ static int metrics_one(struct tool *t, const char *path, const char *name)
 	(void)name;
 	if (!(s = client_text(path, "GET", "/metrics", &status, &err)))
 		return fail(&err);
-	fputs(s, stdout);
-	free(s);
+	gathered.text = base_realloc(gathered.text, (gathered.n + 1) * sizeof(*gathered.text));
+	gathered.text[gathered.n++] = s;
 	return 0;
 }
 
 static int cmd_metrics(struct tool *t)
 {
-	return each_socket(t, metrics_one);
+	int bad = each_socket(t, metrics_one);
+
+	merge_metrics(gathered.text, gathered.n, stdout);
+	while (gathered.n > 0)
+		free(gathered.text[--gathered.n]);
+	free(gathered.text);
+	gathered.text = NULL;
+	return bad;
 }
 
 /* ---- the queue ---- */
@@ -314,26 +327,29 @@ static int cmd_sessions(struct tool *t)
 }
 
 /* smar does not wait for the DNS: it says "pending", and has the answer a little later. */
+/* smar answers "pending" until the DNS has answered it; never longer than a question may take. */
 static int cmd_route(struct tool *t)
 {
-	const struct timespec pause = {.tv_nsec = ROUTE_PAUSE_MS * 1000000L};
+	static const struct timespec pause = {.tv_nsec = 50000000};
 	char target[600], domain[512];
 	struct meta1_err err;
-	bool pending;
-	json_t *j;
+	json_t *j = NULL;
+	int i;
 
 	encode(t->args[0], domain, sizeof(domain));
 	snprintf(target, sizeof(target), "/v1/route?domain=%s", domain);
-	for (int n = 0; n < ROUTE_TRIES; n++) {
+	for (i = 0; i < 240; i++) {
+		json_decref(j);
 		if (!(j = ask(t, "smar", "GET", target, &err)))
 			return fail(&err);
-		pending = json_is_true(json_object_get(j, "pending"));
-		json_decref(j);
-		if (!pending)
+		if (!json_is_true(json_object_get(j, "pending")))
 			break;
 		nanosleep(&pause, NULL);
 	}
-	return get_from(t, "smar", target);
+	json_dumpf(j, stdout, t->json ? JSON_COMPACT : JSON_INDENT(2));
+	putchar('\n');
+	json_decref(j);
+	return 0;
 }
 
 static const struct command commands[] = {
