@@ -173,30 +173,47 @@ static int connect_servers(struct role_run *r, struct meta1_err *err)
 	return 0;
 }
 
-/* Who may connect: the users of all sections. */
+/* false: no such account. */
+static bool uid_of(const char *user, uid_t *uid)
+{
+	struct passwd *pw = user && *user ? getpwnam(user) : NULL;
+	unsigned long number;
+	char *end;
+
+	if (pw) {
+		*uid = pw->pw_uid;
+		return true;
+	}
+	if (!user || user[0] < '0' || user[0] > '9')
+		return false;
+	number = strtoul(user, &end, 10);
+	*uid = (uid_t)number;
+	return !*end && number < UINT32_MAX;
+}
+
+/* Who may connect: the users of all sections, each as the role of its section. */
 static void listen_ipc(struct role_run *r)
 {
+	static const struct {
+		const char *role;
+		enum proto_who who;
+	} roles[] = {{"smtps", SMTPS}, {"smtpc", SMTPC}, {"smar", SMAR}, {"qmgr", QMGR}};
 	const struct settings *set = r->role->set;
-	uid_t *uids = base_alloc(sizeof(*uids) * (set->nrole + 1));
+	struct chan_user *users = base_alloc(sizeof(*users) * (set->nrole + 1));
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < set->nrole; i++) {
-		const char *user = set->role[i]->user;
-		struct passwd *pw = user ? getpwnam(user) : NULL;
-		char *end;
-
-		if (pw) {
-			uids[n++] = pw->pw_uid;
-		} else if (user && *user) {
-			unsigned long number = strtoul(user, &end, 10);
-
-			if (!*end)
-				uids[n++] = (uid_t)number;
+		if (!uid_of(set->role[i]->user, &users[n].uid))
+			continue;
+		for (size_t k = 0; k < ARRAY_LEN(roles); k++) {
+			if (strcmp(set->role[i]->keyword, roles[k].role) == 0)
+				users[n].who = roles[k].who;
 		}
+		n++;
 	}
-	r->server = chan_listen(&r->side, r->ipc_fd, uids, n);
+	r->server = chan_listen(&r->side, r->ipc_fd, users, n);
 	r->ipc_fd = -1;
-	free(uids);
+	free(users);
 }
 
 void role_begin(struct role_run *r)

@@ -40,8 +40,14 @@ struct chan_side { /* what a process is, for HELLO and dispatch; outlives its ch
 
 /* Client: path of the server's socket. Never fails; keeps trying. */
 struct chan *chan_connect(const struct chan_side *, enum proto_who peer, const char *path);
-/* Server: takes the listening descriptor. uids: who may connect besides root and ourselves. */
-struct chan_server *chan_listen(const struct chan_side *, int fd, const uid_t *uids, unsigned n);
+/* Server: takes the listening descriptor. users: who may connect besides root and ourselves, and
+ * as what; a uid may stand there several times. */
+struct chan_user {
+	uid_t uid;
+	enum proto_who who;
+};
+struct chan_server *chan_listen(
+    const struct chan_side *, int fd, const struct chan_user *, unsigned n);
 void chan_server_free(struct chan_server **);
 /* A connected pair end (mcp and its children): no HELLO, up at once. Takes fd. */
 struct chan *chan_adopt(const struct chan_side *, enum proto_who peer, int fd);

@@ -17,13 +17,15 @@
 #define BACKOFF_MIN 50
 #define BACKOFF_MAX 2000
 #define CLIENTS_MAX 256
+#define PAUSE_MS    100 /* without accepting, when there is no descriptor */
+#define ANYBODY	    (SMTPS | SMTPC | SMAR | QMGR)
 
 struct chan_server {
 	const struct chan_side *side;
 	int fd;
-	struct watch *watch;
-	uid_t *uids;
-	unsigned nuids, nclients;
+	struct watch *watch, *pause;
+	struct chan_user *users;
+	unsigned nusers, nclients;
 	struct chan *clients;
 };
 
@@ -86,9 +88,9 @@ bool chan_greeted(struct chan *c, const struct p_hello *h)
 	c->hello.role = keep(c->h_role, sizeof(c->h_role), h->role);
 	c->hello.version = keep(c->h_version, sizeof(c->h_version), h->version);
 	c->hello.store = keep(c->h_store, sizeof(c->h_store), h->store);
-	if (c->up || !who || (c->server ? false : who != c->peer)) {
+	if (c->up || !who || !(c->peer & who)) {
 		log_event(LOG_L_WARN, "ipc.refused", "peer=%s error=%s", c->h_role,
-		    "not the role that was expected, or a second HELLO");
+		    "not a role that its user may be, or a second HELLO");
 		return false;
 	}
 	if (h->hash != proto_hash() || !buf_eq(h->version, buf_str(s->version))) {
@@ -238,37 +240,65 @@ struct chan *chan_adopt(const struct chan_side *side, enum proto_who peer, int f
 
 /* ---- server ---- */
 
-static bool allowed(const struct chan_server *s, uid_t uid)
+/* What the peer may say that it is; 0: nothing. */
+static enum proto_who allowed(const struct chan_server *s, int fd)
 {
-	unsigned i;
+	struct ucred cred = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(cred);
+	unsigned i, who = 0;
 
-	if (uid == 0 || uid == geteuid())
-		return true;
-	for (i = 0; i < s->nuids; i++)
-		if (s->uids[i] == uid)
-			return true;
-	return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return 0;
+	if (cred.uid == 0 || cred.uid == geteuid())
+		return ANYBODY;
+	for (i = 0; i < s->nusers; i++)
+		if (s->users[i].uid == cred.uid)
+			who |= s->users[i].who;
+	if (!who)
+		log_event(LOG_L_WARN, "ipc.refused", "uid=%d pid=%d error=%s", (int)cred.uid,
+		    (int)cred.pid, "this user may not talk to us");
+	return who;
+}
+
+static void accept_ready(int fd, short what, void *arg);
+
+static void accept_again(int fd, short what, void *arg)
+{
+	struct chan_server *s = arg;
+
+	(void)fd;
+	(void)what;
+	s->watch = loop_fd(s->side->loop, s->fd, EV_READ, accept_ready, s);
+}
+
+/* A client that waits for a descriptor would wake us again and again. */
+static void accept_failed(struct chan_server *s, int cause)
+{
+	if (cause != EMFILE && cause != ENFILE && cause != ENOBUFS && cause != ENOMEM)
+		return;
+	log_event(LOG_L_WARN, "ipc.accept", "cause=%s pause_ms=%d", strerror(cause), PAUSE_MS);
+	loop_unwatch(&s->watch);
+	loop_rearm(s->pause, PAUSE_MS);
 }
 
 static void accept_ready(int fd, short what, void *arg)
 {
 	struct chan_server *s = arg;
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
+	enum proto_who who;
 	struct chan *c;
 
 	(void)what;
 	fd = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0) {
+		accept_failed(s, errno);
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || !allowed(s, cred.uid) ||
-	    s->nclients >= CLIENTS_MAX) {
-		log_event(LOG_L_WARN, "ipc.refused", "uid=%d pid=%d error=%s", (int)cred.uid,
-		    (int)cred.pid, "this user may not talk to us");
+	}
+	who = allowed(s, fd);
+	if (!who || s->nclients >= CLIENTS_MAX) {
 		close(fd);
 		return;
 	}
-	c = chan_alloc(s->side, SMTPS | SMTPC | SMAR | QMGR);
+	c = chan_alloc(s->side, who);
 	c->server = s;
 	c->next = s->clients;
 	c->prevp = &s->clients;
@@ -279,17 +309,19 @@ static void accept_ready(int fd, short what, void *arg)
 	connected(c, fd);
 }
 
-struct chan_server *chan_listen(const struct chan_side *side, int fd, const uid_t *uids, unsigned n)
+struct chan_server *chan_listen(
+    const struct chan_side *side, int fd, const struct chan_user *users, unsigned n)
 {
 	struct chan_server *s = base_alloc(sizeof(*s));
 
 	s->side = side;
 	s->fd = fd;
-	s->uids = base_alloc((n + 1) * sizeof(uid_t));
+	s->users = base_alloc((n + 1) * sizeof(*users));
 	if (n)
-		memcpy(s->uids, uids, n * sizeof(uid_t));
-	s->nuids = n;
-	s->watch = loop_fd(side->loop, fd, EV_READ, accept_ready, s);
+		memcpy(s->users, users, n * sizeof(*users));
+	s->nusers = n;
+	s->pause = loop_timer(side->loop, -1, accept_again, s);
+	accept_again(-1, 0, s);
 	return s;
 }
 
@@ -304,7 +336,8 @@ void chan_server_free(struct chan_server **sp)
 	while ((c = s->clients))
 		chan_close(&c);
 	loop_unwatch(&s->watch);
+	loop_unwatch(&s->pause);
 	close(s->fd);
-	free(s->uids);
+	free(s->users);
 	free(s);
 }

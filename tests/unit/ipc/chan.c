@@ -6,8 +6,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct loop *loop;
@@ -185,10 +188,101 @@ static void closes_a_lost_peer(void **state)
 	loop_free(&loop);
 }
 
+/* A connection of another user that says that it is role. true: it was believed. */
+static bool believed(const char *path, uid_t uid, const char *role)
+{
+	struct p_hello h = {.role = buf_str(role), .version = buf_str("1"), .hash = proto_hash()};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct evbuffer *b = evbuffer_new();
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0), before = ups, i;
+
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	assert_int_equal(seteuid(uid), 0);
+	i = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(i, 0);
+	proto_pack(b, P_HELLO, 0, &h);
+	evbuffer_write(b, fd);
+	evbuffer_free(b);
+	for (i = 0; i < 10; i++)
+		loop_turn(loop, false);
+	close(fd);
+	for (i = 0; i < 10; i++)
+		loop_turn(loop, false);
+	return ups > before;
+}
+
+/* A user is only the roles that its sections are: smtps cannot pass itself off as qmgr. */
+static void users_and_roles(void **state)
+{
+	static const struct chan_user users[] = {{65533, SMTPS}, {65534, SMTPS}, {65534, SMTPC}};
+	char path[64];
+	struct chan_server *s;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	snprintf(path, sizeof(path), "/tmp/chan-test.%d", (int)getpid());
+	loop = loop_new();
+	smar.loop = loop;
+	s = chan_listen(&smar, listener(path), users, ARRAY_LEN(users));
+	assert_int_equal(chmod(path, 0666), 0);
+	assert_true(believed(path, 65533, "smtps"));
+	assert_false(believed(path, 65533, "smtpc"));
+	assert_false(believed(path, 65533, "qmgr"));
+	assert_true(believed(path, 65534, "smtps"));
+	assert_true(believed(path, 65534, "smtpc"));
+	assert_false(believed(path, 65534, "mcp"));
+	assert_false(believed(path, 65532, "smtps"));
+	assert_true(believed(path, 0, "qmgr"));
+	chan_server_free(&s);
+	unlink(path);
+	loop_free(&loop);
+}
+
+/* Without a descriptor a waiting client does not make the loop spin, and is served later. */
+static void no_descriptor(void **state)
+{
+	struct rlimit was, few;
+	struct chan_server *s;
+	struct timespec a, b;
+	char path[64];
+	struct chan *c;
+	int i;
+
+	(void)state;
+	ups = 0;
+	snprintf(path, sizeof(path), "/tmp/chan-test.%d", (int)getpid());
+	loop = loop_new();
+	smar.loop = qmgr.loop = loop;
+	s = chan_listen(&smar, listener(path), NULL, 0);
+	c = chan_connect(&qmgr, SMAR, path);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	i = dup(0);
+	close(i);
+	few = was;
+	few.rlim_cur = (rlim_t)i + 1; /* for the client's end alone */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (i = 0; i < 5; i++)
+		loop_turn(loop, true);
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	for (i = 0; i < 6; i++)
+		loop_turn(loop, true);
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 >= 100);
+	turns_until(&ups, 2);
+	chan_close(&c);
+	chan_server_free(&s);
+	unlink(path);
+	loop_free(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(whole_life), cmocka_unit_test(refuses),
-	    cmocka_unit_test(closes_a_lost_peer)};
+	    cmocka_unit_test(closes_a_lost_peer), cmocka_unit_test(users_and_roles),
+	    cmocka_unit_test(no_descriptor)};
 
 	signal(SIGPIPE, SIG_IGN);
 
