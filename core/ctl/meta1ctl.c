@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define ROUTE_PAUSE_MS 50
-#define ROUTE_TRIES    240 /* smar answers within 10 s */
+#define ROUTE_TRIES    240 /* 12 s: smar answers within 10 */
 
 struct tool {
 	const char *run; /* run_directory */
@@ -326,11 +326,10 @@ static int cmd_sessions(struct tool *t)
 	return get_from(t, t->nargs ? t->args[0] : "smtps", "/v1/sessions");
 }
 
-/* smar does not wait for the DNS: it says "pending", and has the answer a little later. */
 /* smar answers "pending" until the DNS has answered it; never longer than a question may take. */
 static int cmd_route(struct tool *t)
 {
-	static const struct timespec pause = {.tv_nsec = 50000000};
+	static const struct timespec pause = {.tv_nsec = ROUTE_PAUSE_MS * 1000000L};
 	char target[600], domain[512];
 	struct meta1_err err;
 	json_t *j = NULL;
@@ -338,7 +337,7 @@ static int cmd_route(struct tool *t)
 
 	encode(t->args[0], domain, sizeof(domain));
 	snprintf(target, sizeof(target), "/v1/route?domain=%s", domain);
-	for (i = 0; i < 240; i++) {
+	for (i = 0; i < ROUTE_TRIES; i++) {
 		json_decref(j);
 		if (!(j = ask(t, "smar", "GET", target, &err)))
 			return fail(&err);
