@@ -14,6 +14,7 @@
 #include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,9 +26,15 @@
 #define REQUEST_MAX  65536 /* bytes of headers, and of a body */
 #define IDLE_SECONDS 30
 #define ADMINS_MAX   64
+#define PAUSE_MS     100 /* without accepting, when there is no descriptor */
 
 struct ctl {
+	struct ctl *next;
+	struct loop *loop;
 	struct evhttp *http;
+	struct evconnlistener *listener; /* evhttp's */
+	struct watch *pause;
+	int64_t said; /* when the lack of descriptors was logged */
 	char role[16];
 	uint32_t index;
 	time_t started;
@@ -42,6 +49,8 @@ struct ctl {
 	ctl_metrics_fn more;
 	void *more_arg;
 };
+
+static struct ctl *all; /* one a process, but in tests */
 
 METRIC_COUNTER(m_requests, "control_requests_total", "Requests on the control socket.");
 METRIC_COUNTER(m_refused, "control_refused_total", "Control requests refused for lack of rights.");
@@ -282,6 +291,44 @@ static void on_request(struct evhttp_request *req, void *arg)
 	free(path);
 }
 
+/* ---- accepting ---- */
+
+static void accept_again(int fd, short what, void *arg)
+{
+	struct ctl *c = arg;
+
+	(void)fd, (void)what;
+	evconnlistener_enable(c->listener);
+}
+
+/* A client that waits for a descriptor would wake us again and again. */
+static void accept_failed(struct evconnlistener *l, void *arg)
+{
+	int cause = errno;
+	struct ctl *c = all;
+
+	(void)arg; /* evhttp's */
+	while (c->listener != l)
+		c = c->next;
+	if (log_rarely(&c->said, loop_now(c->loop)))
+		log_event(LOG_L_WARN, "control.accept", "cause=%s pause_ms=%d", strerror(cause),
+		    PAUSE_MS);
+	evconnlistener_disable(l);
+	loop_rearm(c->pause, PAUSE_MS);
+}
+
+static int accept_on(struct ctl *c, int listen_fd)
+{
+	struct evhttp_bound_socket *b = evhttp_accept_socket_with_handle(c->http, listen_fd);
+
+	if (!b)
+		return -1;
+	c->listener = evhttp_bound_socket_get_listener(b);
+	evconnlistener_set_error_cb(c->listener, accept_failed);
+	c->pause = loop_timer(c->loop, -1, accept_again, c);
+	return 0;
+}
+
 struct ctl *ctl_new(
     struct loop *l, int listen_fd, const char *role, uint32_t index, const struct settings *set)
 {
@@ -290,8 +337,11 @@ struct ctl *ctl_new(
 	str_copy(c->role, sizeof(c->role), role);
 	c->index = index;
 	c->started = time(NULL);
+	c->loop = l;
+	c->next = all;
+	all = c;
 	c->http = evhttp_new(loop_base(l));
-	if (!c->http || evhttp_accept_socket(c->http, listen_fd) < 0) {
+	if (!c->http || accept_on(c, listen_fd) < 0) {
 		log_event(LOG_L_ERR, "control.failed", "error=%s", strerror(errno));
 		ctl_free(&c);
 		return NULL;
@@ -339,11 +389,15 @@ void ctl_settings(struct ctl *c, const struct settings *set)
 
 void ctl_free(struct ctl **cp)
 {
-	struct ctl *c = *cp;
+	struct ctl *c = *cp, **p;
 
 	if (!c)
 		return;
 	*cp = NULL;
+	for (p = &all; *p != c; p = &(*p)->next)
+		;
+	*p = c->next;
+	loop_unwatch(&c->pause);
 	if (c->http)
 		evhttp_free(c->http);
 	free(c);

@@ -24,6 +24,7 @@ struct chan_server {
 	const struct chan_side *side;
 	int fd;
 	struct watch *watch, *pause;
+	int64_t said; /* when the lack of descriptors was logged */
 	struct chan_user *users;
 	unsigned nusers, nclients;
 	struct chan *clients;
@@ -276,7 +277,9 @@ static void accept_failed(struct chan_server *s, int cause)
 {
 	if (cause != EMFILE && cause != ENFILE && cause != ENOBUFS && cause != ENOMEM)
 		return;
-	log_event(LOG_L_WARN, "ipc.accept", "cause=%s pause_ms=%d", strerror(cause), PAUSE_MS);
+	if (log_rarely(&s->said, loop_now(s->side->loop)))
+		log_event(
+		    LOG_L_WARN, "ipc.accept", "cause=%s pause_ms=%d", strerror(cause), PAUSE_MS);
 	loop_unwatch(&s->watch);
 	loop_rearm(s->pause, PAUSE_MS);
 }

@@ -20,6 +20,7 @@
 
 #define LINE_MAX_BYTES 2048
 #define KEEP_MAX       (1u << 20)
+#define RARELY_MS      60000
 
 static struct {
 	struct loop *loop;
@@ -291,6 +292,14 @@ static void keep(const struct line *l)
 bool log_on(enum log_level level)
 {
 	return (int)level <= lg.level;
+}
+
+bool log_rarely(int64_t *said, int64_t now)
+{
+	if (*said && now - *said < RARELY_MS)
+		return false;
+	*said = now;
+	return true;
 }
 
 void log_event(enum log_level level, const char *event, const char *fmt, ...)

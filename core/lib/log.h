@@ -32,6 +32,9 @@ int log_open(struct loop *, const struct log_conf *, struct meta1_err *);
 void log_close(void);	     /* writes what is left */
 void log_reopen(void);	     /* after rotation: opens the file anew */
 bool log_on(enum log_level); /* to skip costly arguments */
+/* For what may happen many times a second: true at most once a minute. *said: when it was last
+ * (0: never); now: monotonic ms. */
+bool log_rarely(int64_t *said, int64_t now);
 
 /* log_event(LOG_L_NORMAL, "smtps.accepted", "id=%s from=<%s> size=%llu", …).
  * fmt is a list of key=conversion pairs divided by blanks; known conversions %s %d %u

@@ -30,6 +30,7 @@ struct smtps_listen {
 	struct watch *watch;
 	struct watch *pause; /* armed while nothing is accepted */
 	int reserve;
+	int64_t said; /* when the lack of descriptors was logged */
 };
 
 static void readable(int fd, short what, void *arg);
@@ -62,8 +63,9 @@ static void out_of_descriptors(struct smtps_listen *l, int cause)
 	int fd;
 
 	m_nofd.value++;
-	log_event(LOG_L_WARN, "smtps.accept", "listener=%s cause=%s pause_ms=%d", l->fd->name,
-	    strerror(cause), PAUSE_MS);
+	if (log_rarely(&l->said, loop_now(l->srv->role->loop)))
+		log_event(LOG_L_WARN, "smtps.accept", "listener=%s cause=%s pause_ms=%d",
+		    l->fd->name, strerror(cause), PAUSE_MS);
 	if (l->reserve >= 0) {
 		close(l->reserve);
 		l->reserve = -1;
@@ -110,8 +112,10 @@ static void readable(int lfd, short what, void *arg)
 			take(l, fd, (struct sockaddr *)&ss);
 			continue;
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			out_of_descriptors(l, errno);
+			return;
+		}
 		if (errno != ECONNABORTED && errno != EINTR)
 			return;
 	}
