@@ -14,9 +14,10 @@
 #include <strings.h>
 #include <uthash.h>
 
-#define CACHE	20000
-#define ACTIVE	256
-#define WAITING 4096
+#define CACHE	    20000
+#define CACHE_BYTES (16u << 20)
+#define ACTIVE	    256
+#define WAITING	    4096
 
 METRIC_COUNTER(m_asked, "dns_questions_total", "Questions asked of the resolver.");
 METRIC_COUNTER(m_shared, "dns_shared_total", "Questions that joined an equal one under way.");
@@ -441,7 +442,7 @@ struct dns *dns_new(struct loop *l, const struct dns_conf *c, struct meta1_err *
 	struct dns *d = base_alloc(sizeof(*d));
 
 	d->loop = l;
-	d->cache = dns_cache_new(CACHE);
+	d->cache = dns_cache_new(CACHE, CACHE_BYTES);
 	d->line_end = &d->line;
 	d->ready_end = &d->ready;
 	d->timeout = c->timeout > 0 ? c->timeout : 3000;

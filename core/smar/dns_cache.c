@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * dns_cache.c -- answers by name and type until their TTL ends; bounded, what was
- * used longest ago goes first.
+ * dns_cache.c -- answers by name and type until their TTL ends; bounded in number and
+ * memory (an answer can have 64 KiB), what was used longest ago goes first.
  * From and to dns.c. Owns a reference to each answer. Never fails: what does not fit pushes
  * something else out, what must not be kept is not taken.
  */
@@ -11,6 +11,7 @@
 #include <uthash.h>
 
 METRIC_COUNTER(m_hits, "dns_cache_hits_total", "DNS questions answered from the cache.");
+METRIC_GAUGE(m_memory, "dns_cache_bytes", "Memory of the answers in the DNS cache.");
 METRIC_GAUGE(m_size, "dns_cache_entries", "Answers in the DNS cache.");
 
 struct entry {
@@ -22,19 +23,28 @@ struct entry {
 struct dns_cache {
 	struct entry *all;
 	unsigned max;
+	size_t memory, most; /* bytes of all entries and their answers */
 };
 
-struct dns_cache *dns_cache_new(unsigned max)
+struct dns_cache *dns_cache_new(unsigned max, size_t bytes)
 {
 	struct dns_cache *c = base_alloc(sizeof(*c));
 
 	c->max = max;
+	c->most = bytes;
 	return c;
+}
+
+static size_t memory_of(const struct entry *e)
+{
+	return sizeof(*e) + e->data->memory;
 }
 
 static void drop(struct dns_cache *c, struct entry *e)
 {
 	HASH_DELETE(hh, c->all, e);
+	c->memory -= memory_of(e);
+	m_memory.value = (int64_t)c->memory;
 	dns_data_unref(&e->data);
 	free(e);
 	m_size.value = HASH_COUNT(c->all);
@@ -103,12 +113,14 @@ void dns_cache_put(
 		drop(c, e);
 	if (d->ttl == 0 || (d->status != META1_OK && d->status != META1_NOTFOUND))
 		return;
-	if (HASH_COUNT(c->all) >= c->max)
-		drop(c, c->all);
 	e = base_alloc(sizeof(*e));
 	memcpy(e->key, key, len);
 	e->data = dns_data_ref(d);
 	e->expires = now + (int64_t)d->ttl * 1000;
 	HASH_ADD(hh, c->all, key, len, e);
+	c->memory += memory_of(e);
+	while (HASH_COUNT(c->all) > c->max || c->memory > c->most)
+		drop(c, c->all);
 	m_size.value = HASH_COUNT(c->all);
+	m_memory.value = (int64_t)c->memory;
 }

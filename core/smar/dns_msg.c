@@ -162,9 +162,11 @@ static bool walk_chain(const ldns_rr_list *list, uint16_t type, struct walk *w)
 
 static struct dns_data *data_new(uint32_t n, size_t bytes)
 {
-	struct dns_data *d = base_alloc(sizeof(*d) + n * sizeof(struct meta1_buf) + bytes);
+	size_t memory = sizeof(struct dns_data) + n * sizeof(struct meta1_buf) + bytes;
+	struct dns_data *d = base_alloc(memory);
 
 	d->refs = 1;
+	d->memory = (uint32_t)memory;
 	d->rdata = (const struct meta1_buf *)(const void *)(d + 1);
 	return d;
 }

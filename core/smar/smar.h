@@ -182,6 +182,7 @@ struct dns_data { /* an answer; shared by the cache and the askers, one allocati
 	bool nxdomain;		  /* NOTFOUND: the name does not exist at all */
 	uint32_t ttl;		  /* seconds */
 	uint32_t n;
+	uint32_t memory;	       /* bytes of the allocation */
 	const struct meta1_buf *rdata; /* wire form, names uncompressed */
 	char why[160];		       /* TEMPFAIL */
 };
@@ -268,7 +269,8 @@ const char *dns_msg_library(void); /* "ldns 1.8.3" */
 
 /* ---- dns_cache.c: answers by name and type, least recently used goes first ---- */
 struct dns_cache;
-struct dns_cache *dns_cache_new(unsigned max);
+/* At most max answers in at most so many bytes of memory. */
+struct dns_cache *dns_cache_new(unsigned max, size_t bytes);
 void dns_cache_free(struct dns_cache **);
 /* The caller unrefs; its ttl is what is left. */
 struct dns_data *dns_cache_get(

@@ -282,7 +282,7 @@ static void servers(void **state)
 
 static void lru(void **state)
 {
-	struct dns_cache *c = dns_cache_new(2);
+	struct dns_cache *c = dns_cache_new(2, 1 << 20);
 	struct dns_data *d = base_alloc(sizeof(*d)), *got;
 	uint32_t ttl;
 
@@ -308,6 +308,36 @@ static void lru(void **state)
 }
 
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+/* Few large answers cost as much as many small ones. */
+static void cache_memory(void **state)
+{
+	struct dns_cache *c = dns_cache_new(1000, 100000);
+	struct dns_data *d;
+	char name[16];
+	uint32_t ttl;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		d = base_alloc(sizeof(*d));
+		d->refs = 1;
+		d->ttl = 60;
+		d->memory = i < 50 ? 9000 : 30;
+		snprintf(name, sizeof(name), "n%d", i);
+		dns_cache_put(c, name, 1, d, 0);
+		dns_data_unref(&d);
+		assert_in_range(dns_cache_size(c), 1, i < 50 ? 11 : 61);
+	}
+	assert_in_range(dns_cache_size(c), 50, 61); /* the newest */
+	d = dns_cache_get(c, "n99", 1, 0, &ttl);
+	assert_non_null(d);
+	dns_cache_clear(c);
+	d->memory = 200000; /* larger than all that may be */
+	dns_cache_put(c, "large", 1, d, 0);
+	assert_int_equal(dns_cache_size(c), 0);
+	dns_data_unref(&d);
+	dns_cache_free(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +355,7 @@ int main(void)
 	    WITH(overload),
 	    cmocka_unit_test(servers),
 	    cmocka_unit_test(lru),
+	    cmocka_unit_test(cache_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
