@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 2048
+#define PAIR_ROOM      64 /* for a key's marks, a number, the end of the line */
 #define KEEP_MAX       (1u << 20)
 #define RARELY_MS      60000
 
@@ -190,6 +191,9 @@ static void put_pairs(struct line *l, const char *fmt, va_list *ap)
 		while (*p == ' ')
 			p++;
 		if (!(eq = strchr(p, '=')))
+			break;
+		/* half a pair would be no JSON: long values of others must not break a line */
+		if ((size_t)(eq - p) + PAIR_ROOM > sizeof(l->b) - l->n)
 			break;
 		put(l, lg.json ? ",\"" : " ", lg.json ? 2 : 1);
 		put(l, p, (size_t)(eq - p));

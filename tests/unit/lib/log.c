@@ -67,9 +67,40 @@ static void json(void **state)
 	assert_int_equal(n, 2);
 }
 
+/* What others wrote may fill a line, each byte of it six in JSON; the line stays one. */
+static void long_values(void **state)
+{
+	struct log_conf c = {.ident = "unit", .file = path, .json = true, .level = 12};
+	char value[3000], line[4096];
+	struct meta1_err err;
+	json_t *j;
+	FILE *f;
+
+	(void)state;
+	for (size_t len = 1; len < sizeof(value); len += len < 1700 ? 7 : 1) {
+		memset(value, len % 2 ? '\xe9' : 'x', len);
+		value[len] = '\0';
+		unlink(path);
+		assert_int_equal(log_open(NULL, &c, &err), 0);
+		log_event(LOG_L_NORMAL, "unit.long", "id=%s reply=%s host=<%s> next_s=%lld", "S1",
+		    value, "a", 1234567890123LL);
+		log_close();
+		f = fopen(path, "r");
+		assert_non_null(fgets(line, sizeof(line), f));
+		fclose(f);
+		j = json_loads(line, 0, NULL);
+		if (!j)
+			fail_msg("%zu bytes: %s", len, line);
+		assert_string_equal(json_string_value(json_object_get(j, "id")), "S1");
+		json_decref(j);
+	}
+	unlink(path);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(text), cmocka_unit_test(json)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(text), cmocka_unit_test(json), cmocka_unit_test(long_values)};
 
 	snprintf(path, sizeof(path), "/tmp/log-test.%d", (int)getpid());
 	return cmocka_run_group_tests(tests, NULL, NULL);
