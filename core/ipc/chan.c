@@ -179,7 +179,7 @@ static void tick(int fd, short what, void *arg)
 
 void chan_window(struct chan *c, uint32_t questions)
 {
-	ensure(!c->nasks);
+	ensure(!c->nasks && questions && questions <= CHAN_WINDOW_MAX);
 	c->window = questions;
 	c->asks = base_realloc(c->asks, questions * sizeof(c->asks[0]));
 	memset(c->asks, 0, questions * sizeof(c->asks[0]));

@@ -68,6 +68,7 @@ size_t chan_unsent(const struct chan *);
 uint32_t chan_ask(struct chan *, enum proto_type, const void *msg, uint32_t deadline_ms,
     chan_answer_fn, void *arg);
 void chan_forget(struct chan *, uint32_t req); /* the asker went away: no call */
+#define CHAN_WINDOW_MAX 65535 /* the place of a question has 16 bits of its number */
 void chan_window(struct chan *, uint32_t questions);
 void chan_answer(struct chan *, uint32_t req, enum proto_type, const void *msg);
 /* A handle for an answer given later; stays valid when the chan dies (answers go nowhere). */

@@ -14,7 +14,7 @@
 
 #define DRAIN_MS     5000 /* for the store, at a stop */
 #define ORPHANS_MAX  1024 /* commits whose clients went away, besides one a session */
-#define SESSIONS_MAX 65536
+#define SESSIONS_MAX CHAN_WINDOW_MAX
 
 static struct smtps server;
 
