@@ -22,6 +22,7 @@
 #define READ_MAX   (64u << 10)
 #define LIMIT_IN   (128u << 10)
 #define FILE_CHUNK (256u << 10) /* one sendfile call at most */
+#define RETRY_MS   20		/* a unix socket whose backlog is full */
 
 /* A file queued after the bytes that were queued before it. */
 struct file_out {
@@ -36,7 +37,8 @@ struct conn {
 	int fd;
 	const struct conn_events *ev;
 	void *arg;
-	struct watch *rd, *wr, *timer;
+	struct watch *rd, *wr, *timer, *retry;
+	struct sockaddr_un *full_peer; /* the peer's backlog is: connect again */
 	struct evbuffer *in, *out;
 	struct file_out *files, **files_tail;
 	struct task flush;
@@ -49,6 +51,7 @@ struct conn {
 	size_t line_cap;
 };
 
+static void retry_run(int fd, short what, void *arg);
 static void rd_ready(int fd, short what, void *arg);
 static void wr_ready(int fd, short what, void *arg);
 static void flush_run(void *arg);
@@ -90,6 +93,7 @@ static void end(struct conn *c, enum conn_end how, const char *why)
 		task_cancel(&c->flush);
 		if (c->timer)
 			loop_rearm(c->timer, -1);
+		loop_unwatch(&c->retry);
 	}
 	if (c->finishing) {
 		conn_close(&self);
@@ -169,6 +173,7 @@ struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t l
 {
 	int one = 1, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct conn *c;
+	bool failed, full;
 
 	if (fd < 0) {
 		err_set(err, "no socket: %s", strerror(errno));
@@ -176,7 +181,9 @@ struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t l
 	}
 	if (sa->sa_family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS) {
+	failed = connect(fd, sa, len) < 0;
+	full = failed && errno == EAGAIN && sa->sa_family == AF_UNIX;
+	if (failed && !full && errno != EINPROGRESS) {
 		err_set(err, "connect: %s", strerror(errno));
 		close(fd);
 		return NULL;
@@ -184,9 +191,32 @@ struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t l
 	c = conn_new(l, fd, ev, arg);
 	reading(c, false);
 	c->connecting = true;
-	writing(c, true);
+	if (full) {
+		c->full_peer = base_alloc(sizeof(*c->full_peer));
+		memcpy(c->full_peer, sa, len < sizeof(*c->full_peer) ? len : sizeof(*c->full_peer));
+		c->retry = loop_timer(l, RETRY_MS, retry_run, c);
+	} else {
+		writing(c, true);
+	}
 	conn_timeout(c, timeout_ms);
 	return c;
+}
+
+/* TCP waits for room in the peer's backlog by itself, a unix socket says EAGAIN. */
+static void retry_run(int fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (connect(c->fd, (struct sockaddr *)c->full_peer, sizeof(*c->full_peer)) == 0) {
+		writing(c, true); /* and on in wr_ready() */
+		return;
+	}
+	if (errno == EAGAIN || errno == EINTR)
+		loop_rearm(c->retry, RETRY_MS);
+	else
+		end(c, CONN_FAILED, strerror(errno));
 }
 
 /* ---- reading ---- */
@@ -553,6 +583,7 @@ void conn_close(struct conn **cp)
 	loop_unwatch(&c->rd);
 	loop_unwatch(&c->wr);
 	loop_unwatch(&c->timer);
+	loop_unwatch(&c->retry);
 	close(c->fd);
 	while ((f = c->files)) {
 		c->files = f->next;
@@ -564,6 +595,7 @@ void conn_close(struct conn **cp)
 		evbuffer_free(c->in);
 	if (c->out)
 		evbuffer_free(c->out);
+	free(c->full_peer);
 	free(c->line);
 	free(c);
 }

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct loop *loop;
@@ -194,7 +195,7 @@ static void connects(void **state)
 	assert_int_equal(getsockname(server, (struct sockaddr *)&sa, &len), 0);
 	loop = loop_new();
 	loop_fake_clock(loop, 1000, 1000);
-	inputs = ends = connections = 0;
+	inputs = ends = drains = connections = 0;
 	c = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), 50, &both, NULL, &err);
 	assert_non_null(c);
 	while (!connections)
@@ -213,10 +214,58 @@ static void connects(void **state)
 	loop_free(&loop);
 }
 
+/* A unix socket with a full backlog is waited for, as TCP does it. */
+static void full_backlog(void **state)
+{
+	static const struct conn_events both = {
+	    .connected = connected, .input = input, .drained = drained, .end = ended};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), first, fd;
+	struct meta1_err err;
+	struct conn *c, *late;
+
+	(void)state;
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "/tmp/conn-test.%d", (int)getpid());
+	unlink(sa.sun_path);
+	assert_int_equal(bind(server, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(server, 0), 0);
+	first = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(first, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	loop = loop_new();
+	inputs = ends = drains = connections = 0;
+	c = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), 5000, &both, NULL, &err);
+	assert_non_null(c);
+	late = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), 50, &both, NULL, &err);
+	assert_non_null(late);
+	while (!ends)
+		loop_turn(loop, true);
+	assert_int_equal(how, CONN_FAILED); /* its time is over */
+	assert_int_equal(connections, 0);
+	conn_close(&late);
+	fd = accept(server, NULL, NULL);
+	close(fd);
+	while (!connections)
+		loop_turn(loop, true);
+	conn_write(c, "x", 1);
+	fd = accept(server, NULL, NULL);
+	while (!drains)
+		loop_turn(loop, true);
+	assert_int_equal(read(fd, sa.sun_path, 1), 1);
+	assert_int_equal(ends, 1);
+	conn_close(&c);
+	close(fd);
+	close(first);
+	close(server);
+	loop_free(&loop);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "/tmp/conn-test.%d", (int)getpid());
+	unlink(sa.sun_path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(order),
-	    cmocka_unit_test(bounded), cmocka_unit_test(times_out), cmocka_unit_test(connects)};
+	    cmocka_unit_test(bounded), cmocka_unit_test(times_out), cmocka_unit_test(connects),
+	    cmocka_unit_test(full_backlog)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
