@@ -233,7 +233,7 @@ static const struct meta1_opt options[] = {
 	"Size of a segment file; a multiple of 4096."),
     META1_OPT_INT(
 	struct log_conf, spare_segments, "4", "0..64", "Free segments that are kept for reuse."),
-    META1_OPT_MSEC(struct log_conf, status_sync, "200ms", "0..1s",
+    META1_OPT_MSEC(struct log_conf, status_sync, "20ms", "0..1s",
 	"Longest time an outcome waits for the sync of the journal."),
     META1_OPT_BYTES(struct log_conf, checkpoint_size, "16MB", "64KB..1GB",
 	"Size of the journal at which a checkpoint is written."),
