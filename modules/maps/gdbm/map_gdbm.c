@@ -4,10 +4,12 @@
  *
  * From the core's look-ups; to libgdbm. Keys are folded and stored without a NUL. The file
  * is opened for reading without mmap: a file that somebody shortens is an error of a read then,
- * and not the end of the process. A new file under the name is opened on a worker thread.
+ * and not the end of the process. A new file under the name is opened on a worker thread (newer.c).
  * Owns the open file. On failure: TEMPFAIL for a key that cannot be read; a new file that cannot
  * be opened is logged and the old one stays. create() is the other side, for createmap.
  */
+#include "../newer/newer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <gdbm.h>
@@ -18,7 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHECK_MS 1000
 #define TTL	 60  /* seconds an answer may be kept; a change is told at once */
 #define PATH_LEN 400 /* leaves room for the reason in an error */
 
@@ -35,13 +36,8 @@ struct map {
 	struct meta1_ctx *ctx;
 	const struct conf *conf;
 	GDBM_FILE db;
-	struct meta1_watch *timer;
-	struct stat seen; /* newest version that was tried */
-	/* What the worker leaves behind. */
-	GDBM_FILE fresh;
-	int changed;
-	struct stat now;
-	struct meta1_err err;
+	struct newer newer;
+	GDBM_FILE fresh; /* what the worker leaves behind */
 };
 
 /* ---- open and open again ---- */
@@ -60,59 +56,34 @@ static GDBM_FILE open_db(const char *file, struct stat *st, struct meta1_err *er
 	return db;
 }
 
-static int stale(const struct stat *was, const struct stat *now)
-{
-	return was->st_ino != now->st_ino || was->st_dev != now->st_dev ||
-	       was->st_size != now->st_size || was->st_mtim.tv_sec != now->st_mtim.tv_sec ||
-	       was->st_mtim.tv_nsec != now->st_mtim.tv_nsec;
-}
-
 /* On a worker thread. */
-static void look(void *arg)
+static int read_new(void *arg, struct stat *st, struct meta1_err *err)
 {
 	struct map *m = arg;
 
-	if (stat(m->conf->file, &m->now) < 0)
-		memset(&m->now, 0, sizeof(m->now));
-	m->changed = stale(&m->seen, &m->now);
-	if (m->changed)
-		m->fresh = open_db(m->conf->file, &m->now, &m->err);
+	m->fresh = open_db(m->conf->file, st, err);
+	return m->fresh ? 0 : -1;
 }
 
-static void looked(void *arg)
+static void take_new(void *arg, int good)
 {
 	struct map *m = arg;
 
-	if (m->changed) {
-		m->seen = m->now;
-		if (m->fresh) {
-			gdbm_close(m->db);
-			m->db = m->fresh;
-			m->fresh = NULL;
-			m->host->log(m->ctx, META1_INFO, "%s: opened again", m->conf->file);
-			m->host->changed(m->ctx);
-		} else {
-			m->host->log(
-			    m->ctx, META1_ERR, "%s; the old content stays in use", m->err.text);
-		}
-	}
-	m->host->rearm(m->timer, CHECK_MS);
+	if (!good)
+		return;
+	gdbm_close(m->db);
+	m->db = m->fresh;
+	m->fresh = NULL;
+	m->host->log(m->ctx, META1_INFO, "%s: opened again", m->conf->file);
 }
 
-static void check(int fd, short what, void *arg)
-{
-	struct map *m = arg;
-
-	(void)fd, (void)what;
-	if (m->host->offload(m->ctx, look, looked, m) != META1_OK)
-		m->host->rearm(m->timer, CHECK_MS);
-}
+static const struct newer_ops newer_ops = {.read = read_new, .take = take_new};
 
 static void map_close(void *inst)
 {
 	struct map *m = inst;
 
-	m->host->unwatch(&m->timer);
+	newer_stop(&m->newer);
 	gdbm_close(m->db);
 	if (m->fresh)
 		gdbm_close(m->fresh);
@@ -123,6 +94,7 @@ static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const 
     void **inst, struct meta1_err *err)
 {
 	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct stat st;
 
 	if (!m) {
 		snprintf(err->text, sizeof(err->text), "map_gdbm: no memory");
@@ -131,9 +103,8 @@ static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const 
 	m->host = host;
 	m->ctx = ctx;
 	m->conf = conf;
-	m->db = open_db(m->conf->file, &m->seen, err);
-	m->timer = m->db ? host->watch_timer(ctx, CHECK_MS, check, m) : NULL;
-	if (!m->timer) {
+	m->db = open_db(m->conf->file, &st, err);
+	if (!m->db || newer_start(&m->newer, host, ctx, m->conf->file, &st, &newer_ops, m) < 0) {
 		if (m->db) {
 			gdbm_close(m->db);
 			snprintf(err->text, sizeof(err->text), "map_gdbm: no memory");

@@ -3,18 +3,16 @@
  * map_text.c -- a map that is a text file: key, blanks, value to the end of the line.
  *
  * From the core's look-ups; to table.c. The file is read whole at open, where any bad line
- * stops the start, and again on a worker thread when it changed, where bad lines are logged and
+ * stops the start, and again when it changed (newer.c), where bad lines are logged and
  * the old content stays. Owns the table. A file is read when it was left alone for a second,
  * so that one which is written in place is not taken by half; better write anew and rename.
  */
+#include "../newer/newer.h"
 #include "table.h"
 
-#include <errno.h>
 #include <meta1/map.h>
-#include <string.h>
 
-#define CHECK_MS 1000
-#define TTL	 60 /* seconds an answer may be kept; a change is told at once */
+#define TTL 60 /* seconds an answer may be kept; a change is told at once */
 
 struct conf {
 	const char *file;
@@ -30,14 +28,10 @@ struct map {
 	struct meta1_ctx *ctx;
 	const struct conf *conf;
 	struct table *table;
-	struct meta1_watch *timer;
-	struct stat seen; /* newest version that was tried */
-	int64_t wall;
+	struct newer newer;
 	/* What the worker leaves behind. */
 	struct table *fresh;
-	int changed, said;
-	struct stat now;
-	struct meta1_err err;
+	int said;
 	char bad[TABLE_SAID + 1][512];
 };
 
@@ -49,7 +43,7 @@ static void log_bad(void *arg, const char *text)
 	m->host->log(m->ctx, META1_ERR, "%s", text);
 }
 
-/* ---- later: look at the file, read it when it changed ---- */
+/* ---- later, when it changed ---- */
 static void keep_bad(void *arg, const char *text)
 {
 	struct map *m = arg;
@@ -59,69 +53,41 @@ static void keep_bad(void *arg, const char *text)
 }
 
 /* On a worker thread: nothing of the map but what is handed over here is touched. */
-static void look(void *arg)
+static int read_new(void *arg, struct stat *st, struct meta1_err *err)
 {
 	struct map *m = arg;
 
-	m->changed = m->said = 0;
-	m->err.text[0] = '\0';
-	if (stat(m->conf->file, &m->now) < 0) {
-		memset(&m->now, 0, sizeof(m->now));
-		m->changed = table_stale(&m->seen, &m->now);
-		snprintf(
-		    m->err.text, sizeof(m->err.text), "%s: %s", m->conf->file, strerror(errno));
-		return;
-	}
-	if (!table_stale(&m->seen, &m->now) ||
-	    (m->now.st_mtim.tv_sec <= m->wall && m->wall - m->now.st_mtim.tv_sec < 1))
-		return;
-	m->changed = 1;
-	m->fresh = table_read(m->conf->file, keep_bad, m, &m->err);
+	m->said = 0;
+	m->fresh = table_read(m->conf->file, keep_bad, m, err);
 	if (m->fresh)
-		m->now = m->fresh->st;
+		*st = m->fresh->st;
+	return m->fresh ? 0 : -1;
 }
 
-static void looked(void *arg)
+static void take_new(void *arg, int good)
 {
 	struct map *m = arg;
 
-	if (m->changed) {
-		m->seen = m->now;
-		for (int i = 0; i < m->said; i++)
-			m->host->log(m->ctx, META1_ERR, "%s", m->bad[i]);
-		if (m->fresh) {
-			table_free(&m->table);
-			m->table = m->fresh;
-			m->fresh = NULL;
-			m->host->log(m->ctx, META1_INFO, "%s: read again, %u keys", m->conf->file,
-			    m->table->nrow);
-			m->host->count(m->ctx, "keys_now", m->table->nrow);
-			m->host->changed(m->ctx);
-		} else {
-			m->host->log(
-			    m->ctx, META1_ERR, "%s; the old content stays in use", m->err.text);
-		}
-	}
-	m->host->rearm(m->timer, CHECK_MS);
+	for (int i = 0; i < m->said; i++)
+		m->host->log(m->ctx, META1_ERR, "%s", m->bad[i]);
+	m->said = 0;
+	if (!good)
+		return;
+	table_free(&m->table);
+	m->table = m->fresh;
+	m->fresh = NULL;
+	m->host->log(m->ctx, META1_INFO, "%s: read again, %u keys", m->conf->file, m->table->nrow);
+	m->host->count(m->ctx, "keys_now", m->table->nrow);
 }
 
-static void check(int fd, short what, void *arg)
-{
-	struct map *m = arg;
-
-	(void)fd, (void)what;
-	m->wall = m->host->wall(m->ctx);
-	if (m->host->offload(m->ctx, look, looked, m) != META1_OK) {
-		m->host->rearm(m->timer, CHECK_MS);
-	}
-}
+static const struct newer_ops newer_ops = {.settle = 1, .read = read_new, .take = take_new};
 
 /* ---- life ---- */
 static void map_close(void *inst)
 {
 	struct map *m = inst;
 
-	m->host->unwatch(&m->timer);
+	newer_stop(&m->newer);
 	table_free(&m->table);
 	table_free(&m->fresh);
 	m->host->free(m->ctx, m);
@@ -140,15 +106,14 @@ static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const 
 	m->ctx = ctx;
 	m->conf = conf;
 	m->table = table_read(m->conf->file, log_bad, m, err);
-	m->timer = m->table ? host->watch_timer(ctx, CHECK_MS, check, m) : NULL;
-	if (!m->timer) {
+	if (!m->table ||
+	    newer_start(&m->newer, host, ctx, m->conf->file, &m->table->st, &newer_ops, m) < 0) {
 		if (m->table)
 			snprintf(err->text, sizeof(err->text), "map_text: no memory");
 		table_free(&m->table);
 		host->free(ctx, m);
 		return -1;
 	}
-	m->seen = m->table->st;
 	host->count(ctx, "keys_now", m->table->nrow);
 	*inst = m;
 	return 0;

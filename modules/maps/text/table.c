@@ -140,13 +140,6 @@ static int index_rows(struct reader *r, struct meta1_err *err)
 	return 0;
 }
 
-int table_stale(const struct stat *was, const struct stat *now)
-{
-	return was->st_ino != now->st_ino || was->st_dev != now->st_dev ||
-	       was->st_size != now->st_size || was->st_mtim.tv_sec != now->st_mtim.tv_sec ||
-	       was->st_mtim.tv_nsec != now->st_mtim.tv_nsec;
-}
-
 /* The whole file into t->text; its length, or -1. */
 static ssize_t slurp(struct table *t, const char *file, struct meta1_err *err)
 {

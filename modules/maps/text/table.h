@@ -30,7 +30,5 @@ struct table *table_read(
 void table_free(struct table **);
 /* NULL: not there. */
 const struct table_row *table_find(const struct table *, struct meta1_buf key);
-/* The file is not the one that was read. */
-int table_stale(const struct stat *was, const struct stat *now);
 
 #endif
