@@ -167,45 +167,49 @@ void mx_hops(const struct mx_host *h, char (*out)[600], unsigned *n)
 				hop(h, turn[f][i], out, n);
 }
 
-static int by_name(const void *a, const void *b)
+struct key_part {
+	unsigned rank;
+	char text[ADDR_DOMAIN_MAX + 16];
+};
+
+static int by_rank(const void *av, const void *bv)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	const struct key_part *a = av, *b = bv;
+
+	return a->rank != b->rank ? (a->rank > b->rank) - (a->rank < b->rank)
+				  : strcmp(a->text, b->text);
 }
 
 void mx_key(
     const struct mx_host *h, unsigned n, uint16_t port, const char *prefix, char *out, size_t size)
 {
 	size_t len = strlen(prefix);
-	char **name = base_alloc((n + 1) * sizeof(*name));
+	struct key_part *part = base_alloc((n + 1) * sizeof(*part));
 	char *all;
 
 	for (unsigned i = 0; i < n; i++) {
-		char text[ADDR_DOMAIN_MAX + 16];
-
+		part[i].rank = h[i].pref;
 		if (h[i].port && h[i].port != port)
-			snprintf(text, sizeof(text), "%s:%u", h[i].name, h[i].port);
+			snprintf(part[i].text, sizeof(part[i].text), "%s:%u", h[i].name, h[i].port);
 		else
-			str_copy(text, sizeof(text), h[i].name);
-		name[i] = base_strdup(text);
-		len += strlen(text) + 1;
+			str_copy(part[i].text, sizeof(part[i].text), h[i].name);
+		len += strlen(part[i].text) + 1;
 	}
-	qsort(name, n, sizeof(*name), by_name);
+	qsort(part, n, sizeof(*part), by_rank);
 	all = base_alloc(len + 1);
 	strcpy(all, prefix);
 	for (unsigned i = 0; i < n; i++) {
-		if (i == 0 || strcmp(name[i], name[i - 1]) != 0) {
-			if (i > 0)
-				strcat(all, ",");
-			strcat(all, name[i]);
-		}
+		if (i > 0 && by_rank(&part[i], &part[i - 1]) == 0)
+			continue;
+		if (i > 0)
+			strcat(all, part[i].rank == part[i - 1].rank ? "," : ";");
+		strcat(all, part[i].text);
 	}
-	for (unsigned i = 0; i < n; i++)
-		free(name[i]);
 	if (strlen(all) < size && strlen(all) <= 255)
 		strcpy(out, all);
 	else /* one name and a hash of all: readable in a list and still one key a set */
-		snprintf(out, size, "%s%.180s,+%u#%016llx", prefix, n > 0 ? h[0].name : "", n,
+		snprintf(out, size, "%s%.180s,+%u#%016llx", prefix, n > 0 ? part[0].text : "", n,
 		    (unsigned long long)XXH3_64bits(all, strlen(all)));
 	free(all);
-	free(name);
+	free(part);
 }

@@ -113,11 +113,12 @@ static bool is_socket(const struct goal *g)
 	return g->target->kind == TARGET_SOCKET || g->target->kind == TARGET_PATH;
 }
 
-/* The key: all hosts of all goals as one set. */
+/* The key: all hosts of all goals in the order in which they are tried. */
 static void make_key(const struct route *r, char *key, size_t size)
 {
 	struct mx_host *all;
 	unsigned n = 0, most = 0;
+	uint16_t rank = 0; /* of the row's targets and, in them, of preferences */
 	bool lmtp = r->target[0].lmtp;
 
 	for (unsigned i = 0; i < r->n; i++)
@@ -126,12 +127,18 @@ static void make_key(const struct route *r, char *key, size_t size)
 	for (unsigned i = 0; i < r->n; i++) {
 		const struct goal *g = &r->goal[i];
 
-		if (g->status == META1_OK && is_socket(g))
-			str_copy(all[n++].name, sizeof(all->name),
+		rank++;
+		if (g->status == META1_OK && is_socket(g)) {
+			str_copy(all[n].name, sizeof(all->name),
 			    g->target->kind == TARGET_SOCKET ? r->policy->lmtp_path
 							     : g->target->name);
-		for (unsigned k = 0; k < g->nhost; k++)
-			all[n++] = g->host[k];
+			all[n++].pref = rank;
+		}
+		for (unsigned k = 0; k < g->nhost; k++) {
+			rank += k > 0 && g->host[k].pref != g->host[k - 1].pref;
+			all[n] = g->host[k];
+			all[n++].pref = rank;
+		}
 	}
 	mx_key(all, n, lmtp ? LMTP_PORT : r->policy->remote_port, lmtp ? "lmtp:" : "", key, size);
 	free(all);

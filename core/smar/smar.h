@@ -307,7 +307,8 @@ void mx_addrs(struct mx_host *, const struct dns_data *, int family);
 bool mx_cut(const struct smar_policy *, struct mx_host *, unsigned *n);
 /* Appends "ADDR PORT NAME" lines, IPv4 and IPv6 in turns; at most MX_HOPS in all. */
 void mx_hops(const struct mx_host *, char (*out)[600], unsigned *n);
-/* Names (with ports that are not the default) sorted, folded, joined by ','. */
+/* Names (with ports that are not the default) by preference; equal ones sorted, folded, joined by
+ * ',', the next preference after ';': hosts in another order are another destination. */
 void mx_key(
     const struct mx_host *, unsigned n, uint16_t port, const char *prefix, char *out, size_t size);
 

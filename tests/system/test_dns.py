@@ -17,6 +17,10 @@ dead IN A 127.0.0.99
 order IN MX 30 h3
 order IN MX 10 h1
 order IN MX 20 h2
+swap1 IN MX 10 h2
+swap1 IN MX 20 h3
+swap2 IN MX 10 h3
+swap2 IN MX 20 h2
 next IN MX 10 dead
 next IN MX 20 h2
 two IN A 127.0.0.99
@@ -86,7 +90,9 @@ def gw(inst, nsd, hosts):
 
 def test_records_choose_the_host(gw, hosts):
     want = {'order': '127.0.0.11', 'next': '127.0.0.12', 'two': '127.0.0.13', 'a-only': '127.0.0.12', 'aaaa-only': '::1',
-            'mixed': '127.0.0.13', 'cname': '127.0.0.11'}
+            'mixed': '127.0.0.13', 'cname': '127.0.0.11',
+            # the same hosts the other way round are another destination
+            'swap1': '127.0.0.12', 'swap2': '127.0.0.13'}
     got = json.loads(gw.ctl('route', 'order.by.test', '--json').stdout)  # nobody asked before: it waits for the DNS
     assert [h.split()[0] for h in got['hops']] == ['127.0.0.11', '127.0.0.12', '127.0.0.13'], got
     with gw.client() as c:

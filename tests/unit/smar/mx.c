@@ -223,7 +223,10 @@ static void keys(void **state)
 
 	(void)state;
 	mx_key(h, 3, 25, "", key, sizeof(key));
-	assert_string_equal(key, "a.test,b.test");
+	assert_string_equal(key, "b.test;a.test;b.test");
+	h[0].pref = 20;
+	mx_key(h, 3, 25, "", key, sizeof(key));
+	assert_string_equal(key, "a.test,b.test;b.test");
 	h[1].port = 26;
 	mx_key(h, 2, 25, "lmtp:", key, sizeof(key));
 	assert_string_equal(key, "lmtp:a.test:26,b.test");
@@ -235,6 +238,14 @@ static void keys(void **state)
 	}
 	mx_key(h, 40, 25, "", key, sizeof(key));
 	assert_true(strlen(key) <= 255);
+	for (unsigned i = 0; i < 20; i++) { /* a shuffle of equal ones changes nothing */
+		struct mx_host tmp = h[i];
+
+		h[i] = h[39 - i];
+		h[39 - i] = tmp;
+	}
+	mx_key(h, 40, 25, "", other, sizeof(other));
+	assert_string_equal(key, other);
 	h[39] = host("another", 10, NULL);
 	mx_key(h, 40, 25, "", other, sizeof(other));
 	assert_string_not_equal(key, other);
