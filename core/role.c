@@ -166,8 +166,7 @@ static int connect_servers(struct role_run *r, struct meta1_err *err)
 		if (r->npeer == ROLE_SERVERS)
 			return err_set(err, "%s: more than %d servers", role->name, ROLE_SERVERS);
 		snprintf(path, sizeof(path), "%s/%s.ipc", r->run_directory, *s);
-		r->peer[r->npeer] =
-		    chan_connect(&r->side, strcmp(*s, "smar") == 0 ? SMAR : QMGR, path);
+		r->peer[r->npeer] = chan_connect(&r->side, chan_who(buf_str(*s)), path);
 		r->npeer++;
 	}
 	return 0;
@@ -194,22 +193,13 @@ static bool uid_of(const char *user, uid_t *uid)
 /* Who may connect: the users of all sections, each as the role of its section. */
 static void listen_ipc(struct role_run *r)
 {
-	static const struct {
-		const char *role;
-		enum proto_who who;
-	} roles[] = {{"smtps", SMTPS}, {"smtpc", SMTPC}, {"smar", SMAR}, {"qmgr", QMGR}};
 	const struct settings *set = r->role->set;
 	struct chan_user *users = base_alloc(sizeof(*users) * (set->nrole + 1));
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < set->nrole; i++) {
-		if (!uid_of(set->role[i]->user, &users[n].uid))
-			continue;
-		for (size_t k = 0; k < ARRAY_LEN(roles); k++) {
-			if (strcmp(set->role[i]->keyword, roles[k].role) == 0)
-				users[n].who = roles[k].who;
-		}
-		n++;
+		if (uid_of(set->role[i]->user, &users[n].uid))
+			users[n++].who = chan_who(buf_str(set->role[i]->keyword));
 	}
 	r->server = chan_listen(&r->side, r->ipc_fd, users, n);
 	r->ipc_fd = -1;

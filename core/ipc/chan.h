@@ -40,6 +40,8 @@ struct chan_side { /* what a process is, for HELLO and dispatch; outlives its ch
 
 /* Client: path of the server's socket. Never fails; keeps trying. */
 struct chan *chan_connect(const struct chan_side *, enum proto_who peer, const char *path);
+/* By the name of a role; 0: there is none. */
+enum proto_who chan_who(struct meta1_buf role);
 /* Server: takes the listening descriptor. users: who may connect besides root and ourselves, and
  * as what; a uid may stand there several times. */
 struct chan_user {

@@ -45,6 +45,16 @@ static const char *role_of(enum proto_who who)
 	return "?";
 }
 
+enum proto_who chan_who(struct meta1_buf role)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(roles); i++)
+		if (buf_caseeq(role, roles[i].name))
+			return roles[i].who;
+	return 0;
+}
+
 static void hello_send(struct chan *c)
 {
 	const struct chan_side *s = c->side;
@@ -79,12 +89,8 @@ static struct meta1_buf keep(char *dst, size_t size, struct meta1_buf b)
 bool chan_greeted(struct chan *c, const struct p_hello *h)
 {
 	const struct chan_side *s = c->side;
-	enum proto_who who = 0;
-	size_t i;
+	enum proto_who who = chan_who(h->role);
 
-	for (i = 0; i < ARRAY_LEN(roles); i++)
-		if (buf_caseeq(h->role, roles[i].name))
-			who = roles[i].who;
 	c->hello = *h;
 	c->hello.role = keep(c->h_role, sizeof(c->h_role), h->role);
 	c->hello.version = keep(c->h_version, sizeof(c->h_version), h->version);
