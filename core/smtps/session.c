@@ -294,7 +294,7 @@ static void on_drained(void *arg)
 {
 	struct smtps_session *s = arg;
 
-	if (s->await.what == AWAIT_NOTHING && evbuffer_get_length(conn_in(s->conn)) > 0)
+	if (s->await.what == AWAIT_NOTHING && (s->eof || evbuffer_get_length(conn_in(s->conn)) > 0))
 		smtps_session_run(s);
 }
 

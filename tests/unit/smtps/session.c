@@ -359,6 +359,23 @@ static void output_is_bounded(void **state)
 	}
 	assert_true(conn_unsent(LIST_FIRST(&d.srv.sessions)->conn) < 200000);
 	dialog_close(&d);
+	dialog_open(&d); /* one that says all, closes its side, and reads then */
+	d.srv.lim.nop_commands = 0;
+	dialog_connect(&d);
+	do {
+		assert_int_equal(write(d.client, "HELP\r\n", 6), 6);
+		for (unsigned k = 0; k < 4; k++)
+			loop_turn(d.role.loop, false);
+	} while (conn_unsent(LIST_FIRST(&d.srv.sessions)->conn) <= 65536);
+	shutdown(d.client, SHUT_WR);
+	for (unsigned k = 0; k < 20; k++)
+		loop_turn(d.role.loop, false);
+	for (unsigned k = 0; k < 400 && d.srv.nsession > 0; k++) {
+		(void)!read(d.client, big, sizeof(big));
+		loop_turn(d.role.loop, false);
+	}
+	assert_int_equal(d.srv.nsession, 0);
+	dialog_close(&d);
 }
 
 static void times(void **state)
