@@ -7,6 +7,7 @@
  */
 #include "ipc/chan_private.h"
 #include "lib/log.h"
+#include "lib/metric.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,11 +21,13 @@
 #define PAUSE_MS    100 /* without accepting, when there is no descriptor */
 #define ANYBODY	    (SMTPS | SMTPC | SMAR | QMGR)
 
+METRIC_COUNTER(m_refused, "ipc_refused_total", "Connections of users that may not talk to us.");
+
 struct chan_server {
 	const struct chan_side *side;
 	int fd;
 	struct watch *watch, *pause;
-	int64_t said; /* when the lack of descriptors was logged */
+	int64_t said, refused; /* when the lack of descriptors, a stranger was logged */
 	struct chan_user *users;
 	unsigned nusers, nclients;
 	struct chan *clients;
@@ -248,7 +251,7 @@ struct chan *chan_adopt(const struct chan_side *side, enum proto_who peer, int f
 /* ---- server ---- */
 
 /* What the peer may say that it is; 0: nothing. */
-static enum proto_who allowed(const struct chan_server *s, int fd)
+static enum proto_who allowed(struct chan_server *s, int fd)
 {
 	struct ucred cred = {.uid = (uid_t)-1};
 	socklen_t len = sizeof(cred);
@@ -261,7 +264,8 @@ static enum proto_who allowed(const struct chan_server *s, int fd)
 	for (i = 0; i < s->nusers; i++)
 		if (s->users[i].uid == cred.uid)
 			who |= s->users[i].who;
-	if (!who)
+	m_refused.value += !who;
+	if (!who && log_rarely(&s->refused, loop_now(s->side->loop)))
 		log_event(LOG_L_WARN, "ipc.refused", "uid=%d pid=%d error=%s", (int)cred.uid,
 		    (int)cred.pid, "this user may not talk to us");
 	return who;

@@ -2,6 +2,7 @@
 /* chan.c -- two processes' ends in one loop: greeting, questions, deadlines, loss. */
 #include "ipc/chan.h"
 #include "../unit.h"
+#include "lib/log.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -216,8 +217,12 @@ static bool believed(const char *path, uid_t uid, const char *role)
 static void users_and_roles(void **state)
 {
 	static const struct chan_user users[] = {{65533, SMTPS}, {65534, SMTPS}, {65534, SMTPC}};
-	char path[64];
+	struct log_conf conf = {.ident = "unit", .level = 6};
+	char path[64], log[80];
 	struct chan_server *s;
+	struct meta1_err err;
+	struct stat st;
+	int i;
 
 	(void)state;
 	if (geteuid() != 0)
@@ -235,6 +240,16 @@ static void users_and_roles(void **state)
 	assert_false(believed(path, 65534, "mcp"));
 	assert_false(believed(path, 65532, "smtps"));
 	assert_true(believed(path, 0, "qmgr"));
+	/* anyone can connect and be refused: that must not fill the log */
+	snprintf(log, sizeof(log), "/tmp/chan-test.%d.log", (int)getpid());
+	conf.file = log;
+	assert_int_equal(log_open(NULL, &conf, &err), 0);
+	for (i = 0; i < 30; i++)
+		assert_false(believed(path, 65532, "smtps"));
+	log_close();
+	assert_int_equal(stat(log, &st), 0);
+	assert_in_range(st.st_size, 0, 400);
+	unlink(log);
 	chan_server_free(&s);
 	unlink(path);
 	loop_free(&loop);
