@@ -159,7 +159,13 @@ class Gateway:
         return rc
 
     def __enter__(self):
-        return self.start().ready()
+        try:
+            return self.start().ready()
+        except BaseException:  # nobody else ends what was started
+            print(self.log()[-6000:])
+            with contextlib.suppress(AssertionError):
+                self.close()
+            raise
 
     def __exit__(self, kind, value, tb):
         if kind:

@@ -322,8 +322,13 @@ def test_several_sections_and_processes(inst, sink):
     g.conf.write_text(g.conf.read_text().replace('smtps {', other + 'smtps {', 1))
     with g:
         lab.wait_for('three processes', lambda: sum(name.startswith('smtps') for name in g.pids()) == 3)
-        sockets = lab.wait_for('their sockets', lambda: sorted(p.name for p in (g.dir / 'run').glob('smtps*.ctl')))
+        sockets = lab.wait_for('their sockets', lambda: (x := sorted(p.name for p in (g.dir / 'run').glob('smtps*.ctl')))[2:] and x)
         assert len(sockets) == 3, sockets
+
+        def connected(name):
+            intake = json.loads(g.http(name[:-4], 'GET', '/v1/intake')[1])
+            return intake['smar_up'] and intake['credits'] > 0
+        lab.wait_for('all of them to take mail', lambda: all(map(connected, sockets)))
 
         def count(name):
             return {s: int(re.search(rf'meta1_smtps_{name}{{[^}}]*}} (\d+)', g.http(s[:-4], 'GET', '/metrics')[1])[1]) for s in sockets}
