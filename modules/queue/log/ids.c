@@ -6,7 +6,7 @@
  * is used; the next block is taken on a worker when half of this one is gone. Segments and
  * own files take their numbers here too, so that they grow within a folder over all lives.
  * Comes from: writer.c, batch.c, big.c. Owns: in/ids or state/ids.
- * On failure: a damaged counter goes on far above every number that is seen on disk.
+ * On failure: a damaged or lost counter goes on far above every number that is seen on disk.
  */
 #include "log.h"
 
@@ -42,7 +42,7 @@ static void take(void *arg)
 		goto fail;
 	if (n == (ssize_t)sizeof(c) && c.magic == IDS_MAGIC && c.sum == seg_sum(0, &c, 16))
 		at = c.next;
-	else if (n > 0)
+	else if (n > 0 || i->floor > 0)
 		at = i->floor + IDS_JUMP;
 	if (at <= i->floor)
 		at = i->floor + 1;

@@ -68,6 +68,29 @@ static int take_folder(struct writer *w, int in, struct meta1_err *e)
 	return -1;
 }
 
+/* The highest number in any folder: all take theirs from one counter, which may be lost. */
+static void look_everywhere(int in, uint64_t *highest)
+{
+	static const char kinds[] = "sbx";
+
+	for (unsigned n = 0; n < LOG_QM; n++) {
+		uint64_t *v = NULL;
+		char name[16];
+		size_t nv = 0;
+		int dir;
+
+		snprintf(name, sizeof(name), "%u", n);
+		dir = openat(in, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		for (const char *k = kinds; dir >= 0 && *k != '\0'; k++) {
+			if (scan_list(dir, *k, &v, &nv) == 0 && nv > 0 && v[nv - 1] > *highest)
+				*highest = v[nv - 1];
+			free(v);
+		}
+		if (dir >= 0)
+			close(dir);
+	}
+}
+
 int writer_open(struct log *l, struct meta1_err *e)
 {
 	struct writer *w = calloc(1, sizeof(*w));
@@ -90,6 +113,8 @@ int writer_open(struct log *l, struct meta1_err *e)
 	if (qm ? lock_folder(w, l->qfd, "qm", e) != 0 : take_folder(w, home, e) < 0)
 		goto out;
 	/* After the lock: so the numbers of a folder grow from life to life. */
+	if (!qm)
+		look_everywhere(home, &highest);
 	if (space_open(w, &highest, e) < 0 || ids_open(&w->ids, l, home, highest, e) < 0)
 		goto out;
 	w->life = w->ids.next;
