@@ -253,6 +253,7 @@ struct table {
 	size_t mcap, mcount, ucap, ucount;
 	struct mrec *first, *last;
 	struct unit *dead;
+	size_t ndead;
 };
 struct table *table_new(void);
 void table_free(struct table **);
@@ -338,7 +339,7 @@ void ckpt_free(struct ckpt **);
 /* ---- replay.c: checkpoint and journals become a table; runs on a worker ---- */
 struct cursor {
 	uint32_t writer, pad;
-	struct pos at;
+	struct pos at, proved; /* proved: an outcome there says that it was durable */
 };
 struct replay {
 	struct manager *m;
@@ -403,6 +404,8 @@ struct mwriter {
 	uint64_t life, tidied;
 	uint64_t open;		  /* the segment at the cursor */
 	bool scan, busy, damaged; /* scan: something may lie behind the cursor */
+	unsigned attached;	  /* connections: while there is none nobody tells of new ends */
+	bool poll;		  /* in use by somebody we do not hear: looked at again */
 };
 struct manager {
 	struct log *l;
@@ -421,11 +424,13 @@ struct manager {
 	bool want;	  /* a checkpoint, as soon as it can be */
 	int64_t ck_pause; /* after a failed one: not before */
 	struct meta1_watch *tick;
+	size_t dead_look; /* so many dead units, and it is looked which are gone */
 };
 void manager_manage(void *inst, struct meta1_req *, const struct meta1_qevents *, void *arg);
 void manager_notice(void *inst, struct meta1_buf, const char *id, const struct meta1_env *);
 void manager_outcome(void *inst, struct meta1_req *, const struct meta1_qoutcome *);
 void manager_attach(void *inst, uint32_t writer);
+void manager_detach(void *inst, uint32_t writer);
 void manager_close(struct manager **);
 bool manager_idle(const struct manager *);
 struct mwriter *manager_writer(struct manager *, uint32_t number);

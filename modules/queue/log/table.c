@@ -277,6 +277,7 @@ void table_dead(struct table *t, struct unit *u)
 	if (t->dead != NULL)
 		t->dead->prevp = &u->next;
 	t->dead = u;
+	t->ndead++;
 }
 
 void table_forget(struct table *t, struct unit **up)
@@ -288,6 +289,7 @@ void table_forget(struct table *t, struct unit **up)
 		p = &(*p)->hnext;
 	*p = u->hnext;
 	if (u->dead) {
+		t->ndead--;
 		*u->prevp = u->next;
 		if (u->next != NULL)
 			u->next->prevp = u->prevp;

@@ -4,7 +4,8 @@
  *
  * Order on disk: outcome, then the unit's death, in one journal; their sync; only then is
  * space() called (or our own unit recycled). It is called again at each attach of its owner
- * while the file is there, so a lost word costs nothing.
+ * while the file is there, so a lost word costs nothing; and whenever many are dead, those
+ * whose files are gone are forgotten.
  * Comes from: manager.c, backlog.c. Goes to: the role (SPACE_FREE), space.c for our own.
  * On failure: a unit whose death could not be recorded stays until the next life.
  */
@@ -71,12 +72,25 @@ void units_pass(struct mwriter *w, uint64_t seg)
 	table_unit(w->m->t, w->number, seg, true);
 }
 
+#define DEAD_MORE 256 /* dead units besides twice those found there: looked at again */
+
+static void count_dead(struct manager *m)
+{
+	m->l->h->count(m->l->ctx, "dead_units_now", (int64_t)m->t->ndead);
+}
+
 /* The dead list is newest first, so the walk ends at the first one that was told. */
 void units_synced(struct manager *m)
 {
 	for (struct unit *u = m->t->dead; u != NULL && !u->told; u = u->next)
 		if (u->nr <= m->j.synced)
 			announce(m, u);
+	count_dead(m);
+	if (m->t->ndead < m->dead_look + DEAD_MORE)
+		return;
+	m->dead_look = 2 * m->t->ndead; /* until it is known better */
+	for (struct mwriter *w = m->ws; w != NULL; w = w->next)
+		units_attach(m, w->number);
 }
 
 struct check { /* files of one folder, on a worker */
@@ -130,6 +144,8 @@ static void looked(void *arg)
 		else if (u->live == 0)
 			table_forget(c->m->t, &u);
 	}
+	c->m->dead_look = 2 * c->m->t->ndead;
+	count_dead(c->m);
 	check_free(c);
 }
 
