@@ -105,6 +105,7 @@ void qmgr_intake_down(struct qmgr *q, struct chan *c)
 		return;
 	*chan_slot(c) = NULL;
 	DL_DELETE(q->feeders, f);
+	qmgr_store_detach(q, f->writer);
 	free(f);
 }
 

@@ -161,6 +161,7 @@ void qmgr_intake_recovered(struct qmgr *);
 int qmgr_store_open(struct qmgr *, struct meta1_err *);
 void qmgr_store_close(struct qmgr *);
 void qmgr_store_attach(struct qmgr *, uint32_t writer);
+void qmgr_store_detach(struct qmgr *, uint32_t writer);
 void qmgr_store_notice(
     struct qmgr *, struct meta1_buf notice, const char *id, const struct meta1_env *);
 /* Records a recipient's final state, or the intent to report it (by phase); on

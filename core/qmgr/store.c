@@ -101,6 +101,12 @@ void qmgr_store_attach(struct qmgr *q, uint32_t writer)
 	q->qops->attach(mod_data(q->store), writer);
 }
 
+void qmgr_store_detach(struct qmgr *q, uint32_t writer)
+{
+	if (META1_HAS(q->qops, detach) && q->qops->detach)
+		q->qops->detach(mod_data(q->store), writer);
+}
+
 void qmgr_store_notice(
     struct qmgr *q, struct meta1_buf notice, const char *id, const struct meta1_env *env)
 {

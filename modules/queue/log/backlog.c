@@ -280,6 +280,9 @@ static void scan_ended(struct mwriter *w, const struct scan *s)
 		w->cursor = s->known;
 	}
 	w->scan = pos_cmp(w->cursor, w->known) < 0 || w->life != s->life;
+	w->poll = s->locked && w->attached == 0;
+	if (w->poll)
+		log_arm(w->m->l, w->m->tick, 1000);
 	if (!w->scan && w->life != 0)
 		units_tidy(w);
 }
@@ -348,8 +351,11 @@ static void tick(int fd, short what, void *arg)
 		backlog_start(m);
 		return;
 	}
-	for (struct mwriter *w = m->ws; w != NULL; w = w->next)
+	for (struct mwriter *w = m->ws; w != NULL; w = w->next) {
+		w->scan = w->scan || w->poll;
+		w->poll = false;
 		manager_pump(w);
+	}
 	if (!m->walked)
 		walk(m);
 }
@@ -406,6 +412,8 @@ static void replayed(void *arg)
 		if (w == NULL)
 			continue;
 		w->cursor = p->cur[i].at;
+		if (pos_cmp(p->cur[i].proved, w->known) > 0)
+			w->known = p->cur[i].proved;
 		units_pass(w, w->cursor.seg);
 	}
 	for (unsigned i = 0; i < p->nfolder; i++)

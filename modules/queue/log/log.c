@@ -224,6 +224,7 @@ static const struct meta1_queue_ops ops = {
     .outcome = manager_outcome,
     .attach = manager_attach,
     .cancel = log_cancel,
+    .detach = manager_detach,
 };
 
 static const struct meta1_opt options[] = {

@@ -31,6 +31,7 @@ struct mwriter *manager_writer(struct manager *m, uint32_t number)
 	w->m = m;
 	w->number = number;
 	w->scan = true;
+	w->attached = number == LOG_QM;
 	w->next = m->ws;
 	m->ws = w;
 	return w;
@@ -218,9 +219,26 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 void manager_attach(void *inst, uint32_t writer)
 {
 	struct log *l = inst;
+	struct mwriter *w = l->m != NULL ? manager_writer(l->m, writer) : NULL;
 
-	if (l->m != NULL && l->m->t != NULL)
+	if (w == NULL)
+		return;
+	w->attached++;
+	if (l->m->t != NULL)
 		units_attach(l->m, writer);
+}
+
+/* What it had no time to tell is read; while its folder is in use it may still write. */
+void manager_detach(void *inst, uint32_t writer)
+{
+	struct log *l = inst;
+	struct mwriter *w = l->m != NULL ? manager_writer(l->m, writer) : NULL;
+
+	if (w == NULL || w->attached == 0)
+		return;
+	w->attached--;
+	w->scan = true;
+	manager_pump(w);
 }
 
 static struct manager *make(struct log *l, struct meta1_err *e)

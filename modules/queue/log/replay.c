@@ -105,10 +105,12 @@ static void on_outcome(struct replay *p, const struct jrec *r, struct meta1_buf 
 {
 	struct mrec *m = table_find(p->t, r->writer, r->seg, r->off, r->idx);
 	struct pos at = {.seg = r->seg, .off = r->off, .idx = r->idx};
+	struct pos after = {.seg = r->seg, .off = r->off, .idx = r->idx + 1};
+	struct cursor *c = cursor(p, r->writer);
 
+	if (c != NULL && pos_cmp(after, c->proved) > 0)
+		c->proved = after;
 	if (m == NULL) {
-		struct cursor *c = cursor(p, r->writer);
-
 		if (c == NULL || pos_cmp(at, c->at) < 0)
 			return;
 		m = table_add(p->t, r->writer, r->seg, r->off, r->idx);

@@ -317,6 +317,8 @@ static void bad_head(struct scan *s, const struct seg_head *h, bool durable)
 		return;
 	}
 	to = found != 0 ? found : s->exact >= 0 ? (uint64_t)s->exact : s->known.off;
+	if (to <= s->at.off) /* only its beginning is known to have been durable */
+		to = s->at.off + LOG_ALIGN;
 	quarantine(s, s->at.off, to);
 	s->at.off = to;
 	s->at.idx = 0;

@@ -156,6 +156,10 @@ struct meta1_queue_ops {
 	void (*attach)(void *inst, uint32_t writer);
 
 	void (*cancel)(void *inst, struct meta1_req *);
+
+	/* manager again: a connection of that writer ended; it may be dead, with notices unsent.
+	 * NULL: not needed. */
+	void (*detach)(void *inst, uint32_t writer);
 };
 
 #endif
