@@ -180,3 +180,23 @@ def test_full_disk_to_the_last_block(inst):
 def test_full_disk_of_spares(inst):
     """Free segments that are kept for reuse must not be what fills the disk."""
     full_disk(inst, min_free='2MB', spare_segments='16')
+
+
+def test_memory_of_what_is_gone(inst):
+    """qmgr does not remember for ever each segment that came free."""
+    with lab.Sink() as sink, lab.relay_all(inst, sink.port, qmgr=queue(segment_size='64KB')) as g:
+        def one(k):
+            with g.client() as c:
+                c.cmd('EHLO fault.test', 250)
+                for i in range(90):
+                    assert mail(c, 1000 * k + i, size=40000).startswith('250')
+        clients = [threading.Thread(target=one, args=(k,)) for k in range(6)]
+        for t in clients:
+            t.start()
+        for t in clients:
+            t.join()
+        sink.wait(540)
+        g.queue_empty()
+        lab.wait_for('segments to be free', lambda: len(list((g.dir / 'q/in/0').glob('s*'))) <= 2)
+        assert 'module_dead_units_now' in g.metrics('qmgr')
+        lab.wait_for('their memory to be free', lambda: g.metrics('qmgr')['module_dead_units_now'] < 300)
