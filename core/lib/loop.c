@@ -58,25 +58,33 @@ static void clock_read(struct loop *l)
 	l->wall = ts.tv_sec;
 }
 
-static void posts_run(int fd, short what, void *arg)
+bool loop_posted(struct loop *l)
 {
-	struct loop *l = arg;
 	struct posted *p, *next;
-	uint64_t n;
+	bool any;
 
-	(void)what;
-	(void)!read(fd, &n, sizeof(n));
 	pthread_mutex_lock(&l->lock);
 	p = l->posts;
 	l->posts = NULL;
 	l->posts_tail = &l->posts;
 	l->woken = false;
 	pthread_mutex_unlock(&l->lock);
+	any = p != NULL;
 	for (; p; p = next) {
 		next = p->next;
 		p->fn(p->arg);
 		free(p);
 	}
+	return any;
+}
+
+static void posts_run(int fd, short what, void *arg)
+{
+	uint64_t n;
+
+	(void)what;
+	(void)!read(fd, &n, sizeof(n));
+	loop_posted(arg);
 }
 
 struct loop *loop_new(void)

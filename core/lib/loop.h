@@ -57,5 +57,6 @@ bool task_pending(const struct task *);
 
 /* From any thread: fn(arg) on the loop, later. <0: no memory. */
 int loop_post(struct loop *, task_fn, void *arg);
+bool loop_posted(struct loop *); /* runs what was posted until now; false: nothing was */
 
 #endif

@@ -28,7 +28,7 @@ struct work {
 	pthread_cond_t more;
 	struct work_job *ready, **ready_tail;
 	unsigned threads, idle;
-	bool stop;
+	bool stop, ended; /* ended: there are no threads any more */
 	pthread_t id[THREADS_MAX];
 };
 
@@ -79,6 +79,12 @@ static void job_start(struct work *w, struct work_job *j)
 {
 	j->next = NULL;
 	j->owner->running++;
+	if (w->ended) {
+		j->fn(j->arg);
+		while (loop_post(w->loop, job_ended, j))
+			;
+		return;
+	}
 	pthread_mutex_lock(&w->lock);
 	*w->ready_tail = j;
 	w->ready_tail = &j->next;
@@ -133,6 +139,10 @@ void work_free(struct work **wp)
 	pthread_mutex_unlock(&w->lock);
 	for (i = 0; i < w->threads; i++)
 		pthread_join(w->id[i], NULL);
+	/* What waits for its owner's turn is started by the end of the one before: here. */
+	w->ended = true;
+	while (loop_posted(w->loop))
+		;
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->more);
 	free(w);
