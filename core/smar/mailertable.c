@@ -53,6 +53,7 @@ static int parse_brackets(
 {
 	const char *end = strchr(p, ']');
 	char inner[ADDR_DOMAIN_MAX + 3];
+	unsigned char ip[16];
 
 	if (!end || (size_t)(end + 1 - p) >= sizeof(inner))
 		return err_set(err, "\"%s\": expected \"[host]\" or \"[host]:port\"", word);
@@ -67,6 +68,8 @@ static int parse_brackets(
 		    t->name[0] == '[' || !addr_domain_ok(buf_str(t->name)))
 			return err_set(
 			    err, "\"%s\": no host name or address in the brackets", word);
+		if (inet_pton(AF_INET, t->name, ip) == 1) /* it had a final dot */
+			t->kind = TARGET_ADDR;
 	}
 	return parse_port(end + 1, &t->port, word, err);
 }

@@ -18,6 +18,7 @@ static void one(void **state)
 	    {"lmtp:[127.0.0.1]:2003", TARGET_ADDR, true, 2003, "127.0.0.1"},
 	    {"lmtp:[store.test]", TARGET_HOST, true, 0, "store.test"},
 	    {"[192.0.2.1]", TARGET_ADDR, false, 0, "192.0.2.1"},
+	    {"[192.0.2.1.]", TARGET_ADDR, false, 0, "192.0.2.1"},
 	    {"[192.0.2.1]:2525", TARGET_ADDR, false, 2525, "192.0.2.1"},
 	    {"[2001:db8::1]:25", TARGET_ADDR, false, 25, "2001:db8::1"},
 	    {"[IPv6:2001:db8::1]", TARGET_ADDR, false, 0, "2001:db8::1"},
