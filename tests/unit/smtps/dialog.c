@@ -377,8 +377,10 @@ void dialog_answer(struct dialog *d)
 {
 	if (question.fn != NULL)
 		answer(NULL);
-	while (commits != NULL)
+	while (commits != NULL) {
+		task_cancel(&commits->task); /* without hold it may be due as well */
 		finish(commits);
+	}
 	dialog_turns(d, 20);
 }
 
