@@ -6,31 +6,21 @@
  * On failure: the end event, once, from the loop; never inside a call of the owner.
  */
 #include "lib/conn.h"
+#include "lib/outq.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/sendfile.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define READ_MIN   4096u
-#define READ_MAX   (64u << 10)
-#define LIMIT_IN   (128u << 10)
-#define FILE_CHUNK (256u << 10) /* one sendfile call at most */
-#define RETRY_MS   20		/* a unix socket whose backlog is full */
-
-/* A file queued after the bytes that were queued before it. */
-struct file_out {
-	struct file_out *next;
-	struct evbuffer *before; /* goes first; NULL when empty */
-	int fd;
-	uint64_t off, len;
-};
+#define READ_MIN 4096u
+#define READ_MAX (64u << 10)
+#define LIMIT_IN (128u << 10)
+#define RETRY_MS 20 /* a unix socket whose backlog is full */
 
 struct conn {
 	struct loop *loop;
@@ -39,8 +29,8 @@ struct conn {
 	void *arg;
 	struct watch *rd, *wr, *timer, *retry;
 	struct sockaddr_un *full_peer; /* the peer's backlog is: connect again */
-	struct evbuffer *in, *out;
-	struct file_out *files, **files_tail;
+	struct evbuffer *in;
+	struct outq out;
 	struct task flush;
 	size_t limit, room;	/* bytes of input; of the next read */
 	int64_t timeout, moved; /* ms; when a byte moved last */
@@ -59,7 +49,7 @@ static void timer_run(int fd, short what, void *arg);
 
 static bool unsent(const struct conn *c)
 {
-	return c->files || (c->out && evbuffer_get_length(c->out));
+	return !outq_empty(&c->out);
 }
 
 static void reading(struct conn *c, bool on)
@@ -118,54 +108,10 @@ struct conn *conn_new(struct loop *l, int fd, const struct conn_events *ev, void
 
 	*c = (struct conn){
 	    .loop = l, .fd = fd, .ev = ev, .arg = arg, .limit = LIMIT_IN, .room = READ_MIN};
-	c->files_tail = &c->files;
 	c->moved = loop_now(l);
 	task_init(&c->flush, flush_run, c);
 	reading(c, true);
 	return c;
-}
-
-int conn_addr(const char *text, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)ss;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ss;
-	struct sockaddr_un *un = (struct sockaddr_un *)ss;
-
-	memset(ss, 0, sizeof(*ss));
-	if (*text == '/') {
-		if (strlen(text) >= sizeof(un->sun_path))
-			return -1;
-		un->sun_family = AF_UNIX;
-		str_copy(un->sun_path, sizeof(un->sun_path), text);
-		*len = sizeof(*un);
-		return 0;
-	}
-	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons(port);
-		*len = sizeof(*in);
-		return 0;
-	}
-	if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons(port);
-		*len = sizeof(*in6);
-		return 0;
-	}
-	return -1;
-}
-
-void conn_addr_text(const struct sockaddr *sa, char *out, size_t size)
-{
-	const void *a = NULL;
-
-	*out = '\0';
-	if (sa->sa_family == AF_INET)
-		a = &((const struct sockaddr_in *)(const void *)sa)->sin_addr;
-	else if (sa->sa_family == AF_INET6)
-		a = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
-	if (!a || !inet_ntop(sa->sa_family, a, out, (socklen_t)size))
-		str_copy(out, size, "unix");
 }
 
 struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t len,
@@ -343,13 +289,9 @@ void conn_pause(struct conn *c, bool pause)
 
 static struct evbuffer *out_buf(struct conn *c)
 {
-	if (!c->out)
-		c->out = evbuffer_new();
-	if (!c->out)
-		base_broken("evbuffer_new", __FILE__, __LINE__);
 	if (!unsent(c))
 		loop_flush(c->loop, &c->flush);
-	return c->out;
+	return outq_buf(&c->out);
 }
 
 void conn_write(struct conn *c, const void *p, size_t n)
@@ -375,90 +317,28 @@ void conn_ref(struct conn *c, const void *p, size_t n)
 
 void conn_file(struct conn *c, int fd, uint64_t off, uint64_t len)
 {
-	struct file_out *f;
-
 	if (!len)
 		return;
 	out_buf(c);
-	f = base_alloc(sizeof(*f));
-	*f = (struct file_out){.fd = fd, .off = off, .len = len};
-	if (evbuffer_get_length(c->out)) {
-		f->before = c->out;
-		c->out = NULL;
-	}
-	*c->files_tail = f;
-	c->files_tail = &f->next;
+	outq_file(&c->out, fd, off, len);
 }
 
 size_t conn_unsent(struct conn *c)
 {
-	size_t n = c->out ? evbuffer_get_length(c->out) : 0;
-	struct file_out *f;
-
-	for (f = c->files; f; f = f->next)
-		n += (size_t)f->len + (f->before ? evbuffer_get_length(f->before) : 0);
-	return n;
-}
-
-/* Moves bytes of one buffer. 1: all of it; 0: the kernel is full; -1: dead. */
-static int write_buf(struct conn *c, struct evbuffer *b)
-{
-	while (evbuffer_get_length(b)) {
-		if (evbuffer_write(b, c->fd) < 0)
-			return errno == EAGAIN || errno == EINTR ? 0 : -1;
-		c->moved = loop_now(c->loop);
-	}
-	return 1;
-}
-
-static int write_files(struct conn *c)
-{
-	struct file_out *f;
-	ssize_t n;
-	off_t off;
-	int r;
-
-	while ((f = c->files)) {
-		if (f->before && (r = write_buf(c, f->before)) <= 0)
-			return r;
-		while (f->len) {
-			off = (off_t)f->off;
-			n = sendfile(c->fd, f->fd, &off, f->len < FILE_CHUNK ? f->len : FILE_CHUNK);
-			if (n < 0)
-				return errno == EAGAIN || errno == EINTR ? 0 : -1;
-			if (!n) {
-				errno = EIO; /* the file is shorter than was promised */
-				return -1;
-			}
-			f->off += (uint64_t)n;
-			f->len -= (uint64_t)n;
-			c->moved = loop_now(c->loop);
-		}
-		if (f->before)
-			evbuffer_free(f->before);
-		c->files = f->next;
-		if (!c->files)
-			c->files_tail = &c->files;
-		free(f);
-	}
-	return 1;
+	return outq_len(&c->out);
 }
 
 /* Writes what the kernel takes. false: the conn is dead (errno). */
 static bool write_out(struct conn *c)
 {
-	int r = write_files(c);
+	size_t moved;
+	int r = outq_write(&c->out, c->fd, &moved);
 
-	if (r > 0 && c->out)
-		r = write_buf(c, c->out);
-	if (r < 0)
-		return false;
-	writing(c, r == 0);
-	if (r > 0 && c->out) {
-		evbuffer_free(c->out);
-		c->out = NULL;
-	}
-	return true;
+	if (moved)
+		c->moved = loop_now(c->loop);
+	if (r >= 0)
+		writing(c, r == 0);
+	return r >= 0;
 }
 
 static void wrote(struct conn *c)
@@ -574,7 +454,6 @@ int conn_fd(struct conn *c)
 void conn_close(struct conn **cp)
 {
 	struct conn *c = *cp;
-	struct file_out *f;
 
 	if (!c)
 		return;
@@ -585,16 +464,9 @@ void conn_close(struct conn **cp)
 	loop_unwatch(&c->timer);
 	loop_unwatch(&c->retry);
 	close(c->fd);
-	while ((f = c->files)) {
-		c->files = f->next;
-		if (f->before)
-			evbuffer_free(f->before);
-		free(f);
-	}
+	outq_clear(&c->out);
 	if (c->in)
 		evbuffer_free(c->in);
-	if (c->out)
-		evbuffer_free(c->out);
 	free(c->full_peer);
 	free(c->line);
 	free(c);
