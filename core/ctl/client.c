@@ -102,6 +102,18 @@ out:
 	return body;
 }
 
+void client_clean(char *s)
+{
+	unsigned char *p = (unsigned char *)s;
+
+	for (; *p; p++) {
+		if (*p < 32 || *p == 127)
+			*p = '?';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* U+0080 to U+009F */
+			p[0] = p[1] = '?';
+	}
+}
+
 json_t *client_json(const char *path, const char *method, const char *target, struct meta1_err *err)
 {
 	const char *why;
@@ -122,6 +134,7 @@ json_t *client_json(const char *path, const char *method, const char *target, st
 		return j;
 	why = json_string_value(json_object_get(j, "error"));
 	err_set(err, "%s", why ? why : "the role refused without a reason");
+	client_clean(err->text);
 	json_decref(j);
 	return NULL;
 }

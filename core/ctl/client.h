@@ -13,5 +13,8 @@ char *client_text(const char *socket_path, const char *method, const char *targe
 /* The same as JSON; an answer other than 200 is an error with its "error" text. */
 json_t *client_json(
     const char *socket_path, const char *method, const char *target, struct meta1_err *);
+/* For a terminal: control bytes become '?'. A role shows what clients and next hops wrote, and is
+ * not as trusted as the admin who reads it. */
+void client_clean(char *);
 
 #endif

@@ -53,8 +53,9 @@ static json_t *ask(const struct tool *t, const char *role, const char *method, c
 
 static const char *text(const json_t *o, const char *key)
 {
-	const char *s = json_string_value(json_object_get(o, key));
-
+	char *s = (char *)(uintptr_t)json_string_value(json_object_get(o, key));
+	if (s)
+		client_clean(s);
 	return s ? s : "";
 }
 

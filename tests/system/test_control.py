@@ -86,3 +86,34 @@ def test_no_descriptor_for_a_control_client(inst, sink):
         for s in many:
             s.close()
         lab.wait_for('an answer', lambda: g.http('smar', 'GET', '/v1/status')[0] == 200)
+
+
+def test_what_a_role_says_cannot_drive_the_terminal(inst):
+    """The admin's tool prints addresses and reasons of others: no control bytes of theirs."""
+    import json, shutil, subprocess, threading
+    folder = lab.tempdir('ctl')
+    evil = 'x\x1b]0;owned\x07\r\n\x9b2Jy\x7f'
+    message = {'id': evil, 'sender': evil, 'size': 1, 'time': 1,
+               'recipients': [{'state': evil, 'address': evil, 'reason': evil, 'next_try': 0}]}
+    answers = [(200, {'messages': [message]}), (404, {'error': evil})]
+    (folder / 'conf').write_text(f'run_directory = "{folder}";\n')
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(str(folder / 'qmgr.ctl'))
+        s.listen()
+
+        def serve():
+            for status, body in answers:
+                c, _ = s.accept()
+                c.recv(4096)
+                c.sendall(f'HTTP/1.0 {status} x\r\n\r\n{json.dumps(body)}'.encode())
+                c.close()
+        t = threading.Thread(target=serve)
+        t.start()
+        for command in (['list'], ['show', 'x']):
+            p = subprocess.run([f'{inst}{lab.PREFIX}/bin/meta1ctl', '-f', str(folder / 'conf'), 'queue', *command],
+                               capture_output=True, timeout=30)
+            said = (p.stdout + p.stderr).decode()
+            assert 'owned' in said
+            assert not [x for x in said if (ord(x) < 32 and x != '\n') or 127 <= ord(x) < 160], said
+        t.join()
+    shutil.rmtree(folder)
