@@ -200,3 +200,25 @@ def test_memory_of_what_is_gone(inst):
         lab.wait_for('segments to be free', lambda: len(list((g.dir / 'q/in/0').glob('s*'))) <= 2)
         assert 'module_dead_units_now' in g.metrics('qmgr')
         lab.wait_for('their memory to be free', lambda: g.metrics('qmgr')['module_dead_units_now'] < 300)
+
+
+def test_folder_that_cannot_be_read(inst, sink):
+    """A qmgr that cannot list its folders does not take them for empty: nothing is done again."""
+    with lab.relay_all(inst, sink.port, qmgr=queue() + SLOW, env={'META1_BACKOFF_MAX_MS': '200'}) as g:
+        with g.client() as c:
+            c.cmd('EHLO fault.test', 250)
+            for i in range(5):
+                assert mail(c, i).startswith('250')
+        sink.wait(5)
+        g.queue_empty()
+        with Strace(g, ('mcp',), '-e', 'trace=getdents64', '-e', 'inject=getdents64:error=EIO'):
+            old = g.pids()['qmgr']
+            os.kill(old, 9)
+            g.wait_log(r'(Input/output error|qmgr\.recovered messages=[^0])')
+        g.ready()
+        with g.client() as c:
+            c.cmd('EHLO fault.test', 250)
+            assert mail(c, 5).startswith('250')
+        lab.wait_for('the last mail', lambda: 5 in arrived(sink))
+        g.queue_empty()
+        assert arrived(sink) == list(range(6))

@@ -11,7 +11,7 @@ CALLS = 'trace=pwritev,pwrite64,write,writev,sendmsg,sendto,fdatasync,fsync,rena
 QUEUE = 'queue { type = log; segment_size = 64KB; checkpoint_size = 64KB; status_sync = 20ms; spare_segments = 2; } '
 
 
-def send_many(g, clients, each, size=2000):
+def send_many(g, clients, each, size=8000):
     def one(n):
         with g.client() as c:
             c.cmd('EHLO order.test', 250)

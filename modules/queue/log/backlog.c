@@ -377,9 +377,10 @@ static void refused(struct manager *m, const struct replay *p)
 {
 	char text[200];
 
-	snprintf(text, sizeof(text), "queue state cannot be read: %s",
+	snprintf(text, sizeof(text), "queue state cannot be read: %s: again in a second",
 	    p->err != 0 ? strerror(p->err) : "out of memory");
-	log_answer(m->l, &m->req, META1_TEMPFAIL, text);
+	m->l->h->log(m->l->ctx, META1_ERR, "%s", text);
+	log_arm(m->l, m->tick, 1000);
 }
 
 static void replay_free(struct replay *p)

@@ -43,7 +43,7 @@ static int find_serials(struct replay *p, const char *what, struct serials *s)
 			close(fd);
 		return -1;
 	}
-	while ((e = readdir(d)) != NULL) {
+	while (errno = 0, (e = readdir(d)) != NULL) {
 		const char *hex = e->d_name + len + 1;
 		uint64_t *v;
 
@@ -52,11 +52,14 @@ static int find_serials(struct replay *p, const char *what, struct serials *s)
 			continue;
 		v = realloc(s->v, (s->n + 1) * sizeof(*v));
 		if (v == NULL)
-			break;
+			break; /* errno says so */
 		s->v = v;
 		s->v[s->n++] = strtoull(hex, NULL, 16);
 	}
+	p->err = errno;
 	closedir(d);
+	if (p->err != 0)
+		return -1;
 	if (s->n > 0)
 		qsort(s->v, s->n, sizeof(s->v[0]), by_number);
 	return 0;
@@ -170,6 +173,8 @@ static int read_file(struct replay *p, const char *what, uint64_t serial, uint64
 	frame_name(name, what, serial);
 	fd = openat(p->dir, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+			p->err = errno; /* ours is short of something, the file is well */
 		damage(p, name, strerror(errno));
 		return 1;
 	}
@@ -242,13 +247,15 @@ static void find_folders(struct replay *p)
 			close(fd);
 		return;
 	}
-	while ((e = readdir(d)) != NULL && p->nfolder < 256) {
+	while (p->nfolder < 256 && (errno = 0, (e = readdir(d)) != NULL)) {
 		char *end;
 		unsigned long n = strtoul(e->d_name, &end, 10);
 
 		if (end != e->d_name && *end == '\0' && n < LOG_QM)
 			p->folder[p->nfolder++] = (uint32_t)n;
 	}
+	if (p->nfolder < 256)
+		p->err = errno;
 	closedir(d);
 }
 
@@ -264,10 +271,13 @@ void replay_work(void *arg)
 		return;
 	}
 	from = read_checkpoint(p);
-	read_journals(p, from);
+	if (p->err == 0)
+		read_journals(p, from);
 	if (p->refuse || p->err != 0)
 		return;
 	sweep(p->t);
 	find_folders(p);
+	if (p->err != 0)
+		return;
 	p->fd = journal_make(p->dir, p->serial, p->reserve);
 }

@@ -38,6 +38,7 @@ int scan_list(int dir, char kind, uint64_t **out, size_t *n)
 	struct dirent *e;
 	uint64_t number, *v;
 	size_t cap = 0;
+	int err;
 
 	*out = NULL;
 	*n = 0;
@@ -46,28 +47,30 @@ int scan_list(int dir, char kind, uint64_t **out, size_t *n)
 			close(fd);
 		return -1;
 	}
-	while ((e = readdir(d)) != NULL) {
+	while (errno = 0, (e = readdir(d)) != NULL) {
 		if (seg_parse(e->d_name, &number) != kind)
 			continue;
 		if (*n == cap) {
 			cap = cap > 0 ? 2 * cap : 64;
 			v = realloc(*out, cap * sizeof(*v));
 			if (v == NULL)
-				goto fail;
+				break; /* errno says so */
 			*out = v;
 		}
 		(*out)[(*n)++] = number;
 	}
+	err = errno;
 	closedir(d);
+	if (err != 0) { /* half a list would look like lost files */
+		free(*out);
+		*out = NULL;
+		*n = 0;
+		errno = err;
+		return -1;
+	}
 	if (*n > 0)
 		qsort(*out, *n, sizeof(**out), by_number);
 	return 0;
-fail:
-	closedir(d);
-	free(*out);
-	*out = NULL;
-	errno = ENOMEM;
-	return -1;
 }
 
 static ssize_t read_at(int fd, void *b, size_t n, uint64_t off)
