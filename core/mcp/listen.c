@@ -74,6 +74,8 @@ static int make_way(const char *path, const struct sockaddr_un *sun, struct meta
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(err, "%s: found a file that is no socket; remove it", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(err, "%s: no socket to try it with: %s", path, strerror(errno));
 	rc = connect(fd, (const struct sockaddr *)sun, sizeof(*sun));
 	if (rc == 0 || errno == EAGAIN) {
 		close(fd);
