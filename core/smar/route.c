@@ -404,6 +404,14 @@ static void without_row(struct route *r)
 	start_all(r);
 }
 
+/* The row for all the rest is a way out: what is ours and has a store stays here, or it would
+ * go round in circles. */
+static bool not_for_us(const struct route *r, const struct smar_found *f)
+{
+	return f->status == META1_OK && !strcmp(f->key, ".") && r->policy->lmtp_path[0] &&
+	       smar_local_fixed(r->policy, r->domain) && !smar_local_value(f->value);
+}
+
 static void row_found(void *arg, const struct smar_found *f)
 {
 	struct route *r = arg;
@@ -411,7 +419,7 @@ static void row_found(void *arg, const struct smar_found *f)
 
 	if (f->status == META1_TEMPFAIL) {
 		end_fail(r, META1_TEMPFAIL, "4.3.0", "the mailertable cannot be read now");
-	} else if (f->status == META1_NOTFOUND) {
+	} else if (f->status == META1_NOTFOUND || not_for_us(r, f)) {
 		without_row(r);
 	} else if (smar_mailertable_parse(f->value, r->target, &r->n, &err) < 0) {
 		r->row = true;

@@ -184,3 +184,18 @@ def test_dovecot(inst, dovecot, form):
         unix = eight.replace(b'\r\n..dot', b'\r\n.dot').replace(b'\r\n', b'\n')
         assert stored.rstrip(b'\f\n').endswith(unix.rstrip(b'\n')), stored[-300:]
         assert lab.statuses(g.back.mails) == {'bob@local.test': ['5.2.2'], 'nobody@local.test': ['5.1.1']}
+
+
+def test_a_smart_host_does_not_get_our_own_mail(inst):
+    """local_domains go to LMTP_socket although the mailertable has a row for all the rest."""
+    store = lab.tempdir('store')
+    with lab.Sink(lmtp=True, path=store / 's') as lmtp, lab.Sink() as smart, \
+            lab.Gateway(inst, smtps='flags = { 8bitmime, access };', smtpc=f'LMTP_socket = "{store}/s";',
+                        smar='map mt { type = text; file = "mt"; } mailertable { name = mt; } '
+                        'map ac { type = text; file = "ac"; } access { name = ac; } local_domains = ours.test;',
+                        files={'mt': f'. [127.0.0.1]:{smart.port}\n', 'ac': 'cltaddr:127.0.0.1 RELAY\n'}) as g:
+        with g.client() as c:
+            assert c.mail('a@client.test', ['u@ours.test', 'u@far.test'], 'Subject: x\r\n\r\n').startswith('250')
+        assert lmtp.wait(1)[0]['rcpts'] == ['u@ours.test']
+        assert smart.wait(1)[0]['rcpts'] == ['u@far.test']
+        g.queue_empty()
