@@ -112,7 +112,9 @@ def test_quickstart_once_by_root(bare):
 
 def test_roles_of_the_demo_drop_to_users_of_their_own(bare):
     demo = subprocess.Popen(bare.command('/meta1/quickstart', '--port', str(lab.free_port())), text=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            # a shell that puts us into the background has it ignored, for good
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     said = []
     for line in demo.stdout:
         said.append(line)
