@@ -154,11 +154,27 @@ static void unknown_in_role(struct loader *l, struct conf_section *sec,
 
 /* ---- the four roles ---- */
 
+static void bind_proxy(struct loader *l, struct set_smtps *set, struct conf_section *sec)
+{
+	struct conf_section *t = set->proxy_protocol = sub(l, sec, "proxy_protocol");
+	if (t)
+		bind_only(l, t, &rec_proxy, set);
+	else
+		bind(l, NULL, &rec_proxy, set, "smtps.proxy_protocol");
+	check_networks(l->conf, t, "trusted", set->proxy_trusted);
+	if (set->proxy_mode != PROXY_MODE_OFF && !(set->proxy_trusted && *set->proxy_trusted))
+		conf_error(l->conf, &t->pos,
+		    "%s: nobody is trusted to send a header; set trusted, or mode = off",
+		    owner_of(l, t));
+}
+
 static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_section *sec)
 {
-	static const char *const subs[] = {"tls", "auth", "policy_milter"};
+	static const char *const subs[] = {"proxy_protocol", "tls", "auth", "policy_milter"};
 	bind_role(l, &set->role, "smtps", sec);
 	bind(l, sec, &rec_smtps, set, sec ? owner_of(l, sec) : "smtps");
+	check_networks(l->conf, sec, "xclient", set->xclient);
+	bind_proxy(l, set, sec);
 	set->tls = later(l, sec, "tls", &rec_tls, &set->tls_set, "TLS");
 	set->auth = later(l, sec, "auth", &rec_auth, &set->auth_set, "AUTH");
 	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {

@@ -15,6 +15,7 @@
 enum { START_WAIT, START_PASS, START_ACCEPT, START_NOSTARTACCEPT };
 enum { SOCK_INET, SOCK_INET6, SOCK_UNIX };
 enum { NEWLINE_REJECT }; /* bare_newline; "repair" comes with the server's own issue */
+enum { PROXY_MODE_OFF, PROXY_MODE_ALLOW, PROXY_MODE_REQUIRED };
 enum { NO_8BITMIME_SEND, NO_8BITMIME_BOUNCE };
 enum { SMTPS_F_8BITMIME = 1, SMTPS_F_ACCESS = 2 }; /* bits in the order of the record's range */
 
@@ -63,6 +64,10 @@ struct set_smtps {
 	    max_rcpts_per_transaction, max_rcpts_per_session, max_transactions, max_bad_commands,
 	    max_nop_commands, max_invalid_addresses, max_sessions, greet_delay;
 	int32_t bare_newline;
+	const char *const *xclient;
+	int32_t proxy_mode; /* proxy_protocol { } */
+	const char *const *proxy_trusted;
+	struct conf_section *proxy_protocol; /* or NULL */
 	struct conf_section *policy_milter;
 	struct conf_section *tls, *auth; /* accepted in a check, refused at start */
 	struct set_tls tls_set;

@@ -7,6 +7,8 @@
  */
 #include "settings_check.h"
 
+#include "netlist.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,6 +173,20 @@ void check_nameservers(struct conf *c, struct conf_section *smar, const char *co
 			    "smar: option nameserver: found %.60s, expected an address such as "
 			    "192.0.2.1, \"192.0.2.1:53\" or \"[2001:db8::1]:53\"",
 			    list[i]);
+		v = v ? v->next : NULL;
+	}
+}
+
+void check_networks(
+    struct conf *c, struct conf_section *s, const char *option, const char *const *list)
+{
+	const struct conf_option *o = conf_find(s, option);
+	const struct conf_value *v = o ? o->values : NULL;
+	struct net net;
+	for (size_t i = 0; list && list[i]; i++) {
+		if (!netlist_parse(list[i], &net))
+			conf_error(c, v ? &v->pos : NULL,
+			    "option %s: found %.60s, expected " NETLIST_FORM, option, list[i]);
 		v = v ? v->next : NULL;
 	}
 }

@@ -12,6 +12,9 @@ void check_role(struct conf *, const struct set_role *, const char *owner);
 void check_listen(struct conf *, struct set_listen *, const char *owner);
 void check_module_section(struct conf *, const struct conf_section *);
 void check_nameservers(struct conf *, struct conf_section *smar, const char *const *list);
+/* Each value of a list of peers is one that netlist.h knows. */
+void check_networks(
+    struct conf *, struct conf_section *, const char *option, const char *const *list);
 void check_map_name(struct conf *, const struct set_smar *, struct conf_section *use,
     const char *owner, const char *name);
 void check_qmgr(

@@ -144,6 +144,7 @@ static void print_common(struct printer *p, const struct set_role *role)
 static void print_smtps(struct printer *p, const struct set_smtps *set)
 {
 	print_records(p, &rec_smtps, set, set->role.section);
+	print_sub(p, "proxy_protocol", NULL, &rec_proxy, set, set->proxy_protocol);
 	if (set->tls)
 		print_sub(p, "tls", NULL, &rec_tls, &set->tls_set, set->tls);
 	if (set->auth)

@@ -127,8 +127,22 @@ static const struct meta1_opt opt_smtps[] = {
 	"Pause before the greeting; who speaks in it is refused."),
     META1_OPT_ENUM(struct set_smtps, bare_newline, "reject", "reject",
 	"What a CR or LF that is not part of a line end does to a mail."),
+    META1_OPT_LIST(struct set_smtps, xclient, "", 0,
+	"Peers that may say by XCLIENT for whom they speak: addresses, networks such as "
+	"192.0.2.0/24, or unix. Behind a balancer the address that it gave is looked for."),
 };
 RECORDS(smtps);
+
+static const struct meta1_opt opt_proxy[] = {
+    REC(struct set_smtps, proxy_mode, "mode", META1_ENUM, "off", "off|allow|required", 0,
+	"allow takes a header from trusted peers, greets those that say nothing for 5 seconds "
+	"under their own address, and serves all others without; required serves only trusted "
+	"peers, and only with a header. A header of anybody else ends the connection."),
+    REC(struct set_smtps, proxy_trusted, "trusted", META1_LIST, "", "", 0,
+	"Peers whose header is believed: addresses, networks such as 192.0.2.0/24, or unix for "
+	"those of unix sockets."),
+};
+RECORDS(proxy);
 
 static const struct meta1_opt opt_smtpc[] = {
     META1_OPT_PATH(struct set_smtpc, LMTP_socket, NULL, META1_O_QDIR | META1_O_MAYLACK,
@@ -240,6 +254,9 @@ static const struct settings_group groups[] = {
     GROUP("ROLE.listen_socket", listen, struct set_listen,
 	"A socket that mcp opens for the role; several need names."),
     GROUP("smtps", smtps, struct set_smtps, "Receives mail; several sections need names."),
+    GROUP("smtps.proxy_protocol", proxy, struct set_smtps,
+	"The PROXY protocol, versions 1 and 2, of load balancers: the address that the header "
+	"gives is the client's in all rules, limits, logs and Received lines."),
     GROUP("smtps.tls", tls, struct set_tls,
 	"STARTTLS; smtpc has the same. Checked; this version does not start with it."),
     GROUP(

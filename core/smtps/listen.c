@@ -7,6 +7,7 @@
  * On failure: without descriptors the reserve is spent to tell one client 421, and
  * accepting pauses for 100 ms instead of spinning. Over max_sessions: 421.
  */
+#include "lib/netlist.h"
 #include "smtps/smtps.h"
 
 #include <errno.h>
@@ -91,9 +92,7 @@ static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 		return;
 	}
 	conn_addr_text(sa, client, sizeof(client));
-	/* an IPv4 client of an IPv6 socket is what access rules call it: IPv4 */
-	if (strncmp(client, "::ffff:", 7) == 0 && strchr(client, '.') != NULL)
-		memmove(client, client + 7, strlen(client + 7) + 1);
+	netlist_plain(client);
 	smtps_session_new(srv, fd, client);
 }
 

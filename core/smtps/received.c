@@ -28,17 +28,17 @@ size_t smtps_received_line(
 {
 	const struct smtps_rcpt *only = NULL;
 	const char *v6 = strchr(s->client, ':') != NULL ? "IPv6:" : "";
-	bool unix_client = strcmp(s->client, "unix") == 0;
+	bool is_addr = strpbrk(s->client, ".:") != NULL; /* else "unix" or not known */
+	const char *other = strcmp(s->client, "unix") == 0 ? "local" : s->client;
 	int n;
 
 	if (tx->nrcpt + tx->ndiscard == 1)
 		only = STAILQ_FIRST(&tx->rcpts);
 	n = snprintf(out, size,
 	    "Received: from %s (%s%s%s%s)\r\n\tby %s (meta1-%s) with %s id %s%s%.*s%s;\r\n\t%s\r\n",
-	    s->helo, unix_client ? "" : "[", unix_client ? "" : v6,
-	    unix_client ? "local" : s->client, unix_client ? "" : "]", s->srv->hostname,
-	    PACKAGE_VERSION, s->esmtp ? "ESMTP" : "SMTP", tx->id, only != NULL ? "\r\n\tfor <" : "",
-	    only != NULL ? (int)only->addr.len : 0,
+	    s->helo, is_addr ? "[" : "", v6, is_addr ? s->client : other, is_addr ? "]" : "",
+	    s->srv->hostname, PACKAGE_VERSION, s->esmtp ? "ESMTP" : "SMTP", tx->id,
+	    only != NULL ? "\r\n\tfor <" : "", only != NULL ? (int)only->addr.len : 0,
 	    only != NULL ? (const char *)only->addr.data : "", only != NULL ? ">" : "",
 	    date(loop_wall(s->srv->role->loop)));
 	ensure(n > 0 && (size_t)n < size);

@@ -9,6 +9,7 @@
  * On failure: a lost client takes its transaction with it, unless the final dot was
  * seen: then commit.c keeps the transaction and finishes it.
  */
+#include "lib/netlist.h"
 #include "smtps/smtps.h"
 
 #include <stdarg.h>
@@ -227,6 +228,8 @@ static bool take_line(struct smtps_session *s)
 		s->skipping = true;
 		return true;
 	}
+	if (smtps_peer_line(s, line, len))
+		return true;
 	if (bare && memchr(line, '\n', len) != NULL) {
 		bare_lf(s);
 	} else if (bare || memchr(line, '\0', len) != NULL) {
@@ -274,6 +277,8 @@ void smtps_session_run(struct smtps_session *s)
 
 static void early(struct smtps_session *s)
 {
+	if (smtps_peer_unasked(s))
+		return;
 	m_early.value++;
 	log_event(LOG_L_INFO, "smtps.early_talker", "client=%s", s->client);
 	smtps_session_awake(s);
@@ -285,7 +290,9 @@ static void on_input(void *arg)
 {
 	struct smtps_session *s = arg;
 
-	if (s->state == ST_GREET)
+	if (s->state == ST_PROXY)
+		smtps_peer_input(s);
+	if (s->state == ST_GREET && evbuffer_get_length(conn_in(s->conn)) > 0)
 		early(s);
 	smtps_session_run(s);
 }
@@ -315,6 +322,8 @@ static void on_end(void *arg, enum conn_end how, const char *why)
 	}
 	if (how != CONN_EOF)
 		smtps_session_end(s);
+	else if (s->state == ST_PROXY)
+		smtps_peer_eof(s);
 	smtps_session_run(s);
 }
 
@@ -322,7 +331,7 @@ static const struct conn_events events = {.input = on_input, .drained = on_drain
 
 /* ---- the beginning ---- */
 
-static void greet(struct smtps_session *s)
+void smtps_session_greet(struct smtps_session *s)
 {
 	s->state = ST_OPEN;
 	smtps_session_reply(s, 220, NULL, "%s ESMTP meta1-%s", s->srv->hostname, PACKAGE_VERSION);
@@ -345,8 +354,24 @@ static void greet_due(int fd, short what, void *arg)
 	(void)what;
 	loop_unwatch(&s->timer);
 	smtps_session_awake(s);
-	greet(s);
+	smtps_session_greet(s);
 	smtps_session_run(s);
+}
+
+void smtps_session_begin(struct smtps_session *s)
+{
+	const struct smtps_limits *lim = &s->srv->lim;
+
+	conn_timeout(s->conn, lim->io_timeout);
+	s->xclient = netlist_has(lim->xclient, s->client);
+	if (lim->greet_delay > 0) {
+		s->state = ST_GREET;
+		smtps_session_await(s, AWAIT_GREET);
+		s->timer = loop_timer(s->srv->role->loop, lim->greet_delay, greet_due, s);
+	} else {
+		count_early(conn_fd(s->conn));
+		smtps_session_greet(s);
+	}
 }
 
 void smtps_session_new(struct smtps *srv, int fd, const char *client)
@@ -359,18 +384,13 @@ void smtps_session_new(struct smtps *srv, int fd, const char *client)
 	s->since = loop_wall(loop);
 	str_copy(s->client, sizeof(s->client), client);
 	s->conn = conn_new(loop, fd, &events, s);
-	conn_timeout(s->conn, srv->lim.io_timeout);
 	LIST_INSERT_HEAD(&srv->sessions, s, all);
 	srv->nsession++;
 	m_now.value = srv->nsession;
-	if (srv->lim.greet_delay > 0) {
-		s->state = ST_GREET;
-		smtps_session_await(s, AWAIT_GREET);
-		s->timer = loop_timer(loop, srv->lim.greet_delay, greet_due, s);
-	} else {
-		count_early(fd);
-		greet(s);
-	}
+	if (!smtps_peer_wait(s))
+		smtps_session_begin(s);
+	else if (s->state == ST_CLOSE)
+		smtps_session_run(s);
 }
 
 void smtps_session_stop_all(struct smtps *srv)
@@ -381,7 +401,7 @@ void smtps_session_stop_all(struct smtps *srv)
 		next = LIST_NEXT(s, all);
 		if (s->state == ST_DATA || s->state == ST_COMMIT || s->state == ST_CLOSE)
 			continue;
-		if (s->await.what == AWAIT_GREET)
+		if (s->await.what == AWAIT_GREET || s->await.what == AWAIT_PROXY)
 			smtps_session_awake(s);
 		smtps_tx_reset(s);
 		smtps_session_run(s); /* step() says 421 */

@@ -8,6 +8,7 @@
  * that is away is waited for by the channels, and clients hear 4xx.
  */
 #include "smtps/smtps.h"
+#include "lib/netlist.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -160,7 +161,16 @@ static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 	    .bad_commands = set->max_bad_commands,
 	    .nop_commands = set->max_nop_commands,
 	    .invalid_addresses = set->max_invalid_addresses,
-	    .sessions = set->max_sessions};
+	    .sessions = set->max_sessions,
+	    .proxy_mode = set->proxy_mode,
+	    .proxy_trusted = netlist_new(set->proxy_trusted),
+	    .xclient = netlist_new(set->xclient)};
+}
+
+static void free_limits(struct smtps_limits *lim)
+{
+	netlist_free(&lim->proxy_trusted);
+	netlist_free(&lim->xclient);
 }
 
 /* Of the modules that this configuration asks for, the one that keeps the queue. */
@@ -302,11 +312,14 @@ static void reload_finish(struct role *role, bool commit)
 	if (commit) {
 		free(server.hostname);
 		server.hostname = server.next_hostname;
+		free_limits(&server.lim);
 		server.lim = server.next_lim;
 		smtps_verdict_forget(server.verdicts); /* other flags are other questions */
 	} else {
 		free(server.next_hostname);
+		free_limits(&server.next_lim);
 	}
+	server.next_lim = (struct smtps_limits){.flags = 0};
 	server.next_hostname = NULL;
 }
 

@@ -3,8 +3,11 @@
  * smtps.h -- the SMTP server, told in the order in which a message meets it:
  *
  *   listen.c    accepts a client, greets it
+ *   peer.c      who the client is, when a trusted balancer says it for another
+ *   proxy.c     the header by which it says so, versions 1 and 2
  *   session.c   reads its lines, one reply each, and knows what it waits for
  *   verbs.c     the table of commands; those that need no one else
+ *   xclient.c   XCLIENT: a trusted peer says for whom it speaks
  *   tx.c        MAIL and RCPT: a transaction, its recipients
  *   intake.c    credits of qmgr: without one no transaction begins
  *   verdict.c   smar's answers on recipients, kept for as long as smar allows
@@ -31,14 +34,16 @@
 #include <meta1/transport.h>
 #include <sys/queue.h>
 
-#define SMTPS_ID_SIZE	  24 /* "S" 16 hex digits, 2 hex digits, NUL */
-#define SMTPS_CLIENT_SIZE 64
-#define SMTPS_LINE_MAX	  2048	 /* the longest line of any verb; each has its own bound below */
-#define SMTPS_WAIT_MAX	  240000 /* ms: the longest wait for another role or the store */
-#define SMTPS_SKIP_MAX	  65536	 /* so much of an endless line is thrown away before the end */
+#define SMTPS_ID_SIZE	     24 /* "S" 16 hex digits, 2 hex digits, NUL */
+#define SMTPS_CLIENT_SIZE    64
+#define SMTPS_CLIENT_UNKNOWN "unknown"
+#define SMTPS_LINE_MAX	     2048   /* the longest line of any verb; each has its own bound below */
+#define SMTPS_WAIT_MAX	     240000 /* ms: the longest wait for another role or the store */
+#define SMTPS_SKIP_MAX	     65536  /* so much of an endless line is thrown away before the end */
 
 struct smtps_session;
 struct smtps_tx;
+struct netlist;
 
 /* ---- the server: one a process (smtps.c) ---- */
 
@@ -48,6 +53,8 @@ struct smtps_limits {
 	uint64_t flags; /* SMTPS_F_ */
 	int64_t io_timeout, greet_delay, message_size, hops, rcpts_per_tx, rcpts_per_session,
 	    transactions, bad_commands, nop_commands, invalid_addresses, sessions;
+	int32_t proxy_mode;			 /* PROXY_MODE_ of lib/settings.h */
+	struct netlist *proxy_trusted, *xclient; /* smtps.c owns them; NULL: nobody */
 };
 
 struct smtps {
@@ -84,6 +91,7 @@ void smtps_listen_stop(struct smtps *); /* accept no more; descriptors stay the 
 /* ---- session.c: one client ---- */
 
 #define SMTPS_STATES(X)                                                                            \
+	X(PROXY, "proxy")   /* a trusted balancer; its header is to come */                        \
 	X(GREET, "greet")   /* greet_delay runs; the client must be silent */                      \
 	X(OPEN, "open")	    /* greeted, no HELO yet */                                             \
 	X(READY, "ready")   /* HELO done, no transaction */                                        \
@@ -98,6 +106,7 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 
 #define SMTPS_AWAITS(X)                                                                            \
 	X(NOTHING, "nothing")                                                                      \
+	X(PROXY, "proxy-header")                                                                   \
 	X(GREET, "greet-delay")                                                                    \
 	X(RCPT, "rcpt-check at smar")                                                              \
 	X(ROOM, "room in the store")                                                               \
@@ -118,7 +127,7 @@ struct smtps_session {
 	struct smtps *srv;
 	struct conn *conn;
 	struct smtps_tx *tx; /* NULL: none */
-	struct watch *timer; /* greet_delay only */
+	struct watch *timer; /* of the PROXY header or greet_delay */
 	char *helo;	     /* as cleaned; NULL before HELO */
 	uint64_t serial;
 	int64_t since;	/* wall clock, seconds */
@@ -126,12 +135,19 @@ struct smtps_session {
 	struct smtps_await await;
 	enum smtps_state state;
 	unsigned bad, nop, invalid, nrcpt, ntx;
+	uint8_t nline; /* lines so far that could begin a PROXY header; 3: none any more */
 	bool esmtp, eof, skipping, running;
-	char client[SMTPS_CLIENT_SIZE]; /* address as text, or "unix" */
+	bool proxy_required;		/* in ST_PROXY: without a header it is dropped */
+	bool xclient;			/* may use XCLIENT, by who it was when it was greeted */
+	bool helo_given;		/* helo is of XCLIENT; that of EHLO does not count */
+	char client[SMTPS_CLIENT_SIZE]; /* address as text, "unix" or SMTPS_CLIENT_UNKNOWN */
 };
 
 /* Takes fd. Greets, or waits greet_delay first. */
 void smtps_session_new(struct smtps *, int fd, const char *client);
+/* Who the client is, is known: its rights, greet_delay, the greeting. */
+void smtps_session_begin(struct smtps_session *);
+void smtps_session_greet(struct smtps_session *); /* 220, and all is as after the connect */
 /* Takes lines until there is none, or the session waits, or ends. */
 void smtps_session_run(struct smtps_session *);
 /* One line of a reply: code, enhanced code (or NULL), text. */
@@ -150,6 +166,29 @@ void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DAT
 const char *smtps_session_state(enum smtps_state);
 const char *smtps_session_waits_for(enum smtps_await_what);
 
+/* ---- peer.c, proxy.c: who the client is ---- */
+
+#define SMTPS_PROXY_MAX 4096 /* bytes of a header with its extra fields */
+
+enum smtps_proxy_result { PROXY_MORE, PROXY_OK, PROXY_BAD, PROXY_NONE /* something else */ };
+struct smtps_proxy {
+	char client[SMTPS_CLIENT_SIZE]; /* empty: the peer speaks for itself */
+	unsigned port;
+	unsigned version;  /* 0 until the signature is there */
+	size_t used;	   /* OK: bytes of the header */
+	const char *cause; /* BAD */
+};
+/* Looks at all that has come so far, from the first byte on. */
+enum smtps_proxy_result smtps_proxy_parse(const uint8_t *, size_t, struct smtps_proxy *);
+
+/* A new connection. true: it waits for its header, or is over (ST_CLOSE). */
+bool smtps_peer_wait(struct smtps_session *);
+void smtps_peer_input(struct smtps_session *); /* in ST_PROXY */
+void smtps_peer_eof(struct smtps_session *);   /* likewise */
+/* true: what came early, or as a first line, is a header that is not asked for; dropped. */
+bool smtps_peer_unasked(struct smtps_session *);
+bool smtps_peer_line(struct smtps_session *, const char *line, size_t len);
+
 /* ---- verbs.c: the commands ---- */
 
 struct smtps_line { /* one command; args without leading and trailing blanks */
@@ -161,6 +200,7 @@ struct smtps_line { /* one command; args without leading and trailing blanks */
 #define VERB_NOP   1u /* counts as NOOP-like */
 #define VERB_NOARG 2u /* takes no argument */
 #define VERB_EHLO  4u /* its name is announced by EHLO */
+#define VERB_TRUST 8u /* for peers of the option xclient only */
 
 struct smtps_verb {
 	const char *name;
@@ -173,6 +213,11 @@ struct smtps_verb {
 const struct smtps_verb *smtps_verbs_table(size_t *n);
 /* One whole line without CRLF; replies, or leaves the session waiting. */
 void smtps_verbs_line(struct smtps_session *, const char *line, size_t len);
+
+/* A name as HELO has it, cleaned, n bytes; the caller's. */
+char *smtps_verbs_name(const char *, size_t n);
+void smtps_xclient(struct smtps_session *, const struct smtps_line *); /* the verb */
+void smtps_xclient_offer(struct smtps_session *);		       /* its line of EHLO */
 
 /* A service extension: its line in EHLO, its parameter of MAIL. */
 struct smtps_ext {

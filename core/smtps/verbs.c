@@ -80,11 +80,19 @@ static bool name_byte(unsigned char c)
 	       strchr(".-_:[]", c) != NULL;
 }
 
+char *smtps_verbs_name(const char *p, size_t n)
+{
+	char *name = base_strndup(p, n), *c;
+
+	for (c = name; *c != '\0'; c++)
+		if (!name_byte((unsigned char)*c))
+			*c = '?';
+	return name;
+}
+
 /* Keeps the name cleaned: it goes into Received lines, logs and smar's questions. */
 static bool hello(struct smtps_session *s, const struct smtps_line *l)
 {
-	size_t i;
-
 	if (s->helo != NULL && !smtps_session_nop(s))
 		return false;
 	if (l->len == 0 || l->len > HELO_MAX || memchr(l->args, ' ', l->len) != NULL) {
@@ -93,11 +101,10 @@ static bool hello(struct smtps_session *s, const struct smtps_line *l)
 		return false;
 	}
 	smtps_tx_reset(s);
-	free(s->helo);
-	s->helo = base_strndup(l->args, l->len);
-	for (i = 0; i < l->len; i++)
-		if (!name_byte((unsigned char)s->helo[i]))
-			s->helo[i] = '?';
+	if (!s->helo_given) {
+		free(s->helo);
+		s->helo = smtps_verbs_name(l->args, l->len);
+	}
 	s->state = ST_READY;
 	return true;
 }
@@ -125,6 +132,8 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 	for (i = 0; i < nverbs(); i++)
 		if ((verbs[i].flags & VERB_EHLO) != 0)
 			conn_printf(s->conn, "250-%s\r\n", verbs[i].name);
+	if (s->xclient)
+		smtps_xclient_offer(s);
 	for (i = 0; i < ARRAY_LEN(extensions); i++) {
 		const struct smtps_ext *e = &extensions[i];
 		int64_t number = e->number != NULL ? e->number(lim) : 0;
@@ -141,6 +150,11 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 }
 
 /* ---- the small ones ---- */
+
+static bool may(const struct smtps_session *s, const struct smtps_verb *v)
+{
+	return (v->flags & VERB_TRUST) == 0 || s->xclient;
+}
 
 static void act_noop(struct smtps_session *s, const struct smtps_line *l)
 {
@@ -179,7 +193,7 @@ static void act_help(struct smtps_session *s, const struct smtps_line *l)
 	for (i = 0; i < nverbs(); i++) {
 		const struct smtps_verb *v = &verbs[i];
 
-		if (v->act != NULL && (l->len == 0 || buf_caseeq(topic, v->name)))
+		if (v->act != NULL && may(s, v) && (l->len == 0 || buf_caseeq(topic, v->name)))
 			conn_printf(s->conn, "214-2.0.0 %s: %s\r\n", v->name, v->help);
 	}
 	smtps_session_reply(s, 214, "2.0.0", "meta1 %s", PACKAGE_VERSION);
@@ -200,6 +214,8 @@ static const struct smtps_verb verbs[] = {
     {"QUIT", ANYWHERE, VERB_NOARG, BASE, act_quit, "end of the session"},
     {"VRFY", ANYWHERE, VERB_NOP, BASE, act_vrfy, "address; is never told"},
     {"HELP", ANYWHERE, VERB_NOP | VERB_EHLO, BASE, act_help, "[command]"},
+    {"XCLIENT", IN(OPEN) | IN(READY), VERB_NOP | VERB_TRUST, SMTPS_LINE_MAX, smtps_xclient,
+	"ATTRIBUTE=value ..., for whom you speak"},
     {"EXPN", 0, 0, BASE, NULL, NULL},
     {"AUTH", 0, 0, BASE, NULL, NULL},
     {"STARTTLS", 0, 0, BASE, NULL, NULL},
@@ -265,6 +281,8 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 		smtps_session_bad(s, 500, "5.5.1", "Command is not known");
 	else if (v->act == NULL)
 		smtps_session_bad(s, 502, "5.5.1", "Command is not offered");
+	else if (!may(s, v))
+		smtps_session_bad(s, 550, "5.7.0", "You are not trusted to say so");
 	else if ((v->states & 1u << s->state) == 0)
 		out_of_order(s, v);
 	else if ((v->flags & VERB_NOARG) != 0 && l.len > 0)
