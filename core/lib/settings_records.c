@@ -125,8 +125,9 @@ static const struct meta1_opt opt_smtps[] = {
 	"Connections at a time of one process."),
     META1_OPT_MSEC(struct set_smtps, greet_delay, "0", "0..5m",
 	"Pause before the greeting; who speaks in it is refused."),
-    META1_OPT_ENUM(struct set_smtps, bare_newline, "reject", "reject",
-	"What a CR or LF that is not part of a line end does to a mail."),
+    META1_OPT_ENUM(struct set_smtps, bare_newline, "reject", "reject|repair",
+	"What a CR or LF that is not part of a line end does to a mail: it is refused with 550 "
+	"5.6.11, or taken with each such byte made a line end, CRLF."),
     META1_OPT_LIST(struct set_smtps, xclient, "", 0,
 	"Peers that may say by XCLIENT for whom they speak: addresses, networks such as "
 	"192.0.2.0/24, or unix. Behind a balancer the address that it gave is looked for."),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * body.c -- DATA: from 354 to the final dot.
+ * body.c -- DATA: from 354 to the final dot; the content of BDAT takes the same way.
  *
- * Comes from verbs.c (the command) and session.c (input); goes through the scanner of
- * data.c into the store, without a copy of ours, and then to commit.c.
+ * Comes from verbs.c (the command), bdat.c (a chunk begins) and session.c (input); goes through
+ * the scanner of data.c into the store, without a copy of ours, and then to commit.c.
  * Owns nothing: the message being written is the transaction's.
  * On failure (bare CR or LF, too big, too many hops, the store lost it) the message is
  * aborted at once and the rest consumed up to its real end, in no memory; commit.c
@@ -11,7 +11,7 @@
  */
 #include "smtps/smtps.h"
 
-METRIC_COUNTER(m_bytes, "content_bytes_total", "Bytes of content received by DATA.");
+METRIC_COUNTER(m_bytes, "content_bytes_total", "Bytes of content received by DATA and BDAT.");
 METRIC_COUNTER(m_cut, "endless_data_total", "Sessions closed for going on with refused content.");
 
 #define RECEIVED_MAX 2048
@@ -73,6 +73,24 @@ static bool begin(struct smtps_session *s)
 	return true;
 }
 
+bool smtps_body_begin(struct smtps_session *s, bool plain)
+{
+	struct smtps_tx *tx = s->tx;
+
+	if (tx->nrcpt == 0) {
+		tx->body = BODY_DROP;
+	} else if (!begin(s)) {
+		smtps_tx_reset(s);
+		smtps_session_reply(
+		    s, 452, "4.3.1", "The queue takes no message now, try again later");
+		return false;
+	}
+	smtps_data_start(&tx->scan, plain, s->srv->lim.repair);
+	tx->counted = true;
+	s->srv->nopen++;
+	return true;
+}
+
 void smtps_body_data(struct smtps_session *s, const struct smtps_line *l)
 {
 	struct smtps_tx *tx = s->tx;
@@ -83,48 +101,65 @@ void smtps_body_data(struct smtps_session *s, const struct smtps_line *l)
 		    tx->asked ? "No valid recipients" : "RCPT comes first");
 		return;
 	}
-	if (tx->nrcpt == 0) {
-		tx->body = BODY_DROP;
-	} else if (!begin(s)) {
-		smtps_tx_reset(s);
-		smtps_session_reply(
-		    s, 452, "4.3.1", "The queue takes no message now, try again later");
+	if (!smtps_body_begin(s, false))
 		return;
-	}
-	smtps_data_start(&tx->scan);
-	tx->counted = true;
-	s->srv->nopen++;
 	s->state = ST_DATA;
 	smtps_session_reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");
 }
 
-/* One chunk of the input; returns the bytes taken. */
-static size_t chunk(struct smtps_session *s, const uint8_t *p, size_t n)
+/* One step of the scanner; returns the bytes taken. */
+static size_t scan(struct smtps_session *s, const uint8_t *p, size_t n)
 {
 	const struct smtps_limits *lim = &s->srv->lim;
 	struct smtps_tx *tx = s->tx;
 	struct smtps_scan *d = &tx->scan;
-	size_t held, keep, used;
+	struct smtps_run run;
+	size_t used;
 
-	used = smtps_data_scan(d, p, n, &held, &keep);
+	used = smtps_data_scan(d, p, n, &run);
 	if (tx->body == BODY_DROP)
 		tx->dropped += used;
 	else if (d->bare || (lim->hops > 0 && d->hops > lim->hops) ||
 		 (lim->message_size > 0 && d->stored - d->stuffed > (uint64_t)lim->message_size))
 		drop(tx);
-	store(s, ".\r", held);
-	store(s, p, keep);
+	store(s, run.add, run.nadd);
+	store(s, p, run.keep);
+	return used;
+}
+
+/* What is in the input of this message, some of it; returns the bytes taken. */
+static size_t gulp(struct smtps_session *s, struct evbuffer *in)
+{
+	struct evbuffer_iovec v[8];
+	int n = evbuffer_peek(in, -1, NULL, v, (int)ARRAY_LEN(v));
+	bool counted = s->state == ST_BDAT;
+	size_t used = 0;
+
+	if (n > (int)ARRAY_LEN(v))
+		n = (int)ARRAY_LEN(v);
+	for (int i = 0; i < n; i++) {
+		const uint8_t *p = v[i].iov_base;
+		size_t len = v[i].iov_len, at = 0;
+
+		if (counted && len > s->left)
+			len = (size_t)s->left;
+		while (at < len && !s->tx->scan.done)
+			at += scan(s, p + at, len - at);
+		if (counted)
+			s->left -= at;
+		used += at;
+	}
 	m_bytes.value += (int64_t)used;
 	return used;
 }
 
-static bool endless(struct smtps_session *s)
+bool smtps_body_endless(struct smtps_session *s, const char *id, uint64_t dropped)
 {
-	if (s->tx->dropped <= (uint64_t)s->srv->lim.message_size + DROP_MORE)
+	if (dropped <= (uint64_t)s->srv->lim.message_size + DROP_MORE)
 		return false;
 	m_cut.value++;
-	log_event(LOG_L_WARN, "smtps.endless_data", "client=%s id=%s dropped=%llu", s->client,
-	    s->tx->id, (unsigned long long)s->tx->dropped);
+	log_event(LOG_L_WARN, "smtps.endless_data", "client=%s id=%s dropped=%llu", s->client, id,
+	    (unsigned long long)dropped);
 	smtps_tx_reset(s);
 	smtps_session_reply(s, 421, "4.7.0", "Far more content than is taken here, closing");
 	smtps_session_end(s);
@@ -134,27 +169,32 @@ static bool endless(struct smtps_session *s)
 bool smtps_body_run(struct smtps_session *s)
 {
 	struct evbuffer *in = conn_in(s->conn);
-	struct evbuffer_iovec v[8];
 
-	while (evbuffer_get_length(in) > 0) {
-		int n = evbuffer_peek(in, -1, NULL, v, (int)ARRAY_LEN(v));
-		size_t used = 0;
-
-		if (n > (int)ARRAY_LEN(v))
-			n = (int)ARRAY_LEN(v);
-		for (int i = 0; i < n && !s->tx->scan.done; i++)
-			used += chunk(s, v[i].iov_base, v[i].iov_len);
-		conn_consume(s->conn, used);
+	for (;;) {
+		if (s->state == ST_BDAT && s->left == 0) {
+			smtps_bdat_end(s);
+			return true;
+		}
+		if (evbuffer_get_length(in) == 0)
+			return false;
+		conn_consume(s->conn, gulp(s, in));
 		if (s->tx->scan.done) {
 			smtps_commit_start(s);
 			return true;
 		}
-		if (endless(s))
+		if (smtps_body_endless(s, s->tx->id, s->tx->dropped))
 			return true;
-		if (s->await.what == AWAIT_ROOM) {
+		if (s->await.what == AWAIT_ROOM && (s->state != ST_BDAT || s->left > 0)) {
 			conn_pause(s->conn, true);
 			return true;
 		}
 	}
-	return false;
+}
+
+void smtps_body_finish(struct smtps_session *s)
+{
+	struct smtps_run run;
+
+	smtps_data_end(&s->tx->scan, &run);
+	store(s, run.add, run.nadd);
 }

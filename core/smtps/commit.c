@@ -2,11 +2,10 @@
 /*
  * commit.c -- the end of a message: 250 when it is on stable storage, never before.
  *
- * Comes from body.c (the final dot was seen); goes to the store's commit(), then to the
- * client (250) and to qmgr (QUEUED, through intake.c).
- * Owns the transaction while the store works: a client that goes away meanwhile leaves it
- * here, and the message is queued all the same.
- * On failure of the store: 452 4.3.1, nothing is kept, the credit goes back.
+ * Comes from body.c (the final dot was seen) or bdat.c (the last octet); goes to the store's
+ * commit(), then to the client (250) and to qmgr (QUEUED, through intake.c). Owns the transaction
+ * while the store works: a client that goes away meanwhile leaves it here, and the message is
+ * queued all the same. On failure of the store: 452 4.3.1, nothing is kept, the credit goes back.
  */
 #include "smtps/smtps.h"
 
@@ -16,6 +15,8 @@ METRIC_COUNTER(m_accepted, "messages_accepted_total", "Messages answered 250 and
 METRIC_COUNTER(
     m_discarded, "messages_discarded_total", "Messages answered 250 and dropped by policy.");
 METRIC_COUNTER(m_bare, "refused_bare_newline_total", "Messages refused for a CR or LF alone.");
+METRIC_COUNTER(
+    m_mended, "repaired_newlines_total", "Messages queued with a CR or LF alone made CRLF.");
 METRIC_COUNTER(m_size, "refused_over_size_total", "Messages refused after DATA for their size.");
 METRIC_COUNTER(m_hops, "refused_hops_total", "Messages refused for too many Received lines.");
 METRIC_COUNTER(
@@ -31,6 +32,14 @@ struct refusal {
 	struct metric *metric;
 };
 
+/* Bytes without the stuffing; of a chunk all that was announced. */
+static uint64_t plain_size(const struct smtps_tx *tx)
+{
+	uint64_t seen = tx->scan.stored - tx->scan.stuffed;
+
+	return seen > tx->announced ? seen : tx->announced;
+}
+
 static void refuse(struct smtps_session *s, const struct refusal *r)
 {
 	const struct smtps_tx *tx = s->tx;
@@ -38,7 +47,7 @@ static void refuse(struct smtps_session *s, const struct refusal *r)
 	r->metric->value++;
 	log_event(LOG_L_INFO, "smtps.refused", "id=%s reason=%s from=<%.*s> size=%llu client=%s",
 	    tx->id, r->why, (int)tx->from.len, (const char *)tx->from.data,
-	    (unsigned long long)(tx->scan.stored - tx->scan.stuffed), s->client);
+	    (unsigned long long)plain_size(tx), s->client);
 	smtps_tx_reset(s);
 	smtps_session_reply(s, r->code, r->dsn, "%s", r->text);
 }
@@ -55,11 +64,10 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 	static const struct refusal lost = {452, "4.3.1",
 	    "The queue could not keep the message, try again later", "store", &m_store};
 	const struct smtps_limits *lim = &tx->srv->lim;
-	uint64_t plain = tx->scan.stored - tx->scan.stuffed;
 
 	if (tx->scan.bare)
 		return &bare;
-	if (lim->message_size > 0 && plain > (uint64_t)lim->message_size)
+	if (lim->message_size > 0 && plain_size(tx) > (uint64_t)lim->message_size)
 		return &size;
 	if (lim->hops > 0 && tx->scan.hops > lim->hops)
 		return &hops;
@@ -76,6 +84,7 @@ static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
 
 	if (ok) {
 		m_accepted.value++;
+		m_mended.value += tx->scan.mended;
 		log_event(LOG_L_NORMAL, "smtps.accepted",
 		    "id=%s from=<%.*s> nrcpt=%u size=%llu client=%s helo=%s", tx->id,
 		    (int)tx->from.len, (const char *)tx->from.data, tx->nrcpt,
@@ -175,4 +184,13 @@ void smtps_commit_start(struct smtps_session *s)
 		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", tx->id);
 		smtps_tx_reset(s);
 	}
+}
+
+bool smtps_commit_refused(struct smtps_session *s)
+{
+	const struct refusal *r = judge(s->tx);
+
+	if (r != NULL)
+		refuse(s, r);
+	return r != NULL;
 }

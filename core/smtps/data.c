@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * data.c -- where a message ends: a state machine over the bytes of DATA, the same
- * for every way they are cut into segments. It copies nothing and does no I/O.
+ * data.c -- where a message ends, and the form in which it is stored: a state machine over the
+ * bytes of DATA or BDAT, the same for every way they are cut. It copies nothing, no I/O.
  *
- * Comes from body.c (chunks of the connection); goes to body.c (what to store).
- * Only CRLF ends a line and only CRLF . CRLF ends the message (RFC 5321 4.1.1.4). A CR or LF
- * elsewhere is marked, and the message still ends only where a strict reader says it
- * ends: so nothing behind a false end is ever taken for commands.
+ * Comes from body.c (pieces of the input); goes to body.c (what to store).
+ * Only CRLF ends a line and only CRLF . CRLF ends the message of DATA (RFC 5321 4.1.1.4). A CR
+ * or LF elsewhere is marked, or becomes CRLF when the content is to be repaired; the
+ * message still ends only where a strict reader says it ends: so nothing behind a false end
+ * is ever taken for commands. A line that begins behind a repaired end, and each line of
+ * BDAT, has a dot of its own doubled: what is stored is DATA form, whatever came in.
  * On failure: none; the marks tell commit.c what to refuse.
  */
 #include "smtps/smtps.h"
 
 enum {
-	AT_START,    /* first byte of a line comes */
+	AT_START,    /* first byte of a line in DATA form comes */
+	AT_PLAIN,    /* first byte of a line comes whose dot is no stuffing: it is doubled */
 	AT_DOT,	     /* a dot began the line; kept back */
 	AT_DOT_CR,   /* dot and CR; kept back */
 	AT_MID,	     /* inside a line */
@@ -20,15 +23,19 @@ enum {
 	AT_EMPTY_CR, /* CR as the first byte of a line */
 };
 #define NO_MATCH 255
+/* Two bytes are searched for: many of one must not each cost a far look for the other. */
+#define WINDOW	 1024
 static const char field[] = "received:";
 #define FIELD_LEN (sizeof(field) - 1)
 
-void smtps_data_start(struct smtps_scan *d)
+void smtps_data_start(struct smtps_scan *d, bool plain, bool repair)
 {
 	memset(d, 0, sizeof(*d));
 	d->header = true;
+	d->plain = plain;
+	d->repair = repair;
 	/* the CRLF of the DATA command counts as the one before a first dot */
-	d->state = AT_START;
+	d->state = plain ? AT_PLAIN : AT_START;
 }
 
 static bool has_eight(const uint8_t *p, size_t n)
@@ -62,18 +69,23 @@ static size_t match_field(struct smtps_scan *d, const uint8_t *p, size_t i, size
 	return i;
 }
 
-/* Inside a line, up to and with its next CR. */
+/* Inside a line, up to and with its next CR, or up to a LF that is to be repaired. */
 static size_t middle(struct smtps_scan *d, const uint8_t *p, size_t i, size_t n)
 {
-	const uint8_t *cr;
+	const uint8_t *cr, *lf;
 	size_t run;
 
+	if (d->repair && n - i > WINDOW)
+		n = i + WINDOW;
 	if (d->header && d->match < FIELD_LEN)
 		i = match_field(d, p, i, n);
 	cr = memchr(p + i, '\r', n - i);
 	run = cr != NULL ? (size_t)(cr - (p + i)) : n - i;
-	if (!d->bare && memchr(p + i, '\n', run) != NULL)
+	if (!d->bare && (lf = memchr(p + i, '\n', run)) != NULL) {
+		if (d->repair)
+			return (size_t)(lf - p);
 		d->bare = true;
+	}
 	i += run;
 	if (cr != NULL) {
 		d->state = AT_CR;
@@ -87,6 +99,7 @@ static size_t step(struct smtps_scan *d, const uint8_t *p, size_t i, size_t n)
 {
 	switch (d->state) {
 	case AT_START:
+	case AT_PLAIN: /* never with a dot: that is an edit */
 		d->match = 0;
 		d->state = p[i] == '.' ? AT_DOT : p[i] == '\r' ? AT_EMPTY_CR : AT_MID;
 		return d->state == AT_MID ? i : i + 1;
@@ -112,13 +125,47 @@ static size_t step(struct smtps_scan *d, const uint8_t *p, size_t i, size_t n)
 	default: /* AT_CR, AT_EMPTY_CR */
 		if (p[i] == '\n') {
 			d->header = d->header && d->state != AT_EMPTY_CR;
-			d->state = AT_START;
+			d->state = d->plain ? AT_PLAIN : AT_START;
 			return i + 1;
 		}
 		d->bare = true;
 		d->state = AT_MID;
 		return i;
 	}
+}
+
+/* What must be put into the store before the byte c, that is not in the input. */
+static const char *edit_due(const struct smtps_scan *d, uint8_t c)
+{
+	if (d->state == AT_PLAIN && c == '.')
+		return ".";
+	if (!d->repair)
+		return NULL;
+	if (d->state == AT_CR || d->state == AT_EMPTY_CR)
+		return c != '\n' ? "\n" : NULL;
+	if (d->state == AT_DOT_CR)
+		return c != '\n' ? "\r\n" : NULL;
+	return c == '\n' ? "\r" : NULL;
+}
+
+/* Makes the edit that is due at p[0]; how many bytes of p it used. A dot kept back goes: it
+ * was the stuffing of a line that is empty now, and would look like the end of the message. */
+static size_t edit(struct smtps_scan *d, const char *what, struct smtps_run *out)
+{
+	bool dot = what[0] == '.', lf = what[0] == '\r' && what[1] == '\0';
+
+	out->add = what;
+	out->nadd = strlen(what);
+	if (dot) {
+		d->stuffed++;
+		d->match = NO_MATCH; /* the dot is part of the field's name */
+		d->state = AT_MID;
+		return 1;
+	}
+	d->mended = true;
+	d->header = d->header && (d->state == AT_MID || d->state == AT_CR);
+	d->state = AT_PLAIN;
+	return lf ? 1 : 0;
 }
 
 static size_t kept_back(const struct smtps_scan *d)
@@ -128,20 +175,42 @@ static size_t kept_back(const struct smtps_scan *d)
 	return d->state == AT_DOT ? 1 : d->state == AT_DOT_CR ? 2 : 0;
 }
 
-size_t smtps_data_scan(struct smtps_scan *d, const uint8_t *p, size_t n, size_t *held, size_t *keep)
+size_t smtps_data_scan(struct smtps_scan *d, const uint8_t *p, size_t n, struct smtps_run *out)
 {
 	size_t i = 0, before = kept_back(d), after;
+	const char *what = n > 0 ? edit_due(d, p[0]) : NULL;
 
-	*held = *keep = 0;
-	while (i < n && !d->done)
+	*out = (struct smtps_run){.add = ".\r"};
+	if (what != NULL) {
+		i = edit(d, what, out);
+		before = out->nadd;
+	}
+	while (i < n && !d->done && edit_due(d, p[i]) == NULL)
 		i = step(d, p, i, n);
 	after = kept_back(d);
 	if (after > i)
 		return i; /* what was kept back before still is, or was the end */
-	*held = before;
-	*keep = i - after;
-	d->stored += *held + *keep;
+	out->nadd = before;
+	out->keep = i - after;
+	d->stored += out->nadd + out->keep;
 	if (!d->eight)
-		d->eight = has_eight(p, *keep);
+		d->eight = has_eight(p, out->keep);
 	return i;
+}
+
+void smtps_data_end(struct smtps_scan *d, struct smtps_run *out)
+{
+	bool cr = d->state == AT_CR || d->state == AT_EMPTY_CR;
+
+	*out = (struct smtps_run){.add = "\r\n"};
+	if (cr && !d->repair)
+		d->bare = true;
+	else if (cr)
+		*out = (struct smtps_run){.add = "\n", .nadd = 1};
+	else if (d->state != AT_PLAIN)
+		out->nadd = 2;
+	d->mended = d->mended || (cr && d->repair);
+	d->header = d->header && d->state != AT_EMPTY_CR;
+	d->stored += out->nadd;
+	d->state = AT_PLAIN;
 }

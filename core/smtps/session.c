@@ -205,6 +205,14 @@ static bool skip(struct smtps_session *s)
 	return false;
 }
 
+static bool waits_bdat(struct evbuffer *in)
+{
+	char word[4];
+
+	return evbuffer_copyout(in, word, sizeof(word)) == (ssize_t)sizeof(word) &&
+	       smtps_bdat_like(word, sizeof(word));
+}
+
 /* Takes one line; false: none is there. */
 static bool take_line(struct smtps_session *s)
 {
@@ -225,7 +233,10 @@ static bool take_line(struct smtps_session *s)
 		if (!too_long)
 			return false;
 		m_long.value++;
-		s->skipping = true;
+		if (waits_bdat(conn_in(s->conn)))
+			smtps_bdat_lost(s, 500, "5.5.2", "Line is too long");
+		else
+			s->skipping = true;
 		return true;
 	}
 	if (smtps_peer_line(s, line, len))
@@ -234,7 +245,10 @@ static bool take_line(struct smtps_session *s)
 		bare_lf(s);
 	} else if (bare || memchr(line, '\0', len) != NULL) {
 		m_lf.value += bare;
-		smtps_session_bad(s, 500, "5.5.2", "A CR or NUL stands in the line");
+		if (smtps_bdat_like(line, len))
+			smtps_bdat_lost(s, 500, "5.5.2", "A CR or NUL stands in the line");
+		else
+			smtps_session_bad(s, 500, "5.5.2", "A CR or NUL stands in the line");
 	} else {
 		smtps_verbs_line(s, line, len);
 	}
@@ -245,9 +259,11 @@ static bool step(struct smtps_session *s)
 {
 	if (s->state == ST_CLOSE || s->await.what != AWAIT_NOTHING)
 		return false;
-	if (s->state == ST_DATA)
+	if (s->state == ST_DATA || s->state == ST_BDAT)
 		return smtps_body_run(s);
-	if (s->srv->stopping) {
+	if (s->state == ST_SKIP)
+		return smtps_bdat_skip(s);
+	if (s->srv->stopping && s->state != ST_CHUNKS) { /* content that began may end */
 		smtps_session_reply(
 		    s, 421, "4.3.2", "%s is going down, try again", s->srv->hostname);
 		smtps_session_end(s);
@@ -399,7 +415,7 @@ void smtps_session_stop_all(struct smtps *srv)
 
 	for (s = LIST_FIRST(&srv->sessions); s != NULL; s = next) {
 		next = LIST_NEXT(s, all);
-		if (s->state == ST_DATA || s->state == ST_COMMIT || s->state == ST_CLOSE)
+		if (s->state >= ST_CHUNKS && s->state != ST_SKIP)
 			continue;
 		if (s->await.what == AWAIT_GREET || s->await.what == AWAIT_PROXY)
 			smtps_session_awake(s);

@@ -162,6 +162,7 @@ static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 	    .nop_commands = set->max_nop_commands,
 	    .invalid_addresses = set->max_invalid_addresses,
 	    .sessions = set->max_sessions,
+	    .repair = set->bare_newline == NEWLINE_REPAIR,
 	    .proxy_mode = set->proxy_mode,
 	    .proxy_trusted = netlist_new(set->proxy_trusted),
 	    .xclient = netlist_new(set->xclient)};

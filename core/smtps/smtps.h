@@ -12,7 +12,8 @@
  *   intake.c    credits of qmgr: without one no transaction begins
  *   verdict.c   smar's answers on recipients, kept for as long as smar allows
  *   body.c      DATA: input through the scanner into the store
- *   data.c      the scanner: where the message ends, what it counts
+ *   bdat.c      BDAT: the same by count, a chunk at a time
+ *   data.c      the scanner: where the message ends, what it counts, how it is stored
  *   received.c  the Received line that goes first into the store
  *   commit.c    stable storage, then 250, then QUEUED to qmgr
  *   show.c      sessions and state for the control socket
@@ -55,6 +56,7 @@ struct smtps_limits {
 	    transactions, bad_commands, nop_commands, invalid_addresses, sessions;
 	int32_t proxy_mode;			 /* PROXY_MODE_ of lib/settings.h */
 	struct netlist *proxy_trusted, *xclient; /* smtps.c owns them; NULL: nobody */
+	bool repair;				 /* bare_newline = repair */
 };
 
 struct smtps {
@@ -97,7 +99,10 @@ void smtps_listen_stop(struct smtps *); /* accept no more; descriptors stay the 
 	X(READY, "ready")   /* HELO done, no transaction */                                        \
 	X(MAIL, "mail")	    /* MAIL accepted, no recipient yet */                                  \
 	X(RCPT, "rcpt")	    /* at least one recipient */                                           \
+	X(CHUNKS, "chunks") /* chunks were taken; the next BDAT is due */                          \
 	X(DATA, "data")	    /* 354 said; content arrives */                                        \
+	X(BDAT, "bdat")	    /* octets of a chunk arrive */                                         \
+	X(SKIP, "skip")	    /* octets of a refused chunk arrive and are thrown away */             \
 	X(COMMIT, "commit") /* the final dot was seen; the store works */                          \
 	X(CLOSE, "close")   /* the last reply is written */
 #define STATE_ENUM(U, name) ST_##U,
@@ -130,8 +135,12 @@ struct smtps_session {
 	struct watch *timer; /* of the PROXY header or greet_delay */
 	char *helo;	     /* as cleaned; NULL before HELO */
 	uint64_t serial;
-	int64_t since;	/* wall clock, seconds */
-	size_t skipped; /* bytes of an endless line thrown away */
+	int64_t since;	      /* wall clock, seconds */
+	size_t skipped;	      /* bytes of an endless line thrown away */
+	uint64_t chunk, left; /* octets of this BDAT; of these still to come */
+	uint64_t dropped;     /* octets of refused chunks since MAIL */
+	unsigned tiny;	      /* tiny chunks since MAIL */
+	bool last;	      /* this BDAT said LAST */
 	struct smtps_await await;
 	enum smtps_state state;
 	unsigned bad, nop, invalid, nrcpt, ntx;
@@ -249,6 +258,15 @@ struct smtps_scan {
 	bool bare;   /* a CR or LF that is no line end was seen */
 	bool eight;  /* a byte above 127 was seen */
 	bool done;   /* the final dot was seen */
+	bool plain;  /* BDAT: content as it is, ended by count */
+	bool repair; /* a bare CR or LF becomes CRLF and is not marked bare */
+	bool mended; /* that happened */
+};
+
+/* What to store: nadd bytes that are not in the input, then keep bytes of it. */
+struct smtps_run {
+	const char *add;
+	size_t nadd, keep;
 };
 
 struct smtps_tx {
@@ -264,6 +282,7 @@ struct smtps_tx {
 	enum smtps_body body;
 	uint64_t head;		     /* bytes of our Received line */
 	uint64_t dropped;	     /* bytes thrown away since it is DROP */
+	uint64_t announced;	     /* plain bytes, with all of the chunk that BDAT announced */
 	bool failed;		     /* the store lost the message */
 	bool counted;		     /* in srv->nopen */
 	const struct meta1_env *env; /* from the final dot on; in pool */
@@ -321,18 +340,37 @@ unsigned smtps_verdict_count(const struct smtps_verdicts *);
 /* From smar's frame: bounds, defaults, printable. */
 void smtps_verdict_read(const struct p_rcpt_verdict *, struct smtps_verdict *);
 
-/* ---- body.c, data.c, received.c: the content ---- */
+/* ---- body.c, bdat.c, data.c, received.c: the content ---- */
 
 void smtps_body_data(struct smtps_session *, const struct smtps_line *); /* the verb */
+/* A message in the store, its Received line first; plain: of BDAT. false: the store takes
+ * none, 452 was said, the transaction is gone. */
+bool smtps_body_begin(struct smtps_session *, bool plain);
 /* Feeds what is in the input; true: the end was seen and the session may go on. */
 bool smtps_body_run(struct smtps_session *);
+/* The content of BDAT is complete: its last line gets the end that it may lack. */
+void smtps_body_finish(struct smtps_session *);
+/* So many bytes of refused content: more than is listened to? Then 421 was said. */
+bool smtps_body_endless(struct smtps_session *, const char *id, uint64_t dropped);
 
-void smtps_data_start(struct smtps_scan *);
-/* Looks at n bytes. Returns how many belong to the message's data, its final ".CRLF"
- * included: fewer than n only when done. What is to be stored is put out as at most
- * three runs: `held` bytes of ".\r" kept back from earlier calls (from *held), then
- * *keep bytes from p. */
-size_t smtps_data_scan(struct smtps_scan *, const uint8_t *p, size_t n, size_t *held, size_t *keep);
+void smtps_bdat(struct smtps_session *, const struct smtps_line *); /* the verb */
+/* The last octet of an accepted chunk was taken. */
+void smtps_bdat_end(struct smtps_session *);
+/* Throws away octets of a refused chunk; true: there are no more, or the session ends. */
+bool smtps_bdat_skip(struct smtps_session *);
+/* A line that wants to be BDAT, whatever is wrong with it. */
+bool smtps_bdat_like(const char *line, size_t len);
+/* How many octets follow is not known: nothing of them may be read as commands. */
+void smtps_bdat_lost(struct smtps_session *, int code, const char *dsn, const char *text);
+
+void smtps_data_start(struct smtps_scan *, bool plain, bool repair);
+/* Looks at n bytes. Returns how many it took, those of the message's final ".CRLF" included:
+ * fewer than n when done, or when something is to be stored before the next: then call
+ * again with the rest. Each call changes the state or takes a byte. */
+size_t smtps_data_scan(struct smtps_scan *, const uint8_t *p, size_t n, struct smtps_run *);
+/* The content of BDAT ends here. RFC 3030 lets its last line be without CRLF; stored is DATA
+ * form, which is not, so a CRLF is added. */
+void smtps_data_end(struct smtps_scan *, struct smtps_run *);
 
 /* Into out, CRLF at the end; its length. rcpt: NULL unless there is exactly one. */
 size_t smtps_received_line(
@@ -342,6 +380,8 @@ size_t smtps_received_line(
 
 /* The end was seen: refuse, swallow, or commit. */
 void smtps_commit_start(struct smtps_session *);
+/* Judges what is known before the end; true: refused, and the transaction is gone. */
+bool smtps_commit_refused(struct smtps_session *);
 
 /* ---- show.c ---- */
 

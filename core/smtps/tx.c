@@ -3,7 +3,7 @@
  * tx.c -- a transaction from MAIL to its last RCPT, and its one way to end.
  *
  * Comes from verbs.c; goes to intake.c (a credit), to smar (each recipient, unless
- * verdict.c knows the answer), then to body.c (DATA).
+ * verdict.c knows the answer), then to body.c (DATA) or bdat.c.
  * Owns struct smtps_tx with its pool: sender and accepted recipients; refused ones take no
  * memory. On failure of smar or qmgr: 451, and the client tries again later.
  */
@@ -202,6 +202,8 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 	} else {
 		s->tx = tx;
 		s->ntx++;
+		s->tiny = 0;
+		s->dropped = 0;
 		s->state = ST_MAIL;
 		smtps_session_reply(s, 250, "2.1.0", "Sender ok");
 	}

@@ -4,7 +4,7 @@
  * help. EHLO and HELP are written from it and from the table of extensions.
  *
  * Comes from session.c (a whole line); goes to the action: here for commands that
- * need no one else, tx.c for MAIL and RCPT, body.c for DATA.
+ * need no one else, tx.c for MAIL and RCPT, body.c for DATA, bdat.c for BDAT.
  * Owns nothing. On failure: a 5xx that counts against max_bad_commands.
  */
 #include "smtps/smtps.h"
@@ -18,8 +18,8 @@ METRIC_COUNTER(m_declared, "refused_declared_size_total", "MAIL refused for the 
 #define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
 /* SIZE adds 26 to MAIL, BODY 17 (RFC 1870, 6152); our paths may be 66 longer than 256. */
 #define MAIL_LINE (BASE + 26 + 17 + 66)
-#define ANYWHERE  (IN(OPEN) | IN(READY) | IN(MAIL) | IN(RCPT))
-#define GREETED	  (IN(READY) | IN(MAIL) | IN(RCPT))
+#define ANYWHERE  (IN(OPEN) | GREETED)
+#define GREETED	  (IN(READY) | IN(MAIL) | IN(RCPT) | IN(CHUNKS))
 
 /* ---- extensions ---- */
 
@@ -62,7 +62,7 @@ static int set_body(struct smtps_session *s, const char *v, size_t n, struct met
 
 static const struct smtps_ext extensions[] = {
     {"PIPELINING", 0, NULL, NULL, NULL}, {"SIZE", 0, size_number, "SIZE", set_size},
-    {"8BITMIME", SMTPS_F_8BITMIME, NULL, "BODY", set_body},
+    {"CHUNKING", 0, NULL, NULL, NULL}, {"8BITMIME", SMTPS_F_8BITMIME, NULL, "BODY", set_body},
     {"ENHANCEDSTATUSCODES", 0, NULL, NULL, NULL}, /* the last line of EHLO: always offered */
 };
 
@@ -207,6 +207,8 @@ static const struct smtps_verb verbs[] = {
 	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME]"},
     {"DATA", IN(MAIL) | IN(RCPT), VERB_NOARG, BASE, smtps_body_data,
 	"the message follows, a line with one dot ends it"},
+    /* in every state, for its octets follow in every state */
+    {"BDAT", ANYWHERE, 0, BASE, smtps_bdat, "n [LAST], n octets of the message follow"},
     {"EHLO", ANYWHERE, 0, BASE, act_ehlo, "your host name; answers with what is offered"},
     {"HELO", ANYWHERE, 0, BASE, act_helo, "your host name"},
     {"RSET", ANYWHERE, VERB_NOARG | VERB_NOP, BASE, act_rset, "forget the transaction"},
@@ -219,7 +221,6 @@ static const struct smtps_verb verbs[] = {
     {"EXPN", 0, 0, BASE, NULL, NULL},
     {"AUTH", 0, 0, BASE, NULL, NULL},
     {"STARTTLS", 0, 0, BASE, NULL, NULL},
-    {"BDAT", 0, 0, BASE, NULL, NULL},
     {"ETRN", 0, 0, BASE, NULL, NULL},
     {"TURN", 0, 0, BASE, NULL, NULL},
     {"SEND", 0, 0, BASE, NULL, NULL},
@@ -268,6 +269,10 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 	while (word < len && line[word] != ' ')
 		word++;
 	v = find(buf_of(line, word));
+	if (smtps_bdat_like(line, len) && (v == NULL || len + 2 > v->max)) {
+		smtps_bdat_lost(s, 500, "5.5.2", "BDAT cannot be read");
+		return;
+	}
 	if (len + 2 > (v != NULL ? v->max : BASE)) {
 		smtps_session_bad(s, 500, "5.5.2", "Line is too long");
 		return;

@@ -2,7 +2,9 @@
 /*
  * data.c -- fuzz target of core/smtps/data.c: where a message ends and what is counted.
  * The input is what follows the 354. The scanner must agree with a slow reader that sees
- * everything at once, for the whole, for each cut in two and byte by byte.
+ * everything at once, for the whole, for each cut in two and byte by byte. The same input is then
+ * content to be repaired, and chunks of BDAT: stored is DATA form, and what was counted is what
+ * the slow reader counts in it.
  */
 #include "fuzz.h"
 #include "smtps/smtps.h"
@@ -12,7 +14,7 @@
 #define MAX 512
 
 struct seen {
-	uint8_t out[MAX];
+	uint8_t out[2 * MAX + 2]; /* a repaired or doubled byte is two */
 	size_t n, used;
 	struct smtps_scan scan;
 };
@@ -78,17 +80,30 @@ static void slow(struct seen *s, const uint8_t *p, size_t n)
 
 static void feed(struct seen *s, const uint8_t *p, size_t n)
 {
-	size_t held, keep, used;
+	struct smtps_run run;
+	size_t used, at, calls = 0;
 
-	if (s->scan.done || n == 0)
-		return;
-	used = smtps_data_scan(&s->scan, p, n, &held, &keep);
-	must(used <= n && (used == n || s->scan.done));
-	must(held <= 2 && keep <= used && s->n + held + keep <= MAX);
-	memcpy(s->out + s->n, ".\r", held);
-	memcpy(s->out + s->n + held, p, keep);
-	s->n += held + keep;
-	s->used += used;
+	for (at = 0; at < n && !s->scan.done; at += used) {
+		used = smtps_data_scan(&s->scan, p + at, n - at, &run);
+		must(used <= n - at && ++calls <= 2 * n);
+		must(used == n - at || s->scan.done || s->scan.plain || s->scan.repair);
+		must(run.nadd <= 2 && run.keep <= used);
+		must(s->n + run.nadd + run.keep <= sizeof(s->out));
+		memcpy(s->out + s->n, run.add, run.nadd);
+		memcpy(s->out + s->n + run.nadd, p + at, run.keep);
+		s->n += run.nadd + run.keep;
+		s->used += used;
+	}
+}
+
+static void finish(struct seen *s)
+{
+	struct smtps_run run;
+
+	smtps_data_end(&s->scan, &run);
+	must(s->n + run.nadd <= sizeof(s->out));
+	memcpy(s->out + s->n, run.add, run.nadd);
+	s->n += run.nadd;
 }
 
 static void same(const struct seen *a, const struct seen *b)
@@ -102,6 +117,45 @@ static void same(const struct seen *a, const struct seen *b)
 	must(a->scan.bare || (a->scan.hops == b->scan.hops && a->scan.header == b->scan.header));
 }
 
+/* What was stored is read back by the slow reader, with an end behind it. */
+static void stored(const struct seen *s)
+{
+	static uint8_t wire[2 * MAX + 5];
+	static struct seen again;
+
+	must(s->scan.stored == s->n);
+	if (s->scan.bare)
+		return;
+	memcpy(wire, s->out, s->n);
+	memcpy(wire + s->n, ".\r\n", 3);
+	slow(&again, wire, s->n + 3);
+	must(again.scan.done && again.used == s->n + 3 && !again.scan.bare);
+	must(again.scan.hops == s->scan.hops && again.scan.stuffed == s->scan.stuffed);
+	must(again.scan.header == s->scan.header && again.scan.eight == s->scan.eight);
+}
+
+static void form(const uint8_t *p, size_t n, bool plain, bool repair)
+{
+	static struct seen whole, cut;
+
+	memset(&whole, 0, sizeof(whole));
+	smtps_data_start(&whole.scan, plain, repair);
+	feed(&whole, p, n);
+	must(!whole.scan.bare || !repair);
+	for (size_t at = 0; at <= n; at++) {
+		memset(&cut, 0, sizeof(cut));
+		smtps_data_start(&cut.scan, plain, repair);
+		feed(&cut, p, at);
+		feed(&cut, p + at, n - at);
+		same(&cut, &whole);
+		must(cut.scan.mended == whole.scan.mended);
+	}
+	if (plain)
+		finish(&whole);
+	if (plain || whole.scan.done)
+		stored(&whole);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	static struct seen want, got;
@@ -111,15 +165,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	slow(&want, p, n);
 	for (size_t cut = 0; cut <= n; cut++) {
 		memset(&got, 0, sizeof(got));
-		smtps_data_start(&got.scan);
+		smtps_data_start(&got.scan, false, false);
 		feed(&got, p, cut);
 		feed(&got, p + cut, n - cut);
 		same(&got, &want);
 	}
 	memset(&got, 0, sizeof(got));
-	smtps_data_start(&got.scan);
+	smtps_data_start(&got.scan, false, false);
 	for (size_t i = 0; i < n; i++)
 		feed(&got, p + i, 1);
 	same(&got, &want);
+	form(p, n, false, true);
+	form(p, n, true, false);
+	form(p, n, true, true);
 	return 0;
 }

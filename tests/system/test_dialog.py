@@ -164,7 +164,6 @@ STATES = {
         ETRN x -> 502 5.5.1
         STARTTLS -> 502 5.5.1
         AUTH PLAIN -> 502 5.5.1
-        BDAT 5 -> 502 5.5.1
         HELP -> 214
         help mail -> 214
         FROBNICATE -> 500 5.5.1

@@ -2,7 +2,8 @@
 /*
  * Unit test of core/smtps/data.c: where a message ends, for every form of smuggling that
  * is known and every way the bytes can be cut into segments, against a reference that only
- * searches for CRLF . CRLF in the whole.
+ * searches for CRLF . CRLF in the whole; and the form in which BDAT and repaired content is
+ * stored, against one that works on whole lines.
  */
 #include "smtps/smtps.h"
 
@@ -18,6 +19,7 @@ struct result {
 	uint8_t out[512]; /* what is stored */
 	size_t nout, used;
 	struct smtps_scan scan;
+	bool plain, repair;
 };
 
 static void put(struct result *r, const void *p, size_t n)
@@ -32,10 +34,11 @@ static void feed(struct result *r, const uint8_t *p, size_t n, const bool *cut)
 {
 	size_t i = 0;
 
-	memset(r, 0, sizeof(*r));
-	smtps_data_start(&r->scan);
+	r->nout = r->used = 0;
+	smtps_data_start(&r->scan, r->plain, r->repair);
 	while (i < n && !r->scan.done) {
-		size_t end = i + 1, held, keep, used;
+		size_t end = i + 1, used;
+		struct smtps_run run;
 		uint8_t *copy;
 
 		while (end < n && !cut[end])
@@ -43,11 +46,11 @@ static void feed(struct result *r, const uint8_t *p, size_t n, const bool *cut)
 		/* a copy of exact size: reading past it is seen */
 		copy = base_alloc(end - i);
 		memcpy(copy, p + i, end - i);
-		used = smtps_data_scan(&r->scan, copy, end - i, &held, &keep);
-		assert_true(held <= 2 && keep <= used && used <= end - i);
-		assert_true(r->scan.done || used == end - i);
-		put(r, ".\r", held);
-		put(r, copy, keep);
+		used = smtps_data_scan(&r->scan, copy, end - i, &run);
+		assert_true(run.nadd <= 2 && run.keep <= used && used <= end - i);
+		assert_true(r->scan.done || used == end - i || r->plain || r->repair);
+		put(r, run.add, run.nadd);
+		put(r, copy, run.keep);
 		free(copy);
 		r->used += used;
 		i += used;
@@ -116,7 +119,7 @@ static void same_result(const struct result *a, const struct result *b)
 static void all_splits(struct result *whole, const uint8_t *p, size_t n)
 {
 	bool *cut = base_alloc((n + 1) * sizeof(*cut));
-	struct result r;
+	struct result r = {.plain = false};
 	size_t i, j;
 
 	feed(whole, p, n, cut);
@@ -153,7 +156,7 @@ static void smuggling(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
 		const uint8_t *p = (const uint8_t *)row[i].text;
-		struct result r;
+		struct result r = {.plain = false};
 
 		all_splits(&r, p, row[i].len);
 		/* the end is the real one: no byte of the message is left to be a command */
@@ -162,11 +165,155 @@ static void smuggling(void **state)
 	}
 	/* CR CR LF is a bare CR and a line end: a strict reader ends here, and refuses */
 	{
-		struct result r;
+		struct result r = {.plain = false};
 
 		all_splits(&r, (const uint8_t *)"a\r\r\n.\r\n" END, 8 + sizeof(END) - 1);
 		assert_true(r.scan.done && r.scan.bare);
 		assert_int_equal(r.used, 7);
+	}
+}
+
+/* ---- the stored form ---- */
+
+/* What a strict reader takes from DATA: no stuffing, no end. */
+static size_t reference_plain(uint8_t *out, const uint8_t *p, size_t n)
+{
+	size_t i, len = 0;
+
+	for (i = 0; i < n; i++)
+		if (p[i] != '.' || !(i == 0 || (i >= 2 && p[i - 1] == '\n' && p[i - 2] == '\r')))
+			out[len++] = p[i];
+	return len;
+}
+
+/* Every CR, LF and CRLF ends a line, and the last line has an end. */
+static size_t reference_repair(uint8_t *out, const uint8_t *p, size_t n)
+{
+	size_t i, len = 0;
+
+	for (i = 0; i < n; i++) {
+		bool end = p[i] == '\r' || p[i] == '\n';
+
+		if (p[i] == '\r' && i + 1 < n && p[i + 1] == '\n')
+			i++;
+		if (end)
+			out[len++] = '\r';
+		out[len++] = end ? '\n' : p[i];
+	}
+	if (len > 0 && out[len - 1] != '\n') {
+		out[len++] = '\r';
+		out[len++] = '\n';
+	}
+	return len;
+}
+
+/* Nothing in it that another server could take for an end. */
+static void sound(const struct result *r)
+{
+	assert_null(memmem(r->out, r->nout, "\r\n.\r\n", 5));
+	assert_true(r->nout < 3 || memcmp(r->out, ".\r\n", 3) != 0);
+	for (size_t i = 0; i < r->nout; i++) {
+		assert_true(r->out[i] != '\n' || (i > 0 && r->out[i - 1] == '\r'));
+		assert_true(r->out[i] != '\r' || (i + 1 < r->nout && r->out[i + 1] == '\n'));
+	}
+}
+
+static void end(struct result *r)
+{
+	struct smtps_run run;
+
+	smtps_data_end(&r->scan, &run);
+	put(r, run.add, run.nadd);
+	assert_int_equal(run.keep, 0);
+}
+
+static void one_form(const uint8_t *p, size_t n, const bool *cut, bool plain, bool repair)
+{
+	struct result r = {.plain = plain, .repair = repair};
+	uint8_t strict[64], want[64], got[64];
+	size_t len = n, nwant;
+
+	feed(&r, p, n, cut);
+	if (plain) {
+		assert_int_equal(r.used, n);
+		end(&r);
+		memcpy(strict, p, n);
+	} else {
+		if (!r.scan.done)
+			return;
+		assert_int_equal(r.used, reference_end(p, n));
+		len = reference_plain(strict, p, r.used - 3);
+	}
+	assert_int_equal(r.scan.stored, r.nout);
+	if (!repair && (r.scan.bare || reference_bare(p, r.used))) {
+		/* at its very end a CR is bare too */
+		assert_true(r.scan.bare && (reference_bare(p, r.used) || p[r.used - 1] == '\r'));
+		return;
+	}
+	assert_false(r.scan.bare);
+	sound(&r);
+	nwant = reference_repair(want, strict, len);
+	assert_int_equal(reference_plain(got, r.out, r.nout), nwant);
+	assert_memory_equal(got, want, nwant);
+	assert_int_equal(r.scan.stored - r.scan.stuffed, nwant);
+}
+
+/* All strings of 7 bytes over the alphabet that matters, cut in any way. */
+static void stored_forms(void **state)
+{
+	static const char letter[] = "\r\n.x";
+	uint8_t p[10];
+	bool cut[10];
+
+	(void)state;
+	for (unsigned v = 0; v < 1u << 14; v++) {
+		for (unsigned i = 0; i < 7; i++)
+			p[i] = (uint8_t)letter[(v >> (2 * i)) & 3];
+		memcpy(p + 7, "\r\n.", 3);
+		for (unsigned c = 0; c < 4; c++) {
+			for (unsigned i = 0; i < 10; i++)
+				cut[i] = c == 0 || (c > 1 && i % c == 0);
+			one_form(p, 7, cut, true, false);
+			one_form(p, 7, cut, true, true);
+			one_form(p, 7, cut, false, true);
+		}
+	}
+}
+
+/* A name of a field after a repaired end, over cuts; a dot before it is part of the name. */
+static void counts_of_forms(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t hops, stuffed;
+	} row[] = {
+	    {"Received: a\nRECEIVED: b\rreceived:c\n\nReceived: no\r\n.\r\n", 3, 0},
+	    {"Received: a\r\rReceived: no\r\n.\r\n", 1, 0},
+	    {"a: b\n.Received: no\nReceived: a\r\n.\r\n", 1, 1},
+	    {"\nReceived: no\r\n.\r\n", 0, 0},
+	    {".\nReceived: no\r\n.\r\n", 0, 0},
+	    {".\rReceived: no\r\n.\r\n", 0, 0},
+	    {"a.\n.\n..\r\n.\r\n", 0, 2},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		size_t n = strlen(row[i].text);
+		bool *cut = base_alloc(n * sizeof(*cut));
+
+		for (size_t k = 0; k <= n; k++) {
+			struct result r = {.repair = true};
+
+			if (k < n)
+				cut[k] = true;
+			feed(&r, (const uint8_t *)row[i].text, n, cut);
+			assert_true(r.scan.done && r.scan.mended);
+			assert_int_equal(r.scan.hops, row[i].hops);
+			assert_int_equal(r.scan.stuffed, row[i].stuffed);
+			if (k < n)
+				cut[k] = k % 2 == 0;
+		}
+		free(cut);
 	}
 }
 
@@ -181,7 +328,7 @@ static void exhaustive(void **state)
 	(void)state;
 	memset(bytes, 1, sizeof(bytes));
 	for (v = 0; v < 1u << 16; v++) {
-		struct result a, b;
+		struct result a = {.plain = false}, b = {.plain = false};
 
 		for (i = 0; i < 8; i++)
 			p[i] = (uint8_t)letter[(v >> (2 * i)) & 3];
@@ -213,7 +360,7 @@ static void counts(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
-		struct result r;
+		struct result r = {.plain = false};
 
 		all_splits(&r, (const uint8_t *)row[i].text, strlen(row[i].text));
 		assert_int_equal(r.scan.hops, row[i].hops);
@@ -228,6 +375,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(smuggling),
 	    cmocka_unit_test(exhaustive),
+	    cmocka_unit_test(stored_forms),
+	    cmocka_unit_test(counts_of_forms),
 	    cmocka_unit_test(counts),
 	};
 

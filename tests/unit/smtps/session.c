@@ -529,7 +529,9 @@ static void table_of_verbs(void **state)
 		/* offered means: an action, a help text, states to be in, never while it waits */
 		assert_int_equal(v[i].act != NULL, v[i].help != NULL);
 		assert_int_equal(v[i].act != NULL, v[i].states != 0);
-		assert_int_equal(v[i].states & (IN(GREET) | IN(DATA) | IN(COMMIT) | IN(CLOSE)), 0);
+		assert_int_equal(v[i].states & (IN(GREET) | IN(DATA) | IN(BDAT) | IN(SKIP) |
+						   IN(COMMIT) | IN(CLOSE)),
+		    0);
 		for (k = 0; k < i; k++)
 			assert_string_not_equal(v[i].name, v[k].name);
 	}
@@ -543,7 +545,7 @@ static void table_of_verbs(void **state)
 static void model(
     unsigned *seed, char *text, size_t size, char *codes, size_t csize, unsigned *nmsg)
 {
-	bool helo = false, mail = false;
+	bool helo = false, mail = false, chunks = false;
 	unsigned rcpt = 0, asked = 0, i;
 
 	text[0] = '\0';
@@ -551,7 +553,7 @@ static void model(
 	*nmsg = 0;
 	for (i = 0; i < 15; i++) {
 		const char *say = "NOOP\r\n", *code = "250 ";
-		unsigned pick = (unsigned)rand_r(seed) % 16;
+		unsigned pick = (unsigned)rand_r(seed) % 22;
 
 		if (pick == 0) {
 			say = HI;
@@ -562,6 +564,7 @@ static void model(
 			code = helo && !mail ? "250 " : "503 ";
 			if (helo && !mail) {
 				mail = true;
+				chunks = false;
 				rcpt = asked = 0;
 			}
 		} else if (pick == 4) {
@@ -569,13 +572,13 @@ static void model(
 			code = helo && !mail ? "501 " : "503 ";
 		} else if (pick <= 7) {
 			say = "RCPT TO:<x@y>\r\n";
-			code = mail ? "250 " : "503 ";
-			rcpt += mail;
-			asked += mail;
+			code = mail && !chunks ? "250 " : "503 ";
+			rcpt += mail && !chunks;
+			asked += mail && !chunks;
 		} else if (pick <= 9) {
 			say = pick == 8 ? "RCPT TO:<bad@y>\r\n" : "RCPT TO:<mute@y>\r\n";
-			code = !mail ? "503 " : pick == 8 ? "550 " : "451 ";
-			asked += mail;
+			code = !mail || chunks ? "503 " : pick == 8 ? "550 " : "451 ";
+			asked += mail && !chunks;
 		} else if (pick == 10) {
 			say = "RSET\r\n";
 			mail = false;
@@ -584,7 +587,26 @@ static void model(
 			code = "252 ";
 		} else if (pick <= 14) {
 			say = "DATA\r\n";
-			code = !mail ? "503 " : rcpt > 0 ? "354 " : asked > 0 ? "554 " : "503 ";
+			code = !mail || chunks ? "503 "
+			       : rcpt > 0      ? "354 "
+			       : asked > 0     ? "554 "
+					       : "503 ";
+		} else if (pick >= 16) { /* chunks: taken, the last, refused; QUIT is content */
+			static const char *const bdat[] = {"BDAT 6\r\nQUIT\r\n", "BDAT 0\r\n",
+			    "BDAT 6 LAST\r\nQUIT\r\n", "BDAT 3\r\na\nb",
+			    "BDAT "
+			    "70\r\nQUIT\r\n01234567890123456789012345678901234567890123456789012345"
+			    "67890123",
+			    "BDAT 6 LAST\r\nQUIT\n\n"};
+			bool good = pick <= 18, last = pick == 18;
+
+			say = bdat[pick - 16];
+			code = !mail || rcpt == 0 ? (mail && asked > 0 ? "554 " : "503 ")
+			       : good		  ? "250 "
+			       : pick == 20	  ? "552 "
+						  : "550 ";
+			*nmsg += mail && rcpt > 0 && last;
+			mail = chunks = mail && rcpt > 0 && good && !last;
 		}
 		strncat(text, say, size - strlen(text) - 1);
 		strncat(codes, code, csize - strlen(codes) - 1);
@@ -611,6 +633,8 @@ static void random_sequences(void **state)
 
 		model(&seed, text, sizeof(text), codes, sizeof(codes), &nmsg);
 		dialog_open(&d);
+		d.srv.lim.message_size = 64;
+		d.srv.lim.bad_commands = 0;
 		dialog_run(&d, text, strlen(text), round % 8 == 0 ? 1 : 0);
 		if (strcmp(dialog_codes(&d), codes) != 0)
 			fail_msg(
@@ -631,7 +655,8 @@ static size_t garbage(unsigned *seed, char *text, size_t size)
 	} token[] = {{S(HI)}, {S(ENV)}, {S("DATA\r\n")}, {S(BODY)}, {S("MAIL FROM:<")}, {S("a@b>")},
 	    {S("RCPT TO:<x@y>")}, {S(" SIZE=")}, {S("123")}, {S(" BODY=8BITMIME")}, {S("\r\n")},
 	    {S("\r")}, {S("\n")}, {S(".")}, {S("\r\n.\r\n")}, {S("\0")}, {S("\377")}, {S(" ")},
-	    {S("\"")}, {S("RSET\r\n")}, {S("NOOP\r\n")}, {S("=")}, {S("Received:")}, {S("\r\n")}};
+	    {S("\"")}, {S("RSET\r\n")}, {S("NOOP\r\n")}, {S("=")}, {S("Received:")}, {S("\r\n")},
+	    {S("BDAT 7\r\n")}, {S("BDAT 1\r\n")}, {S("BDAT 30 LAST\r\n")}, {S("BDAT 0 LAST\r\n")}};
 	static char filler[3000];
 	size_t n = 0;
 	unsigned i, count = 5 + (unsigned)rand_r(seed) % 25;
