@@ -10,7 +10,8 @@ import lab
 
 SRC = pathlib.Path(os.environ['META1_SRC'])
 PATH = '/usr/sbin:/usr/bin:/sbin:/bin'
-ENTER = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
+# bound onto itself the folder is a mount point, so that tests in there may have mounts of their own
+ENTER = 'mount --rbind "$0" "$0" && mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 
 
 def mirror():
