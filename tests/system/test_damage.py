@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A damaged byte in the queue is told and set aside; it never stops the start, and costs at most the
 message that it stands in."""
-import os, signal
+import json, os, signal
 
 import lab, pytest
 
@@ -70,6 +70,8 @@ def test_damage_is_set_aside(inst, what, stopped):
             with g.client() as c:  # new mail is taken, under a number of its own
                 new = c.mail('new@client.test', 'new@far.test', body(99)).split()[-1]
             assert new not in ids
+            # what is still being read is not there to be flushed
+            lab.wait_for('the whole queue', lambda: json.loads(g.http('qmgr', 'GET', '/v1/status')[1])['recovered'])
             g.ctl('queue', 'flush')
             hurt = {3} if what in ('header', 'table', 'content') else set()
             want = {f'b{i}@far.test' for i in range(N) if i not in hurt} | {'new@far.test'}

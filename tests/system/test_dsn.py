@@ -136,7 +136,7 @@ def test_odd_senders(gw, sender):
     if sender.endswith(']'):  # our own address: no next hop but the socket for local mail, and there is none
         lab.wait_for('a report that waits', lambda: any(r['address'] == sender for m in gw.queue() for r in m['recipients']))
         for m in gw.queue():
-            gw.ctl('queue', 'delete', m['id'])
+            gw.ctl('queue', 'delete', m['id'], check=False)  # it may just have left by itself
         return
     report, = reports(gw, sender)
     assert [a.addr_spec for a in report['To'].addresses] == [sender], report['To']
