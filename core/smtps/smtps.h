@@ -228,12 +228,13 @@ char *smtps_verbs_name(const char *, size_t n);
 void smtps_xclient(struct smtps_session *, const struct smtps_line *); /* the verb */
 void smtps_xclient_offer(struct smtps_session *);		       /* its line of EHLO */
 
-/* A service extension: its line in EHLO, its parameter of MAIL. */
+/* A service extension: its line in EHLO, its parameter of MAIL. Name the fields in its row. */
 struct smtps_ext {
 	const char *keyword;
 	uint64_t flag; /* offered when this SMTPS_F_ is set; 0: always */
-	int64_t (*number)(const struct smtps_limits *); /* behind the keyword; 0 is not shown */
-	const char *param;				/* of MAIL; NULL: none */
+	/* What stands behind the keyword, with the blank before it; NULL: nothing. */
+	void (*words)(const struct smtps_limits *, char *out, size_t size);
+	const char *param; /* of MAIL; NULL: none */
 	/* 0, or the code of a refusal with "x.y.z text" in err. */
 	int (*set)(struct smtps_session *, const char *value, size_t len, struct meta1_err *);
 };
@@ -292,6 +293,7 @@ struct smtps_tx {
 	char id[SMTPS_ID_SIZE];
 };
 
+int64_t smtps_tx_rcpts_max(const struct smtps_limits *); /* of a transaction, as enforced */
 void smtps_tx_mail(struct smtps_session *, const struct smtps_line *);
 void smtps_tx_rcpt(struct smtps_session *, const struct smtps_line *);
 /* The one way a transaction ends, whatever happened: nothing of it survives. The message is

@@ -24,7 +24,7 @@ METRIC_GAUGE(m_open, "transactions_now", "Transactions between MAIL and their en
 #define RCPT_BYTES (ADDR_PATH_MAX + 192)
 #define TX_BYTES   8192 /* sender, envelope, rounding of the pool */
 
-static int64_t rcpts_bound(const struct smtps_limits *lim)
+int64_t smtps_tx_rcpts_max(const struct smtps_limits *lim)
 {
 	return lim->rcpts_per_tx > 0 && lim->rcpts_per_tx < RCPTS_MAX ? lim->rcpts_per_tx
 								      : RCPTS_MAX;
@@ -148,7 +148,7 @@ static struct smtps_tx *new_tx(struct smtps_session *s)
 	tx->srv = s->srv;
 	tx->session = s;
 	STAILQ_INIT(&tx->rcpts);
-	pool_init(&tx->pool, TX_BYTES + (size_t)rcpts_bound(&s->srv->lim) * RCPT_BYTES);
+	pool_init(&tx->pool, TX_BYTES + (size_t)smtps_tx_rcpts_max(&s->srv->lim) * RCPT_BYTES);
 	m_open.value++;
 	return tx;
 }
@@ -320,7 +320,7 @@ static bool too_many(struct smtps_session *s)
 	const struct smtps_limits *lim = &s->srv->lim;
 	const struct smtps_tx *tx = s->tx;
 
-	if (tx->nrcpt + tx->ndiscard < rcpts_bound(lim) &&
+	if (tx->nrcpt + tx->ndiscard < smtps_tx_rcpts_max(lim) &&
 	    (lim->rcpts_per_session <= 0 || s->nrcpt < lim->rcpts_per_session))
 		return false;
 	s->tx->asked++;

@@ -9,6 +9,7 @@
  */
 #include "smtps/smtps.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -23,9 +24,10 @@ METRIC_COUNTER(m_declared, "refused_declared_size_total", "MAIL refused for the 
 
 /* ---- extensions ---- */
 
-static int64_t size_number(const struct smtps_limits *lim)
+static void size_words(const struct smtps_limits *lim, char *out, size_t size)
 {
-	return lim->message_size;
+	if (lim->message_size > 0)
+		snprintf(out, size, " %lld", (long long)lim->message_size);
 }
 
 static int set_size(struct smtps_session *s, const char *v, size_t n, struct meta1_err *err)
@@ -60,10 +62,22 @@ static int set_body(struct smtps_session *s, const char *v, size_t n, struct met
 	return 501;
 }
 
+/* RFC 9422: a limit has at most six digits; one that has more is as good as none. */
+static void limits_words(const struct smtps_limits *lim, char *out, size_t size)
+{
+	int n = snprintf(out, size, " RCPTMAX=%lld", (long long)smtps_tx_rcpts_max(lim));
+
+	if (lim->transactions > 0 && lim->transactions <= 999999)
+		snprintf(out + n, size - (size_t)n, " MAILMAX=%lld", (long long)lim->transactions);
+}
+
 static const struct smtps_ext extensions[] = {
-    {"PIPELINING", 0, NULL, NULL, NULL}, {"SIZE", 0, size_number, "SIZE", set_size},
-    {"CHUNKING", 0, NULL, NULL, NULL}, {"8BITMIME", SMTPS_F_8BITMIME, NULL, "BODY", set_body},
-    {"ENHANCEDSTATUSCODES", 0, NULL, NULL, NULL}, /* the last line of EHLO: always offered */
+    {.keyword = "PIPELINING"},
+    {.keyword = "SIZE", .words = size_words, .param = "SIZE", .set = set_size},
+    {.keyword = "CHUNKING"},
+    {.keyword = "8BITMIME", .flag = SMTPS_F_8BITMIME, .param = "BODY", .set = set_body},
+    {.keyword = "LIMITS", .words = limits_words},
+    {.keyword = "ENHANCEDSTATUSCODES"}, /* the last line of EHLO: always offered */
 };
 
 const struct smtps_ext *smtps_verbs_extensions(size_t *n)
@@ -136,16 +150,13 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 		smtps_xclient_offer(s);
 	for (i = 0; i < ARRAY_LEN(extensions); i++) {
 		const struct smtps_ext *e = &extensions[i];
-		int64_t number = e->number != NULL ? e->number(lim) : 0;
-		char dash = i + 1 < ARRAY_LEN(extensions) ? '-' : ' ';
+		char dash = i + 1 < ARRAY_LEN(extensions) ? '-' : ' ', words[80] = "";
 
 		if (e->flag != 0 && (lim->flags & e->flag) == 0)
 			continue;
-		if (number > 0)
-			conn_printf(
-			    s->conn, "250%c%s %lld\r\n", dash, e->keyword, (long long)number);
-		else
-			conn_printf(s->conn, "250%c%s\r\n", dash, e->keyword);
+		if (e->words != NULL)
+			e->words(lim, words, sizeof(words));
+		conn_printf(s->conn, "250%c%s%s\r\n", dash, e->keyword, words);
 	}
 }
 
