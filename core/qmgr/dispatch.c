@@ -111,7 +111,8 @@ static void sweep(struct qmgr *q, struct qmgr_dest *d)
 
 static bool hand_over(struct qmgr_courier *k, struct qmgr_delivery *v)
 {
-	static struct meta1_buf addr[QMGR_RCPTS_MAX];
+	static struct meta1_buf addr[QMGR_RCPTS_MAX], orcpt[QMGR_RCPTS_MAX];
+	static uint64_t notify[QMGR_RCPTS_MAX];
 	const struct qmgr_hops *hops = v->dest->hops;
 	const struct qmgr_msg *m = v->msg;
 	struct p_deliver msg = {.delivery = v->number,
@@ -123,11 +124,19 @@ static bool hand_over(struct qmgr_courier *k, struct qmgr_delivery *v)
 	    .rcpts = {addr, v->n},
 	    .ref = buf_of(m->ref.b, m->ref.len),
 	    .flags = m->flags,
-	    .bytes = m->bytes};
+	    .bytes = m->bytes,
+	    .envid = buf_str(m->envid),
+	    .notify = {notify, m->dsn ? v->n : 0},
+	    .orcpts = {orcpt, m->dsn ? v->n : 0}};
 	uint32_t i;
 
-	for (i = 0; i < v->n; i++)
+	for (i = 0; i < v->n; i++) {
 		addr[i] = buf_str(v->rcpt[i]->addr);
+		if (!m->dsn)
+			continue;
+		notify[i] = v->rcpt[i]->notify;
+		orcpt[i] = buf_str(qmgr_msg_orcpt(v->rcpt[i]));
+	}
 	return chan_send(k->chan, P_DELIVER, &msg);
 }
 
@@ -326,6 +335,7 @@ void qmgr_dispatch_result(struct chan *c, uint32_t req, const void *msg, void *a
 	struct qmgr_delivery *v = find(arg, c, m->delivery);
 	struct qmgr_result res = {.status = (enum meta1_status)m->status,
 	    .scope = META1_ABOUT_MAIL,
+	    .taken = (enum meta1_taken)m->taken,
 	    .smtp = (unsigned)m->smtp,
 	    .dsn = m->dsn,
 	    .text = m->text,
@@ -344,6 +354,7 @@ void qmgr_dispatch_delivered(struct chan *c, uint32_t req, const void *msg, void
 	struct qmgr_delivery *v = find(arg, c, m->delivery);
 	struct qmgr_result res = {.status = (enum meta1_status)m->status,
 	    .scope = (enum meta1_scope)m->scope,
+	    .taken = (enum meta1_taken)m->taken,
 	    .smtp = (unsigned)m->smtp,
 	    .dsn = m->dsn,
 	    .text = m->text,

@@ -143,7 +143,9 @@ void qmgr_intake_queued(struct chan *c, uint32_t req, const void *msg, void *arg
 	if (m->rcpts.n > 1)
 		rcpt = base_alloc(m->rcpts.n * sizeof(*rcpt));
 	for (i = 0; i < m->rcpts.n; i++)
-		rcpt[i] = (struct meta1_qrcpt){.addr = m->rcpts.v[i]};
+		rcpt[i] = (struct meta1_qrcpt){.addr = m->rcpts.v[i],
+		    .notify = i < m->notify.n ? (uint32_t)m->notify.v[i] : 0,
+		    .orcpt = i < m->orcpts.n ? m->orcpts.v[i] : buf_of(NULL, 0)};
 	env.nrcpt = m->rcpts.n;
 	env.rcpt = rcpt;
 	env.flags = (uint32_t)m->flags;
@@ -151,6 +153,7 @@ void qmgr_intake_queued(struct chan *c, uint32_t req, const void *msg, void *arg
 	env.client = m->client;
 	env.time = (int64_t)m->time;
 	env.bytes = m->bytes;
+	env.envid = m->envid;
 	qmgr_store_notice(q, m->notice, id, &env);
 	if (rcpt != &one)
 		free(rcpt);

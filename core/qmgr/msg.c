@@ -136,14 +136,31 @@ struct qmgr_msg *qmgr_msg_from(struct qmgr *q, uint64_t seq)
 
 /* ---- messages ---- */
 
+/* What the sender said of reports, if the store is of a time that knows it. */
+static struct meta1_buf envid(const struct meta1_env *env)
+{
+	return META1_HAS(env, envid) ? env->envid : buf_of(NULL, 0);
+}
+
+static const struct meta1_qrcpt *said(const struct meta1_env *env, const struct meta1_qrcpt *r)
+{
+	static const struct meta1_qrcpt nothing;
+
+	return env->sizeof_rcpt >= sizeof(*r) ? r : &nothing;
+}
+
 static size_t strings(const struct meta1_env *env)
 {
-	size_t n = env->from.len + env->client.len + 2;
+	size_t n = env->from.len + env->client.len + envid(env).len + 3;
 	const char *at = (const char *)env->rcpt;
 	uint32_t i;
 
-	for (i = 0; i < env->nrcpt; i++, at += env->sizeof_rcpt)
-		n += ((const struct meta1_qrcpt *)at)->addr.len + 1;
+	for (i = 0; i < env->nrcpt; i++, at += env->sizeof_rcpt) {
+		const struct meta1_qrcpt *r = (const struct meta1_qrcpt *)at;
+		size_t orcpt = said(env, r)->orcpt.len;
+
+		n += r->addr.len + 1 + (orcpt ? orcpt + 1 : 0);
+	}
 	return n;
 }
 
@@ -173,6 +190,11 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 		r->item.group = m;
 		r->index = i & 0xffffff;
 		r->addr = keep(&to, from->addr);
+		r->notify = said(env, from)->notify & 15u;
+		r->orcpt = said(env, from)->orcpt.len > 0;
+		if (r->orcpt)
+			keep(&to, from->orcpt);
+		m->dsn |= r->notify || r->orcpt;
 		r->tries = from->tries > UINT16_MAX ? UINT16_MAX : (uint16_t)from->tries;
 		r->state = (uint8_t)from->state;
 		if (from->state != META1_R_WAITING) {
@@ -212,6 +234,7 @@ struct qmgr_msg *qmgr_msg_new(struct qmgr *q, const struct meta1_qentry *e)
 	m->seq = ++q->seq;
 	m->from = keep(&to, env->from);
 	m->client = keep(&to, env->client);
+	m->envid = keep(&to, envid(env));
 	fill_rcpts(q, m, env, to);
 	HASH_ADD_STR(q->by_id, id, m);
 	DL_APPEND(q->all, m);

@@ -81,6 +81,8 @@ struct qmgr_rcpt {
 	int64_t due;		    /* monotonic ms, of QP_WAIT */
 	uint32_t report;	    /* number of the report it is in, 0: none */
 	uint32_t index : 24, again : 1, expired : 1;
+	uint32_t notify : 4; /* enum meta1_notify; 0: the sender did not say */
+	uint32_t orcpt : 1;  /* qmgr_msg_orcpt() has it */
 	uint16_t tries;
 	uint8_t state; /* enum meta1_rstate */
 	uint8_t phase; /* enum qmgr_phase */
@@ -99,6 +101,7 @@ struct qmgr_msg { /* one allocation with its recipients and strings */
 	struct meta1_ref ref;
 	size_t memory;
 	const char *from, *client;
+	const char *envid; /* as said, or "" */
 	uint32_t flags, nrcpt;
 	uint32_t nopen;	  /* recipients not QP_DONE */
 	uint32_t nactive; /* in QP_ROUTE, QP_QUEUED, QP_SENT */
@@ -106,6 +109,7 @@ struct qmgr_msg { /* one allocation with its recipients and strings */
 	uint32_t heap;	  /* place in the heap of due times, 0: none */
 	uint8_t ready;	  /* 0: on no ready list, else 1 + number of the list */
 	bool dying;
+	bool dsn; /* a recipient has notify or orcpt */
 	char id[META1_ID_MAX];
 	struct qmgr_rcpt rcpt[];
 };
@@ -115,6 +119,12 @@ struct qmgr_reason *qmgr_reason_new(
 void qmgr_reason_set(struct qmgr_rcpt *, struct qmgr_reason *); /* takes a reference */
 void qmgr_reason_drop(struct qmgr_reason **);
 size_t qmgr_reason_memory(void); /* of all */
+
+/* ORCPT as the sender said it, or "": it stands behind the address. */
+static inline const char *qmgr_msg_orcpt(const struct qmgr_rcpt *r)
+{
+	return r->orcpt ? r->addr + strlen(r->addr) + 1 : "";
+}
 
 /* Messages in memory. */
 struct qmgr_msg *qmgr_msg_new(struct qmgr *, const struct meta1_qentry *);
@@ -334,6 +344,7 @@ int64_t qmgr_rules_delay(const struct qmgr_limits *, int64_t age, uint32_t dice)
 struct qmgr_result { /* of one recipient or of a whole delivery */
 	enum meta1_status status;
 	enum meta1_scope scope;
+	enum meta1_taken taken; /* of OK */
 	unsigned smtp;
 	struct meta1_buf dsn, text, host;
 	struct qmgr_reason *reason; /* made from them when needed; qmgr_result_end() */

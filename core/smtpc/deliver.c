@@ -21,6 +21,8 @@
 #define LOAD_LIMIT  60000	/* ms */
 #define SEND_LIMIT  3600000	/* ms, and one more for each byte: 1 KB/s */
 #define REPORT_WAIT 100		/* ms until a full channel is tried again */
+#define MAIL_FLAGS                                                                                 \
+	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_RET_FULL | META1_M_RET_HDRS)
 
 METRIC_COUNTER(m_deliveries, "deliveries_total", "Deliveries that qmgr handed over.");
 METRIC_COUNTER(m_bytes, "bytes_total", "Bytes of content sent in deliveries that ended well.");
@@ -161,6 +163,7 @@ static void set_end(struct smtpc_delivery *d, enum meta1_status status, enum met
 	d->end = (struct p_delivered){.status = status,
 	    .scope = scope,
 	    .smtp = r ? r->smtp : 0,
+	    .taken = r ? r->taken : 0,
 	    .dsn = keep(d, r ? r->dsn : NULL, sizeof(r->dsn)),
 	    .text = keep(d, r ? r->text : NULL, 1024),
 	    .host = keep(d, host, 255)};
@@ -209,6 +212,7 @@ static void on_rcpt(void *arg, uint32_t i, enum meta1_status status, const struc
 	    .rcpt = d->index[i],
 	    .status = status,
 	    .smtp = r->smtp,
+	    .taken = r->taken,
 	    .dsn = buf_of(r->dsn, strnlen(r->dsn, sizeof(r->dsn))),
 	    .text = buf_of(r->text, r->text ? strnlen(r->text, 1024) : 0),
 	    .host = buf_of(r->host, r->host ? strnlen(r->host, 255) : 0)};
@@ -459,17 +463,22 @@ static bool take_mail(struct smtpc_delivery *d, const struct p_deliver *m)
 		return false;
 	for (i = 0; i < n; i++) {
 		d->rcpt[i].addr = keep(d, m->rcpts.v[i].data, m->rcpts.v[i].len);
+		if (i < m->notify.n)
+			d->rcpt[i].notify = (uint32_t)m->notify.v[i];
+		if (i < m->orcpts.n)
+			d->rcpt[i].orcpt = keep(d, m->orcpts.v[i].data, m->orcpts.v[i].len);
 		d->index[i] = i;
 	}
 	d->total = d->left = n;
 	d->mail = (struct meta1_mail){.size = sizeof(d->mail),
 	    .nrcpt = n,
 	    .sizeof_rcpt = sizeof(*d->rcpt),
-	    .flags = (uint32_t)m->flags & (META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8),
+	    .flags = (uint32_t)m->flags & MAIL_FLAGS,
 	    .id = d->name,
 	    .from = keep(d, m->from.data, m->from.len),
 	    .rcpt = d->rcpt,
-	    .bytes = m->bytes};
+	    .bytes = m->bytes,
+	    .envid = keep(d, m->envid.data, m->envid.len)};
 	if (d->gear->bounce_8bit)
 		d->mail.flags |= META1_M_BOUNCE_8BIT;
 	return true;

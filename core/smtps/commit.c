@@ -131,7 +131,9 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 	*env = (struct meta1_env){.size = sizeof(*env),
 	    .nrcpt = tx->nrcpt,
 	    .sizeof_rcpt = sizeof(*v),
+	    .flags = tx->flags,
 	    .from = tx->from,
+	    .envid = tx->envid,
 	    .rcpt = v,
 	    .time = loop_wall(s->srv->role->loop),
 	    .bytes = tx->head + tx->scan.stored - tx->scan.stuffed};
@@ -141,7 +143,7 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 	if (tx->scan.stuffed > 0)
 		env->flags |= META1_M_STUFFED;
 	STAILQ_FOREACH(r, &tx->rcpts, next)
-	v[n++].addr = r->addr;
+	v[n++] = (struct meta1_qrcpt){.addr = r->addr, .orcpt = r->orcpt, .notify = r->notify};
 	return tx->env = env;
 }
 

@@ -153,6 +153,28 @@ static void skipped(struct smtps_intake *in, struct smtps_tx *tx)
 	}
 }
 
+/* The recipients, and what was said of reports if anything was. false: no memory. */
+static bool lists(struct smtps_tx *tx, const struct meta1_env *env, struct p_queued *m)
+{
+	uint32_t i, n = env->nrcpt, nd = tx->dsn ? n : 0;
+	struct meta1_buf *rcpts = pool_try(&tx->pool, n * sizeof(*rcpts));
+	struct meta1_buf *orcpts = nd > 0 ? pool_try(&tx->pool, nd * sizeof(*orcpts)) : NULL;
+	uint64_t *notify = nd > 0 ? pool_try(&tx->pool, nd * sizeof(*notify)) : NULL;
+
+	if (rcpts == NULL || (nd > 0 && (orcpts == NULL || notify == NULL)))
+		return false;
+	for (i = 0; i < n; i++)
+		rcpts[i] = env->rcpt[i].addr;
+	for (i = 0; i < nd; i++) {
+		orcpts[i] = env->rcpt[i].orcpt;
+		notify[i] = env->rcpt[i].notify;
+	}
+	m->rcpts = (struct proto_strs){rcpts, n};
+	m->orcpts = (struct proto_strs){orcpts, nd};
+	m->notify = (struct proto_nums){notify, nd};
+	return true;
+}
+
 void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const struct meta1_env *env,
     struct meta1_buf notice)
 {
@@ -162,24 +184,15 @@ void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const str
 	    .flags = env->flags,
 	    .bytes = env->bytes,
 	    .time = (uint64_t)env->time,
-	    .client = env->client};
-	struct meta1_buf *rcpts;
-	uint32_t n;
+	    .client = env->client,
+	    .envid = env->envid};
 
 	/* while a tail is owed nothing newer goes out: the tail will cover it */
 	if (!up(in) || in->owed || chan_unsent(in->srv->qmgr) > UNSENT_MAX) {
 		skipped(in, tx);
 		return;
 	}
-	rcpts = pool_try(&tx->pool, env->nrcpt * sizeof(*rcpts));
-	if (rcpts == NULL) {
-		skipped(in, tx);
-		return;
-	}
-	for (n = 0; n < env->nrcpt; n++)
-		rcpts[n] = env->rcpt[n].addr;
-	m.rcpts = (struct proto_strs){rcpts, env->nrcpt};
-	if (!chan_send(in->srv->qmgr, P_QUEUED, &m)) {
+	if (!lists(tx, env, &m) || !chan_send(in->srv->qmgr, P_QUEUED, &m)) {
 		skipped(in, tx);
 		return;
 	}

@@ -245,6 +245,8 @@ const struct smtps_ext *smtps_verbs_extensions(size_t *n);
 struct smtps_rcpt {
 	STAILQ_ENTRY(smtps_rcpt) next;
 	struct meta1_buf addr;
+	struct meta1_buf orcpt; /* RFC 3461, as in struct meta1_rcpt */
+	uint32_t notify;
 };
 
 enum smtps_body { BODY_STORE, BODY_DROP }; /* DROP: consumed up to its end and forgotten */
@@ -275,6 +277,9 @@ struct smtps_tx {
 	struct smtps_session *session; /* NULL: the client went away after its final dot */
 	struct pool pool;
 	struct meta1_buf from;
+	struct meta1_buf envid; /* RFC 3461, as in struct meta1_mail */
+	uint32_t flags;		/* enum meta1_mailflag: what parameters of MAIL said */
+	bool dsn;		/* a recipient has notify or orcpt */
 	STAILQ_HEAD(, smtps_rcpt) rcpts;
 	unsigned nrcpt, ndiscard, asked; /* asked: RCPTs answered in any way */
 	uint32_t epoch;			 /* of the credit it holds, 0: none */

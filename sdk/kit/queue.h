@@ -11,6 +11,7 @@
 #include "kit.h"
 
 #include <meta1/queue.h>
+#include <meta1/transport.h>
 
 #define Q_MAX 4096 /* messages of a test */
 
@@ -21,6 +22,8 @@ struct q_entry { /* told by entry() */
 	uint32_t nrcpt, state[4], tries[4];
 	int64_t next_try[4];
 	char reason[4][32];
+	uint32_t notify[4];
+	char orcpt[4][32], envid[32];
 };
 struct q {
 	struct kit *k;
@@ -50,6 +53,8 @@ bool q_wait(struct q *, struct kit_answer *);
 void q_turn(struct q *);
 /* Until n entries were told; false after 10 s. */
 bool q_until(struct q *, unsigned n);
+/* Was the envelope of number i told as it was stored, with what RFC 3461 adds? */
+bool q_same_envelope(const struct q_entry *, unsigned i);
 /* Number i: its id, its content of len bytes, one recipient (three when i % 3 == 0). */
 void q_id(unsigned i, char id[META1_ID_MAX]);
 void q_fill(unsigned i, uint8_t *, size_t len);

@@ -16,6 +16,11 @@
 
 #define WAIT_S 10
 
+static void text(char out[32], struct meta1_buf b)
+{
+	snprintf(out, 32, "%.*s", (int)b.len, b.len ? (const char *)b.data : "");
+}
+
 static void on_entry(void *arg, const struct meta1_qentry *e)
 {
 	struct q *q = arg;
@@ -29,6 +34,7 @@ static void on_entry(void *arg, const struct meta1_qentry *e)
 	*x = (struct q_entry){
 	    .ref = e->ref, .bytes_stored = e->bytes_stored, .nrcpt = e->env->nrcpt};
 	snprintf(x->id, sizeof(x->id), "%s", e->id);
+	text(x->envid, e->env->envid);
 	for (uint32_t i = 0; i < e->env->nrcpt && i < 4; i++) {
 		const struct meta1_qrcpt *r =
 		    (const void *)((const char *)e->env->rcpt + (size_t)i * e->env->sizeof_rcpt);
@@ -36,8 +42,9 @@ static void on_entry(void *arg, const struct meta1_qentry *e)
 		x->state[i] = r->state;
 		x->tries[i] = r->tries;
 		x->next_try[i] = r->next_try;
-		snprintf(x->reason[i], sizeof(x->reason[i]), "%.*s", (int)r->reason.len,
-		    r->reason.len ? (const char *)r->reason.data : "");
+		text(x->reason[i], r->reason);
+		text(x->orcpt[i], r->orcpt);
+		x->notify[i] = r->notify;
 	}
 }
 
@@ -171,6 +178,23 @@ static void envelope(unsigned i, size_t len, struct meta1_env *env, struct meta1
 	    .rcpt = v,
 	    .time = 1000000 + i,
 	    .bytes = len};
+	if (env->nrcpt == 1)
+		return;
+	env->envid = buf_str("QQ314159");
+	v[1].notify = META1_N_SUCCESS | META1_N_DELAY;
+	v[1].orcpt = buf_str("rfc822;b+2B1@example.net");
+	v[2].notify = META1_N_NEVER;
+}
+
+bool q_same_envelope(const struct q_entry *e, unsigned i)
+{
+	if (e->nrcpt != (i % 3 == 0 ? 3 : 1) || e->notify[0] || e->orcpt[0][0])
+		return false;
+	if (e->nrcpt == 1)
+		return !e->envid[0];
+	return !strcmp(e->envid, "QQ314159") && e->notify[1] == (META1_N_SUCCESS | META1_N_DELAY) &&
+	       !strcmp(e->orcpt[1], "rfc822;b+2B1@example.net") && e->notify[2] == META1_N_NEVER &&
+	       !e->orcpt[2][0];
 }
 
 static void on_ready(void *arg)

@@ -54,7 +54,8 @@ static void envelope_again(const struct seg_msg *m)
 	    .client = m->client,
 	    .rcpt = v,
 	    .time = m->r.time,
-	    .bytes = m->r.bytes};
+	    .bytes = m->r.bytes,
+	    .envid = m->envid};
 	struct seg_msg two;
 	size_t n;
 	uint8_t *b;
@@ -68,6 +69,7 @@ static void envelope_again(const struct seg_msg *m)
 		must(two.from.len == m->from.len && two.r.nrcpt == m->r.nrcpt);
 		must(memcmp(two.from.data, m->from.data, m->from.len) == 0);
 		must(two.r.bytes == m->r.bytes && two.r.time == m->r.time);
+		must(two.envid.len == m->envid.len && two.r.ndsn <= m->r.ndsn);
 		free(b);
 	}
 	free(v);

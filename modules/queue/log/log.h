@@ -16,7 +16,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define LOG_FORMAT    "log/1"
+#define LOG_FORMAT    "log/2"
 #define LOG_ALIGN     4096u	   /* batches and frames start here: none shares a block */
 #define LOG_SMALL     (256u << 10) /* contents above this have a file of their own */
 #define LOG_BATCH     (1u << 20)   /* gathered bytes that close a batch */
@@ -76,14 +76,18 @@ struct seg_rec { /* an envelope in the table; strings follow, padded to 8 */
 	uint64_t bytes;
 	int64_t time;
 	uint32_t nrcpt;
-	uint16_t idlen, fromlen, clientlen, pad;
-	uint32_t pad2;
+	uint16_t idlen, fromlen, clientlen, envidlen;
+	uint32_t ndsn; /* recipients with a seg_dsn; these follow the recipients and the envid */
+};
+struct seg_dsn { /* of RFC 3461; the orcpt follows */
+	uint32_t rcpt;
+	uint16_t notify, orcptlen;
 };
 struct seg_msg { /* a record, taken apart; points into it */
 	struct seg_rec r;
 	char id[META1_ID_MAX];
-	struct meta1_buf from, client;
-	const uint8_t *rcpts;
+	struct meta1_buf from, client, envid;
+	const uint8_t *rcpts, *dsns;
 };
 uint64_t seg_align(uint64_t);
 uint64_t seg_sum(uint64_t seg, const void *, size_t);

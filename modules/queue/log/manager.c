@@ -86,7 +86,8 @@ void manager_tell(struct manager *m, struct mrec *r, const struct seg_msg *s, ui
 	    .client = s->client,
 	    .rcpt = v,
 	    .time = s->r.time,
-	    .bytes = s->r.bytes};
+	    .bytes = s->r.bytes,
+	    .envid = s->envid};
 
 	if (v == NULL) {
 		manager_damage(m, "out of memory: a message is not told before the next start");

@@ -44,20 +44,31 @@ uint64_t seg_seal(uint64_t sum, uint64_t seg)
 	return seg_sum(seg, &sum, sizeof(sum));
 }
 
+static const struct meta1_qrcpt *rcpt(const struct meta1_env *e, uint32_t i)
+{
+	return (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
+}
+
+static bool has_dsn(const struct meta1_qrcpt *r)
+{
+	return r->notify != 0 || r->orcpt.len > 0;
+}
+
 size_t seg_rec_size(const char *id, const struct meta1_env *e)
 {
-	size_t n = sizeof(struct seg_rec) + strlen(id) + e->from.len + e->client.len;
+	size_t n = sizeof(struct seg_rec) + strlen(id) + e->from.len + e->client.len + e->envid.len;
 
 	if (strlen(id) >= META1_ID_MAX || e->from.len > UINT16_MAX || e->client.len > UINT16_MAX ||
-	    e->nrcpt == 0 || e->nrcpt > LOG_NRCPT_MAX)
+	    e->envid.len > UINT16_MAX || e->nrcpt == 0 || e->nrcpt > LOG_NRCPT_MAX)
 		return 0;
 	for (uint32_t i = 0; i < e->nrcpt; i++) {
-		const struct meta1_qrcpt *r =
-		    (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
+		const struct meta1_qrcpt *r = rcpt(e, i);
 
-		if (r->addr.len > UINT16_MAX)
+		if (r->addr.len > UINT16_MAX || r->orcpt.len > UINT16_MAX)
 			return 0;
 		n += 2 + r->addr.len;
+		if (has_dsn(r))
+			n += sizeof(struct seg_dsn) + r->orcpt.len;
 	}
 	n = (n + 7) & ~(size_t)7;
 	return n <= LOG_BATCH_MAX ? n : 0;
@@ -70,6 +81,16 @@ static uint8_t *put(uint8_t *p, const void *b, size_t n)
 	return p + n;
 }
 
+static uint8_t *put_dsn(uint8_t *p, uint32_t i, const struct meta1_qrcpt *q)
+{
+	struct seg_dsn d = {
+	    .rcpt = i, .notify = (uint16_t)q->notify, .orcptlen = (uint16_t)q->orcpt.len};
+
+	if (!has_dsn(q))
+		return p;
+	return put(put(p, &d, sizeof(d)), q->orcpt.data, d.orcptlen);
+}
+
 void seg_rec_encode(uint8_t *out, size_t len, const char *id, const struct meta1_env *e)
 {
 	struct seg_rec r = {.len = (uint32_t)len,
@@ -79,21 +100,49 @@ void seg_rec_encode(uint8_t *out, size_t len, const char *id, const struct meta1
 	    .nrcpt = e->nrcpt,
 	    .idlen = (uint16_t)strlen(id),
 	    .fromlen = (uint16_t)e->from.len,
-	    .clientlen = (uint16_t)e->client.len};
-	uint8_t *p = put(out, &r, sizeof(r));
+	    .clientlen = (uint16_t)e->client.len,
+	    .envidlen = (uint16_t)e->envid.len};
+	uint8_t *p;
 
+	for (uint32_t i = 0; i < e->nrcpt; i++)
+		r.ndsn += has_dsn(rcpt(e, i));
+	p = put(out, &r, sizeof(r));
 	p = put(p, id, r.idlen);
 	p = put(p, e->from.data, e->from.len);
 	p = put(p, e->client.data, e->client.len);
 	for (uint32_t i = 0; i < e->nrcpt; i++) {
-		const struct meta1_qrcpt *q =
-		    (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
+		const struct meta1_qrcpt *q = rcpt(e, i);
 		uint16_t n = (uint16_t)q->addr.len;
 
 		p = put(p, &n, 2);
 		p = put(p, q->addr.data, n);
 	}
+	p = put(p, e->envid.data, e->envid.len);
+	for (uint32_t i = 0; r.ndsn > 0 && i < e->nrcpt; i++)
+		p = put_dsn(p, i, rcpt(e, i));
 	memset(p, 0, (size_t)(out + len - p));
+}
+
+/* What stands behind the recipients. */
+static int decode_dsn(const uint8_t *p, const uint8_t *end, struct seg_msg *m)
+{
+	if (end - p < m->r.envidlen)
+		return -1;
+	m->envid = (struct meta1_buf){p, m->r.envidlen};
+	p += m->r.envidlen;
+	m->dsns = p;
+	for (uint32_t i = 0; i < m->r.ndsn; i++) {
+		struct seg_dsn d;
+
+		if (end - p < (ptrdiff_t)sizeof(d))
+			return -1;
+		memcpy(&d, p, sizeof(d));
+		p += sizeof(d);
+		if (d.rcpt >= m->r.nrcpt || end - p < d.orcptlen)
+			return -1;
+		p += d.orcptlen;
+	}
+	return 0;
 }
 
 int seg_rec_decode(const uint8_t *b, size_t avail, struct seg_msg *m)
@@ -127,7 +176,7 @@ int seg_rec_decode(const uint8_t *b, size_t avail, struct seg_msg *m)
 			return -1;
 		p += 2 + n;
 	}
-	return 0;
+	return decode_dsn(p, end, m);
 }
 
 void seg_rcpts(const struct seg_msg *m, struct meta1_qrcpt *v)
@@ -140,6 +189,16 @@ void seg_rcpts(const struct seg_msg *m, struct meta1_qrcpt *v)
 		memcpy(&n, p, 2);
 		v[i] = (struct meta1_qrcpt){.addr = {p + 2, n}};
 		p += 2 + n;
+	}
+	p = m->dsns;
+	for (uint32_t i = 0; i < m->r.ndsn; i++) {
+		struct seg_dsn d;
+
+		memcpy(&d, p, sizeof(d));
+		p += sizeof(d);
+		v[d.rcpt].notify = d.notify;
+		v[d.rcpt].orcpt = (struct meta1_buf){p, d.orcptlen};
+		p += d.orcptlen;
 	}
 }
 

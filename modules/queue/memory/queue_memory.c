@@ -180,13 +180,14 @@ static const struct meta1_qrcpt *rcpt(const struct meta1_env *e, uint32_t i)
 /* One allocation: the struct, the recipients, the strings. */
 static struct meta1_env *env_copy(const struct meta1_env *e)
 {
-	size_t n = sizeof(*e) + e->nrcpt * sizeof(struct meta1_qrcpt) + e->from.len + e->client.len;
+	size_t n = sizeof(*e) + e->nrcpt * sizeof(struct meta1_qrcpt) + e->from.len +
+		   e->client.len + e->envid.len;
 	struct meta1_qrcpt *v;
 	struct meta1_env *c;
 	uint8_t *at;
 
 	for (uint32_t i = 0; i < e->nrcpt; i++)
-		n += rcpt(e, i)->addr.len;
+		n += rcpt(e, i)->addr.len + rcpt(e, i)->orcpt.len;
 	c = calloc(1, n);
 	if (c == NULL)
 		return NULL;
@@ -201,8 +202,12 @@ static struct meta1_env *env_copy(const struct meta1_env *e)
 	    .bytes = e->bytes};
 	c->from = keep(&at, e->from);
 	c->client = keep(&at, e->client);
-	for (uint32_t i = 0; i < e->nrcpt; i++)
+	c->envid = keep(&at, e->envid);
+	for (uint32_t i = 0; i < e->nrcpt; i++) {
 		v[i].addr = keep(&at, rcpt(e, i)->addr);
+		v[i].orcpt = keep(&at, rcpt(e, i)->orcpt);
+		v[i].notify = rcpt(e, i)->notify;
+	}
 	return c;
 }
 

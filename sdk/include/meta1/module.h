@@ -34,7 +34,7 @@ extern "C" {
 
 #define META1_MODULE_MAGIC 0x314d544du /* "MTM1" as a little-endian word */
 #define META1_ABI_MAJOR	   0u	       /* +1: something changed; older modules are refused */
-#define META1_ABI_MINOR	   2u	       /* +1: something was appended; older modules still load */
+#define META1_ABI_MINOR	   3u	       /* +1: something was appended; older modules still load */
 
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f)	   ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))
@@ -149,6 +149,7 @@ struct meta1_reply {
 	uint16_t smtp;		     /* three-digit reply, 0: derive from the status */
 	uint16_t scope;		     /* enum meta1_scope */
 	char dsn[12];		     /* enhanced status "5.1.1", or "" */
+	uint32_t taken;		     /* transport, OK: enum meta1_taken */
 	const void *ext;	     /* queue load: struct meta1_content */
 	const char *host;	     /* transport: who said it */
 };

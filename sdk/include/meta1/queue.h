@@ -53,6 +53,9 @@ struct meta1_qrcpt {
 	uint32_t tries;
 	int64_t next_try;	 /* wall clock, seconds */
 	struct meta1_buf reason; /* last reply or error, one line */
+	/* Of the envelope again: RFC 3461, as in struct meta1_rcpt. */
+	struct meta1_buf orcpt;
+	uint32_t notify, pad;
 };
 
 struct meta1_env {
@@ -61,8 +64,9 @@ struct meta1_env {
 	struct meta1_buf from;	 /* len 0: the null sender */
 	struct meta1_buf client; /* "[192.0.2.1] name", for show and reports */
 	const struct meta1_qrcpt *rcpt;
-	int64_t time;	/* accepted, wall clock seconds */
-	uint64_t bytes; /* content without stuffing, RFC 1870 */
+	int64_t time;		/* accepted, wall clock seconds */
+	uint64_t bytes;		/* content without stuffing, RFC 1870 */
+	struct meta1_buf envid; /* RFC 3461, as in struct meta1_mail */
 };
 
 /* A message as the manager sees it. */
@@ -117,7 +121,7 @@ enum meta1_qprop {
 
 struct meta1_queue_ops {
 	uint32_t size, props; /* enum meta1_qprop */
-	const char *format;   /* "log/1": exchanged between the roles; a difference is refused */
+	const char *format;   /* "log/2": exchanged between the roles; a difference is refused */
 
 	/* writer */
 	uint32_t (*writer)(void *inst);	 /* this process's number as a writer */

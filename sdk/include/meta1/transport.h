@@ -21,11 +21,31 @@ enum meta1_mailflag {
 	META1_M_8BIT = 1,    /* content has bytes above 127 (BODY=8BITMIME was said or seen) */
 	META1_M_STUFFED = 2, /* content has lines with a doubled leading dot */
 	META1_M_SMTPUTF8 = 4,
-	META1_M_BOUNCE_8BIT = 8 /* hop without 8BITMIME: fail with 5.6.3 instead of sending */
+	META1_M_BOUNCE_8BIT = 8, /* hop without 8BITMIME: fail with 5.6.3 instead of sending */
+	/* RFC 3461: how much of the message its report returns; neither: the sender did not say */
+	META1_M_RET_FULL = 16,
+	META1_M_RET_HDRS = 32
+};
+
+/* RFC 3461 NOTIFY of a recipient; 0: the sender did not say. */
+enum meta1_notify {
+	META1_N_NEVER = 1,
+	META1_N_SUCCESS = 2,
+	META1_N_FAILURE = 4,
+	META1_N_DELAY = 8
+};
+
+/* Who tells the sender of a success: what it means that a hop took a mail. */
+enum meta1_taken {
+	META1_TAKEN_RELAYED, /* nobody but us: the hop does not know RFC 3461 */
+	META1_TAKEN_DSN,     /* the hop: it was told all that the sender asked for */
+	META1_TAKEN_FINAL    /* we: it is delivered */
 };
 
 struct meta1_rcpt {
-	struct meta1_buf addr; /* without angle brackets */
+	struct meta1_buf addr;	/* without angle brackets */
+	struct meta1_buf orcpt; /* "type;xtext" as the sender said it; len 0: nothing */
+	uint32_t notify, pad;	/* enum meta1_notify */
 };
 
 struct meta1_mail {
@@ -37,7 +57,8 @@ struct meta1_mail {
 	 * Valid until finish(), as is all of this struct. */
 	const struct meta1_extent *extent;
 	uint32_t nextent, pad;
-	uint64_t bytes; /* length without the stuffing, as RFC 1870 counts */
+	uint64_t bytes;		/* length without the stuffing, as RFC 1870 counts */
+	struct meta1_buf envid; /* xtext as the sender said it; len 0: nothing */
 };
 
 struct meta1_transport_ops {

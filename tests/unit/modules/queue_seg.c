@@ -21,6 +21,8 @@ static struct meta1_env envelope(void)
 {
 	rcpts[0].addr = str("a@example.org");
 	rcpts[1].addr = str("");
+	rcpts[1].notify = 6;
+	rcpts[1].orcpt = str("rfc822;b@x");
 	return (struct meta1_env){.size = sizeof(struct meta1_env),
 	    .nrcpt = 2,
 	    .sizeof_rcpt = sizeof(rcpts[0]),
@@ -29,7 +31,8 @@ static struct meta1_env envelope(void)
 	    .client = str("[192.0.2.1]"),
 	    .rcpt = rcpts,
 	    .time = 12345,
-	    .bytes = 678};
+	    .bytes = 678,
+	    .envid = str("QQ1")};
 }
 
 static void record_round_trip(void **state)
@@ -52,6 +55,14 @@ static void record_round_trip(void **state)
 	assert_int_equal(v[0].addr.len, 13);
 	assert_memory_equal(v[0].addr.data, "a@example.org", 13);
 	assert_int_equal(v[1].addr.len, 0);
+	assert_int_equal(v[0].notify, 0);
+	assert_int_equal(v[0].orcpt.len, 0);
+	assert_int_equal(v[1].notify, 6);
+	assert_int_equal(v[1].orcpt.len, 10);
+	assert_memory_equal(v[1].orcpt.data, "rfc822;b@x", 10);
+	assert_int_equal(m.envid.len, 3);
+	assert_memory_equal(m.envid.data, "QQ1", 3);
+	assert_int_equal(m.r.ndsn, 1);
 	free(b);
 }
 
@@ -85,6 +96,20 @@ static void record_is_never_half_read(void **state)
 			free(v);
 		}
 	free(b);
+}
+
+/* What RFC 3461 adds is nothing when nobody said anything. */
+static void ordinary_mail_pays_nothing(void **state)
+{
+	struct meta1_env e = envelope();
+	size_t with = seg_rec_size("S0123", &e);
+
+	(void)state;
+	rcpts[1].notify = 0;
+	rcpts[1].orcpt.len = e.envid.len = 0;
+	assert_true(with - seg_rec_size("S0123", &e) >= 8 + 10 + 3 - 7);
+	assert_int_equal(seg_rec_size("S0123", &e),
+	    (sizeof(struct seg_rec) + 5 + e.from.len + e.client.len + 2 + 13 + 2 + 7) / 8 * 8);
 }
 
 static void envelope_bounds(void **state)
@@ -238,6 +263,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(record_round_trip),
 	    cmocka_unit_test(record_is_never_half_read),
+	    cmocka_unit_test(ordinary_mail_pays_nothing),
 	    cmocka_unit_test(envelope_bounds),
 	    cmocka_unit_test(header_belongs_to_its_segment),
 	    cmocka_unit_test(names),
