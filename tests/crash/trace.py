@@ -54,7 +54,11 @@ class Strace:
     def stop(self):
         if self.p.poll() is None:
             self.p.send_signal(signal.SIGINT)
-            self.p.communicate(timeout=20)
+            try:
+                self.p.communicate(timeout=10)
+            except subprocess.TimeoutExpired:  # it can wait for ever for a tracee that was killed
+                self.p.kill()
+                self.p.communicate()
 
     def __enter__(self):
         return self
