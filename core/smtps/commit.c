@@ -76,12 +76,25 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 	return NULL;
 }
 
+static void answer(struct smtps_session *s, const char *id, bool ok)
+{
+	smtps_session_awake(s);
+	if (ok)
+		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", id);
+	else
+		smtps_session_reply(
+		    s, 452, "4.3.1", "The queue could not keep the message, try again later");
+	s->nop = ok ? 0 : s->nop;
+}
+
 static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
 {
 	struct smtps_tx *tx = arg;
 	struct smtps_session *s = tx->session;
 	bool ok = st == META1_OK;
 
+	if (s != NULL) /* first, so that it leaves first: the client waits for it, qmgr does not */
+		answer(s, tx->id, ok);
 	if (ok) {
 		m_accepted.value++;
 		m_mended.value += tx->scan.mended;
@@ -100,14 +113,6 @@ static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
 		m_orphan.value += ok;
 		smtps_tx_free(&tx);
 		return;
-	}
-	smtps_session_awake(s);
-	if (ok) {
-		s->nop = 0;
-		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", tx->id);
-	} else {
-		smtps_session_reply(
-		    s, 452, "4.3.1", "The queue could not keep the message, try again later");
 	}
 	smtps_tx_reset(s);
 	smtps_session_run(s);
