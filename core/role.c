@@ -84,7 +84,7 @@ void role_host_fill(struct role *role)
 
 static void maybe_go(struct role_run *r)
 {
-	for (unsigned i = 0; i < r->npeer; i++) {
+	for (unsigned i = 0; i < r->nserver; i++) {
 		if (!chan_up(r->peer[i]))
 			return;
 	}
@@ -138,7 +138,7 @@ static void no_server(int fd, short what, void *arg)
 	struct role_run *r = arg;
 
 	(void)fd, (void)what;
-	for (unsigned i = 0; i < r->npeer; i++) {
+	for (unsigned i = 0; i < r->nserver; i++) {
 		if (chan_up(r->peer[i]))
 			continue;
 		log_event(LOG_L_ERR, "role.no-server", "peer=%s wait_for_server_ms=%lld",
@@ -156,20 +156,27 @@ static void no_client(int fd, short what, void *arg)
 	    (long long)r->role->section->wait_for_client);
 }
 
-static int connect_servers(struct role_run *r, struct meta1_err *err)
+static int connect_to(struct role_run *r, const char *const *names, struct meta1_err *err)
 {
-	struct role *role = r->role;
-
-	for (const char *const *s = role->servers; s && *s; s++) {
+	for (const char *const *s = names; s && *s; s++) {
 		char path[512];
 
 		if (r->npeer == ROLE_SERVERS)
-			return err_set(err, "%s: more than %d servers", role->name, ROLE_SERVERS);
+			return err_set(
+			    err, "%s: more than %d servers", r->role->name, ROLE_SERVERS);
 		snprintf(path, sizeof(path), "%s/%s.ipc", r->run_directory, *s);
 		r->peer[r->npeer] = chan_connect(&r->side, chan_who(buf_str(*s)), path);
 		r->npeer++;
 	}
 	return 0;
+}
+
+static int connect_servers(struct role_run *r, struct meta1_err *err)
+{
+	if (connect_to(r, r->role->servers, err) < 0)
+		return -1;
+	r->nserver = r->npeer;
+	return connect_to(r, r->role->told, err);
 }
 
 /* false: no such account. */
@@ -245,7 +252,7 @@ void role_begin(struct role_run *r)
 		role_end(r, EXIT_CONFIG);
 		return;
 	}
-	if (r->npeer && role->section->wait_for_server > 0)
+	if (r->nserver && role->section->wait_for_server > 0)
 		r->wait_server =
 		    loop_timer(role->loop, role->section->wait_for_server, no_server, r);
 	if (r->server && role->section->wait_for_client > 0)
@@ -259,7 +266,7 @@ struct chan *role_peer(struct role *role, const char *name)
 	struct role_run *r = role->run;
 
 	for (unsigned i = 0; i < r->npeer; i++) {
-		if (strcmp(role->servers[i], name) == 0)
+		if (chan_peer(r->peer[i]) == chan_who(buf_str(name)))
 			return r->peer[i];
 	}
 	return NULL;

@@ -30,8 +30,8 @@ struct role_run {
 	/* role.c */
 	struct chan_side side;
 	struct chan_server *server;
-	struct chan *peer[ROLE_SERVERS];
-	unsigned npeer, nclient;
+	struct chan *peer[ROLE_SERVERS]; /* servers first, then those that are only told */
+	unsigned nserver, npeer, nclient;
 	struct watch *wait_server, *wait_client, *stop_timer, *sigterm, *sigusr1;
 };
 

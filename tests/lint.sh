@@ -57,6 +57,6 @@ while read -r so; do
 	name=$(basename "$so" .so)
 	nm -D --defined-only "$so" | awk '{print $3}' | grep -vx "${name}_LTX_meta1_module" | sed "s|^|$so exports |"
 	nm -D --undefined-only "$so" | awk '{print $2}' | sed 's/@.*//' |
-		grep -E '^_?(meta1|conf|loop|log|chan|proto|mod|conn|pool|smtps|smtpc|qmgr|smar|role|ctl|opt|base|buf|err|str|work|metric|addr|reply)_' | sed "s|^|$so imports |"
+		grep -E '^_?(meta1|conf|loop|log|chan|proto|mod|conn|pool|smtps|smtpc|qmgr|smar|role|ctl|opt|base|buf|err|str|work|metric|addr|idn|reply)_' | sed "s|^|$so imports |"
 done < <(find "$build/modules" -name '*.so' | sort) | breach "symbols of a module"
 exit $bad

@@ -23,7 +23,8 @@ static const char head[] =
     "HELLO comes first, both ways, and compares program version, a hash of this table and the "
     "format of the store;\na difference is refused with both named. What has a request number "
     "and a deadline is a question; it is answered\nonce, or fails at the deadline. Nobody waits "
-    "in a ring: smtps asks smar, qmgr asks smar; smtpc and smar ask nobody.\n\n";
+    "in a ring: smtps asks smar, qmgr asks smar; smtpc and smar ask nobody,\n"
+    "and what smtpc tells smar has no answer.\n\n";
 
 int main(void)
 {

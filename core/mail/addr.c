@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * addr.c -- the grammar of paths, RFC 5321 4.1.2 and 4.1.3, as a walk over bytes.
+ * addr.c -- the grammar of paths, RFC 5321 4.1.2 and 4.1.3 with the UTF-8 of RFC 6531 3.3,
+ * as a walk over bytes.
  *
- * Comes from core/smtps/tx.c (MAIL, RCPT), core/smar and core/qmgr (domains); goes
- * nowhere: nothing is copied, results are slices of what was given.
+ * Comes from core/smtps/tx.c (MAIL, RCPT), core/smar and core/qmgr (domains); goes to idn.c for
+ * U-labels: nothing is copied, results are slices of what was given.
  * On failure the error names what was found and what the grammar wants; nothing that
  * fails here may reach a map key, an envelope or a log line unescaped.
  */
 #include "mail/addr.h"
+
+#include "mail/idn.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -25,13 +28,66 @@ static bool atext(unsigned char c)
 	return alnum(c) || (c > 32 && c < 127 && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
 }
 
+static bool eight(unsigned char c)
+{
+	return c >= 0x80;
+}
+
+static bool has_eight(struct meta1_buf b)
+{
+	const unsigned char *p = b.data;
+
+	for (size_t i = 0; i < b.len; i++)
+		if (eight(p[i]))
+			return true;
+	return false;
+}
+
+/* Length of the character at s, RFC 3629: shortest form, no surrogate; and no control of
+ * Latin-1 (U+0080 to U+009F). 0: none of these, or ASCII. */
+static size_t utf8_char(const unsigned char *s, size_t n)
+{
+	static const struct {
+		unsigned char from, to, len;
+		uint32_t least;
+	} lead[] = {{0xc2, 0xdf, 2, 0xa0}, {0xe0, 0xef, 3, 0x800}, {0xf0, 0xf4, 4, 0x10000}};
+	uint32_t c;
+	size_t i, k;
+
+	for (k = 0; k < ARRAY_LEN(lead); k++)
+		if (s[0] >= lead[k].from && s[0] <= lead[k].to)
+			break;
+	if (k == ARRAY_LEN(lead) || n < lead[k].len)
+		return 0;
+	c = s[0] & (0xffu >> (lead[k].len + 1));
+	for (i = 1; i < lead[k].len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	if (c < lead[k].least || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff)
+		return 0;
+	return lead[k].len;
+}
+
+static size_t utf8(const char *s, size_t n)
+{
+	return utf8_char((const unsigned char *)s, n);
+}
+
 /* Length of a quoted string with its quotes, 0 when it does not end or has a bad byte. */
 static size_t quoted(const char *s, size_t n)
 {
 	size_t i = 1;
 
 	while (i < n && s[i] != '"') {
-		if (s[i] == '\\')
+		size_t len = utf8(s + i, n - i);
+
+		if (len > 0) {
+			i += len;
+			continue;
+		}
+		if (s[i] == '\\') /* before ASCII only */
 			i++;
 		if (i >= n || (unsigned char)s[i] < 32 || (unsigned char)s[i] > 126)
 			return 0;
@@ -40,17 +96,26 @@ static size_t quoted(const char *s, size_t n)
 	return i < n ? i + 1 : 0;
 }
 
+/* Length of an atom, 0: none. */
+static size_t atom(const char *s, size_t n)
+{
+	size_t i = 0, len;
+
+	while (i < n && (len = atext((unsigned char)s[i]) ? 1 : utf8(s + i, n - i)) > 0)
+		i += len;
+	return i;
+}
+
 /* Length of a dot-string: atoms between single dots. 0: none or dots misplaced. */
 static size_t dot_string(const char *s, size_t n)
 {
 	size_t i = 0;
 
 	for (;;) {
-		size_t from = i;
+		size_t len = atom(s + i, n - i);
 
-		while (i < n && atext((unsigned char)s[i]))
-			i++;
-		if (i == from)
+		i += len;
+		if (len == 0)
 			return 0;
 		if (i == n || s[i] != '.')
 			return i;
@@ -88,15 +153,11 @@ static bool literal_ok(const char *s, size_t n)
 	return inet_pton(family, text, bin) == 1;
 }
 
-bool addr_domain_ok(struct meta1_buf domain)
+/* Labels of letters, digits and hyphens, single dots between them. */
+static bool ldh_ok(const char *s, size_t n)
 {
-	const char *s = domain.data;
-	size_t n = domain.len, i, label = 0;
+	size_t i, label = 0;
 
-	if (n == 0 || n > ADDR_DOMAIN_MAX)
-		return false;
-	if (s[0] == '[')
-		return literal_ok(s, n);
 	for (i = 0; i < n; i++) {
 		if (s[i] == '.') {
 			if (label == 0 || s[i - 1] == '-')
@@ -112,6 +173,28 @@ bool addr_domain_ok(struct meta1_buf domain)
 	return label > 0 && s[n - 1] != '-';
 }
 
+bool addr_domain_ok(struct meta1_buf domain)
+{
+	char key[ADDR_DOMAIN_MAX + 1];
+
+	if (domain.len == 0 || domain.len > ADDR_DOMAIN_MAX)
+		return false;
+	if (((const char *)domain.data)[0] == '[')
+		return literal_ok(domain.data, domain.len);
+	if (has_eight(domain))
+		return idn_ascii(domain, key, sizeof(key)) == 0 && ldh_ok(key, strlen(key));
+	return ldh_ok(domain.data, domain.len);
+}
+
+bool addr_utf8_local(struct meta1_buf path)
+{
+	const char *at = path.len > 0 ? memrchr(path.data, '@', path.len) : NULL;
+
+	if (at != NULL)
+		path.len = (size_t)(at - (const char *)path.data);
+	return has_eight(path);
+}
+
 /* Length of the domain that starts at s: up to the first byte that ends it. */
 static size_t domain_span(const char *s, size_t n)
 {
@@ -122,7 +205,8 @@ static size_t domain_span(const char *s, size_t n)
 
 		return end == NULL ? 0 : (size_t)(end - s) + 1;
 	}
-	while (i < n && (alnum((unsigned char)s[i]) || s[i] == '-' || s[i] == '.'))
+	while (i < n && (alnum((unsigned char)s[i]) || eight((unsigned char)s[i]) || s[i] == '-' ||
+			    s[i] == '.'))
 		i++;
 	return i;
 }
@@ -183,6 +267,7 @@ static int mailbox(const char *text, size_t len, size_t i, unsigned flags, struc
 	if (i + n >= len || text[i + n] != '>')
 		return bad(err, flags, "Address does not end with '>' where it should");
 	a->whole = buf_of(text + i, n);
+	a->utf8 = has_eight(buf_of(text, i + n));
 	*used = i + n + 1;
 	return 0;
 }
@@ -225,6 +310,8 @@ int addr_domain_key(struct meta1_buf domain, char *out, size_t size)
 
 	if (n > 0 && s[n - 1] == '.')
 		n--;
+	if (has_eight(domain))
+		return idn_ascii(buf_of(s, n), out, size) == 0 && ldh_ok(out, strlen(out)) ? 0 : -1;
 	if (n >= size)
 		return -1;
 	for (i = 0; i < n; i++)

@@ -11,6 +11,7 @@
 
 #include "lib/log.h"
 #include "lib/metric.h"
+#include "mail/addr.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -194,7 +195,8 @@ void mod_table(struct mod_inst *in)
 	    .now = host_now,
 	    .wall = host_wall,
 	    .changed = host_changed,
-	    .conn = &mod_conn_ops};
+	    .conn = &mod_conn_ops,
+	    .domain_key = addr_domain_key};
 	mod_watch_table(&in->table);
 	mod_ask_table(&in->table);
 	mod_req_table(&in->table);

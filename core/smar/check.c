@@ -8,6 +8,7 @@
  */
 #include "smar/smar.h"
 
+#include <meta1/transport.h>
 #include <stdlib.h>
 
 #define VERDICT_TTL 60 /* seconds an asker may keep a verdict */
@@ -16,6 +17,8 @@ METRIC_COUNTER(m_checks, "rcpt_checks_total", "Questions whether a recipient may
 METRIC_COUNTER(m_accepted, "rcpt_accepted_total", "Recipients accepted.");
 METRIC_COUNTER(m_rejected, "rcpt_rejected_total", "Recipients refused for good.");
 METRIC_COUNTER(m_tempfail, "rcpt_tempfail_total", "Recipients refused for now.");
+METRIC_COUNTER(m_ascii, "rcpt_smtputf8_refused_total",
+    "Recipients refused because their destination does not offer SMTPUTF8.");
 METRIC_COUNTER(m_relay, "relaying_denied_total", "Recipients refused because we do not relay.");
 
 struct check {
@@ -23,6 +26,7 @@ struct check {
 	struct smar_seek seek;
 	unsigned step;
 	bool local, relay, done_access;
+	bool utf8; /* the mail needs SMTPUTF8: a local part is not ASCII */
 	int64_t deadline;
 	uint32_t ttl;
 	char client[64];
@@ -39,6 +43,7 @@ static void step_cltaddr(struct check *c);
 static void step_from(struct check *c);
 static void step_to(struct check *c);
 static void step_relay(struct check *c);
+static void step_utf8(struct check *c);
 static void (*const steps[])(struct check *) = {
     step_local,
     step_postmaster,
@@ -46,6 +51,7 @@ static void (*const steps[])(struct check *) = {
     step_from,
     step_to,
     step_relay,
+    step_utf8,
 };
 
 static void say(
@@ -215,11 +221,41 @@ static void step_to(struct check *c)
 static void step_relay(struct check *c)
 {
 	if (c->local || c->relay) {
-		accept_it(c);
+		go_on(c);
 		return;
 	}
 	m_relay.value++;
 	say(c, ACT_REJECT, 550, "5.7.1", "relaying denied");
+}
+
+/* ---- 5: does the next hop take what the mail needs? ---- */
+static void utf8_routed(void *arg, const struct p_routes *r)
+{
+	struct check *c = arg;
+	struct smar_policy *p = c->policy;
+
+	if (r->status != META1_OK ||
+	    !smar_caps_lacks(p->caps, r->key, META1_OFFER_SMTPUTF8, loop_now(p->loop))) {
+		accept_it(c);
+		return;
+	}
+	m_ascii.value++;
+	say(c, ACT_REJECT, 550, "5.6.7",
+	    "the next hop does not offer SMTPUTF8, which this mail needs");
+}
+
+/* A route that cannot be found now is no reason to refuse: the mail may wait for it. The verdict
+ * is not kept: what is known of hops changes by itself. */
+static void step_utf8(struct check *c)
+{
+	struct smar_policy *p = c->policy;
+
+	if (!c->utf8 || !p->caps || !smar_caps_any(p->caps)) {
+		accept_it(c);
+		return;
+	}
+	c->ttl = 0;
+	smar_route(p, p->dns, buf_str(c->domain), c->deadline, utf8_routed, c);
 }
 
 void smar_check(struct smar_policy *p, const struct p_rcpt_check *q, int64_t deadline,
@@ -233,6 +269,7 @@ void smar_check(struct smar_policy *p, const struct p_rcpt_check *q, int64_t dea
 	c->deadline = deadline;
 	c->ttl = VERDICT_TTL;
 	c->done_access = !(q->flags & SMTPS_F_ACCESS);
+	c->utf8 = addr_utf8_local(q->from) || addr_utf8_local(q->rcpt);
 	c->fn = fn;
 	c->arg = arg;
 	if (q->client.len < sizeof(client))

@@ -8,6 +8,8 @@
  */
 #include "smar/control.h"
 
+#include <meta1/transport.h>
+
 #define KEPT	16 /* routes asked for */
 #define KEEP_MS 5000
 
@@ -31,6 +33,30 @@ static json_t *json_buf(struct meta1_buf b)
 	return json_stringn_nocheck(b.data ? b.data : "", b.len);
 }
 
+/* What smtpc saw lately; nothing when it did not see it. */
+static void add_offers(json_t *o, struct meta1_buf key)
+{
+	static const struct {
+		uint32_t bit;
+		const char *name;
+	} offer[] = {{META1_OFFER_SMTPUTF8, "SMTPUTF8"}, {META1_OFFER_8BITMIME, "8BITMIME"},
+	    {META1_OFFER_PIPELINING, "PIPELINING"}, {META1_OFFER_SIZE, "SIZE"}};
+	uint32_t offers;
+	uint64_t max_size;
+	json_t *list;
+
+	if (!ctx.policy || !ctx.policy->caps ||
+	    !smar_caps_known(ctx.policy->caps, key, loop_now(ctx.loop), &offers, &max_size))
+		return;
+	list = json_array();
+	for (unsigned i = 0; i < ARRAY_LEN(offer); i++)
+		if (offers & offer[i].bit)
+			json_array_append_new(list, json_string(offer[i].name));
+	json_object_set_new(o, "offers", list);
+	if (max_size > 0)
+		json_object_set_new(o, "max_size", json_integer((json_int_t)max_size));
+}
+
 static void routed(void *arg, const struct p_routes *r)
 {
 	static const char *const status[] = {
@@ -45,6 +71,7 @@ static void routed(void *arg, const struct p_routes *r)
 	json_object_set_new(o, "transport", json_buf(r->transport));
 	json_object_set_new(o, "key", json_buf(r->key));
 	json_object_set_new(o, "hops", hops);
+	add_offers(o, r->key);
 	json_object_set_new(o, "ttl", json_integer((json_int_t)r->ttl));
 	if (r->status != META1_OK) {
 		json_object_set_new(o, "smtp", json_integer((json_int_t)r->smtp));

@@ -7,6 +7,8 @@
  */
 #include "smar/smar.h"
 
+#include "mail/idn.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
 
@@ -96,11 +98,15 @@ void smar_keys_client(struct smar_keys *k, const char *tag, const char *client)
 /* ".parent" of the domain, shorter each time; false: none is left. */
 static bool next_parent(struct smar_keys *k, char *out, size_t size)
 {
-	const char *dot = k->parent ? strchr(k->parent, '.') : NULL;
+	const char *dot = k->now;
 
-	if (!dot || k->domain[0] == '[')
+	if (k->now[0] == '[')
 		return false;
-	k->parent = dot + 1;
+	for (unsigned i = 0; dot && i <= k->sub; i++)
+		dot = strchr(dot + (i > 0), '.');
+	if (!dot)
+		return false;
+	k->sub++;
 	return fits(snprintf(out, size, "%s%s", k->tag, dot), size);
 }
 
@@ -115,24 +121,24 @@ static bool next_path(struct smar_keys *k, char *out, size_t size)
 		case PATH_WHOLE:
 			if (!detail)
 				continue;
-			n = snprintf(out, size, "%s%s@%s", k->tag, k->local, k->domain);
+			n = snprintf(out, size, "%s%s@%s", k->tag, k->local, k->now);
 			break;
 		case PATH_DETAIL: /* any detail that is not empty */
 			if (!detail || k->local[k->user + 1] == '\0')
 				continue;
-			n = snprintf(out, size, "%s%.*s++@%s", k->tag, user, k->local, k->domain);
+			n = snprintf(out, size, "%s%.*s++@%s", k->tag, user, k->local, k->now);
 			break;
 		case PATH_ANY: /* any detail, even none; an exact user goes first without one */
 		case PATH_USER:
 			if ((k->form - 1 == PATH_ANY) == detail)
 				n = snprintf(
-				    out, size, "%s%.*s+*@%s", k->tag, user, k->local, k->domain);
+				    out, size, "%s%.*s+*@%s", k->tag, user, k->local, k->now);
 			else
 				n = snprintf(
-				    out, size, "%s%.*s@%s", k->tag, user, k->local, k->domain);
+				    out, size, "%s%.*s@%s", k->tag, user, k->local, k->now);
 			break;
 		case PATH_DOMAIN:
-			n = snprintf(out, size, "%s%s", k->tag, k->domain);
+			n = snprintf(out, size, "%s%s", k->tag, k->now);
 			break;
 		default:
 			return next_parent(k, out, size);
@@ -142,31 +148,39 @@ static bool next_path(struct smar_keys *k, char *out, size_t size)
 	}
 }
 
+static void start(struct smar_keys *k, const char *tag, const char *domain,
+    bool (*next)(struct smar_keys *, char *, size_t))
+{
+	memset(k, 0, sizeof(*k));
+	k->tag = tag;
+	k->next = next;
+	str_copy(k->domain, sizeof(k->domain), domain);
+	k->now = k->domain;
+	if (!idn_text(k->domain, k->text, sizeof(k->text)))
+		k->text[0] = '\0';
+}
+
 void smar_keys_path(struct smar_keys *k, const char *tag, const char *local, const char *domain)
 {
 	const char *plus;
 
-	memset(k, 0, sizeof(*k));
-	k->tag = tag;
+	start(k, tag, domain, next_path);
 	if (local[0] == '\0' && domain[0] == '\0') {
 		str_copy(k->local, sizeof(k->local), "<>");
 		k->next = next_literal;
 		return;
 	}
 	str_copy(k->local, sizeof(k->local), local);
-	str_copy(k->domain, sizeof(k->domain), domain);
 	/* A '+' at the start names a user, not a detail; one in quotes is only a letter. */
 	plus = k->local[0] == '"' ? NULL : strchr(k->local, '+');
 	k->user = plus && plus > k->local ? (size_t)(plus - k->local) : strlen(k->local);
-	k->parent = k->domain;
-	k->next = next_path;
 }
 
 static bool next_domain(struct smar_keys *k, char *out, size_t size)
 {
 	if (k->form == 0) {
 		k->form = 1;
-		return fits(snprintf(out, size, "%s", k->domain), size);
+		return fits(snprintf(out, size, "%s", k->now), size);
 	}
 	if (k->form == 1) {
 		if (next_parent(k, out, size))
@@ -179,16 +193,32 @@ static bool next_domain(struct smar_keys *k, char *out, size_t size)
 
 void smar_keys_domain(struct smar_keys *k, const char *domain)
 {
-	memset(k, 0, sizeof(*k));
-	k->tag = "";
-	str_copy(k->domain, sizeof(k->domain), domain);
-	k->parent = k->domain;
-	k->next = next_domain;
+	start(k, "", domain, next_domain);
 }
 
 bool smar_keys_next(struct smar_keys *k, char *out, size_t size)
 {
-	return k->next(k, out, size);
+	unsigned form = k->form, sub = k->sub;
+
+	if (k->again) {
+		k->again = false;
+		k->form = k->was_form;
+		k->sub = k->was_sub;
+		k->now = k->text;
+		if (k->next(k, out, size)) {
+			k->now = k->domain;
+			return true;
+		}
+		k->now = k->domain;
+		k->form = form;
+		k->sub = sub;
+	}
+	if (!k->next(k, out, size))
+		return false;
+	k->again = k->text[0] != '\0' && strstr(out, "xn--") != NULL;
+	k->was_form = form;
+	k->was_sub = sub;
+	return true;
 }
 
 int smar_keys_split(struct meta1_buf path, const char *instead, char *local, char *domain)

@@ -3,8 +3,9 @@
  * smar.c -- the role: its tables, its questions on their way, the generation of the
  * maps, reload and the control socket.
  * From smtps (RCPT_CHECK) and qmgr (ROUTE); to check.c and route.c; answers go back on the
- * same channel. Owns the policy, the resolver and one struct question an open question.
- * On failure: a question is always answered, at the latest when its deadline passes.
+ * same channel. From smtpc (CAPS), without an answer; to caps.c. Owns the policy, the resolver and
+ * one struct question an open question. On failure: a question is always answered, at the latest
+ * when its deadline passes.
  */
 #include "smar/smar.h"
 
@@ -29,6 +30,7 @@ static struct { /* one role a process */
 	struct role *role;
 	struct smar_policy *policy, *next; /* next: of a reload that is not decided */
 	struct dns *dns;
+	struct smar_caps *caps;
 	struct client *clients;
 	struct task tell, end;
 	uint64_t generation;
@@ -61,9 +63,12 @@ static void map_changed(void *arg)
 
 static void up(struct role *role, struct chan *chan, const struct p_hello *hello)
 {
-	struct client *c = base_alloc(sizeof(*c));
+	struct client *c;
 
 	(void)role, (void)hello;
+	if (chan_peer(chan) == SMTPC) /* keeps no answers of ours */
+		return;
+	c = base_alloc(sizeof(*c));
 	c->chan = chan;
 	c->next = me.clients;
 	me.clients = c;
@@ -102,6 +107,7 @@ static void finish_stop(struct role *role)
 	smar_control_free();
 	dns_free(&me.dns);
 	smar_policy_close(&me.policy);
+	smar_caps_free(&me.caps);
 	role_stopped(role);
 }
 
@@ -188,13 +194,36 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 	    me.policy, me.dns, r->domain, deadline(role, P_ROUTE), routed, question_new(c, req));
 }
 
+static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	struct role *role = arg;
+
+	(void)c, (void)req;
+	if (me.caps)
+		smar_caps_learn(me.caps, msg, loop_now(role->loop));
+}
+
 static const struct chan_handler handlers[] = {
     {P_RCPT_CHECK, on_rcpt_check},
     {P_ROUTE, on_route},
+    {P_CAPS, on_caps},
     {P_NONE, NULL},
 };
 
 /* ---- start, reload, stop ---- */
+/* A life of the configuration, with what outlives it. */
+static struct smar_policy *policy_open(
+    struct role *role, struct settings *set, struct meta1_err *err)
+{
+	struct smar_policy *p = smar_policy_open(&role->host, set, err);
+
+	if (p) {
+		p->dns = me.dns;
+		p->caps = me.caps;
+	}
+	return p;
+}
+
 static int start(struct role *role, struct meta1_err *err)
 {
 	const struct set_smar *s = &role->set->smar;
@@ -217,7 +246,8 @@ static int start(struct role *role, struct meta1_err *err)
 	role->host.dns_arg = &me.dns;
 	role->host.changed = map_changed;
 	role->host.changed_arg = role;
-	me.policy = smar_policy_open(&role->host, role->set, err);
+	me.caps = smar_caps_new(SMAR_CAPS_MAX);
+	me.policy = policy_open(role, role->set, err);
 	if (!me.policy)
 		return -1;
 	smar_control_set(me.policy, me.dns);
@@ -240,7 +270,7 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 		err_set(err, "smar: nameserver, DNS_timeout and DNS_tries are set at its start");
 		return 1;
 	}
-	me.next = smar_policy_open(&role->host, set, err);
+	me.next = policy_open(role, set, err);
 	return me.next ? 0 : -1;
 }
 

@@ -28,6 +28,9 @@
  *  3. the domain is local: accepted.   4. relaying is permitted: accepted.
  *  5. 550 5.7.1 relaying denied. A mailertable row with a next hop routes, it does not permit:
  *     a gateway says "to:example.org RELAY" for the domains it takes mail for.
+ *  6. Accepted by 3 or 4, but the local part of sender or recipient is not ASCII, and no host of
+ *     the recipient's destination offered SMTPUTF8 when smtpc spoke to it within the last
+ *     hour (caps.c): 550 5.6.7. What is not known is accepted, and bounces later.
  */
 #ifndef META1_SMAR_H
 #define META1_SMAR_H
@@ -37,13 +40,18 @@
 #include <netinet/in.h>
 
 /* ---- keys.c: which keys stand for an address, most specific first ---- */
-#define SMAR_KEY_MAX 384 /* tag and path, with NUL */
+#define SMAR_KEY_MAX 896 /* tag and path, with NUL; U-labels may be longer than A-labels */
 struct smar_keys {
 	const char *tag; /* "to:" or "" */
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
-	size_t user;	    /* bytes of local before its '+'; all of it without one */
-	unsigned form, sub; /* what comes next */
-	const char *parent; /* rest of domain whose ".rest" comes next */
+	/* The domain with U-labels, "" when it has none: each key with an A-label comes once more
+	 * as people write it, so that a row of either form is found. */
+	char text[512];
+	const char *now;	    /* domain or text: of the key that is made */
+	bool again;		    /* the last key comes again, with text */
+	unsigned was_form, was_sub; /* from which the last key was made */
+	size_t user;		    /* bytes of local before its '+'; all of it without one */
+	unsigned form, sub;	    /* what comes next; sub: dots that are passed */
 	unsigned char ip[16];
 	int bits; /* prefix length that comes next */
 	bool (*next)(struct smar_keys *, char *out, size_t size);
@@ -51,7 +59,8 @@ struct smar_keys {
 /* 192.0.2.1: itself, /31 … /25, a.b.c, /24 … a.b, /16 … a, /8 … 0.0.0.0/0. IPv6: itself, then the
  * prefixes at multiples of 4. Anything else: itself. */
 void smar_keys_client(struct smar_keys *, const char *tag, const char *client);
-/* user+detail@dom, user++@dom, user+*@dom, user@dom, dom, .parent …; the null sender: <> */
+/* user+detail@dom, user++@dom, user+*@dom, user@dom, dom, .parent …; the null sender: <>. domain
+ * is a key (addr_domain_key()); one with A-labels comes in both forms. */
 void smar_keys_path(struct smar_keys *, const char *tag, const char *local, const char *domain);
 /* dom, .parent …, "." */
 void smar_keys_domain(struct smar_keys *, const char *domain);
@@ -73,8 +82,12 @@ struct smar_endpoint { /* address and port that we listen on; all zero bytes: ev
 	unsigned char ip[16];
 	uint16_t port;
 };
+struct dns;
+struct smar_caps;
 struct smar_policy {
 	unsigned refs;
+	struct dns *dns; /* the role's, as caps: NULL in tests that need none */
+	struct smar_caps *caps;
 	struct loop *loop;
 	char hostname[ADDR_DOMAIN_MAX + 1];
 	char **local; /* local_domains, folded and sorted */
@@ -139,6 +152,18 @@ typedef void (*smar_verdict_fn)(void *arg, const struct p_rcpt_verdict *);
  * question are copied. deadline: monotonic ms. */
 void smar_check(struct smar_policy *, const struct p_rcpt_check *, int64_t deadline,
     smar_verdict_fn, void *arg);
+
+/* ---- caps.c: what destinations offer, as smtpc told ---- */
+#define SMAR_CAPS_MAX 10000
+struct smar_caps *smar_caps_new(unsigned max);
+void smar_caps_free(struct smar_caps **);
+void smar_caps_learn(struct smar_caps *, const struct p_caps *, int64_t now);
+/* true: the destination of this key (of ROUTES) is known to lack one of these offers. */
+bool smar_caps_lacks(struct smar_caps *, struct meta1_buf key, uint32_t offers, int64_t now);
+bool smar_caps_any(const struct smar_caps *); /* something is known */
+/* What was told last; false: nothing is known. */
+bool smar_caps_known(
+    struct smar_caps *, struct meta1_buf key, int64_t now, uint32_t *offers, uint64_t *max_size);
 
 /* ---- mailertable.c: next hops of a row ---- */
 #define SMAR_TARGETS 16

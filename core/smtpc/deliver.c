@@ -22,7 +22,8 @@
 #define SEND_LIMIT  3600000	/* ms, and one more for each byte: 1 KB/s */
 #define REPORT_WAIT 100		/* ms until a full channel is tried again */
 #define MAIL_FLAGS                                                                                 \
-	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_RET_FULL | META1_M_RET_HDRS)
+	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_HEADER_8BIT |                 \
+	    META1_M_RET_FULL | META1_M_RET_HDRS)
 
 METRIC_COUNTER(m_deliveries, "deliveries_total", "Deliveries that qmgr handed over.");
 METRIC_COUNTER(m_bytes, "bytes_total", "Bytes of content sent in deliveries that ended well.");
@@ -335,6 +336,7 @@ void smtpc_deliver_opened(
 {
 	if (status == META1_OK && d->session->sess) {
 		smtpc_hosts_answered(d->c, &d->hop[d->at]);
+		smtpc_caps_tell(d->c, d->transport->ops, d->session->sess, d->key, &d->hop[d->at]);
 		send_mail(d);
 		return;
 	}
@@ -502,6 +504,7 @@ void smtpc_deliver_frame(struct chan *chan, uint32_t req, const void *msg, void 
 	d->held_tail = &d->held;
 	pool_init(&d->pool, POOL_BOUND);
 	d->name = keep(d, m->id.data, m->id.len).data;
+	d->key = keep(d, m->key.data, m->key.len).data;
 	DL_APPEND(c->deliveries, d);
 	m_active.value = ++c->active;
 	d->transport = smtpc_transport(c, m->transport);

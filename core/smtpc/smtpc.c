@@ -132,6 +132,11 @@ static void up(struct role *role, struct chan *chan, const struct p_hello *hello
 	struct smtpc *c = (struct smtpc *)role;
 
 	(void)hello;
+	if (chan_peer(chan) == SMAR) {
+		c->smar = chan;
+		smtpc_caps_forget(c);
+		return;
+	}
 	c->qmgr = chan;
 	c->epoch++;
 	c->credits = c->active < SMTPC_WINDOW ? SMTPC_WINDOW - c->active : 0;
@@ -142,7 +147,10 @@ static void down(struct role *role, struct chan *chan)
 {
 	struct smtpc *c = (struct smtpc *)role;
 
-	(void)chan;
+	if (chan == c->smar) {
+		c->smar = NULL;
+		return;
+	}
 	c->qmgr = NULL;
 	smtpc_deliver_forget_reports(c);
 }
@@ -220,6 +228,7 @@ static void stopped(struct smtpc *c)
 	loop_unwatch(&c->idle_timer);
 	task_cancel(&c->give);
 	smtpc_hosts_free(c);
+	smtpc_caps_forget(c);
 	if (c->gear)
 		smtpc_gear_drop(&c->gear);
 	if (c->next_gear)
@@ -258,6 +267,7 @@ static void stop(struct role *role)
 
 static const struct chan_handler handlers[] = {{P_DELIVER, smtpc_deliver_frame}, {P_NONE, NULL}};
 static const char *const servers[] = {"qmgr", NULL};
+static const char *const told[] = {"smar", NULL};
 
 int main(int argc, char **argv)
 {
@@ -267,6 +277,7 @@ int main(int argc, char **argv)
 		.who = SMTPC,
 		.handlers = handlers,
 		.servers = servers,
+		.told = told,
 		.start = start,
 		.stop = stop,
 		.reload_prepare = reload_prepare,

@@ -6,7 +6,8 @@
  * it (smtpc.c). Its content is opened in the queue store, a session to the first host is
  * found or opened, the transport speaks, results go back (deliver.c). A host that did not
  * answer lately is tried last (hosts.c). Sessions that are still good wait for the next
- * mail to the same host (session.c). control.c shows them.
+ * mail to the same host (session.c). What a host offers is told to smar (caps.c). control.c
+ * shows sessions.
  * Everything runs on the loop thread; smtpc waits for no role.
  */
 #ifndef META1_SMTPC_H
@@ -49,9 +50,9 @@ struct smtpc {
 	struct mod_inst *queue;
 	const struct meta1_queue_ops *queue_ops;
 
-	struct chan *qmgr; /* while it is up */
-	uint64_t epoch;	   /* counts qmgr's lives: ids of deliveries are valid in one */
-	uint32_t credits;  /* to be given back with the next WINDOW */
+	struct chan *qmgr, *smar; /* while they are up */
+	uint64_t epoch;		  /* counts qmgr's lives: ids of deliveries are valid in one */
+	uint32_t credits;	  /* to be given back with the next WINDOW */
 	struct task give;
 
 	struct smtpc_delivery *deliveries; /* all */
@@ -64,6 +65,7 @@ struct smtpc {
 	struct watch *idle_timer;
 
 	struct smtpc_host *hosts; /* that did not answer lately */
+	struct smtpc_caps *caps;  /* what smar was told of hops */
 };
 
 struct smtpc_transport *smtpc_transport(struct smtpc *, struct meta1_buf name); /* or NULL */
@@ -87,6 +89,7 @@ struct smtpc_delivery {
 	uint64_t id, epoch; /* qmgr's number, in which of its lives */
 	struct pool pool;   /* of everything below */
 	const char *name;   /* id of the message */
+	const char *key;    /* of the destination */
 	struct smtpc_gear *gear;
 	struct smtpc_transport *transport;
 	struct meta1_hop *hop; /* in order; at: the one in use */
@@ -132,6 +135,21 @@ void smtpc_hosts_order(struct smtpc *, struct meta1_hop *, uint32_t n);
 void smtpc_hosts_failed(struct smtpc *, const struct meta1_hop *); /* no reply of it came */
 void smtpc_hosts_answered(struct smtpc *, const struct meta1_hop *);
 void smtpc_hosts_free(struct smtpc *);
+
+/* ---- caps.c: what next hops offer, told to smar ---------------------------------------- */
+
+struct smtpc_caps {
+	UT_hash_handle hh; /* in the order in which they entered */
+	uint32_t offers;   /* enum meta1_offer */
+	uint64_t max_size;
+	int64_t when; /* monotonic ms */
+	bool told;
+	char key[]; /* "DESTINATION ADDR PORT" */
+};
+/* A session to this host of a destination is ready. */
+void smtpc_caps_tell(struct smtpc *, const struct meta1_transport_ops *, void *sess,
+    const char *dest, const struct meta1_hop *);
+void smtpc_caps_forget(struct smtpc *); /* smar came anew, and knows nothing; the end */
 
 /* ---- session.c: sessions to next hops --------------------------------------------- */
 

@@ -169,6 +169,10 @@ static int parse_mail(
 		m_syntax.value++;
 		return 501;
 	}
+	if (a.utf8) { /* RFC 6531 3.5 */
+		err_set(err, "5.6.7 Sender address is not ASCII");
+		return 550;
+	}
 	tx->from = buf_of(pool_strn(&tx->pool, a.whole.data, a.whole.len), a.whole.len);
 	return mail_params(s, text + used, len - used, err);
 }
@@ -349,6 +353,11 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 		refuse(s, 501, &err);
 		if (s->state != ST_CLOSE)
 			invalid(s);
+		return;
+	}
+	if (a.utf8) { /* RFC 6531 3.5 */
+		tx->asked++;
+		smtps_session_bad(s, 553, "5.6.7", "Recipient address is not ASCII");
 		return;
 	}
 	if (used < len) {

@@ -34,7 +34,7 @@ extern "C" {
 
 #define META1_MODULE_MAGIC 0x314d544du /* "MTM1" as a little-endian word */
 #define META1_ABI_MAJOR	   0u	       /* +1: something changed; older modules are refused */
-#define META1_ABI_MINOR	   3u	       /* +1: something was appended; older modules still load */
+#define META1_ABI_MINOR	   4u	       /* +1: something was appended; older modules still load */
 
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f)	   ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))
@@ -258,6 +258,10 @@ struct meta1_host {
 	    void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *);
 
 	const struct meta1_conn_ops *conn;
+
+	/* A domain as the server looks it up: lower case, A-labels in place of U-labels, no
+	 * final dot. 0, or -1: it is none, or does not fit. Any thread. */
+	int (*domain_key)(struct meta1_buf domain, char *out, size_t size);
 };
 
 /* The one exported symbol. */

@@ -20,11 +20,15 @@
 enum meta1_mailflag {
 	META1_M_8BIT = 1,    /* content has bytes above 127 (BODY=8BITMIME was said or seen) */
 	META1_M_STUFFED = 2, /* content has lines with a doubled leading dot */
+	/* The client said SMTPUTF8: addresses and header may have UTF-8 (RFC 6531). */
 	META1_M_SMTPUTF8 = 4,
 	META1_M_BOUNCE_8BIT = 8, /* hop without 8BITMIME: fail with 5.6.3 instead of sending */
 	/* RFC 3461: how much of the message its report returns; neither: the sender did not say */
 	META1_M_RET_FULL = 16,
-	META1_M_RET_HDRS = 32
+	META1_M_RET_HDRS = 32,
+	/* The header has bytes above 127. With SMTPUTF8 such a mail needs a hop with SMTPUTF8;
+	 * without it the bytes are somebody's mistake, and go as they came. */
+	META1_M_HEADER_8BIT = 64
 };
 
 /* RFC 3461 NOTIFY of a recipient; 0: the sender did not say. */
@@ -40,6 +44,18 @@ enum meta1_taken {
 	META1_TAKEN_RELAYED, /* nobody but us: the hop does not know RFC 3461 */
 	META1_TAKEN_DSN,     /* the hop: it was told all that the sender asked for */
 	META1_TAKEN_FINAL    /* we: it is delivered */
+};
+
+/* What a hop offers in its reply to EHLO or LHLO. */
+enum meta1_offer {
+	META1_OFFER_SMTPUTF8 = 1,
+	META1_OFFER_8BITMIME = 2,
+	META1_OFFER_SIZE = 4,
+	META1_OFFER_PIPELINING = 8
+};
+struct meta1_caps {
+	uint32_t size, offers; /* enum meta1_offer */
+	uint64_t max_size;     /* of SIZE; 0: none told */
 };
 
 struct meta1_rcpt {
@@ -73,6 +89,9 @@ struct meta1_transport_ops {
 	/* 1: the final dot of the mail under way has left, the hop may have taken it: a role
 	 * that stops waits for the reply instead of cancelling. NULL: never wait. */
 	int (*past_dot)(void *sess);
+	/* What the hop offers, after open() finished OK: the server keeps it, to refuse early what
+	 * the hop would not take. Fills what caps->size has room for. NULL: not known. */
+	void (*caps)(void *sess, struct meta1_caps *);
 };
 
 #endif

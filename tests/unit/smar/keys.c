@@ -33,6 +33,18 @@ static void path_keys(void **state)
 	    {"u@[192.0.2.1]", "to:u@[192.0.2.1] to:u+*@[192.0.2.1] to:[192.0.2.1]"},
 	    {"postmaster", "to:postmaster@gw.test to:postmaster+*@gw.test to:gw.test to:.test"},
 	    {"", "to:<>"},
+	    /* a row may have either form: what has an A-label is asked for in both */
+	    {"U@B\303\234CHER.test",
+		"to:u@xn--bcher-kva.test to:u@b\303\274cher.test to:u+*@xn--bcher-kva.test "
+		"to:u+*@b\303\274cher.test to:xn--bcher-kva.test to:b\303\274cher.test to:.test"},
+	    {"\303\244+x@mail.xn--bcher-kva.test",
+		"to:\303\244+x@mail.xn--bcher-kva.test to:\303\244+x@mail.b\303\274cher.test "
+		"to:\303\244++@mail.xn--bcher-kva.test to:\303\244++@mail.b\303\274cher.test "
+		"to:\303\244+*@mail.xn--bcher-kva.test to:\303\244+*@mail.b\303\274cher.test "
+		"to:\303\244@mail.xn--bcher-kva.test to:\303\244@mail.b\303\274cher.test "
+		"to:mail.xn--bcher-kva.test to:mail.b\303\274cher.test "
+		"to:.xn--bcher-kva.test to:.b\303\274cher.test to:.test"},
+	    {"u@xn--.test", "to:u@xn--.test to:u+*@xn--.test to:xn--.test to:.test"},
 	};
 
 	(void)state;
@@ -86,6 +98,9 @@ static void domain_keys(void **state)
 	(void)state;
 	smar_keys_domain(&k, "a.b.test");
 	assert_string_equal(all(&k), "a.b.test .b.test .test .");
+	smar_keys_domain(&k, "a.xn--bcher-kva.test");
+	assert_string_equal(all(&k), "a.xn--bcher-kva.test a.b\303\274cher.test "
+				     ".xn--bcher-kva.test .b\303\274cher.test .test .");
 	smar_keys_domain(&k, "[192.0.2.1]");
 	assert_string_equal(all(&k), "[192.0.2.1] .");
 }
