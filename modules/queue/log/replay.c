@@ -179,6 +179,9 @@ static int read_file(struct replay *p, const char *what, uint64_t serial, uint64
 		return 1;
 	}
 	bad = frame_read(fd, seed, record, p);
+	/* What a killed qmgr left is in memory only, perhaps; space is freed on its word now. */
+	if (fdatasync(fd) < 0)
+		damage(p, name, strerror(errno));
 	close(fd);
 	if (bad < 0)
 		p->refuse = true;

@@ -296,6 +296,16 @@ static void take(struct scan *s, struct scan_batch *b)
 	s->at = (struct pos){.seg = b->seg, .off = b->off + b->len};
 }
 
+/* What a killed writer left is in memory only, perhaps: before anything refers to it (and
+ * survives the next power loss without it) it is on disk. It may have been acknowledged, so
+ * it is told also when that fails. */
+static void keep(struct scan *s, struct scan_batch *b)
+{
+	if (fdatasync(s->fd) < 0)
+		note(s->torn, sizeof(s->torn), s, b->off, b->off + b->len, strerror(errno));
+	take(s, b);
+}
+
 static void torn(struct scan *s, uint64_t to)
 {
 	s->torn[0] = '\0';
@@ -358,6 +368,8 @@ static void step(struct scan *s)
 	} else if (!durable && (b == NULL || !whole(s, b))) {
 		free(b);
 		torn(s, here.off + h.len);
+	} else if (!durable) {
+		keep(s, b);
 	} else {
 		take(s, b);
 	}
