@@ -33,7 +33,7 @@
 static struct record *r;
 static const char *below;
 static size_t below_len;
-static uint8_t mark[FDS]; /* 1: a file of ours, open for writing */
+static uint8_t mark[FDS]; /* files of ours: 1 open for writing, 2 for reading (it can be synced) */
 
 #define REAL(type, name, ...)                                                                      \
 	static type (*name##_fn)(__VA_ARGS__);                                                     \
@@ -177,7 +177,7 @@ static uint64_t ino_at(int at, const char *path)
 
 static bool marked(int fd)
 {
-	return r != NULL && fd >= 0 && fd < FDS && mark[fd] != 0;
+	return r != NULL && fd >= 0 && fd < FDS && mark[fd] == 1;
 }
 
 static int do_open(int at, const char *path, int flags, mode_t mode)
@@ -195,7 +195,7 @@ static int do_open(int at, const char *path, int flags, mode_t mode)
 		begin = put((struct rec){.type = R_TRUNC, .ino = was}, name, NULL, NULL, 0);
 	fd = openat_fn(at, path, flags, mode);
 	if (fd >= 0 && fd < FDS)
-		mark[fd] = name != NULL && writes;
+		mark[fd] = name == NULL ? 0 : writes ? 1 : 2;
 	if (begin > 0)
 		done(begin, fd, fd >= 0 ? ino_of(fd) : 0);
 	else if (fd >= 0 && name != NULL && writes)
@@ -442,8 +442,9 @@ static uint64_t sync_begins(int fd)
 		name = ours(abs, fd, ".");
 		return name != NULL ? put((struct rec){.type = R_SYNC}, name, NULL, NULL, 0) : 0;
 	}
-	return marked(fd) ? put((struct rec){.type = R_SYNC, .ino = st.st_ino}, NULL, NULL, NULL, 0)
-			  : 0;
+	return fd < FDS && mark[fd] != 0
+		   ? put((struct rec){.type = R_SYNC, .ino = st.st_ino}, NULL, NULL, NULL, 0)
+		   : 0;
 }
 
 int fsync(int fd)
