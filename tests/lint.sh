@@ -39,10 +39,10 @@ files core modules sdk tests | xargs awk '
 	/^\}$/ && from { if (FNR - from - 1 > 120) print FILENAME ":" from ": " FNR - from - 1 " lines"; from = 0 }' |
 	breach "a function over 120 lines"
 scripts="check quickstart .ci/run $(find tests -name '*.sh' | sort)"
-for f in $scripts $(find tests -name '*.py') bench/relay bench/rig.py; do
+for f in $scripts $(find tests -name '*.py') bench/relay bench/latency bench/rig.py; do
 	head -n 3 "$f" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || echo "$f"
 done | breach "no SPDX line"
-for f in check quickstart .ci/run bench/relay tests/build.sh tests/lint.sh; do
+for f in check quickstart .ci/run bench/relay bench/latency tests/build.sh tests/lint.sh; do
 	[ -x "$f" ] || echo "$f"
 done | breach "not executable"
 if command -v shellcheck >/dev/null; then
