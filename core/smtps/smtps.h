@@ -9,6 +9,7 @@
  *   verbs.c     the table of commands; those that need no one else
  *   xclient.c   XCLIENT: a trusted peer says for whom it speaks
  *   tx.c        MAIL and RCPT: a transaction, its recipients
+ *   params.c    parameters of MAIL and RCPT
  *   intake.c    credits of qmgr: without one no transaction begins
  *   verdict.c   smar's answers on recipients, kept for as long as smar allows
  *   body.c      DATA: input through the scanner into the store
@@ -29,6 +30,7 @@
 #include "lib/metric.h"
 #include "mail/addr.h"
 #include "mail/reply.h"
+#include "mail/xtext.h"
 #include "role.h"
 
 #include <meta1/queue.h>
@@ -228,17 +230,21 @@ char *smtps_verbs_name(const char *, size_t n);
 void smtps_xclient(struct smtps_session *, const struct smtps_line *); /* the verb */
 void smtps_xclient_offer(struct smtps_session *);		       /* its line of EHLO */
 
-/* A service extension: its line in EHLO, its parameter of MAIL. Name the fields in its row. */
+/* A service extension: its line in EHLO. Its parameters are in params.c. */
 struct smtps_ext {
 	const char *keyword;
 	uint64_t flag; /* offered when this SMTPS_F_ is set; 0: always */
-	/* What stands behind the keyword, with the blank before it; NULL: nothing. */
+	/* What follows the keyword, each word with a blank before it; NULL: nothing. */
 	void (*words)(const struct smtps_limits *, char *out, size_t size);
-	const char *param; /* of MAIL; NULL: none */
-	/* 0, or the code of a refusal with "x.y.z text" in err. */
-	int (*set)(struct smtps_session *, const char *value, size_t len, struct meta1_err *);
 };
 const struct smtps_ext *smtps_verbs_extensions(size_t *n);
+bool smtps_verbs_offered(const struct smtps_session *, const char *keyword);
+
+/* ---- params.c: what stands behind the address in MAIL and RCPT ---- */
+
+/* Into the transaction; 0, or the code of a refusal with "x.y.z text" in err. */
+int smtps_params(
+    struct smtps_session *, struct smtps_tx *, bool rcpt, const char *, size_t, struct meta1_err *);
 
 /* ---- tx.c: a transaction ---- */
 
@@ -295,6 +301,9 @@ struct smtps_tx {
 	const char *client, *helo;   /* of the session, copied; in pool */
 	struct meta1_buf asking;     /* the recipient that smar is asked about; in ask */
 	char ask[ADDR_PATH_MAX];
+	uint32_t ask_notify; /* RFC 3461, of that recipient */
+	struct meta1_buf ask_orcpt;
+	char orcpt[XTEXT_ORCPT_MAX];
 	char id[SMTPS_ID_SIZE];
 };
 

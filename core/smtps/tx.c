@@ -21,7 +21,8 @@ METRIC_COUNTER(m_syntax, "refused_address_syntax_total", "MAIL and RCPT with a b
 METRIC_GAUGE(m_open, "transactions_now", "Transactions between MAIL and their end.");
 
 #define RCPTS_MAX  10000 /* of QUEUED in core/ipc/proto.def */
-#define RCPT_BYTES (ADDR_PATH_MAX + 192)
+/* with its ORCPT, and its places in the envelope and in QUEUED */
+#define RCPT_BYTES (ADDR_PATH_MAX + XTEXT_ORCPT_MAX + 320)
 #define TX_BYTES   8192 /* sender, envelope, rounding of the pool */
 
 int64_t smtps_tx_rcpts_max(const struct smtps_limits *lim)
@@ -82,56 +83,6 @@ static const char *after_keyword(const struct smtps_line *l, const char *word, s
 	return l->args + n;
 }
 
-/* One KEYWORD[=VALUE] of MAIL. 0, or the code of a refusal. */
-static int mail_param(
-    struct smtps_session *s, uint32_t *seen, const char *p, size_t n, struct meta1_err *err)
-{
-	const char *eq = memchr(p, '=', n);
-	struct meta1_buf key = buf_of(p, eq != NULL ? (size_t)(eq - p) : n);
-	size_t i, next;
-	const struct smtps_ext *ext = smtps_verbs_extensions(&next);
-
-	for (i = 0; i < next; i++)
-		if (ext[i].param != NULL && buf_caseeq(key, ext[i].param) &&
-		    (ext[i].flag == 0 || (s->srv->lim.flags & ext[i].flag) != 0))
-			break;
-	if (i == next) {
-		err_set(err, "5.5.4 Parameter of MAIL is not known");
-		return 555;
-	}
-	if (*seen & 1u << i) {
-		err_set(err, "5.5.4 Parameter of MAIL is given twice");
-		return 501;
-	}
-	*seen |= 1u << i;
-	return ext[i].set(
-	    s, eq != NULL ? eq + 1 : NULL, eq != NULL ? n - (size_t)(eq + 1 - p) : 0, err);
-}
-
-static int mail_params(struct smtps_session *s, const char *p, size_t n, struct meta1_err *err)
-{
-	uint32_t seen = 0;
-	size_t i = 0;
-
-	if (n > 0 && p[0] != ' ') {
-		err_set(err, "5.5.4 A blank must follow the address");
-		return 501;
-	}
-	while (i < n) {
-		size_t from;
-		int code;
-
-		while (i < n && p[i] == ' ')
-			i++;
-		for (from = i; i < n && p[i] != ' ';)
-			i++;
-		code = i > from ? mail_param(s, &seen, p + from, i - from, err) : 0;
-		if (code != 0)
-			return code;
-	}
-	return 0;
-}
-
 /* err is "x.y.z text". */
 static void refuse(struct smtps_session *s, int code, const struct meta1_err *err)
 {
@@ -174,7 +125,7 @@ static int parse_mail(
 		return 550;
 	}
 	tx->from = buf_of(pool_strn(&tx->pool, a.whole.data, a.whole.len), a.whole.len);
-	return mail_params(s, text + used, len - used, err);
+	return smtps_params(s, tx, false, text + used, len - used, err);
 }
 
 void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
@@ -236,6 +187,14 @@ static bool add(struct smtps_tx *tx)
 	if (r == NULL || copy == NULL)
 		return false;
 	r->addr = buf_of(copy, tx->asking.len);
+	r->notify = tx->ask_notify;
+	if (tx->ask_orcpt.len > 0) {
+		copy = pool_strn(&tx->pool, tx->ask_orcpt.data, tx->ask_orcpt.len);
+		if (copy == NULL)
+			return false;
+		r->orcpt = buf_of(copy, tx->ask_orcpt.len);
+	}
+	tx->dsn |= r->notify != 0 || r->orcpt.len > 0;
 	STAILQ_INSERT_TAIL(&tx->rcpts, r, next);
 	tx->nrcpt++;
 	return true;
@@ -342,6 +301,7 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 	const struct smtps_verdict *v;
 	struct meta1_err err = {""};
 	struct addr a;
+	int code;
 
 	if (text == NULL) {
 		smtps_session_bad(s, 501, "5.5.4", "RCPT wants TO:<address>");
@@ -360,8 +320,11 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 		smtps_session_bad(s, 553, "5.6.7", "Recipient address is not ASCII");
 		return;
 	}
-	if (used < len) {
-		smtps_session_bad(s, 555, "5.5.4", "Parameters of RCPT are not known here");
+	tx->ask_notify = 0;
+	tx->ask_orcpt.len = 0;
+	code = smtps_params(s, tx, true, text + used, len - used, &err);
+	if (code != 0) {
+		refuse(s, code, &err);
 		return;
 	}
 	if (too_many(s))

@@ -13,12 +13,12 @@
 #include <stdlib.h>
 #include <strings.h>
 
-METRIC_COUNTER(m_declared, "refused_declared_size_total", "MAIL refused for the size it declared.");
-
 #define HELO_MAX  255
 #define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
-/* SIZE adds 26 to MAIL, BODY 17 (RFC 1870, 6152); our paths may be 66 longer than 256. */
-#define MAIL_LINE (BASE + 26 + 17 + 66)
+/* SIZE adds 26 to MAIL, BODY 17 (RFC 1870, 6152), RET and ENVID 116 (RFC 3461); NOTIFY and ORCPT
+ * add 536 to RCPT; our paths may be 66 longer than 256. */
+#define MAIL_LINE (BASE + 26 + 17 + 116 + 66)
+#define RCPT_LINE (BASE + 536 + 66)
 #define ANYWHERE  (IN(OPEN) | GREETED)
 #define GREETED	  (IN(READY) | IN(MAIL) | IN(RCPT) | IN(CHUNKS))
 
@@ -28,38 +28,6 @@ static void size_words(const struct smtps_limits *lim, char *out, size_t size)
 {
 	if (lim->message_size > 0)
 		snprintf(out, size, " %lld", (long long)lim->message_size);
-}
-
-static int set_size(struct smtps_session *s, const char *v, size_t n, struct meta1_err *err)
-{
-	uint64_t size = 0;
-	size_t i;
-
-	for (i = 0; i < n && v[i] >= '0' && v[i] <= '9'; i++) {
-		/* saturates: a number too large for us is too large a message */
-		if (size < UINT64_MAX / 10 - 1)
-			size = size * 10 + (uint64_t)(v[i] - '0');
-	}
-	if (n == 0 || n > 20 || i < n) {
-		err_set(err, "5.5.4 SIZE wants a number of bytes");
-		return 501;
-	}
-	if (s->srv->lim.message_size > 0 && size > (uint64_t)s->srv->lim.message_size) {
-		m_declared.value++;
-		err_set(err, "5.3.4 Message is larger than is taken here");
-		return 552;
-	}
-	return 0;
-}
-
-/* Only the form is checked: whether there are bytes above 127 is seen in the content. */
-static int set_body(struct smtps_session *s, const char *v, size_t n, struct meta1_err *err)
-{
-	(void)s;
-	if (buf_caseeq(buf_of(v, n), "8BITMIME") || buf_caseeq(buf_of(v, n), "7BIT"))
-		return 0;
-	err_set(err, "5.5.4 BODY is 7BIT or 8BITMIME");
-	return 501;
 }
 
 /* RFC 9422: a limit has at most six digits; one that has more is as good as none. */
@@ -72,10 +40,8 @@ static void limits_words(const struct smtps_limits *lim, char *out, size_t size)
 }
 
 static const struct smtps_ext extensions[] = {
-    {.keyword = "PIPELINING"},
-    {.keyword = "SIZE", .words = size_words, .param = "SIZE", .set = set_size},
-    {.keyword = "CHUNKING"},
-    {.keyword = "8BITMIME", .flag = SMTPS_F_8BITMIME, .param = "BODY", .set = set_body},
+    {.keyword = "PIPELINING"}, {.keyword = "SIZE", .words = size_words}, {.keyword = "CHUNKING"},
+    {.keyword = "8BITMIME", .flag = SMTPS_F_8BITMIME}, {.keyword = "DSN"},
     {.keyword = "LIMITS", .words = limits_words},
     {.keyword = "ENHANCEDSTATUSCODES"}, /* the last line of EHLO: always offered */
 };
@@ -84,6 +50,17 @@ const struct smtps_ext *smtps_verbs_extensions(size_t *n)
 {
 	*n = ARRAY_LEN(extensions);
 	return extensions;
+}
+
+bool smtps_verbs_offered(const struct smtps_session *s, const char *keyword)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(extensions); i++)
+		if (strcmp(extensions[i].keyword, keyword) == 0)
+			return extensions[i].flag == 0 ||
+			       (s->srv->lim.flags & extensions[i].flag) != 0;
+	return false;
 }
 
 /* ---- HELO and EHLO ---- */
@@ -213,9 +190,10 @@ static void act_help(struct smtps_session *s, const struct smtps_line *l)
 /* ---- the table, in the order of use ---- */
 
 static const struct smtps_verb verbs[] = {
-    {"RCPT", IN(MAIL) | IN(RCPT), 0, MAIL_LINE, smtps_tx_rcpt, "TO:<address>, one recipient"},
+    {"RCPT", IN(MAIL) | IN(RCPT), 0, RCPT_LINE, smtps_tx_rcpt,
+	"TO:<address> [NOTIFY=NEVER|SUCCESS,FAILURE,DELAY] [ORCPT=type;xtext]"},
     {"MAIL", IN(READY), 0, MAIL_LINE, smtps_tx_mail,
-	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME]"},
+	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [RET=FULL|HDRS] [ENVID=xtext]"},
     {"DATA", IN(MAIL) | IN(RCPT), VERB_NOARG, BASE, smtps_body_data,
 	"the message follows, a line with one dot ends it"},
     /* in every state, for its octets follow in every state */

@@ -34,7 +34,8 @@ def talk(c, dialog):
     ('SIZE=1 SIZE=1', '501 5.5.4'), ('SIZE=1 size=2', '501 5.5.4'), ('BODY=8BITMIME', '250'), ('BODY=7bit', '250'),
     ('BODY=9BIT', '501 5.5.4'), ('BODY', '501 5.5.4'), ('BODY=7BIT BODY=8BITMIME', '501 5.5.4'),
     ('SIZE=5 BODY=8BITMIME', '250'), ('BODY=8BITMIME   SIZE=5', '250'), ('FOO', '555 5.5.4'), ('FOO=bar', '555 5.5.4'),
-    ('=', '555 5.5.4'), ('=x', '555 5.5.4'), ('AUTH=<>', '555 5.5.4'), ('RET=HDRS', '555 5.5.4'), ('ENVID=a+00', '555 5.5.4'),
+    ('=', '555 5.5.4'), ('=x', '555 5.5.4'), ('AUTH=<>', '555 5.5.4'), ('RET=HDRS', '250'), ('ENVID=a+00', '501 5.5.4'), ('ENVID=a+4', '501 5.5.4'), ('ENVID=+', '501 5.5.4'),
+    ('RET=FULL ENVID=QQ+2B1 SIZE=5', '250'), ('RET=FULL RET=FULL', '501 5.5.4'), ('NOTIFY=NEVER', '555 5.5.4'),
     ('SMTPUTF8', '555 5.5.4'), ('SIZE=1=2', '501 5.5.4'), ('SIZE\x7f=1', '555 5.5.4'), ('SIZE=1\t', '250'),
     ('PIPELINING', '555 5.5.4'),
 ], ids=lambda x: repr(x)[1:40])
@@ -51,8 +52,10 @@ def test_parameters_of_rcpt(gw):
     with gw.client() as c:
         talk(c, '''EHLO c.test -> 250
             MAIL FROM:<a@b.test> -> 250
-            RCPT TO:<b@far.test> NOTIFY=NEVER -> 555 5.5.4
-            RCPT TO:<b@far.test> ORCPT=rfc822;b -> 555 5.5.4
+            RCPT TO:<b@far.test> RET=FULL -> 555 5.5.4
+            RCPT TO:<b@far.test> NOTIFY=NEVER,DELAY -> 501 5.5.4
+            RCPT TO:<b@far.test> ORCPT=rfc822;b+00 -> 501 5.5.4
+            RCPT TO:<b@far.test> ORCPT=b -> 501 5.5.4
             RCPT TO:<b@far.test>X -> 5
             RCPT TO:<b@far.test> -> 250
             RCPT TO: <b2@far.test> -> 250''')

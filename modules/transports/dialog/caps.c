@@ -18,6 +18,7 @@ static const struct {
     {"PIPELINING", 10, offsetof(struct dialog_caps, pipelining)},
     {"8BITMIME", 8, offsetof(struct dialog_caps, eightbit)},
     {"SIZE", 4, offsetof(struct dialog_caps, size)},
+    {"DSN", 3, offsetof(struct dialog_caps, dsn)},
 };
 
 static uint64_t number(const char *p, size_t len)

@@ -19,60 +19,7 @@
 
 #define PATH_MAX_SAID 1000 /* bytes of an address on the wire */
 
-/* ---- commands ---- */
-
-static void say_mail(struct dialog_session *s)
-{
-	const struct meta1_mail *m = s->mail;
-	char text[PATH_MAX_SAID + 128];
-	size_t n;
-
-	n = (size_t)snprintf(text, sizeof(text), "%sMAIL FROM:<%.*s>", s->dirty ? "RSET\r\n" : "",
-	    (int)m->from.len, (const char *)m->from.data);
-	if (s->caps.size)
-		n += (size_t)snprintf(text + n, sizeof(text) - n, " SIZE=%" PRIu64, m->bytes);
-	if (s->caps.eightbit && (m->flags & META1_M_8BIT))
-		n += (size_t)snprintf(text + n, sizeof(text) - n, " BODY=8BITMIME");
-	n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
-	dialog_say(s, text, n);
-}
-
-static const struct meta1_rcpt *rcpt_at(const struct meta1_mail *m, uint32_t i)
-{
-	return (const struct meta1_rcpt *)((const char *)m->rcpt + (size_t)i * m->sizeof_rcpt);
-}
-
-/* The first recipient from i on that is said to the hop. */
-static uint32_t skip(const struct dialog_session *s, uint32_t i)
-{
-	while (i < s->mail->nrcpt && s->taken[i] == DIALOG_PASS)
-		i++;
-	return i;
-}
-
-static void say_rcpt(struct dialog_session *s)
-{
-	const struct meta1_rcpt *r = rcpt_at(s->mail, s->said);
-	char text[PATH_MAX_SAID + 32];
-	int n = snprintf(
-	    text, sizeof(text), "RCPT TO:<%.*s>\r\n", (int)r->addr.len, (const char *)r->addr.data);
-
-	s->said = skip(s, s->said + 1);
-	dialog_say(s, text, (size_t)n);
-}
-
-/* The next recipients of a pipelined mail, and DATA behind the last. */
-static void say_burst(struct dialog_session *s)
-{
-	uint32_t i;
-
-	for (i = 0; i < DIALOG_BURST && s->said < s->mail->nrcpt; i++)
-		say_rcpt(s);
-	if (s->said == s->mail->nrcpt)
-		dialog_say(s, "DATA\r\n", 6);
-}
-
-/* ---- what needs no hop to be refused ---- */
+/* ---- what can be said ---- */
 
 enum sayable { SAYABLE, CONTROL, NOT_ASCII };
 
@@ -92,6 +39,112 @@ static enum sayable sayable(struct meta1_buf addr)
 	}
 	return v;
 }
+
+/* ---- commands ---- */
+
+/* A hop that offers DSN is told what the sender wants; then it answers for it. LMTP is the end of
+ * the way, so that reports of it are ours. */
+static int tells_dsn(const struct dialog_session *s)
+{
+	return s->caps.dsn && !s->d->kind->lmtp;
+}
+
+static size_t mail_dsn(const struct meta1_mail *m, char *text, size_t size)
+{
+	size_t n = 0;
+
+	if (m->flags & (META1_M_RET_FULL | META1_M_RET_HDRS))
+		n += (size_t)snprintf(
+		    text, size, " RET=%s", m->flags & META1_M_RET_FULL ? "FULL" : "HDRS");
+	if (META1_HAS(m, envid) && m->envid.len > 0 && sayable(m->envid) == SAYABLE)
+		n += (size_t)snprintf(text + n, size - n, " ENVID=%.*s", (int)m->envid.len,
+		    (const char *)m->envid.data);
+	return n;
+}
+
+static void say_mail(struct dialog_session *s)
+{
+	const struct meta1_mail *m = s->mail;
+	char text[2 * PATH_MAX_SAID + 192];
+	size_t n;
+
+	n = (size_t)snprintf(text, sizeof(text), "%sMAIL FROM:<%.*s>", s->dirty ? "RSET\r\n" : "",
+	    (int)m->from.len, (const char *)m->from.data);
+	if (s->caps.size)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " SIZE=%" PRIu64, m->bytes);
+	if (s->caps.eightbit && (m->flags & META1_M_8BIT))
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " BODY=8BITMIME");
+	if (tells_dsn(s))
+		n += mail_dsn(m, text + n, sizeof(text) - n);
+	n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
+	dialog_say(s, text, n);
+}
+
+static const struct meta1_rcpt *rcpt_at(const struct meta1_mail *m, uint32_t i)
+{
+	return (const struct meta1_rcpt *)((const char *)m->rcpt + (size_t)i * m->sizeof_rcpt);
+}
+
+/* The first recipient from i on that is said to the hop. */
+static uint32_t skip(const struct dialog_session *s, uint32_t i)
+{
+	while (i < s->mail->nrcpt && s->taken[i] == DIALOG_PASS)
+		i++;
+	return i;
+}
+
+/* The words of an enum meta1_notify, or of ORCPT; an original recipient that is not ASCII can
+ * only be said to who takes the like of it in addresses. */
+static size_t rcpt_dsn(
+    const struct meta1_mail *m, const struct meta1_rcpt *r, char *text, size_t size)
+{
+	static const struct {
+		uint32_t bit;
+		const char *word;
+	} words[] = {{META1_N_NEVER, "NEVER"}, {META1_N_SUCCESS, "SUCCESS"},
+	    {META1_N_FAILURE, "FAILURE"}, {META1_N_DELAY, "DELAY"}};
+	const char *sep = " NOTIFY=";
+	size_t n = 0, i;
+
+	if (m->sizeof_rcpt < sizeof(*r))
+		return 0;
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (r->notify & words[i].bit) {
+			n += (size_t)snprintf(text + n, size - n, "%s%s", sep, words[i].word);
+			sep = ",";
+		}
+	if (r->orcpt.len > 0 && sayable(r->orcpt) == SAYABLE)
+		n += (size_t)snprintf(text + n, size - n, " ORCPT=%.*s", (int)r->orcpt.len,
+		    (const char *)r->orcpt.data);
+	return n;
+}
+
+static void say_rcpt(struct dialog_session *s)
+{
+	const struct meta1_rcpt *r = rcpt_at(s->mail, s->said);
+	char text[2 * PATH_MAX_SAID + 96];
+	size_t n = (size_t)snprintf(
+	    text, sizeof(text), "RCPT TO:<%.*s>", (int)r->addr.len, (const char *)r->addr.data);
+
+	if (tells_dsn(s))
+		n += rcpt_dsn(s->mail, r, text + n, sizeof(text) - n);
+	n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
+	s->said = skip(s, s->said + 1);
+	dialog_say(s, text, n);
+}
+
+/* The next recipients of a pipelined mail, and DATA behind the last. */
+static void say_burst(struct dialog_session *s)
+{
+	uint32_t i;
+
+	for (i = 0; i < DIALOG_BURST && s->said < s->mail->nrcpt; i++)
+		say_rcpt(s);
+	if (s->said == s->mail->nrcpt)
+		dialog_say(s, "DATA\r\n", 6);
+}
+
+/* ---- what needs no hop to be refused ---- */
 
 static int refuse_mail(struct dialog_session *s)
 {

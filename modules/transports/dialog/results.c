@@ -33,7 +33,10 @@ static struct meta1_reply fill(
 	    .text = text,
 	    .smtp = (uint16_t)smtp,
 	    .scope = META1_ABOUT_MAIL,
-	    .host = s->host};
+	    .host = s->host,
+	    .taken = s->d->kind->lmtp ? META1_TAKEN_FINAL
+		     : s->caps.dsn    ? META1_TAKEN_DSN
+				      : META1_TAKEN_RELAYED};
 
 	snprintf(r.dsn, sizeof(r.dsn), "%s", dsn ? dsn : "");
 	return r;

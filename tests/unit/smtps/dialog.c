@@ -115,6 +115,8 @@ bool chan_send(struct chan *c, enum proto_type type, const void *msg)
 		snprintf(now->last_queued, sizeof(now->last_queued), "%.*s %.*s %u", (int)m->id.len,
 		    (const char *)m->id.data, (int)m->from.len, (const char *)m->from.data,
 		    m->rcpts.n);
+		now->last_dsn = m->notify.n;
+		assert_int_equal(m->notify.n, m->orcpts.n);
 	}
 	return true;
 }
@@ -243,9 +245,18 @@ static void commit(struct meta1_qmsg **mp, struct meta1_req *r, const struct met
 	}
 	assert_true(now->nmsg < DIALOG_MSGS);
 	memcpy(m->from, env->from.data, env->from.len);
-	for (uint32_t i = 0; i < env->nrcpt; i++)
-		snprintf(m->rcpts + strlen(m->rcpts), sizeof(m->rcpts) - strlen(m->rcpts), "%.*s ",
-		    (int)env->rcpt[i].addr.len, (const char *)env->rcpt[i].addr.data);
+	if (env->envid.len > 0)
+		memcpy(m->envid, env->envid.data, env->envid.len);
+	for (uint32_t i = 0; i < env->nrcpt; i++) {
+		const struct meta1_qrcpt *q = &env->rcpt[i];
+		char dsn[600] = "";
+
+		if (q->notify != 0 || q->orcpt.len > 0)
+			snprintf(dsn, sizeof(dsn), "/%u/%.*s", q->notify, (int)q->orcpt.len,
+			    q->orcpt.len > 0 ? (const char *)q->orcpt.data : "");
+		snprintf(m->rcpts + strlen(m->rcpts), sizeof(m->rcpts) - strlen(m->rcpts),
+		    "%.*s%s ", (int)q->addr.len, (const char *)q->addr.data, dsn);
+	}
 	m->flags = env->flags;
 	m->bytes = env->bytes;
 	now->msg[now->nmsg++] = *m;

@@ -14,8 +14,10 @@
 #define DIALOG_MSGS 64
 
 struct dialog_msg {
-	char id[SMTPS_ID_SIZE], from[ADDR_PATH_MAX + 1], rcpts[1024]; /* rcpts: each and a blank */
-	char *data;						      /* as stored */
+	char id[SMTPS_ID_SIZE], from[ADDR_PATH_MAX + 1], rcpts[1024];
+	/* rcpts: each, "/notify/orcpt" if there is one, and a blank */
+	char envid[128];
+	char *data; /* as stored */
 	size_t len;
 	uint32_t flags;
 	uint64_t bytes;
@@ -39,6 +41,7 @@ struct dialog {
 	unsigned asked, forgotten, queued, tails, backs, taken;
 	bool qmgr_down;
 	char last_queued[256]; /* "id from rcpt,rcpt," */
+	unsigned last_dsn;     /* its notify and orcpts */
 };
 
 void dialog_open(struct dialog *); /* limits as the defaults; credits: 1000 */

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xtext.c -- xtext of RFC 3461 4, and the address forms of RFC 6533 3.
+ *
+ * Comes from smtps (parameters of MAIL and RCPT) and qmgr (reports). Owns nothing.
+ * On failure: what is not to the letter is refused, so that nothing odd is stored; encoded
+ * controls and NUL too: decoded they would stand in a report.
+ */
+#include "mail/xtext.h"
+
+#include <stdio.h>
+
+/* The value of a digit; RFC 3461 knows capital letters only. */
+static int hex(unsigned char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The next byte of xtext; -1: malformed. */
+static int next(const unsigned char **p, const unsigned char *end)
+{
+	unsigned char c = *(*p)++;
+	int high, low;
+
+	if (c != '+')
+		return c > ' ' && c < 127 && c != '=' ? c : -1;
+	if (end - *p < 2 || (high = hex((*p)[0])) < 0 || (low = hex((*p)[1])) < 0)
+		return -1;
+	*p += 2;
+	c = (unsigned char)(high * 16 + low);
+	return c >= ' ' && c < 127 ? c : -1;
+}
+
+bool xtext_ok(struct meta1_buf b)
+{
+	const unsigned char *p = b.data, *end = p + b.len;
+
+	while (b.len > 0 && p < end)
+		if (next(&p, end) < 0)
+			return false;
+	return b.len > 0;
+}
+
+void xtext_decode(struct meta1_buf b, char *out, size_t size)
+{
+	const unsigned char *p = b.data, *end = p + b.len;
+	size_t n = 0;
+	int c;
+
+	while (b.len > 0 && p < end && n + 1 < size && (c = next(&p, end)) >= 0)
+		out[n++] = (char)c;
+	out[n] = '\0';
+}
+
+/* ---- UTF-8 ---- */
+
+/* The character at p and its length; 0: not well formed (RFC 3629). */
+static size_t utf8_get(const unsigned char *p, size_t left, uint32_t *out)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t n = *p < 0x80   ? 1
+		   : *p < 0xc0 ? 0
+		   : *p < 0xe0 ? 2
+		   : *p < 0xf0 ? 3
+		   : *p < 0xf8 ? 4
+			       : 0;
+	uint32_t v = n == 1 ? *p : *p & (0x7fu >> n);
+	size_t i;
+
+	if (n == 0 || n > left)
+		return 0;
+	for (i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		v = v << 6 | (p[i] & 0x3fu);
+	}
+	*out = v;
+	return v >= least[n] && v <= 0x10ffff && (v < 0xd800 || v > 0xdfff) ? n : 0;
+}
+
+static size_t utf8_put(uint32_t v, char out[4])
+{
+	if (v < 0x80) {
+		out[0] = (char)v;
+		return 1;
+	}
+	if (v < 0x800) {
+		out[0] = (char)(0xc0 | v >> 6);
+		out[1] = (char)(0x80 | (v & 0x3f));
+		return 2;
+	}
+	if (v < 0x10000) {
+		out[0] = (char)(0xe0 | v >> 12);
+		out[1] = (char)(0x80 | (v >> 6 & 0x3f));
+		out[2] = (char)(0x80 | (v & 0x3f));
+		return 3;
+	}
+	out[0] = (char)(0xf0 | v >> 18);
+	out[1] = (char)(0x80 | (v >> 12 & 0x3f));
+	out[2] = (char)(0x80 | (v >> 6 & 0x3f));
+	out[3] = (char)(0x80 | (v & 0x3f));
+	return 4;
+}
+
+/* EmbeddedUnicodeChar: \x{2 to 6 capital digits}, no needless zero, no control and nothing that
+ * could stand as itself. Its length, 0: it is none. */
+static size_t embedded(const unsigned char *p, size_t left, uint32_t *out)
+{
+	uint32_t v = 0;
+	size_t i;
+
+	if (left < 6 || memcmp(p, "\\x{", 3) != 0)
+		return 0;
+	for (i = 3; i < left && i < 10 && p[i] != '}'; i++) {
+		int d = hex(p[i]);
+
+		if (d < 0)
+			return 0;
+		v = v * 16 + (uint32_t)d;
+	}
+	if (i == left || p[i] != '}' || i < 5 || (i > 5 && p[3] == '0') || v > 0x10ffff ||
+	    (v >= 0xd800 && v <= 0xdfff))
+		return 0;
+	if (v < 0x80 && v != ' ' && v != '+' && v != '=' && v != '\\')
+		return 0;
+	*out = v;
+	return i + 1;
+}
+
+/* The next character of utf-8-addr-xtext or, if raw, utf-8-addr-unitext; 0: malformed. */
+static size_t address(const unsigned char *p, size_t left, bool raw, uint32_t *out)
+{
+	if (*p == '\\')
+		return embedded(p, left, out);
+	if (*p >= 0x80)
+		return raw ? utf8_get(p, left, out) : 0;
+	*out = *p;
+	return *p > ' ' && *p < 127 && *p != '+' && *p != '=';
+}
+
+static bool address_ok(struct meta1_buf b, bool raw)
+{
+	const unsigned char *p = b.data;
+	size_t i = 0, n;
+	uint32_t v;
+
+	for (; i < b.len; i += n)
+		if ((n = address(p + i, b.len - i, raw, &v)) == 0 || (v >= 0x80 && v < 0xa0))
+			return false;
+	return b.len > 0;
+}
+
+/* ---- type;text ---- */
+
+/* The part before the first ';', an atom; NULL: none. */
+static const char *type_end(struct meta1_buf b)
+{
+	const char *p = b.data, *semi = b.len > 0 ? memchr(p, ';', b.len) : NULL;
+
+	if (semi == NULL || semi == p)
+		return NULL;
+	for (; p < semi; p++)
+		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 127 ||
+		    strchr("()<>@,;:\\\".[]+=", *p) != NULL)
+			return NULL;
+	return semi;
+}
+
+static bool is_utf8(struct meta1_buf type)
+{
+	return buf_caseeq(type, "utf-8");
+}
+
+bool xtext_orcpt_ok(struct meta1_buf b, bool utf8)
+{
+	const char *semi = type_end(b), *text = semi + 1;
+	struct meta1_buf rest;
+
+	if (semi == NULL)
+		return false;
+	rest = buf_of(text, b.len - (size_t)(text - (const char *)b.data));
+	if (is_utf8(buf_of(b.data, (size_t)(semi - (const char *)b.data))))
+		return address_ok(rest, utf8);
+	return xtext_ok(rest);
+}
+
+bool xtext_ascii(const char *s)
+{
+	for (; *s != '\0'; s++)
+		if ((unsigned char)*s >= 0x80)
+			return false;
+	return true;
+}
+
+/* Appends a character: as UTF-8, or, unless utf8, in the form that is ASCII. */
+static size_t put(uint32_t v, bool utf8, char *out, size_t n, size_t size)
+{
+	char s[16];
+	size_t len;
+
+	if (utf8 ? v >= ' ' && v != 127 : v < 0x80 && v != '\\' && v != '+' && v != '=' && v > ' ')
+		len = utf8_put(v, s);
+	else
+		len = (size_t)snprintf(s, sizeof(s), "\\x{%02X}", v);
+	if (n + len + 1 > size)
+		return n;
+	memcpy(out + n, s, len);
+	out[n + len] = '\0';
+	return n + len;
+}
+
+void xtext_orcpt_field(const char *orcpt, bool utf8, char *out, size_t size)
+{
+	const char *semi = strchr(orcpt, ';');
+	size_t type = semi != NULL ? (size_t)(semi - orcpt) : 0, n, i, k, len;
+	const unsigned char *p = (const unsigned char *)orcpt + type + (semi != NULL);
+	uint32_t v;
+
+	n = (size_t)snprintf(out, size, "%.*s; ", (int)type, orcpt);
+	if (n >= size)
+		return;
+	if (!is_utf8(buf_of(orcpt, type))) {
+		xtext_decode(buf_str((const char *)p), out + n, size - n);
+		return;
+	}
+	len = strlen((const char *)p);
+	for (i = 0; i < len && (k = address(p + i, len - i, true, &v)) > 0; i += k)
+		n = put(v, utf8, out, n, size);
+}
+
+void xtext_addr_field(const char *addr, bool utf8, char *out, size_t size)
+{
+	const unsigned char *p = (const unsigned char *)addr;
+	size_t len = strlen(addr), i, k, n;
+	uint32_t v;
+
+	if (xtext_ascii(addr)) {
+		snprintf(out, size, "rfc822; %s", addr);
+		return;
+	}
+	n = (size_t)snprintf(out, size, "utf-8; ");
+	for (i = 0; i < len; i += k) {
+		k = utf8_get(p + i, len - i, &v);
+		if (k == 0) { /* what is no UTF-8 cannot be shown */
+			v = '?';
+			k = 1;
+		}
+		n = put(v, utf8, out, n, size);
+	}
+}
