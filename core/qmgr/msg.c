@@ -225,6 +225,7 @@ struct qmgr_msg *qmgr_msg_new(struct qmgr *q, const struct meta1_qentry *e)
 	m->memory = total + 64;
 	str_copy(m->id, sizeof(m->id), e->id);
 	m->ref = e->ref;
+	m->key = e->key;
 	m->stored = e->bytes_stored;
 	m->bytes = env->bytes;
 	m->flags = env->flags;

@@ -99,6 +99,7 @@ struct qmgr_msg { /* one allocation with its recipients and strings */
 	int64_t born; /* the same on the monotonic clock, so that no jump ages a mail */
 	int64_t due;  /* earliest of its waiting recipients */
 	struct meta1_ref ref;
+	uint64_t key; /* the store's */
 	size_t memory;
 	const char *from, *client;
 	const char *envid; /* as said, or "" */

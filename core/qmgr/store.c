@@ -187,7 +187,7 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	o->size = sizeof(*o);
 	o->rcpt = r->index;
 	o->id = m->id;
-	o->ref = m->ref;
+	o->key = m->key;
 	o->tries = r->tries;
 	q->recording++;
 	m_outcomes.value++;

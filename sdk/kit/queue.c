@@ -139,6 +139,43 @@ static void outcomes(struct kit *k, struct q *q)
 	kit_ok(k, ok, "outcomes are recorded");
 }
 
+/* What the manager forgot is told again, as it stands now. */
+static void fetches(struct kit *k, struct q *q)
+{
+	static struct q_entry got[Q_MAX];
+	uint64_t key[META1_FETCH_MAX];
+	const struct q_entry *zero = q_find(q, 0);
+	unsigned n = 0, had = q->n, good = 0;
+	bool ok;
+
+	if (!META1_HAS(q->ops, fetch) || !q->ops->fetch || !zero) {
+		kit_ok(k, false, "fetch() is there");
+		return;
+	}
+	q->got = got;
+	for (unsigned i = q->n; i-- > 0 && n < META1_FETCH_MAX - 2;)
+		key[n++] = q->e[i].key;
+	key[n++] = zero->key;
+	key[n++] = UINT64_MAX;
+	ok = q_fetch(q, key, n) && q->nlost == 0 && q->n == had;
+	for (unsigned i = 0; i < q->ngot; i++)
+		for (unsigned j = 0; j < q->n; j++)
+			good += q->e[j].key == got[i].key && !strcmp(q->e[j].id, got[i].id) &&
+				q->e[j].nrcpt == got[i].nrcpt &&
+				q->e[j].ref.len == got[i].ref.len &&
+				!memcmp(q->e[j].ref.b, got[i].ref.b, got[i].ref.len);
+	kit_ok(k, ok && good == q->ngot && q->nnone > 270,
+	    "fetch: %u envelopes again, %u keys of none", q->ngot, q->nnone);
+	ok = q_fetch(q, &zero->key, 1) && q->ngot == 1 && got[0].nrcpt == 3 &&
+	     got[0].state[0] == META1_R_DELIVERED && got[0].state[1] == META1_R_WAITING &&
+	     got[0].tries[1] == 2 && got[0].next_try[1] == 777 &&
+	     !strcmp(got[0].reason[1], "451 later") && got[0].tries[2] == 0;
+	kit_ok(k, ok, "fetch: with what outcomes said meanwhile");
+	ok = q_check(q, &got[0], 0, sizes[0]) == META1_OK;
+	kit_ok(k, ok && q_fetch(q, key, 0), "fetch: its reference opens the content");
+	q->got = NULL;
+}
+
 static void after_restart(struct kit *k, struct q *q, const char *how)
 {
 	const struct q_entry *e;
@@ -242,6 +279,7 @@ int kit_queue(struct kit *k)
 	lost_notices(k, &q);
 	together(k, &q);
 	outcomes(k, &q);
+	fetches(k, &q);
 	q_close(&q);
 	if (lasting) {
 		static const char *const how[] = {"reopened", "reopened again"};

@@ -18,6 +18,7 @@
 struct q_entry { /* told by entry() */
 	char id[META1_ID_MAX];
 	struct meta1_ref ref;
+	uint64_t key;
 	uint64_t bytes_stored;
 	uint32_t nrcpt, state[4], tries[4];
 	int64_t next_try[4];
@@ -33,6 +34,8 @@ struct q {
 	struct q_entry e[Q_MAX];
 	unsigned n;		       /* entries told in this life */
 	unsigned twice, space, damage; /* ids told again in one life; events */
+	struct q_entry *got;	       /* what loaded() told: room for Q_MAX, or NULL */
+	unsigned ngot, nnone, nlost;   /* told; gone; not to be read */
 	struct {		       /* space(): for reclaim() */
 		uint32_t writer;
 		uint64_t unit;
@@ -69,6 +72,8 @@ const struct q_entry *q_find(const struct q *, unsigned i);
 /* OK: the content is message i's to the byte; else what load() said. */
 enum meta1_status q_check(struct q *, const struct q_entry *, unsigned i, size_t len);
 bool q_outcome(struct q *, unsigned i, uint32_t rcpt, uint32_t state);
+/* fetch() of these keys: true when each was told once. */
+bool q_fetch(struct q *, const uint64_t *key, unsigned n);
 bool q_copy(const char *from, const char *to); /* a folder, without its holes */
 void q_remove(const char *dir);
 

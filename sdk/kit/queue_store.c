@@ -21,18 +21,10 @@ static void text(char out[32], struct meta1_buf b)
 	snprintf(out, 32, "%.*s", (int)b.len, b.len ? (const char *)b.data : "");
 }
 
-static void on_entry(void *arg, const struct meta1_qentry *e)
+static void keep(struct q_entry *x, const struct meta1_qentry *e)
 {
-	struct q *q = arg;
-	struct q_entry *x;
-
-	for (unsigned i = 0; i < q->n; i++)
-		q->twice += strcmp(q->e[i].id, e->id) == 0;
-	if (q->n == Q_MAX)
-		return;
-	x = &q->e[q->n++];
 	*x = (struct q_entry){
-	    .ref = e->ref, .bytes_stored = e->bytes_stored, .nrcpt = e->env->nrcpt};
+	    .ref = e->ref, .key = e->key, .bytes_stored = e->bytes_stored, .nrcpt = e->env->nrcpt};
 	snprintf(x->id, sizeof(x->id), "%s", e->id);
 	text(x->envid, e->env->envid);
 	for (uint32_t i = 0; i < e->env->nrcpt && i < 4; i++) {
@@ -46,6 +38,35 @@ static void on_entry(void *arg, const struct meta1_qentry *e)
 		text(x->orcpt[i], r->orcpt);
 		x->notify[i] = r->notify;
 	}
+}
+
+static void on_entry(void *arg, const struct meta1_qentry *e)
+{
+	struct q *q = arg;
+
+	for (unsigned i = 0; i < q->n; i++)
+		q->twice += strcmp(q->e[i].id, e->id) == 0;
+	if (q->n < Q_MAX)
+		keep(&q->e[q->n++], e);
+}
+
+static void on_loaded(void *arg, uint64_t key, const struct meta1_qentry *e, const char *why)
+{
+	struct q *q = arg;
+
+	if (e && q->got && q->ngot < Q_MAX && e->key == key)
+		keep(&q->got[q->ngot++], e);
+	q->nnone += !e && !why;
+	q->nlost += !e && why;
+}
+
+static void on_moved(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref)
+{
+	struct q *q = arg;
+
+	for (unsigned i = 0; i < q->n; i++)
+		if (q->e[i].key == key && !strcmp(q->e[i].id, id))
+			q->e[i].ref = *ref;
 }
 
 static void on_space(void *arg, uint32_t writer, uint64_t unit)
@@ -67,8 +88,12 @@ static void on_damage(void *arg, const char *text)
 	kit_note(q->k, "damage: %s", text);
 }
 
-static const struct meta1_qevents events = {
-    .size = sizeof(events), .entry = on_entry, .space = on_space, .damage = on_damage};
+static const struct meta1_qevents events = {.size = sizeof(events),
+    .entry = on_entry,
+    .space = on_space,
+    .damage = on_damage,
+    .loaded = on_loaded,
+    .moved = on_moved};
 
 static struct mod_inst *open_as(struct q *q, enum meta1_role role)
 {
@@ -377,9 +402,21 @@ bool q_outcome(struct q *q, unsigned i, uint32_t rcpt, uint32_t state)
 	if (!e)
 		return false;
 	o.id = e->id;
-	o.ref = e->ref;
+	o.key = e->key;
 	q->ops->outcome(mod_data(q->m), kit_req(q->k, q->m, &a), &o);
 	ok = q_wait(q, &a) && a.st == META1_OK;
+	kit_answer_free(&a);
+	return ok;
+}
+
+bool q_fetch(struct q *q, const uint64_t *key, unsigned n)
+{
+	struct kit_answer a = {0};
+	bool ok;
+
+	q->ngot = q->nnone = q->nlost = 0;
+	q->ops->fetch(mod_data(q->m), kit_req(q->k, q->m, &a), key, n);
+	ok = q_wait(q, &a) && a.st == META1_OK && q->ngot + q->nnone + q->nlost == n;
 	kit_answer_free(&a);
 	return ok;
 }

@@ -228,15 +228,20 @@ static void table_holds(struct table *t)
 {
 	size_t n = 0, admitted = 0, live = 0;
 
-	for (struct mrec *r = t->first; r != NULL; r = r->next, n++) {
+	for (uint32_t i = 1; i <= t->top; i++) {
+		const struct mrec *r = table_at(t, i);
 		uint32_t final = 0;
 
-		must(table_find(t, r->writer, r->seg, r->boff, r->idx) == r);
+		if (!r->used)
+			continue;
+		n++;
+		must(table_find(t, r->writer, r->seg, table_boff(r), r->idx) == i);
+		must(table_by_key(t, table_key(t, i)) == i);
 		must(!table_final(r));
-		for (uint32_t i = 0; i < r->nst && i < r->nrcpt; i++)
-			final += r->st[i].state != META1_R_WAITING;
+		for (uint32_t k = 0; k < table_nrst(r) && k < r->nrcpt; k++)
+			final += table_rst(r, k)->state != META1_R_WAITING;
 		must(r->nrcpt == 0 || r->nfinal == final);
-		admitted += (r->unit != NULL) + (r->own != NULL);
+		admitted += (r->nrcpt > 0) + (r->own != 0);
 	}
 	must(n == t->mcount);
 	for (size_t i = 0; i < t->ucap; i++)
@@ -273,6 +278,7 @@ static void journals(struct in *in)
 	if (p.t != NULL)
 		table_free(&p.t);
 	free(p.cur);
+	free(p.order);
 }
 
 /* ---- s: segments ---- */

@@ -10,190 +10,94 @@
  */
 #include "log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct page { /* messages of the checkpoint, to be told */
-	struct manager *m;
-	unsigned n;
-	struct {
-		uint32_t writer, idx;
-		uint64_t seg, boff;
-		struct scan_batch *b; /* shared by its neighbours */
-		bool first;	      /* frees it */
-		bool later;
-		char why[100];
-	} e[SCAN_PAGE];
-};
-
-static bool find_rec(const struct scan_batch *b, uint32_t idx, struct seg_msg *out)
-{
-	const uint8_t *p = b->table;
-	size_t left = b->table_len;
-
-	for (uint32_t i = 0; i < b->nmsg; i++) {
-		if (seg_rec_decode(p, left, out) < 0)
-			return false;
-		if (i == idx)
-			return true;
-		p += out->r.len;
-		left -= out->r.len;
-	}
-	return false;
-}
-
-static void page_work(void *arg)
-{
-	struct page *p = arg;
-	struct scan_batch *b = NULL;
-	struct meta1_err e;
-	uint64_t seg = 0;
-	uint32_t writer = 0;
-	int fd = -1;
-
-	for (unsigned i = 0; i < p->n; i++) {
-		if (fd < 0 || p->e[i].writer != writer || p->e[i].seg != seg) {
-			char folder[16], name[24], path[48];
-
-			if (fd >= 0)
-				close(fd);
-			b = NULL;
-			writer = p->e[i].writer;
-			seg = p->e[i].seg;
-			log_folder(writer, folder);
-			seg_name(name, 's', seg);
-			snprintf(path, sizeof(path), "%s/%s", folder, name);
-			fd = openat(p->m->l->qfd, path, O_RDONLY | O_CLOEXEC);
-			if (fd < 0) {
-				p->e[i].later = errno != ENOENT && errno != EIO;
-				snprintf(p->e[i].why, sizeof(p->e[i].why), "%s", strerror(errno));
-				continue;
-			}
-		}
-		if (b == NULL || b->off != p->e[i].boff) {
-			b = scan_table(fd, seg, p->e[i].boff, &e);
-			p->e[i].first = b != NULL;
-			if (b == NULL) {
-				p->e[i].later = e.text[0] == '\0';
-				snprintf(p->e[i].why, sizeof(p->e[i].why), "%.90s", e.text);
-				continue;
-			}
-		}
-		p->e[i].b = b;
-	}
-	if (fd >= 0)
-		close(fd);
-}
-
 static void walk(struct manager *);
-
-static void lost(struct manager *m, const struct page *p, unsigned i)
-{
-	char text[256], folder[16];
-
-	log_folder(p->e[i].writer, folder);
-	snprintf(text, sizeof(text),
-	    "%s/s%016llx at %llu: message %u that waits there cannot be read: %s", folder,
-	    (unsigned long long)p->e[i].seg, (unsigned long long)p->e[i].boff, p->e[i].idx,
-	    p->e[i].why[0] != '\0' ? p->e[i].why : "no such message in the batch");
-	manager_damage(m, text);
-}
 
 static void page_done(void *arg)
 {
 	struct page *p = arg;
 	struct manager *m = p->m;
-	struct mrec *again = NULL;
+	bool again = false;
 
 	m->pages--;
-	for (unsigned i = 0; i < p->n; i++) {
-		struct mrec *r =
-		    table_find(m->t, p->e[i].writer, p->e[i].seg, p->e[i].boff, p->e[i].idx);
+	for (unsigned k = 0; k < p->n; k++) {
 		struct seg_msg s;
+		uint32_t i = page_take(p, k, &s);
 
-		if (r == NULL || r->told)
-			continue;
-		if (p->e[i].b != NULL && find_rec(p->e[i].b, p->e[i].idx, &s) &&
-		    s.r.nrcpt == r->nrcpt)
-			manager_tell(m, r, &s, p->e[i].boff);
-		else if (!p->e[i].later)
-			lost(m, p, i);
-		else if (again == NULL)
-			again = r;
+		if (i != 0 && !table_at(m->t, i)->told)
+			manager_tell(m, i, &s, false);
+		again = again || p->e[k].later;
 	}
-	for (unsigned i = 0; i < p->n; i++)
-		if (p->e[i].first)
-			free(p->e[i].b);
-	free(p);
-	if (again != NULL) {
-		m->walk = again;
+	page_free(&p);
+	if (again) {
 		log_arm(m->l, m->tick, 1000);
 		return;
 	}
+	m->at = m->upto;
 	walk(m);
 }
 
 /* One page at a time; records without a size wait for their scan. */
 static void walk(struct manager *m)
 {
-	struct mrec *r = m->walk;
 	struct page *p;
+	size_t at = m->at;
 
 	if (m->pages > 0)
 		return;
-	p = calloc(1, sizeof(*p));
+	p = page_new(m);
 	if (p == NULL) {
 		log_arm(m->l, m->tick, 1000);
 		return;
 	}
-	p->m = m;
-	for (; r != NULL && p->n < SCAN_PAGE; r = r->next) {
-		if (r->told || r->nrcpt == 0)
-			continue;
-		p->e[p->n].writer = r->writer;
-		p->e[p->n].idx = r->idx;
-		p->e[p->n].seg = r->seg;
-		p->e[p->n++].boff = r->boff;
+	for (; at < m->norder && p->n < SCAN_PAGE; at++) {
+		const struct mrec *r = table_at(m->t, m->order[at]);
+
+		if (r->used && !r->told && r->nrcpt > 0)
+			page_add(p, m->order[at]);
 	}
 	if (p->n == 0) {
-		free(p);
-		m->walk = NULL;
+		page_free(&p);
+		free(m->order);
+		m->order = NULL;
+		m->norder = m->at = 0;
 		m->walked = true;
 		manager_check(m);
 		return;
 	}
+	m->upto = at;
 	if (log_job(m->l, page_work, page_done, p)) {
-		m->walk = r;
 		m->pages++;
 		return;
 	}
-	free(p);
+	page_free(&p);
 	log_arm(m->l, m->tick, 50);
 }
 
 /* Its outcomes stand in a journal that a checkpoint under way will remove, and the
  * checkpoint's cursor may be before the message: they are said again. */
-static void finish(struct manager *m, struct mrec **rp)
+static void finish(struct manager *m, uint32_t n)
 {
 	static const struct meta1_buf none;
-	const struct mrec *r = *rp;
+	const struct mrec *r = table_at(m->t, n);
 
 	for (uint32_t i = 0; m->ck != NULL && i < r->nrcpt; i++) {
+		const struct rst *s = table_rst(r, i);
 		struct jrec j = {.type = J_OUTCOME,
 		    .writer = r->writer,
 		    .idx = r->idx,
 		    .rcpt = i,
-		    .state = r->st[i].state,
+		    .state = s->state,
 		    .seg = r->seg,
-		    .off = r->boff};
+		    .off = table_boff(r)};
 
 		journal_put(&m->j, &j, none, none, NULL);
 	}
-	units_final(m, rp);
+	units_final(m, n);
 }
 
 static void tell_batch(struct mwriter *w, const struct scan_batch *b)
@@ -204,7 +108,7 @@ static void tell_batch(struct mwriter *w, const struct scan_batch *b)
 	struct seg_msg s;
 
 	for (uint32_t i = 0; i < b->nmsg; i++) {
-		struct mrec *r;
+		uint32_t r;
 
 		if (seg_rec_decode(p, left, &s) < 0) {
 			manager_damage(m, "an envelope with a good checksum is malformed");
@@ -216,17 +120,17 @@ static void tell_batch(struct mwriter *w, const struct scan_batch *b)
 		if (i < b->first)
 			continue;
 		r = table_find(m->t, w->number, b->seg, b->off, i);
-		if (r != NULL && r->nrcpt > 0) /* told, or the walk will */
+		if (r != 0 && table_at(m->t, r)->nrcpt > 0) /* told, or the walk will */
 			continue;
-		if (r == NULL)
+		if (r == 0)
 			r = table_add(m->t, w->number, b->seg, b->off, i);
-		if (r == NULL || !table_admit(m->t, r, s.r.nrcpt, s.r.unit))
+		if (r == 0 || !table_admit(m->t, r, s.r.nrcpt, s.r.unit))
 			manager_damage(
 			    m, "out of memory: a message is not told before the next start");
-		else if (table_final(r))
-			finish(m, &r);
+		else if (table_final(table_at(m->t, r)))
+			finish(m, r);
 		else
-			manager_tell(m, r, &s, b->off);
+			manager_tell(m, r, &s, false);
 	}
 }
 
@@ -386,6 +290,7 @@ static void refused(struct manager *m, const struct replay *p)
 static void replay_free(struct replay *p)
 {
 	table_free(&p->t);
+	free(p->order);
 	free(p->cur);
 	free(p);
 }
@@ -422,7 +327,9 @@ static void replayed(void *arg)
 	m->want = p->files > 0;
 	settle_all(m);
 	units_synced(m); /* deaths that the journal already knew */
-	m->walk = m->t->first;
+	m->order = p->order;
+	m->norder = p->norder;
+	p->order = NULL;
 	replay_free(p);
 	tick(-1, 0, m);
 	journal_flush(&m->j);

@@ -2,8 +2,9 @@
 /*
  * checkpoint.c -- all that is known, written anew, so that old journals can go.
  *
- * Fuzzy: the journal first goes on in a new file S; then the waiting messages are walked in
- * pieces while outcomes go on, and those stand in S and are replayed over it. The result
+ * Fuzzy: the journal first goes on in a new file S; then the waiting messages are walked, by
+ * their numbers, in pieces while outcomes go on, and those stand in S and are replayed over it.
+ * A message that comes meanwhile may be missed: it lies behind the cursors. The result
  * counts (rename) only when all outcomes up to the walk's end are durable. Envelopes stay in
  * their segments: one with a waiting message is never freed, so they need no second copy.
  * Comes from: journal.c (its size), backlog.c (after a start). Goes to: replay.c.
@@ -27,7 +28,7 @@ struct ckpt {
 	struct manager *m;
 	uint64_t serial, off, seq; /* first journal to be replayed over it */
 	struct jbuf buf;
-	struct mrec *walk;
+	uint32_t walk; /* number of the last one looked at */
 	int fd, err;
 	bool busy, walked, ended, finishing;
 	uint64_t need; /* journal records that must be durable */
@@ -48,16 +49,10 @@ void ckpt_free(struct ckpt **cp)
 	free(c);
 }
 
-void ckpt_skip(struct manager *m, const struct mrec *gone)
-{
-	if (m->ck != NULL && m->ck->walk == gone)
-		m->ck->walk = gone->next;
-}
-
 static bool put_outcomes(struct ckpt *c, const struct mrec *r)
 {
-	for (uint32_t i = 0; i < r->nst; i++) {
-		const struct rst *s = &r->st[i];
+	for (uint32_t i = 0; i < table_nrst(r); i++) {
+		const struct rst *s = table_rst(r, i);
 		struct jrec o = {.type = J_OUTCOME,
 		    .writer = r->writer,
 		    .idx = r->idx,
@@ -66,11 +61,11 @@ static bool put_outcomes(struct ckpt *c, const struct mrec *r)
 		    .tries = s->tries,
 		    .next_try = s->next_try,
 		    .seg = r->seg,
-		    .off = r->boff};
-		struct meta1_buf why = {s->reason, s->reason != NULL ? strlen(s->reason) : 0};
+		    .off = table_boff(r)};
 
-		if ((s->state != META1_R_WAITING || s->tries > 0 || s->next_try != 0) &&
-		    !frame_put(&c->buf, &o, why, none))
+		if ((s->state != META1_R_WAITING || s->tries > 0 || s->next_try != 0 ||
+			s->reason != 0) &&
+		    !frame_put(&c->buf, &o, texts_get(&c->m->t->texts, s->reason), none))
 			return false;
 	}
 	return true;
@@ -78,13 +73,14 @@ static bool put_outcomes(struct ckpt *c, const struct mrec *r)
 
 static bool put_msg(struct ckpt *c, const struct mrec *r)
 {
+	const struct unit *own = table_own(c->m->t, r);
 	struct jrec j = {.type = J_MSG,
 	    .writer = r->writer,
 	    .idx = r->idx,
 	    .rcpt = r->nrcpt,
 	    .seg = r->seg,
-	    .off = r->boff,
-	    .own = r->own != NULL ? r->own->number : 0};
+	    .off = table_boff(r),
+	    .own = own != NULL ? own->number : 0};
 
 	return frame_put(&c->buf, &j, none, none) && put_outcomes(c, r);
 }
@@ -109,26 +105,28 @@ static void put_cursors(struct ckpt *c)
 
 /* A record without a size has outcomes whose message was not scanned yet: they are needed
  * until the cursor has passed its place; then nothing will ever name it. */
-static struct mrec *put_next(struct ckpt *c, struct mrec *r)
+static void put_next(struct ckpt *c, uint32_t i)
 {
-	struct pos at = {.seg = r->seg, .off = r->boff, .idx = r->idx};
-	struct mwriter *w = manager_writer(c->m, r->writer);
-	struct mrec *next = r->next;
+	const struct mrec *r = table_at(c->m->t, i);
+	struct pos at = {.seg = r->seg, .off = table_boff(r), .idx = r->idx};
+	struct mwriter *w;
 
+	if (!r->used)
+		return;
+	w = manager_writer(c->m, r->writer);
 	if (r->nrcpt > 0)
 		put_msg(c, r);
 	else if (w == NULL || pos_cmp(at, w->cursor) >= 0)
 		put_outcomes(c, r);
 	else
-		table_remove(c->m->t, &r);
-	return next;
+		table_remove(c->m->t, i);
 }
 
 static void put_piece(struct ckpt *c)
 {
-	for (unsigned n = 0; c->walk != NULL && n < PIECE && c->buf.len < PIECE_LEN; n++)
-		c->walk = put_next(c, c->walk);
-	if (c->walk == NULL) {
+	for (unsigned n = 0; c->walk < c->m->t->top && n < PIECE && c->buf.len < PIECE_LEN; n++)
+		put_next(c, ++c->walk);
+	if (c->walk >= c->m->t->top) {
 		struct jrec j = {.type = J_END};
 
 		frame_put(&c->buf, &j, none, none);
@@ -293,7 +291,6 @@ void ckpt_start(struct manager *m)
 	c->m = m;
 	c->fd = -1;
 	c->serial = m->j.next;
-	c->walk = m->t->first;
 	m->ck = c;
 	put_cursors(c);
 	step(c);

@@ -225,6 +225,7 @@ static const struct meta1_queue_ops ops = {
     .attach = manager_attach,
     .cancel = log_cancel,
     .detach = manager_detach,
+    .fetch = manager_fetch,
 };
 
 static const struct meta1_opt options[] = {

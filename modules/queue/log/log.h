@@ -227,50 +227,98 @@ void reader_close(struct reader **);
 void reader_load(void *inst, struct meta1_req *, const struct meta1_ref *);
 void reader_unload(void *inst, struct meta1_content **);
 
+/* ---- texts.c: reasons, each kept once, within a bound ---- */
+#define TEXTS_MAX (16u << 20) /* bytes; beyond, new ones are cut short */
+struct text;
+struct texts {
+	struct text **v;       /* by number; 0 is no text */
+	uint32_t *hash;	       /* cap of them, a power of two */
+	uint32_t cap, n, free; /* n: numbers given out */
+	size_t used;
+};
+uint32_t texts_take(struct texts *, const void *, size_t); /* 0: none, or no memory */
+void texts_drop(struct texts *, uint32_t);
+struct meta1_buf texts_get(const struct texts *, uint32_t);
+void texts_free(struct texts *);
+
 /* ---- table.c: what the manager knows of each waiting message and each unit ---- */
-struct rst { /* a recipient that was tried */
-	int64_t next_try;
-	uint32_t tries, state;
-	char *reason; /* or NULL */
+struct rst {			   /* a recipient that was tried */
+	uint32_t next_try, reason; /* wall clock seconds; a text */
+	uint16_t tries;
+	uint8_t state, pad;
+};
+struct rsts {
+	uint32_t n;
+	struct rst v[];
 };
 struct unit {				    /* a segment or an own file */
 	struct unit *hnext, *next, **prevp; /* chain; list of the dead */
 	uint64_t number;
 	uint32_t writer, live; /* messages that need it */
+	uint32_t own;	       /* its number among own files, or 0 */
 	bool closed, dead;
 	bool told;   /* announced */
 	uint64_t nr; /* journal record of its death: announced when durable */
 };
+/* A waiting message: 48 bytes, found by its number. A million of them may be here, so no
+ * strings, no pointers to others, no allocation for one that has one recipient. */
 struct mrec {
-	struct mrec *hnext, *next, *prev;
-	struct unit *unit, *own; /* segment; own file or NULL */
-	uint64_t seg, boff;
-	uint32_t writer, idx;
-	uint32_t nrcpt, nfinal; /* nrcpt 0: only outcomes are known yet */
-	uint32_t nst;
-	bool told;
-	struct rst *st; /* NULL: no recipient was tried */
+	uint64_t seg;
+	union {
+		struct rst one;	   /* nrcpt 1 */
+		struct rsts *many; /* else; NULL: no recipient was tried */
+	} st;
+	uint32_t page; /* the batch's offset, in LOG_ALIGN */
+	uint32_t hnext;
+	uint32_t idx : 24, writer : 8;
+	uint32_t own;					  /* own file (table_own), or 0 */
+	uint32_t nrcpt : 21, used : 1, told : 1, pad : 9; /* nrcpt 0: only outcomes are known */
+	uint32_t nfinal : 21, life : 11; /* life: a number is used again, a key is not (soon) */
 };
+#define TABLE_CHUNK 4096u
 struct table {
-	struct mrec **mh;
-	struct unit **uh;
+	struct mrec **chunk;
+	size_t nchunk;
+	uint32_t top, free; /* numbers given out, first is 1; chain of free ones */
+	uint32_t *mh;
+	struct unit **uh, **own;
 	size_t mcap, mcount, ucap, ucount;
-	struct mrec *first, *last;
+	uint32_t nown, own_free; /* as top and free; a free place holds nothing */
 	struct unit *dead;
 	size_t ndead;
+	struct texts texts;
 };
 struct table *table_new(void);
 void table_free(struct table **);
-struct mrec *table_find(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
-struct mrec *table_add(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
+static inline struct mrec *table_at(const struct table *t, uint32_t i)
+{
+	return &t->chunk[i / TABLE_CHUNK][i % TABLE_CHUNK];
+}
+static inline uint64_t table_boff(const struct mrec *r)
+{
+	return (uint64_t)r->page * LOG_ALIGN;
+}
+/* Could a message be there? What a damaged journal says may be anything. */
+bool table_fits(uint32_t writer, uint64_t boff, uint32_t idx);
+/* Numbers of records; 0: none, or no memory. */
+uint32_t table_find(
+    const struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
+uint32_t table_add(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
+/* What the manager's user calls it, for this life. 0 when it is gone. */
+uint64_t table_key(const struct table *, uint32_t);
+uint32_t table_by_key(const struct table *, uint64_t key);
 /* Names its size and units; they are held for it from now on. false: no memory. */
-bool table_admit(struct table *, struct mrec *, uint32_t nrcpt, uint64_t own);
+bool table_admit(struct table *, uint32_t, uint32_t nrcpt, uint64_t own);
 /* Takes an outcome; false: no memory or no such recipient. */
-bool table_outcome(struct mrec *, uint32_t rcpt, uint32_t state, uint32_t tries, int64_t next_try,
-    const void *reason, size_t len);
+bool table_outcome(struct table *, uint32_t, uint32_t rcpt, uint32_t state, uint32_t tries,
+    int64_t next_try, const void *reason, size_t len);
+/* NULL: never tried. */
+const struct rst *table_rst(const struct mrec *, uint32_t rcpt);
+uint32_t table_nrst(const struct mrec *);
 bool table_final(const struct mrec *);
-void table_remove(struct table *, struct mrec **);
+void table_remove(struct table *, uint32_t);
 struct unit *table_unit(struct table *, uint32_t writer, uint64_t number, bool make);
+struct unit *table_own(const struct table *, const struct mrec *);
 void table_dead(struct table *, struct unit *);
 void table_forget(struct table *, struct unit **);
 
@@ -336,8 +384,7 @@ int journal_make(int dir, uint64_t serial, uint64_t reserve); /* fd or -errno; b
 /* ---- checkpoint.c: all that is known, written anew; then old journals go ---- */
 struct ckpt;
 void ckpt_start(struct manager *);
-void ckpt_synced(struct manager *);			   /* the journal advanced */
-void ckpt_skip(struct manager *, const struct mrec *gone); /* about to be removed */
+void ckpt_synced(struct manager *); /* the journal advanced */
 void ckpt_free(struct ckpt **);
 
 /* ---- replay.c: checkpoint and journals become a table; runs on a worker ---- */
@@ -349,6 +396,8 @@ struct replay {
 	struct manager *m;
 	int dir, qfd;
 	struct table *t;
+	uint32_t *order; /* the messages as they stand on disk */
+	size_t norder;
 	struct cursor *cur;
 	size_t ncur;
 	uint32_t folder[256];
@@ -419,10 +468,11 @@ struct manager {
 	int dir, lock;
 	struct table *t; /* NULL until replayed */
 	struct mwriter *ws;
-	struct mrec *walk; /* backlog: next to tell */
-	unsigned pages;	   /* backlog jobs in flight */
-	bool walked;	   /* the checkpoint's messages were told */
-	bool loaded;	   /* and all that lay behind the cursors */
+	uint32_t *order; /* backlog: to be told, norder of them, at is next */
+	size_t norder, at, upto;
+	unsigned pages; /* backlog jobs in flight */
+	bool walked;	/* the checkpoint's messages were told */
+	bool loaded;	/* and all that lay behind the cursors */
 	struct journal j;
 	struct ckpt *ck;
 	bool want;	  /* a checkpoint, as soon as it can be */
@@ -441,14 +491,39 @@ struct mwriter *manager_writer(struct manager *, uint32_t number);
 void manager_pump(struct mwriter *);
 void manager_check(struct manager *); /* all told? then manage() is done */
 void manager_damage(struct manager *, const char *text);
-/* Tells a message from its record in the batch at boff. */
-void manager_tell(struct manager *, struct mrec *, const struct seg_msg *, uint64_t boff);
+/* Tells a message from its record; again: loaded() instead of entry(). */
+void manager_tell(struct manager *, uint32_t, const struct seg_msg *, bool again);
 void backlog_start(struct manager *);
+
+/* ---- page.c: envelopes of known messages, read from where they stand ---- */
+struct page;
+struct page_entry {
+	uint64_t key, seg, boff;
+	uint32_t writer, idx;
+	struct scan_batch *b; /* shared by its neighbours */
+	const uint8_t *rec;   /* in it; NULL: cannot be read */
+	bool first;	      /* frees b */
+	bool later;	      /* something of ours is short: try again */
+	char why[100];
+};
+struct page {
+	struct manager *m;
+	struct meta1_req *req; /* of fetch(), or NULL */
+	unsigned n;
+	struct page_entry e[SCAN_PAGE];
+};
+struct page *page_new(struct manager *);
+void page_add(struct page *, uint32_t);
+void page_work(void *); /* on a worker */
+/* The message of an entry, decoded. 0: lost (named by damage()), gone, or later. */
+uint32_t page_take(struct page *, unsigned, struct seg_msg *);
+void page_free(struct page **);
+void manager_fetch(void *inst, struct meta1_req *, const uint64_t *key, uint32_t n);
 
 /* ---- units.c: when nothing needs a unit it is free: journal, sync, announce ---- */
 void units_pass(struct mwriter *, uint64_t seg); /* the cursor stands in seg */
 void units_settle(struct manager *, struct unit *);
-void units_final(struct manager *, struct mrec **);
+void units_final(struct manager *, uint32_t);
 void units_synced(struct manager *); /* announce what became durable */
 void units_tidy(struct mwriter *);   /* leftovers of earlier lives */
 void units_attach(struct manager *, uint32_t writer);

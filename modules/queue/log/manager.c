@@ -58,23 +58,29 @@ void manager_check(struct manager *m)
 		ckpt_start(m);
 }
 
-static void entry(struct manager *m, const struct mrec *r, const struct log_ref *ref,
-    const char *id, const struct meta1_env *env)
+/* What the table knows of its recipients, over what the envelope says. */
+static void fill_states(const struct table *t, const struct mrec *r, struct meta1_qrcpt *v)
 {
-	struct meta1_qentry e = {.size = sizeof(e), .id = id, .bytes_stored = ref->len, .env = env};
+	for (uint32_t i = 0; i < r->nrcpt; i++) {
+		const struct rst *s = table_rst(r, i);
 
-	(void)r;
-	seg_ref(&e.ref, ref);
-	m->ev->entry(m->arg, &e);
+		if (s == NULL)
+			continue;
+		v[i].state = s->state;
+		v[i].tries = s->tries;
+		v[i].next_try = s->next_try;
+		v[i].reason = texts_get(&t->texts, s->reason);
+	}
 }
 
-void manager_tell(struct manager *m, struct mrec *r, const struct seg_msg *s, uint64_t boff)
+void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool again)
 {
+	struct mrec *r = table_at(m->t, n);
 	struct meta1_qrcpt *v = calloc(s->r.nrcpt, sizeof(*v));
 	struct log_ref ref = {.writer = r->writer,
 	    .idx = r->idx,
 	    .seg = r->seg,
-	    .boff = boff,
+	    .boff = table_boff(r),
 	    .len = s->r.clen,
 	    .sum = s->r.csum,
 	    .unit = s->r.unit};
@@ -88,22 +94,29 @@ void manager_tell(struct manager *m, struct mrec *r, const struct seg_msg *s, ui
 	    .time = s->r.time,
 	    .bytes = s->r.bytes,
 	    .envid = s->envid};
+	struct meta1_qentry e = {.size = sizeof(e),
+	    .id = s->id,
+	    .bytes_stored = ref.len,
+	    .env = &env,
+	    .key = table_key(m->t, n)};
 
+	if (v == NULL && again) {
+		m->ev->loaded(m->arg, e.key, NULL, "out of memory");
+		return;
+	}
 	if (v == NULL) {
 		manager_damage(m, "out of memory: a message is not told before the next start");
 		return;
 	}
-	ref.coff = s->r.unit != 0 ? 0 : boff + s->r.coff;
+	ref.coff = s->r.unit != 0 ? 0 : ref.boff + s->r.coff;
+	seg_ref(&e.ref, &ref);
 	seg_rcpts(s, v);
-	for (uint32_t i = 0; i < r->nst && i < s->r.nrcpt; i++) {
-		v[i].state = r->st[i].state;
-		v[i].tries = r->st[i].tries;
-		v[i].next_try = r->st[i].next_try;
-		if (r->st[i].reason != NULL)
-			v[i].reason = (struct meta1_buf){r->st[i].reason, strlen(r->st[i].reason)};
-	}
-	r->told = true;
-	entry(m, r, &ref, s->id, &env);
+	fill_states(m->t, r, v);
+	r->told = 1;
+	if (again)
+		m->ev->loaded(m->arg, e.key, &e, NULL);
+	else
+		m->ev->entry(m->arg, &e);
 	free(v);
 }
 
@@ -111,7 +124,7 @@ void manager_tell(struct manager *m, struct mrec *r, const struct seg_msg *s, ui
 static bool direct(
     struct mwriter *w, const struct log_notice *n, const char *id, const struct meta1_env *env)
 {
-	struct manager *m = w->m;
+	struct table *t = w->m->t;
 	struct log_ref ref = {.writer = n->writer,
 	    .idx = n->idx,
 	    .seg = n->seg,
@@ -120,21 +133,24 @@ static bool direct(
 	    .len = n->len,
 	    .sum = n->sum,
 	    .unit = n->unit};
-	struct mrec *r;
+	struct meta1_qentry e = {.size = sizeof(e), .id = id, .bytes_stored = n->len, .env = env};
+	uint32_t i;
 
-	if (table_find(m->t, n->writer, n->seg, n->off, n->idx) != NULL)
+	if (table_find(t, n->writer, n->seg, n->off, n->idx) != 0)
 		return false;
-	r = table_add(m->t, n->writer, n->seg, n->off, n->idx);
-	if (r == NULL)
+	i = table_add(t, n->writer, n->seg, n->off, n->idx);
+	if (i == 0)
 		return false;
-	if (!table_admit(m->t, r, env->nrcpt, n->unit)) {
-		table_remove(m->t, &r);
+	if (!table_admit(t, i, env->nrcpt, n->unit)) {
+		table_remove(t, i);
 		return false;
 	}
-	r->told = true;
+	table_at(t, i)->told = 1;
 	w->cursor = seg_after(n);
 	units_pass(w, n->seg);
-	entry(m, r, &ref, id, env);
+	seg_ref(&e.ref, &ref);
+	e.key = table_key(t, i);
+	w->m->ev->entry(w->m->arg, &e);
 	return true;
 }
 
@@ -186,8 +202,9 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 	struct log *l = inst;
 	struct manager *m = l->m;
 	struct meta1_buf by = {o->by, o->by != NULL ? strlen(o->by) : 0};
-	struct log_ref ref;
-	struct mrec *r = NULL;
+	uint32_t i = m != NULL && m->t != NULL ? table_by_key(m->t, o->key) : 0;
+	const struct mrec *r = i != 0 ? table_at(m->t, i) : NULL;
+	struct unit *own;
 	struct jrec j = {.type = J_OUTCOME,
 	    .rcpt = o->rcpt,
 	    .state = o->state,
@@ -195,26 +212,25 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 	    .next_try = o->next_try,
 	    .time = l->h->wall(l->ctx)};
 
-	if (m != NULL && m->t != NULL && seg_unref(&o->ref, &ref) == 0)
-		r = table_find(m->t, ref.writer, ref.seg, ref.boff, ref.idx);
 	if (r == NULL || !r->told || o->rcpt >= r->nrcpt || o->state > META1_R_DELETED) {
 		log_answer(l, &req, META1_PERMFAIL, "queue_log: no such message or recipient");
 		return;
 	}
+	own = table_own(m->t, r);
 	j.writer = r->writer;
 	j.idx = r->idx;
 	j.seg = r->seg;
-	j.off = r->boff;
-	j.own = r->own != NULL ? r->own->number : 0;
+	j.off = table_boff(r);
+	j.own = own != NULL ? own->number : 0;
 	if (!table_outcome(
-		r, o->rcpt, o->state, o->tries, o->next_try, o->reason.data, o->reason.len) ||
+		m->t, i, o->rcpt, o->state, o->tries, o->next_try, o->reason.data, o->reason.len) ||
 	    !journal_put(&m->j, &j, o->reason, by, req)) {
 		log_answer(
 		    l, &req, META1_TEMPFAIL, "queue_log: the outcome cannot be recorded now");
 		return;
 	}
 	if (table_final(r))
-		units_final(m, &r);
+		units_final(m, i);
 }
 
 void manager_attach(void *inst, uint32_t writer)
@@ -311,6 +327,7 @@ void manager_close(struct manager **mp)
 		m->l->h->unwatch(&m->tick);
 	journal_close(&m->j);
 	ckpt_free(&m->ck);
+	free(m->order);
 	while (m->ws != NULL) {
 		struct mwriter *w = m->ws;
 

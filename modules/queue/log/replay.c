@@ -93,36 +93,40 @@ static void on_cursor(struct replay *p, const struct jrec *r, struct meta1_buf r
 
 static void on_msg(struct replay *p, const struct jrec *r, struct meta1_buf reason)
 {
-	struct mrec *m;
+	uint32_t i;
 
 	(void)reason;
-	if (r->rcpt == 0 || r->rcpt > LOG_NRCPT_MAX ||
-	    table_find(p->t, r->writer, r->seg, r->off, r->idx) != NULL)
+	if (r->rcpt == 0 || r->rcpt > LOG_NRCPT_MAX || !table_fits(r->writer, r->off, r->idx) ||
+	    table_find(p->t, r->writer, r->seg, r->off, r->idx) != 0)
 		return;
-	m = table_add(p->t, r->writer, r->seg, r->off, r->idx);
-	if (m == NULL || !table_admit(p->t, m, r->rcpt, r->own))
+	i = table_add(p->t, r->writer, r->seg, r->off, r->idx);
+	if (i == 0 || !table_admit(p->t, i, r->rcpt, r->own))
 		p->refuse = true;
 }
 
 static void on_outcome(struct replay *p, const struct jrec *r, struct meta1_buf reason)
 {
-	struct mrec *m = table_find(p->t, r->writer, r->seg, r->off, r->idx);
 	struct pos at = {.seg = r->seg, .off = r->off, .idx = r->idx};
 	struct pos after = {.seg = r->seg, .off = r->off, .idx = r->idx + 1};
-	struct cursor *c = cursor(p, r->writer);
+	struct cursor *c;
+	uint32_t i;
 
+	if (!table_fits(r->writer, r->off, r->idx))
+		return;
+	i = table_find(p->t, r->writer, r->seg, r->off, r->idx);
+	c = cursor(p, r->writer);
 	if (c != NULL && pos_cmp(after, c->proved) > 0)
 		c->proved = after;
-	if (m == NULL) {
+	if (i == 0) {
 		if (c == NULL || pos_cmp(at, c->at) < 0)
 			return;
-		m = table_add(p->t, r->writer, r->seg, r->off, r->idx);
-		if (m == NULL) {
+		i = table_add(p->t, r->writer, r->seg, r->off, r->idx);
+		if (i == 0) {
 			p->refuse = true;
 			return;
 		}
 	}
-	table_outcome(m, r->rcpt, r->state, r->tries, r->next_try, reason.data, reason.len);
+	table_outcome(p->t, i, r->rcpt, r->state, r->tries, r->next_try, reason.data, reason.len);
 }
 
 static void on_dead(struct replay *p, const struct jrec *r, struct meta1_buf reason)
@@ -228,14 +232,38 @@ static void read_journals(struct replay *p, uint64_t from)
 	free(s.v);
 }
 
-/* What the journal finished need not be loaded. */
-static void sweep(struct table *t)
+static const struct table *sorting; /* by one job at a time */
+
+static int by_place(const void *a, const void *b)
 {
-	for (struct mrec *r = t->first, *next; r != NULL; r = next) {
-		next = r->next;
-		if (table_final(r))
-			table_remove(t, &r);
+	const struct mrec *x = table_at(sorting, *(const uint32_t *)a);
+	const struct mrec *y = table_at(sorting, *(const uint32_t *)b);
+	struct pos p = {.seg = x->seg, .off = table_boff(x), .idx = x->idx};
+	struct pos q = {.seg = y->seg, .off = table_boff(y), .idx = y->idx};
+
+	return x->writer != y->writer ? (x->writer < y->writer ? -1 : 1) : pos_cmp(p, q);
+}
+
+/* What the journal finished need not be loaded; the rest in the order of the disk. */
+static void sweep(struct replay *p)
+{
+	struct table *t = p->t;
+
+	p->order = calloc(t->mcount + 1, sizeof(*p->order));
+	if (p->order == NULL) {
+		p->refuse = true;
+		return;
 	}
+	for (uint32_t i = 1; i <= t->top; i++) {
+		const struct mrec *r = table_at(t, i);
+
+		if (r->used && table_final(r))
+			table_remove(t, i);
+		else if (r->used && r->nrcpt > 0)
+			p->order[p->norder++] = i;
+	}
+	sorting = t;
+	qsort(p->order, p->norder, sizeof(*p->order), by_place);
 }
 
 static void find_folders(struct replay *p)
@@ -278,7 +306,9 @@ void replay_work(void *arg)
 		read_journals(p, from);
 	if (p->refuse || p->err != 0)
 		return;
-	sweep(p->t);
+	sweep(p);
+	if (p->refuse)
+		return;
 	find_folders(p);
 	if (p->err != 0)
 		return;

@@ -2,8 +2,10 @@
 /*
  * table.c -- what the manager knows: waiting messages, and the units that hold them.
  *
- * Two chained hashes that double, and lists in order of admission and of the dead.
- * Comes from: replay.c (at start), manager.c. Goes to: checkpoint.c, units.c.
+ * Messages are numbers into chunks of records, so that a million cost 48 MB and their removal
+ * nothing; found by place (a chained hash that doubles) or by key. Units have a hash of their
+ * own and a list of the dead.
+ * Comes from: replay.c (at start), manager.c. Goes to: checkpoint.c, units.c, page.c.
  * Owns: the records. On failure (no memory): the caller is told, nothing half is kept.
  */
 #include "log.h"
@@ -11,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REASON_MAX 400
+_Static_assert(sizeof(struct mrec) == 48, "a million of them: see doc/performance.md");
+_Static_assert(LOG_NRCPT_MAX < 1u << 21, "nrcpt has its bits");
 
 static size_t slot(uint64_t a, uint64_t b, uint64_t c, size_t cap)
 {
@@ -22,7 +25,7 @@ static size_t slot(uint64_t a, uint64_t b, uint64_t c, size_t cap)
 
 static size_t mslot(const struct mrec *r, size_t cap)
 {
-	return slot(r->seg, r->boff, (uint64_t)r->writer << 32 | r->idx, cap);
+	return slot(r->seg, table_boff(r), (uint64_t)r->writer << 32 | r->idx, cap);
 }
 
 struct table *table_new(void)
@@ -33,19 +36,11 @@ struct table *table_new(void)
 		return NULL;
 	t->mcap = 1024;
 	t->ucap = 256;
-	t->mh = calloc(t->mcap, sizeof(struct mrec *));
+	t->mh = calloc(t->mcap, sizeof(*t->mh));
 	t->uh = calloc(t->ucap, sizeof(struct unit *));
 	if (t->mh == NULL || t->uh == NULL)
 		table_free(&t);
 	return t;
-}
-
-static void rec_free(struct mrec *r)
-{
-	for (uint32_t i = 0; i < r->nst; i++)
-		free(r->st[i].reason);
-	free(r->st);
-	free(r);
 }
 
 void table_free(struct table **tp)
@@ -55,12 +50,14 @@ void table_free(struct table **tp)
 	*tp = NULL;
 	if (t == NULL)
 		return;
-	while (t->first != NULL) {
-		struct mrec *r = t->first;
+	for (uint32_t i = 1; i <= t->top; i++) {
+		struct mrec *r = table_at(t, i);
 
-		t->first = r->next;
-		rec_free(r);
+		if (r->used && r->nrcpt != 1)
+			free(r->st.many);
 	}
+	for (size_t i = 0; i < t->nchunk; i++)
+		free(t->chunk[i]);
 	for (size_t i = 0; t->uh != NULL && i < t->ucap; i++)
 		while (t->uh[i] != NULL) {
 			struct unit *u = t->uh[i];
@@ -68,129 +65,260 @@ void table_free(struct table **tp)
 			t->uh[i] = u->hnext;
 			free(u);
 		}
+	texts_free(&t->texts);
+	free(t->chunk);
 	free(t->mh);
 	free(t->uh);
+	free(t->own);
 	free(t);
 }
 
-struct mrec *table_find(struct table *t, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx)
+bool table_fits(uint32_t writer, uint64_t boff, uint32_t idx)
 {
-	struct mrec *r = t->mh[slot(seg, boff, (uint64_t)writer << 32 | idx, t->mcap)];
+	return writer <= LOG_QM && boff % LOG_ALIGN == 0 && boff / LOG_ALIGN <= UINT32_MAX &&
+	       idx < 1u << 24;
+}
 
-	while (
-	    r != NULL && (r->seg != seg || r->boff != boff || r->idx != idx || r->writer != writer))
-		r = r->hnext;
-	return r;
+uint32_t table_find(
+    const struct table *t, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx)
+{
+	uint32_t i = t->mh[slot(seg, boff, (uint64_t)writer << 32 | idx, t->mcap)];
+
+	for (; i != 0; i = table_at(t, i)->hnext) {
+		const struct mrec *r = table_at(t, i);
+
+		if (r->seg == seg && table_boff(r) == boff && r->idx == idx && r->writer == writer)
+			break;
+	}
+	return i;
+}
+
+uint64_t table_key(const struct table *t, uint32_t i)
+{
+	return (uint64_t)table_at(t, i)->life << 32 | i;
+}
+
+uint32_t table_by_key(const struct table *t, uint64_t key)
+{
+	uint32_t i = (uint32_t)key;
+
+	if (i == 0 || i > t->top || !table_at(t, i)->used || table_key(t, i) != key)
+		return 0;
+	return i;
 }
 
 /* A table that cannot grow goes on with longer chains. */
 static void grow_m(struct table *t)
 {
 	size_t cap = t->mcap * 2;
-	struct mrec **h = calloc(cap, sizeof(*h));
+	uint32_t *h = calloc(cap, sizeof(*h));
 
 	if (h == NULL)
 		return;
-	for (struct mrec *r = t->first; r != NULL; r = r->next) {
-		size_t i = mslot(r, cap);
+	for (uint32_t i = 1; i <= t->top; i++) {
+		struct mrec *r = table_at(t, i);
+		size_t k;
 
-		r->hnext = h[i];
-		h[i] = r;
+		if (!r->used)
+			continue;
+		k = mslot(r, cap);
+		r->hnext = h[k];
+		h[k] = i;
 	}
 	free(t->mh);
 	t->mh = h;
 	t->mcap = cap;
 }
 
-struct mrec *table_add(struct table *t, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx)
+static uint32_t number(struct table *t)
 {
-	struct mrec *r = calloc(1, sizeof(*r));
-	size_t i;
+	uint32_t i = t->free, next = t->top + 1;
+	struct mrec **v;
 
-	if (r == NULL)
-		return NULL;
+	if (i != 0) {
+		t->free = table_at(t, i)->hnext;
+		return i;
+	}
+	if (next == UINT32_MAX)
+		return 0;
+	if (next / TABLE_CHUNK >= t->nchunk) {
+		v = realloc(t->chunk, (t->nchunk + 1) * sizeof(*v));
+		if (v == NULL)
+			return 0;
+		t->chunk = v;
+		v[t->nchunk] = calloc(TABLE_CHUNK, sizeof(struct mrec));
+		if (v[t->nchunk] == NULL)
+			return 0;
+		t->nchunk++;
+	}
+	return t->top = next;
+}
+
+uint32_t table_add(struct table *t, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx)
+{
+	uint32_t i = table_fits(writer, boff, idx) ? number(t) : 0;
+	struct mrec *r;
+	size_t k;
+
+	if (i == 0)
+		return 0;
 	if (t->mcount >= t->mcap)
 		grow_m(t);
-	r->writer = writer;
-	r->seg = seg;
-	r->boff = boff;
-	r->idx = idx;
-	i = mslot(r, t->mcap);
-	r->hnext = t->mh[i];
-	t->mh[i] = r;
-	r->prev = t->last;
-	if (t->last != NULL)
-		t->last->next = r;
-	else
-		t->first = r;
-	t->last = r;
+	r = table_at(t, i);
+	*r = (struct mrec){.seg = seg,
+	    .page = (uint32_t)(boff / LOG_ALIGN),
+	    .idx = idx & 0xffffff,
+	    .writer = writer & 0xff,
+	    .used = 1,
+	    .life = (r->life + 1) & 0x7ff};
+	k = mslot(r, t->mcap);
+	r->hnext = t->mh[k];
+	t->mh[k] = i;
 	t->mcount++;
-	return r;
+	return i;
+}
+
+/* ---- recipients ---- */
+
+uint32_t table_nrst(const struct mrec *r)
+{
+	if (r->nrcpt == 1)
+		return 1;
+	return r->st.many != NULL ? r->st.many->n : 0;
+}
+
+const struct rst *table_rst(const struct mrec *r, uint32_t rcpt)
+{
+	if (rcpt >= table_nrst(r))
+		return NULL;
+	return r->nrcpt == 1 ? &r->st.one : &r->st.many->v[rcpt];
 }
 
 static void recount(struct mrec *r)
 {
-	r->nfinal = 0;
-	for (uint32_t i = 0; i < r->nst && i < r->nrcpt; i++)
-		r->nfinal += r->st[i].state != META1_R_WAITING;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->nrcpt && i < table_nrst(r); i++)
+		n += table_rst(r, i)->state != META1_R_WAITING;
+	r->nfinal = n & 0x1fffff;
 }
 
-bool table_admit(struct table *t, struct mrec *r, uint32_t nrcpt, uint64_t own)
+/* Own files have numbers too: a message keeps that instead of a pointer. */
+static bool make_own(struct table *t, struct unit *u)
 {
-	struct unit *u = table_unit(t, r->writer, r->seg, true);
-	struct unit *o = own != 0 ? table_unit(t, r->writer, own, true) : NULL;
+	uint32_t i = t->own_free;
+	struct unit **v;
 
-	if (u == NULL || (own != 0 && o == NULL))
+	if (u->own != 0)
+		return true;
+	if (i != 0) {
+		t->own_free = (uint32_t)((uintptr_t)t->own[i] >> 1);
+	} else {
+		if ((t->nown & (t->nown + 1)) == 0) { /* full: its room doubles */
+			v = realloc(t->own, (2 * (size_t)t->nown + 2) * sizeof(struct unit *));
+			if (v == NULL)
+				return false;
+			t->own = v;
+		}
+		i = ++t->nown;
+	}
+	t->own[i] = u;
+	u->own = i;
+	return true;
+}
+
+static void drop_own(struct table *t, const struct unit *u)
+{
+	if (u->own == 0)
+		return;
+	t->own[u->own] = (struct unit *)((uintptr_t)t->own_free << 1 | 1);
+	t->own_free = u->own;
+}
+
+struct unit *table_own(const struct table *t, const struct mrec *r)
+{
+	return r->own != 0 ? t->own[r->own] : NULL;
+}
+
+/* What was known of recipients that do not exist goes; the only one moves in. */
+static void set_size(struct table *t, struct mrec *r, uint32_t nrcpt)
+{
+	struct rsts *many = r->st.many;
+	struct rst one = {0};
+
+	for (uint32_t i = nrcpt; many != NULL && i < many->n; i++) {
+		texts_drop(&t->texts, many->v[i].reason);
+		many->v[i].reason = 0;
+	}
+	r->nrcpt = nrcpt & 0x1fffff;
+	if (nrcpt != 1)
+		return;
+	if (many != NULL)
+		one = many->v[0];
+	free(many);
+	r->st.one = one;
+}
+
+bool table_admit(struct table *t, uint32_t i, uint32_t nrcpt, uint64_t own)
+{
+	struct mrec *r = table_at(t, i);
+	struct unit *u = table_unit(t, r->writer, r->seg, true), *o = NULL;
+
+	if (u == NULL)
 		return false;
-	r->unit = u;
-	u->live++;
-	r->own = o;
-	if (o != NULL) {
+	if (own != 0) {
+		o = table_unit(t, r->writer, own, true);
+		if (o == NULL || !make_own(t, o))
+			return false;
 		o->live++;
 		o->closed = true;
+		r->own = o->own;
 	}
-	r->nrcpt = nrcpt;
+	u->live++;
+	set_size(t, r, nrcpt);
 	recount(r);
 	return true;
 }
 
-static bool room(struct mrec *r, uint32_t rcpt)
+static struct rst *room(struct mrec *r, uint32_t rcpt)
 {
-	uint32_t n = r->nrcpt > 0 ? r->nrcpt : rcpt + 1;
-	struct rst *st;
+	uint32_t n = r->nrcpt > 0 ? r->nrcpt : rcpt + 1, had = table_nrst(r);
+	struct rsts *s;
 
 	if (rcpt >= LOG_NRCPT_MAX || (r->nrcpt > 0 && rcpt >= r->nrcpt))
-		return false;
-	if (rcpt < r->nst)
-		return true;
-	st = realloc(r->st, n * sizeof(*st));
-	if (st == NULL)
-		return false;
-	memset(st + r->nst, 0, (n - r->nst) * sizeof(*st));
-	r->st = st;
-	r->nst = n;
-	return true;
+		return NULL;
+	if (r->nrcpt == 1)
+		return &r->st.one;
+	if (rcpt >= had) {
+		s = realloc(r->st.many, sizeof(*s) + n * sizeof(s->v[0]));
+		if (s == NULL)
+			return NULL;
+		memset(s->v + had, 0, (n - had) * sizeof(s->v[0]));
+		s->n = n;
+		r->st.many = s;
+	}
+	return &r->st.many->v[rcpt];
 }
 
-bool table_outcome(struct mrec *r, uint32_t rcpt, uint32_t state, uint32_t tries, int64_t next_try,
-    const void *reason, size_t len)
+bool table_outcome(struct table *t, uint32_t i, uint32_t rcpt, uint32_t state, uint32_t tries,
+    int64_t next_try, const void *reason, size_t len)
 {
-	struct rst *s;
+	struct mrec *r = table_at(t, i);
+	struct rst *s = room(r, rcpt);
+	uint32_t text;
 
-	if (!room(r, rcpt))
+	if (s == NULL)
 		return false;
-	s = &r->st[rcpt];
-	if (r->nrcpt > 0) {
-		r->nfinal -= s->state != META1_R_WAITING;
-		r->nfinal += state != META1_R_WAITING;
-	}
-	s->state = state;
-	s->tries = tries;
-	s->next_try = next_try;
-	free(s->reason);
-	s->reason = NULL;
-	if (state == META1_R_WAITING && len > 0)
-		s->reason = strndup(reason, len < REASON_MAX ? len : REASON_MAX);
+	if (r->nrcpt > 0)
+		r->nfinal =
+		    (r->nfinal + (state != META1_R_WAITING) - (s->state != META1_R_WAITING)) &
+		    0x1fffff;
+	text = state == META1_R_WAITING ? texts_take(&t->texts, reason, len) : 0;
+	texts_drop(&t->texts, s->reason);
+	s->reason = text;
+	s->state = (uint8_t)state;
+	s->tries = tries < UINT16_MAX ? (uint16_t)tries : UINT16_MAX;
+	s->next_try = next_try < 0 ? 0 : next_try < UINT32_MAX ? (uint32_t)next_try : UINT32_MAX;
 	return true;
 }
 
@@ -199,29 +327,29 @@ bool table_final(const struct mrec *r)
 	return r->nrcpt > 0 && r->nfinal == r->nrcpt;
 }
 
-void table_remove(struct table *t, struct mrec **rp)
+void table_remove(struct table *t, uint32_t i)
 {
-	struct mrec *r = *rp, **p = &t->mh[mslot(r, t->mcap)];
+	struct mrec *r = table_at(t, i);
+	struct unit *own = table_own(t, r);
+	uint32_t *p = &t->mh[mslot(r, t->mcap)];
 
-	*rp = NULL;
-	while (*p != r)
-		p = &(*p)->hnext;
+	while (*p != i)
+		p = &table_at(t, *p)->hnext;
 	*p = r->hnext;
-	if (r->prev != NULL)
-		r->prev->next = r->next;
-	else
-		t->first = r->next;
-	if (r->next != NULL)
-		r->next->prev = r->prev;
-	else
-		t->last = r->prev;
-	if (r->unit != NULL)
-		r->unit->live--;
-	if (r->own != NULL)
-		r->own->live--;
+	if (r->nrcpt > 0)
+		table_unit(t, r->writer, r->seg, false)->live--;
+	if (own != NULL)
+		own->live--;
+	for (uint32_t k = 0; k < table_nrst(r); k++)
+		texts_drop(&t->texts, table_rst(r, k)->reason);
+	if (r->nrcpt != 1)
+		free(r->st.many);
 	t->mcount--;
-	rec_free(r);
+	*r = (struct mrec){.hnext = t->free, .life = r->life};
+	t->free = i;
 }
+
+/* ---- units ---- */
 
 static void grow_u(struct table *t)
 {
@@ -295,5 +423,6 @@ void table_forget(struct table *t, struct unit **up)
 			u->next->prevp = u->prevp;
 	}
 	t->ucount--;
+	drop_own(t, u);
 	free(u);
 }

@@ -42,15 +42,12 @@ void units_settle(struct manager *m, struct unit *u)
 	table_dead(m->t, u);
 }
 
-void units_final(struct manager *m, struct mrec **rp)
+void units_final(struct manager *m, uint32_t i)
 {
-	struct mrec *r = *rp;
-	struct unit *u = r->unit, *own = r->own;
+	const struct mrec *r = table_at(m->t, i);
+	struct unit *u = table_unit(m->t, r->writer, r->seg, false), *own = table_own(m->t, r);
 
-	ckpt_skip(m, r);
-	if (m->walk == r)
-		m->walk = r->next;
-	table_remove(m->t, rp);
+	table_remove(m->t, i);
 	if (own != NULL)
 		units_settle(m, own);
 	if (u != NULL)

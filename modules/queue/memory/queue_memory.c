@@ -25,9 +25,9 @@ struct meta1_qmsg {
 	size_t len, cap;
 	bool failed, told;
 	uint32_t nrcpt, nfinal;
-	uint8_t *final;	       /* a byte a recipient */
-	struct meta1_env *env; /* with all that it points to */
-	unsigned loads;	       /* contents handed out: freed after the last unload */
+	struct meta1_env *env;	  /* with all that it points to */
+	struct meta1_qrcpt *rcpt; /* of env, with their states */
+	unsigned loads;		  /* contents handed out: freed after the last unload */
 	bool done;
 	char id[META1_ID_MAX];
 };
@@ -61,7 +61,8 @@ static void drop(struct meta1_qmsg **mp)
 	*mp = NULL;
 	m->s->used -= (int64_t)m->cap;
 	free(m->b);
-	free(m->final);
+	for (uint32_t i = 0; i < m->nrcpt; i++)
+		free((void *)(uintptr_t)m->rcpt[i].reason.data);
 	free(m->env);
 	free(m);
 }
@@ -220,16 +221,15 @@ static void memory_commit(
 	struct meta1_reply r = {.size = sizeof(r), .nval = 1, .val = &val};
 
 	*mp = NULL;
-	if (!m->failed && env->nrcpt > 0) {
-		m->final = calloc(env->nrcpt, 1);
+	if (!m->failed && env->nrcpt > 0)
 		m->env = env_copy(env);
-	}
-	if (m->final == NULL || m->env == NULL) {
+	if (m->env == NULL) {
 		answer(s, req, META1_TEMPFAIL, "queue_memory: out of memory, or no recipient");
 		drop(&m);
 		return;
 	}
 	m->nrcpt = env->nrcpt;
+	m->rcpt = (void *)(m->env + 1);
 	m->number = ++s->number;
 	*s->tail = m;
 	s->tail = &m->next;
@@ -301,6 +301,19 @@ static void memory_manage(
 	answer(s, req, META1_OK, NULL);
 }
 
+static struct meta1_qentry entry_of(const struct meta1_qmsg *m)
+{
+	struct meta1_qentry e = {.size = sizeof(e),
+	    .id = m->id,
+	    .bytes_stored = m->len,
+	    .env = m->env,
+	    .key = m->number};
+
+	e.ref.len = sizeof(m->number);
+	memcpy(e.ref.b, &m->number, sizeof(m->number));
+	return e;
+}
+
 /* A notice stands for all before it that were not told. */
 static void memory_notice(
     void *inst, struct meta1_buf notice, const char *id, const struct meta1_env *env)
@@ -313,15 +326,12 @@ static void memory_notice(
 	if (notice.len == sizeof(n))
 		memcpy(&n, notice.data, sizeof(n));
 	for (struct meta1_qmsg *m = s->first, *next; m != NULL && m->number <= n; m = next) {
-		struct meta1_qentry e = {
-		    .size = sizeof(e), .id = m->id, .bytes_stored = m->len, .env = m->env};
+		struct meta1_qentry e = entry_of(m);
 
 		next = m->next;
 		if (m->told || s->ev == NULL)
 			continue;
 		m->told = true;
-		e.ref.len = sizeof(m->number);
-		memcpy(e.ref.b, &m->number, sizeof(m->number));
 		s->ev->entry(s->arg, &e);
 	}
 }
@@ -329,22 +339,45 @@ static void memory_notice(
 static void memory_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
 {
 	struct store *s = inst;
-	struct meta1_qmsg *m;
-	uint64_t n = 0;
-	uint8_t final = o->state != META1_R_WAITING;
+	struct meta1_qmsg *m = find(s, o->key);
+	struct meta1_qrcpt *r;
+	char *why;
 
-	if (o->ref.len == sizeof(n))
-		memcpy(&n, o->ref.b, sizeof(n));
-	m = find(s, n);
 	if (m == NULL || m->done || o->rcpt >= m->nrcpt) {
 		answer(s, req, META1_PERMFAIL, "queue_memory: no such message or recipient");
 		return;
 	}
-	m->nfinal = m->nfinal - m->final[o->rcpt] + final;
-	m->final[o->rcpt] = final;
+	r = &m->rcpt[o->rcpt];
+	why = o->reason.len > 0 ? strndup(o->reason.data, o->reason.len) : NULL;
+	free((void *)(uintptr_t)r->reason.data);
+	r->reason = (struct meta1_buf){why, why != NULL ? o->reason.len : 0};
+	m->nfinal -= r->state != META1_R_WAITING;
+	m->nfinal += o->state != META1_R_WAITING;
+	r->state = o->state;
+	r->tries = o->tries;
+	r->next_try = o->next_try;
 	answer(s, req, META1_OK, NULL);
 	if (m->nfinal == m->nrcpt)
 		finished(m);
+}
+
+static void memory_fetch(void *inst, struct meta1_req *req, const uint64_t *key, uint32_t n)
+{
+	struct store *s = inst;
+
+	if (s->ev == NULL || s->ev->loaded == NULL || n > META1_FETCH_MAX) {
+		answer(s, req, META1_PERMFAIL, "queue_memory: nothing to fetch from");
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct meta1_qmsg *m = find(s, key[i]);
+		struct meta1_qentry e;
+
+		if (m != NULL && m->told && !m->done)
+			e = entry_of(m);
+		s->ev->loaded(s->arg, key[i], m != NULL && m->told && !m->done ? &e : NULL, NULL);
+	}
+	answer(s, req, META1_OK, NULL);
 }
 
 static void memory_attach(void *inst, uint32_t writer)
@@ -410,6 +443,7 @@ static const struct meta1_queue_ops ops = {
     .outcome = memory_outcome,
     .attach = memory_attach,
     .cancel = memory_cancel,
+    .fetch = memory_fetch,
 };
 
 static const struct meta1_opt options[] = {

@@ -15,6 +15,11 @@
  * straight from the notice when nothing was missed, else from what the store
  * reads back. So a lost notice, or a crash of any process, loses nothing.
  *
+ * Envelopes belong to the store. The manager may forget one and keep only the
+ * message's key, 64 bits; fetch() tells it again, by loaded(), with what outcome()
+ * said meanwhile. A key is the store's and good for this life of the process; it stays
+ * when the store moves a message (moved() tells the new reference).
+ *
  * An outcome() is on stable storage when its request finishes (batched; within
  * a second). When all recipients of a message are final the store frees its
  * space; space that another process owns is announced by the space() event, and
@@ -29,6 +34,7 @@
 #define META1_NOTICE_MAX 128
 #define META1_REF_MAX	 64
 #define META1_ID_MAX	 32 /* with NUL */
+#define META1_FETCH_MAX	 512
 
 struct meta1_qmsg; /* a message being written; the store's */
 
@@ -76,6 +82,7 @@ struct meta1_qentry {
 	struct meta1_ref ref;
 	uint64_t bytes_stored; /* content as stored */
 	const struct meta1_env *env;
+	uint64_t key; /* names the message for outcome() and fetch() */
 };
 
 /* Events to the manager, on the loop thread. */
@@ -88,13 +95,19 @@ struct meta1_qevents {
 	void (*space)(void *arg, uint32_t writer, uint64_t unit);
 	/* A record could not be read: quarantined and named in text. */
 	void (*damage)(void *arg, const char *text);
+	/* Of fetch(). entry NULL: why says what cannot be read (damage() was told too); why NULL
+	 * as well: all of it is final, or it never was. */
+	void (*loaded)(void *arg, uint64_t key, const struct meta1_qentry *entry, const char *why);
+	/* The content stands elsewhere now: the old reference is good only until the space it
+	 * names is freed. */
+	void (*moved)(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref);
 };
 
 /* The outcome of one try for one recipient. */
 struct meta1_qoutcome {
 	uint32_t size, rcpt; /* index into env->rcpt */
 	const char *id;
-	struct meta1_ref ref;
+	uint64_t key;
 	uint32_t state, tries; /* enum meta1_rstate */
 	int64_t next_try;      /* WAITING: when, wall clock seconds */
 	struct meta1_buf reason;
@@ -164,6 +177,10 @@ struct meta1_queue_ops {
 	/* manager again: a connection of that writer ended; it may be dead, with notices unsent.
 	 * NULL: not needed. */
 	void (*detach)(void *inst, uint32_t writer);
+	/* Envelopes once more: loaded() for each of these keys, in any order, then the request
+	 * is finished OK. TEMPFAIL: those not told are to be asked for again. At most
+	 * META1_FETCH_MAX keys, which are copied. */
+	void (*fetch)(void *inst, struct meta1_req *, const uint64_t *key, uint32_t n);
 };
 
 #endif
