@@ -18,8 +18,8 @@
 struct ctl;	 /* control socket, core/ctl/server.h */
 struct role_run; /* role.c's own */
 
-struct role_fd {       /* a listening descriptor from mcp or pass_fd_socket */
-	char kind[16]; /* "listen" for SMTP; ipc and ctl are used by role.c */
+struct role_fd {       /* a descriptor from mcp, or a listening one by pass_fd_socket */
+	char kind[16]; /* "listen" for SMTP, "clients": their table; role.c uses ipc and ctl */
 	char name[256];
 	int fd;
 };

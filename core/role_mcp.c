@@ -136,6 +136,16 @@ static bool by_pass(const struct role_run *r)
 	return s->pass_fd_socket && r->role->processes == 1 && s->nlisten > 0;
 }
 
+/* SMTP listeners that came so far. */
+static unsigned listeners(const struct role *role)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < role->nfd; i++)
+		n += strcmp(role->fd[i].kind, "listen") == 0;
+	return n;
+}
+
 static void on_fd_pass(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	const struct p_fd_pass *m = msg;
@@ -160,7 +170,7 @@ static void on_fd_pass(struct chan *c, uint32_t req, const void *msg, void *arg)
 	} else {
 		close(fd);
 	}
-	if (c != r->mcp && role->nfd == role->section->nlisten && !r->begun) {
+	if (c != r->mcp && listeners(role) == role->section->nlisten && !r->begun) {
 		pass_close(r);
 		role_begin(r);
 	}

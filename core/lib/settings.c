@@ -168,13 +168,26 @@ static void bind_proxy(struct loader *l, struct set_smtps *set, struct conf_sect
 		    owner_of(l, t));
 }
 
+static void bind_clients(struct loader *l, struct set_smtps *set, struct conf_section *sec)
+{
+	struct conf_section *t = set->client_limits = sub(l, sec, "client_limits");
+
+	if (t)
+		bind_only(l, t, &rec_client, set);
+	else
+		bind(l, NULL, &rec_client, set, "smtps.client_limits");
+	check_networks(l->conf, t, "exempt", set->client_exempt);
+}
+
 static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_section *sec)
 {
-	static const char *const subs[] = {"proxy_protocol", "tls", "auth", "policy_milter"};
+	static const char *const subs[] = {
+	    "proxy_protocol", "client_limits", "tls", "auth", "policy_milter"};
 	bind_role(l, &set->role, "smtps", sec);
 	bind(l, sec, &rec_smtps, set, sec ? owner_of(l, sec) : "smtps");
 	check_networks(l->conf, sec, "xclient", set->xclient);
 	bind_proxy(l, set, sec);
+	bind_clients(l, set, sec);
 	set->tls = later(l, sec, "tls", &rec_tls, &set->tls_set, "TLS");
 	set->auth = later(l, sec, "auth", &rec_auth, &set->auth_set, "AUTH");
 	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {

@@ -67,7 +67,10 @@ struct set_smtps {
 	const char *const *xclient;
 	int32_t proxy_mode; /* proxy_protocol { } */
 	const char *const *proxy_trusted;
-	struct conf_section *proxy_protocol; /* or NULL */
+	struct conf_section *proxy_protocol;				   /* or NULL */
+	int64_t client_connections, client_rate, client_ipv4, client_ipv6; /* client_limits { } */
+	const char *const *client_exempt;
+	struct conf_section *client_limits; /* or NULL */
 	struct conf_section *policy_milter;
 	struct conf_section *tls, *auth; /* accepted in a check, refused at start */
 	struct set_tls tls_set;

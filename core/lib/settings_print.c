@@ -145,6 +145,7 @@ static void print_smtps(struct printer *p, const struct set_smtps *set)
 {
 	print_records(p, &rec_smtps, set, set->role.section);
 	print_sub(p, "proxy_protocol", NULL, &rec_proxy, set, set->proxy_protocol);
+	print_sub(p, "client_limits", NULL, &rec_client, set, set->client_limits);
 	if (set->tls)
 		print_sub(p, "tls", NULL, &rec_tls, &set->tls_set, set->tls);
 	if (set->auth)

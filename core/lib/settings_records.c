@@ -145,6 +145,24 @@ static const struct meta1_opt opt_proxy[] = {
 };
 RECORDS(proxy);
 
+static const struct meta1_opt opt_client[] = {
+    REC(struct set_smtps, client_connections, "max_connections", META1_INT, "100", "0..65535", 0,
+	"Connections at a time of one client, over all smtps sections and processes; 0: any "
+	"number."),
+    REC(struct set_smtps, client_rate, "max_connection_rate", META1_INT, "0", "0..65535", 0,
+	"Connections of one client in a minute, likewise; 0: any number. Refused ones do not "
+	"count."),
+    REC(struct set_smtps, client_ipv4, "ipv4_prefix", META1_INT, "32", "8..32", 0,
+	"Bits of an IPv4 address that make a client."),
+    REC(struct set_smtps, client_ipv6, "ipv6_prefix", META1_INT, "64", "16..128", 0,
+	"Bits of an IPv6 address that make a client: a /64 is commonly one machine's."),
+    REC(struct set_smtps, client_exempt, "exempt", META1_LIST, "127.0.0.0/8, ::1", "", 0,
+	"Clients without these limits: addresses, networks such as 192.0.2.0/24. Peers of unix "
+	"sockets, and trusted peers of xclient and proxy_protocol that speak for themselves, have "
+	"none either."),
+};
+RECORDS(client);
+
 static const struct meta1_opt opt_smtpc[] = {
     META1_OPT_PATH(struct set_smtpc, LMTP_socket, NULL, META1_O_QDIR | META1_O_MAYLACK,
 	"Unix socket of the server that takes local mail (LMTP)."),
@@ -258,6 +276,9 @@ static const struct settings_group groups[] = {
     GROUP("smtps.proxy_protocol", proxy, struct set_smtps,
 	"The PROXY protocol, versions 1 and 2, of load balancers: the address that the header "
 	"gives is the client's in all rules, limits, logs and Received lines."),
+    GROUP("smtps.client_limits", client, struct set_smtps,
+	"What one client may take of the server; behind XCLIENT or the PROXY protocol the address "
+	"that was given is the client."),
     GROUP("smtps.tls", tls, struct set_tls,
 	"STARTTLS; smtpc has the same. Checked; this version does not start with it."),
     GROUP(

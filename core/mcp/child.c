@@ -10,6 +10,8 @@
  */
 #include "mcp.h"
 
+#include "lib/clients.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -125,6 +127,8 @@ static void tell(struct mcp_child *c)
 		give(c, "ipc", sec->wire->ipc, sec->ipc_fd);
 	if (c->ctl_fd >= 0)
 		give(c, "ctl", c->name, c->ctl_fd);
+	if (sec->wire->who == SMTPS)
+		give(c, "clients", "clients", c->m->clients_fd);
 	for (unsigned i = 0; i < sec->nlisten && !pass; i++) {
 		struct mcp_listen *l = &sec->listen[i];
 
@@ -250,6 +254,8 @@ void mcp_child_ended(struct mcp_child *c, int status)
 	char words[64];
 
 	mcp_status_words(status, words, sizeof(words));
+	if (c->sec->wire->who == SMTPS)
+		clients_forget(c->m->clients_fd, c->index);
 	mcp_pass_stop(c);
 	chan_close(&c->chan);
 	loop_unwatch(&c->ping);

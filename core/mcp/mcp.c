@@ -10,6 +10,8 @@
  */
 #include "mcp.h"
 
+#include "lib/clients.h"
+
 #include "role.h"
 
 #include <errno.h>
@@ -199,6 +201,20 @@ static void make_sections(struct mcp *m)
 	m->nsection = m->set->nrole;
 }
 
+/* Before the sockets: a role that is started by a connection needs it too. */
+static int open_clients(struct mcp *m)
+{
+	unsigned smtps = 0;
+
+	for (unsigned i = 0; i < m->nsection; i++)
+		if (m->section[i].wire->who == SMTPS)
+			smtps += m->section[i].nchild;
+	m->clients_fd = clients_make(smtps);
+	if (m->clients_fd < 0)
+		fprintf(stderr, "mcp: no memory for the table of clients: %s\n", strerror(errno));
+	return m->clients_fd < 0 ? -1 : 0;
+}
+
 static int open_sockets(struct mcp *m)
 {
 	struct meta1_err err = {""};
@@ -225,7 +241,7 @@ static void checked(struct mcp *m, bool good, const char *errors)
 		return;
 	}
 	make_sections(m);
-	if (open_sockets(m) < 0 || report_up(m) < 0) {
+	if (open_clients(m) < 0 || open_sockets(m) < 0 || report_up(m) < 0) {
 		mcp_end(m, EXIT_OS);
 		return;
 	}
@@ -262,6 +278,8 @@ static void close_all(struct mcp *m)
 	log_close();
 	loop_free(&m->loop);
 	settings_free(&m->set);
+	if (m->clients_fd >= 0)
+		close(m->clients_fd);
 	if (m->lock_fd >= 0)
 		close(m->lock_fd);
 }
@@ -412,7 +430,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-	static struct mcp m = {.lock_fd = -1, .report_fd = -1};
+	static struct mcp m = {.clients_fd = -1, .lock_fd = -1, .report_fd = -1};
 	int level = 0, c, status;
 	bool back = false, strict = false;
 	char *absolute;

@@ -89,6 +89,7 @@ static void taken(struct smtps_session *s, const struct smtps_proxy *p)
 		log_event(LOG_L_INFO, "smtps.proxied", "peer=%s client=%s port=%u version=%u",
 		    s->client, p->client, p->port, p->version);
 		str_copy(s->client, sizeof(s->client), p->client);
+		s->proxied = true;
 	}
 	known(s);
 }

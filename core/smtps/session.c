@@ -141,6 +141,7 @@ static void tear_down(struct smtps_session *s)
 
 	if (s->tx != NULL)
 		give_up_tx(s);
+	smtps_client_give(s);
 	if (s->timer != NULL)
 		loop_unwatch(&s->timer);
 	if (s->conn != NULL)
@@ -380,6 +381,8 @@ void smtps_session_begin(struct smtps_session *s)
 
 	conn_timeout(s->conn, lim->io_timeout);
 	s->xclient = netlist_has(lim->xclient, s->client);
+	if (!smtps_client_take(s))
+		return;
 	if (lim->greet_delay > 0) {
 		s->state = ST_GREET;
 		smtps_session_await(s, AWAIT_GREET);
@@ -405,7 +408,7 @@ void smtps_session_new(struct smtps *srv, int fd, const char *client)
 	m_now.value = srv->nsession;
 	if (!smtps_peer_wait(s))
 		smtps_session_begin(s);
-	else if (s->state == ST_CLOSE)
+	if (s->state == ST_CLOSE)
 		smtps_session_run(s);
 }
 

@@ -126,6 +126,7 @@ static void stopped(void *arg)
 	}
 	smtps_intake_free(&server.intake);
 	smtps_verdict_free(&server.verdicts);
+	clients_close(&server.clients);
 	mod_drain(server.store_inst, loop_now(server.role->loop) + DRAIN_MS, drained, NULL);
 }
 
@@ -163,6 +164,11 @@ static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 	    .invalid_addresses = set->max_invalid_addresses,
 	    .sessions = set->max_sessions,
 	    .repair = set->bare_newline == NEWLINE_REPAIR,
+	    .client_connections = set->client_connections,
+	    .client_rate = set->client_rate,
+	    .client_ipv4 = set->client_ipv4,
+	    .client_ipv6 = set->client_ipv6,
+	    .client_exempt = netlist_new(set->client_exempt),
 	    .proxy_mode = set->proxy_mode,
 	    .proxy_trusted = netlist_new(set->proxy_trusted),
 	    .xclient = netlist_new(set->xclient)};
@@ -172,6 +178,7 @@ static void free_limits(struct smtps_limits *lim)
 {
 	netlist_free(&lim->proxy_trusted);
 	netlist_free(&lim->xclient);
+	netlist_free(&lim->client_exempt);
 }
 
 /* Of the modules that this configuration asks for, the one that keeps the queue. */
@@ -220,6 +227,19 @@ static int open_store(struct role *role, struct meta1_err *err)
 	return 0;
 }
 
+/* The table of clients, from mcp. */
+static int open_clients(struct role *role, struct meta1_err *err)
+{
+	unsigned i;
+
+	for (i = 0; i < role->nfd; i++)
+		if (strcmp(role->fd[i].kind, "clients") == 0) {
+			server.clients = clients_open(role->fd[i].fd, role->index, err);
+			return server.clients != NULL ? 0 : -1;
+		}
+	return err_set(err, "smtps: no table of clients came from mcp; is it of this version?");
+}
+
 static int start(struct role *role, struct meta1_err *err)
 {
 	const struct set_smtps *set = (const struct set_smtps *)role->section;
@@ -229,7 +249,8 @@ static int start(struct role *role, struct meta1_err *err)
 	task_init(&server.stopped, stopped, NULL);
 	read_limits(set, &server.lim);
 	server.hostname = base_strdup(role->set->hostname);
-	if (open_store(role, err) < 0 || smtps_listen_start(&server, err) < 0)
+	if (open_clients(role, err) < 0 || open_store(role, err) < 0 ||
+	    smtps_listen_start(&server, err) < 0)
 		return -1;
 	server.verdicts = smtps_verdict_new(SMTPS_VERDICTS_MAX);
 	server.intake = smtps_intake_new(&server);

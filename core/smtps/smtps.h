@@ -5,6 +5,7 @@
  *   listen.c    accepts a client, greets it
  *   peer.c      who the client is, when a trusted balancer says it for another
  *   proxy.c     the header by which it says so, versions 1 and 2
+ *   client.c    what one client may take: connections at a time, in a minute
  *   session.c   reads its lines, one reply each, and knows what it waits for
  *   verbs.c     the table of commands; those that need no one else
  *   xclient.c   XCLIENT: a trusted peer says for whom it speaks
@@ -25,6 +26,7 @@
 #ifndef META1_SMTPS_H
 #define META1_SMTPS_H
 #include "ipc/chan.h"
+#include "lib/clients.h"
 #include "lib/conn.h"
 #include "lib/log.h"
 #include "lib/metric.h"
@@ -56,9 +58,11 @@ struct smtps_limits {
 	uint64_t flags; /* SMTPS_F_ */
 	int64_t io_timeout, greet_delay, message_size, hops, rcpts_per_tx, rcpts_per_session,
 	    transactions, bad_commands, nop_commands, invalid_addresses, sessions;
-	int32_t proxy_mode;			 /* PROXY_MODE_ of lib/settings.h */
-	struct netlist *proxy_trusted, *xclient; /* smtps.c owns them; NULL: nobody */
-	bool repair;				 /* bare_newline = repair */
+	int64_t client_connections, client_rate, client_ipv4, client_ipv6; /* client_limits */
+	int32_t proxy_mode; /* PROXY_MODE_ of lib/settings.h */
+	/* smtps.c owns these; NULL: nobody */
+	struct netlist *proxy_trusted, *xclient, *client_exempt;
+	bool repair; /* bare_newline = repair */
 };
 
 struct smtps {
@@ -78,7 +82,8 @@ struct smtps {
 	unsigned nlisten;
 	struct smtps_intake *intake;
 	struct smtps_verdicts *verdicts;
-	struct task stopped; /* tells the role, a turn after the last reply */
+	struct clients *clients; /* shared by all smtps */
+	struct task stopped;	 /* tells the role, a turn after the last reply */
 };
 
 /* A new name S%016llX%02X into out; false: the store has none to give. */
@@ -148,9 +153,12 @@ struct smtps_session {
 	unsigned bad, nop, invalid, nrcpt, ntx;
 	uint8_t nline; /* lines so far that could begin a PROXY header; 3: none any more */
 	bool esmtp, eof, skipping, running;
-	bool proxy_required;		/* in ST_PROXY: without a header it is dropped */
-	bool xclient;			/* may use XCLIENT, by who it was when it was greeted */
-	bool helo_given;		/* helo is of XCLIENT; that of EHLO does not count */
+	bool proxy_required; /* in ST_PROXY: without a header it is dropped */
+	bool xclient;	     /* may use XCLIENT, by who it was when it was greeted */
+	bool proxied;	     /* client is of a PROXY header or XCLIENT */
+	bool counted;	     /* in srv->clients, as key */
+	bool helo_given;     /* helo is of XCLIENT; that of EHLO does not count */
+	struct clients_key key;
 	char client[SMTPS_CLIENT_SIZE]; /* address as text, "unix" or SMTPS_CLIENT_UNKNOWN */
 };
 
@@ -199,6 +207,12 @@ void smtps_peer_eof(struct smtps_session *);   /* likewise */
 /* true: what came early, or as a first line, is a header that is not asked for; dropped. */
 bool smtps_peer_unasked(struct smtps_session *);
 bool smtps_peer_line(struct smtps_session *, const char *line, size_t len);
+
+/* ---- client.c: its share ---- */
+
+/* Who the client is, is known: counts it. false: over its limits, 421 was said, the end. */
+bool smtps_client_take(struct smtps_session *);
+void smtps_client_give(struct smtps_session *);
 
 /* ---- verbs.c: the commands ---- */
 

@@ -182,12 +182,16 @@ void smtps_xclient(struct smtps_session *s, const struct smtps_line *l)
 	m_taken.value++;
 	log_event(LOG_L_INFO, "smtps.xclient", "peer=%s client=%s helo=%s", s->client,
 	    g.addr ? g.client : s->client, g.name);
-	if (g.addr)
+	if (g.addr) {
+		smtps_client_give(s);
 		str_copy(s->client, sizeof(s->client), g.client);
+		s->proxied = true;
+	}
 	free(s->helo);
 	s->helo = g.name[0] != '\0' ? smtps_verbs_name(g.name, strlen(g.name)) : NULL;
 	s->helo_given = s->helo != NULL;
 	s->esmtp = false;
 	s->bad = s->invalid = s->nrcpt = s->ntx = 0; /* what another did is not this one's */
-	smtps_session_greet(s);
+	if (!g.addr || smtps_client_take(s))
+		smtps_session_greet(s);
 }

@@ -70,10 +70,23 @@ static unsigned open_fds(void)
 	return n;
 }
 
+/* Those to listen on; there is the table of clients too. */
+static unsigned listeners(const struct role *r, int fd[])
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->nfd && n < ARRAY_LEN(listener); i++)
+		if (strcmp(r->fd[i].kind, "listen") == 0)
+			fd[n++] = r->fd[i].fd;
+	return n;
+}
+
 static int start(struct role *r, struct meta1_err *err)
 {
+	int fd[ARRAY_LEN(listener)];
+
 	event("start index=%u processes=%u listeners=%u uid=%u gid=%u groups=%d inherited=%u",
-	    r->index, r->processes, r->nfd, (unsigned)getuid(), (unsigned)getgid(),
+	    r->index, r->processes, listeners(r, fd), (unsigned)getuid(), (unsigned)getgid(),
 	    getgroups(0, NULL), open_fds());
 	if (told("fail") > 0)
 		_exit(told("fail"));
@@ -98,13 +111,16 @@ static void serve(int fd, short what, void *arg)
 
 static void go(struct role *r)
 {
+	int fd[ARRAY_LEN(listener)];
+	unsigned n = listeners(r, fd);
+
 	event("go");
 	if (told("die") >= 0)
 		_exit(told("die"));
 	while (told("hang") >= 0)
 		pause();
-	for (unsigned i = 0; i < r->nfd && i < ARRAY_LEN(listener); i++)
-		listener[i] = loop_fd(r->loop, r->fd[i].fd, EV_READ, serve, r);
+	for (unsigned i = 0; i < n; i++)
+		listener[i] = loop_fd(r->loop, fd[i], EV_READ, serve, r);
 }
 
 static void stop(struct role *r)

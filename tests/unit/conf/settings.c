@@ -192,10 +192,11 @@ static void try_value(
 	const char *more = strcmp(o->name, "start_action") == 0 ? "listen_socket { }" : "";
 	snprintf(line, sizeof(line), "%s = %s;%s", o->name, value,
 	    strcmp(o->name, "initial_connections") == 0 ? "max_connections = 10000;"
-	    : strcmp(o->name, "max_connections") == 0	? "initial_connections = 1;"
-	    : strcmp(o->name, "min_retry_delay") == 0	? "max_retry_delay = 1w;"
-	    : strcmp(o->name, "max_retry_delay") == 0	? "min_retry_delay = 100ms;"
-							: "");
+	    : strcmp(o->name, "max_connections") == 0 && strcmp(g->path, "qmgr.smtpc") == 0
+		? "initial_connections = 1;"
+	    : strcmp(o->name, "min_retry_delay") == 0 ? "max_retry_delay = 1w;"
+	    : strcmp(o->name, "max_retry_delay") == 0 ? "min_retry_delay = 100ms;"
+						      : "");
 	in_section(text, sizeof(text), g->path, line, more);
 	struct settings *s = settings_load_text("t", text, OPT_CHECK);
 	expect_report(s->conf, errors, errors ? o->name : NULL, text);

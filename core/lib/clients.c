@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * clients.c -- the table of clients that all smtps share.
+ * Comes from smtps/client.c (a connection begins, ends) and mcp (makes it, forgets the dead).
+ * The memory: a page with the head, then a part a process, each of SETS sets of WAYS places. A
+ * client's place is in the same set of every part; only the owner of a part writes it, others
+ * read, so each field is atomic and nothing is locked. A reader that meets a place while it gets
+ * another client counts wrong by that place, once. Adding goes before reading: of two
+ * processes at least one sees both connections, so a limit is never passed.
+ * Owns the mapping. On failure: a client for whom there is no place is not counted.
+ */
+#include "lib/clients.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAGIC	 UINT64_C(0x6d316374626c3031)
+#define HEAD	 4096u
+#define WAYS	 8u
+#define SETS	 (CLIENTS_MAX / WAYS)
+#define PART	 ((size_t)CLIENTS_MAX * sizeof(struct place))
+#define MINUTE	 60000
+#define MAPPED_4 UINT64_C(0xffff00000000) /* ::ffff:0:0 */
+
+struct head {
+	uint64_t magic;
+	uint64_t secret; /* which set a client is in is not to be known outside */
+	uint32_t processes;
+};
+
+struct place {
+	_Atomic uint64_t hi, lo;
+	_Atomic uint32_t connections;
+	_Atomic uint32_t minute;      /* of now */
+	_Atomic uint16_t now, before; /* connections made in it, and in the one before */
+	uint32_t spare;
+};
+_Static_assert(sizeof(struct place) == 32, "two a cache line");
+
+struct clients {
+	uint8_t *map;
+	const struct head *head;
+	size_t size;
+	unsigned index;
+};
+
+int clients_make(unsigned processes)
+{
+	struct head head = {.magic = MAGIC, .processes = processes};
+	int fd = memfd_create("meta1-clients", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int e;
+
+	if (fd < 0)
+		return -1;
+	if (getrandom(&head.secret, sizeof(head.secret), 0) == (ssize_t)sizeof(head.secret) &&
+	    ftruncate(fd, (off_t)(HEAD + PART * processes)) == 0 &&
+	    pwrite(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+		return fd;
+	e = errno;
+	close(fd);
+	errno = e;
+	return -1;
+}
+
+void clients_forget(int fd, unsigned index)
+{
+	/* the file is sealed: beyond its end this does nothing */
+	(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	    (off_t)(HEAD + PART * index), (off_t)PART);
+}
+
+struct clients *clients_open(int fd, unsigned index, struct meta1_err *err)
+{
+	struct clients *c;
+	struct stat st;
+	void *map;
+
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size < HEAD + PART * (index + 1)) {
+		err_set(err, "the table of clients has no room for process %u", index);
+		return NULL;
+	}
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED) {
+		err_set(err, "the table of clients cannot be mapped: %s", strerror(errno));
+		return NULL;
+	}
+	c = base_alloc(sizeof(*c));
+	*c = (struct clients){.map = map, .head = map, .size = (size_t)st.st_size, .index = index};
+	if (c->head->magic != MAGIC || HEAD + PART * c->head->processes != c->size) {
+		err_set(err, "the table of clients is of another version of mcp; restart mcp");
+		clients_close(&c);
+	}
+	return c;
+}
+
+void clients_close(struct clients **cp)
+{
+	struct clients *c = *cp;
+
+	*cp = NULL;
+	if (c == NULL)
+		return;
+	munmap(c->map, c->size);
+	free(c);
+}
+
+static uint64_t cut(uint64_t v, unsigned bits)
+{
+	return bits == 0 ? 0 : bits >= 64 ? v : v & ~(UINT64_MAX >> bits);
+}
+
+static uint64_t word(const uint8_t *p)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
+bool clients_key(const char *addr, unsigned ipv4_bits, unsigned ipv6_bits, struct clients_key *key)
+{
+	uint8_t bin[16];
+	uint32_t v4;
+
+	if (inet_pton(AF_INET, addr, &v4) == 1) {
+		/* the length too: networks of different lengths are different clients */
+		key->hi = (uint64_t)ipv4_bits << 32;
+		key->lo = MAPPED_4 | (cut((uint64_t)ntohl(v4) << 32, ipv4_bits) >> 32);
+		return true;
+	}
+	if (inet_pton(AF_INET6, addr, bin) != 1)
+		return false;
+	key->hi = cut(word(bin), ipv6_bits);
+	key->lo = cut(word(bin + 8), ipv6_bits > 64 ? ipv6_bits - 64 : 0);
+	return true;
+}
+
+/* ---- places ---- */
+
+static unsigned set_of(const struct clients *c, const struct clients_key *k)
+{
+	uint64_t v = c->head->secret;
+
+	v = (v ^ k->hi) * UINT64_C(0x9e3779b97f4a7c15);
+	v = ((v ^ v >> 29) ^ k->lo) * UINT64_C(0xbf58476d1ce4e5b9);
+	return (unsigned)((v ^ v >> 32) * (c->head->secret | 1) >> 40) % SETS;
+}
+
+static struct place *set_in(const struct clients *c, unsigned part, unsigned set)
+{
+	return (struct place *)(c->map + HEAD + PART * part) + (size_t)set * WAYS;
+}
+
+static bool is(struct place *p, const struct clients_key *k)
+{
+	return atomic_load(&p->hi) == k->hi && atomic_load(&p->lo) == k->lo;
+}
+
+static uint32_t minute_of(int64_t now)
+{
+	return (uint32_t)(now / MINUTE) + 1; /* 0: never used */
+}
+
+static uint32_t rate_of(struct place *p, int64_t now)
+{
+	uint32_t minute = atomic_load(&p->minute), m = minute_of(now);
+	uint32_t left = (uint32_t)(MINUTE - now % MINUTE);
+
+	if (minute == m)
+		return atomic_load(&p->now) + atomic_load(&p->before) * left / MINUTE;
+	return minute + 1 == m ? atomic_load(&p->now) * left / MINUTE : 0;
+}
+
+static struct place *find(struct place *set, const struct clients_key *k)
+{
+	for (unsigned i = 0; i < WAYS; i++)
+		if (atomic_load(&set[i].minute) != 0 && is(&set[i], k))
+			return &set[i];
+	return NULL;
+}
+
+/* The place that is missed least: with no connection, and the lowest rate. NULL: none. */
+static struct place *worst(struct place *set, int64_t now)
+{
+	struct place *best = NULL;
+	uint32_t low = UINT32_MAX;
+
+	for (unsigned i = 0; i < WAYS; i++) {
+		uint32_t rate = rate_of(&set[i], now);
+
+		if (atomic_load(&set[i].connections) == 0 && rate < low) {
+			low = rate;
+			best = &set[i];
+		}
+	}
+	return best;
+}
+
+static struct place *take(struct place *set, const struct clients_key *k, int64_t now)
+{
+	struct place *p = find(set, k);
+
+	if (p != NULL)
+		return p;
+	p = worst(set, now);
+	if (p == NULL)
+		return NULL;
+	atomic_store(&p->minute, 0);
+	atomic_store(&p->now, 0);
+	atomic_store(&p->before, 0);
+	atomic_store(&p->hi, k->hi);
+	atomic_store(&p->lo, k->lo);
+	return p;
+}
+
+static void turn_minute(struct place *p, int64_t now)
+{
+	uint32_t m = minute_of(now), old = atomic_load(&p->minute);
+
+	if (old == m)
+		return;
+	atomic_store(&p->before, old + 1 == m ? atomic_load(&p->now) : 0);
+	atomic_store(&p->now, 0);
+	atomic_store(&p->minute, m);
+}
+
+bool clients_add(
+    struct clients *c, const struct clients_key *k, int64_t now, struct clients_count *out)
+{
+	unsigned set = set_of(c, k);
+	struct place *p = take(set_in(c, c->index, set), k, now);
+
+	*out = (struct clients_count){0};
+	if (p == NULL)
+		return false;
+	turn_minute(p, now);
+	if (atomic_load(&p->now) < UINT16_MAX)
+		atomic_fetch_add(&p->now, 1);
+	atomic_fetch_add(&p->connections, 1);
+	for (unsigned i = 0; i < c->head->processes; i++) {
+		p = find(set_in(c, i, set), k);
+		if (p == NULL)
+			continue;
+		out->connections += atomic_load(&p->connections);
+		out->rate += rate_of(p, now);
+	}
+	return true;
+}
+
+void clients_drop(struct clients *c, const struct clients_key *k, int64_t now, bool undo)
+{
+	struct place *p = find(set_in(c, c->index, set_of(c, k)), k);
+
+	if (p == NULL || atomic_load(&p->connections) == 0)
+		return;
+	atomic_fetch_sub(&p->connections, 1);
+	if (undo && atomic_load(&p->minute) == minute_of(now) && atomic_load(&p->now) > 0)
+		atomic_fetch_sub(&p->now, 1);
+}
