@@ -264,7 +264,7 @@ static void bind_smar(struct loader *l, struct set_smar *set, struct conf_sectio
 
 static void bind_qmgr(struct loader *l, struct set_qmgr *set, struct conf_section *sec)
 {
-	static const char *const subs[] = {"smtpc", "queue"};
+	static const char *const subs[] = {"smtpc", "queue", "conf"};
 	bind_role(l, &set->role, "qmgr", sec);
 	bind(l, sec, &rec_qmgr, set, "qmgr");
 	struct conf_section *limits = sub(l, sec, "smtpc");
@@ -274,6 +274,12 @@ static void bind_qmgr(struct loader *l, struct set_qmgr *set, struct conf_sectio
 		bind(l, NULL, &rec_qmgr_smtpc, set, "qmgr.smtpc");
 	set->queue = sub(l, sec, "queue");
 	bind(l, set->queue, &rec_queue, set, "qmgr.queue");
+	struct conf_section *conf = sub(l, sec, "conf");
+	if (conf)
+		bind_only(l, conf, &rec_lookup, &set->conf_use);
+	set->conf = set->conf_use.name;
+	if (set->conf)
+		check_map_name(l->conf, &l->s->smar, conf, "qmgr.conf", set->conf);
 	check_qmgr(l->conf, set, sec, limits);
 	if (sec)
 		unknown_in_role(l, sec, &rec_qmgr, subs, ARRAY_LEN(subs));

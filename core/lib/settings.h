@@ -112,6 +112,8 @@ struct set_qmgr {
 	struct set_role role;
 	int64_t AQ_max_entries, initial_connections, max_connections, min_retry_delay,
 	    max_retry_delay, max_time_in_queue;
+	const char *conf; /* name of a map of smar, or NULL: limits of destinations */
+	struct set_use conf_use;
 	const char *queue_type;	    /* log */
 	struct conf_section *queue; /* or NULL */
 };

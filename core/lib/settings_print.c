@@ -179,6 +179,8 @@ static void print_qmgr(struct printer *p, const struct set_qmgr *set)
 	struct conf_section *s = set->role.section;
 	print_records(p, &rec_qmgr, set, s);
 	print_sub(p, "smtpc", NULL, &rec_qmgr_smtpc, set, conf_sub(s, "smtpc", NULL));
+	if (set->conf)
+		print_sub(p, "conf", NULL, &rec_lookup, &set->conf_use, conf_sub(s, "conf", NULL));
 	if (set->queue)
 		print_module(p, &rec_queue, set, set->queue);
 	else

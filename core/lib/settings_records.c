@@ -286,6 +286,8 @@ static const struct settings_group groups[] = {
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
     GROUP("qmgr", qmgr, struct set_qmgr, "Keeps the queue and decides what is delivered when."),
     GROUP("qmgr.smtpc", qmgr_smtpc, struct set_qmgr, "Limits for each destination."),
+    GROUP("qmgr.conf", lookup, struct set_use,
+	"Limits of single destinations, from a map of smar; see LIMITS OF DESTINATIONS."),
     GROUP("qmgr.queue", queue, struct set_qmgr,
 	"The queue store; further options are those of its module."),
     GROUP("smar", smar, struct set_smar, "Decides about addresses and finds the next hops."),

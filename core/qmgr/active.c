@@ -110,6 +110,7 @@ void qmgr_active_wait(struct qmgr *q, struct qmgr_rcpt *r, int64_t due)
 	if (due > now)
 		due = (due + step - 1) / step * step;
 	r->phase = QP_WAIT;
+	r->cause = QW_RETRY;
 	r->due = due;
 	wait_until(q, qmgr_msg_of(r), due);
 }

@@ -158,7 +158,7 @@ static json_t *flush(void *arg, const char *rest, json_t *query, int *status, st
 			return NULL;
 	}
 	for (d = q->sched.dests; d; d = d->hh.next)
-		qmgr_sched_revive(d);
+		qmgr_sched_revive(&q->sched, d);
 	if (id) {
 		qmgr_active_now(q, m);
 		return json_pack("{s:I s:s}", "messages", (json_int_t)1, "done", "tried now");
@@ -235,9 +235,15 @@ static json_t *dest_json(struct qmgr *q, const struct qmgr_dest *d)
 {
 	int64_t dead = qmgr_sched_dead(d, loop_now(q->loop));
 
-	return json_pack("{s:o s:I s:I s:I s:I s:o}", "key", text(d->key), "concurrency",
-	    (json_int_t)d->limit, "active", (json_int_t)d->active, "waiting", (json_int_t)d->queued,
-	    "dead_until", (json_int_t)(dead ? loop_wall(q->loop) + dead / 1000 : 0), "reason",
+	return json_pack("{s:o s:I s:I s:I s:o s:I s:I s:I s:o}", "key", text(d->key),
+	    "concurrency", (json_int_t)d->limit, "max_connections",
+	    (json_int_t)(d->own.max ? d->own.max : q->sched.max), "resting_until",
+	    (json_int_t)(d->rest_until
+			     ? loop_wall(q->loop) + (d->rest_until - loop_now(q->loop) + 999) / 1000
+			     : 0),
+	    "bounds", text(d->bounds ? d->bounds : ""), "active", (json_int_t)d->active, "waiting",
+	    (json_int_t)d->queued, "dead_until",
+	    (json_int_t)(dead ? loop_wall(q->loop) + dead / 1000 : 0), "reason",
 	    text(d->why ? d->why->line : ""));
 }
 

@@ -71,6 +71,14 @@ static void delivery_free(struct qmgr *q, struct qmgr_delivery *v)
 	free(v);
 }
 
+void qmgr_dispatch_later(struct qmgr *q, struct qmgr_rcpt *r, int64_t ms, enum qmgr_cause cause)
+{
+	qmgr_active_leave(q, r);
+	qmgr_active_wait(q, r, loop_now(q->loop) + ms);
+	r->cause = (uint8_t)cause;
+	qmgr_bounce_check(q, qmgr_msg_of(r));
+}
+
 /* A dead destination holds nothing: what waits for it waits until it may be tried again. That
  * is no try, so it is neither logged nor recorded. */
 void qmgr_dispatch_put_off(
@@ -92,11 +100,9 @@ void qmgr_dispatch_put_off(
 		qmgr_outcome_end(&res);
 		return;
 	}
-	qmgr_active_leave(q, r);
 	if (d->why)
 		qmgr_reason_set(r, d->why);
-	qmgr_active_wait(q, r, now + dead + (int64_t)(m->seq % 64) * dead / 640);
-	qmgr_bounce_check(q, m);
+	qmgr_dispatch_later(q, r, dead + (int64_t)(m->seq % 64) * dead / 640, QW_DEAD);
 }
 
 static void sweep(struct qmgr *q, struct qmgr_dest *d)
@@ -192,7 +198,7 @@ void qmgr_dispatch_pump(struct qmgr *q)
 	uint32_t n;
 
 	while (!q->stopping && q->couriers && choose(q, NULL) &&
-	       (d = qmgr_sched_next(&q->sched, &items))) {
+	       (d = qmgr_sched_next(&q->sched, &items, loop_now(q->loop)))) {
 		n = items.n;
 		v = delivery_new(q, d, &items);
 		if (!v) {
@@ -212,6 +218,8 @@ void qmgr_dispatch_pump(struct qmgr *q)
 		m_deliveries.value++;
 		m_now.value = ++q->ndelivery;
 	}
+	if (qmgr_sched_rest(&q->sched) != INT64_MAX)
+		loop_rearm(q->rest, qmgr_sched_rest(&q->sched) - loop_now(q->loop));
 }
 
 /* ---- results ---- */

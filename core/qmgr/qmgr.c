@@ -83,6 +83,8 @@ static int start(struct role *role, struct meta1_err *err)
 	qmgr_sched_conf(&q->sched, &q->lim);
 	q->sched.let_go = qmgr_route_let_go;
 	q->clock_gap = loop_wall(q->loop) - loop_now(q->loop) / 1000;
+	q->rest = loop_timer(q->loop, -1, due, q);
+	qmgr_dead_start(q);
 	q->due = loop_timer(q->loop, -1, due, q);
 	q->minute = loop_timer(q->loop, MINUTE_MS, minute, q);
 	return qmgr_store_open(q, err);
@@ -121,6 +123,8 @@ static void drained(void *arg)
 	loop_unwatch(&q->minute);
 	loop_unwatch(&q->stop_timer);
 	loop_unwatch(&q->report_timer);
+	loop_unwatch(&q->dead_timer);
+	loop_unwatch(&q->rest);
 	task_cancel(&q->pump);
 	qmgr_store_close(q);
 	role_stopped(&q->role);
@@ -131,6 +135,9 @@ void qmgr_stop_check(struct qmgr *q)
 	if (!q->stopping || q->draining)
 		return;
 	if (!q->stop_late && (q->ndelivery || q->recording || q->nwriting))
+		return;
+	qmgr_dead_save(q);
+	if (q->dead_writing)
 		return;
 	q->draining = true;
 	mod_drain(q->store, loop_now(q->loop) + 5000, drained, q);

@@ -63,6 +63,9 @@ enum qmgr_phase {
 	QP_DONE	   /* recorded */
 };
 
+/* What a recipient in QP_WAIT waits for. */
+enum qmgr_cause { QW_RETRY, QW_DEAD, QW_RATE };
+
 /* Why something is as it is: the last reply or error. Shared, read only. */
 struct qmgr_reason {
 	uint32_t refs, size;
@@ -86,6 +89,7 @@ struct qmgr_rcpt {
 	uint16_t tries;
 	uint8_t state; /* enum meta1_rstate */
 	uint8_t phase; /* enum qmgr_phase */
+	uint8_t cause; /* enum qmgr_cause */
 };
 
 struct qmgr_msg { /* one allocation with its recipients and strings */
@@ -230,11 +234,27 @@ void qmgr_route_let_go(struct qmgr_dest *); /* what a destination carries */
 #define QMGR_DESTS_MAX	20000 /* beyond, idle dead destinations are forgotten */
 #define QMGR_SENDER_MAX 512   /* longer ones share their turn with others that begin so */
 #define QMGR_DEAD_MS	60000 /* first pause of a dead destination; doubles */
+#define QMGR_TICK_MS	100   /* of rates: what becomes free within one goes together */
+#define QMGR_AHEAD_MS	60000 /* a sender may queue what a rate lets go in this time */
+
+/* What a row of the map in qmgr { conf } says of a destination; 0: nothing, the general holds. */
+struct qmgr_bounds {
+	uint32_t max, initial; /* deliveries at a time */
+	uint32_t max_rcpts;    /* of a delivery */
+	int64_t msg_us;	       /* from one message to the next */
+	int64_t rcpt_us;       /* from one recipient to the next */
+};
+/* Pure: "max_connections = 5; rate = 10/1m;". <0: err says what is wrong with it. */
+int qmgr_bounds_parse(struct qmgr_bounds *, struct meta1_buf text, struct meta1_err *);
+/* Takes the row for a destination; a bad one is named once, and counts as none. */
+void qmgr_bounds_set(
+    struct qmgr *, struct qmgr_dest *, struct meta1_buf row, struct meta1_buf text);
 
 struct qmgr_group { /* one message at one destination */
 	UT_hash_handle hh;
 	struct qmgr_group *next, *prev;
 	struct qmgr_list items;
+	struct qmgr_flow *flow;
 	struct {
 		struct qmgr_dest *dest;
 		const void *group;
@@ -244,6 +264,7 @@ struct qmgr_flow { /* one sender at one destination */
 	UT_hash_handle hh;
 	struct qmgr_flow *next, *prev;
 	struct qmgr_group *groups; /* in order */
+	uint32_t n;		   /* items */
 	int32_t deficit;
 	struct qmgr_dest *dest; /* with sender the key */
 	char sender[];
@@ -258,13 +279,21 @@ struct qmgr_dest {
 	bool ready;
 	int64_t dead_until, dead_delay; /* ms; 0: alive */
 	int64_t last_ok, shrunk;	/* ms */
+	struct qmgr_bounds own;
+	struct qmgr_dest *rnext, *rprev; /* resting: its rate lets nothing go */
+	int64_t rest_until;		 /* ms; 0: it does not rest */
+	int64_t free_us;		 /* when the next may go, by its rate */
+	int64_t late_us;		 /* until when those that were sent away have places */
 	/* Of route.c and dispatch.c, not of the schedule. */
 	struct qmgr_hops *hops;
 	struct qmgr_reason *why; /* last failure of its hosts */
+	char *bounds;		 /* text of the row, or NULL */
 	char key[];
 };
 struct qmgr_sched {
-	struct qmgr_dest *dests, *ready;
+	struct qmgr_dest *dests, *ready, *resting;
+	int64_t rest_next; /* ms; the earliest of those that rest */
+	bool changed;	   /* which destinations are dead, since somebody set this to false */
 	struct qmgr_flow *flows;
 	struct qmgr_group *groups;
 	uint32_t initial, max, max_rcpts, share;
@@ -287,17 +316,32 @@ struct qmgr_dest *qmgr_sched_dest(struct qmgr_sched *, const char *key, size_t l
 void qmgr_sched_unref(struct qmgr_sched *, struct qmgr_dest **, int64_t now);
 /* ms that it stays dead; 0: it may be tried. */
 int64_t qmgr_sched_dead(const struct qmgr_dest *, int64_t now);
-void qmgr_sched_revive(struct qmgr_dest *); /* an admin wants it tried now */
+void qmgr_sched_revive(struct qmgr_sched *, struct qmgr_dest *); /* an admin wants it tried now */
 void qmgr_sched_add(
     struct qmgr_sched *, struct qmgr_dest *, const char *sender, struct qmgr_item *);
+/* Before an item is added: ms that it should wait elsewhere, since a rate lets go no more than what
+ * its sender has queued there already; 0: none. */
+int64_t qmgr_sched_late(struct qmgr_sched *, struct qmgr_dest *, const char *sender, int64_t now);
 /* The next delivery: items of one group, at most max_rcpts. NULL: nobody may send. */
-struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *, struct qmgr_list *out);
+struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *, struct qmgr_list *out, int64_t now);
+/* When the next that rests may send, ms; INT64_MAX: none rests. */
+int64_t qmgr_sched_rest(const struct qmgr_sched *);
+void qmgr_sched_bound(struct qmgr_sched *, struct qmgr_dest *, const struct qmgr_bounds *);
+/* It was dead in an earlier life. */
+void qmgr_sched_restore(struct qmgr_sched *, const char *key, size_t len, int64_t dead_until,
+    int64_t dead_delay, int64_t now);
 /* A delivery of n recipients that began at started is over. true: the destination is dead (now),
  * and what it holds must be taken off by qmgr_sched_take(). */
 bool qmgr_sched_done(struct qmgr_sched *, struct qmgr_dest *, uint32_t n, enum qmgr_fate,
     int64_t started, int64_t now);
 struct qmgr_item *qmgr_sched_take(struct qmgr_sched *, struct qmgr_dest *);
 void qmgr_sched_tidy(struct qmgr_sched *, int64_t now); /* forgets idle ones; once a minute */
+
+/* ---- dead: dead destinations are remembered over a restart ------------------------------- */
+
+void qmgr_dead_start(struct qmgr *);
+void qmgr_dead_load(struct qmgr *);
+void qmgr_dead_save(struct qmgr *); /* if something changed; by a worker */
 
 /* ---- dispatch: deliveries at smtpc ---------------------------------------------------- */
 
@@ -316,6 +360,8 @@ void qmgr_dispatch_window(struct chan *, uint32_t req, const void *msg, void *ar
 void qmgr_dispatch_result(struct chan *, uint32_t req, const void *msg, void *arg);
 void qmgr_dispatch_delivered(struct chan *, uint32_t req, const void *msg, void *arg);
 void qmgr_dispatch_pump(struct qmgr *);
+/* It waits for another time, which is no try: neither recorded nor logged. */
+void qmgr_dispatch_later(struct qmgr *, struct qmgr_rcpt *, int64_t ms, enum qmgr_cause);
 /* The destination is dead: the recipient waits as long. */
 void qmgr_dispatch_put_off(
     struct qmgr *, struct qmgr_dest *, struct qmgr_rcpt *, struct qmgr_tally *);
@@ -449,7 +495,14 @@ struct qmgr {
 
 	struct qmgr_sched sched;
 
+	/* dead.c */
+	struct watch *dead_timer;
+	struct work_owner dead_work;
+	bool dead_writing;
+	int64_t dead_said;
+
 	/* dispatch.c */
+	struct watch *rest; /* a rate lets the next go */
 	struct qmgr_courier *couriers;
 	uint32_t ncourier;
 	struct qmgr_delivery *deliveries; /* by number */

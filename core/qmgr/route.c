@@ -85,6 +85,8 @@ void qmgr_route_let_go(struct qmgr_dest *d)
 	free(d->hops);
 	d->hops = NULL;
 	qmgr_reason_drop(&d->why);
+	free(d->bounds);
+	d->bounds = NULL;
 }
 
 void qmgr_route_void(struct qmgr *q)
@@ -122,7 +124,7 @@ static void no_way(
 static void apply(
     struct qmgr *q, struct qmgr_route *route, struct qmgr_rcpt *r, struct qmgr_tally *t)
 {
-	int64_t now = loop_now(q->loop), dead;
+	int64_t now = loop_now(q->loop), dead, late;
 
 	if (r->state != META1_R_WAITING) { /* deleted meanwhile */
 		qmgr_active_leave(q, r);
@@ -136,6 +138,11 @@ static void apply(
 	dead = qmgr_sched_dead(route->dest, now);
 	if (dead) {
 		qmgr_dispatch_put_off(q, route->dest, r, t);
+		return;
+	}
+	late = qmgr_sched_late(&q->sched, route->dest, qmgr_msg_of(r)->from, now);
+	if (late) {
+		qmgr_dispatch_later(q, r, late, QW_RATE);
 		return;
 	}
 	q->nrouting--;
@@ -214,6 +221,7 @@ static void answer(void *arg, const void *msg)
 		r->status = META1_OK;
 		r->dest = qmgr_sched_dest(&q->sched, m->key.data, m->key.len);
 		set_hops(r->dest, m);
+		qmgr_bounds_set(q, r->dest, m->limits_row, m->limits);
 		known(q, r, m->ttl);
 	} else {
 		set_failure(r,

@@ -7,7 +7,8 @@
  * belong to the caller. No I/O, no clock, constant work an item. Nothing can fail.
  *
  * A dead destination holds no item: the caller takes all off when done() says so, and asks
- * dead() before it adds. So nothing here has to wait for a time.
+ * dead() before it adds. One with a rate rests after each delivery until the next may go; what
+ * becomes free within a tick goes together, so that many with fast rates cost little.
  */
 #include "qmgr/qmgr.h"
 
@@ -41,12 +42,25 @@ struct qmgr_item *qmgr_list_pop(struct qmgr_list *l)
 void qmgr_sched_init(struct qmgr_sched *s)
 {
 	memset(s, 0, sizeof(*s));
+	s->rest_next = INT64_MAX;
 	s->max_rcpts = QMGR_RCPTS_MAX;
 }
 
 static uint32_t part(const struct qmgr_sched *s, uint32_t held)
 {
 	return held < s->share ? held : s->share;
+}
+
+static uint32_t top(const struct qmgr_sched *s, const struct qmgr_dest *d)
+{
+	return d->own.max ? d->own.max : s->max;
+}
+
+static uint32_t first(const struct qmgr_sched *s, const struct qmgr_dest *d)
+{
+	uint32_t n = d->own.initial ? d->own.initial : s->initial;
+
+	return n < top(s, d) ? n : top(s, d);
 }
 
 /* May be called again with other limits: destinations adapt as they work. */
@@ -62,8 +76,8 @@ void qmgr_sched_conf(struct qmgr_sched *s, const struct qmgr_limits *lim)
 	s->share = lim->aq_max > 4 ? (uint32_t)(lim->aq_max / 4) : 1;
 	s->counted = 0;
 	for (d = s->dests; d; d = d->hh.next) {
-		if (d->limit > s->max)
-			d->limit = s->max;
+		if (d->limit > top(s, d))
+			d->limit = top(s, d);
 		s->counted += part(s, d->queued + d->sent);
 	}
 }
@@ -77,7 +91,7 @@ static void count(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t was)
 /* In the round, or not, as its state demands. */
 static void settle(struct qmgr_sched *s, struct qmgr_dest *d)
 {
-	bool may = d->queued > 0 && d->active < d->limit;
+	bool may = d->queued > 0 && d->active < d->limit && !d->rest_until;
 
 	if (may == d->ready)
 		return;
@@ -103,8 +117,16 @@ static void group_gone(struct qmgr_sched *s, struct qmgr_dest *d, struct qmgr_fl
 	free(f);
 }
 
+static void rest_end(struct qmgr_sched *s, struct qmgr_dest *d)
+{
+	d->rest_until = 0;
+	DL_DELETE2(s->resting, d, rprev, rnext);
+}
+
 static void dest_free(struct qmgr_sched *s, struct qmgr_dest *d)
 {
+	if (d->rest_until)
+		rest_end(s, d);
 	while (d->turn)
 		group_gone(s, d, d->turn);
 	if (d->ready)
@@ -117,7 +139,7 @@ static void dest_free(struct qmgr_sched *s, struct qmgr_dest *d)
 
 static void dest_check(struct qmgr_sched *s, struct qmgr_dest *d, int64_t now)
 {
-	if (d->refs || d->active || d->queued)
+	if (d->refs || d->active || d->queued || d->rest_until)
 		return;
 	if (d->dead_until > now && HASH_COUNT(s->dests) <= QMGR_DESTS_MAX)
 		return;
@@ -142,7 +164,7 @@ struct qmgr_dest *qmgr_sched_dest(struct qmgr_sched *s, const char *key, size_t 
 	if (!d) {
 		d = base_alloc(sizeof(*d) + len + 1);
 		memcpy(d->key, key, len);
-		d->limit = s->initial;
+		d->limit = first(s, d);
 		d->last_ok = d->shrunk = INT64_MIN;
 		HASH_ADD_KEYPTR(hh, s->dests, d->key, len, d);
 	}
@@ -166,28 +188,63 @@ int64_t qmgr_sched_dead(const struct qmgr_dest *d, int64_t now)
 	return d->dead_until > now ? d->dead_until - now : 0;
 }
 
-void qmgr_sched_revive(struct qmgr_dest *d)
+void qmgr_sched_revive(struct qmgr_sched *s, struct qmgr_dest *d)
 {
+	s->changed = s->changed || d->dead_until;
 	d->dead_until = 0;
 }
 
-static struct qmgr_flow *flow_get(struct qmgr_sched *s, struct qmgr_dest *d, const char *sender)
+void qmgr_sched_restore(struct qmgr_sched *s, const char *key, size_t len, int64_t dead_until,
+    int64_t dead_delay, int64_t now)
 {
-	const size_t at = offsetof(struct qmgr_flow, sender) - offsetof(struct qmgr_flow, dest);
+	struct qmgr_dest *d = qmgr_sched_dest(s, key, len);
+
+	d->dead_delay = dead_delay < s->max_pause ? dead_delay : s->max_pause;
+	d->dead_until = dead_until < now + s->max_pause ? dead_until : now + s->max_pause;
+	d->limit = 1;
+	qmgr_sched_unref(s, &d, now);
+}
+
+/* What it has earned stays; one that was never used begins as it should. */
+void qmgr_sched_bound(struct qmgr_sched *s, struct qmgr_dest *d, const struct qmgr_bounds *b)
+{
+	bool unused = !d->active && d->last_ok == INT64_MIN && d->shrunk == INT64_MIN;
+
+	d->own = *b;
+	if (unused && !d->dead_delay)
+		d->limit = first(s, d);
+	if (d->limit > top(s, d))
+		d->limit = top(s, d);
+	settle(s, d);
+}
+
+#define FLOW_KEY (offsetof(struct qmgr_flow, sender) - offsetof(struct qmgr_flow, dest))
+
+static struct qmgr_flow *flow_find(
+    const struct qmgr_sched *s, struct qmgr_dest *d, const char *sender)
+{
 	char key[sizeof(d) + QMGR_SENDER_MAX];
 	size_t len = strnlen(sender, QMGR_SENDER_MAX);
 	struct qmgr_flow *f;
 
 	memcpy(key, &d, sizeof(d));
-	memcpy(key + at, sender, len);
-	HASH_FIND(hh, s->flows, key, at + len, f);
+	memcpy(key + FLOW_KEY, sender, len);
+	HASH_FIND(hh, s->flows, key, FLOW_KEY + len, f);
+	return f;
+}
+
+static struct qmgr_flow *flow_get(struct qmgr_sched *s, struct qmgr_dest *d, const char *sender)
+{
+	struct qmgr_flow *f = flow_find(s, d, sender);
+	size_t len = strnlen(sender, QMGR_SENDER_MAX);
+
 	if (f)
 		return f;
 	f = base_alloc(sizeof(*f) + len + 1);
 	f->dest = d;
 	memcpy(f->sender, sender, len);
 	f->deficit = QMGR_QUANTUM;
-	HASH_ADD_KEYPTR(hh, s->flows, &f->dest, at + len, f);
+	HASH_ADD_KEYPTR(hh, s->flows, &f->dest, FLOW_KEY + len, f);
 	DL_APPEND(d->turn, f);
 	return f;
 }
@@ -204,6 +261,7 @@ static struct qmgr_group *group_get(
 	f = flow_get(s, d, sender);
 	g = base_alloc(sizeof(*g));
 	g->key = key.key;
+	g->flow = f;
 	HASH_ADD(hh, s->groups, key, sizeof(g->key), g);
 	DL_APPEND(f->groups, g);
 	return g;
@@ -212,7 +270,10 @@ static struct qmgr_group *group_get(
 void qmgr_sched_add(
     struct qmgr_sched *s, struct qmgr_dest *d, const char *sender, struct qmgr_item *i)
 {
-	qmgr_list_add(&group_get(s, d, sender, i->group)->items, i);
+	struct qmgr_group *g = group_get(s, d, sender, i->group);
+
+	qmgr_list_add(&g->items, i);
+	g->flow->n++;
 	d->queued++;
 	count(s, d, d->queued + d->sent - 1);
 	settle(s, d);
@@ -235,20 +296,90 @@ static struct qmgr_flow *turn(struct qmgr_dest *d)
 	return f;
 }
 
-struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *s, struct qmgr_list *out)
+/* ---- rates ---- */
+
+/* From one recipient to the next, if each is of another message. */
+static int64_t step_us(const struct qmgr_dest *d)
 {
-	struct qmgr_dest *d = s->ready;
+	return d->own.msg_us > d->own.rcpt_us ? d->own.msg_us : d->own.rcpt_us;
+}
+
+int64_t qmgr_sched_late(struct qmgr_sched *s, struct qmgr_dest *d, const char *sender, int64_t now)
+{
+	int64_t step = step_us(d), from, ahead;
+	struct qmgr_flow *f;
+
+	if (!step)
+		return 0;
+	ahead = QMGR_AHEAD_MS * 1000LL / step;
+	f = flow_find(s, d, sender);
+	if (d->queued < s->share && (!f || f->n <= ahead))
+		return 0;
+	from = now * 1000 + d->queued * step;
+	d->late_us = (d->late_us > from ? d->late_us : from) + step;
+	ahead = d->late_us / 1000 - now;
+	return ahead < s->max_pause ? ahead : s->max_pause;
+}
+
+/* What is late by less than a tick is made up for. */
+static void rest(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t rcpts, int64_t now)
+{
+	int64_t least = (now - QMGR_TICK_MS) * 1000, cost = rcpts * d->own.rcpt_us;
+
+	if (d->free_us < least)
+		d->free_us = least;
+	d->free_us += cost > d->own.msg_us ? cost : d->own.msg_us;
+	if (d->free_us <= now * 1000)
+		return;
+	d->rest_until = (d->free_us / 1000 / QMGR_TICK_MS + 1) * QMGR_TICK_MS;
+	DL_APPEND2(s->resting, d, rprev, rnext);
+	if (d->rest_until < s->rest_next)
+		s->rest_next = d->rest_until;
+}
+
+static void rested(struct qmgr_sched *s, int64_t now)
+{
+	struct qmgr_dest *d, *next;
+
+	s->rest_next = INT64_MAX;
+	for (d = s->resting; d; d = next) {
+		next = d->rnext;
+		if (d->rest_until <= now) {
+			rest_end(s, d);
+			settle(s, d);
+		} else if (d->rest_until < s->rest_next) {
+			s->rest_next = d->rest_until;
+		}
+	}
+}
+
+int64_t qmgr_sched_rest(const struct qmgr_sched *s)
+{
+	return s->rest_next;
+}
+
+/* ---- deliveries ---- */
+
+struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *s, struct qmgr_list *out, int64_t now)
+{
+	struct qmgr_dest *d;
 	struct qmgr_flow *f;
 	struct qmgr_group *g;
+	uint32_t most;
 
 	memset(out, 0, sizeof(*out));
+	if (s->rest_next <= now)
+		rested(s, now);
+	d = s->ready;
 	if (!d)
 		return NULL;
 	f = turn(d);
 	g = f->groups;
-	while (g->items.head && out->n < s->max_rcpts)
+	most = d->own.max_rcpts ? d->own.max_rcpts : s->max_rcpts;
+	while (g->items.head && out->n < most)
 		qmgr_list_add(out, qmgr_list_pop(&g->items));
 	f->deficit -= (int32_t)out->n;
+	f->n -= out->n;
 	if (!g->items.head)
 		group_gone(s, d, f);
 	d->queued -= out->n;
@@ -256,6 +387,8 @@ struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *s, struct qmgr_list *out)
 	d->active++;
 	DL_DELETE(s->ready, d); /* to the end of the round */
 	d->ready = false;
+	if (step_us(d))
+		rest(s, d, out->n, now);
 	settle(s, d);
 	return d;
 }
@@ -266,6 +399,7 @@ static void die(struct qmgr_sched *s, struct qmgr_dest *d, int64_t now)
 	if (d->dead_delay > s->max_pause)
 		d->dead_delay = s->max_pause;
 	d->dead_until = now + d->dead_delay;
+	s->changed = true;
 	d->limit = 1;
 	d->shrunk = now;
 }
@@ -294,8 +428,9 @@ bool qmgr_sched_done(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t n, enum
 	count(s, d, d->queued + d->sent + n);
 	if (fate == QF_OK) {
 		d->last_ok = now;
+		s->changed = s->changed || d->dead_until;
 		d->dead_delay = d->dead_until = 0;
-		if (d->limit < s->max)
+		if (d->limit < top(s, d))
 			d->limit++;
 	} else if (fate != QF_NEUTRAL) {
 		shrink(s, d, fate, started, now);
@@ -316,6 +451,7 @@ struct qmgr_item *qmgr_sched_take(struct qmgr_sched *s, struct qmgr_dest *d)
 	if (!f)
 		return NULL;
 	i = qmgr_list_pop(&f->groups->items);
+	f->n--;
 	if (!f->groups->items.head)
 		group_gone(s, d, f);
 	d->queued--;

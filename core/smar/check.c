@@ -255,7 +255,7 @@ static void step_utf8(struct check *c)
 		return;
 	}
 	c->ttl = 0;
-	smar_route(p, p->dns, buf_str(c->domain), c->deadline, utf8_routed, c);
+	smar_route(p, p->dns, buf_str(c->domain), buf_str(""), c->deadline, utf8_routed, c);
 }
 
 void smar_check(struct smar_policy *p, const struct p_rcpt_check *q, int64_t deadline,

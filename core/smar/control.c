@@ -72,6 +72,8 @@ static void routed(void *arg, const struct p_routes *r)
 	json_object_set_new(o, "key", json_buf(r->key));
 	json_object_set_new(o, "hops", hops);
 	add_offers(o, r->key);
+	json_object_set_new(o, "limits", json_buf(r->limits));
+	json_object_set_new(o, "limits_row", json_buf(r->limits_row));
 	json_object_set_new(o, "ttl", json_integer((json_int_t)r->ttl));
 	if (r->status != META1_OK) {
 		json_object_set_new(o, "smtp", json_integer((json_int_t)r->smtp));
@@ -133,7 +135,7 @@ static json_t *get_route(
 		a->used = a->pending = true;
 		ctx.pending++;
 		str_copy(a->domain, sizeof(a->domain), domain);
-		smar_route(ctx.policy, ctx.dns, buf_str(a->domain),
+		smar_route(ctx.policy, ctx.dns, buf_str(a->domain), buf_str(""),
 		    loop_now(ctx.loop) + proto_deadline(P_ROUTE), routed, a);
 	}
 	if (a->pending)

@@ -184,7 +184,9 @@ static int fill(
 		return -1;
 	if (find_map(p, "access", set->smar.access, &p->access, err) < 0)
 		return -1;
-	return find_map(p, "mailertable", set->smar.mailertable, &p->mailertable, err);
+	if (find_map(p, "mailertable", set->smar.mailertable, &p->mailertable, err) < 0)
+		return -1;
+	return find_map(p, "qmgr: conf", set->qmgr.conf, &p->limits, err);
 }
 
 struct smar_policy *smar_policy_open(

@@ -46,6 +46,8 @@ struct route {
 	unsigned n, pending;
 	int64_t deadline;
 	uint32_t ttl;
+	char (*text)[600]; /* hops that were found */
+	unsigned nhop;
 	smar_routes_fn fn;
 	void *arg;
 };
@@ -63,6 +65,7 @@ static void end(struct route *r, const struct p_routes *out)
 	r->fn(r->arg, out);
 	for (unsigned i = 0; i < r->n; i++)
 		free(r->goal[i].host);
+	free(r->text);
 	smar_policy_unref(&r->policy);
 	free(r);
 }
@@ -144,20 +147,67 @@ static void make_key(const struct route *r, char *key, size_t size)
 	free(all);
 }
 
-static void end_ok(struct route *r, char (*text)[600], unsigned n)
+/* A row of the domain's own makes of it, or of those that share the row, a destination of its own:
+ * another domain at the same hosts is not bound by it. */
+static void own_key(char *key, size_t size, const struct smar_limits *lim)
+{
+	char with[sizeof(lim->row) + 256];
+
+	if (lim->own && snprintf(with, sizeof(with), "%s|%s", lim->row, key) < (int)size)
+		str_copy(key, size, with);
+}
+
+static void end_ok(struct route *r, const struct smar_limits *lim)
 {
 	struct meta1_buf hop[MX_HOPS];
 	struct p_routes out = {.status = META1_OK, .ttl = bounded_ttl(r)};
 	char key[256];
 
-	for (unsigned i = 0; i < n; i++)
-		hop[i] = buf_str(text[i]);
+	for (unsigned i = 0; i < r->nhop; i++)
+		hop[i] = buf_str(r->text[i]);
 	make_key(r, key, sizeof(key));
+	if (lim && lim->status == META1_OK) {
+		out.limits = buf_str(lim->text);
+		out.limits_row = buf_str(lim->row);
+		own_key(key, sizeof(key), lim);
+	}
 	out.key = buf_str(key);
 	out.transport = buf_str(r->target[0].lmtp ? "lmtp" : "smtp");
 	out.hops.v = hop;
-	out.hops.n = n;
+	out.hops.n = r->nhop;
 	end(r, &out);
+}
+
+static void keep_ttl(struct route *r, uint32_t ttl)
+{
+	if (ttl < r->ttl)
+		r->ttl = ttl;
+}
+
+static void limits_found(void *arg, const struct smar_limits *lim)
+{
+	struct route *r = arg;
+
+	keep_ttl(r, lim->ttl);
+	if (lim->status == META1_TEMPFAIL)
+		end_fail(r, META1_TEMPFAIL, "4.3.0", "the map of limits cannot be read now");
+	else
+		end_ok(r, lim);
+}
+
+static void ask_limits(struct route *r)
+{
+	const char *names[SMAR_LIMIT_NAMES] = {r->domain};
+	unsigned n = 1;
+
+	if (!r->policy->limits) {
+		end_ok(r, NULL);
+		return;
+	}
+	for (unsigned i = 0; i < r->n; i++)
+		for (unsigned k = 0; k < r->goal[i].nhost && n < SMAR_LIMIT_NAMES; k++)
+			names[n++] = r->goal[i].host[k].name;
+	smar_limits_find(r->policy->limits, names, n, r->deadline, limits_found, r);
 }
 
 /* The goal leads nowhere. Its hosts stay in the key, so that the destination keeps its name while
@@ -205,35 +255,27 @@ static unsigned goal_hops(struct goal *g, char (*text)[600], unsigned n)
 
 static void assemble(struct route *r)
 {
-	char(*text)[600] = base_alloc(MX_HOPS * sizeof(*text));
 	const struct goal *bad = NULL;
-	unsigned n = 0;
 
+	r->text = base_alloc(MX_HOPS * sizeof(*r->text));
 	for (unsigned i = 0; i < r->n; i++) {
-		n = goal_hops(&r->goal[i], text, n);
+		r->nhop = goal_hops(&r->goal[i], r->text, r->nhop);
 		if (r->goal[i].status != META1_OK &&
 		    (!bad ||
 			(bad->status == META1_PERMFAIL && r->goal[i].status == META1_TEMPFAIL)))
 			bad = &r->goal[i];
 	}
-	if (n > 0)
-		end_ok(r, text, n);
+	if (r->nhop > 0)
+		ask_limits(r);
 	else
 		end_fail(r, bad ? bad->status : META1_TEMPFAIL, bad ? bad->dsn : "4.4.3",
 		    bad ? bad->why : "no next hop is known");
-	free(text);
 }
 
 static void part_done(struct route *r)
 {
 	if (--r->pending == 0)
 		assemble(r);
-}
-
-static void keep_ttl(struct route *r, uint32_t ttl)
-{
-	if (ttl < r->ttl)
-		r->ttl = ttl;
 }
 
 /* ---- addresses of hosts ---- */
@@ -412,28 +454,36 @@ static bool not_for_us(const struct route *r, const struct smar_found *f)
 	       smar_local_fixed(r->policy, r->domain) && !smar_local_value(f->value);
 }
 
+/* To the next hops that a row, or an admin, gives. */
+static void follow(struct route *r, struct meta1_buf hops)
+{
+	struct meta1_err err;
+
+	r->row = true;
+	if (smar_mailertable_parse(hops, r->target, &r->n, &err) < 0) {
+		r->n = 0;
+		end_fail(r, META1_PERMFAIL, "5.3.5", err.text);
+		return;
+	}
+	r->ttl = TTL_ROW;
+	start_all(r);
+}
+
 static void row_found(void *arg, const struct smar_found *f)
 {
 	struct route *r = arg;
-	struct meta1_err err;
 
 	if (f->status == META1_TEMPFAIL) {
 		end_fail(r, META1_TEMPFAIL, "4.3.0", "the mailertable cannot be read now");
 	} else if (f->status == META1_NOTFOUND || not_for_us(r, f)) {
 		without_row(r);
-	} else if (smar_mailertable_parse(f->value, r->target, &r->n, &err) < 0) {
-		r->row = true;
-		r->n = 0;
-		end_fail(r, META1_PERMFAIL, "5.3.5", err.text);
 	} else {
-		r->row = true;
-		r->ttl = TTL_ROW;
-		start_all(r);
+		follow(r, f->value);
 	}
 }
 
-void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain, int64_t deadline,
-    smar_routes_fn fn, void *arg)
+void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
+    struct meta1_buf via, int64_t deadline, smar_routes_fn fn, void *arg)
 {
 	struct route *r = base_alloc(sizeof(*r));
 
@@ -451,8 +501,11 @@ void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
 		end_fail(r, META1_PERMFAIL, "5.1.2", "that is not a mail domain");
 		return;
 	}
-	if (!p->mailertable) {
-		without_row(r);
+	if (via.len || !p->mailertable) {
+		if (via.len)
+			follow(r, via);
+		else
+			without_row(r);
 		return;
 	}
 	smar_keys_domain(&r->seek.keys, r->domain);

@@ -190,8 +190,8 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		chan_answer(c, req, P_ROUTES, &out);
 		return;
 	}
-	smar_route(
-	    me.policy, me.dns, r->domain, deadline(role, P_ROUTE), routed, question_new(c, req));
+	smar_route(me.policy, me.dns, r->domain, r->via, deadline(role, P_ROUTE), routed,
+	    question_new(c, req));
 }
 
 static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)

@@ -95,6 +95,7 @@ struct smar_policy {
 	struct smar_map *map;
 	unsigned nmap;
 	struct smar_map *access, *mailertable; /* NULL: not configured */
+	struct smar_map *limits;	       /* qmgr { conf { name } }, likewise */
 	char lmtp_path[108];		       /* LMTP_socket; "": none */
 	uint16_t remote_port;
 	struct smar_endpoint *listen;
@@ -337,10 +338,24 @@ void mx_hops(const struct mx_host *, char (*out)[600], unsigned *n);
 void mx_key(
     const struct mx_host *, unsigned n, uint16_t port, const char *prefix, char *out, size_t size);
 
+/* ---- limits.c: the row of a destination in the map of qmgr { conf } ---- */
+#define SMAR_LIMIT_NAMES 9   /* the domain and its best hosts */
+#define SMAR_LIMIT_MAX	 512 /* bytes of a row */
+struct smar_limits {
+	enum meta1_status status; /* OK, NOTFOUND, TEMPFAIL */
+	bool own;		  /* found by the domain: for it alone, not for all of its hosts' */
+	uint32_t ttl;
+	char row[SMAR_KEY_MAX], text[SMAR_LIMIT_MAX + 1];
+};
+/* Asks for the domain (name[0]) and its parents, then for each of the hosts and its parents, then
+ * for ".". names need not stay. fn comes once, on a later turn. */
+void smar_limits_find(struct smar_map *, const char *const *names, unsigned n, int64_t deadline,
+    void (*fn)(void *arg, const struct smar_limits *), void *arg);
+
 /* ---- route.c: ROUTE ---- */
 typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);
-/* As smar_check(). An empty domain is our own. */
-void smar_route(struct smar_policy *, struct dns *, struct meta1_buf domain, int64_t deadline,
-    smar_routes_fn, void *arg);
+/* As smar_check(). An empty domain is our own. via: next hops as in the mailertable instead. */
+void smar_route(struct smar_policy *, struct dns *, struct meta1_buf domain, struct meta1_buf via,
+    int64_t deadline, smar_routes_fn, void *arg);
 
 #endif

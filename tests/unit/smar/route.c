@@ -17,6 +17,15 @@ static const struct table_row mailertable[] = {
     {".smart.test", "[192.0.2.7]"},
     {NULL, NULL},
 };
+static const struct table_row limits[] = {
+    {"plain.test", "rate = 1/1m;"},
+    {"mx1.test", "max_connections = 2;"},
+    {".", "max_connections = 9;"},
+    {"null.test", NULL},
+    {"mx2.test", NULL},
+    {".smart.test", "max_connections = 3;"},
+    {NULL, NULL},
+};
 static const struct ns_row records[] = {
     {"two.test", DNS_MX, DNS_MX, 0, "20 mx2.test"},
     {"two.test", DNS_MX, DNS_MX, 0, "10 mx1.test"},
@@ -46,14 +55,14 @@ static const struct ns_row records[] = {
 struct world {
 	struct loop *loop;
 	struct smar_policy policy;
-	struct table_map mt;
+	struct table_map mt, limits;
 	struct nameserver *ns;
 	struct dns *dns;
 };
 struct routes {
 	unsigned told;
 	uint64_t status, smtp, ttl;
-	char hops[4000], key[256], transport[16], dsn[12], text[400];
+	char limits[513], row[401], hops[4000], key[256], transport[16], dsn[12], text[400];
 };
 
 static void copy(char *out, size_t size, struct meta1_buf b)
@@ -76,6 +85,8 @@ static void told(void *arg, const struct p_routes *r)
 	copy(out->key, sizeof(out->key), r->key);
 	copy(out->transport, sizeof(out->transport), r->transport);
 	copy(out->dsn, sizeof(out->dsn), r->dsn);
+	copy(out->limits, sizeof(out->limits), r->limits);
+	copy(out->row, sizeof(out->row), r->limits_row);
 	copy(out->text, sizeof(out->text), r->text);
 }
 
@@ -102,16 +113,69 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static struct routes route(struct world *w, const char *domain)
+static struct routes route_via(struct world *w, const char *domain, const char *via)
 {
 	struct routes r = {.told = 0};
 
-	smar_route(&w->policy, w->dns, buf_str(domain), loop_now(w->loop) + 10000, told, &r);
+	smar_route(
+	    &w->policy, w->dns, buf_str(domain), buf_str(via), loop_now(w->loop) + 10000, told, &r);
 	while (!r.told)
 		loop_turn(w->loop, true);
 	assert_int_equal(r.told, 1);
 	assert_int_equal(w->policy.refs, 1);
 	return r;
+}
+
+static struct routes route(struct world *w, const char *domain)
+{
+	return route_via(w, domain, "");
+}
+
+/* The domain's own row makes a destination of its own; rows of hosts and the one for all the rest
+ * go with the hosts. */
+static void limits_of_destinations(void **state)
+{
+	static const struct {
+		const char *domain, *key, *row, *limits;
+	} rows[] = {
+	    {"plain.test", "plain.test|plain.test", "plain.test", "rate = 1/1m;"},
+	    {"two.test", "mx1.test;mx2.test", "mx1.test", "max_connections = 2;"},
+	    {"alias.test", "mx1.test;mx2.test", "mx1.test", "max_connections = 2;"},
+	    {"a.smart.test", ".smart.test|192.0.2.7", ".smart.test", "max_connections = 3;"},
+	    {"path.test", "lmtp:/run/x", ".", "max_connections = 9;"},
+	};
+	struct world *w = *state;
+	struct routes r;
+
+	w->policy.limits = table_map(&w->limits, w->loop, "limits", limits);
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		r = route(w, rows[i].domain);
+		assert_int_equal(r.status, META1_OK);
+		assert_string_equal(r.key, rows[i].key);
+		assert_string_equal(r.row, rows[i].row);
+		assert_string_equal(r.limits, rows[i].limits);
+	}
+	r = route(w, "half.test"); /* one of its hosts has a row that cannot be read */
+	assert_int_equal(r.status, META1_TEMPFAIL);
+	assert_string_equal(r.dsn, "4.3.0");
+	w->policy.limits = NULL;
+	r = route(w, "plain.test");
+	assert_string_equal(r.key, "plain.test");
+	assert_string_equal(r.limits, "");
+}
+
+/* Next hops that an admin gives go before what the domain says. */
+static void via(void **state)
+{
+	struct world *w = *state;
+	struct routes r = route_via(w, "lmtp.test", "[192.0.2.99]:2525");
+
+	assert_int_equal(r.status, META1_OK);
+	assert_string_equal(r.hops, "192.0.2.99 2525 192.0.2.99");
+	assert_string_equal(r.transport, "smtp");
+	r = route_via(w, "two.test", "[192.0.2.99");
+	assert_int_equal(r.status, META1_TEMPFAIL);
+	assert_string_equal(r.dsn, "4.3.5");
 }
 
 static void good(void **state)
@@ -224,6 +288,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    WITH(good),
+	    WITH(limits_of_destinations),
+	    WITH(via),
 	    WITH(bad),
 	    WITH(without_lmtp_socket),
 	    WITH(silent_servers),
