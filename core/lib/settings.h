@@ -17,7 +17,8 @@ enum { SOCK_INET, SOCK_INET6, SOCK_UNIX };
 enum { NEWLINE_REJECT, NEWLINE_REPAIR }; /* bare_newline */
 enum { PROXY_MODE_OFF, PROXY_MODE_ALLOW, PROXY_MODE_REQUIRED };
 enum { NO_8BITMIME_SEND, NO_8BITMIME_BOUNCE };
-enum { SMTPS_F_8BITMIME = 1, SMTPS_F_ACCESS = 2 }; /* bits in the order of the record's range */
+/* bits in the order of the record's range */
+enum { SMTPS_F_8BITMIME = 1, SMTPS_F_ACCESS = 2, SMTPS_F_SMTPUTF8 = 4 };
 
 struct set_log { /* log { } */
 	const char *facility, *ident, *file;

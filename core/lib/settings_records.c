@@ -95,8 +95,10 @@ static const struct meta1_opt opt_listen[] = {
 RECORDS(listen);
 
 static const struct meta1_opt opt_smtps[] = {
-    META1_OPT_FLAGS(struct set_smtps, flags, "8bitmime", "8bitmime|access",
-	"8bitmime offers 8BITMIME; access asks smar's access map about clients, senders and "
+    META1_OPT_FLAGS(struct set_smtps, flags, "8bitmime, smtputf8", "8bitmime|access|smtputf8",
+	"8bitmime offers 8BITMIME; smtputf8 offers SMTPUTF8 (RFC 6531), which needs 8bitmime and "
+	"is "
+	"not offered without it; access asks smar's access map about clients, senders and "
 	"recipients."),
     META1_OPT(struct set_smtps, CDB_gid, META1_INT, int64_t, "-1", "-1..4294967294",
 	META1_O_GROUP | META1_O_RESTART,

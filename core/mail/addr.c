@@ -33,7 +33,7 @@ static bool eight(unsigned char c)
 	return c >= 0x80;
 }
 
-static bool has_eight(struct meta1_buf b)
+bool addr_utf8(struct meta1_buf b)
 {
 	const unsigned char *p = b.data;
 
@@ -181,7 +181,7 @@ bool addr_domain_ok(struct meta1_buf domain)
 		return false;
 	if (((const char *)domain.data)[0] == '[')
 		return literal_ok(domain.data, domain.len);
-	if (has_eight(domain))
+	if (addr_utf8(domain))
 		return idn_ascii(domain, key, sizeof(key)) == 0 && ldh_ok(key, strlen(key));
 	return ldh_ok(domain.data, domain.len);
 }
@@ -192,7 +192,7 @@ bool addr_utf8_local(struct meta1_buf path)
 
 	if (at != NULL)
 		path.len = (size_t)(at - (const char *)path.data);
-	return has_eight(path);
+	return addr_utf8(path);
 }
 
 /* Length of the domain that starts at s: up to the first byte that ends it. */
@@ -267,7 +267,7 @@ static int mailbox(const char *text, size_t len, size_t i, unsigned flags, struc
 	if (i + n >= len || text[i + n] != '>')
 		return bad(err, flags, "Address does not end with '>' where it should");
 	a->whole = buf_of(text + i, n);
-	a->utf8 = has_eight(buf_of(text, i + n));
+	a->utf8 = addr_utf8(buf_of(text, i + n));
 	*used = i + n + 1;
 	return 0;
 }
@@ -310,7 +310,7 @@ int addr_domain_key(struct meta1_buf domain, char *out, size_t size)
 
 	if (n > 0 && s[n - 1] == '.')
 		n--;
-	if (has_eight(domain))
+	if (addr_utf8(domain))
 		return idn_ascii(buf_of(s, n), out, size) == 0 && ldh_ok(out, strlen(out)) ? 0 : -1;
 	if (n >= size)
 		return -1;

@@ -145,6 +145,8 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 	env->client = buf_str(pool_strn(&tx->pool, client, strlen(client)));
 	if (tx->scan.eight)
 		env->flags |= META1_M_8BIT;
+	if (tx->scan.eight_head)
+		env->flags |= META1_M_HEADER_8BIT;
 	if (tx->scan.stuffed > 0)
 		env->flags |= META1_M_STUFFED;
 	STAILQ_FOREACH(r, &tx->rcpts, next)

@@ -177,7 +177,7 @@ static size_t kept_back(const struct smtps_scan *d)
 
 size_t smtps_data_scan(struct smtps_scan *d, const uint8_t *p, size_t n, struct smtps_run *out)
 {
-	size_t i = 0, before = kept_back(d), after;
+	size_t i = 0, head = 0, before = kept_back(d), after;
 	const char *what = n > 0 ? edit_due(d, p[0]) : NULL;
 
 	*out = (struct smtps_run){.add = ".\r"};
@@ -185,16 +185,21 @@ size_t smtps_data_scan(struct smtps_scan *d, const uint8_t *p, size_t n, struct 
 		i = edit(d, what, out);
 		before = out->nadd;
 	}
-	while (i < n && !d->done && edit_due(d, p[i]) == NULL)
+	while (i < n && !d->done && edit_due(d, p[i]) == NULL) {
 		i = step(d, p, i, n);
+		if (d->header)
+			head = i;
+	}
 	after = kept_back(d);
 	if (after > i)
 		return i; /* what was kept back before still is, or was the end */
 	out->nadd = before;
 	out->keep = i - after;
 	d->stored += out->nadd + out->keep;
-	if (!d->eight)
-		d->eight = has_eight(p, out->keep);
+	if (!d->eight && has_eight(p, out->keep)) {
+		d->eight = true;
+		d->eight_head = has_eight(p, head < out->keep ? head : out->keep);
+	}
 	return i;
 }
 

@@ -46,6 +46,18 @@ static int set_body(
 	return 501;
 }
 
+static int set_utf8(
+    struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
+{
+	(void)s, (void)n;
+	if (v != NULL) {
+		err_set(err, "5.5.4 SMTPUTF8 has no value");
+		return 501;
+	}
+	tx->flags |= META1_M_SMTPUTF8;
+	return 0;
+}
+
 static int set_ret(
     struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
 {
@@ -139,6 +151,7 @@ static const struct smtps_param {
 } params[] = {
     {false, "SIZE", "SIZE", set_size},
     {false, "BODY", "8BITMIME", set_body},
+    {false, "SMTPUTF8", "SMTPUTF8", set_utf8},
     {false, "RET", "DSN", set_ret},
     {false, "ENVID", "DSN", set_envid},
     {true, "NOTIFY", "DSN", set_notify},

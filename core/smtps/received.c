@@ -27,6 +27,9 @@ size_t smtps_received_line(
     char *out, size_t size, const struct smtps_session *s, const struct smtps_tx *tx)
 {
 	const struct smtps_rcpt *only = NULL;
+	const char *with = tx->flags & META1_M_SMTPUTF8 ? "UTF8SMTP"
+			   : s->esmtp			? "ESMTP"
+							: "SMTP"; /* RFC 6531 4.3 */
 	const char *v6 = strchr(s->client, ':') != NULL ? "IPv6:" : "";
 	bool is_addr = strpbrk(s->client, ".:") != NULL; /* else "unix" or not known */
 	const char *other = strcmp(s->client, "unix") == 0 ? "local" : s->client;
@@ -34,11 +37,14 @@ size_t smtps_received_line(
 
 	if (tx->nrcpt + tx->ndiscard == 1)
 		only = STAILQ_FIRST(&tx->rcpts);
+	/* ASCII alone: our line must not be what makes a mail need SMTPUTF8. */
+	if (only != NULL && addr_utf8(only->addr))
+		only = NULL;
 	n = snprintf(out, size,
 	    "Received: from %s (%s%s%s%s)\r\n\tby %s (meta1-%s) with %s id %s%s%.*s%s;\r\n\t%s\r\n",
 	    s->helo, is_addr ? "[" : "", v6, is_addr ? s->client : other, is_addr ? "]" : "",
-	    s->srv->hostname, PACKAGE_VERSION, s->esmtp ? "ESMTP" : "SMTP", tx->id,
-	    only != NULL ? "\r\n\tfor <" : "", only != NULL ? (int)only->addr.len : 0,
+	    s->srv->hostname, PACKAGE_VERSION, with, tx->id, only != NULL ? "\r\n\tfor <" : "",
+	    only != NULL ? (int)only->addr.len : 0,
 	    only != NULL ? (const char *)only->addr.data : "", only != NULL ? ">" : "",
 	    date(loop_wall(s->srv->role->loop)));
 	ensure(n > 0 && (size_t)n < size);

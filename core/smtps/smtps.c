@@ -149,9 +149,15 @@ static void stop(struct role *role)
 
 /* ---- start ---- */
 
+/* RFC 6531 3.1: whoever offers SMTPUTF8 offers 8BITMIME. */
+static uint64_t offered(uint64_t flags)
+{
+	return flags & SMTPS_F_8BITMIME ? flags : flags & ~(uint64_t)SMTPS_F_SMTPUTF8;
+}
+
 static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 {
-	*lim = (struct smtps_limits){.flags = set->flags,
+	*lim = (struct smtps_limits){.flags = offered(set->flags),
 	    .io_timeout = set->IO_timeout,
 	    .greet_delay = set->greet_delay,
 	    .message_size = set->max_message_size,

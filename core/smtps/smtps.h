@@ -277,13 +277,14 @@ struct smtps_scan {
 	uint64_t stuffed; /* lines that began with a dot: stored - stuffed is the plain length */
 	uint32_t hops;	  /* Received lines in the header */
 	uint8_t state, match;
-	bool header; /* still in it */
-	bool bare;   /* a CR or LF that is no line end was seen */
-	bool eight;  /* a byte above 127 was seen */
-	bool done;   /* the final dot was seen */
-	bool plain;  /* BDAT: content as it is, ended by count */
-	bool repair; /* a bare CR or LF becomes CRLF and is not marked bare */
-	bool mended; /* that happened */
+	bool header;	 /* still in it */
+	bool bare;	 /* a CR or LF that is no line end was seen */
+	bool eight;	 /* a byte above 127 was seen */
+	bool eight_head; /* one of them in the header */
+	bool done;	 /* the final dot was seen */
+	bool plain;	 /* BDAT: content as it is, ended by count */
+	bool repair;	 /* a bare CR or LF becomes CRLF and is not marked bare */
+	bool mended;	 /* that happened */
 };
 
 /* What to store: nadd bytes that are not in the input, then keep bytes of it. */

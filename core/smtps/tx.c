@@ -111,6 +111,7 @@ static int parse_mail(
 	size_t len, used;
 	const char *text = after_keyword(l, "FROM:", &len);
 	struct addr a;
+	int code;
 
 	if (text == NULL) {
 		err_set(err, "5.5.4 MAIL wants FROM:<address>");
@@ -120,12 +121,13 @@ static int parse_mail(
 		m_syntax.value++;
 		return 501;
 	}
-	if (a.utf8) { /* RFC 6531 3.5 */
-		err_set(err, "5.6.7 Sender address is not ASCII");
+	tx->from = buf_of(pool_strn(&tx->pool, a.whole.data, a.whole.len), a.whole.len);
+	code = smtps_params(s, tx, false, text + used, len - used, err);
+	if (code == 0 && a.utf8 && !(tx->flags & META1_M_SMTPUTF8)) { /* RFC 6531 3.5 */
+		err_set(err, "5.6.7 Sender address is not ASCII, and MAIL has no SMTPUTF8");
 		return 550;
 	}
-	tx->from = buf_of(pool_strn(&tx->pool, a.whole.data, a.whole.len), a.whole.len);
-	return smtps_params(s, tx, false, text + used, len - used, err);
+	return code;
 }
 
 void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
@@ -315,9 +317,10 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 			invalid(s);
 		return;
 	}
-	if (a.utf8) { /* RFC 6531 3.5 */
+	if (a.utf8 && !(tx->flags & META1_M_SMTPUTF8)) { /* RFC 6531 3.5 */
 		tx->asked++;
-		smtps_session_bad(s, 553, "5.6.7", "Recipient address is not ASCII");
+		smtps_session_bad(
+		    s, 553, "5.6.7", "Recipient address is not ASCII, and MAIL had no SMTPUTF8");
 		return;
 	}
 	tx->ask_notify = 0;

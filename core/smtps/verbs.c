@@ -15,9 +15,9 @@
 
 #define HELO_MAX  255
 #define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
-/* SIZE adds 26 to MAIL, BODY 17 (RFC 1870, 6152), RET and ENVID 116 (RFC 3461); NOTIFY and ORCPT
- * add 536 to RCPT; our paths may be 66 longer than 256. */
-#define MAIL_LINE (BASE + 26 + 17 + 116 + 66)
+/* SIZE adds 26 to MAIL, BODY 17, SMTPUTF8 10 (RFC 1870, 6152, 6531), RET and ENVID 116 (RFC 3461);
+ * NOTIFY and ORCPT add 536 to RCPT; our paths may be 66 longer than 256. Bounds are of bytes. */
+#define MAIL_LINE (BASE + 26 + 17 + 10 + 116 + 66)
 #define RCPT_LINE (BASE + 536 + 66)
 #define ANYWHERE  (IN(OPEN) | GREETED)
 #define GREETED	  (IN(READY) | IN(MAIL) | IN(RCPT) | IN(CHUNKS))
@@ -42,7 +42,7 @@ static void limits_words(const struct smtps_limits *lim, char *out, size_t size)
 static const struct smtps_ext extensions[] = {
     {.keyword = "PIPELINING"}, {.keyword = "SIZE", .words = size_words}, {.keyword = "CHUNKING"},
     {.keyword = "8BITMIME", .flag = SMTPS_F_8BITMIME}, {.keyword = "DSN"},
-    {.keyword = "LIMITS", .words = limits_words},
+    {.keyword = "SMTPUTF8", .flag = SMTPS_F_SMTPUTF8}, {.keyword = "LIMITS", .words = limits_words},
     {.keyword = "ENHANCEDSTATUSCODES"}, /* the last line of EHLO: always offered */
 };
 
@@ -159,8 +159,16 @@ static void act_rset(struct smtps_session *s, const struct smtps_line *l)
 
 static void act_vrfy(struct smtps_session *s, const struct smtps_line *l)
 {
-	if (l->len == 0)
+	static const char word[] = " SMTPUTF8";
+	size_t n = sizeof(word) - 1, len = l->len;
+	bool utf8 = (s->srv->lim.flags & SMTPS_F_SMTPUTF8) != 0 && len > n &&
+		    buf_caseeq(buf_of(l->args + len - n, n), word);
+
+	len -= utf8 ? n : 0;
+	if (len == 0)
 		smtps_session_bad(s, 501, "5.5.4", "VRFY wants an address");
+	else if (!utf8 && addr_utf8(buf_of(l->args, len)))
+		smtps_session_bad(s, 553, "5.6.7", "Address is not ASCII; say SMTPUTF8 behind it");
 	else
 		smtps_session_reply(s, 252, "2.0.0", "Not verified here; send mail to it and see");
 }
@@ -193,7 +201,7 @@ static const struct smtps_verb verbs[] = {
     {"RCPT", IN(MAIL) | IN(RCPT), 0, RCPT_LINE, smtps_tx_rcpt,
 	"TO:<address> [NOTIFY=NEVER|SUCCESS,FAILURE,DELAY] [ORCPT=type;xtext]"},
     {"MAIL", IN(READY), 0, MAIL_LINE, smtps_tx_mail,
-	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [RET=FULL|HDRS] [ENVID=xtext]"},
+	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [SMTPUTF8] [RET=FULL|HDRS] [ENVID=xtext]"},
     {"DATA", IN(MAIL) | IN(RCPT), VERB_NOARG, BASE, smtps_body_data,
 	"the message follows, a line with one dot ends it"},
     /* in every state, for its octets follow in every state */
@@ -203,7 +211,7 @@ static const struct smtps_verb verbs[] = {
     {"RSET", ANYWHERE, VERB_NOARG | VERB_NOP, BASE, act_rset, "forget the transaction"},
     {"NOOP", ANYWHERE, VERB_NOP, BASE, act_noop, "nothing"},
     {"QUIT", ANYWHERE, VERB_NOARG, BASE, act_quit, "end of the session"},
-    {"VRFY", ANYWHERE, VERB_NOP, BASE, act_vrfy, "address; is never told"},
+    {"VRFY", ANYWHERE, VERB_NOP, BASE, act_vrfy, "address [SMTPUTF8]; is never told"},
     {"HELP", ANYWHERE, VERB_NOP | VERB_EHLO, BASE, act_help, "[command]"},
     {"XCLIENT", IN(OPEN) | IN(READY), VERB_NOP | VERB_TRUST, SMTPS_LINE_MAX, smtps_xclient,
 	"ATTRIBUTE=value ..., for whom you speak"},

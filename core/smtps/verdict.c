@@ -14,7 +14,7 @@
 METRIC_COUNTER(m_hit, "verdicts_kept_used_total", "Recipients answered from kept verdicts.");
 METRIC_GAUGE(m_kept, "verdicts_kept_now", "Verdicts of smar that are kept.");
 
-#define KEY_MAX (SMTPS_CLIENT_SIZE + 2 * ADDR_PATH_MAX + 2)
+#define KEY_MAX (SMTPS_CLIENT_SIZE + 2 * (ADDR_PATH_MAX + 1))
 
 struct entry {
 	UT_hash_handle hh;
@@ -65,20 +65,38 @@ void smtps_verdict_free(struct smtps_verdicts **cp)
 	*cp = NULL;
 }
 
-/* client NUL from NUL rcpt; none of them has a NUL. 0: does not fit. */
+/* The path, its domain as the key under which smar looks it up. 0: none, or it does not fit. */
+static size_t put_path(char *out, size_t size, struct meta1_buf path)
+{
+	const char *p = path.data, *at = path.len > 0 ? memrchr(p, '@', path.len) : NULL;
+	size_t local = at != NULL ? (size_t)(at + 1 - p) : path.len;
+
+	if (local >= size)
+		return 0;
+	if (local > 0)
+		memcpy(out, p, local);
+	out[local] = '\0';
+	if (at != NULL &&
+	    addr_domain_key(buf_of(at + 1, path.len - local), out + local, size - local) < 0)
+		return 0;
+	return local + strlen(out + local) + 1;
+}
+
+/* client NUL from NUL rcpt NUL; none of them has a NUL. 0: does not fit. What a mail needs of its
+ * next hop (SMTPUTF8) is seen in the local parts, so the key tells that too. */
 static size_t make_key(
     char out[KEY_MAX], const char *client, struct meta1_buf from, struct meta1_buf rcpt)
 {
-	size_t n = strlen(client) + 1;
+	size_t n = strlen(client) + 1, m;
 
-	if (n > SMTPS_CLIENT_SIZE || from.len > ADDR_PATH_MAX || rcpt.len > ADDR_PATH_MAX)
+	if (n > SMTPS_CLIENT_SIZE)
 		return 0;
 	memcpy(out, client, n);
-	memcpy(out + n, from.data, from.len);
-	n += from.len;
-	out[n++] = '\0';
-	memcpy(out + n, rcpt.data, rcpt.len);
-	return n + rcpt.len;
+	if ((m = put_path(out + n, KEY_MAX - n, from)) == 0)
+		return 0;
+	n += m;
+	m = put_path(out + n, KEY_MAX - n, rcpt);
+	return m > 0 ? n + m : 0;
 }
 
 const struct smtps_verdict *smtps_verdict_find(struct smtps_verdicts *c, const char *client,

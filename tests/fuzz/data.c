@@ -39,6 +39,7 @@ static void slow_line(struct seen *s, const uint8_t *p, size_t from, size_t to)
 	for (size_t i = from; i < to; i++) {
 		s->scan.bare = s->scan.bare || p[i] == '\r' || p[i] == '\n';
 		s->scan.eight = s->scan.eight || p[i] > 127;
+		s->scan.eight_head = s->scan.eight_head || (p[i] > 127 && s->scan.header);
 	}
 }
 
@@ -115,6 +116,7 @@ static void same(const struct seen *a, const struct seen *b)
 	must(a->scan.stuffed == b->scan.stuffed);
 	/* A line that begins with a bare CR has no name that two readers agree on. */
 	must(a->scan.bare || (a->scan.hops == b->scan.hops && a->scan.header == b->scan.header));
+	must(a->scan.bare || a->scan.eight_head == b->scan.eight_head);
 }
 
 /* What was stored is read back by the slow reader, with an end behind it. */
@@ -132,6 +134,7 @@ static void stored(const struct seen *s)
 	must(again.scan.done && again.used == s->n + 3 && !again.scan.bare);
 	must(again.scan.hops == s->scan.hops && again.scan.stuffed == s->scan.stuffed);
 	must(again.scan.header == s->scan.header && again.scan.eight == s->scan.eight);
+	must(again.scan.eight_head == s->scan.eight_head);
 }
 
 static void form(const uint8_t *p, size_t n, bool plain, bool repair)

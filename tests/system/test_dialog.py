@@ -36,7 +36,7 @@ def talk(c, dialog):
     ('SIZE=5 BODY=8BITMIME', '250'), ('BODY=8BITMIME   SIZE=5', '250'), ('FOO', '555 5.5.4'), ('FOO=bar', '555 5.5.4'),
     ('=', '555 5.5.4'), ('=x', '555 5.5.4'), ('AUTH=<>', '555 5.5.4'), ('RET=HDRS', '250'), ('ENVID=a+00', '501 5.5.4'), ('ENVID=a+4', '501 5.5.4'), ('ENVID=+', '501 5.5.4'),
     ('RET=FULL ENVID=QQ+2B1 SIZE=5', '250'), ('RET=FULL RET=FULL', '501 5.5.4'), ('NOTIFY=NEVER', '555 5.5.4'),
-    ('SMTPUTF8', '555 5.5.4'), ('SIZE=1=2', '501 5.5.4'), ('SIZE\x7f=1', '555 5.5.4'), ('SIZE=1\t', '250'),
+    ('SMTPUTF8', '250'), ('SMTPUTF8=1', '501 5.5.4'), ('SMTPUTF8 SMTPUTF8', '501 5.5.4'), ('SIZE=1=2', '501 5.5.4'), ('SIZE\x7f=1', '555 5.5.4'), ('SIZE=1\t', '250'),
     ('PIPELINING', '555 5.5.4'),
 ], ids=lambda x: repr(x)[1:40])
 def test_parameters_of_mail(gw, params, want):
@@ -63,8 +63,11 @@ def test_parameters_of_rcpt(gw):
 
 def test_8bitmime_only_with_its_flag(inst, sink):
     with lab.relay_all(inst, sink.port, flags='dont_8bitmime, access') as g, g.client() as c:
-        assert '8BITMIME' not in c.cmd('EHLO c.test', 250)
+        words = c.cmd('EHLO c.test', 250)
+        assert '8BITMIME' not in words
+        assert 'SMTPUTF8' not in words  # RFC 6531 3.1: not without 8BITMIME
         assert c.cmd('MAIL FROM:<a@b.test> BODY=8BITMIME').startswith('555 5.5.4')
+        assert c.cmd('MAIL FROM:<a@b.test> SMTPUTF8').startswith('555 5.5.4')
 
 
 GOOD = ['a@b.test', 'a.b.c@b.test', 'A+b=c/d@B.Test', "!#$%&'*+-/=?^_`{|}~@b.test", '"quoted string"@b.test',
@@ -75,7 +78,7 @@ BAD = ['a', 'a@', '@b.test', 'a@b@c.test', 'a b@c.test', '.a@b.test', 'a.@b.test
        'a@b.test.', 'a@-b.test', 'a@b-.test', 'a@b_c.test', 'a@[1.2.3]', 'a@[1.2.3.4', 'a@[IPv6:1:2]', 'a@[x]',
        'a@[1.2.3.400]', '"a@b.test', '"a"b@b.test', 'a"b"@b.test', 'a,b@b.test', 'a<b@b.test', 'a;b@b.test',
        'a(b)@b.test', '@one.test a@b.test', '@one.test,:a@b.test', 'x' * 65 + '@b.test', 'a@' + 'd' * 64 + '.test',
-       'a@' + '.'.join(['d' * 51] * 5), 'a\\@b.test', 'a\t@b.test', 'grü@b.test', 'a@grü.test', '"grü"@b.test', ' a@b.test',
+       'a@' + '.'.join(['d' * 51] * 5), 'a\\@b.test', 'a\t@b.test', ' a@b.test',
        'a@b.test ', 'a\x01@b.test', '"a\x01"@b.test', 'postmaster@', '$(id)@b.test']
 
 
@@ -100,6 +103,28 @@ def test_addresses(gw, verb, end):
             assert c.cmd(verb + junk)[0] == '5', junk
         assert c.cmd('MAILFROM:<a@b.test>').startswith('500')
     assert gw.metrics('smtps')['refused_address_syntax_total'] >= before + len(BAD)
+
+
+WIDE = ['grü@b.test', 'a@grü.test', '"grü"@b.test', '@grü.test:a@b.test', '例@例.jp', 'a@GRÜ.test']
+NOT_WIDE = ['\x85@b.test', 'a@b\uff20c.test', 'a@b\u202ec.test', 'a@' + 'ü' * 63 + '.test', 'ü' * 33 + '@b.test']
+
+
+@pytest.mark.parametrize('verb, refused, bad', [('MAIL FROM:', '550 5.6.7', '501 5.1.7'), ('RCPT TO:', '553 5.6.7', '501 5.1.3')])
+def test_addresses_with_utf8(gw, verb, refused, bad):
+    """Without SMTPUTF8 in MAIL the codes of RFC 6531 3.5, with it they are taken."""
+    with gw.client() as c:
+        c.cmd('EHLO c.test', 250)
+        for addr in WIDE + NOT_WIDE:
+            for param in ('', ' SMTPUTF8'):
+                c.cmd('RSET', 250)
+                if verb[0] == 'R':
+                    c.cmd('MAIL FROM:<a@b.test>' + param, 250)
+                got = c.cmd(f'{verb}<{addr}>' + (param if verb[0] == 'M' else ''))
+                want = bad if addr in NOT_WIDE else '250' if param else refused
+                assert got.startswith(want), (addr, param, got)
+        c.cmd('RSET', 250)
+        c.send(b'MAIL FROM:<gr\xfc@b.test> SMTPUTF8\r\n')  # Latin-1
+        assert c.reply().startswith('501 5.1.7')
 
 
 def test_addresses_arrive_as_they_were_given(gw):

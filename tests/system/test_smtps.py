@@ -60,7 +60,7 @@ def test_what_ehlo_offers(gw):
     with gw.client() as c:
         assert c.greeting.startswith('220 gw.test ESMTP meta1-')
         words = {l[4:] for l in c.cmd('EHLO c.test', 250).split('\n')[1:]}
-        assert words == {'HELP', 'PIPELINING', 'SIZE 102400', 'CHUNKING', '8BITMIME', 'DSN', 'LIMITS RCPTMAX=5 MAILMAX=100000',
+        assert words == {'HELP', 'PIPELINING', 'SIZE 102400', 'CHUNKING', '8BITMIME', 'DSN', 'SMTPUTF8', 'LIMITS RCPTMAX=5 MAILMAX=100000',
                          'ENHANCEDSTATUSCODES'}
         assert 'MAIL' in c.cmd('HELP', 214)
         c.cmd('VRFY root', 252)

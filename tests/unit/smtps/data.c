@@ -110,6 +110,7 @@ static void same_result(const struct result *a, const struct result *b)
 	assert_int_equal(a->scan.done, b->scan.done);
 	assert_int_equal(a->scan.bare, b->scan.bare);
 	assert_int_equal(a->scan.eight, b->scan.eight);
+	assert_int_equal(a->scan.eight_head, b->scan.eight_head);
 	assert_int_equal(a->scan.hops, b->scan.hops);
 	assert_int_equal(a->scan.stuffed, b->scan.stuffed);
 	assert_int_equal(a->scan.stored, b->scan.stored);
@@ -344,18 +345,25 @@ static void counts(void **state)
 	static const struct {
 		const char *text;
 		uint32_t hops, stuffed;
-		bool eight;
+		bool eight, eight_head;
 	} row[] = {
-	    {".\r\n", 0, 0, false},
-	    {"\r\n.\r\n", 0, 0, false},
-	    {"Received: a\r\nRECEIVED: b\r\nreceived:c\r\n\r\nReceived: no\r\n.\r\n", 3, 0, false},
-	    {"Received : a\r\nReceivedx: b\r\n Received: c\r\nXReceived: d\r\n.\r\n", 0, 0, false},
-	    {".Received: hidden\r\n..\r\n.\r\n", 1, 2, false},
-	    {"Received:\r\nReceived", 1, 0, false},
-	    {"A: b\r\n\r\n..x\r\n...\r\n.y\r\n.\r\n", 0, 3, false},
-	    {"A: \303\244\r\n.\r\n", 0, 0, true},
-	    {"A: 12345678901234567890\377\r\n.\r\n", 0, 0, true},
-	    {"A: 12345678901234567890\177\r\n.\r\n", 0, 0, false},
+	    {".\r\n", 0, 0, false, false},
+	    {"\r\n.\r\n", 0, 0, false, false},
+	    {"Received: a\r\nRECEIVED: b\r\nreceived:c\r\n\r\nReceived: no\r\n.\r\n", 3, 0, false,
+		false},
+	    {"Received : a\r\nReceivedx: b\r\n Received: c\r\nXReceived: d\r\n.\r\n", 0, 0, false,
+		false},
+	    {".Received: hidden\r\n..\r\n.\r\n", 1, 2, false, false},
+	    {"Received:\r\nReceived", 1, 0, false, false},
+	    {"A: b\r\n\r\n..x\r\n...\r\n.y\r\n.\r\n", 0, 3, false, false},
+	    {"A: \303\244\r\n.\r\n", 0, 0, true, true},
+	    {"A: 12345678901234567890\377\r\n.\r\n", 0, 0, true, true},
+	    {"A: 12345678901234567890\177\r\n.\r\n", 0, 0, false, false},
+	    {"A: b\r\n\r\n\303\244\r\n.\r\n", 0, 0, true, false},
+	    {"A: \303\244\r\n\r\n\303\244\r\n.\r\n", 0, 0, true, true},
+	    {"\r\n\303\244\r\n.\r\n", 0, 0, true, false},
+	    {"\303\244: b\r\n\r\nc\r\n.\r\n", 0, 0, true, true},
+	    {".\303\244: b\r\n\r\nc\r\n.\r\n", 0, 1, true, true},
 	};
 
 	(void)state;
@@ -366,6 +374,7 @@ static void counts(void **state)
 		assert_int_equal(r.scan.hops, row[i].hops);
 		assert_int_equal(r.scan.stuffed, row[i].stuffed);
 		assert_int_equal(r.scan.eight, row[i].eight);
+		assert_int_equal(r.scan.eight_head, row[i].eight_head);
 		assert_false(r.scan.bare);
 	}
 }

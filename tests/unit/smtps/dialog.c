@@ -310,7 +310,7 @@ void dialog_open(struct dialog *d)
 	    .smar = (struct chan *)&fake,
 	    .qmgr = (struct chan *)&fake,
 	    .hostname = base_strdup("mx.test"),
-	    .lim = {.flags = SMTPS_F_8BITMIME,
+	    .lim = {.flags = SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8,
 		.io_timeout = 300000,
 		.message_size = 65536,
 		.hops = 30,

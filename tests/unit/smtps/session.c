@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #define S(text) text, sizeof(text) - 1
+#define AE	"\303\244" /* "ä" */
 #define HI	"EHLO c.test\r\n"
 #define ENV	"MAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\n"
 #define BODY	"Subject: t\r\n\r\nhi\r\n.\r\n"
@@ -61,6 +62,16 @@ static const struct row rows[] = {
 	"220 250 250 250 250 354 250 ", 1, "x@y "},
     {S(HI "MAIL FROM:<a@b>\r\nRCPT TO:<kept@y>\r\nRCPT TO:<kept@y>\r\nRSET\r\n"),
 	"220 250 250 250 250 250 ", 0, NULL},
+    /* UTF-8 */
+    {S(HI "MAIL FROM:<" AE "@b>\r\nMAIL FROM:<a@" AE ">\r\nMAIL FROM:<a@b> SMTPUTF8=1\r\n"
+	  "MAIL FROM:<\xe4@b> SMTPUTF8\r\nMAIL FROM:<" AE "@b> smtputf8\r\nRCPT TO:<" AE
+	  "@y>\r\nRCPT TO:<x@" AE ">\r\nRCPT TO:<\xe4@y>\r\nDATA\r\n" BODY),
+	"220 250 550 550 501 501 250 250 250 501 354 250 ", 1, AE "@y x@" AE " "},
+    {S(HI "MAIL FROM:<a@b>\r\nRCPT TO:<" AE "@y>\r\nRCPT TO:<x@" AE ">\r\nRCPT TO:<x@y>\r\n"
+	  "DATA\r\n" BODY),
+	"220 250 250 553 553 250 354 250 ", 1, "x@y "},
+    {S(HI "VRFY " AE "\r\nVRFY " AE " SMTPUTF8\r\nVRFY x SMTPUTF8\r\nVRFY SMTPUTF8\r\n"),
+	"220 250 553 252 252 252 ", 0, NULL},
     /* parameters */
     {S(HI "MAIL FROM: <a@b> SIZE=10 BODY=8bitmime\r\nRCPT to:<x@y>\r\nDATA\r\n" BODY),
 	"220 250 250 250 354 250 ", 1, "x@y "},
@@ -121,6 +132,42 @@ static void dialogs(void **state)
 	}
 }
 
+/* SMTPUTF8 is said in our line and kept; our line itself stays ASCII. */
+static void utf8_kept(void **state)
+{
+	static const struct {
+		const char *said, *rcpt, *with, *header;
+		uint32_t flags;
+		bool named;
+	} row[] = {
+	    {"", "x@y", "ESMTP", "a", 0, true},
+	    {" SMTPUTF8", "x@y", "UTF8SMTP", "a", META1_M_SMTPUTF8, true},
+	    {" SMTPUTF8", AE "@y", "UTF8SMTP", "a", META1_M_SMTPUTF8, false},
+	    {" SMTPUTF8", "x@y", "UTF8SMTP", AE,
+		META1_M_SMTPUTF8 | META1_M_8BIT | META1_M_HEADER_8BIT, true},
+	    {" SMTPUTF8 BODY=8BITMIME", "x@y", "UTF8SMTP", "a\r\n\r\n" AE,
+		META1_M_SMTPUTF8 | META1_M_8BIT, true},
+	};
+	static struct dialog d;
+	char text[512], want[64];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		snprintf(text, sizeof(text),
+		    HI "MAIL FROM:<a@b>%s\r\nRCPT TO:<%s>\r\nDATA\r\nSubject: %s\r\n.\r\n",
+		    row[i].said, row[i].rcpt, row[i].header);
+		dialog_open(&d);
+		dialog_run(&d, text, strlen(text), 0);
+		assert_int_equal(d.nmsg, 1);
+		assert_int_equal(d.msg[0].flags, row[i].flags);
+		snprintf(want, sizeof(want), " with %s id ", row[i].with);
+		assert_non_null(strstr(d.msg[0].data, want));
+		assert_int_equal(strstr(d.msg[0].data, "\tfor <x@y>;") != NULL, row[i].named);
+		assert_null(strstr(d.msg[0].data, "\tfor <" AE));
+		dialog_close(&d);
+	}
+}
+
 static void stored_form(void **state)
 {
 	static struct dialog d;
@@ -135,7 +182,7 @@ static void stored_form(void **state)
 	assert_non_null(strstr(m, ") with ESMTP id S000000000000000100\r\n\tfor <x@y>;\r\n\t"));
 	assert_non_null(strstr(m, "\r\nA: \303\244\r\n\r\n..dot\r\nend\r\n"));
 	assert_string_equal(m + d.msg[0].len - 7, "\r\nend\r\n");
-	assert_int_equal(d.msg[0].flags, META1_M_8BIT | META1_M_STUFFED);
+	assert_int_equal(d.msg[0].flags, META1_M_8BIT | META1_M_HEADER_8BIT | META1_M_STUFFED);
 	assert_int_equal(d.msg[0].bytes, d.msg[0].len - 1); /* one dot of stuffing */
 	assert_string_equal(d.last_queued, "S000000000000000100 a@b 1");
 	dialog_close(&d);
@@ -716,6 +763,7 @@ int main(void)
 	    cmocka_unit_test(table_of_verbs),
 	    cmocka_unit_test(dialogs),
 	    cmocka_unit_test(stored_form),
+	    cmocka_unit_test(utf8_kept),
 	    cmocka_unit_test(faults_of_the_store),
 	    cmocka_unit_test(faults_of_qmgr),
 	    cmocka_unit_test(clients_that_vanish),

@@ -78,6 +78,23 @@ static void bounded(void **state)
 	smtps_verdict_free(&c);
 }
 
+/* A domain has one key, however it is written; a local part has as many as there are ways. */
+static void spellings(void **state)
+{
+	static const char *const same[] = {
+	    "x@B\303\234CHER.example", "x@xn--bcher-kva.example", "x@XN--bcher-KVA.Example"};
+	struct smtps_verdicts *c = smtps_verdict_new(9);
+
+	(void)state;
+	keep(c, "x@b\303\274cher.example", 1, 1000);
+	for (size_t i = 0; i < ARRAY_LEN(same); i++)
+		assert_non_null(find(c, "192.0.2.1", "a@B", same[i], 0));
+	/* what needs SMTPUTF8 is another question than what does not */
+	assert_null(find(c, "192.0.2.1", "\303\244@b", same[0], 0));
+	assert_null(find(c, "192.0.2.1", "a@b", "\303\244@xn--bcher-kva.example", 0));
+	smtps_verdict_free(&c);
+}
+
 static void frames(void **state)
 {
 	static const struct {
@@ -123,6 +140,7 @@ int main(void)
 	    cmocka_unit_test(by_key_and_time),
 	    cmocka_unit_test(generations),
 	    cmocka_unit_test(bounded),
+	    cmocka_unit_test(spellings),
 	    cmocka_unit_test(frames),
 	};
 
