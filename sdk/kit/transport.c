@@ -49,6 +49,8 @@ struct row {
 	const char *content;
 	const char *results, *send; /* of recipients; of send() (NULL: no mail, *: any) */
 	int usable;		    /* afterwards */
+	const char *from, *to;	    /* sender and first recipient; NULL: as usual */
+	const char *path;	    /* the sender as a Return-Path has it; NULL: from */
 	int64_t clock;		    /* ms of silence after which the answer comes; 0: at once */
 };
 
@@ -138,6 +140,11 @@ static const char *content_of(const struct row *row)
 	return row->content ? row->content : "Subject: t\r\n\r\nx\r\n";
 }
 
+static const char *from_of(const struct row *row)
+{
+	return row->from ? row->from : "from@example.org";
+}
+
 static void begin_send(struct suite *s, struct asked *q, const struct row *row)
 {
 	static const char *const names[] = {
@@ -156,13 +163,13 @@ static void begin_send(struct suite *s, struct asked *q, const struct row *row)
 	    .sizeof_rcpt = sizeof(rcpt[0]),
 	    .flags = row->flags,
 	    .id = "kit",
-	    .from = buf_str("from@example.org"),
+	    .from = buf_str(from_of(row)),
 	    .rcpt = rcpt,
 	    .extent = extent,
 	    .nextent = 2,
 	    .bytes = row->bytes ? row->bytes : strlen(content)};
 	for (unsigned i = 0; i < ARRAY_LEN(names); i++)
-		rcpt[i].addr = buf_str(names[i]);
+		rcpt[i].addr = buf_str(i == 0 && row->to ? row->to : names[i]);
 	s->results[0] = '\0';
 	s->req = kit_req(s->k, s->inst, &q->a);
 	mod_req_rcpts(s->req, on_rcpt, m.nrcpt);
@@ -190,6 +197,8 @@ static void shut(struct suite *s)
 #define OFFERS                                                                                     \
 	"> 220 hop\n< %\n> 250-hop\n> 250-PIPELINING\n> 250-8BITMIME\n"                            \
 	"> 250-ENHANCEDSTATUSCODES\n> 250 SIZE 1000\n"
+#define WIDE	 "> 220 hop\n< %\n> 250-hop\n> 250-PIPELINING\n> 250-8BITMIME\n> 250 SMTPUTF8\n"
+#define AE	 "\303\244" /* "ä" */
 #define MAIL_OK	 "< MAIL FROM:<from@example.org>\n> 250 2.1.0 ok\n"
 #define MAIL_ANY "< MAIL\n> 250 ok\n"
 #define RCPT_OK	 "< RCPT TO:<a@example.net>\n> 250 2.1.5 ok\n"
@@ -326,6 +335,42 @@ static const struct row rows[] = {
     {"8-bit to a hop without it, refused", BOTH, "O250", NULL, "",
 	.flags = META1_M_8BIT | META1_M_BOUNCE_8BIT, .send = "P554/5.6.3", .usable = 1},
 
+    /* SMTPUTF8, RFC 6531: said when the mail needs it */
+    {"SMTPUTF8 for a local part", BOTH, "O250", WIDE,
+	PIPED "< MAIL FROM:<from@example.org> SMTPUTF8\n> 250 ok\n< RCPT TO:<" AE "@b.example>\n"
+	      "> 250 ok\n" DATA_OK "> 250 ok\n",
+	.flags = META1_M_SMTPUTF8, .to = AE "@b.example", .send = "O250", .usable = 1},
+    {"SMTPUTF8 for the sender", BOTH, "O250", WIDE,
+	PIPED "< MAIL FROM:<" AE "@" AE ".example> SMTPUTF8\n> 250 ok\n" RCPT_OK DATA_OK
+	      "> 250 ok\n",
+	.flags = META1_M_SMTPUTF8, .from = AE "@" AE ".example", .send = "O250", .usable = 1},
+    {"SMTPUTF8 for the header", BOTH, "O250", WIDE,
+	PIPED "< MAIL FROM:<from@example.org> BODY=8BITMIME SMTPUTF8\n> 250 ok\n" RCPT_OK DATA_OK
+	      "> 250 ok\n",
+	.flags = META1_M_SMTPUTF8 | META1_M_8BIT | META1_M_HEADER_8BIT, .send = "O250",
+	.usable = 1},
+    {"SMTPUTF8 that the client said and nothing needs", BOTH, "O250", WIDE,
+	PIPED "< MAIL FROM:<from@example.org> BODY=8BITMIME\n> 250 ok\n" RCPT_OK DATA_OK
+	      "> 250 ok\n",
+	.flags = META1_M_SMTPUTF8 | META1_M_8BIT, .send = "O250", .usable = 1},
+    {"an 8-bit header without SMTPUTF8 goes as it came", BOTH, "O250", NULL,
+	MAIL_OK RCPT_OK DATA_OK "> 250 ok\n", .flags = META1_M_8BIT | META1_M_HEADER_8BIT,
+	.send = "O250", .usable = 1},
+    {"no SMTPUTF8: domains become A-labels", BOTH, "O250", NULL,
+	"< MAIL FROM:<a@xn--4ca.example>\n> 250 ok\n< RCPT TO:<b@xn--4ca.example>\n> 250 "
+	"ok\n" DATA_OK "> 250 ok\n",
+	.flags = META1_M_SMTPUTF8, .from = "a@" AE ".example", .to = "b@" AE ".example",
+	.path = "a@xn--4ca.example", .send = "O250", .usable = 1},
+    {"no SMTPUTF8: a header is refused, nothing is said", BOTH, "O250", NULL, "",
+	.flags = META1_M_SMTPUTF8 | META1_M_8BIT | META1_M_HEADER_8BIT, .send = "P550/5.6.7",
+	.usable = 1},
+    {"no SMTPUTF8: a sender is refused, nothing is said", BOTH, "O250", NULL, "",
+	.flags = META1_M_SMTPUTF8, .from = AE "@b.example", .send = "P550/5.6.7", .usable = 1},
+    {"no SMTPUTF8: a recipient is refused, the others get it", SMTP, "O250", NULL,
+	MAIL_OK "< RCPT TO:<b@example.net>\n> 250 ok\n" DATA_OK "> 250 ok\n",
+	.flags = META1_M_SMTPUTF8, .to = AE "@b.example", .nrcpt = 2, .results = "0=P553/5.6.7 ",
+	.send = "O250", .usable = 1},
+
     /* LMTP: a reply a recipient */
     {"mixed results", LMTP, "O250", OFFERS,
 	PIPED MAIL_ANY "< RCPT\n> 250 ok\n< RCPT\n> 250 ok\n< RCPT\n> 250 ok\n" DATA_OK
@@ -362,8 +407,12 @@ static void script(struct suite *s, const struct row *row)
 /* What the hop got is the content, and one line on top of it with LMTP. */
 static bool content_right(struct suite *s, const struct row *row)
 {
-	static const char path[] = "Return-Path: <from@example.org>\r\n";
-	size_t skip = s->speaks == LMTP ? sizeof(path) - 1 : 0;
+	char path[128];
+	size_t skip = (size_t)snprintf(
+	    path, sizeof(path), "Return-Path: <%s>\r\n", row->path ? row->path : from_of(row));
+
+	if (s->speaks != LMTP)
+		skip = 0;
 
 	return strncmp(s->peer.content, path, skip) == 0 &&
 	       strcmp(s->peer.content + skip, content_of(row)) == 0;

@@ -19,6 +19,7 @@ static const struct {
     {"8BITMIME", 8, offsetof(struct dialog_caps, eightbit)},
     {"SIZE", 4, offsetof(struct dialog_caps, size)},
     {"DSN", 3, offsetof(struct dialog_caps, dsn)},
+    {"SMTPUTF8", 8, offsetof(struct dialog_caps, smtputf8)},
 };
 
 static uint64_t number(const char *p, size_t len)

@@ -28,10 +28,13 @@ void dialog_content_send(struct dialog_session *s)
 {
 	const struct meta1_conn_ops *conn = s->d->host->conn;
 	const struct meta1_mail *m = s->mail;
+	char buf[DIALOG_PATH_MAX + 1];
+	struct meta1_buf from;
 
 	if (s->d->kind->lmtp) {
+		from = dialog_utf8_addr(s, m->from, buf);
 		dialog_say(s, "Return-Path: <", 14);
-		dialog_say(s, m->from.data, m->from.len);
+		dialog_say(s, from.data, from.len);
 		dialog_say(s, ">\r\n", 3);
 	}
 	if (m->nextent > 0)

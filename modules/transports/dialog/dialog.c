@@ -368,13 +368,24 @@ static int ops_past_dot(void *sess)
 	return dialog_content_past(sess);
 }
 
+static void ops_caps(void *sess, struct meta1_caps *caps)
+{
+	const struct dialog_caps *c = &((struct dialog_session *)sess)->caps;
+
+	caps->offers = (c->smtputf8 ? META1_OFFER_SMTPUTF8 : 0) |
+		       (c->eightbit ? META1_OFFER_8BITMIME : 0) | (c->size ? META1_OFFER_SIZE : 0) |
+		       (c->pipelining ? META1_OFFER_PIPELINING : 0);
+	caps->max_size = c->max_size;
+}
+
 const struct meta1_transport_ops dialog_ops = {.size = sizeof(dialog_ops),
     .open = ops_open,
     .send = dialog_send,
     .usable = ops_usable,
     .shut = ops_shut,
     .cancel = ops_cancel,
-    .past_dot = ops_past_dot};
+    .past_dot = ops_past_dot,
+    .caps = ops_caps};
 
 int dialog_open(const struct meta1_host *host, struct meta1_ctx *ctx,
     const struct dialog_conf *conf, const struct dialog_kind *kind, void **inst,

@@ -7,6 +7,7 @@
  *               replies (reply.c), each given to the step that waits for it; time-outs;
  *               idle; goodbye
  *   envelope.c  one mail: what can be refused here, RSET, MAIL, RCPT, DATA
+ *   utf8.c      whether the mail needs SMTPUTF8, and how an address is said without it
  *   content.c   the content, the final dot, one reply or (LMTP) one a recipient
  *   results.c   replies and losses to statuses; the only place that finishes requests
  *
@@ -93,7 +94,8 @@ struct dialog_session {
 	uint32_t after;			/* LMTP: recipient whose reply after the dot is next */
 	struct dialog_reply *refused;	/* MAIL's, until the replies behind it are read */
 	int answered;			/* some reply came to this mail */
-	size_t unsent;			/* at the last look, see dialog_content_stuck() */
+	int utf8;      /* MAIL says SMTPUTF8: the mail needs it, the hop offers it */
+	size_t unsent; /* at the last look, see dialog_content_stuck() */
 };
 
 /* dialog.c */
@@ -109,6 +111,18 @@ void dialog_envelope_mail(struct dialog_session *);
 void dialog_envelope_rcpt(struct dialog_session *);
 void dialog_envelope_data(struct dialog_session *);
 void dialog_envelope_empty(struct dialog_session *);
+
+/* utf8.c */
+#define DIALOG_PATH_MAX 1000 /* bytes of an address on the wire */
+/* Whether MAIL says SMTPUTF8: sets utf8. 1: the sender or the header needs what the hop lacks, and
+ * the mail was refused. */
+int dialog_utf8_refuse(struct dialog_session *);
+/* 1: this address cannot be said to this hop: its local part is not ASCII. */
+int dialog_utf8_unsayable(const struct dialog_session *, struct meta1_buf addr);
+/* The address as it is said to this hop, in buf when it is not as it stands: a hop without
+ * SMTPUTF8 gets the domain with A-labels. */
+struct meta1_buf dialog_utf8_addr(
+    const struct dialog_session *, struct meta1_buf addr, char buf[DIALOG_PATH_MAX + 1]);
 
 /* content.c */
 void dialog_content_send(struct dialog_session *);

@@ -17,27 +17,19 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATH_MAX_SAID 1000 /* bytes of an address on the wire */
-
 /* ---- what can be said ---- */
 
-enum sayable { SAYABLE, CONTROL, NOT_ASCII };
-
-static enum sayable sayable(struct meta1_buf addr)
+static int sayable(struct meta1_buf text)
 {
-	const unsigned char *p = addr.data;
-	enum sayable v = SAYABLE;
+	const unsigned char *p = text.data;
 	size_t i;
 
-	if (addr.len > PATH_MAX_SAID)
-		return CONTROL;
-	for (i = 0; i < addr.len; i++) {
+	if (text.len > DIALOG_PATH_MAX)
+		return 0;
+	for (i = 0; i < text.len; i++)
 		if (p[i] < 0x20 || p[i] == 0x7f)
-			return CONTROL;
-		if (p[i] >= 0x80)
-			v = NOT_ASCII;
-	}
-	return v;
+			return 0;
+	return 1;
 }
 
 /* ---- commands ---- */
@@ -56,7 +48,7 @@ static size_t mail_dsn(const struct meta1_mail *m, char *text, size_t size)
 	if (m->flags & (META1_M_RET_FULL | META1_M_RET_HDRS))
 		n += (size_t)snprintf(
 		    text, size, " RET=%s", m->flags & META1_M_RET_FULL ? "FULL" : "HDRS");
-	if (META1_HAS(m, envid) && m->envid.len > 0 && sayable(m->envid) == SAYABLE)
+	if (META1_HAS(m, envid) && m->envid.len > 0 && sayable(m->envid))
 		n += (size_t)snprintf(text + n, size - n, " ENVID=%.*s", (int)m->envid.len,
 		    (const char *)m->envid.data);
 	return n;
@@ -65,15 +57,18 @@ static size_t mail_dsn(const struct meta1_mail *m, char *text, size_t size)
 static void say_mail(struct dialog_session *s)
 {
 	const struct meta1_mail *m = s->mail;
-	char text[2 * PATH_MAX_SAID + 192];
+	char text[2 * DIALOG_PATH_MAX + 192], buf[DIALOG_PATH_MAX + 1];
+	struct meta1_buf from = dialog_utf8_addr(s, m->from, buf);
 	size_t n;
 
 	n = (size_t)snprintf(text, sizeof(text), "%sMAIL FROM:<%.*s>", s->dirty ? "RSET\r\n" : "",
-	    (int)m->from.len, (const char *)m->from.data);
+	    (int)from.len, (const char *)from.data);
 	if (s->caps.size)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " SIZE=%" PRIu64, m->bytes);
 	if (s->caps.eightbit && (m->flags & META1_M_8BIT))
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " BODY=8BITMIME");
+	if (s->utf8)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " SMTPUTF8");
 	if (tells_dsn(s))
 		n += mail_dsn(m, text + n, sizeof(text) - n);
 	n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
@@ -113,7 +108,7 @@ static size_t rcpt_dsn(
 			n += (size_t)snprintf(text + n, size - n, "%s%s", sep, words[i].word);
 			sep = ",";
 		}
-	if (r->orcpt.len > 0 && sayable(r->orcpt) == SAYABLE)
+	if (r->orcpt.len > 0 && sayable(r->orcpt))
 		n += (size_t)snprintf(text + n, size - n, " ORCPT=%.*s", (int)r->orcpt.len,
 		    (const char *)r->orcpt.data);
 	return n;
@@ -122,9 +117,10 @@ static size_t rcpt_dsn(
 static void say_rcpt(struct dialog_session *s)
 {
 	const struct meta1_rcpt *r = rcpt_at(s->mail, s->said);
-	char text[2 * PATH_MAX_SAID + 96];
+	char text[2 * DIALOG_PATH_MAX + 96], buf[DIALOG_PATH_MAX + 1];
+	struct meta1_buf addr = dialog_utf8_addr(s, r->addr, buf);
 	size_t n = (size_t)snprintf(
-	    text, sizeof(text), "RCPT TO:<%.*s>", (int)r->addr.len, (const char *)r->addr.data);
+	    text, sizeof(text), "RCPT TO:<%.*s>", (int)addr.len, (const char *)addr.data);
 
 	if (tells_dsn(s))
 		n += rcpt_dsn(s->mail, r, text + n, sizeof(text) - n);
@@ -163,16 +159,11 @@ static int refuse_mail(struct dialog_session *s)
 		    s, 554, "5.6.3", "8-bit content, and the next hop does not offer 8BITMIME");
 		return 1;
 	}
-	switch (sayable(m->from)) {
-	case SAYABLE:
-		return 0;
-	case NOT_ASCII:
-		dialog_result_refuse(s, 550, "5.6.7", "sender address is not ASCII");
-		return 1;
-	default:
+	if (!sayable(m->from)) {
 		dialog_result_refuse(s, 553, "5.1.7", "sender address cannot be sent");
 		return 1;
 	}
+	return dialog_utf8_refuse(s);
 }
 
 /* Recipients that cannot be said have their result here and are passed over. The number of
@@ -182,15 +173,17 @@ static uint32_t refuse_rcpts(struct dialog_session *s)
 	uint32_t i, left = s->mail->nrcpt;
 
 	for (i = 0; i < s->mail->nrcpt; i++) {
-		enum sayable v = sayable(rcpt_at(s->mail, i)->addr);
+		struct meta1_buf addr = rcpt_at(s->mail, i)->addr;
+		int utf8 = sayable(addr) && dialog_utf8_unsayable(s, addr);
 
-		if (v == SAYABLE)
+		if (sayable(addr) && !utf8)
 			continue;
 		s->taken[i] = DIALOG_PASS;
 		left--;
-		if (v == NOT_ASCII)
-			dialog_result_refuse_rcpt(
-			    s, i, 553, "5.6.7", "recipient address is not ASCII");
+		if (utf8)
+			dialog_result_refuse_rcpt(s, i, 553, "5.6.7",
+			    "SMTPUTF8 is required for the recipient, but was not offered by the "
+			    "next hop");
 		else
 			dialog_result_refuse_rcpt(
 			    s, i, 553, "5.1.3", "recipient address cannot be sent");
