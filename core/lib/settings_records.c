@@ -206,6 +206,10 @@ static const struct meta1_opt opt_qmgr[] = {
 	struct set_qmgr, min_retry_delay, "5m", "100ms..1d", "Pause after the first failed try."),
     META1_OPT_MSEC(
 	struct set_qmgr, max_retry_delay, "4h", "100ms..1w", "Longest pause between two tries."),
+    META1_OPT_MSEC(struct set_qmgr, history_time, "7d", "0..520w",
+	"How long the outcomes of mail that left the queue are kept, for meta1ctl queue fsck."),
+    META1_OPT_BYTES(struct set_qmgr, history_size, "1GB", "0..1TB",
+	"Bytes on disk that the history may have; the oldest goes first."),
     META1_OPT_MSEC(struct set_qmgr, max_time_in_queue, "5d", "1s..52w",
 	"After this time an undelivered mail is returned to its sender."),
 };

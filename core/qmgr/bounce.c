@@ -391,6 +391,16 @@ static void start(struct qmgr_report *rep)
 		again_later(rep, "too many requests at the store");
 }
 
+bool qmgr_bounce_reads(const struct qmgr *q, const struct qmgr_msg *m)
+{
+	const struct qmgr_report *rep;
+
+	DL_FOREACH (q->writing, rep)
+		if (rep->msg == m)
+			return true;
+	return false;
+}
+
 void qmgr_bounce_free_all(struct qmgr *q)
 {
 	struct qmgr_report *rep;

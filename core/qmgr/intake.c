@@ -222,6 +222,23 @@ void qmgr_intake_space(void *arg, uint32_t writer, uint64_t unit)
 		}
 }
 
+/* The reference may change only while nobody reads by it: no delivery has it, no report. */
+bool qmgr_intake_moved(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref)
+{
+	struct qmgr *q = arg;
+	struct qmgr_msg *m = qmgr_msg_find(q, id, strlen(id));
+	uint32_t i;
+
+	(void)key;
+	if (!m || qmgr_bounce_reads(q, m))
+		return false;
+	for (i = 0; m->nactive && i < m->nrcpt; i++)
+		if (m->rcpt[i].phase == QP_SENT)
+			return false;
+	m->ref = *ref;
+	return true;
+}
+
 /* A recipient whose failure was to be reported when we ended: was the report stored? Its
  * recipients were recorded before it was written, and it cannot be gone without the
  * records that follow it; so it is there, or it was never written. */

@@ -182,6 +182,7 @@ static void reload_finish(struct role *role, bool commit)
 	if (!commit)
 		return;
 	limits(&q->lim, &role->set->qmgr);
+	qmgr_store_conf(q);
 	qmgr_sched_conf(&q->sched, &q->lim);
 	qmgr_kick(q);
 }

@@ -168,12 +168,14 @@ void qmgr_intake_grant(struct qmgr *);
 /* Events of the store. */
 void qmgr_intake_entry(void *arg, const struct meta1_qentry *);
 void qmgr_intake_space(void *arg, uint32_t writer, uint64_t unit);
+bool qmgr_intake_moved(void *arg, const char *id, uint64_t key, const struct meta1_ref *);
 /* All that was queued at start is told: doubts about reports are decided. */
 void qmgr_intake_recovered(struct qmgr *);
 
 /* ---- store: the queue module behind one face ------------------------------------------ */
 
 int qmgr_store_open(struct qmgr *, struct meta1_err *);
+void qmgr_store_conf(struct qmgr *); /* history_time and history_size, also after a reload */
 void qmgr_store_close(struct qmgr *);
 void qmgr_store_attach(struct qmgr *, uint32_t writer);
 void qmgr_store_detach(struct qmgr *, uint32_t writer);
@@ -423,6 +425,7 @@ void qmgr_outcome_final(struct qmgr *, struct qmgr_rcpt *, enum meta1_rstate);
 void qmgr_bounce_add(struct qmgr *, struct qmgr_rcpt *);
 void qmgr_bounce_recorded(struct qmgr *, struct qmgr_rcpt *); /* the intent is */
 void qmgr_bounce_check(struct qmgr *, struct qmgr_msg *);     /* may its report be written? */
+bool qmgr_bounce_reads(const struct qmgr *, const struct qmgr_msg *); /* its headers, just now */
 void qmgr_bounce_id(const struct qmgr_msg *, uint32_t number, char out[META1_ID_MAX]);
 /* The number of the report that a recorded reason tells of; *reason is moved behind it. */
 uint32_t qmgr_bounce_intent(struct meta1_buf *reason);

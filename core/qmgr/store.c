@@ -60,12 +60,21 @@ static int open_module(struct qmgr *q, const struct settings_module *sm, struct 
 	return 0;
 }
 
+/* The module keeps the pointer and looks when it needs them. */
+static struct meta1_qevents events = {.size = sizeof(events),
+    .entry = qmgr_intake_entry,
+    .space = qmgr_intake_space,
+    .damage = damage,
+    .moved = qmgr_intake_moved};
+
+void qmgr_store_conf(struct qmgr *q)
+{
+	events.history_time = q->role.set->qmgr.history_time / 1000;
+	events.history_size = q->role.set->qmgr.history_size;
+}
+
 int qmgr_store_open(struct qmgr *q, struct meta1_err *err)
 {
-	static const struct meta1_qevents events = {.size = sizeof(events),
-	    .entry = qmgr_intake_entry,
-	    .space = qmgr_intake_space,
-	    .damage = damage};
 	struct settings_module *sm = NULL;
 	unsigned i, n = settings_modules(q->role.set, META1_QMGR, &sm);
 	struct meta1_req *req;
@@ -81,6 +90,7 @@ int qmgr_store_open(struct qmgr *q, struct meta1_err *err)
 	if (!META1_HAS(q->qops, cancel) || !q->qops->manage)
 		return err_set(err, "%s: cannot manage a queue", mod_name(q->store));
 	q->role.store = q->qops->format;
+	qmgr_store_conf(q);
 	mod_req_limit(q->store, OUTCOMES_OPEN + 1024);
 	req = mod_req(q->store, INT64_MAX, recovered, q);
 	if (!req)
@@ -189,6 +199,9 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	o->id = m->id;
 	o->key = m->key;
 	o->tries = r->tries;
+	o->addr = buf_str(r->addr);
+	o->from = buf_str(m->from);
+	o->bytes = m->bytes;
 	q->recording++;
 	m_outcomes.value++;
 	q->qops->outcome(mod_data(q->store), req, o);

@@ -20,6 +20,7 @@ struct q_entry { /* told by entry() */
 	struct meta1_ref ref;
 	uint64_t key;
 	uint64_t bytes_stored;
+	unsigned asked; /* moved() came */
 	uint32_t nrcpt, state[4], tries[4];
 	int64_t next_try[4];
 	char reason[4][32];
@@ -36,6 +37,7 @@ struct q {
 	unsigned twice, space, damage; /* ids told again in one life; events */
 	struct q_entry *got;	       /* what loaded() told: room for Q_MAX, or NULL */
 	unsigned ngot, nnone, nlost;   /* told; gone; not to be read */
+	unsigned moved, strange;       /* messages moved; unknown ones, or named wrongly */
 	struct {		       /* space(): for reclaim() */
 		uint32_t writer;
 		uint64_t unit;
@@ -76,7 +78,9 @@ bool q_outcome(struct q *, unsigned i, uint32_t rcpt, uint32_t state);
 bool q_fetch(struct q *, const uint64_t *key, unsigned n);
 bool q_copy(const char *from, const char *to); /* a folder, without its holes */
 void q_remove(const char *dir);
+uint64_t q_usage(const char *dir); /* bytes on disk */
 
-void kit_queue_crash(struct kit *); /* queue_crash.c */
+void kit_queue_compact(struct kit *); /* queue_compact.c */
+void kit_queue_crash(struct kit *);   /* queue_crash.c */
 
 #endif

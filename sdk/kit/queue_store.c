@@ -60,13 +60,24 @@ static void on_loaded(void *arg, uint64_t key, const struct meta1_qentry *e, con
 	q->nlost += !e && why;
 }
 
-static void on_moved(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref)
+/* Every third one is just being read, the first time it is asked for. */
+static bool on_moved(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref)
 {
 	struct q *q = arg;
 
-	for (unsigned i = 0; i < q->n; i++)
-		if (q->e[i].key == key && !strcmp(q->e[i].id, id))
-			q->e[i].ref = *ref;
+	for (unsigned i = 0; i < q->n; i++) {
+		struct q_entry *e = &q->e[i];
+
+		if (e->key != key || strcmp(e->id, id))
+			continue;
+		if (i % 3 == 0 && !e->asked++)
+			return false;
+		e->ref = *ref;
+		q->moved++;
+		return true;
+	}
+	q->strange++;
+	return false;
 }
 
 static void on_space(void *arg, uint32_t writer, uint64_t unit)
@@ -93,7 +104,9 @@ static const struct meta1_qevents events = {.size = sizeof(events),
     .space = on_space,
     .damage = on_damage,
     .loaded = on_loaded,
-    .moved = on_moved};
+    .moved = on_moved,
+    .history_time = 7 * 86400,
+    .history_size = 256 << 10};
 
 static struct mod_inst *open_as(struct q *q, enum meta1_role role)
 {
@@ -496,4 +509,24 @@ void q_remove(const char *dir)
 	if (d)
 		closedir(d);
 	rmdir(dir);
+}
+
+uint64_t q_usage(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	uint64_t n = 0;
+
+	while (d && (e = readdir(d))) {
+		char p[512];
+		struct stat st;
+
+		snprintf(p, sizeof(p), "%s/%s", dir, e->d_name);
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || lstat(p, &st))
+			continue;
+		n += S_ISDIR(st.st_mode) ? q_usage(p) : (uint64_t)st.st_blocks * 512;
+	}
+	if (d)
+		closedir(d);
+	return n;
 }

@@ -78,7 +78,7 @@ static void envelope_again(const struct seg_msg *m)
 static void records(const uint8_t *p, size_t n)
 {
 	struct meta1_ref ref = {.len = (uint32_t)(n < META1_REF_MAX ? n : META1_REF_MAX)};
-	struct meta1_buf reason;
+	struct jtext text;
 	struct log_notice notice;
 	struct log_ref lr;
 	struct seg_msg m;
@@ -90,9 +90,9 @@ static void records(const uint8_t *p, size_t n)
 
 	if (seg_rec_decode(p, n, &m) == 0)
 		envelope_again(&m);
-	while (frame_next(&at, &left, &j, &reason)) {
+	while (frame_next(&at, &left, &j, &text)) {
 		must(at <= p + n && left == (size_t)(p + n - at));
-		must((const uint8_t *)reason.data + reason.len <= at);
+		must((const uint8_t *)text.from.data + text.from.len <= at);
 	}
 	if (seg_notice((struct meta1_buf){p, n}, &notice) == 0)
 		must(pos_cmp(seg_before(&notice), seg_after(&notice)) <= 0 ||
@@ -175,7 +175,8 @@ enum { F_CKPT = 1, F_SPOIL = 2, F_HOLE = 4 };
 
 static void put_record(struct in *in, struct jbuf *b)
 {
-	uint8_t how = take(in), reason;
+	uint8_t how = take(in);
+	struct jtext text = {.by = {"by", 2}};
 	struct jrec r = {.type = take(in)};
 	size_t at;
 
@@ -188,9 +189,11 @@ static void put_record(struct in *in, struct jbuf *b)
 	r.off = take(in) % 4 * LOG_ALIGN;
 	r.own = take(in) % 4;
 	r.next_try = how & 4 ? INT64_MIN : take(in);
-	reason = take(in);
+	r.nrcpt = r.rcpt;
+	r.bytes = r.off;
+	text.reason = take_bytes(in, take(in));
 	at = b->len > 0 ? b->len : FRAME_HEAD;
-	must(frame_put(b, &r, take_bytes(in, reason), (struct meta1_buf){"by", 2}));
+	must(frame_put(b, &r, &text));
 	if (how & 8) { /* lengths that are not those of the record */
 		b->b[at + offsetof(struct jrec, len)] = take(in);
 		b->b[at + offsetof(struct jrec, reasonlen)] = take(in);
@@ -354,7 +357,7 @@ static unsigned put_batch(struct in *in, struct seg_out *o, uint8_t how, bool *b
 
 		memcpy(&r, all + rec[i], sizeof(r));
 		r.coff = at;
-		r.csum = seg_seal(seg_sum(0, content[i], len[i]), o->seg);
+		r.csum = seg_seal(seg_sum(0, content[i], len[i]), r.unit != 0 ? r.unit : o->seg);
 		memcpy(all + rec[i], &r, sizeof(r));
 		memcpy(all + at, content[i], len[i]);
 		at += len[i];

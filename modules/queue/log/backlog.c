@@ -82,7 +82,6 @@ static void walk(struct manager *m)
  * checkpoint's cursor may be before the message: they are said again. */
 static void finish(struct manager *m, uint32_t n)
 {
-	static const struct meta1_buf none;
 	const struct mrec *r = table_at(m->t, n);
 
 	for (uint32_t i = 0; m->ck != NULL && i < r->nrcpt; i++) {
@@ -95,9 +94,36 @@ static void finish(struct manager *m, uint32_t n)
 		    .seg = r->seg,
 		    .off = table_boff(r)};
 
-		journal_put(&m->j, &j, none, none, NULL);
+		journal_put(&m->j, &j, NULL, NULL);
 	}
 	units_final(m, n);
+}
+
+static bool admit(struct table *t, uint32_t r, const struct seg_msg *s)
+{
+	return table_admit(
+	    t, r, s->r.nrcpt, s->r.len + (s->r.unit != 0 ? 0 : s->r.clen), s->r.uwriter, s->r.unit);
+}
+
+/* A copy that no "moved" names was made just before a crash, and its origin counts; if that is
+ * gone the word was lost, and the copy is the message. */
+static bool copy_counts(
+    struct mwriter *w, const struct scan_batch *b, const struct seg_msg *s, uint32_t idx)
+{
+	struct manager *m = w->m;
+	struct jrec j = {
+	    .type = J_VOID, .writer = w->number, .seg = b->seg, .off = b->off, .idx = idx};
+	char folder[16], name[24], path[48];
+
+	log_folder(s->origin.writer, folder);
+	seg_name(name, 's', s->origin.seg);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	if (table_find(m->t, s->origin.writer, s->origin.seg, s->origin.off, s->origin.idx) == 0 &&
+	    faccessat(m->l->qfd, path, F_OK, 0) < 0)
+		return true;
+	if (!compact_busy(m))
+		journal_put(&m->j, &j, NULL, NULL);
+	return false;
 }
 
 static void tell_batch(struct mwriter *w, const struct scan_batch *b)
@@ -106,7 +132,9 @@ static void tell_batch(struct mwriter *w, const struct scan_batch *b)
 	const uint8_t *p = b->table;
 	size_t left = b->table_len;
 	struct seg_msg s;
+	bool rescue = pos_cmp((struct pos){.seg = b->seg, .off = b->off}, w->rescue) < 0;
 
+	units_count(w, b->off, b->life, b->count, b->nmsg);
 	for (uint32_t i = 0; i < b->nmsg; i++) {
 		uint32_t r;
 
@@ -117,14 +145,17 @@ static void tell_batch(struct mwriter *w, const struct scan_batch *b)
 		}
 		p += s.r.len;
 		left -= s.r.len;
-		if (i < b->first)
+		if (i < b->first || (rescue && s.r.kind != SEG_COPY))
 			continue;
 		r = table_find(m->t, w->number, b->seg, b->off, i);
 		if (r != 0 && table_at(m->t, r)->nrcpt > 0) /* told, or the walk will */
 			continue;
+		if (r != 0 ? table_at(m->t, r)->moved
+			   : s.r.kind == SEG_COPY && !copy_counts(w, b, &s, i))
+			continue;
 		if (r == 0)
 			r = table_add(m->t, w->number, b->seg, b->off, i);
-		if (r == 0 || !table_admit(m->t, r, s.r.nrcpt, s.r.unit))
+		if (r == 0 || !admit(m->t, r, &s))
 			manager_damage(
 			    m, "out of memory: a message is not told before the next start");
 		else if (table_final(table_at(m->t, r)))
@@ -165,7 +196,7 @@ static void report(struct mwriter *w, const struct scan *s)
 		struct unit *u = table_unit(w->m->t, w->number, s->hold[i], true);
 
 		if (u != NULL)
-			u->live++; /* for this life */
+			u->hold++; /* for this life */
 	}
 	missing(w, s);
 }
@@ -318,9 +349,14 @@ static void replayed(void *arg)
 		if (w == NULL)
 			continue;
 		w->cursor = p->cur[i].at;
+		if (p->rescue && w->number == LOG_QM) {
+			w->rescue = w->cursor;
+			w->cursor = (struct pos){0};
+		}
 		if (pos_cmp(p->cur[i].proved, w->known) > 0)
 			w->known = p->cur[i].proved;
 		units_pass(w, w->cursor.seg);
+		w->tally = p->cur[i].tally;
 	}
 	for (unsigned i = 0; i < p->nfolder; i++)
 		manager_writer(m, p->folder[i]);

@@ -30,7 +30,7 @@ struct batch {
 	int old;    /* the full segment, to be closed */
 	int fd;
 	uint64_t spare; /* file to rename for the new segment, or 0 */
-	uint64_t seg, off, size, len, number;
+	uint64_t seg, off, size, len, number, count;
 	struct pos prev;
 	size_t table_len;
 	uint8_t *head; /* header and table */
@@ -127,20 +127,29 @@ static void make_table(struct batch *b)
 	    .table_len = b->table_len,
 	    .len = b->len,
 	    .prev_seg = b->prev.seg,
-	    .prev_off = b->prev.off};
+	    .prev_off = b->prev.off,
+	    .life = b->w->life,
+	    .count = b->count};
 	uint8_t *p = b->head + SEG_HEAD;
 	uint64_t at = SEG_HEAD + b->table_len;
 
 	for (struct meta1_qmsg *m = b->first; m != NULL; m = m->next) {
 		struct seg_rec r;
 
+		if (m->outside) { /* all of it is known */
+			memcpy(p, m->rec, m->reclen);
+			p += m->reclen;
+			continue;
+		}
 		memcpy(&r, m->rec, sizeof(r));
-		m->sum = seg_seal(m->big != NULL ? big_sum(m->big) : content_sum(m), b->seg);
+		m->sum = m->big != NULL ? seg_seal(big_sum(m->big), big_unit(m->big))
+					: seg_seal(content_sum(m), b->seg);
 		m->coff = m->big != NULL ? 0 : at;
 		r.coff = m->coff;
 		r.clen = m->len;
 		r.csum = m->sum;
 		r.unit = m->big != NULL ? big_unit(m->big) : 0;
+		r.uwriter = b->w->number;
 		memcpy(m->rec, &r, sizeof(r));
 		memcpy(p, m->rec, m->reclen);
 		p += m->reclen;
@@ -207,7 +216,8 @@ static void answer(struct batch *b, struct meta1_qmsg *m, uint32_t idx)
 	    .idx = idx,
 	    .nmsg = b->n,
 	    .len = m->len,
-	    .sum = m->sum};
+	    .sum = m->sum,
+	    .count = b->count};
 	struct meta1_buf val = {&n, sizeof(n)};
 	struct meta1_reply r = {.size = sizeof(r), .nval = 1, .val = &val};
 	struct meta1_req *req = m->req;
@@ -216,6 +226,8 @@ static void answer(struct batch *b, struct meta1_qmsg *m, uint32_t idx)
 		n.unit = big_unit(m->big);
 	else
 		n.coff = b->off + m->coff;
+	if (m->copied != NULL)
+		m->copied(m->arg, &n);
 	big_free(m);
 	writer_drop(&m);
 	if (req != NULL)
@@ -228,6 +240,8 @@ static void refuse(struct batch *b, struct meta1_qmsg *m)
 
 	snprintf(text, sizeof(text), "queue %s: %s", b->what, strerror(b->err));
 	log_answer(b->w->l, &m->req, META1_TEMPFAIL, text);
+	if (m->copied != NULL)
+		m->copied(m->arg, NULL);
 	if (m->big != NULL)
 		big_drop(&m);
 	else
@@ -258,6 +272,7 @@ static void done(void *arg)
 		w->size = b->size;
 		w->off = b->off + b->len;
 		w->nbatch = b->number + 1;
+		w->count += b->n;
 		w->end = (struct pos){.seg = w->seg, .off = w->off};
 		count(b);
 	} else {
@@ -340,6 +355,7 @@ bool batch_start(struct writer *w)
 	b->w = w;
 	b->old = -1;
 	b->prev = w->end;
+	b->count = w->count;
 	end = choose(w, b, &len);
 	b->len = seg_align(len);
 	b->head = calloc(1, SEG_HEAD + b->table_len);

@@ -6,7 +6,8 @@
  * their numbers, in pieces while outcomes go on, and those stand in S and are replayed over it.
  * A message that comes meanwhile may be missed: it lies behind the cursors. The result
  * counts (rename) only when all outcomes up to the walk's end are durable. Envelopes stay in
- * their segments: one with a waiting message is never freed, so they need no second copy.
+ * their segments: one with a waiting message is never freed, so they need no second copy. Old
+ * journals become history (history.c).
  * Comes from: journal.c (its size), backlog.c (after a start). Goes to: replay.c.
  * Owns: state/checkpoint.S. On failure: a warning; the old one and all journals stay.
  */
@@ -32,9 +33,8 @@ struct ckpt {
 	int fd, err;
 	bool busy, walked, ended, finishing;
 	uint64_t need; /* journal records that must be durable */
+	struct history keep;
 };
-
-static const struct meta1_buf none;
 
 void ckpt_free(struct ckpt **cp)
 {
@@ -62,10 +62,11 @@ static bool put_outcomes(struct ckpt *c, const struct mrec *r)
 		    .next_try = s->next_try,
 		    .seg = r->seg,
 		    .off = table_boff(r)};
+		struct jtext why = {.reason = texts_get(&c->m->t->texts, s->reason)};
 
 		if ((s->state != META1_R_WAITING || s->tries > 0 || s->next_try != 0 ||
 			s->reason != 0) &&
-		    !frame_put(&c->buf, &o, texts_get(&c->m->t->texts, s->reason), none))
+		    !frame_put(&c->buf, &o, &why))
 			return false;
 	}
 	return true;
@@ -77,12 +78,14 @@ static bool put_msg(struct ckpt *c, const struct mrec *r)
 	struct jrec j = {.type = J_MSG,
 	    .writer = r->writer,
 	    .idx = r->idx,
-	    .rcpt = r->nrcpt,
+	    .nrcpt = r->nrcpt,
+	    .state = own != NULL ? own->writer : 0,
 	    .seg = r->seg,
 	    .off = table_boff(r),
+	    .bytes = table_size(r),
 	    .own = own != NULL ? own->number : 0};
 
-	return frame_put(&c->buf, &j, none, none) && put_outcomes(c, r);
+	return frame_put(&c->buf, &j, NULL) && put_outcomes(c, r);
 }
 
 static void put_cursors(struct ckpt *c)
@@ -92,14 +95,18 @@ static void put_cursors(struct ckpt *c)
 		    .writer = w->number,
 		    .idx = w->cursor.idx,
 		    .seg = w->cursor.seg,
-		    .off = w->cursor.off};
+		    .off = w->cursor.off,
+		    .own = w->tally.life,
+		    .bytes = w->tally.count,
+		    .next_try = (int64_t)w->tally.begin,
+		    .time = w->tally.time};
 
-		frame_put(&c->buf, &j, none, none);
+		frame_put(&c->buf, &j, NULL);
 	}
 	for (struct unit *u = c->m->t->dead; u != NULL; u = u->next) {
 		struct jrec j = {.type = J_DEAD, .writer = u->writer, .seg = u->number};
 
-		frame_put(&c->buf, &j, none, none);
+		frame_put(&c->buf, &j, NULL);
 	}
 }
 
@@ -129,7 +136,7 @@ static void put_piece(struct ckpt *c)
 	if (c->walk >= c->m->t->top) {
 		struct jrec j = {.type = J_END};
 
-		frame_put(&c->buf, &j, none, none);
+		frame_put(&c->buf, &j, NULL);
 		c->walked = true;
 		c->need = c->m->j.put;
 	}
@@ -162,29 +169,6 @@ static void write_piece(void *arg)
 	c->seq++;
 }
 
-static void remove_old(int dir, uint64_t serial)
-{
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
-
-	if (d == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((e = readdir(d)) != NULL) {
-		const char *dot = strchr(e->d_name, '.');
-		bool j = strncmp(e->d_name, "journal.", 8) == 0;
-		bool c = strncmp(e->d_name, "checkpoint.", 11) == 0;
-
-		if ((j || c) && strspn(dot + 1, "0123456789abcdef") == 16 &&
-		    strtoull(dot + 1, NULL, 16) < serial)
-			unlinkat(dir, e->d_name, 0);
-	}
-	closedir(d);
-}
-
 static void finish_work(void *arg)
 {
 	struct ckpt *c = arg;
@@ -196,7 +180,7 @@ static void finish_work(void *arg)
 		c->err = errno;
 		return;
 	}
-	remove_old(c->m->dir, c->serial);
+	history_keep(&c->keep);
 }
 
 static void give_up(struct ckpt *c, int err)
@@ -259,6 +243,12 @@ static void step(struct ckpt *c)
 		give_up(c, ENOSPC);
 		return;
 	} else {
+		c->keep = (struct history){.dir = m->dir,
+		    .serial = c->serial,
+		    .now = m->l->h->wall(m->l->ctx),
+		    .time = META1_HAS(m->ev, history_size) ? m->ev->history_time : 0,
+		    .size = META1_HAS(m->ev, history_size) ? m->ev->history_size : 0,
+		    .min_free = m->l->c->min_free};
 		c->busy = log_job(m->l, finish_work, finished, c);
 	}
 	if (!c->busy)
@@ -287,7 +277,7 @@ void ckpt_start(struct manager *m)
 		return;
 	m->want = false;
 	journal_rotate(&m->j);
-	journal_put(&m->j, &j, none, none, NULL); /* the new file comes even if nothing else does */
+	journal_put(&m->j, &j, NULL, NULL); /* the new file comes even if nothing else does */
 	c->m = m;
 	c->fd = -1;
 	c->serial = m->j.next;

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FRAME_VERSION 1u
+#define FRAME_VERSION 2u
 #define FRAME_MAX     (64u << 20)
 
 static bool reserve(struct jbuf *j, size_t n)
@@ -38,24 +38,44 @@ static bool reserve(struct jbuf *j, size_t n)
 	return true;
 }
 
-bool frame_put(struct jbuf *j, struct jrec *r, struct meta1_buf reason, struct meta1_buf by)
+static uint16_t cut(struct meta1_buf b)
 {
+	return (uint16_t)(b.len < 1024 ? b.len : 1024);
+}
+
+static size_t strings(const struct jrec *r)
+{
+	return (size_t)r->reasonlen + r->bylen + r->idlen + r->addrlen + r->fromlen;
+}
+
+bool frame_put(struct jbuf *j, struct jrec *r, const struct jtext *text)
+{
+	static const struct jtext none;
+	const struct jtext *t = text != NULL ? text : &none;
+	const struct meta1_buf *v[] = {&t->reason, &t->by, &t->id, &t->addr, &t->from};
+	uint8_t *p;
 	size_t len;
 
-	r->reasonlen = (uint16_t)(reason.len < 1024 ? reason.len : 1024);
-	r->bylen = (uint16_t)(by.len < 1024 ? by.len : 1024);
-	len = (sizeof(*r) + r->reasonlen + r->bylen + 7) & ~(size_t)7;
+	r->reasonlen = cut(t->reason);
+	r->bylen = cut(t->by);
+	r->idlen = cut(t->id);
+	r->addrlen = cut(t->addr);
+	r->fromlen = cut(t->from);
+	len = (sizeof(*r) + strings(r) + 7) & ~(size_t)7;
 	if (!reserve(j, len)) {
 		j->bad = true;
 		return false;
 	}
 	r->len = (uint32_t)len;
-	memset(j->b + j->len, 0, len);
-	memcpy(j->b + j->len, r, sizeof(*r));
-	if (r->reasonlen > 0)
-		memcpy(j->b + j->len + sizeof(*r), reason.data, r->reasonlen);
-	if (r->bylen > 0)
-		memcpy(j->b + j->len + sizeof(*r) + r->reasonlen, by.data, r->bylen);
+	p = j->b + j->len;
+	memset(p, 0, len);
+	memcpy(p, r, sizeof(*r));
+	p += sizeof(*r);
+	for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		if (v[i]->len > 0)
+			memcpy(p, v[i]->data, cut(*v[i]));
+		p += cut(*v[i]);
+	}
 	j->len += len;
 	return true;
 }
@@ -90,14 +110,29 @@ bool frame_ok(const struct frame *in, uint64_t serial, uint64_t off)
 	       f.off == off && f.len <= FRAME_MAX && sum == seg_sum(serial, &f, sizeof(f));
 }
 
-bool frame_next(const uint8_t **p, size_t *left, struct jrec *r, struct meta1_buf *reason)
+static struct meta1_buf take(const uint8_t **p, size_t n)
 {
+	struct meta1_buf b = {*p, n};
+
+	*p += n;
+	return b;
+}
+
+bool frame_next(const uint8_t **p, size_t *left, struct jrec *r, struct jtext *t)
+{
+	const uint8_t *s;
+
 	if (*left < sizeof(*r))
 		return false;
 	memcpy(r, *p, sizeof(*r));
-	if (r->len > *left || r->len < sizeof(*r) + r->reasonlen + r->bylen || r->len % 8 != 0)
+	if (r->len > *left || r->len < sizeof(*r) + strings(r) || r->len % 8 != 0)
 		return false;
-	*reason = (struct meta1_buf){*p + sizeof(*r), r->reasonlen};
+	s = *p + sizeof(*r);
+	t->reason = take(&s, r->reasonlen);
+	t->by = take(&s, r->bylen);
+	t->id = take(&s, r->idlen);
+	t->addr = take(&s, r->addrlen);
+	t->from = take(&s, r->fromlen);
 	*p += r->len;
 	*left -= r->len;
 	return true;
@@ -145,8 +180,22 @@ static uint64_t search(int fd, uint64_t serial, uint64_t off)
 	}
 }
 
-int frame_read(
-    int fd, uint64_t serial, void (*rec)(void *, const struct jrec *, struct meta1_buf), void *arg)
+uint64_t frame_end(int fd, uint64_t serial)
+{
+	uint64_t off = 0, next = 0;
+	struct frame f;
+
+	do {
+		while (read_at(fd, &f, sizeof(f), off) == (ssize_t)sizeof(f) &&
+		       frame_ok(&f, serial, off))
+			off += seg_align(FRAME_HEAD + f.len);
+		next = search(fd, serial, off);
+		off = next != 0 ? next : off;
+	} while (next != 0);
+	return off;
+}
+
+int frame_read(int fd, uint64_t serial, frame_fn rec, void *arg)
 {
 	int damaged = 0;
 	bool later = false;
@@ -154,7 +203,7 @@ int frame_read(
 	for (uint64_t off = 0;;) {
 		struct frame f;
 		struct jrec r;
-		struct meta1_buf reason;
+		struct jtext text;
 		uint8_t *b = load(fd, serial, off, &f, &later);
 		const uint8_t *p = b;
 		size_t left = b != NULL ? (size_t)f.len : 0;
@@ -168,8 +217,8 @@ int frame_read(
 			damaged++;
 			continue;
 		}
-		while (frame_next(&p, &left, &r, &reason))
-			rec(arg, &r, reason);
+		while (frame_next(&p, &left, &r, &text))
+			rec(arg, &r, &text);
 		off += seg_align(FRAME_HEAD + f.len);
 		free(b);
 	}

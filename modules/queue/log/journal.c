@@ -95,13 +95,12 @@ static void arm(struct journal *j)
 	log_arm(j->l, j->timer, j->l->c->status_sync);
 }
 
-bool journal_put(struct journal *j, struct jrec *r, struct meta1_buf reason, struct meta1_buf by,
-    struct meta1_req *req)
+bool journal_put(struct journal *j, struct jrec *r, const struct jtext *text, struct meta1_req *req)
 {
 	struct jwait *w = req != NULL ? calloc(1, sizeof(*w)) : NULL;
 
 	if (j->gather.len > GATHER_MAX || (req != NULL && w == NULL) ||
-	    !frame_put(&j->gather, r, reason, by)) {
+	    !frame_put(&j->gather, r, text)) {
 		free(w);
 		return false;
 	}

@@ -241,6 +241,10 @@ static const struct meta1_opt options[] = {
 	"Size of the journal at which a checkpoint is written."),
     META1_OPT_BYTES(struct log_conf, min_free, "64MB", "0..1TB",
 	"Free space on the disk below which no new mail is taken."),
+    META1_OPT_MSEC(struct log_conf, compact_after, "1m", "0..1d",
+	"How long a segment holds little before what waits in it is copied elsewhere."),
+    META1_OPT_BYTES(struct log_conf, compact_rate, "4MB", "0..1GB",
+	"Bytes a second that are copied so; 0: none, and an old message keeps its whole segment."),
     META1_OPT_BYTES(struct log_conf, memory, "256MB", "1MB..64GB",
 	"Memory for contents being received; beyond it they go to files."),
 };

@@ -28,6 +28,7 @@
 struct log_conf { /* options; see log.c */
 	int64_t commit_delay, segment_size, spare_segments, status_sync;
 	int64_t checkpoint_size, min_free, memory;
+	int64_t compact_after, compact_rate;
 };
 
 /* ---- log.c: the instance, its faces by role, jobs on worker threads ---- */
@@ -59,7 +60,7 @@ struct pos { /* of a message in the log of a writer; its next one when idx is 0 
 int pos_cmp(struct pos, struct pos);
 
 #define SEG_MAGIC   0x31484354424d314dULL /* "M1MBTCH1" */
-#define SEG_VERSION 1u
+#define SEG_VERSION 2u
 #define SEG_HEAD    128u /* the header's room; the table follows */
 struct seg_head {	 /* native byte order: a foreign one fails the magic */
 	uint64_t magic;
@@ -67,17 +68,26 @@ struct seg_head {	 /* native byte order: a foreign one fails the magic */
 	uint64_t seg, off, batch;    /* where it stands; number in the segment */
 	uint64_t table_len, len;     /* len: whole batch, a multiple of LOG_ALIGN */
 	uint64_t prev_seg, prev_off; /* all before this was durable; 0: first of a life */
+	uint64_t life, count;	     /* of the writer; messages of this life before the batch */
 	uint64_t table_sum, sum;     /* seeded with seg */
 };
 struct seg_rec { /* an envelope in the table; strings follow, padded to 8 */
 	uint32_t len, flags;
 	uint64_t coff, clen, csum; /* coff from the batch's start; csum sealed with seg */
-	uint64_t unit;		   /* number of the own file, or 0 */
+	uint64_t unit;		   /* number of the own file, or 0; csum is sealed with it then */
 	uint64_t bytes;
 	int64_t time;
 	uint32_t nrcpt;
 	uint16_t idlen, fromlen, clientlen, envidlen;
-	uint32_t ndsn; /* recipients with a seg_dsn; these follow the recipients and the envid */
+	uint32_t ndsn;	  /* recipients with a seg_dsn; these follow the recipients and the envid */
+	uint32_t uwriter; /* in whose folder the own file is */
+	uint32_t kind;	  /* SEG_COPY or 0 */
+	uint32_t pad;
+};
+#define SEG_COPY 1u /* made by compaction: where it came from stands at the end */
+struct seg_origin { /* a copy counts when the journal says "moved", or its origin is gone */
+	uint64_t seg, off;
+	uint32_t writer, idx;
 };
 struct seg_dsn { /* of RFC 3461; the orcpt follows */
 	uint32_t rcpt;
@@ -88,14 +98,18 @@ struct seg_msg { /* a record, taken apart; points into it */
 	char id[META1_ID_MAX];
 	struct meta1_buf from, client, envid;
 	const uint8_t *rcpts, *dsns;
+	struct seg_origin origin; /* of a copy */
 };
 uint64_t seg_align(uint64_t);
 uint64_t seg_sum(uint64_t seg, const void *, size_t);
-uint64_t seg_seal(uint64_t sum, uint64_t seg); /* binds a content's sum to its segment */
+uint64_t seg_seal(uint64_t sum, uint64_t unit); /* binds a content's sum to its file */
 size_t seg_rec_size(const char *id, const struct meta1_env *); /* 0: cannot be stored */
 void seg_rec_encode(uint8_t *, size_t len, const char *id, const struct meta1_env *);
 int seg_rec_decode(const uint8_t *, size_t avail, struct seg_msg *); /* <0: malformed */
 void seg_rcpts(const struct seg_msg *, struct meta1_qrcpt *);
+/* The record rec of m as that of a copy: its length; out NULL: nothing is written. */
+size_t seg_copy(
+    const struct seg_msg *m, const uint8_t *rec, const struct seg_origin *, uint8_t *out);
 void seg_head_seal(struct seg_head *, const void *table);
 bool seg_head_ok(const struct seg_head *, uint64_t seg, uint64_t off);
 void seg_name(char out[24], char kind, uint64_t number); /* s segment, x spare, b big */
@@ -107,6 +121,7 @@ struct log_ref {
 	uint64_t seg, boff;	 /* key of the message: segment, batch, index */
 	uint64_t coff, len, sum; /* content: offset in the segment, sealed sum */
 	uint64_t unit;		 /* own file, or 0 */
+	uint32_t uwriter, pad;	 /* in whose folder */
 };
 #define NOTICE_MESSAGE 0x314e514du
 #define NOTICE_TAIL    0x3154514du
@@ -117,6 +132,7 @@ struct log_notice {
 	uint64_t prev_seg, prev_off;   /* end of the batch before */
 	uint32_t idx, nmsg;	       /* message in the batch */
 	uint64_t coff, len, sum, unit; /* of the ref */
+	uint64_t count;		       /* messages of this life before the batch */
 };
 void seg_ref(struct meta1_ref *, const struct log_ref *);
 int seg_unref(const struct meta1_ref *, struct log_ref *); /* <0: not ours */
@@ -155,7 +171,10 @@ struct meta1_qmsg {
 	uint64_t len, pending; /* bytes taken; bytes in chunks */
 	struct chunk *head, *tail;
 	struct big *big; /* content in a file of its own */
-	uint8_t *rec;	 /* envelope, made by commit */
+	/* A copy (compact.c): told instead of req; n NULL: it was not stored. */
+	void (*copied)(void *arg, const struct log_notice *n);
+	bool outside; /* of a copy: its content is a file that stays where it is */
+	uint8_t *rec; /* envelope, made by commit */
 	size_t reclen;
 	uint64_t sum, coff; /* made by the batch's job */
 	bool failed, paused;
@@ -169,6 +188,7 @@ struct writer {
 	struct ids ids;
 	uint64_t life;	/* first number of this life */
 	struct pos end; /* behind the newest durable batch */
+	uint64_t count; /* messages of this life up to there */
 	int fd;		/* the segment appended to, or -1 */
 	uint64_t seg, off, size, nbatch;
 	uint64_t roll;		       /* number kept for the next segment */
@@ -188,6 +208,10 @@ void writer_evaluate(struct writer *, bool force);
 bool writer_idle(const struct writer *);
 void writer_drop(struct meta1_qmsg **); /* frees memory only */
 void writer_chunks(struct writer *, struct chunk **);
+/* Takes rec and content; false: no memory, nothing is taken. */
+bool writer_copy(struct writer *, const char *id, uint8_t **rec, size_t reclen,
+    struct chunk **content, bool outside, void (*copied)(void *, const struct log_notice *),
+    void *arg);
 uint32_t writer_number(void *inst);
 uint64_t writer_next_id(void *inst);
 enum meta1_status writer_begin(void *inst, const char *id, const struct meta1_qops_writer_events *,
@@ -256,9 +280,14 @@ struct unit {				    /* a segment or an own file */
 	uint64_t number;
 	uint32_t writer, live; /* messages that need it */
 	uint32_t own;	       /* its number among own files, or 0 */
+	uint32_t hold;	       /* others that do: compaction; a damaged place without a copy */
+	uint64_t bytes;	       /* about what they take, envelopes too; compaction would keep it */
 	bool closed, dead;
-	bool told;   /* announced */
-	uint64_t nr; /* journal record of its death: announced when durable */
+	bool told;	/* announced */
+	bool file;	/* an own file */
+	bool stuck;	/* cannot be compacted in this life */
+	int64_t sparse; /* monotonic ms since when it is; 0: not */
+	uint64_t nr;	/* journal record of its death: announced when durable */
 };
 /* A waiting message: 48 bytes, found by its number. A million of them may be here, so no
  * strings, no pointers to others, no allocation for one that has one recipient. */
@@ -271,8 +300,10 @@ struct mrec {
 	uint32_t page; /* the batch's offset, in LOG_ALIGN */
 	uint32_t hnext;
 	uint32_t idx : 24, writer : 8;
-	uint32_t own;					  /* own file (table_own), or 0 */
-	uint32_t nrcpt : 21, used : 1, told : 1, pad : 9; /* nrcpt 0: only outcomes are known */
+	uint32_t own;				 /* own file (table_own), or 0 */
+	uint32_t nrcpt : 21, used : 1, told : 1; /* nrcpt 0: only outcomes are known */
+	uint32_t moved : 1; /* what stands there is no message: moved away, or an unused copy */
+	uint32_t size : 8;  /* envelope and content in its segment; see table_size() */
 	uint32_t nfinal : 21, life : 11; /* life: a number is used again, a key is not (soon) */
 };
 #define TABLE_CHUNK 4096u
@@ -285,7 +316,8 @@ struct table {
 	size_t mcap, mcount, ucap, ucount;
 	uint32_t nown, own_free; /* as top and free; a free place holds nothing */
 	struct unit *dead;
-	size_t ndead;
+	size_t ndead, nsegs; /* nsegs: segments with messages that wait, bytes: theirs */
+	uint64_t bytes;
 	struct texts texts;
 };
 struct table *table_new(void);
@@ -307,8 +339,11 @@ uint32_t table_add(struct table *, uint32_t writer, uint64_t seg, uint64_t boff,
 /* What the manager's user calls it, for this life. 0 when it is gone. */
 uint64_t table_key(const struct table *, uint32_t);
 uint32_t table_by_key(const struct table *, uint64_t key);
-/* Names its size and units; they are held for it from now on. false: no memory. */
-bool table_admit(struct table *, uint32_t, uint32_t nrcpt, uint64_t own);
+/* Names its size and units; they are held for it from now on. false: no memory. len: of
+ * envelope and content in its segment; own: number of the own file in the folder of ownw, or 0. */
+bool table_admit(
+    struct table *, uint32_t, uint32_t nrcpt, uint64_t len, uint32_t ownw, uint64_t own);
+uint64_t table_size(const struct mrec *); /* len again, to 6 % */
 /* Takes an outcome; false: no memory or no such recipient. */
 bool table_outcome(struct table *, uint32_t, uint32_t rcpt, uint32_t state, uint32_t tries,
     int64_t next_try, const void *reason, size_t len);
@@ -317,6 +352,11 @@ const struct rst *table_rst(const struct mrec *, uint32_t rcpt);
 uint32_t table_nrst(const struct mrec *);
 bool table_final(const struct mrec *);
 void table_remove(struct table *, uint32_t);
+/* It stands elsewhere from now on, under the same number and key. false: no memory. */
+bool table_move(
+    struct table *, uint32_t, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
+/* What stands there is passed over when it is read. false: no memory. */
+bool table_void(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
 struct unit *table_unit(struct table *, uint32_t writer, uint64_t number, bool make);
 struct unit *table_own(const struct table *, const struct mrec *);
 void table_dead(struct table *, struct unit *);
@@ -330,31 +370,44 @@ struct frame {
 	uint64_t len, seq, sum, hsum; /* len of the payload */
 	uint64_t version;
 };
-enum jtype { J_OUTCOME = 1, J_DEAD, J_CURSOR, J_MSG, J_END };
+/* What the fields beyond writer, idx, seg and off mean:
+ *	OUTCOME	all; bytes and the strings id, addr, from only of a final one (for history)
+ *	DEAD	seg is the unit
+ *	CURSOR	own the life, bytes its messages up to here, next_try those before this segment,
+ *		time when the segment was begun
+ *	MSG	nrcpt; own, in the folder of writer number state; bytes its place in the segment
+ *	SEG	a segment is behind the cursor; own, bytes, next_try, time like CURSOR
+ *	MOVED	to writer number state, segment own at bytes, index rcpt
+ *	VOID	a copy that does not count */
+enum jtype { J_OUTCOME = 1, J_DEAD, J_CURSOR, J_MSG, J_END, J_SEG, J_MOVED, J_VOID };
 struct jrec { /* one size for all; strings follow, padded to 8 */
 	uint32_t len;
 	uint16_t type, reasonlen;
-	uint16_t bylen, pad;
-	uint32_t writer, idx, rcpt; /* J_MSG: rcpt is the number of recipients */
+	uint16_t bylen, idlen, addrlen, fromlen;
+	uint32_t writer, idx, rcpt, nrcpt;
 	uint32_t state, tries;
-	uint64_t seg, off; /* J_DEAD: seg is the unit; J_CURSOR: position with idx */
-	uint64_t own;
+	uint64_t seg, off;
+	uint64_t own, bytes;
 	int64_t next_try, time;
 };
+struct jtext {
+	struct meta1_buf reason, by, id, addr, from;
+};
+typedef void (*frame_fn)(void *, const struct jrec *, const struct jtext *);
 struct jbuf { /* grows; the first FRAME_HEAD bytes are kept for the header */
 	uint8_t *b;
 	size_t len, cap;
 	bool bad; /* a record found no memory */
 };
-bool frame_put(struct jbuf *, struct jrec *, struct meta1_buf reason, struct meta1_buf by);
+bool frame_put(struct jbuf *, struct jrec *, const struct jtext *); /* NULL: no strings */
 size_t frame_seal(struct jbuf *, uint64_t serial, uint64_t off, uint64_t seq); /* whole length */
 bool frame_ok(const struct frame *, uint64_t serial, uint64_t off);
 /* The next record of a payload, checked; advances. false: no more or malformed. */
-bool frame_next(const uint8_t **, size_t *, struct jrec *, struct meta1_buf *reason);
+bool frame_next(const uint8_t **, size_t *, struct jrec *, struct jtext *);
 /* Reads a file of frames; rec() for each record. Returns the number of damaged places
  * (a bad frame with a good one behind it), -1: cannot be read. */
-int frame_read(
-    int fd, uint64_t serial, void (*rec)(void *, const struct jrec *, struct meta1_buf), void *arg);
+int frame_read(int fd, uint64_t serial, frame_fn, void *arg);
+uint64_t frame_end(int fd, uint64_t serial); /* behind the last frame */
 void frame_name(char out[40], const char *what, uint64_t serial);
 
 /* ---- journal.c: outcomes, one sync for many ---- */
@@ -375,8 +428,7 @@ struct journal {
 bool journal_open(struct journal *, struct manager *, int dir);
 void journal_close(struct journal *);
 /* Appends; when durable the request is finished OK. false: too much waits. */
-bool journal_put(struct journal *, struct jrec *, struct meta1_buf reason, struct meta1_buf by,
-    struct meta1_req *);
+bool journal_put(struct journal *, struct jrec *, const struct jtext *, struct meta1_req *);
 void journal_flush(struct journal *);
 void journal_rotate(struct journal *);			      /* what follows goes to a new file */
 int journal_make(int dir, uint64_t serial, uint64_t reserve); /* fd or -errno; blocks */
@@ -388,9 +440,15 @@ void ckpt_synced(struct manager *); /* the journal advanced */
 void ckpt_free(struct ckpt **);
 
 /* ---- replay.c: checkpoint and journals become a table; runs on a worker ---- */
+struct tally { /* of the segment at a cursor: who wrote it, which messages are in it */
+	uint64_t life, count,
+	    begin;    /* count: of the life up to the cursor; begin: to the segment */
+	int64_t time; /* when it was begun */
+};
 struct cursor {
 	uint32_t writer, pad;
 	struct pos at, proved; /* proved: an outcome there says that it was durable */
+	struct tally tally;
 };
 struct replay {
 	struct manager *m;
@@ -407,15 +465,35 @@ struct replay {
 	uint64_t reserve;
 	int fd, err;	    /* the new journal */
 	bool ended, refuse; /* the checkpoint was whole; out of memory */
+	bool all;	    /* no checkpoint: the history is read too */
+	bool rescue;	    /* records are missing: copies may be all that is left of a message */
+	struct {
+		uint32_t writer;
+		bool there;
+		uint64_t seg;
+	} last; /* of all: segments that are gone need no outcomes */
 	char damage[512];
 };
 void replay_work(void *);
+void replay_read(struct replay *); /* the same without making the new journal */
+int replay_serials(int dir, const char *what, uint64_t **, size_t *); /* sorted; <0: errno */
+
+/* ---- history.c: journals that no start needs any more tell of what was done ---- */
+/* Makes history of the journals before serial, removes checkpoints before it, and what is too old
+ * or too much; on a worker. */
+struct history {
+	int dir;
+	uint64_t serial;
+	int64_t now, time, size; /* seconds; now: wall clock */
+	int64_t min_free;
+};
+void history_keep(const struct history *);
 
 /* ---- scan.c: envelopes from a folder, in pages; runs on a worker ---- */
 #define SCAN_PAGE 512u
 struct scan_batch { /* a table that was read */
 	struct scan_batch *next;
-	uint64_t seg, off, len;
+	uint64_t seg, off, len, life, count; /* count: messages of the life before it */
 	uint32_t first, nmsg;
 	size_t table_len;
 	uint8_t table[];
@@ -455,10 +533,12 @@ struct mwriter {
 	uint32_t number;
 	struct pos cursor, known; /* told; known to be durable */
 	uint64_t life, tidied;
-	uint64_t open;		  /* the segment at the cursor */
+	uint64_t open; /* the segment at the cursor */
+	struct tally tally;
 	bool scan, busy, damaged; /* scan: something may lie behind the cursor */
 	unsigned attached;	  /* connections: while there is none nobody tells of new ends */
 	bool poll;		  /* in use by somebody we do not hear: looked at again */
+	struct pos rescue;	  /* before it only copies are told that nothing else knows */
 };
 struct manager {
 	struct log *l;
@@ -475,8 +555,9 @@ struct manager {
 	bool loaded;	/* and all that lay behind the cursors */
 	struct journal j;
 	struct ckpt *ck;
-	bool want;	  /* a checkpoint, as soon as it can be */
-	int64_t ck_pause; /* after a failed one: not before */
+	struct compact *compact; /* NULL: never */
+	bool want;		 /* a checkpoint, as soon as it can be */
+	int64_t ck_pause;	 /* after a failed one: not before */
 	struct meta1_watch *tick;
 	size_t dead_look; /* so many dead units, and it is looked which are gone */
 };
@@ -486,6 +567,8 @@ void manager_outcome(void *inst, struct meta1_req *, const struct meta1_qoutcome
 void manager_attach(void *inst, uint32_t writer);
 void manager_detach(void *inst, uint32_t writer);
 void manager_close(struct manager **);
+/* The cursor of our own folder passes a copy; nothing is told. */
+void manager_own(struct manager *, const struct log_notice *);
 bool manager_idle(const struct manager *);
 struct mwriter *manager_writer(struct manager *, uint32_t number);
 void manager_pump(struct mwriter *);
@@ -520,8 +603,15 @@ uint32_t page_take(struct page *, unsigned, struct seg_msg *);
 void page_free(struct page **);
 void manager_fetch(void *inst, struct meta1_req *, const uint64_t *key, uint32_t n);
 
+/* ---- compact.c: what waits in segments that hold little ---- */
+void compact_open(struct manager *);
+void compact_close(struct manager *);
+bool compact_busy(const struct manager *); /* copies are being written */
+
 /* ---- units.c: when nothing needs a unit it is free: journal, sync, announce ---- */
 void units_pass(struct mwriter *, uint64_t seg); /* the cursor stands in seg */
+/* The cursor passed n messages of a batch, count of that life were before it. */
+void units_count(struct mwriter *, uint64_t off, uint64_t life, uint64_t count, uint32_t n);
 void units_settle(struct manager *, struct unit *);
 void units_final(struct manager *, uint32_t);
 void units_synced(struct manager *); /* announce what became durable */

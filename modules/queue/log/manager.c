@@ -83,7 +83,8 @@ void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool a
 	    .boff = table_boff(r),
 	    .len = s->r.clen,
 	    .sum = s->r.csum,
-	    .unit = s->r.unit};
+	    .unit = s->r.unit,
+	    .uwriter = s->r.uwriter};
 	struct meta1_env env = {.size = sizeof(env),
 	    .nrcpt = s->r.nrcpt,
 	    .sizeof_rcpt = sizeof(*v),
@@ -132,7 +133,8 @@ static bool direct(
 	    .coff = n->coff,
 	    .len = n->len,
 	    .sum = n->sum,
-	    .unit = n->unit};
+	    .unit = n->unit,
+	    .uwriter = n->writer};
 	struct meta1_qentry e = {.size = sizeof(e), .id = id, .bytes_stored = n->len, .env = env};
 	uint32_t i;
 
@@ -141,13 +143,15 @@ static bool direct(
 	i = table_add(t, n->writer, n->seg, n->off, n->idx);
 	if (i == 0)
 		return false;
-	if (!table_admit(t, i, env->nrcpt, n->unit)) {
+	if (!table_admit(t, i, env->nrcpt, seg_rec_size(id, env) + (n->unit != 0 ? 0 : n->len),
+		n->writer, n->unit)) {
 		table_remove(t, i);
 		return false;
 	}
 	table_at(t, i)->told = 1;
 	w->cursor = seg_after(n);
 	units_pass(w, n->seg);
+	units_count(w, n->off, n->life, n->count, n->idx + 1);
 	seg_ref(&e.ref, &ref);
 	e.key = table_key(t, i);
 	w->m->ev->entry(w->m->arg, &e);
@@ -160,6 +164,28 @@ static bool follows(const struct mwriter *w, const struct log_notice *n)
 
 	return pos_cmp(w->cursor, seg_before(n)) == 0 ||
 	       (n->idx == 0 && pos_cmp(w->cursor, prev) == 0);
+}
+
+void manager_own(struct manager *m, const struct log_notice *n)
+{
+	struct mwriter *w = manager_writer(m, n->writer);
+
+	if (w == NULL)
+		return;
+	if (n->life > w->life)
+		w->life = n->life;
+	if (pos_cmp(seg_after(n), w->known) > 0)
+		w->known = seg_after(n);
+	if (pos_cmp(seg_after(n), w->cursor) <= 0)
+		return;
+	if (w->scan || w->busy || !follows(w, n)) {
+		w->scan = true;
+		manager_pump(w);
+		return;
+	}
+	w->cursor = seg_after(n);
+	units_pass(w, n->seg);
+	units_count(w, n->off, n->life, n->count, n->idx + 1);
 }
 
 void manager_notice(
@@ -197,11 +223,28 @@ void manager_notice(
 	manager_pump(w);
 }
 
+/* A final outcome tells all that its history must show when the message is gone. */
+static void history_text(const struct meta1_qoutcome *o, struct jrec *j, struct jtext *t)
+{
+	if (o->state == META1_R_WAITING)
+		return;
+	t->id = (struct meta1_buf){o->id, strlen(o->id)};
+	if (META1_HAS(o, bytes)) {
+		t->addr = o->addr;
+		t->from = o->from;
+		j->bytes = o->bytes;
+	}
+	/* Both are mostly the next hop's reply: once is enough. */
+	if (t->by.len == t->reason.len &&
+	    (t->by.len == 0 || memcmp(t->by.data, t->reason.data, t->by.len) == 0))
+		t->reason.len = 0;
+}
+
 void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
 {
 	struct log *l = inst;
 	struct manager *m = l->m;
-	struct meta1_buf by = {o->by, o->by != NULL ? strlen(o->by) : 0};
+	struct jtext text = {.reason = o->reason, .by = {o->by, o->by != NULL ? strlen(o->by) : 0}};
 	uint32_t i = m != NULL && m->t != NULL ? table_by_key(m->t, o->key) : 0;
 	const struct mrec *r = i != 0 ? table_at(m->t, i) : NULL;
 	struct unit *own;
@@ -221,10 +264,12 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 	j.idx = r->idx;
 	j.seg = r->seg;
 	j.off = table_boff(r);
+	j.nrcpt = r->nrcpt;
 	j.own = own != NULL ? own->number : 0;
+	history_text(o, &j, &text);
 	if (!table_outcome(
 		m->t, i, o->rcpt, o->state, o->tries, o->next_try, o->reason.data, o->reason.len) ||
-	    !journal_put(&m->j, &j, o->reason, by, req)) {
+	    !journal_put(&m->j, &j, &text, req)) {
 		log_answer(
 		    l, &req, META1_TEMPFAIL, "queue_log: the outcome cannot be recorded now");
 		return;
@@ -306,6 +351,7 @@ void manager_manage(void *inst, struct meta1_req *req, const struct meta1_qevent
 	m->arg = arg;
 	m->req = req;
 	l->m = m;
+	compact_open(m);
 	/* Our own folder is like any other. */
 	manager_notice(l, (struct meta1_buf){tail, writer_tail(l, tail)}, NULL, NULL);
 	backlog_start(m);
@@ -328,6 +374,7 @@ void manager_close(struct manager **mp)
 	journal_close(&m->j);
 	ckpt_free(&m->ck);
 	free(m->order);
+	compact_close(m);
 	while (m->ws != NULL) {
 		struct mwriter *w = m->ws;
 

@@ -193,7 +193,7 @@ static void answer(struct load *ld, enum meta1_status st)
 		ld->l->h->finish(req, st, &r);
 		return;
 	}
-	log_folder(ld->ref.writer, folder);
+	log_folder(ld->ref.unit != 0 ? ld->ref.uwriter : ld->ref.writer, folder);
 	snprintf(text, sizeof(text), "content in %s/%c%016llx at %llu, %llu bytes: %s", folder,
 	    ld->ref.unit != 0 ? 'b' : 's',
 	    (unsigned long long)(ld->ref.unit != 0 ? ld->ref.unit : ld->ref.seg),
@@ -210,7 +210,7 @@ static int open_file(struct load *ld)
 {
 	char folder[16], name[24], path[48];
 
-	log_folder(ld->ref.writer, folder);
+	log_folder(ld->ref.unit != 0 ? ld->ref.uwriter : ld->ref.writer, folder);
 	seg_name(
 	    name, ld->ref.unit != 0 ? 'b' : 's', ld->ref.unit != 0 ? ld->ref.unit : ld->ref.seg);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
@@ -300,7 +300,7 @@ static void work_own(void *arg)
 		XXH3_64bits_update(st, piece, (size_t)n);
 		at += (uint64_t)n;
 	}
-	ld->bad = at < ld->ref.len || seg_seal(XXH3_64bits_digest(st), ld->ref.seg) != ld->ref.sum;
+	ld->bad = at < ld->ref.len || seg_seal(XXH3_64bits_digest(st), ld->ref.unit) != ld->ref.sum;
 out:
 	XXH3_freeState(st);
 	free(piece);

@@ -18,11 +18,6 @@
 #include <string.h>
 #include <unistd.h>
 
-struct serials {
-	uint64_t *v;
-	size_t n;
-};
-
 static int by_number(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -30,15 +25,17 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int find_serials(struct replay *p, const char *what, struct serials *s)
+int replay_serials(int dir, const char *what, uint64_t **out, size_t *n)
 {
-	int fd = openat(p->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	size_t len = strlen(what);
 	struct dirent *e;
+	int err;
 
+	*out = NULL;
+	*n = 0;
 	if (d == NULL) {
-		p->err = errno;
 		if (fd >= 0)
 			close(fd);
 		return -1;
@@ -50,18 +47,23 @@ static int find_serials(struct replay *p, const char *what, struct serials *s)
 		if (strncmp(e->d_name, what, len) != 0 || e->d_name[len] != '.' ||
 		    strspn(hex, "0123456789abcdef") != 16 || hex[16] != '\0')
 			continue;
-		v = realloc(s->v, (s->n + 1) * sizeof(*v));
+		v = realloc(*out, (*n + 1) * sizeof(*v));
 		if (v == NULL)
 			break; /* errno says so */
-		s->v = v;
-		s->v[s->n++] = strtoull(hex, NULL, 16);
+		*out = v;
+		v[(*n)++] = strtoull(hex, NULL, 16);
 	}
-	p->err = errno;
+	err = errno;
 	closedir(d);
-	if (p->err != 0)
+	if (err != 0) {
+		free(*out);
+		*out = NULL;
+		*n = 0;
+		errno = err;
 		return -1;
-	if (s->n > 0)
-		qsort(s->v, s->n, sizeof(s->v[0]), by_number);
+	}
+	if (*n > 0)
+		qsort(*out, *n, sizeof(**out), by_number);
 	return 0;
 }
 
@@ -80,31 +82,53 @@ static struct cursor *cursor(struct replay *p, uint32_t writer)
 	return &c[p->ncur++];
 }
 
-static void on_cursor(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+static void on_cursor(struct replay *p, const struct jrec *r, const struct jtext *text)
 {
 	struct cursor *c = cursor(p, r->writer);
 
-	(void)reason;
-	if (c != NULL)
-		c->at = (struct pos){.seg = r->seg, .off = r->off, .idx = r->idx};
-	else
+	(void)text;
+	if (c == NULL) {
 		p->refuse = true;
+		return;
+	}
+	c->at = (struct pos){.seg = r->seg, .off = r->off, .idx = r->idx};
+	c->tally = (struct tally){
+	    .life = r->own, .count = r->bytes, .begin = (uint64_t)r->next_try, .time = r->time};
 }
 
-static void on_msg(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+static void on_msg(struct replay *p, const struct jrec *r, const struct jtext *text)
 {
 	uint32_t i;
 
-	(void)reason;
-	if (r->rcpt == 0 || r->rcpt > LOG_NRCPT_MAX || !table_fits(r->writer, r->off, r->idx) ||
+	(void)text;
+	if (r->nrcpt == 0 || r->nrcpt > LOG_NRCPT_MAX || r->state > LOG_QM ||
+	    !table_fits(r->writer, r->off, r->idx) ||
 	    table_find(p->t, r->writer, r->seg, r->off, r->idx) != 0)
 		return;
 	i = table_add(p->t, r->writer, r->seg, r->off, r->idx);
-	if (i == 0 || !table_admit(p->t, i, r->rcpt, r->own))
+	if (i == 0 || !table_admit(p->t, i, r->nrcpt, r->bytes, r->state, r->own))
 		p->refuse = true;
 }
 
-static void on_outcome(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+/* Without a checkpoint the journals are many, and most of what they tell of is no more. */
+static bool gone(struct replay *p, uint32_t writer, uint64_t seg)
+{
+	char folder[16], name[24], path[48];
+
+	if (!p->all)
+		return false;
+	if (p->last.seg != seg || p->last.writer != writer) {
+		log_folder(writer, folder);
+		seg_name(name, 's', seg);
+		snprintf(path, sizeof(path), "%s/%s", folder, name);
+		p->last.seg = seg;
+		p->last.writer = writer;
+		p->last.there = faccessat(p->qfd, path, F_OK, 0) == 0;
+	}
+	return !p->last.there;
+}
+
+static void on_outcome(struct replay *p, const struct jrec *r, const struct jtext *text)
 {
 	struct pos at = {.seg = r->seg, .off = r->off, .idx = r->idx};
 	struct pos after = {.seg = r->seg, .off = r->off, .idx = r->idx + 1};
@@ -118,7 +142,7 @@ static void on_outcome(struct replay *p, const struct jrec *r, struct meta1_buf 
 	if (c != NULL && pos_cmp(after, c->proved) > 0)
 		c->proved = after;
 	if (i == 0) {
-		if (c == NULL || pos_cmp(at, c->at) < 0)
+		if (c == NULL || pos_cmp(at, c->at) < 0 || gone(p, r->writer, r->seg))
 			return;
 		i = table_add(p->t, r->writer, r->seg, r->off, r->idx);
 		if (i == 0) {
@@ -126,39 +150,94 @@ static void on_outcome(struct replay *p, const struct jrec *r, struct meta1_buf 
 			return;
 		}
 	}
-	table_outcome(p->t, i, r->rcpt, r->state, r->tries, r->next_try, reason.data, reason.len);
+	table_outcome(
+	    p->t, i, r->rcpt, r->state, r->tries, r->next_try, text->reason.data, text->reason.len);
 }
 
-static void on_dead(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+static void on_dead(struct replay *p, const struct jrec *r, const struct jtext *text)
 {
 	struct unit *u = table_unit(p->t, r->writer, r->seg, true);
 
-	(void)reason;
+	(void)text;
 	if (u != NULL)
 		table_dead(p->t, u);
 	else
 		p->refuse = true;
 }
 
-static void on_end(struct replay *p, const struct jrec *r, struct meta1_buf reason)
+static bool ahead(struct replay *p, uint32_t writer, uint64_t seg, uint64_t off, uint32_t idx)
+{
+	struct cursor *c = cursor(p, writer);
+	struct pos at = {.seg = seg, .off = off, .idx = idx};
+
+	return c != NULL && pos_cmp(at, c->at) >= 0 && !gone(p, writer, seg);
+}
+
+static void on_void(struct replay *p, const struct jrec *r, const struct jtext *text)
+{
+	(void)text;
+	if (ahead(p, r->writer, r->seg, r->off, r->idx) &&
+	    !table_void(p->t, r->writer, r->seg, r->off, r->idx))
+		p->refuse = true;
+}
+
+static void take_states(struct table *t, uint32_t from, uint32_t to)
+{
+	const struct mrec *r = table_at(t, from);
+
+	for (uint32_t i = 0; i < table_nrst(r); i++) {
+		const struct rst *s = table_rst(r, i);
+		struct meta1_buf why = texts_get(&t->texts, s->reason);
+
+		table_outcome(t, to, i, s->state, s->tries, s->next_try, why.data, why.len);
+	}
+}
+
+/* A checkpoint under way may have met it at either place; what was known of it goes along. */
+static void on_moved(struct replay *p, const struct jrec *r, const struct jtext *text)
+{
+	uint32_t was, is;
+
+	(void)text;
+	if (!table_fits(r->writer, r->off, r->idx) || !table_fits(r->state, r->bytes, r->rcpt))
+		return;
+	was = table_find(p->t, r->writer, r->seg, r->off, r->idx);
+	is = table_find(p->t, r->state, r->own, r->bytes, r->rcpt);
+	if (was != 0 && table_at(p->t, was)->nrcpt > 0 && is == 0) {
+		if (!table_move(p->t, was, r->state, r->own, r->bytes, r->rcpt))
+			p->refuse = true;
+		return;
+	}
+	if (is == 0 && ahead(p, r->state, r->own, r->bytes, r->rcpt)) {
+		is = table_add(p->t, r->state, r->own, r->bytes, r->rcpt);
+		p->refuse = p->refuse || is == 0;
+	}
+	if (was != 0 && is != 0 && table_at(p->t, is)->nrcpt == 0)
+		take_states(p->t, was, is);
+	on_void(p, r, text);
+}
+
+static void on_end(struct replay *p, const struct jrec *r, const struct jtext *text)
 {
 	(void)r;
-	(void)reason;
+	(void)text;
 	p->ended = true;
 }
 
-static void record(void *arg, const struct jrec *r, struct meta1_buf reason)
+static void record(void *arg, const struct jrec *r, const struct jtext *text)
 {
-	static void (*const on[])(struct replay *, const struct jrec *, struct meta1_buf) = {
+	static void (*const on[])(struct replay *, const struct jrec *, const struct jtext *) = {
 	    [J_OUTCOME] = on_outcome,
 	    [J_DEAD] = on_dead,
 	    [J_CURSOR] = on_cursor,
 	    [J_MSG] = on_msg,
 	    [J_END] = on_end,
+	    [J_MOVED] = on_moved,
+	    [J_VOID] = on_void,
 	};
 
 	if (r->type < sizeof(on) / sizeof(on[0]) && on[r->type] != NULL)
-		on[r->type](arg, r, reason);
+		on[r->type](arg, r, text);
 }
 
 static void damage(struct replay *p, const char *file, const char *what)
@@ -195,17 +274,25 @@ static int read_file(struct replay *p, const char *what, uint64_t serial, uint64
 	return bad;
 }
 
-/* 0: journals from here on. */
+static int serials(struct replay *p, const char *what, uint64_t **v, size_t *n)
+{
+	if (replay_serials(p->dir, what, v, n) == 0)
+		return 0;
+	p->err = errno;
+	return -1;
+}
+
+/* 0: there is none that is whole. */
 static uint64_t read_checkpoint(struct replay *p)
 {
-	struct serials s = {0};
-	uint64_t from = 0;
+	uint64_t *v, from;
+	size_t n;
 
-	if (find_serials(p, "checkpoint", &s) < 0 || s.n == 0)
+	if (serials(p, "checkpoint", &v, &n) < 0 || n == 0)
 		return 0;
-	/* Only the newest: journals that an older one needs may be gone. */
-	from = s.v[s.n - 1];
-	free(s.v);
+	/* Only the newest: journals that an older one needs may be history already. */
+	from = v[n - 1];
+	free(v);
 	if (read_file(p, "checkpoint", from, ~from) == 0 && p->ended)
 		return from;
 	damage(p, "checkpoint", "not whole: all segments are read again");
@@ -214,22 +301,32 @@ static uint64_t read_checkpoint(struct replay *p)
 	return 0;
 }
 
+static void read_files(struct replay *p, const char *what, uint64_t from)
+{
+	uint64_t *v;
+	size_t n;
+
+	if (serials(p, what, &v, &n) < 0)
+		return;
+	for (size_t i = 0; i < n && p->err == 0; i++) {
+		if (v[i] >= p->serial)
+			p->serial = v[i] + 1;
+		if (v[i] < from)
+			continue;
+		p->rescue = read_file(p, what, v[i], v[i]) != 0 || p->rescue;
+		p->files += *what == 'j';
+	}
+	free(v);
+}
+
+/* Without a checkpoint the history says what is done, so that little is done again. */
 static void read_journals(struct replay *p, uint64_t from)
 {
-	struct serials s = {0};
-
 	p->serial = from > 0 ? from : 1;
-	if (find_serials(p, "journal", &s) < 0)
-		return;
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.v[i] >= p->serial)
-			p->serial = s.v[i] + 1;
-		if (s.v[i] < from)
-			continue;
-		read_file(p, "journal", s.v[i], s.v[i]);
-		p->files++;
-	}
-	free(s.v);
+	p->all = from == 0;
+	read_files(p, "history", from > 0 ? UINT64_MAX : 0);
+	if (p->err == 0)
+		read_files(p, "journal", from);
 }
 
 static const struct table *sorting; /* by one job at a time */
@@ -290,9 +387,8 @@ static void find_folders(struct replay *p)
 	closedir(d);
 }
 
-void replay_work(void *arg)
+void replay_read(struct replay *p)
 {
-	struct replay *p = arg;
 	uint64_t from;
 
 	p->fd = -1;
@@ -310,7 +406,13 @@ void replay_work(void *arg)
 	if (p->refuse)
 		return;
 	find_folders(p);
-	if (p->err != 0)
-		return;
-	p->fd = journal_make(p->dir, p->serial, p->reserve);
+}
+
+void replay_work(void *arg)
+{
+	struct replay *p = arg;
+
+	replay_read(p);
+	if (!p->refuse && p->err == 0)
+		p->fd = journal_make(p->dir, p->serial, p->reserve);
 }

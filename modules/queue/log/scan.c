@@ -110,8 +110,13 @@ struct scan_batch *scan_table(int fd, uint64_t seg, uint64_t off, struct meta1_e
 		e->text[0] = '\0';
 		return NULL;
 	}
-	*b = (struct scan_batch){
-	    .seg = seg, .off = off, .len = h.len, .nmsg = h.nmsg, .table_len = h.table_len};
+	*b = (struct scan_batch){.seg = seg,
+	    .off = off,
+	    .len = h.len,
+	    .life = h.life,
+	    .count = h.count,
+	    .nmsg = h.nmsg,
+	    .table_len = h.table_len};
 	if (read_at(fd, b->table, h.table_len, off + SEG_HEAD) == (ssize_t)h.table_len &&
 	    h.table_sum == seg_sum(seg, b->table, h.table_len))
 		return b;

@@ -142,7 +142,12 @@ static int decode_dsn(const uint8_t *p, const uint8_t *end, struct seg_msg *m)
 			return -1;
 		p += d.orcptlen;
 	}
-	return 0;
+	if (m->r.kind == 0)
+		return 0;
+	if (m->r.kind != SEG_COPY || end - p < (ptrdiff_t)sizeof(m->origin))
+		return -1;
+	memcpy(&m->origin, end - sizeof(m->origin), sizeof(m->origin));
+	return m->origin.writer <= LOG_QM ? 0 : -1;
 }
 
 int seg_rec_decode(const uint8_t *b, size_t avail, struct seg_msg *m)
@@ -153,9 +158,11 @@ int seg_rec_decode(const uint8_t *b, size_t avail, struct seg_msg *m)
 		return -1;
 	memcpy(&m->r, b, sizeof(m->r));
 	if (m->r.len < sizeof(struct seg_rec) || m->r.len > avail || m->r.len % 8 != 0 ||
-	    m->r.idlen >= META1_ID_MAX || m->r.nrcpt == 0 || m->r.nrcpt > LOG_NRCPT_MAX)
+	    m->r.idlen >= META1_ID_MAX || m->r.uwriter > LOG_QM || m->r.nrcpt == 0 ||
+	    m->r.nrcpt > LOG_NRCPT_MAX)
 		return -1;
 	end = b + m->r.len;
+	memset(&m->origin, 0, sizeof(m->origin));
 	if ((size_t)(end - p) < (size_t)m->r.idlen + m->r.fromlen + m->r.clientlen)
 		return -1;
 	memcpy(m->id, p, m->r.idlen);
@@ -177,6 +184,22 @@ int seg_rec_decode(const uint8_t *b, size_t avail, struct seg_msg *m)
 		p += 2 + n;
 	}
 	return decode_dsn(p, end, m);
+}
+
+size_t seg_copy(
+    const struct seg_msg *m, const uint8_t *rec, const struct seg_origin *o, uint8_t *out)
+{
+	size_t was = m->r.len, n = m->r.kind == SEG_COPY ? was : was + sizeof(*o);
+	struct seg_rec r = m->r;
+
+	if (out == NULL)
+		return n;
+	r.len = (uint32_t)n;
+	r.kind = SEG_COPY;
+	memcpy(out, rec, was);
+	memcpy(out, &r, sizeof(r));
+	memcpy(out + n - sizeof(*o), o, sizeof(*o));
+	return n;
 }
 
 void seg_rcpts(const struct seg_msg *m, struct meta1_qrcpt *v)
@@ -246,7 +269,7 @@ int seg_unref(const struct meta1_ref *in, struct log_ref *r)
 	if (in->len != sizeof(*r))
 		return -1;
 	memcpy(r, in->b, sizeof(*r));
-	return r->writer <= LOG_QM ? 0 : -1;
+	return r->writer <= LOG_QM && r->uwriter <= LOG_QM ? 0 : -1;
 }
 
 int seg_notice(struct meta1_buf b, struct log_notice *n)

@@ -259,7 +259,49 @@ static void set_size(struct table *t, struct mrec *r, uint32_t nrcpt)
 	r->st.one = one;
 }
 
-bool table_admit(struct table *t, uint32_t i, uint32_t nrcpt, uint64_t own)
+/* Eight bits are enough to know whether a segment is worth it: steps of 64 bytes, then a
+ * sixteenth of the size. */
+static uint8_t small(uint64_t len)
+{
+	uint64_t n = (len + 63) / 64, e = 0;
+
+	while (n >= 32) {
+		n = (n + 1) / 2;
+		e++;
+	}
+	if (n < 16)
+		return (uint8_t)n;
+	return e < 15 ? (uint8_t)((e + 1) << 4 | (n & 15)) : 255;
+}
+
+uint64_t table_size(const struct mrec *r)
+{
+	uint64_t e = r->size >> 4, m = r->size & 15u;
+
+	return 64 * (e == 0 ? m : (16 + m) << (e - 1));
+}
+
+/* Its segment holds one more, or less. */
+static void count_in(struct table *t, struct unit *u, const struct mrec *r)
+{
+	t->nsegs += u->live == 0;
+	u->live++;
+	u->bytes += table_size(r);
+	t->bytes += table_size(r);
+}
+
+static void count_out(struct table *t, const struct mrec *r)
+{
+	struct unit *u = table_unit(t, r->writer, r->seg, false);
+
+	u->live--;
+	u->bytes -= table_size(r);
+	t->bytes -= table_size(r);
+	t->nsegs -= u->live == 0;
+}
+
+bool table_admit(
+    struct table *t, uint32_t i, uint32_t nrcpt, uint64_t len, uint32_t ownw, uint64_t own)
 {
 	struct mrec *r = table_at(t, i);
 	struct unit *u = table_unit(t, r->writer, r->seg, true), *o = NULL;
@@ -267,14 +309,15 @@ bool table_admit(struct table *t, uint32_t i, uint32_t nrcpt, uint64_t own)
 	if (u == NULL)
 		return false;
 	if (own != 0) {
-		o = table_unit(t, r->writer, own, true);
+		o = table_unit(t, ownw, own, true);
 		if (o == NULL || !make_own(t, o))
 			return false;
 		o->live++;
-		o->closed = true;
+		o->closed = o->file = true;
 		r->own = o->own;
 	}
-	u->live++;
+	r->size = small(len);
+	count_in(t, u, r);
 	set_size(t, r, nrcpt);
 	recount(r);
 	return true;
@@ -327,17 +370,57 @@ bool table_final(const struct mrec *r)
 	return r->nrcpt > 0 && r->nfinal == r->nrcpt;
 }
 
-void table_remove(struct table *t, uint32_t i)
+static void unchain(struct table *t, uint32_t i)
 {
 	struct mrec *r = table_at(t, i);
-	struct unit *own = table_own(t, r);
 	uint32_t *p = &t->mh[mslot(r, t->mcap)];
 
 	while (*p != i)
 		p = &table_at(t, *p)->hnext;
 	*p = r->hnext;
+}
+
+bool table_move(
+    struct table *t, uint32_t i, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx)
+{
+	struct mrec *r = table_at(t, i);
+	struct unit *u = table_fits(writer, boff, idx) ? table_unit(t, writer, seg, true) : NULL;
+	size_t k;
+
+	if (u == NULL)
+		return false;
+	unchain(t, i);
+	count_out(t, r);
+	r->seg = seg;
+	r->page = (uint32_t)(boff / LOG_ALIGN);
+	r->idx = idx & 0xffffff;
+	r->writer = writer & 0xff;
+	count_in(t, u, r);
+	k = mslot(r, t->mcap);
+	r->hnext = t->mh[k];
+	t->mh[k] = i;
+	return true;
+}
+
+bool table_void(struct table *t, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx)
+{
+	uint32_t i = table_find(t, writer, seg, boff, idx);
+
+	if (i == 0)
+		i = table_add(t, writer, seg, boff, idx);
+	if (i != 0 && table_at(t, i)->nrcpt == 0)
+		table_at(t, i)->moved = 1;
+	return i != 0;
+}
+
+void table_remove(struct table *t, uint32_t i)
+{
+	struct mrec *r = table_at(t, i);
+	struct unit *own = table_own(t, r);
+
+	unchain(t, i);
 	if (r->nrcpt > 0)
-		table_unit(t, r->writer, r->seg, false)->live--;
+		count_out(t, r);
 	if (own != NULL)
 		own->live--;
 	for (uint32_t k = 0; k < table_nrst(r); k++)

@@ -17,8 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct meta1_buf none;
-
 static void announce(struct manager *m, struct unit *u)
 {
 	struct log *l = m->l;
@@ -34,9 +32,9 @@ void units_settle(struct manager *m, struct unit *u)
 {
 	struct jrec j = {.type = J_DEAD, .writer = u->writer, .seg = u->number};
 
-	if (u->live > 0 || !u->closed || u->dead)
+	if (u->live > 0 || u->hold > 0 || !u->closed || u->dead)
 		return;
-	if (!journal_put(&m->j, &j, none, none, NULL))
+	if (!journal_put(&m->j, &j, NULL, NULL))
 		return;
 	u->nr = m->j.put;
 	table_dead(m->t, u);
@@ -54,12 +52,40 @@ void units_final(struct manager *m, uint32_t i)
 		units_settle(m, u);
 }
 
+/* Goes into the history, where fsck checks by it that no message of the segment is missing. */
+static void put_seg(struct mwriter *w)
+{
+	struct jrec j = {.type = J_SEG,
+	    .writer = w->number,
+	    .seg = w->open,
+	    .own = w->tally.life,
+	    .bytes = w->tally.count,
+	    .next_try = (int64_t)w->tally.begin,
+	    .time = w->tally.time};
+
+	if (w->open != 0 && w->tally.life != 0)
+		journal_put(&w->m->j, &j, NULL, NULL);
+}
+
+void units_count(struct mwriter *w, uint64_t off, uint64_t life, uint64_t count, uint32_t n)
+{
+	struct tally *t = &w->tally;
+
+	if (off == 0 && (t->life != life || t->begin != count || t->time == 0))
+		*t = (struct tally){
+		    .life = life, .begin = count, .time = w->m->l->h->wall(w->m->l->ctx)};
+	t->life = life;
+	t->count = count + n;
+}
+
 void units_pass(struct mwriter *w, uint64_t seg)
 {
 	struct unit *was = w->open != 0 ? table_unit(w->m->t, w->number, w->open, false) : NULL;
 
 	if (seg == 0 || w->open == seg)
 		return;
+	put_seg(w);
+	w->tally = (struct tally){0};
 	w->open = seg;
 	if (was != NULL) {
 		was->closed = true;

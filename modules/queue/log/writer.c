@@ -334,6 +334,32 @@ void writer_commit(struct meta1_qmsg **mp, struct meta1_req *req, const struct m
 		writer_gather(m);
 }
 
+bool writer_copy(struct writer *w, const char *id, uint8_t **rec, size_t reclen,
+    struct chunk **content, bool outside, void (*copied)(void *, const struct log_notice *),
+    void *arg)
+{
+	struct meta1_qmsg *m = calloc(1, sizeof(*m));
+
+	if (m == NULL)
+		return false;
+	m->w = w;
+	m->copied = copied;
+	m->arg = arg;
+	m->outside = outside;
+	snprintf(m->id, sizeof(m->id), "%s", id);
+	m->rec = *rec;
+	m->reclen = reclen;
+	*rec = NULL;
+	if (*content != NULL) {
+		m->head = m->tail = *content;
+		m->len = m->head->len;
+		w->mem += m->head->cap;
+		*content = NULL;
+	}
+	writer_gather(m);
+	return true;
+}
+
 void writer_gather(struct meta1_qmsg *m)
 {
 	struct writer *w = m->w;
@@ -386,6 +412,7 @@ size_t writer_tail(void *inst, uint8_t out[META1_NOTICE_MAX])
 	n.life = l->w->life;
 	n.seg = l->w->end.seg;
 	n.off = n.next = l->w->end.off;
+	n.count = l->w->count;
 	memcpy(out, &n, sizeof(n));
 	return sizeof(n);
 }

@@ -30,6 +30,7 @@
 #ifndef META1_QUEUE_H
 #define META1_QUEUE_H
 #include <meta1/module.h>
+#include <stdbool.h>
 
 #define META1_NOTICE_MAX 128
 #define META1_REF_MAX	 64
@@ -98,9 +99,12 @@ struct meta1_qevents {
 	/* Of fetch(). entry NULL: why says what cannot be read (damage() was told too); why NULL
 	 * as well: all of it is final, or it never was. */
 	void (*loaded)(void *arg, uint64_t key, const struct meta1_qentry *entry, const char *why);
-	/* The content stands elsewhere now: the old reference is good only until the space it
-	 * names is freed. */
-	void (*moved)(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref);
+	/* The content stands elsewhere now, to waste less space; the old reference is good no
+	 * more. false: somebody reads by it just now; the store asks again later. NULL: nothing is
+	 * ever moved. */
+	bool (*moved)(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref);
+	/* How long history must tell of final outcomes, in seconds, and how large it may be. */
+	int64_t history_time, history_size;
 };
 
 /* The outcome of one try for one recipient. */
@@ -112,6 +116,9 @@ struct meta1_qoutcome {
 	int64_t next_try;      /* WAITING: when, wall clock seconds */
 	struct meta1_buf reason;
 	const char *by; /* who: host and reply, id of the report, name of the admin */
+	/* For the history of a final one: who it was for and from, its size (env->bytes). */
+	struct meta1_buf addr, from;
+	uint64_t bytes;
 };
 
 /* A content opened for reading. */

@@ -17,5 +17,5 @@ META1_MODULE_PATH=$PWD/modules
 META1_TEST_ENV=1
 export META1_MODULE_PATH META1_TEST_ENV
 try modules/queue/.libs/queue_log.so \
-	-c 'segment_size = 128KB; checkpoint_size = 64KB; min_free = 0; status_sync = 20ms;'
+	-c 'segment_size = 128KB; checkpoint_size = 64KB; min_free = 0; status_sync = 20ms; compact_after = 0;'
 try modules/queue/.libs/queue_memory.so

@@ -187,12 +187,14 @@ static void notices(void **state)
 
 static unsigned seen, last;
 
-static void on_record(void *arg, const struct jrec *r, struct meta1_buf reason)
+static void on_record(void *arg, const struct jrec *r, const struct jtext *t)
 {
 	(void)arg;
 	seen++;
 	last = r->idx;
-	assert_int_equal(reason.len, 5);
+	assert_int_equal(t->reason.len, 5);
+	assert_int_equal(t->id.len, 2);
+	assert_memory_equal(t->id.data, "S1", 2);
 }
 
 /* Three frames of two records in a file. */
@@ -211,7 +213,9 @@ static int journal(uint64_t serial)
 		for (unsigned i = 0; i < 2; i++) {
 			struct jrec r = {.type = J_OUTCOME, .idx = f * 2 + i};
 
-			assert_true(frame_put(&b, &r, str("later"), str("host")));
+			assert_true(frame_put(&b, &r,
+			    &(struct jtext){
+				.reason = str("later"), .by = str("host"), .id = str("S1")}));
 		}
 		n = frame_seal(&b, serial, off, f);
 		assert_int_equal(n % LOG_ALIGN, 0);

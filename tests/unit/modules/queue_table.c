@@ -20,7 +20,7 @@ static void many(void **state)
 		uint32_t r = table_add(t, i % 3, 7 + i / 100, i * 4096u, i % 5);
 
 		assert_true(r != 0);
-		assert_true(table_admit(t, r, 1, i % 10 == 0 ? 100000 + i : 0));
+		assert_true(table_admit(t, r, 1, 10, i % 3, i % 10 == 0 ? 100000 + i : 0));
 	}
 	for (uint32_t i = 0; i < N; i++) {
 		uint32_t r = table_find(t, i % 3, 7 + i / 100, i * 4096u, i % 5);
@@ -83,8 +83,8 @@ static void last_message_frees_the_unit(void **state)
 	struct unit *u, *own;
 
 	(void)state;
-	assert_true(table_admit(t, a, 2, 0));
-	assert_true(table_admit(t, b, 1, 9));
+	assert_true(table_admit(t, a, 2, 100, 1, 0));
+	assert_true(table_admit(t, b, 1, 30, 1, 9));
 	u = table_unit(t, 1, 7, false);
 	assert_int_equal(u->live, 2);
 	own = table_unit(t, 1, 9, false);
@@ -94,7 +94,7 @@ static void last_message_frees_the_unit(void **state)
 	assert_int_equal(own->live, 0);
 	table_forget(t, &own);
 	b = table_add(t, 1, 7, 0, 2);
-	assert_true(table_admit(t, b, 1, 11)); /* the place of 9 */
+	assert_true(table_admit(t, b, 1, 30, 1, 11)); /* the place of 9 */
 	assert_int_equal(table_own(t, table_at(t, b))->number, 11);
 	table_remove(t, b);
 	table_remove(t, a);
@@ -127,8 +127,8 @@ static void outcomes(void **state)
 	assert_true(table_outcome(t, one, 3, META1_R_WAITING, 1, 0, "x", 1));
 	assert_true(table_outcome(t, one, 0, META1_R_WAITING, 7, 5, "450 y", 5));
 	assert_false(table_final(table_at(t, i)));
-	assert_true(table_admit(t, i, 2, 0));
-	assert_true(table_admit(t, one, 1, 0));
+	assert_true(table_admit(t, i, 2, 10, 1, 0));
+	assert_true(table_admit(t, one, 1, 10, 1, 0));
 	assert_int_equal(table_rst(table_at(t, one), 0)->tries, 7);
 	reason_is(t, one, 0, "450 y");
 	assert_null(table_rst(table_at(t, one), 1));
