@@ -328,6 +328,19 @@ size_t conn_unsent(struct conn *c)
 	return outq_len(&c->out);
 }
 
+size_t conn_held(const struct conn *c)
+{
+	size_t in = c->in ? evbuffer_get_length(c->in) : 0;
+
+	/* an empty one goes at the end of the turn */
+	return (in > 0 ? in + READ_MIN : 0) + outq_held(&c->out) + c->line_cap;
+}
+
+int64_t conn_quiet(const struct conn *c)
+{
+	return loop_now(c->loop) - c->moved;
+}
+
 /* Writes what the kernel takes. false: the conn is dead (errno). */
 static bool write_out(struct conn *c)
 {

@@ -52,6 +52,8 @@ void conn_printf(struct conn *, const char *fmt, ...) PRINTF(2, 3);
 void conn_ref(struct conn *, const void *, size_t); /* not copied; valid until drained/closed */
 void conn_file(struct conn *, int fd, uint64_t off, uint64_t len); /* sendfile; fd stays open */
 size_t conn_unsent(struct conn *);
+size_t conn_held(const struct conn *);		 /* bytes of memory in its buffers */
+int64_t conn_quiet(const struct conn *);	 /* ms since a byte moved */
 void conn_flush(struct conn *);			 /* write now instead of at the end of the turn */
 void conn_limit(struct conn *, size_t in_bytes); /* default 128 KiB */
 void conn_timeout(struct conn *, int64_t ms);	 /* no byte in or out for ms: end(TIMEOUT); 0 off */

@@ -58,6 +58,16 @@ size_t outq_len(const struct outq *q)
 	return n;
 }
 
+size_t outq_held(const struct outq *q)
+{
+	size_t n = q->buf ? evbuffer_get_length(q->buf) : 0;
+	const struct outq_file *f;
+
+	for (f = q->files; f; f = f->next)
+		n += f->before ? evbuffer_get_length(f->before) : 0;
+	return n;
+}
+
 static int blocked(void)
 {
 	return errno == EAGAIN || errno == EINTR ? 0 : -1;

@@ -18,6 +18,7 @@ struct evbuffer *outq_buf(struct outq *);
 void outq_file(struct outq *, int fd, uint64_t off, uint64_t len);
 bool outq_empty(const struct outq *);
 size_t outq_len(const struct outq *);
+size_t outq_held(const struct outq *); /* the same without files: what is in memory */
 /* Writes to fd what it takes, at most about 1 MiB a call, so that one fast reader does not keep
  * the loop. 1: all is written; 0: more is left; -1: dead (errno). *moved: bytes written. */
 int outq_write(struct outq *, int fd, size_t *moved);

@@ -18,7 +18,7 @@ enum { NEWLINE_REJECT, NEWLINE_REPAIR }; /* bare_newline */
 enum { PROXY_MODE_OFF, PROXY_MODE_ALLOW, PROXY_MODE_REQUIRED };
 enum { NO_8BITMIME_SEND, NO_8BITMIME_BOUNCE };
 /* bits in the order of the record's range */
-enum { SMTPS_F_8BITMIME = 1, SMTPS_F_ACCESS = 2, SMTPS_F_SMTPUTF8 = 4 };
+enum { SMTPS_F_8BITMIME = 1, SMTPS_F_ACCESS = 2, SMTPS_F_SMTPUTF8 = 4, SMTPS_F_PRDR = 8 };
 
 struct set_log { /* log { } */
 	const char *facility, *ident, *file;
@@ -63,7 +63,9 @@ struct set_smtps {
 	uint64_t flags;
 	int64_t CDB_gid /* -1: not set */, IO_timeout, max_message_size, max_hops,
 	    max_rcpts_per_transaction, max_rcpts_per_session, max_transactions, max_bad_commands,
-	    max_nop_commands, max_invalid_addresses, max_sessions, greet_delay;
+	    max_nop_commands, max_invalid_addresses, max_sessions, max_memory, greet_delay,
+	    tarpit_after, tarpit_delay, tarpit_max_delay;
+	int32_t vrfy;
 	int32_t bare_newline;
 	const char *const *xclient;
 	int32_t proxy_mode; /* proxy_protocol { } */

@@ -95,11 +95,11 @@ static const struct meta1_opt opt_listen[] = {
 RECORDS(listen);
 
 static const struct meta1_opt opt_smtps[] = {
-    META1_OPT_FLAGS(struct set_smtps, flags, "8bitmime, smtputf8", "8bitmime|access|smtputf8",
+    META1_OPT_FLAGS(struct set_smtps, flags, "8bitmime, smtputf8", "8bitmime|access|smtputf8|prdr",
 	"8bitmime offers 8BITMIME; smtputf8 offers SMTPUTF8 (RFC 6531), which needs 8bitmime and "
 	"is "
 	"not offered without it; access asks smar's access map about clients, senders and "
-	"recipients."),
+	"recipients; prdr offers PRDR, a reply for each recipient after the content."),
     META1_OPT(struct set_smtps, CDB_gid, META1_INT, int64_t, "-1", "-1..4294967294",
 	META1_O_GROUP | META1_O_RESTART,
 	"Group, by number or name, that may read stored mail: smtpc's and qmgr's users are in it; "
@@ -125,6 +125,19 @@ static const struct meta1_opt opt_smtps[] = {
 	"Refused recipients before the connection is closed."),
     META1_OPT_INT(struct set_smtps, max_sessions, "1000", "1..1000000",
 	"Connections at a time of one process."),
+    META1_OPT_BYTES(struct set_smtps, max_memory, "512MB", "1MB..1TB",
+	"Memory of all sessions of one process together; over it new connections are refused with "
+	"421 and new mail with 452."),
+    META1_OPT_INT(struct set_smtps, tarpit_after, "0", "0..1000000",
+	"After so many bad commands and refused recipients of a connection each further one is "
+	"followed by a pause; 0: never."),
+    META1_OPT_MSEC(struct set_smtps, tarpit_delay, "1s", "10ms..1m",
+	"The first such pause; each is twice the one before."),
+    META1_OPT_MSEC(
+	struct set_smtps, tarpit_max_delay, "20s", "10ms..2m", "The longest such pause."),
+    META1_OPT_BOOL(struct set_smtps, vrfy, "no",
+	"no answers 252 to every VRFY; yes tells what RCPT would say to the address. EXPN is never "
+	"offered."),
     META1_OPT_MSEC(struct set_smtps, greet_delay, "0", "0..5m",
 	"Pause before the greeting; who speaks in it is refused."),
     META1_OPT_ENUM(struct set_smtps, bare_newline, "reject", "reject|repair",

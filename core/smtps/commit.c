@@ -76,11 +76,30 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 	return NULL;
 }
 
-static void answer(struct smtps_session *s, const char *id, bool ok)
+/* draft-hall-prdr: a reply for each accepted recipient, in the order of RCPT, then one on all.
+ * What is judged today concerns all alike; a filter that judges one would do it here. */
+static void each(struct smtps_session *s, const struct smtps_tx *tx, bool ok)
+{
+	unsigned i;
+
+	for (i = 0; i < tx->nrcpt + tx->ndiscard; i++)
+		smtps_session_reply(s, ok ? 250 : 452, ok ? "2.1.5" : "4.3.1",
+		    ok ? "Recipient ok" : "The queue could not keep the message");
+}
+
+static void prdr_begin(struct smtps_session *s)
+{
+	if (s->tx->prdr)
+		smtps_session_reply(s, 353, NULL, "A reply for each recipient follows");
+}
+
+static void answer(struct smtps_session *s, const struct smtps_tx *tx, bool ok)
 {
 	smtps_session_awake(s);
+	if (tx->prdr)
+		each(s, tx, ok);
 	if (ok)
-		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", id);
+		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", tx->id);
 	else
 		smtps_session_reply(
 		    s, 452, "4.3.1", "The queue could not keep the message, try again later");
@@ -94,7 +113,7 @@ static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
 	bool ok = st == META1_OK;
 
 	if (s != NULL) /* first, so that it leaves first: the client waits for it, qmgr does not */
-		answer(s, tx->id, ok);
+		answer(s, tx, ok);
 	if (ok) {
 		m_accepted.value++;
 		m_mended.value += tx->scan.mended;
@@ -169,6 +188,7 @@ static void commit(struct smtps_session *s)
 		refuse(s, &full);
 		return;
 	}
+	prdr_begin(s);
 	s->state = ST_COMMIT;
 	smtps_session_await(s, AWAIT_COMMIT);
 	s->srv->store->commit(&tx->msg, req, env);
@@ -190,7 +210,8 @@ void smtps_commit_start(struct smtps_session *s)
 		log_event(LOG_L_NORMAL, "smtps.discarded", "id=%s from=<%.*s> nrcpt=%u client=%s",
 		    tx->id, (int)tx->from.len, (const char *)tx->from.data, tx->ndiscard,
 		    s->client);
-		smtps_session_reply(s, 250, "2.0.0", "accepted as %s", tx->id);
+		prdr_begin(s);
+		answer(s, tx, true);
 		smtps_tx_reset(s);
 	}
 }

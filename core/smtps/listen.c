@@ -20,6 +20,7 @@
 
 METRIC_COUNTER(m_conns, "connections_total", "Connections accepted.");
 METRIC_COUNTER(m_full, "refused_max_sessions_total", "Connections refused: too many sessions.");
+METRIC_COUNTER(m_memory, "refused_max_memory_total", "Connections refused over max_memory.");
 METRIC_COUNTER(m_nofd, "refused_no_descriptor_total", "Connections refused: no descriptor free.");
 
 #define A_TURN	 64  /* connections of one socket */
@@ -89,6 +90,12 @@ static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 		m_full.value++;
 		log_event(LOG_L_DEBUG, "smtps.max_sessions", "listener=%s", l->fd->name);
 		turn_away(l, fd, "has too many sessions");
+		return;
+	}
+	if (smtps_memory_full(srv)) {
+		m_memory.value++;
+		log_event(LOG_L_INFO, "smtps.max_memory", "listener=%s", l->fd->name);
+		turn_away(l, fd, "has too much under way");
 		return;
 	}
 	conn_addr_text(sa, client, sizeof(client));

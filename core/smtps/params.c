@@ -58,6 +58,17 @@ static int set_utf8(
 	return 0;
 }
 
+static int set_prdr(
+    struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
+{
+	(void)s, (void)n;
+	tx->prdr = v == NULL;
+	if (v == NULL)
+		return 0;
+	err_set(err, "5.5.4 PRDR takes no value");
+	return 501;
+}
+
 static int set_ret(
     struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
 {
@@ -152,6 +163,7 @@ static const struct smtps_param {
     {false, "SIZE", "SIZE", set_size},
     {false, "BODY", "8BITMIME", set_body},
     {false, "SMTPUTF8", "SMTPUTF8", set_utf8},
+    {false, "PRDR", "PRDR", set_prdr},
     {false, "RET", "DSN", set_ret},
     {false, "ENVID", "DSN", set_envid},
     {true, "NOTIFY", "DSN", set_notify},

@@ -80,6 +80,7 @@ void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const
 	smtps_session_reply(s, code, dsn, "%s", text);
 	if (lim->bad_commands > 0 && ++s->bad >= lim->bad_commands)
 		too_bad(s, "Too many bad commands");
+	smtps_tarpit(s);
 }
 
 bool smtps_session_nop(struct smtps_session *s)
@@ -98,7 +99,8 @@ void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 {
 	s->await = (struct smtps_await){.what = what, .since = loop_now(s->srv->role->loop)};
 	/* while we are slow the client is not; these waits have deadlines of their own */
-	if ((what == AWAIT_RCPT || what == AWAIT_COMMIT) &&
+	if ((what == AWAIT_RCPT || what == AWAIT_VRFY || what == AWAIT_TARPIT ||
+		what == AWAIT_COMMIT) &&
 	    s->srv->lim.io_timeout <= SMTPS_WAIT_MAX)
 		conn_timeout(s->conn, 0);
 }
@@ -141,7 +143,10 @@ static void tear_down(struct smtps_session *s)
 
 	if (s->tx != NULL)
 		give_up_tx(s);
+	else if (s->await.what == AWAIT_VRFY)
+		smtps_tx_reset(s);
 	smtps_client_give(s);
+	smtps_memory_give(s);
 	if (s->timer != NULL)
 		loop_unwatch(&s->timer);
 	if (s->conn != NULL)
@@ -286,6 +291,7 @@ void smtps_session_run(struct smtps_session *s)
 	if (s->state != ST_CLOSE && s->eof && s->await.what == AWAIT_NOTHING &&
 	    conn_unsent(s->conn) <= UNSENT_MAX)
 		s->state = ST_CLOSE; /* all it said was answered */
+	smtps_memory_look(s);
 	if (s->state == ST_CLOSE)
 		tear_down(s);
 }
@@ -410,6 +416,8 @@ void smtps_session_new(struct smtps *srv, int fd, const char *client)
 		smtps_session_begin(s);
 	if (s->state == ST_CLOSE)
 		smtps_session_run(s);
+	else
+		smtps_memory_look(s);
 }
 
 void smtps_session_stop_all(struct smtps *srv)
@@ -420,7 +428,8 @@ void smtps_session_stop_all(struct smtps *srv)
 		next = LIST_NEXT(s, all);
 		if (s->state >= ST_CHUNKS && s->state != ST_SKIP)
 			continue;
-		if (s->await.what == AWAIT_GREET || s->await.what == AWAIT_PROXY)
+		if (s->await.what == AWAIT_GREET || s->await.what == AWAIT_PROXY ||
+		    s->await.what == AWAIT_TARPIT)
 			smtps_session_awake(s);
 		smtps_tx_reset(s);
 		smtps_session_run(s); /* step() says 421 */

@@ -12,6 +12,14 @@
 
 #define PAGE 100
 
+/* Who waits for nothing here waits for its client. */
+static const char *awaits(const struct smtps_session *s)
+{
+	if (s->await.what != AWAIT_NOTHING)
+		return smtps_session_waits_for(s->await.what);
+	return conn_unsent(s->conn) > 0 ? "client to read" : "client";
+}
+
 static json_t *one(const struct smtps_session *s, int64_t now)
 {
 	json_t *j = json_object();
@@ -21,9 +29,10 @@ static json_t *one(const struct smtps_session *s, int64_t now)
 	json_object_set_new(j, "helo", s->helo != NULL ? json_string(s->helo) : json_null());
 	json_object_set_new(j, "since", json_integer(s->since));
 	json_object_set_new(j, "state", json_string(smtps_session_state(s->state)));
-	json_object_set_new(j, "await", json_string(smtps_session_waits_for(s->await.what)));
-	json_object_set_new(
-	    j, "await_ms", json_integer(s->await.what == AWAIT_NOTHING ? 0 : now - s->await.since));
+	json_object_set_new(j, "await", json_string(awaits(s)));
+	json_object_set_new(j, "await_ms",
+	    json_integer(
+		s->await.what == AWAIT_NOTHING ? conn_quiet(s->conn) : now - s->await.since));
 	json_object_set_new(j, "id", s->tx != NULL ? json_string(s->tx->id) : json_null());
 	json_object_set_new(j, "recipients", json_integer(s->tx != NULL ? s->tx->nrcpt : 0));
 	json_object_set_new(j, "messages", json_integer(s->ntx));

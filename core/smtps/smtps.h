@@ -8,6 +8,7 @@
  *   client.c    what one client may take: connections at a time, in a minute
  *   session.c   reads its lines, one reply each, and knows what it waits for
  *   verbs.c     the table of commands; those that need no one else
+ *   vrfy.c      VRFY: no answer, or that of RCPT
  *   xclient.c   XCLIENT: a trusted peer says for whom it speaks
  *   tx.c        MAIL and RCPT: a transaction, its recipients
  *   params.c    parameters of MAIL and RCPT
@@ -15,6 +16,8 @@
  *   verdict.c   smar's answers on recipients, kept for as long as smar allows
  *   body.c      DATA: input through the scanner into the store
  *   bdat.c      BDAT: the same by count, a chunk at a time
+ *   tarpit.c    who errs again and again waits
+ *   memory.c    what all sessions hold together
  *   data.c      the scanner: where the message ends, what it counts, how it is stored
  *   received.c  the Received line that goes first into the store
  *   commit.c    stable storage, then 250, then QUEUED to qmgr
@@ -58,10 +61,12 @@ struct smtps_limits {
 	uint64_t flags; /* SMTPS_F_ */
 	int64_t io_timeout, greet_delay, message_size, hops, rcpts_per_tx, rcpts_per_session,
 	    transactions, bad_commands, nop_commands, invalid_addresses, sessions;
+	int64_t memory, tarpit_after, tarpit_delay, tarpit_max_delay;
 	int64_t client_connections, client_rate, client_ipv4, client_ipv6; /* client_limits */
 	int32_t proxy_mode; /* PROXY_MODE_ of lib/settings.h */
 	/* smtps.c owns these; NULL: nobody */
 	struct netlist *proxy_trusted, *xclient, *client_exempt;
+	bool vrfy;   /* asks smar */
 	bool repair; /* bare_newline = repair */
 };
 
@@ -82,6 +87,7 @@ struct smtps {
 	unsigned nlisten;
 	struct smtps_intake *intake;
 	struct smtps_verdicts *verdicts;
+	uint64_t memory;	 /* bytes that sessions hold */
 	struct clients *clients; /* shared by all smtps */
 	struct task stopped;	 /* tells the role, a turn after the last reply */
 };
@@ -121,6 +127,8 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 	X(PROXY, "proxy-header")                                                                   \
 	X(GREET, "greet-delay")                                                                    \
 	X(RCPT, "rcpt-check at smar")                                                              \
+	X(VRFY, "vrfy at smar")                                                                    \
+	X(TARPIT, "tarpit")                                                                        \
 	X(ROOM, "room in the store")                                                               \
 	X(COMMIT, "commit of the store")
 #define AWAIT_ENUM(U, name) AWAIT_##U,
@@ -130,7 +138,7 @@ enum smtps_await_what { SMTPS_AWAITS(AWAIT_ENUM) AWAIT_COUNT };
 /* What a session waits for. While it waits no line is taken from its input. */
 struct smtps_await {
 	enum smtps_await_what what;
-	uint32_t req;  /* RCPT: question at smar, 0 none */
+	uint32_t req;  /* RCPT, VRFY: question at smar, 0 none */
 	int64_t since; /* monotonic ms */
 };
 
@@ -139,10 +147,11 @@ struct smtps_session {
 	struct smtps *srv;
 	struct conn *conn;
 	struct smtps_tx *tx; /* NULL: none */
-	struct watch *timer; /* of the PROXY header or greet_delay */
+	struct watch *timer; /* of the PROXY header, greet_delay or tarpit */
 	char *helo;	     /* as cleaned; NULL before HELO */
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
+	uint64_t held;	      /* bytes in srv->memory */
 	size_t skipped;	      /* bytes of an endless line thrown away */
 	uint64_t chunk, left; /* octets of this BDAT; of these still to come */
 	uint64_t dropped;     /* octets of refused chunks since MAIL */
@@ -214,6 +223,13 @@ bool smtps_peer_line(struct smtps_session *, const char *line, size_t len);
 bool smtps_client_take(struct smtps_session *);
 void smtps_client_give(struct smtps_session *);
 
+/* ---- tarpit.c, memory.c ---- */
+
+void smtps_tarpit(struct smtps_session *); /* after an error was counted and answered */
+void smtps_memory_look(struct smtps_session *);
+void smtps_memory_give(struct smtps_session *); /* it holds nothing any more */
+bool smtps_memory_full(const struct smtps *);
+
 /* ---- verbs.c: the commands ---- */
 
 struct smtps_line { /* one command; args without leading and trailing blanks */
@@ -241,6 +257,7 @@ void smtps_verbs_line(struct smtps_session *, const char *line, size_t len);
 
 /* A name as HELO has it, cleaned, n bytes; the caller's. */
 char *smtps_verbs_name(const char *, size_t n);
+void smtps_vrfy(struct smtps_session *, const struct smtps_line *);    /* the verb */
 void smtps_xclient(struct smtps_session *, const struct smtps_line *); /* the verb */
 void smtps_xclient_offer(struct smtps_session *);		       /* its line of EHLO */
 
@@ -310,6 +327,7 @@ struct smtps_tx {
 	uint64_t head;		     /* bytes of our Received line */
 	uint64_t dropped;	     /* bytes thrown away since it is DROP */
 	uint64_t announced;	     /* plain bytes, with all of the chunk that BDAT announced */
+	bool prdr;		     /* a reply for each recipient is wanted */
 	bool failed;		     /* the store lost the message */
 	bool counted;		     /* in srv->nopen */
 	const struct meta1_env *env; /* from the final dot on; in pool */
@@ -323,6 +341,7 @@ struct smtps_tx {
 };
 
 int64_t smtps_tx_rcpts_max(const struct smtps_limits *); /* of a transaction, as enforced */
+void smtps_tx_invalid(struct smtps_session *); /* counts a refused address; may end the session */
 void smtps_tx_mail(struct smtps_session *, const struct smtps_line *);
 void smtps_tx_rcpt(struct smtps_session *, const struct smtps_line *);
 /* The one way a transaction ends, whatever happened: nothing of it survives. The message is

@@ -15,6 +15,7 @@
 METRIC_COUNTER(m_no_credit, "refused_no_credit_total", "MAIL refused: qmgr takes no more now.");
 METRIC_COUNTER(m_no_smar, "refused_no_smar_total", "RCPT refused: smar did not answer.");
 METRIC_COUNTER(m_too_many, "refused_too_many_rcpts_total", "RCPT refused: too many recipients.");
+METRIC_COUNTER(m_memory, "refused_memory_total", "MAIL and RCPT refused over max_memory.");
 METRIC_COUNTER(m_policy, "refused_policy_total", "RCPT refused for good by smar.");
 METRIC_COUNTER(m_policy_temp, "refused_policy_temporary_total", "RCPT refused for now by smar.");
 METRIC_COUNTER(m_syntax, "refused_address_syntax_total", "MAIL and RCPT with a bad address.");
@@ -53,7 +54,7 @@ void smtps_tx_free(struct smtps_tx **txp)
 
 void smtps_tx_reset(struct smtps_session *s)
 {
-	if (s->await.what == AWAIT_RCPT) {
+	if (s->await.what == AWAIT_RCPT || s->await.what == AWAIT_VRFY) {
 		if (s->await.req != 0)
 			chan_forget(s->srv->smar, s->await.req);
 		smtps_session_awake(s);
@@ -90,6 +91,19 @@ static void refuse(struct smtps_session *s, int code, const struct meta1_err *er
 	size_t skip = reply_dsn(code, err->text, dsn);
 
 	smtps_session_bad(s, code, dsn[0] != '\0' ? dsn : NULL, err->text + skip);
+}
+
+static bool short_of_memory(struct smtps_session *s)
+{
+	if (!smtps_memory_full(s->srv))
+		return false;
+	m_memory.value++;
+	log_event(LOG_L_INFO, "smtps.max_memory", "session=%llu id=%s client=%s",
+	    (unsigned long long)s->serial, s->tx != NULL ? s->tx->id : "-", s->client);
+	if (s->tx != NULL)
+		s->tx->asked++;
+	smtps_session_reply(s, 452, "4.3.1", "Too much is under way here, try again later");
+	return true;
 }
 
 static struct smtps_tx *new_tx(struct smtps_session *s)
@@ -143,6 +157,8 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 		smtps_session_end(s);
 		return;
 	}
+	if (short_of_memory(s))
+		return;
 	tx = new_tx(s);
 	code = parse_mail(s, tx, l, &err);
 	if (code != 0) {
@@ -168,13 +184,14 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 
 /* ---- RCPT ---- */
 
-/* Counts a refused address; over the bound the session ends. */
-static void invalid(struct smtps_session *s)
+void smtps_tx_invalid(struct smtps_session *s)
 {
 	const struct smtps_limits *lim = &s->srv->lim;
 
-	if (lim->invalid_addresses <= 0 || ++s->invalid < lim->invalid_addresses)
+	if (lim->invalid_addresses <= 0 || ++s->invalid < lim->invalid_addresses) {
+		smtps_tarpit(s);
 		return;
+	}
 	log_event(
 	    LOG_L_INFO, "smtps.invalid_addresses", "client=%s count=%u", s->client, s->invalid);
 	smtps_session_reply(s, 421, "4.7.0", "Too many addresses that do not exist, closing");
@@ -229,7 +246,7 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 	if (v->smtp == 421) /* RFC 5321 3.8: whoever says 421 closes */
 		smtps_session_end(s);
 	else if (v->action == ACT_REJECT)
-		invalid(s);
+		smtps_tx_invalid(s);
 }
 
 static void unanswered(struct smtps_session *s)
@@ -314,7 +331,7 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 		tx->asked++;
 		refuse(s, 501, &err);
 		if (s->state != ST_CLOSE)
-			invalid(s);
+			smtps_tx_invalid(s);
 		return;
 	}
 	if (a.utf8 && !(tx->flags & META1_M_SMTPUTF8)) { /* RFC 6531 3.5 */
@@ -330,7 +347,7 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 		refuse(s, code, &err);
 		return;
 	}
-	if (too_many(s))
+	if (too_many(s) || short_of_memory(s))
 		return;
 	memcpy(tx->ask, a.whole.data, a.whole.len);
 	tx->asking = buf_of(tx->ask, a.whole.len);

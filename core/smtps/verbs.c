@@ -15,9 +15,10 @@
 
 #define HELO_MAX  255
 #define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
-/* SIZE adds 26 to MAIL, BODY 17, SMTPUTF8 10 (RFC 1870, 6152, 6531), RET and ENVID 116 (RFC 3461);
- * NOTIFY and ORCPT add 536 to RCPT; our paths may be 66 longer than 256. Bounds are of bytes. */
-#define MAIL_LINE (BASE + 26 + 17 + 10 + 116 + 66)
+/* SIZE adds 26 to MAIL, BODY 17, SMTPUTF8 10 (RFC 1870, 6152, 6531), PRDR 5, RET and ENVID 116 (RFC
+ * 3461); NOTIFY and ORCPT add 536 to RCPT; our paths may be 66 longer than 256. Bounds are of
+ * bytes. */
+#define MAIL_LINE (BASE + 26 + 17 + 10 + 5 + 116 + 66)
 #define RCPT_LINE (BASE + 536 + 66)
 #define ANYWHERE  (IN(OPEN) | GREETED)
 #define GREETED	  (IN(READY) | IN(MAIL) | IN(RCPT) | IN(CHUNKS))
@@ -42,7 +43,8 @@ static void limits_words(const struct smtps_limits *lim, char *out, size_t size)
 static const struct smtps_ext extensions[] = {
     {.keyword = "PIPELINING"}, {.keyword = "SIZE", .words = size_words}, {.keyword = "CHUNKING"},
     {.keyword = "8BITMIME", .flag = SMTPS_F_8BITMIME}, {.keyword = "DSN"},
-    {.keyword = "SMTPUTF8", .flag = SMTPS_F_SMTPUTF8}, {.keyword = "LIMITS", .words = limits_words},
+    {.keyword = "SMTPUTF8", .flag = SMTPS_F_SMTPUTF8}, {.keyword = "PRDR", .flag = SMTPS_F_PRDR},
+    {.keyword = "LIMITS", .words = limits_words},
     {.keyword = "ENHANCEDSTATUSCODES"}, /* the last line of EHLO: always offered */
 };
 
@@ -157,22 +159,6 @@ static void act_rset(struct smtps_session *s, const struct smtps_line *l)
 	smtps_session_reply(s, 250, "2.0.0", "Reset");
 }
 
-static void act_vrfy(struct smtps_session *s, const struct smtps_line *l)
-{
-	static const char word[] = " SMTPUTF8";
-	size_t n = sizeof(word) - 1, len = l->len;
-	bool utf8 = (s->srv->lim.flags & SMTPS_F_SMTPUTF8) != 0 && len > n &&
-		    buf_caseeq(buf_of(l->args + len - n, n), word);
-
-	len -= utf8 ? n : 0;
-	if (len == 0)
-		smtps_session_bad(s, 501, "5.5.4", "VRFY wants an address");
-	else if (!utf8 && addr_utf8(buf_of(l->args, len)))
-		smtps_session_bad(s, 553, "5.6.7", "Address is not ASCII; say SMTPUTF8 behind it");
-	else
-		smtps_session_reply(s, 252, "2.0.0", "Not verified here; send mail to it and see");
-}
-
 static void act_quit(struct smtps_session *s, const struct smtps_line *l)
 {
 	(void)l;
@@ -211,7 +197,7 @@ static const struct smtps_verb verbs[] = {
     {"RSET", ANYWHERE, VERB_NOARG | VERB_NOP, BASE, act_rset, "forget the transaction"},
     {"NOOP", ANYWHERE, VERB_NOP, BASE, act_noop, "nothing"},
     {"QUIT", ANYWHERE, VERB_NOARG, BASE, act_quit, "end of the session"},
-    {"VRFY", ANYWHERE, VERB_NOP, BASE, act_vrfy, "address [SMTPUTF8]; is never told"},
+    {"VRFY", ANYWHERE, VERB_NOP, BASE, smtps_vrfy, "address [SMTPUTF8]"},
     {"HELP", ANYWHERE, VERB_NOP | VERB_EHLO, BASE, act_help, "[command]"},
     {"XCLIENT", IN(OPEN) | IN(READY), VERB_NOP | VERB_TRUST, SMTPS_LINE_MAX, smtps_xclient,
 	"ATTRIBUTE=value ..., for whom you speak"},

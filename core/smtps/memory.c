@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * memory.c -- what all sessions of the process hold together, against max_memory.
+ *
+ * Comes from session.c, after each step of a session; asked by listen.c (a new client) and tx.c
+ * (MAIL, RCPT). Content that began is always taken to its end: each session is bounded.
+ * Counted are buffers, envelope and the content that a store keeps in memory. Owns the sum.
+ * On failure: over the bound new clients hear 421, MAIL and RCPT 452, until others are done.
+ */
+#include "smtps/smtps.h"
+
+METRIC_GAUGE(m_bytes, "session_bytes_now", "Memory that sessions hold.");
+
+#define FIXED	  1536	       /* connection, its events, the session itself */
+#define STORE_MAX (256u << 10) /* of a message; what is larger a store keeps in a file */
+
+static uint64_t held(struct smtps_session *s)
+{
+	const struct smtps_tx *tx = s->tx;
+	uint64_t n = FIXED + (s->conn != NULL ? conn_held(s->conn) : 0);
+
+	if (tx != NULL)
+		n += sizeof(*tx) + tx->pool.used +
+		     (tx->scan.stored < STORE_MAX ? tx->scan.stored : STORE_MAX);
+	return n;
+}
+
+static void set(struct smtps_session *s, uint64_t n)
+{
+	s->srv->memory += n - s->held;
+	s->held = n;
+	m_bytes.value = (int64_t)s->srv->memory;
+}
+
+void smtps_memory_look(struct smtps_session *s)
+{
+	set(s, held(s));
+}
+
+void smtps_memory_give(struct smtps_session *s)
+{
+	set(s, 0);
+}
+
+bool smtps_memory_full(const struct smtps *srv)
+{
+	return srv->lim.memory > 0 && srv->memory > (uint64_t)srv->lim.memory;
+}
