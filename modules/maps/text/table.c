@@ -1,34 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * table.c -- reads a text map whole and finds keys in it.
- * From map_text.c, at open and later on a worker thread; owns the text and the table.
+ * table.c -- makes a hash table of the lines of a text map and finds keys in it.
+ * From filemap.c, at open and later on a worker thread; owns the table, not the text.
  * On failure: every bad line is named with its number, and there is no table.
  */
 #include "table.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <meta1/textline.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-struct reader {
-	struct table *t;
-	const char *file;
-	uint32_t room; /* rows allocated */
-	void (*bad)(void *, const char *);
-	void *arg;
+struct table_row {
+	struct meta1_buf key, val;
+	unsigned line;
 };
-
-static void say_bad(struct reader *r, unsigned line, const char *why)
-{
-	char text[512];
-
-	if (r->t->bad++ >= TABLE_SAID)
-		return;
-	snprintf(text, sizeof(text), "%s:%u: %s", r->file, line, why);
-	r->bad(r->arg, text);
-}
+struct table {
+	struct table_row *row; /* slices of the lines */
+	uint32_t *slot;	       /* index into row plus 1; 0: empty */
+	uint32_t nrow, mask;
+};
 
 /* FNV-1a; the file is the admin's, nobody else chooses its keys. */
 static uint32_t hash(struct meta1_buf key)
@@ -56,64 +45,68 @@ static uint32_t *slot_of(const struct table *t, struct meta1_buf key)
 	}
 }
 
-const struct table_row *table_find(const struct table *t, struct meta1_buf key)
+enum meta1_status table_find(void *table, struct meta1_buf key, struct filemap_found *f)
 {
+	const struct table *t = table;
 	uint32_t i = t->nrow > 0 ? *slot_of(t, key) : 0;
 
-	return i > 0 ? &t->row[i - 1] : NULL;
+	if (i == 0)
+		return META1_NOTFOUND;
+	f->val = t->row[i - 1].val;
+	return META1_OK;
 }
 
-static int add_row(struct reader *r, const struct table_row *row)
+unsigned table_count(const void *table)
 {
-	struct table *t = r->t;
+	return ((const struct table *)table)->nrow;
+}
 
-	if (t->nrow == r->room) {
-		uint32_t room = r->room ? r->room * 2 : 64;
-		struct table_row *more = realloc(t->row, room * sizeof(*more));
+static int add_row(struct table *t, uint32_t *room, const struct table_row *row)
+{
+	if (t->nrow == *room) {
+		uint32_t more = *room ? *room * 2 : 64;
+		struct table_row *v = realloc(t->row, more * sizeof(*v));
 
-		if (!more)
+		if (!v)
 			return -1;
-		t->row = more;
-		r->room = room;
+		t->row = v;
+		*room = more;
 	}
 	t->row[t->nrow++] = *row;
 	return 0;
 }
 
-static int read_rows(struct reader *r, size_t len, struct meta1_err *err)
+static int read_rows(struct table *t, struct lines *l, struct meta1_err *err)
 {
-	char *p = r->t->text, *end = p + len;
-	unsigned line = 0;
+	uint32_t room = 0;
+	char *line;
+	size_t len;
 
-	while (p < end) {
-		char *nl = memchr(p, '\n', (size_t)(end - p)), *next = nl ? nl + 1 : end;
-		struct table_row row = {.line = ++line};
+	while (lines_next(l, &line, &len)) {
+		struct table_row row = {.line = l->line};
 		const char *why = "";
-		int got =
-		    meta1_textline(p, (size_t)((nl ? nl : end) - p), &row.key, &row.val, &why);
+		int got = meta1_textline(line, len, &row.key, &row.val, &why);
 
-		p = next;
 		if (got < 0)
-			say_bad(r, line, why);
+			lines_bad(l, l->line, "%s", why);
 		if (got <= 0)
 			continue;
-		if (r->t->nrow == TABLE_KEYS) {
+		if (t->nrow == TABLE_KEYS) {
 			snprintf(err->text, sizeof(err->text),
-			    "%s:%u: more than %u keys; make it a gdbm map with createmap", r->file,
-			    line, TABLE_KEYS);
+			    "%s:%u: more than %u keys; make it a gdbm map with createmap", l->file,
+			    l->line, TABLE_KEYS);
 			return -1;
 		}
-		if (add_row(r, &row) < 0) {
-			snprintf(err->text, sizeof(err->text), "%s: no memory", r->file);
+		if (add_row(t, &room, &row) < 0) {
+			snprintf(err->text, sizeof(err->text), "%s: no memory", l->file);
 			return -1;
 		}
 	}
 	return 0;
 }
 
-static int index_rows(struct reader *r, struct meta1_err *err)
+static int index_rows(struct table *t, struct lines *l, struct meta1_err *err)
 {
-	struct table *t = r->t;
 	uint32_t size = 16;
 
 	while (size < t->nrow * 2)
@@ -121,103 +114,41 @@ static int index_rows(struct reader *r, struct meta1_err *err)
 	t->mask = size - 1;
 	t->slot = calloc(size, sizeof(*t->slot));
 	if (!t->slot) {
-		snprintf(err->text, sizeof(err->text), "%s: no memory", r->file);
+		snprintf(err->text, sizeof(err->text), "%s: no memory", l->file);
 		return -1;
 	}
 	for (uint32_t i = 0; i < t->nrow; i++) {
 		uint32_t *slot = slot_of(t, t->row[i].key);
-		char why[200];
 
-		if (*slot == 0) {
+		if (*slot == 0)
 			*slot = i + 1;
-			continue;
-		}
-		snprintf(why, sizeof(why), "\"%.*s\" is already in line %u",
-		    (int)(t->row[i].key.len < 100 ? t->row[i].key.len : 100),
-		    (const char *)t->row[i].key.data, t->row[*slot - 1].line);
-		say_bad(r, t->row[i].line, why);
+		else
+			lines_bad(l, t->row[i].line, "\"%.*s\" is already in line %u",
+			    (int)(t->row[i].key.len < 100 ? t->row[i].key.len : 100),
+			    (const char *)t->row[i].key.data, t->row[*slot - 1].line);
 	}
 	return 0;
 }
 
-/* The whole file into t->text; its length, or -1. */
-static ssize_t slurp(struct table *t, const char *file, struct meta1_err *err)
-{
-	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	size_t len = 0;
-	ssize_t n = -1;
-
-	if (fd < 0 || fstat(fd, &t->st) < 0) {
-		snprintf(err->text, sizeof(err->text), "%s: %s", file, strerror(errno));
-		goto out;
-	}
-	if (!S_ISREG(t->st.st_mode) || t->st.st_size > (off_t)TABLE_BYTES) {
-		snprintf(err->text, sizeof(err->text), "%s: %s", file,
-		    S_ISREG(t->st.st_mode) ? "more than 64 MiB; make it a gdbm map with createmap"
-					   : "not a file");
-		goto out;
-	}
-	t->text = malloc((size_t)t->st.st_size + 1);
-	if (!t->text) {
-		snprintf(err->text, sizeof(err->text), "%s: no memory", file);
-		goto out;
-	}
-	while (len < (size_t)t->st.st_size) {
-		n = read(fd, t->text + len, (size_t)t->st.st_size - len);
-		if (n == 0)
-			break;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			snprintf(err->text, sizeof(err->text), "%s: %s", file, strerror(errno));
-			goto out;
-		}
-		len += (size_t)n;
-	}
-	n = (ssize_t)len;
-out:
-	if (fd >= 0)
-		close(fd);
-	return n;
-}
-
-struct table *table_read(
-    const char *file, void (*bad)(void *arg, const char *text), void *arg, struct meta1_err *err)
+void *table_make(struct lines *l, struct meta1_err *err)
 {
 	struct table *t = calloc(1, sizeof(*t));
-	struct reader r = {.t = t, .file = file, .bad = bad, .arg = arg};
-	char text[512];
-	ssize_t len;
 
 	if (!t) {
-		snprintf(err->text, sizeof(err->text), "%s: no memory", file);
+		snprintf(err->text, sizeof(err->text), "%s: no memory", l->file);
 		return NULL;
 	}
-	len = slurp(t, file, err);
-	if (len < 0 || read_rows(&r, (size_t)len, err) < 0 || index_rows(&r, err) < 0) {
-		table_free(&t);
+	if (read_rows(t, l, err) < 0 || index_rows(t, l, err) < 0) {
+		table_drop(t);
 		return NULL;
-	}
-	if (t->bad > TABLE_SAID) {
-		snprintf(text, sizeof(text), "%s: %u more bad lines", file, t->bad - TABLE_SAID);
-		bad(arg, text);
-	}
-	if (t->bad > 0) {
-		snprintf(err->text, sizeof(err->text), "%s: %u bad line%s, see above", file, t->bad,
-		    t->bad == 1 ? "" : "s");
-		table_free(&t);
 	}
 	return t;
 }
 
-void table_free(struct table **tp)
+void table_drop(void *table)
 {
-	struct table *t = *tp;
+	struct table *t = table;
 
-	*tp = NULL;
-	if (!t)
-		return;
-	free(t->text);
 	free(t->row);
 	free(t->slot);
 	free(t);
