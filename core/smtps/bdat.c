@@ -110,8 +110,14 @@ void smtps_bdat(struct smtps_session *s, const struct smtps_line *l)
 		return;
 	}
 	s->left = s->chunk;
-	if (!too_tiny(s))
-		s->state = take(s) ? ST_BDAT : ST_SKIP;
+	if (too_tiny(s))
+		return;
+	if (take(s)) {
+		s->state = ST_BDAT;
+	} else {
+		s->skipped_in = s->state;
+		s->state = ST_SKIP;
+	}
 }
 
 void smtps_bdat_end(struct smtps_session *s)
@@ -139,6 +145,6 @@ bool smtps_bdat_skip(struct smtps_session *s)
 		return true;
 	if (s->left > 0)
 		return false;
-	s->state = s->helo != NULL ? ST_READY : ST_OPEN;
+	s->state = s->skipped_in;
 	return true;
 }

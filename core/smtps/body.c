@@ -36,6 +36,8 @@ static void drop(struct smtps_tx *tx)
 	tx->body = BODY_DROP;
 	if (tx->msg != NULL)
 		tx->srv->store->abort(&tx->msg);
+	if (tx->session->await.what == AWAIT_ROOM)
+		smtps_session_awake(tx->session); /* of a message that is gone nothing is heard */
 }
 
 static void store(struct smtps_session *s, const void *p, size_t n)

@@ -158,7 +158,7 @@ struct smtps_session {
 	unsigned tiny;	      /* tiny chunks since MAIL */
 	bool last;	      /* this BDAT said LAST */
 	struct smtps_await await;
-	enum smtps_state state;
+	enum smtps_state state, skipped_in; /* skipped_in: ST_SKIP ends there */
 	unsigned bad, nop, invalid, nrcpt, ntx;
 	uint8_t nline; /* lines so far that could begin a PROXY header; 3: none any more */
 	bool esmtp, eof, skipping, running;

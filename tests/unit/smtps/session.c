@@ -313,6 +313,21 @@ static void clients_that_vanish(void **state)
 	dialog_close(&d);
 }
 
+/* What is refused while the store makes room is never told of it, and still gets its reply. */
+static void refused_while_waiting(void **state)
+{
+	struct dialog d;
+
+	(void)state;
+	dialog_open(&d);
+	d.more = 2;
+	dialog_connect(&d);
+	dialog_say(&d, S(HI ENV "BDAT 10\r\na\r\n.\nDATA"), 0);
+	dialog_say(&d, S("\rNOOP\r\n"), 0);
+	assert_string_equal(dialog_codes(&d), "220 250 250 250 550 250 ");
+	dialog_close(&d);
+}
+
 static void limits(void **state)
 {
 	static struct dialog d;
@@ -767,6 +782,7 @@ int main(void)
 	    cmocka_unit_test(faults_of_the_store),
 	    cmocka_unit_test(faults_of_qmgr),
 	    cmocka_unit_test(clients_that_vanish),
+	    cmocka_unit_test(refused_while_waiting),
 	    cmocka_unit_test(limits),
 	    cmocka_unit_test(limits_of_commands),
 	    cmocka_unit_test(output_is_bounded),
