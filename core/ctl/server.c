@@ -211,6 +211,46 @@ static json_t *process_status(const struct ctl *c)
 	    (json_int_t)(time(NULL) - c->started));
 }
 
+/* ---- answers that need time ---- */
+
+struct ctl_later {
+	struct evhttp_request *req; /* NULL: the client went away */
+};
+
+static struct evhttp_request *running; /* within a ctl_fn */
+
+static void client_gone(struct evhttp_connection *conn, void *arg)
+{
+	(void)conn;
+	((struct ctl_later *)arg)->req = NULL;
+}
+
+struct ctl_later *ctl_later(void)
+{
+	struct ctl_later *l = base_alloc(sizeof(*l));
+
+	l->req = running;
+	evhttp_connection_set_closecb(evhttp_request_get_connection(running), client_gone, l);
+	return l;
+}
+
+void ctl_answer(struct ctl_later **lp, json_t *out, int status, const char *error)
+{
+	struct ctl_later *l = *lp;
+
+	*lp = NULL;
+	if (l->req) {
+		evhttp_connection_set_closecb(evhttp_request_get_connection(l->req), NULL, NULL);
+		if (out)
+			send_json(l->req, 200, out);
+		else
+			send_error(l->req, status, error);
+	} else {
+		json_decref(out);
+	}
+	free(l);
+}
+
 static void run(struct ctl *c, struct evhttp_request *req, const struct ctl_request *r, void *arg,
     const char *rest, const char *query_text)
 {
@@ -231,8 +271,12 @@ static void run(struct ctl *c, struct evhttp_request *req, const struct ctl_requ
 		    (int)cred.uid, r->method, r->path, rest);
 		json_object_set_new(query, "uid", json_integer((json_int_t)cred.uid));
 	}
+	running = req;
 	out = r->fn(arg, rest, query, &status, &err);
+	running = NULL;
 	json_decref(query);
+	if (!out && status == CTL_LATER)
+		return;
 	if (out && !strcmp(r->path, "/v1/status"))
 		json_object_update_missing_new(out, process_status(c));
 	if (out)

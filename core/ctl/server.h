@@ -24,6 +24,13 @@ enum ctl_right {
  * (404, 409, …) and err. Must not block; pages bound its work. */
 typedef json_t *(*ctl_fn)(
     void *arg, const char *path_rest, json_t *query, int *status, struct meta1_err *);
+/* An answer that needs time: within a ctl_fn, which then returns NULL and *status CTL_LATER. It
+ * is answered exactly once; of a client that went away nothing is sent. */
+#define CTL_LATER (-1)
+struct ctl_later;
+struct ctl_later *ctl_later(void);
+/* json is taken; NULL: an error of that status. */
+void ctl_answer(struct ctl_later **, json_t *, int status, const char *error);
 struct ctl_request {
 	const char *method; /* "GET", "POST", "DELETE" */
 	const char *path;   /* "/v1/queue"; ends in '/' = prefix, the rest is given */

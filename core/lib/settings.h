@@ -113,7 +113,7 @@ struct set_smar {
 
 struct set_qmgr {
 	struct set_role role;
-	int64_t AQ_max_entries, initial_connections, max_connections, min_retry_delay,
+	int64_t AQ_max_entries, max_memory, initial_connections, max_connections, min_retry_delay,
 	    max_retry_delay, max_time_in_queue, history_time, history_size;
 	const char *conf; /* name of a map of smar, or NULL: limits of destinations */
 	struct set_use conf_use;

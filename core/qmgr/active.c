@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * active.c -- who may be worked on now. A message waits in a heap, by the earliest due time of
- * its recipients; when it is due it goes to a ready list (one for first tries, one for
- * retries, taken in turn), from where its due recipients become active while there is room
- * (AQ_max_entries); a message with very many gives way after each STEP of them.
- * Comes from intake.c and outcome.c; goes to route.c. Owns heap and ready lists.
+ * its recipients; when it is due it goes to a lane (lane.c). Whose turn it is there is read if
+ * it is not in memory (park.c), and its due recipients become active while there is room
+ * (AQ_max_entries); a message with very many gives way after each step of them.
+ * Comes from intake.c, outcome.c, dispatch.c; goes to route.c. Owns heap and what is looked at.
  *
  * A message is looked through once for each of its due times; those are rounded up, so that
- * they are few.
+ * they are few. The heap holds slots, loaded or not.
  */
 #include "qmgr/qmgr.h"
 
 #include <stdlib.h>
 
-#define STEP  500  /* recipients of one message looked at before the next one's turn */
-#define STEPS 4000 /* in one turn of the loop */
+#define STEP	     500  /* recipients of one message looked at before the next one's turn */
+#define STEPS	     4000 /* in one turn of the loop */
+#define GOING	     64	  /* messages that are looked at at a time */
+#define ASK_AGAIN_MS 30000
 
 METRIC_GAUGE(m_active, "active_recipients_now", "Recipients being routed, queued or delivered.");
 
@@ -25,57 +27,68 @@ uint64_t qmgr_active_count(const struct qmgr *q)
 
 /* ---- heap: place 1 is the earliest ---- */
 
-static void put(struct qmgr *q, uint32_t at, struct qmgr_msg *m)
+static struct qmgr_slot *in_heap(const struct qmgr *q, uint32_t at)
 {
-	q->heap[at] = m;
-	m->heap = at;
+	return qmgr_slot_at(&q->index, q->heap[at]);
+}
+
+static void put(struct qmgr *q, uint32_t at, uint32_t slot)
+{
+	q->heap[at] = slot;
+	qmgr_slot_at(&q->index, slot)->heap = at;
 }
 
 static void up(struct qmgr *q, uint32_t at)
 {
-	struct qmgr_msg *m = q->heap[at];
+	uint32_t slot = q->heap[at], due = in_heap(q, at)->due;
 
-	for (; at > 1 && q->heap[at / 2]->due > m->due; at /= 2)
+	for (; at > 1 && in_heap(q, at / 2)->due > due; at /= 2)
 		put(q, at, q->heap[at / 2]);
-	put(q, at, m);
+	put(q, at, slot);
 }
 
 static void down(struct qmgr *q, uint32_t at)
 {
-	struct qmgr_msg *m = q->heap[at];
-	uint32_t child;
+	uint32_t slot = q->heap[at], due = in_heap(q, at)->due, child;
 
 	for (; (child = at * 2) <= q->nheap; at = child) {
-		if (child < q->nheap && q->heap[child + 1]->due < q->heap[child]->due)
+		if (child < q->nheap && in_heap(q, child + 1)->due < in_heap(q, child)->due)
 			child++;
-		if (q->heap[child]->due >= m->due)
+		if (in_heap(q, child)->due >= due)
 			break;
 		put(q, at, q->heap[child]);
 	}
-	put(q, at, m);
+	put(q, at, slot);
 }
 
-static void heap_add(struct qmgr *q, struct qmgr_msg *m)
+static void heap_add(struct qmgr *q, uint32_t slot)
 {
 	if (q->nheap + 2 > q->heap_cap) {
 		q->heap_cap = q->heap_cap ? q->heap_cap * 2 : 1024;
-		q->heap = base_realloc(q->heap, q->heap_cap * sizeof(struct qmgr_msg *));
+		q->heap = base_realloc(q->heap, q->heap_cap * sizeof(*q->heap));
 	}
-	put(q, ++q->nheap, m);
+	put(q, ++q->nheap, slot);
 	up(q, q->nheap);
 }
 
-static void heap_remove(struct qmgr *q, struct qmgr_msg *m)
+static void heap_remove(struct qmgr *q, uint32_t slot)
 {
-	uint32_t at = m->heap;
-	struct qmgr_msg *last = q->heap[q->nheap--];
+	uint32_t at = qmgr_slot_at(&q->index, slot)->heap, last;
 
-	m->heap = 0;
-	if (last == m)
+	if (!at)
+		return;
+	last = q->heap[q->nheap--];
+	qmgr_slot_at(&q->index, slot)->heap = 0;
+	if (last == slot)
 		return;
 	put(q, at, last);
 	up(q, at);
-	down(q, last->heap);
+	down(q, qmgr_slot_at(&q->index, last)->heap);
+}
+
+static uint32_t seconds(int64_t ms)
+{
+	return (uint32_t)((ms + 999) / 1000);
 }
 
 static void wake(struct qmgr *q)
@@ -84,21 +97,32 @@ static void wake(struct qmgr *q)
 
 	if (!q->nheap)
 		return;
-	in = q->heap[1]->due - loop_now(q->loop);
+	in = (int64_t)in_heap(q, 1)->due * 1000 - loop_now(q->loop);
 	loop_rearm(q->due, in > 0 ? in : 0);
 }
 
+void qmgr_active_slot_due(struct qmgr *q, uint32_t slot, int64_t due)
+{
+	struct qmgr_slot *s = qmgr_slot_at(&q->index, slot);
+
+	if (s->heap && s->due <= seconds(due))
+		return;
+	s->due = seconds(due);
+	if (s->heap)
+		up(q, s->heap);
+	else
+		heap_add(q, slot);
+	if (s->heap == 1)
+		wake(q);
+}
+
+/* What is due now need not go through the heap. */
 static void wait_until(struct qmgr *q, struct qmgr_msg *m, int64_t due)
 {
-	if (m->heap && m->due <= due)
-		return;
-	m->due = due;
-	if (m->heap)
-		up(q, m->heap);
+	if (due <= loop_now(q->loop))
+		qmgr_lane_add(q, m->slot, QMGR_AGAIN);
 	else
-		heap_add(q, m);
-	if (m->heap == 1)
-		wake(q);
+		qmgr_active_slot_due(q, m->slot, due);
 }
 
 /* ---- waiting and ready ---- */
@@ -111,30 +135,67 @@ void qmgr_active_wait(struct qmgr *q, struct qmgr_rcpt *r, int64_t due)
 		due = (due + step - 1) / step * step;
 	r->phase = QP_WAIT;
 	r->cause = QW_RETRY;
+	r->blocked = false;
 	r->due = due;
 	wait_until(q, qmgr_msg_of(r), due);
 }
 
-static void make_ready(struct qmgr *q, struct qmgr_msg *m, unsigned list)
+/* Nothing of it is read or tried before its destination's dock opens; at the end of its time
+ * it is looked at all the same. A message can wait in one dock only: for another destination
+ * that is merely full it asks again after a while. */
+void qmgr_active_block(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_dest *d)
+{
+	struct qmgr_msg *m = qmgr_msg_of(r);
+	int64_t now = loop_now(q->loop), dead = qmgr_sched_dead(d, now);
+	bool elsewhere = qmgr_slot_at(&q->index, m->slot)->lane != 0;
+	int64_t look = m->born + q->lim.max_queue;
+
+	qmgr_active_leave(q, r);
+	r->phase = QP_WAIT;
+	r->cause = dead ? QW_DEAD : QW_FULL;
+	r->blocked = true;
+	r->due = now + dead;
+	if (elsewhere && look > now + (dead ? dead : ASK_AGAIN_MS))
+		look = now + (dead ? dead : ASK_AGAIN_MS);
+	qmgr_active_slot_due(q, m->slot, look > now ? look : now + 1000);
+	if (!elsewhere)
+		qmgr_lane_block(q, m->slot, d);
+	qmgr_bounce_check(q, m);
+}
+
+/* ---- looked at ---- */
+
+void qmgr_active_go(struct qmgr *q, struct qmgr_msg *m, struct qmgr_dock *dock, uint32_t coming)
 {
 	m->cursor = 0;
-	if (!m->ready) {
-		m->ready = (uint8_t)(1 + list);
-		DL_APPEND2(q->ready[list], m, rprev, rnext);
+	if (m->dying || m->list == QL_GOING) {
+		qmgr_lane_arrived(q, &dock, coming);
+		return;
 	}
+	m->dock = dock;
+	m->coming = coming;
+	qmgr_msg_list(q, m, QL_GOING);
+	q->ngoing++;
 	qmgr_kick(q);
 }
 
-static void unready(struct qmgr *q, struct qmgr_msg *m)
+static void gone_by(struct qmgr *q, struct qmgr_msg *m)
 {
-	DL_DELETE2(q->ready[m->ready - 1], m, rprev, rnext);
-	m->ready = 0;
+	q->ngoing--;
+	qmgr_msg_list(q, m, m->nactive ? QL_NONE : QL_IDLE);
+	qmgr_lane_arrived(q, &m->dock, m->coming);
 }
 
 void qmgr_active_start(struct qmgr *q, struct qmgr_msg *m, bool fresh)
 {
-	if (m->nopen)
-		make_ready(q, m, fresh ? 0 : 1);
+	uint32_t i;
+
+	qmgr_msg_list(q, m, QL_IDLE);
+	for (i = 0; i < m->nrcpt; i++)
+		if (m->rcpt[i].phase == QP_WAIT && m->rcpt[i].due <= loop_now(q->loop)) {
+			qmgr_lane_add(q, m->slot, fresh ? QMGR_FRESH : QMGR_AGAIN);
+			return;
+		}
 }
 
 void qmgr_active_now(struct qmgr *q, struct qmgr_msg *m)
@@ -145,7 +206,7 @@ void qmgr_active_now(struct qmgr *q, struct qmgr_msg *m)
 	for (i = 0; i < m->nrcpt; i++)
 		if (m->rcpt[i].phase == QP_WAIT && m->rcpt[i].due > now)
 			m->rcpt[i].due = now;
-	make_ready(q, m, 1);
+	qmgr_lane_add(q, m->slot, QMGR_AGAIN);
 }
 
 void qmgr_active_leave(struct qmgr *q, struct qmgr_rcpt *r)
@@ -154,85 +215,125 @@ void qmgr_active_leave(struct qmgr *q, struct qmgr_rcpt *r)
 
 	if (r->phase == QP_ROUTE)
 		q->nrouting--;
-	m->nactive--;
+	if (--m->nactive == 0 && m->list == QL_NONE)
+		qmgr_msg_list(q, m, QL_IDLE);
 	m_active.value = (int64_t)qmgr_active_count(q);
 	qmgr_kick(q);
 }
 
+/* Of one that is not loaded. */
+void qmgr_active_slot_gone(struct qmgr *q, uint32_t slot)
+{
+	heap_remove(q, slot);
+	qmgr_lane_remove(q, slot);
+}
+
 void qmgr_active_forget(struct qmgr *q, struct qmgr_msg *m)
 {
-	if (m->heap)
-		heap_remove(q, m);
-	if (m->ready)
-		unready(q, m);
+	heap_remove(q, m->slot);
+	qmgr_lane_remove(q, m->slot);
+	if (m->list == QL_GOING)
+		gone_by(q, m);
 }
 
 /* All recipients were looked at: the next time is that of the earliest one left. */
 static void looked_through(struct qmgr *q, struct qmgr_msg *m)
 {
-	int64_t due = INT64_MAX;
+	int64_t due = INT64_MAX, end = m->born + q->lim.max_queue;
 	uint32_t i;
 
-	unready(q, m);
-	for (i = 0; i < m->nrcpt; i++)
-		if (m->rcpt[i].phase == QP_WAIT && m->rcpt[i].due < due)
-			due = m->rcpt[i].due;
+	gone_by(q, m);
+	for (i = 0; i < m->nrcpt; i++) {
+		const struct qmgr_rcpt *r = &m->rcpt[i];
+		int64_t at = r->blocked && end > r->due ? end : r->due;
+
+		if (r->phase == QP_WAIT && at < due)
+			due = at;
+	}
 	if (due != INT64_MAX)
 		wait_until(q, m, due);
 }
 
-static bool room(const struct qmgr *q)
+static uint64_t room(const struct qmgr *q)
 {
-	return qmgr_active_count(q) < (uint64_t)q->lim.aq_max;
+	uint64_t n = qmgr_active_count(q);
+
+	return n < (uint64_t)q->lim.aq_max ? (uint64_t)q->lim.aq_max - n : 0;
 }
 
 /* Some recipients of one message become active; returns how many were looked at. */
 static uint32_t admit(struct qmgr *q, struct qmgr_msg *m)
 {
+	uint32_t n, step = q->lim.aq_max / 16 < STEP ? (uint32_t)(q->lim.aq_max / 16) : STEP;
 	int64_t now = loop_now(q->loop);
-	unsigned list = m->ready - 1u;
-	uint32_t n;
 
-	for (n = 0; n < STEP && m->cursor < m->nrcpt && room(q); n++) {
+	for (n = 0; n < step && m->cursor < m->nrcpt && room(q); n++) {
 		struct qmgr_rcpt *r = &m->rcpt[m->cursor++];
 
-		if (r->phase != QP_WAIT || r->due > now)
+		if (r->phase != QP_WAIT || (r->due > now && !r->blocked))
 			continue;
 		r->phase = QP_ROUTE;
+		r->blocked = false;
 		q->nrouting++;
 		m->nactive++;
 		qmgr_route_find(q, r);
 	}
-	if (m->cursor >= m->nrcpt) {
+	if (m->cursor >= m->nrcpt)
 		looked_through(q, m);
-	} else if (n == STEP) {
-		unready(q, m);
-		m->ready = (uint8_t)(1 + list);
-		DL_APPEND2(q->ready[list], m, rprev, rnext);
-	}
+	else
+		qmgr_msg_list(q, m, QL_GOING); /* to the end */
 	return n;
+}
+
+/* Room for one more, with what is being read counted; memory too, but that one goes on always. */
+static bool more_room(const struct qmgr *q)
+{
+	if (q->ngoing >= GOING || room(q) <= q->reserved)
+		return !q->ngoing && !q->nloading && room(q);
+	return q->memory < q->lim.loaded || (!q->ngoing && !q->nloading);
+}
+
+static void pull(struct qmgr *q)
+{
+	uint32_t i, n = 0;
+
+	while (n++ < STEPS && more_room(q)) {
+		struct qmgr_dock *k;
+		struct qmgr_msg *m;
+		struct qmgr_slot *s;
+		uint32_t coming;
+
+		if (!qmgr_park_ready(q) || !(i = qmgr_lane_next(q, &k)))
+			break;
+		s = qmgr_slot_at(&q->index, i);
+		m = qmgr_msg_at(q, i);
+		coming = m ? m->nopen : s->nopen;
+		k->coming += coming;
+		heap_remove(q, i);
+		if (m)
+			qmgr_active_go(q, m, k, coming);
+		else
+			qmgr_park_load(q, i, k, coming);
+	}
+	qmgr_park_flush(q);
 }
 
 bool qmgr_active_pump(struct qmgr *q)
 {
-	int64_t now = loop_now(q->loop);
-	uint32_t n = 0;
+	uint32_t n = 0, now = (uint32_t)(loop_now(q->loop) / 1000);
 
-	while (q->nheap && q->heap[1]->due <= now && n++ < STEPS) {
-		struct qmgr_msg *m = q->heap[1];
+	while (q->nheap && in_heap(q, 1)->due <= now && n++ < STEPS) {
+		uint32_t slot = q->heap[1];
 
-		heap_remove(q, m);
-		make_ready(q, m, 1);
+		heap_remove(q, slot);
+		qmgr_lane_add(q, slot, QMGR_AGAIN);
 	}
 	wake(q);
 	if (!q->going || q->stopping)
 		return false;
-	for (n = 0; n < STEPS && (q->ready[0] || q->ready[1]) && room(q);) {
-		q->ready_turn ^= 1;
-		if (!q->ready[q->ready_turn])
-			q->ready_turn ^= 1;
-		n += 1 + admit(q, q->ready[q->ready_turn]);
-	}
+	pull(q);
+	for (n = 0; n < STEPS && q->lists[QL_GOING] && room(q);)
+		n += 1 + admit(q, q->lists[QL_GOING]);
 	m_active.value = (int64_t)qmgr_active_count(q);
-	return room(q) && (q->ready[0] || q->ready[1]);
+	return room(q) && q->lists[QL_GOING];
 }

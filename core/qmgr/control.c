@@ -51,6 +51,16 @@ static json_t *text(const char *s)
 	return json_string(clean);
 }
 
+/* What was put off has its destination's reason, which is not recorded. */
+static const char *reason_of(const struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	const struct qmgr_dest *d = qmgr_lane_dest(q, qmgr_msg_of(r)->slot);
+
+	if (r->reason || !d || !d->why)
+		return r->reason ? r->reason->line : "";
+	return d->why->line;
+}
+
 static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 {
 	int64_t in = r->due - loop_now(q->loop);
@@ -58,7 +68,7 @@ static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 
 	return json_pack("{s:o s:s s:I s:I s:o}", "address", text(r->addr), "state", state_name(r),
 	    "tries", (json_int_t)r->tries, "next_try", (json_int_t)next, "reason",
-	    text(r->reason ? r->reason->line : ""));
+	    text(reason_of(q, r)));
 }
 
 static json_t *msg_json(struct qmgr *q, const struct qmgr_msg *m, uint32_t max)
@@ -93,115 +103,221 @@ static json_t *bad(int *status, struct meta1_err *err, int code, const char *wha
 	return NULL;
 }
 
+/* ---- a page, when all of it is in memory ---- */
+
+struct ask { /* of a client that waits */
+	struct ctl_later *client;
+	json_t *(*answer)(struct qmgr *, struct qmgr_msg *, int64_t uid, struct meta1_err *);
+	int64_t uid;
+	uint64_t next; /* of a list; 0: its end */
+	char id[META1_ID_MAX];
+};
+
+static struct qmgr_show *asked(struct ask **ap)
+{
+	struct qmgr_show *sh = base_alloc(sizeof(*sh));
+	struct ask *a = base_alloc(sizeof(*a));
+
+	a->client = ctl_later();
+	sh->arg = *ap = a;
+	return sh;
+}
+
+static void show_add(struct qmgr *q, struct qmgr_show *sh, uint32_t slot)
+{
+	sh->slot[sh->n] = slot;
+	sh->seq[sh->n++] = qmgr_slot_at(&q->index, slot)->seq;
+}
+
+/* One that cannot be read is shown as far as it is known. */
+static json_t *unread_json(const struct qmgr_slot *s)
+{
+	return json_pack("{s:s s:s s:i s:i s:s s:I s:[] s:b}", "id", "", "sender", "", "size", 0,
+	    "time", 0, "client", "", "recipients_total", (json_int_t)s->nopen, "recipients",
+	    "unreadable", 1);
+}
+
+static void listed(struct qmgr *q, struct qmgr_show *sh)
+{
+	json_t *items = json_array(), *page;
+	struct ask *a = sh->arg;
+	char next[24];
+	uint32_t i;
+
+	for (i = 0; i < sh->n; i++) {
+		const struct qmgr_slot *s = qmgr_slot_at(&q->index, sh->slot[i]);
+		struct qmgr_msg *m = qmgr_park_shown(q, sh, i);
+
+		if (m)
+			json_array_append_new(items, msg_json(q, m, LIST_RCPTS));
+		else if (s->seq == sh->seq[i] && !s->loaded)
+			json_array_append_new(items, unread_json(s));
+	}
+	page = json_pack("{s:o s:I}", "messages", items, "total", (json_int_t)q->index.n);
+	if (a->next) {
+		snprintf(next, sizeof(next), "%llu", (unsigned long long)a->next);
+		json_object_set_new(page, "next", json_string(next));
+	}
+	ctl_answer(&a->client, page, 200, NULL);
+	free(a);
+	free(sh);
+}
+
 static json_t *list(void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
 	int64_t cursor = number(query, "cursor", 0), limit = number(query, "limit", PAGE_DEFAULT);
 	struct qmgr *q = arg;
-	struct qmgr_msg *m;
-	json_t *items, *page;
+	struct qmgr_show *sh;
 	uint64_t shown = 0;
-	char next[24];
+	struct ask *a;
+	uint32_t i;
 
 	(void)rest;
 	if (cursor < 0 || limit < 1 || limit > PAGE_MAX)
 		return bad(status, err, 400, "cursor: a number; limit: 1 to 1000");
-	items = json_array();
-	m = qmgr_msg_from(q, (uint64_t)cursor);
-	for (; m && limit > 0 && shown < PAGE_RCPTS; m = m->next) {
-		if (m->dying)
+	sh = asked(&a);
+	sh->done = listed;
+	i = qmgr_slot_from(&q->index, (uint64_t)cursor);
+	for (; i && limit > 0 && shown < PAGE_RCPTS; i = qmgr_slot_at(&q->index, i)->next) {
+		const struct qmgr_msg *m = qmgr_msg_at(q, i);
+
+		if (m && m->dying)
 			continue;
-		json_array_append_new(items, msg_json(q, m, LIST_RCPTS));
-		shown += m->nrcpt < LIST_RCPTS ? m->nrcpt : LIST_RCPTS;
+		show_add(q, sh, i);
+		shown += m ? m->nrcpt : qmgr_slot_at(&q->index, i)->nopen;
 		limit--;
 	}
-	page = json_pack("{s:o s:I}", "messages", items, "total", (json_int_t)q->nmsg);
-	if (m) {
-		snprintf(next, sizeof(next), "%llu", (unsigned long long)m->seq);
-		json_object_set_new(page, "next", json_string(next));
-	}
-	return page;
+	a->next = i ? qmgr_slot_at(&q->index, i)->seq : 0;
+	*status = CTL_LATER;
+	qmgr_park_show(q, sh);
+	return NULL;
 }
 
-static struct qmgr_msg *find(struct qmgr *q, const char *id, int *status, struct meta1_err *err)
+static void found(struct qmgr *q, struct qmgr_show *sh)
 {
-	struct qmgr_msg *m = id ? qmgr_msg_find(q, id, strlen(id)) : NULL;
+	struct ask *a = sh->arg;
+	struct qmgr_msg *m = sh->n ? qmgr_park_shown(q, sh, 0) : NULL;
+	bool lost = sh->n && qmgr_slot_at(&q->index, sh->slot[0])->lost;
+	struct meta1_err err = {""};
+	json_t *out = NULL;
+	int status = 503;
 
-	if (m && !m->dying)
-		return m;
-	*status = 404;
-	err_set(err, "%.31s: not in the queue%s", id ? id : "",
-	    q->recovered ? "" : " (old mail is still being read)");
+	if (m && !strcmp(m->id, a->id)) {
+		out = a->answer(q, m, a->uid, &err);
+	} else if (lost) {
+		err_set(&err, "%s: its envelope cannot be read now; see the log", a->id);
+	} else {
+		status = 404;
+		err_set(&err, "%s: not in the queue%s", a->id,
+		    q->recovered ? "" : " (old mail is still being read)");
+	}
+	ctl_answer(&a->client, out, out ? 200 : status, err.text);
+	free(a);
+	free(sh);
+}
+
+/* The message of that id, as soon as it is in memory: answer() has the rest. */
+static json_t *one(struct qmgr *q, const char *id, json_t *query, int *status,
+    json_t *(*answer)(struct qmgr *, struct qmgr_msg *, int64_t, struct meta1_err *))
+{
+	struct ask *a;
+	struct qmgr_show *sh = asked(&a);
+	uint32_t slot = qmgr_slot_find(&q->index, id, strlen(id));
+
+	a->answer = answer;
+	a->uid = json_integer_value(json_object_get(query, "uid"));
+	str_copy(a->id, sizeof(a->id), id);
+	sh->done = found;
+	if (slot)
+		show_add(q, sh, slot);
+	*status = CTL_LATER;
+	qmgr_park_show(q, sh);
 	return NULL;
+}
+
+static json_t *shown(struct qmgr *q, struct qmgr_msg *m, int64_t uid, struct meta1_err *err)
+{
+	(void)uid, (void)err;
+	return msg_json(q, m, UINT32_MAX);
 }
 
 static json_t *show(void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
-	struct qmgr_msg *m = find(arg, rest, status, err);
-
-	(void)query;
-	return m ? msg_json(arg, m, UINT32_MAX) : NULL;
+	(void)err;
+	return one(arg, rest, query, status, shown);
 }
 
 /* ---- changes ---- */
+
+static json_t *flushed(struct qmgr *q, struct qmgr_msg *m, int64_t uid, struct meta1_err *err)
+{
+	struct qmgr_dest *d;
+
+	(void)uid, (void)err;
+	for (d = q->sched.dests; d; d = d->hh.next)
+		qmgr_sched_revive(&q->sched, d);
+	qmgr_active_now(q, m);
+	return json_pack("{s:I s:s}", "messages", (json_int_t)1, "done", "tried now");
+}
 
 static json_t *flush(void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
 	const char *id = json_string_value(json_object_get(query, "id"));
 	struct qmgr *q = arg;
 	struct qmgr_dest *d;
-	struct qmgr_msg *m;
 
-	(void)rest;
-	if (id) {
-		m = find(q, id, status, err);
-		if (!m)
-			return NULL;
-	}
-	for (d = q->sched.dests; d; d = d->hh.next)
+	(void)rest, (void)err;
+	if (id)
+		return one(q, id, query, status, flushed);
+	for (d = q->sched.dests; d; d = d->hh.next) {
 		qmgr_sched_revive(&q->sched, d);
-	if (id) {
-		qmgr_active_now(q, m);
-		return json_pack("{s:I s:s}", "messages", (json_int_t)1, "done", "tried now");
+		qmgr_lane_check(q, d);
 	}
 	q->flushing = true;
 	q->flush_seq = 0;
-	q->flush_end = q->seq;
+	q->flush_end = q->index.seq;
 	qmgr_kick(q);
-	return json_pack(
-	    "{s:I s:s}", "messages", (json_int_t)q->nmsg, "done", "all waiting mail is tried now");
+	return json_pack("{s:I s:s}", "messages", (json_int_t)q->index.n, "done",
+	    "all waiting mail is tried now");
 }
 
 bool qmgr_control_pump(struct qmgr *q)
 {
-	struct qmgr_msg *m;
+	struct qmgr_slot *s = NULL;
 	uint64_t n;
+	uint32_t i;
 
 	if (!q->flushing)
 		return false;
-	m = qmgr_msg_from(q, q->flush_seq);
-	for (n = 0; m && n < FLUSH_STEP && m->seq <= q->flush_end; n += 1 + m->nrcpt, m = m->next)
-		if (!m->dying)
+	i = qmgr_slot_from(&q->index, q->flush_seq);
+	for (n = 0; i && n < FLUSH_STEP; i = s->next) {
+		struct qmgr_msg *m = qmgr_msg_at(q, i);
+
+		s = qmgr_slot_at(&q->index, i);
+		if (s->seq > q->flush_end)
+			break;
+		n += m ? 1 + m->nrcpt : 1;
+		if (m && !m->dying)
 			qmgr_active_now(q, m);
-	q->flushing = m && m->seq <= q->flush_end;
-	q->flush_seq = m ? m->seq : 0;
+		else if (!m)
+			qmgr_park_now(q, i);
+	}
+	q->flushing = i && qmgr_slot_at(&q->index, i)->seq <= q->flush_end;
+	q->flush_seq = i ? qmgr_slot_at(&q->index, i)->seq : 0;
 	return q->flushing;
 }
 
-static json_t *delete (
-    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+static json_t *deleted(struct qmgr *q, struct qmgr_msg *m, int64_t uid, struct meta1_err *err)
 {
-	struct qmgr *q = arg;
-	struct qmgr_msg *m = find(q, rest, status, err);
 	struct qmgr_reason *why;
 	uint32_t i, n = 0, late = 0;
 	char done[96], by[64];
 
-	if (!m)
+	if (q->stopping) {
+		err_set(err, "qmgr is stopping");
 		return NULL;
-	if (q->stopping)
-		return bad(status, err, 503, "qmgr is stopping");
-	snprintf(by, sizeof(by), "deleted by uid %lld",
-	    (long long)json_integer_value(json_object_get(query, "uid")));
+	}
+	snprintf(by, sizeof(by), "deleted by uid %lld", (long long)uid);
 	why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(by));
 	for (i = 0; i < m->nrcpt; i++) {
 		struct qmgr_rcpt *r = &m->rcpt[i];
@@ -227,6 +343,13 @@ static json_t *delete (
 	    late ? ", others are just being delivered or reported" : "");
 	return json_pack("{s:s s:I s:I s:s}", "id", m->id, "deleted", (json_int_t)n, "under_way",
 	    (json_int_t)late, "done", done);
+}
+
+static json_t *delete (
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+{
+	(void)err;
+	return one(arg, rest, query, status, deleted);
 }
 
 /* ---- destinations and summary ---- */
@@ -282,11 +405,12 @@ static json_t *status_all(
 
 	(void)rest, (void)query, (void)status, (void)err;
 	return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I s:b s:b}", "messages",
-	    (json_int_t)q->nmsg, "active_recipients", (json_int_t)qmgr_active_count(q),
+	    (json_int_t)q->index.n, "active_recipients", (json_int_t)qmgr_active_count(q),
 	    "max_active_recipients", (json_int_t)q->lim.aq_max, "deliveries",
 	    (json_int_t)q->ndelivery, "destinations", (json_int_t)HASH_COUNT(q->sched.dests),
-	    "smtpc", (json_int_t)q->ncourier, "memory", (json_int_t)q->memory, "max_memory",
-	    (json_int_t)q->lim.memory, "recovered", q->recovered, "intake_withheld", q->withheld);
+	    "smtpc", (json_int_t)q->ncourier, "memory", (json_int_t)qmgr_intake_memory(q),
+	    "max_memory", (json_int_t)q->lim.memory, "recovered", q->recovered, "intake_withheld",
+	    q->withheld);
 }
 
 void qmgr_control_add(struct role *role, struct ctl *ctl)

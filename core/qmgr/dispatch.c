@@ -102,7 +102,7 @@ void qmgr_dispatch_put_off(
 	}
 	if (d->why)
 		qmgr_reason_set(r, d->why);
-	qmgr_dispatch_later(q, r, dead + (int64_t)(m->seq % 64) * dead / 640, QW_DEAD);
+	qmgr_active_block(q, r, d);
 }
 
 static void sweep(struct qmgr *q, struct qmgr_dest *d)
@@ -269,6 +269,7 @@ static void over(
 	}
 	qmgr_outcome_end(res);
 	delivery_free(q, v);
+	qmgr_lane_check(q, d);
 	qmgr_sched_unref(&q->sched, &d, loop_now(q->loop));
 	qmgr_kick(q);
 	if (q->stopping)

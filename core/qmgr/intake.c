@@ -4,7 +4,8 @@
  * it had to skip some), the store makes of it each message exactly once (entry), also of what
  * it finds at start; and how much may come: credits, one a transaction.
  * Comes from smtps' channels and store.c; goes to msg.c and active.c. Owns the feeders.
- * On failure: memory near its bound, no more credits, and smtps answers 451 4.3.2.
+ * On failure: memory near its bound (envelopes that are loaded, and a part for each message that
+ * is queued), no more credits, and smtps answers 451 4.3.2.
  *
  * What is recovered may pass the bound: it is on disk already, and must be delivered.
  */
@@ -23,18 +24,18 @@ static struct qmgr_feeder *feeder_of(struct chan *c)
 
 /* ---- credits ---- */
 
-static size_t used(const struct qmgr *q)
+size_t qmgr_intake_memory(const struct qmgr *q)
 {
-	return q->memory + qmgr_reason_memory();
+	return q->memory + qmgr_reason_memory() + (size_t)q->index.n * QMGR_INDEX;
 }
 
 static uint64_t window(struct qmgr *q)
 {
 	uint64_t left;
 
-	if (q->stopping || used(q) >= q->lim.memory)
+	if (q->stopping || qmgr_intake_memory(q) >= q->lim.memory)
 		return 0;
-	left = (q->lim.memory - used(q)) / QMGR_CREDIT_MEMORY;
+	left = (q->lim.memory - qmgr_intake_memory(q)) / QMGR_CREDIT_MEMORY;
 	return left < QMGR_CREDITS ? left : QMGR_CREDITS;
 }
 
@@ -46,8 +47,8 @@ static void grant(struct qmgr *q, struct qmgr_feeder *f)
 	if (w == 0 && !q->withheld && !q->stopping) {
 		q->withheld = true;
 		m_withheld.value++;
-		log_event(LOG_L_WARN, "qmgr.full", "memory=%zu limit=%zu messages=%llu text=%s",
-		    q->memory, q->lim.memory, (unsigned long long)q->nmsg,
+		log_event(LOG_L_WARN, "qmgr.full", "memory=%zu limit=%zu messages=%u text=%s",
+		    qmgr_intake_memory(q), q->lim.memory, q->index.n,
 		    "no new mail until some is done");
 	}
 	/* In chunks, so that credits are not a frame each. */
@@ -63,10 +64,11 @@ void qmgr_intake_grant(struct qmgr *q)
 	struct qmgr_feeder *f;
 
 	if (q->withheld) {
-		if (used(q) > q->lim.memory / 8 * 7)
+		if (qmgr_intake_memory(q) > q->lim.memory / 8 * 7)
 			return;
 		q->withheld = false;
-		log_event(LOG_L_INFO, "qmgr.room", "memory=%zu limit=%zu", used(q), q->lim.memory);
+		log_event(LOG_L_INFO, "qmgr.room", "memory=%zu limit=%zu", qmgr_intake_memory(q),
+		    q->lim.memory);
 	}
 	DL_FOREACH (q->feeders, f)
 		grant(q, f);
@@ -185,14 +187,17 @@ void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
 	struct qmgr *q = arg;
 	struct qmgr_msg *m;
 	bool fresh = true;
-	uint32_t i;
+	uint32_t i, slot;
 
-	if (qmgr_msg_find(q, e->id, strlen(e->id))) {
+	slot = qmgr_slot_find(&q->index, e->id, strlen(e->id));
+	if (slot && (qmgr_slot_at(&q->index, slot)->loaded
+			    ? qmgr_msg_find(q, e->id, strlen(e->id)) != NULL
+			    : qmgr_slot_at(&q->index, slot)->at.key == e->key)) {
 		log_event(LOG_L_ERR, "qmgr.entry_twice", "id=%s text=%s", e->id,
 		    "the store told of it before; ignored");
 		return;
 	}
-	m = qmgr_msg_new(q, e);
+	m = qmgr_msg_new(q, qmgr_slot_new(&q->index, e->id), e);
 	m_entries.value++;
 	for (i = 0; i < m->nrcpt; i++) {
 		struct qmgr_rcpt *r = &m->rcpt[i];
@@ -226,11 +231,12 @@ void qmgr_intake_space(void *arg, uint32_t writer, uint64_t unit)
 bool qmgr_intake_moved(void *arg, const char *id, uint64_t key, const struct meta1_ref *ref)
 {
 	struct qmgr *q = arg;
-	struct qmgr_msg *m = qmgr_msg_find(q, id, strlen(id));
-	uint32_t i;
+	uint32_t i = qmgr_slot_find(&q->index, id, strlen(id));
+	struct qmgr_msg *m = qmgr_msg_at(q, i);
 
-	(void)key;
-	if (!m || qmgr_bounce_reads(q, m))
+	if (i && !m) /* nobody reads what is not even loaded */
+		return qmgr_slot_at(&q->index, i)->at.key == key;
+	if (!m || m->key != key || qmgr_bounce_reads(q, m))
 		return false;
 	for (i = 0; m->nactive && i < m->nrcpt; i++)
 		if (m->rcpt[i].phase == QP_SENT)
@@ -253,7 +259,7 @@ void qmgr_intake_recovered(struct qmgr *q)
 		struct qmgr_msg *m = qmgr_msg_of(r);
 
 		qmgr_bounce_id(m, r->report, id);
-		if (qmgr_msg_find(q, id, strlen(id))) {
+		if (qmgr_slot_find(&q->index, id, strlen(id))) {
 			qmgr_outcome_final(q, r, META1_R_BOUNCED);
 			continue;
 		}

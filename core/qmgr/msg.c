@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * msg.c -- the messages in memory: envelope, recipients and their strings in one
- * allocation; found by id, and listed in the order they came in.
- * Comes from intake.c; gone when the last outcome is recorded (store.c). Owns struct qmgr_msg
- * and the shared reasons. Memory is counted; intake.c stops granting at the bound, so that
- * only recovery, whose mail is already on disk, can pass it.
- *
- * The order is kept in pages of PAGE numbers, so that a listing finds the place where it went
- * on without walking all messages.
+ * msg.c -- the messages in memory: envelope, recipients and their strings in one allocation.
+ * Comes from intake.c (new) and park.c (read again); gone when the last outcome is recorded
+ * (store.c), or when park.c needs the memory: then only its slot stays (slot.c). Owns struct
+ * qmgr_msg and the shared reasons. Memory is counted.
  */
 #include "mail/reply.h"
 #include "qmgr/qmgr.h"
@@ -15,18 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PAGE	 256
 #define TEXT_MAX 512 /* of a reply that is kept */
-
-METRIC_GAUGE(m_queued, "queued_messages_now", "Messages in the queue.");
-
-struct qmgr_page { /* the messages with numbers key * PAGE and up */
-	UT_hash_handle hh;
-	struct qmgr_page *next, *prev; /* in order */
-	uint64_t key;
-	struct qmgr_msg *first;
-	uint32_t n;
-};
 
 /* ---- reasons ---- */
 
@@ -89,51 +74,6 @@ void qmgr_reason_set(struct qmgr_rcpt *r, struct qmgr_reason *why)
 	r->reason = why;
 }
 
-/* ---- order ---- */
-
-static void page_add(struct qmgr *q, struct qmgr_msg *m)
-{
-	uint64_t key = m->seq / PAGE;
-	struct qmgr_page *p = q->page_list ? q->page_list->prev : NULL;
-
-	if (!p || p->key != key) {
-		p = base_alloc(sizeof(*p));
-		p->key = key;
-		p->first = m;
-		HASH_ADD(hh, q->pages, key, sizeof(p->key), p);
-		DL_APPEND(q->page_list, p);
-	}
-	p->n++;
-	m->page = p;
-}
-
-static void page_remove(struct qmgr *q, struct qmgr_msg *m)
-{
-	struct qmgr_page *p = m->page;
-
-	if (--p->n == 0) {
-		HASH_DELETE(hh, q->pages, p);
-		DL_DELETE(q->page_list, p);
-		free(p);
-	} else if (p->first == m) {
-		p->first = m->next;
-	}
-}
-
-struct qmgr_msg *qmgr_msg_from(struct qmgr *q, uint64_t seq)
-{
-	uint64_t key = seq / PAGE;
-	struct qmgr_page *p;
-	struct qmgr_msg *m;
-
-	HASH_FIND(hh, q->pages, &key, sizeof(key), p);
-	for (p = p ? p : q->page_list; p && p->key < key; p = p->next)
-		;
-	for (m = p ? p->first : NULL; m && m->seq < seq; m = m->next)
-		;
-	return m;
-}
-
 /* ---- messages ---- */
 
 /* What the sender said of reports, if the store is of a time that knows it. */
@@ -175,6 +115,18 @@ static const char *keep(char **at, struct meta1_buf b)
 	return s;
 }
 
+/* Recipients that wait for the same reason share it. */
+static struct qmgr_reason *same(const struct qmgr_msg *m, uint32_t i, struct meta1_buf why)
+{
+	struct qmgr_reason *r = i ? m->rcpt[i - 1].reason : NULL;
+
+	if (r && strlen(r->line) == why.len && !memcmp(r->line, why.data, why.len)) {
+		r->refs++;
+		return r;
+	}
+	return qmgr_reason_new(buf_str(""), 0, buf_str(""), why);
+}
+
 static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_env *env, char *to)
 {
 	int64_t now = loop_now(q->loop), wall = loop_wall(q->loop);
@@ -208,13 +160,27 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 		r->due = wait > 0 ? now + wait * 1000 : now;
 		r->report = qmgr_bounce_intent(&why);
 		if (why.len)
-			r->reason = qmgr_reason_new(buf_str(""), 0, buf_str(""), why);
+			r->reason = same(m, i, why);
 		r->phase = r->report ? QP_DOUBT : QP_WAIT;
 	}
 }
 
-struct qmgr_msg *qmgr_msg_new(struct qmgr *q, const struct meta1_qentry *e)
+/* Senders that differ by a tag only (VERP, "list+user=host@…") are one. */
+static uint32_t sender_hash(const char *from)
 {
+	size_t tag = strcspn(from, "+=@");
+	const char *at = strrchr(from, '@'), *s;
+	uint32_t h = 2166136261u;
+
+	for (s = from; *s; s++)
+		if (s < from + tag || (at && s >= at))
+			h = (h ^ (uint8_t)*s) * 16777619u;
+	return h ^ h >> 16;
+}
+
+struct qmgr_msg *qmgr_msg_new(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e)
+{
+	struct qmgr_slot *s = qmgr_slot_at(&q->index, slot);
 	const struct meta1_env *env = e->env;
 	size_t head = sizeof(struct qmgr_msg) + env->nrcpt * sizeof(struct qmgr_rcpt);
 	size_t total = head + strings(env);
@@ -232,25 +198,25 @@ struct qmgr_msg *qmgr_msg_new(struct qmgr *q, const struct meta1_qentry *e)
 	m->time = env->time;
 	m->born = loop_now(q->loop) - (age > 0 ? age : 0) * 1000;
 	m->nrcpt = env->nrcpt;
-	m->seq = ++q->seq;
+	m->slot = slot;
+	m->seq = s->seq;
 	m->from = keep(&to, env->from);
 	m->client = keep(&to, env->client);
 	m->envid = keep(&to, envid(env));
 	fill_rcpts(q, m, env, to);
-	HASH_ADD_STR(q->by_id, id, m);
-	DL_APPEND(q->all, m);
-	page_add(q, m);
+	s->at.msg = m;
+	s->loaded = 1;
+	s->sender = sender_hash(m->from);
+	s->nopen = m->nopen;
 	q->memory += m->memory;
-	m_queued.value = (int64_t)++q->nmsg;
 	return m;
 }
 
 struct qmgr_msg *qmgr_msg_find(struct qmgr *q, const char *id, size_t len)
 {
-	struct qmgr_msg *m;
+	struct qmgr_msg *m = qmgr_msg_at(q, qmgr_slot_find(&q->index, id, len));
 
-	HASH_FIND(hh, q->by_id, id, len, m);
-	return m;
+	return m && strlen(m->id) == len && !memcmp(m->id, id, len) ? m : NULL;
 }
 
 void qmgr_msg_check(struct qmgr *q, struct qmgr_msg *m)
@@ -259,21 +225,33 @@ void qmgr_msg_check(struct qmgr *q, struct qmgr_msg *m)
 		return;
 	m->dying = true;
 	qmgr_active_forget(q, m);
-	DL_APPEND2(q->dying, m, rprev, rnext);
+	qmgr_msg_list(q, m, QL_DYING);
 	qmgr_kick(q);
 }
 
-static void msg_free(struct qmgr *q, struct qmgr_msg *m)
+void qmgr_msg_list(struct qmgr *q, struct qmgr_msg *m, enum qmgr_lists list)
 {
+	if (m->list)
+		DL_DELETE2(q->lists[m->list], m, rprev, rnext);
+	m->list = (uint8_t)list;
+	if (list)
+		DL_APPEND2(q->lists[list], m, rprev, rnext);
+}
+
+void qmgr_msg_unload(struct qmgr *q, struct qmgr_msg **mp)
+{
+	struct qmgr_msg *m = *mp;
+	struct qmgr_slot *s = qmgr_slot_at(&q->index, m->slot);
 	uint32_t i;
 
+	*mp = NULL;
 	for (i = 0; i < m->nrcpt; i++)
 		qmgr_reason_drop(&m->rcpt[i].reason);
-	HASH_DELETE(hh, q->by_id, m);
-	page_remove(q, m);
-	DL_DELETE(q->all, m);
+	qmgr_msg_list(q, m, QL_NONE);
 	q->memory -= m->memory;
-	m_queued.value = (int64_t)--q->nmsg;
+	s->nopen = m->nopen;
+	s->loaded = 0;
+	s->at.key = m->key;
 	free(m);
 }
 
@@ -281,15 +259,21 @@ void qmgr_msg_reap(struct qmgr *q)
 {
 	struct qmgr_msg *m;
 
-	while ((m = q->dying)) {
-		DL_DELETE2(q->dying, m, rprev, rnext);
-		msg_free(q, m);
+	while ((m = q->lists[QL_DYING])) {
+		uint32_t slot = m->slot;
+
+		qmgr_msg_unload(q, &m);
+		qmgr_slot_free(&q->index, slot);
 	}
 }
 
 void qmgr_msg_free_all(struct qmgr *q)
 {
-	qmgr_msg_reap(q);
-	while (q->all)
-		msg_free(q, q->all);
+	struct qmgr_msg *m;
+	uint32_t i;
+
+	for (i = q->index.first; i; i = qmgr_slot_at(&q->index, i)->next)
+		if ((m = qmgr_msg_at(q, i)))
+			qmgr_msg_unload(q, &m);
+	qmgr_slot_free_all(&q->index);
 }

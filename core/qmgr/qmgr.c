@@ -28,6 +28,7 @@ static void pump(void *arg)
 	more |= qmgr_active_pump(q);
 	if (q->going)
 		qmgr_dispatch_pump(q);
+	qmgr_park_trim(q);
 	qmgr_intake_grant(q);
 	if (more)
 		qmgr_kick(q);
@@ -68,7 +69,8 @@ static void limits(struct qmgr_limits *lim, const struct set_qmgr *set)
 	lim->min_retry = set->min_retry_delay;
 	lim->max_retry = set->max_retry_delay;
 	lim->max_queue = set->max_time_in_queue;
-	lim->memory = QMGR_MEMORY;
+	lim->memory = (size_t)set->max_memory;
+	lim->loaded = lim->memory / 4;
 }
 
 static int start(struct role *role, struct meta1_err *err)
@@ -80,6 +82,7 @@ static int start(struct role *role, struct meta1_err *err)
 	task_init(&q->pump, pump, q);
 	work_owner_init(&q->report_work, 2);
 	qmgr_sched_init(&q->sched);
+	qmgr_lane_init(q);
 	qmgr_sched_conf(&q->sched, &q->lim);
 	q->sched.let_go = qmgr_route_let_go;
 	q->clock_gap = loop_wall(q->loop) - loop_now(q->loop) / 1000;
@@ -108,6 +111,7 @@ void qmgr_free(struct qmgr *q)
 	qmgr_route_free_all(q);
 	qmgr_sched_free(&q->sched);
 	qmgr_msg_free_all(q);
+	qmgr_lane_free_all(q);
 	free(q->heap);
 }
 
@@ -118,9 +122,11 @@ static void drained(void *arg)
 
 	qmgr_dispatch_free_all(q);
 	qmgr_intake_free_all(q);
+	qmgr_park_free_all(q);
 	q->ended = true;
 	loop_unwatch(&q->due);
 	loop_unwatch(&q->minute);
+	loop_unwatch(&q->lane_timer);
 	loop_unwatch(&q->stop_timer);
 	loop_unwatch(&q->report_timer);
 	loop_unwatch(&q->dead_timer);

@@ -2,11 +2,12 @@
 /*
  * qmgr.h -- the queue manager, told in the order a message meets it.
  *
- * A stored message comes in (intake.c, store.c), is kept in memory as envelope (msg.c), its
- * recipients become active within a bound (active.c), get a destination from smar
- * (route.c), wait there for their turn (sched.c), are handed to an smtpc (dispatch.c), and
- * end as a recorded outcome (rules.c, outcome.c) or in a report to the sender (bounce.c,
- * dsn.c). control.c shows and changes all that. Everything runs on the loop thread.
+ * A stored message comes in (intake.c, store.c), gets its place in the index (slot.c) and waits
+ * for its turn in a lane of its sender (lane.c); when it comes, its envelope is read (park.c,
+ * msg.c) if it is not in memory, its recipients become active within a bound (active.c), get a
+ * destination from smar (route.c), wait there for their turn (sched.c), are handed to an smtpc
+ * (dispatch.c), and end as a recorded outcome (rules.c, outcome.c) or in a report to the sender
+ * (bounce.c, dsn.c). control.c shows and changes all that. Everything runs on the loop thread.
  */
 #ifndef META1_QMGR_H
 #define META1_QMGR_H
@@ -34,7 +35,8 @@ struct qmgr_limits {
 	int64_t aq_max;		   /* recipients that may be active */
 	int64_t initial, max_conn; /* deliveries at a time to one destination */
 	int64_t min_retry, max_retry, max_queue;
-	size_t memory; /* bytes of envelopes beyond which no intake is granted */
+	size_t memory; /* bytes of envelopes and index beyond which no intake is granted */
+	size_t loaded; /* bytes of envelopes that wait: beyond, they are unloaded */
 };
 
 /* ---- a recipient and its message -------------------------------------------------- */
@@ -64,7 +66,7 @@ enum qmgr_phase {
 };
 
 /* What a recipient in QP_WAIT waits for. */
-enum qmgr_cause { QW_RETRY, QW_DEAD, QW_RATE };
+enum qmgr_cause { QW_RETRY, QW_DEAD, QW_RATE, QW_FULL };
 
 /* Why something is as it is: the last reply or error. Shared, read only. */
 struct qmgr_reason {
@@ -90,29 +92,35 @@ struct qmgr_rcpt {
 	uint8_t state; /* enum meta1_rstate */
 	uint8_t phase; /* enum qmgr_phase */
 	uint8_t cause; /* enum qmgr_cause */
+	bool blocked;  /* its destination is dead or has enough: waits in its dock */
 };
 
-struct qmgr_msg { /* one allocation with its recipients and strings */
-	UT_hash_handle hh;
-	struct qmgr_msg *next, *prev;	/* all, in order of seq */
-	struct qmgr_msg *rnext, *rprev; /* ready to become active, or to be freed */
-	struct qmgr_page *page;
-	struct qmgr_report *report; /* that still gathers failures, or NULL */
+enum qmgr_lists { /* where a loaded message is */
+	QL_NONE,  /* some of it is active */
+	QL_GOING, /* being looked at: its recipients become active */
+	QL_IDLE,  /* all of it waits: may be unloaded */
+	QL_DYING, /* all is recorded: freed at the end of the turn */
+	QL_N
+};
+
+struct qmgr_msg {			/* one allocation with its recipients and strings */
+	struct qmgr_msg *rnext, *rprev; /* in its list */
+	struct qmgr_report *report;	/* that still gathers failures, or NULL */
+	struct qmgr_dock *dock;		/* QL_GOING: where it came from */
 	uint64_t seq, bytes, stored;
 	int64_t time; /* accepted, wall clock seconds, for show */
 	int64_t born; /* the same on the monotonic clock, so that no jump ages a mail */
-	int64_t due;  /* earliest of its waiting recipients */
 	struct meta1_ref ref;
 	uint64_t key; /* the store's */
 	size_t memory;
 	const char *from, *client;
 	const char *envid; /* as said, or "" */
-	uint32_t flags, nrcpt;
+	uint32_t flags, nrcpt, slot;
 	uint32_t nopen;	  /* recipients not QP_DONE */
 	uint32_t nactive; /* in QP_ROUTE, QP_QUEUED, QP_SENT */
-	uint32_t cursor;  /* next to look at while on a ready list */
-	uint32_t heap;	  /* place in the heap of due times, 0: none */
-	uint8_t ready;	  /* 0: on no ready list, else 1 + number of the list */
+	uint32_t cursor;  /* QL_GOING: next to look at */
+	uint32_t coming;  /* QL_GOING: what the dock expects */
+	uint8_t list;	  /* enum qmgr_lists */
 	bool dying;
 	bool dsn; /* a recipient has notify or orcpt */
 	char id[META1_ID_MAX];
@@ -132,10 +140,10 @@ static inline const char *qmgr_msg_orcpt(const struct qmgr_rcpt *r)
 }
 
 /* Messages in memory. */
-struct qmgr_msg *qmgr_msg_new(struct qmgr *, const struct meta1_qentry *);
-struct qmgr_msg *qmgr_msg_find(struct qmgr *, const char *id, size_t len);
-/* The first with a number of at least seq, or NULL. */
-struct qmgr_msg *qmgr_msg_from(struct qmgr *, uint64_t seq);
+struct qmgr_msg *qmgr_msg_new(struct qmgr *, uint32_t slot, const struct meta1_qentry *);
+struct qmgr_msg *qmgr_msg_find(struct qmgr *, const char *id, size_t len); /* if loaded */
+void qmgr_msg_list(struct qmgr *, struct qmgr_msg *, enum qmgr_lists);
+void qmgr_msg_unload(struct qmgr *, struct qmgr_msg **);
 /* Frees it at the end of the turn if all of it is recorded. */
 void qmgr_msg_check(struct qmgr *, struct qmgr_msg *);
 void qmgr_msg_reap(struct qmgr *);
@@ -145,11 +153,120 @@ static inline struct qmgr_msg *qmgr_msg_of(const struct qmgr_rcpt *r)
 	return (struct qmgr_msg *)r->item.group;
 }
 
+/* ---- slot: the index of all that is queued -------------------------------------------- */
+
+#define QMGR_CHUNK 4096u /* slots of one allocation */
+struct qmgr_slot {
+	union {
+		uint64_t key;	      /* the store's, of one that is not loaded */
+		struct qmgr_msg *msg; /* loaded */
+	} at;
+	uint64_t hash; /* of the id */
+	uint64_t seq : 48, loaded : 1;
+	uint64_t loading : 1; /* asked for */
+	uint64_t going : 1;   /* and then to be looked at */
+	uint64_t urgent : 1;  /* an admin wants it tried now, whenever it is due */
+	uint64_t lost : 1;    /* its envelope could not be read */
+	uint64_t held : 1, warned : 1, pad : 9;
+	uint32_t next, prev; /* in order of seq */
+	uint32_t hnext;
+	uint32_t due;	 /* monotonic seconds: of the earliest recipient, while in the heap */
+	uint32_t heap;	 /* place there, 0: none */
+	uint32_t nopen;	 /* recipients that are not final; of an unloaded one */
+	uint32_t sender; /* its hash */
+	uint32_t lane, lnext, lprev; /* 0: in none */
+};
+struct qmgr_index {
+	struct qmgr_slot **chunk;
+	uint32_t *hash;
+	struct qmgr_page *pages, *page_list;
+	uint64_t seq;
+	uint32_t nchunk, cap, top, free, n, first, last;
+};
+static inline struct qmgr_slot *qmgr_slot_at(const struct qmgr_index *x, uint32_t i)
+{
+	return &x->chunk[i / QMGR_CHUNK][i % QMGR_CHUNK];
+}
+uint32_t qmgr_slot_new(struct qmgr_index *, const char *id);
+uint32_t qmgr_slot_find(const struct qmgr_index *, const char *id, size_t len); /* by its hash */
+/* The first with a number of at least seq, or 0. */
+uint32_t qmgr_slot_from(struct qmgr_index *, uint64_t seq);
+void qmgr_slot_free(struct qmgr_index *, uint32_t);
+void qmgr_slot_free_all(struct qmgr_index *);
+
+/* ---- park: envelopes that are not in memory --------------------------------------------- */
+
+#define QMGR_FETCHES 4	 /* requests to the store at a time */
+#define QMGR_INDEX   160 /* bytes that one more message costs at least, here and in the store */
+
+struct qmgr_fetch { /* one of those requests; or the next, being gathered */
+	struct qmgr_fetch *next, *prev;
+	struct qmgr *q;
+	uint32_t n;
+	uint32_t slot[META1_FETCH_MAX];
+	uint64_t key[META1_FETCH_MAX];
+};
+bool qmgr_park_ready(const struct qmgr *); /* one more can be asked for */
+/* It shall be loaded; and looked at then, for a dock that expects so many (or NULL). */
+void qmgr_park_load(struct qmgr *, uint32_t slot, struct qmgr_dock *, uint32_t coming);
+/* An admin wants one that is not loaded tried now. */
+void qmgr_park_now(struct qmgr *, uint32_t slot);
+void qmgr_park_flush(struct qmgr *); /* what was gathered is asked for */
+void qmgr_park_loaded(void *arg, uint64_t key, const struct meta1_qentry *, const char *why);
+/* Unloads what may be, while more is loaded than shall be. */
+void qmgr_park_trim(struct qmgr *);
+void qmgr_park_free_all(struct qmgr *);
+/* For control.c: done() when all of these are loaded that can be, at once or later. They stay so
+ * until the end of that call. */
+#define QMGR_SHOW_MAX 1000
+struct qmgr_show {
+	struct qmgr_show *next, *prev;
+	uint32_t n, left;
+	uint64_t seq[QMGR_SHOW_MAX];
+	uint32_t slot[QMGR_SHOW_MAX];
+	void (*done)(struct qmgr *, struct qmgr_show *);
+	void *arg, *arg2;
+};
+void qmgr_park_show(struct qmgr *, struct qmgr_show *); /* taken; done() frees it */
+/* The message of place i, or NULL: gone, or not to be read. */
+struct qmgr_msg *qmgr_park_shown(struct qmgr *, const struct qmgr_show *, uint32_t i);
+
+/* ---- lane: whose message is looked at next ------------------------------------------------ */
+
+#define QMGR_LANES	1024u /* of what is new, and of what is due again */
+#define QMGR_LANES_DEST 32u   /* of what waits for one destination */
+#define QMGR_COMING	0x40000000u
+enum { QMGR_FRESH, QMGR_AGAIN }; /* docks; further ones are of destinations */
+struct qmgr_lane {
+	struct qmgr_lane *next, *prev; /* round of those that hold something */
+	uint32_t first, last;
+};
+struct qmgr_dock {
+	struct qmgr_dock *next, *prev; /* round of those that may go on */
+	struct qmgr_dest *dest;	       /* with a reference; NULL: FRESH, AGAIN */
+	struct qmgr_lane *round;
+	uint32_t number, nlane;
+	uint32_t coming; /* recipients taken from here that have not reached the destination */
+	bool open;
+	struct qmgr_lane lane[];
+};
+void qmgr_lane_init(struct qmgr *);
+void qmgr_lane_add(struct qmgr *, uint32_t slot, unsigned dock);
+void qmgr_lane_block(struct qmgr *, uint32_t slot, struct qmgr_dest *);
+void qmgr_lane_remove(struct qmgr *, uint32_t slot);
+uint32_t qmgr_lane_next(struct qmgr *, struct qmgr_dock **); /* taken out; 0: none may go on */
+/* What was taken came to its destination, or did not. */
+void qmgr_lane_arrived(struct qmgr *, struct qmgr_dock **, uint32_t n);
+void qmgr_lane_check(struct qmgr *, struct qmgr_dest *); /* it may have room now */
+/* The destination whose dock it is in, or NULL. */
+const struct qmgr_dest *qmgr_lane_dest(const struct qmgr *, uint32_t slot);
+void qmgr_lane_tick(int, short, void *);
+void qmgr_lane_free_all(struct qmgr *);
+
 /* ---- intake: from smtps to the store's events ---------------------------------------- */
 
-#define QMGR_CREDITS	   1000		/* transactions granted to one smtps */
-#define QMGR_MEMORY	   (256u << 20) /* of envelopes, before intake is withheld */
-#define QMGR_CREDIT_MEMORY (64u << 10)	/* near the bound a credit is granted for so much */
+#define QMGR_CREDITS	   1000	       /* transactions granted to one smtps */
+#define QMGR_CREDIT_MEMORY (64u << 10) /* near the bound a credit is granted for so much */
 
 struct qmgr_feeder { /* one connected smtps */
 	struct qmgr_feeder *next, *prev;
@@ -163,6 +280,8 @@ void qmgr_intake_free_all(struct qmgr *);
 void qmgr_intake_queued(struct chan *, uint32_t req, const void *msg, void *arg);
 void qmgr_intake_tail(struct chan *, uint32_t req, const void *msg, void *arg);
 void qmgr_intake_back(struct chan *, uint32_t req, const void *msg, void *arg);
+/* Bytes of what is queued: what is loaded, and the index. */
+size_t qmgr_intake_memory(const struct qmgr *);
 /* Credits for all smtps, as far as memory allows. */
 void qmgr_intake_grant(struct qmgr *);
 /* Events of the store. */
@@ -191,6 +310,7 @@ void qmgr_store_deferred(struct qmgr *, struct qmgr_rcpt *, int64_t next_try_wal
 void qmgr_store_deleted(struct qmgr *, struct qmgr_rcpt *);
 /* Reader and writer for reports. */
 bool qmgr_store_load(struct qmgr *, const struct meta1_ref *, mod_done_fn, void *arg);
+bool qmgr_store_fetch(struct qmgr *, const uint64_t *key, uint32_t n, mod_done_fn, void *arg);
 void qmgr_store_unload(struct qmgr *, struct meta1_content *);
 bool qmgr_store_begin(struct qmgr *, const char *id, struct meta1_qmsg **, struct meta1_err *);
 bool qmgr_store_write(struct qmgr *, struct meta1_qmsg *, const void *, size_t);
@@ -207,6 +327,11 @@ void qmgr_active_wait(struct qmgr *, struct qmgr_rcpt *, int64_t due);
 void qmgr_active_start(struct qmgr *, struct qmgr_msg *, bool fresh);
 /* An admin wants all waiting recipients of it tried now. */
 void qmgr_active_now(struct qmgr *, struct qmgr_msg *);
+/* It waits until its destination lives, or has room. */
+void qmgr_active_block(struct qmgr *, struct qmgr_rcpt *, struct qmgr_dest *);
+void qmgr_active_slot_due(struct qmgr *, uint32_t slot, int64_t due); /* of one not loaded */
+void qmgr_active_slot_gone(struct qmgr *, uint32_t slot);	      /* nor will be */
+void qmgr_active_go(struct qmgr *, struct qmgr_msg *, struct qmgr_dock *, uint32_t coming);
 /* It left QP_ROUTE, QP_QUEUED or QP_SENT. */
 void qmgr_active_leave(struct qmgr *, struct qmgr_rcpt *);
 void qmgr_active_forget(struct qmgr *, struct qmgr_msg *); /* before it is freed */
@@ -286,7 +411,8 @@ struct qmgr_dest {
 	int64_t rest_until;		 /* ms; 0: it does not rest */
 	int64_t free_us;		 /* when the next may go, by its rate */
 	int64_t late_us;		 /* until when those that were sent away have places */
-	/* Of route.c and dispatch.c, not of the schedule. */
+	/* Of route.c, dispatch.c and lane.c, not of the schedule. */
+	struct qmgr_dock *dock; /* what waits for it alone, or NULL */
 	struct qmgr_hops *hops;
 	struct qmgr_reason *why; /* last failure of its hosts */
 	char *bounds;		 /* text of the row, or NULL */
@@ -336,6 +462,8 @@ void qmgr_sched_restore(struct qmgr_sched *, const char *key, size_t len, int64_
  * and what it holds must be taken off by qmgr_sched_take(). */
 bool qmgr_sched_done(struct qmgr_sched *, struct qmgr_dest *, uint32_t n, enum qmgr_fate,
     int64_t started, int64_t now);
+/* Has it items of this group? Then the rest of them joins, whatever it has already. */
+bool qmgr_sched_holds(const struct qmgr_sched *, const struct qmgr_dest *, const void *group);
 struct qmgr_item *qmgr_sched_take(struct qmgr_sched *, struct qmgr_dest *);
 void qmgr_sched_tidy(struct qmgr_sched *, int64_t now); /* forgets idle ones; once a minute */
 
@@ -466,18 +594,28 @@ struct qmgr {
 	struct watch *minute, *stop_timer;
 	int64_t clock_gap; /* wall - monotonic, seconds, at the last look */
 
-	/* msg.c */
-	struct qmgr_msg *by_id, *all, *dying;
-	struct qmgr_page *pages, *page_list;
-	uint64_t seq, nmsg;
-	size_t memory;
+	/* slot.c, msg.c */
+	struct qmgr_index index;
+	struct qmgr_msg *lists[QL_N];
+	size_t memory; /* of what is loaded */
+
+	/* park.c */
+	struct qmgr_fetch *gathering, *fetches;
+	uint32_t nfetch, nloading;
+	uint64_t reserved; /* recipients that will come with them */
+	struct qmgr_show *shows;
+
+	/* lane.c */
+	struct qmgr_dock **docks, *open_docks;
+	uint32_t ndock;
+	bool lane_turn;
+	struct watch *lane_timer;
 
 	/* active.c */
-	struct qmgr_msg **heap;
+	uint32_t *heap; /* of slots */
 	uint32_t nheap, heap_cap;
 	struct watch *due;
-	struct qmgr_msg *ready[2]; /* 0: first try, 1: retries */
-	unsigned ready_turn;
+	uint32_t ngoing;
 	uint64_t nrouting;
 
 	/* intake.c */
@@ -522,6 +660,13 @@ struct qmgr {
 	bool flushing;
 	uint64_t flush_seq, flush_end;
 };
+/* NULL: it is not loaded. */
+static inline struct qmgr_msg *qmgr_msg_at(const struct qmgr *q, uint32_t slot)
+{
+	const struct qmgr_slot *s = slot ? qmgr_slot_at(&q->index, slot) : NULL;
+
+	return s && s->loaded ? s->at.msg : NULL;
+}
 static inline void qmgr_kick(struct qmgr *q)
 {
 	loop_defer(q->loop, &q->pump);

@@ -145,6 +145,11 @@ static void apply(
 		qmgr_dispatch_later(q, r, late, QW_RATE);
 		return;
 	}
+	if (route->dest->queued + route->dest->sent >= q->sched.share &&
+	    !qmgr_sched_holds(&q->sched, route->dest, r->item.group)) {
+		qmgr_active_block(q, r, route->dest);
+		return;
+	}
 	q->nrouting--;
 	r->phase = QP_QUEUED;
 	qmgr_sched_add(&q->sched, route->dest, qmgr_msg_of(r)->from, &r->item);

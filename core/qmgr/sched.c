@@ -443,6 +443,14 @@ bool qmgr_sched_done(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t n, enum
 }
 
 /* One of all items; NULL: none left. */
+bool qmgr_sched_holds(const struct qmgr_sched *s, const struct qmgr_dest *d, const void *group)
+{
+	struct qmgr_group *g, key = {.key = {(struct qmgr_dest *)(uintptr_t)d, group}};
+
+	HASH_FIND(hh, s->groups, &key.key, sizeof(key.key), g);
+	return g != NULL;
+}
+
 struct qmgr_item *qmgr_sched_take(struct qmgr_sched *s, struct qmgr_dest *d)
 {
 	struct qmgr_flow *f = d->turn;

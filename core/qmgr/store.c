@@ -32,8 +32,7 @@ static void recovered(void *arg, enum meta1_status st, const struct meta1_reply 
 		    "not all old mail is known; restart qmgr when it is mended");
 		return;
 	}
-	log_event(LOG_L_INFO, "qmgr.recovered", "messages=%llu memory=%zu",
-	    (unsigned long long)q->nmsg, q->memory);
+	log_event(LOG_L_INFO, "qmgr.recovered", "messages=%u memory=%zu", q->index.n, q->memory);
 	qmgr_intake_recovered(q);
 }
 
@@ -65,6 +64,7 @@ static struct meta1_qevents events = {.size = sizeof(events),
     .entry = qmgr_intake_entry,
     .space = qmgr_intake_space,
     .damage = damage,
+    .loaded = qmgr_park_loaded,
     .moved = qmgr_intake_moved};
 
 void qmgr_store_conf(struct qmgr *q)
@@ -256,6 +256,16 @@ bool qmgr_store_load(struct qmgr *q, const struct meta1_ref *ref, mod_done_fn fn
 	if (!req)
 		return false;
 	q->qops->load(mod_data(q->store), req, ref);
+	return true;
+}
+
+bool qmgr_store_fetch(struct qmgr *q, const uint64_t *key, uint32_t n, mod_done_fn fn, void *arg)
+{
+	struct meta1_req *req = mod_req(q->store, INT64_MAX, fn, arg);
+
+	if (!req)
+		return false;
+	q->qops->fetch(mod_data(q->store), req, key, n);
 	return true;
 }
 

@@ -26,7 +26,7 @@ static void one_mail(void **state)
 	assert_int_equal(w->no, 1);
 	assert_int_equal(w->o[0].state, META1_R_DELIVERED);
 	assert_string_equal(w->o[0].by, "mx: 250 2.0.0 taken");
-	assert_int_equal(w->q.nmsg, 0);
+	assert_int_equal(w->q.index.n, 0);
 	assert_int_equal(w->q.memory, 0);
 	assert_int_equal(qmgr_active_count(&w->q), 0);
 	world_free(&w);
@@ -96,7 +96,7 @@ static void mixed_results(void **state)
 	assert_string_equal(d->rcpts, "b@one.example");
 	world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
 	world_run(w);
-	assert_int_equal(w->q.nmsg, 0);
+	assert_int_equal(w->q.index.n, 0);
 	world_free(&w);
 }
 
@@ -132,7 +132,7 @@ static void store_full(void **state)
 	assert_int_equal(w->ns, 0);
 	world_pass(w, 10);
 	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_WAITING);
-	assert_int_equal(w->q.nmsg, 1);
+	assert_int_equal(w->q.index.n, 1);
 	w->store_fails = false;
 	world_pass(w, 40);
 	assert_int_equal(w->ns, 1);
@@ -294,7 +294,7 @@ static void dead_destination(void **state)
 		snprintf(id, sizeof(id), "S%d", i);
 		assert_int_equal(world_outcome(w, id, 0).state, META1_R_FAILED);
 	}
-	assert_int_equal(w->q.nmsg, 0);
+	assert_int_equal(w->q.index.n, 0);
 	world_free(&w);
 }
 
@@ -322,7 +322,7 @@ static void active_bound(void **state)
 		world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
 		world_run(w);
 	}
-	assert_int_equal(w->q.nmsg, 1);
+	assert_int_equal(w->q.index.n, 1);
 	world_free(&w);
 }
 
@@ -350,7 +350,7 @@ static void active_many(void **state)
 		world_run(w);
 		assert_in_range(qmgr_active_count(&w->q), 0, 40);
 	}
-	assert_int_equal(w->q.nmsg, 0);
+	assert_int_equal(w->q.index.n, 0);
 	world_free(&w);
 }
 
@@ -510,7 +510,7 @@ static void deleted_everywhere(void **state)
 	assert_int_equal(world_outcome(w, w->d[1].id, 0).state, META1_R_DELETED);
 	assert_string_equal(world_outcome(w, w->d[1].id, 0).by, "deleted by uid 1234");
 	assert_int_equal(w->ns, 0);
-	assert_int_equal(w->q.nmsg, 0);
+	assert_int_equal(w->q.index.n, 0);
 	assert_null(world_ask(w, "GET", "/v1/queue/S3", NULL, NULL, &status));
 	assert_int_equal(status, 404);
 	world_free(&w);
@@ -562,7 +562,7 @@ static void full_memory(void **state)
 	assert_int_equal(w->credits, 0);
 	world_smtpc_up(w, 1);
 	world_run(w);
-	w->q.lim.memory = QMGR_MEMORY;
+	w->q.lim.memory = WORLD_MEMORY;
 	world_end(w, world_open(w, "one.example"), META1_OK, META1_ABOUT_MAIL, 250, "ok");
 	world_run(w);
 	assert_false(w->q.withheld);

@@ -68,6 +68,50 @@ static void copy(char *out, size_t size, struct meta1_buf b)
 	snprintf(out, size, "%.*s", (int)b.len, b.len ? (const char *)b.data : "");
 }
 
+/* What the store keeps: envelopes with the states that outcomes said, by key. */
+struct kept {
+	char id[32], from[64];
+	struct meta1_qrcpt *rcpt;
+	struct meta1_env env;
+};
+static struct kept *kept;
+static uint64_t nkept;
+
+static struct meta1_buf dup_of(struct meta1_buf b)
+{
+	char *p = base_alloc(b.len + 1);
+
+	if (b.len)
+		memcpy(p, b.data, b.len);
+	return buf_of(p, b.len);
+}
+
+static uint64_t keep(const char *id, const struct meta1_env *env)
+{
+	struct kept *k;
+	uint32_t i;
+
+	kept = base_realloc(kept, (nkept + 1) * sizeof(*kept));
+	k = &kept[nkept++];
+	str_copy(k->id, sizeof(k->id), id);
+	copy(k->from, sizeof(k->from), env->from);
+	k->rcpt = base_alloc(env->nrcpt * sizeof(*k->rcpt));
+	for (i = 0; i < env->nrcpt; i++) {
+		const struct meta1_qrcpt *r =
+		    (const void *)((const char *)env->rcpt + (size_t)i * env->sizeof_rcpt);
+
+		memcpy(&k->rcpt[i], r, env->sizeof_rcpt);
+		k->rcpt[i].addr = dup_of(r->addr);
+		k->rcpt[i].reason = dup_of(r->reason);
+		if (env->sizeof_rcpt >= sizeof(*r))
+			k->rcpt[i].orcpt = dup_of(r->orcpt);
+	}
+	k->env = *env;
+	k->env.client = k->env.envid = buf_of(NULL, 0);
+	k->env.sizeof_rcpt = sizeof(*k->rcpt);
+	return nkept;
+}
+
 static void op_outcome(void *inst, struct meta1_req *r, const struct meta1_qoutcome *o)
 {
 	struct outcome *to = &W->o[W->no++ % ARRAY_LEN(W->o)];
@@ -80,6 +124,15 @@ static void op_outcome(void *inst, struct meta1_req *r, const struct meta1_qoutc
 	to->state = o->state;
 	to->tries = o->tries;
 	to->next_try = o->next_try;
+	if (o->key && o->key <= nkept) {
+		struct meta1_qrcpt *k = &kept[o->key - 1].rcpt[o->rcpt];
+
+		k->state = o->state;
+		k->tries = o->tries;
+		k->next_try = o->next_try;
+		free((void *)(uintptr_t)k->reason.data);
+		k->reason = dup_of(o->reason);
+	}
 	r->ready = true;
 }
 
@@ -91,12 +144,41 @@ static void op_manage(void *inst, struct meta1_req *r, const struct meta1_qevent
 	events_arg = arg;
 }
 
+static struct meta1_qentry entry_of(uint64_t key)
+{
+	struct kept *k = &kept[key - 1];
+	struct meta1_qentry e = {.size = sizeof(e), .id = k->id, .env = &k->env, .key = key};
+
+	k->env.from = buf_str(k->from);
+	k->env.rcpt = k->rcpt;
+	e.ref.len = (uint32_t)snprintf((char *)e.ref.b, sizeof(e.ref.b), "%s", k->id);
+	return e;
+}
+
 static void tell(const char *id, const struct meta1_env *env)
 {
-	struct meta1_qentry e = {.size = sizeof(e), .id = id, .env = env};
+	struct meta1_qentry e = entry_of(keep(id, env));
 
-	e.ref.len = (uint32_t)snprintf((char *)e.ref.b, sizeof(e.ref.b), "%s", id);
+	e.env = env;
 	events->entry(events_arg, &e);
+}
+
+static void op_fetch(void *inst, struct meta1_req *r, const uint64_t *key, uint32_t n)
+{
+	struct meta1_qentry e;
+	uint32_t i;
+
+	(void)inst;
+	W->fetches++;
+	for (i = 0; i < n && !W->store_fails; i++) {
+		W->fetched++;
+		e = entry_of(key[i]);
+		if (W->store_lost)
+			events->loaded(events_arg, key[i], NULL, "checksum differs");
+		else
+			events->loaded(events_arg, key[i], &e, NULL);
+	}
+	r->ready = true;
 }
 
 static void op_notice(
@@ -192,7 +274,8 @@ static const struct meta1_queue_ops ops = {.size = sizeof(ops),
     .notice = op_notice,
     .outcome = op_outcome,
     .attach = op_attach,
-    .cancel = op_cancel};
+    .cancel = op_cancel,
+    .fetch = op_fetch};
 
 unsigned settings_modules(struct settings *s, enum meta1_role role, struct settings_module **out)
 {
@@ -270,6 +353,28 @@ void ctl_add(struct ctl *c, const struct ctl_request *r, unsigned n, void *arg)
 	nrows = n;
 }
 
+struct ctl_later {
+	json_t *out;
+	int status;
+	bool done;
+};
+static struct ctl_later client; /* one at a time */
+
+struct ctl_later *ctl_later(void)
+{
+	client = (struct ctl_later){0};
+	return &client;
+}
+
+void ctl_answer(struct ctl_later **l, json_t *out, int status, const char *error)
+{
+	(void)error;
+	(*l)->out = out;
+	(*l)->status = status;
+	(*l)->done = true;
+	*l = NULL;
+}
+
 json_t *world_ask(struct world *w, const char *method, const char *path, const char *key,
     const char *value, int *status)
 {
@@ -294,6 +399,11 @@ json_t *world_ask(struct world *w, const char *method, const char *path, const c
 	}
 	json_decref(query);
 	world_run(w);
+	if (*status == CTL_LATER) {
+		assert_true(client.done);
+		*status = client.status;
+		out = client.out;
+	}
 	return out;
 }
 
@@ -411,6 +521,7 @@ struct world *world_new(int64_t aq_max)
 	loop_fake_clock(w->loop, w->now, WALL0);
 	w->set.hostname = "mail.example.org";
 	w->set.qmgr = (struct set_qmgr){.AQ_max_entries = aq_max,
+	    .max_memory = WORLD_MEMORY,
 	    .initial_connections = 4,
 	    .max_connections = 16,
 	    .min_retry_delay = 300000,
@@ -464,6 +575,18 @@ void world_free(struct world **wp)
 		free(r);
 	}
 	reqs_tail = &reqs;
+	while (nkept) {
+		struct kept *k = &kept[--nkept];
+
+		for (i = 0; i < k->env.nrcpt; i++) {
+			free((void *)(uintptr_t)k->rcpt[i].addr.data);
+			free((void *)(uintptr_t)k->rcpt[i].reason.data);
+			free((void *)(uintptr_t)k->rcpt[i].orcpt.data);
+		}
+		free(k->rcpt);
+	}
+	free(kept);
+	kept = NULL;
 	free(w);
 	*wp = W = NULL;
 }

@@ -11,7 +11,8 @@
 #include "ctl/server.h"
 #include "qmgr/qmgr.h"
 
-#define WALL0 INT64_C(1700000000)
+#define WALL0	     INT64_C(1700000000)
+#define WORLD_MEMORY (64u << 20)
 
 struct delivery { /* as smtpc got it */
 	uint64_t number;
@@ -48,6 +49,8 @@ struct world {
 	unsigned ns;
 	bool store_holds; /* requests are not finished */
 	bool store_fails; /* they finish with TEMPFAIL */
+	bool store_lost;  /* no envelope can be read */
+	unsigned fetches, fetched;
 	bool stopped;
 };
 
