@@ -29,7 +29,7 @@
 /* The picture of the processes; doc/architecture.md shows it. */
 const struct mcp_wire mcp_wiring[] = {
     {"smtps", SMTPS, true, NULL, "smar qmgr", "receives mail, writes it to the queue store"},
-    {"smtpc", SMTPC, true, NULL, "qmgr", "delivers mail by SMTP and LMTP"},
+    {"smtpc", SMTPC, true, NULL, "qmgr smar", "delivers mail by SMTP and LMTP"},
     {"qmgr", QMGR, false, "qmgr.ipc", "smar", "schedules, records outcomes, writes reports"},
     {"smar", SMAR, false, "smar.ipc", "", "DNS, maps, who may and where to"},
     {NULL, 0, false, NULL, NULL, NULL},

@@ -67,6 +67,25 @@ def test_hops_with_and_without_it(inst):
         g.queue_empty()
 
 
+def test_only_news_is_told(inst):
+    """Each mail is a session of its own here; a hop that learns SMTPUTF8 is used at once."""
+    with hops(inst, {'hop': ({},)}, smtpc='max_connections_idle = 0;') as g, g.client() as c:
+        def told(n):
+            for i in range(3):
+                assert c.mail('a@back.test', f'x{i}@hop.test', ASCII, ehlo='c.test').startswith('250')
+            g.queue_empty()
+            lab.wait_for('smar to know', lambda: known(g, 'hop.test'))
+            assert g.metrics('smtpc')['offers_told_total'] == n
+        told(1)
+        c.cmd('MAIL FROM:<a@back.test> SMTPUTF8', 250)
+        assert c.cmd('RCPT TO:<grün@hop.test>').startswith('550 5.6.7')
+        c.cmd('RSET', 250)
+        g.hops['hop'][0].ehlo = WIDE['ehlo']
+        told(2)
+        assert c.mail('a@back.test', 'grün@hop.test', ASCII, params=' SMTPUTF8').startswith('250')
+        assert utf8('grün@hop.test') in [r for m in g.hops['hop'][0].wait(7) for r in m['rcpts']]
+
+
 def test_a_new_smar_is_told_anew(inst):
     """smtpc never waits for smar, and what it told an earlier life it tells the next one."""
     with hops(inst, {'narrow': ({},)}, smtpc='max_connections_idle = 0;') as g, g.client() as c:
