@@ -125,6 +125,8 @@ def test_a_domain_has_one_key(inst, row):
         got = sorted(m['rcpts'][0] for m in sink.wait(len(names)))
         assert [r.lower() for r in got] == [f'u{i}@{A}' for i in range(len(names))]
         g.queue_empty()
+        for name in names:
+            assert json.loads(g.ctl('route', name, '--json').stdout)['domain'] == A
         assert len({d['key'] for d in json.loads(g.ctl('destinations', '--json').stdout)['destinations']}) == 1
 
 
