@@ -3,8 +3,9 @@
  * dialog.h -- a client's words into a real session of the SMTP server, with smar, qmgr
  * and the store played by dialog.c. Everything is one process and one thread.
  *
- * smar answers by the local part: bad… 550, temp… 450, drop… discard, mute… no answer,
- * away… not asked at all, hang… only when dialog_answer() says; all others are accepted.
+ * smar answers by the client (192.0.2.66 550, 67 451, 68 discard), then the sender, then the
+ * recipient, by their local parts: bad… 550, temp… 451, drop… discard, shut… 421, mute… no
+ * answer, away… not asked at all, hang… only when dialog_answer() says; all others are accepted.
  * The store answers a commit on the next turn, or when dialog_answer() says.
  */
 #ifndef DIALOG_H
@@ -33,13 +34,15 @@ struct dialog {
 	/* the store */
 	struct dialog_msg msg[DIALOG_MSGS]; /* committed */
 	unsigned nmsg, begun, aborted;
-	bool fail_begin, fail_write, fail_commit, hold;
-	bool stuck;    /* after MORE it is never ready */
-	unsigned more; /* every so many writes one says MORE; 0: none */
+	bool fail_begin, fail_write, fail_commit;
+	bool hold, hold_smar; /* commits, and smar, answer only when dialog_answer() says */
+	bool stuck;	      /* after MORE it is never ready */
+	unsigned more;	      /* every so many writes one says MORE; 0: none */
 	uint64_t next_id;
 	/* smar and qmgr */
 	unsigned asked, forgotten, queued, tails, backs, taken;
-	bool qmgr_down;
+	uint64_t granted; /* credits so far */
+	bool qmgr_down, qmgr_was_down, smar_down;
 	char last_queued[256]; /* "id from rcpt,rcpt," */
 	unsigned last_dsn;     /* its notify and orcpts */
 };
