@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Limits of smtps: what one client may take, over all processes and sections; several listeners."""
-import contextlib, json, os, re, signal, socket
+import json, os, re, resource, select, signal, time
 
 import lab, pytest
 
@@ -17,6 +17,11 @@ def sessions(g, role='smtps'):
     return json.loads(g.http(role, 'GET', '/v1/sessions')[1])['sessions']
 
 
+def add(g, section):
+    """A section before the others: they start from the last to the first."""
+    g.conf.write_text(g.conf.read_text().replace('smtps {', section + '\nsmtps {', 1))
+
+
 def connect(g, source='127.0.0.1', n=1, port=None):
     return [lab.Client(('127.0.0.1', port or g.port), source=source) for _ in range(n)]
 
@@ -31,8 +36,7 @@ def test_client_limits_are_of_all_processes(inst):
     other = lab.free_port()
     limits = 'client_limits { max_connections = 5; exempt = 127.0.0.1; } '
     g = gateway(inst, f'processes = 3; {limits}', env={'META1_BACKOFF_MAX_MS': '100'})
-    g.conf.write_text(g.conf.read_text() + f'smtps second {{ path = "{g.bin}/libexec/smtps"; '
-                      f'{listen("a", other)} {limits} }}\n')
+    add(g, f'smtps second {{ path = "{g.bin}/libexec/smtps"; {listen("a", other)} {limits} }}')
     roles = ['smtps', 'smtps.1', 'smtps.2', 'smtps-second']
     with g:
         settled(g, roles)
@@ -96,3 +100,160 @@ def test_the_given_identity_is_counted(inst):
         assert proxied('192.0.2.1').greeting.startswith('421 4.7.0')
         trusted[0].cmd('XCLIENT ADDR=192.0.2.50', 220)  # it is somebody else now
         assert proxied('192.0.2.1').greeting.startswith('220')
+
+
+# ---- several listeners, several processes ----
+
+def test_processes_share_the_load(inst):
+    """The kernel spreads connections over the processes' own sockets; a unix socket they share."""
+    n, procs = 400, 4
+    roles = ['smtps'] + [f'smtps.{i}' for i in range(1, procs)]
+    g = gateway(inst, '')
+    g.conf.write_text(g.conf.read_text().replace('smtps {', f'smtps {{ processes = {procs}; listen_socket local '
+                      f'{{ type = unix; path = "{g.dir}/s"; umask = 000; }} ', 1))
+    with g:
+        settled(g, roles)
+        clients = connect(g, n=n)
+        share = [g.metrics(r)['sessions_now'] for r in roles]
+        # of 400 thrown by chance each of four gets 100; 40 off is over four and a half times the deviation
+        assert sum(share) == n and all(n / procs - 40 <= x <= n / procs + 40 for x in share), share
+        for c in clients:
+            c.s.close()
+        for _ in range(8):
+            with lab.Client(str(g.dir / 's')) as c:
+                c.cmd('EHLO c.test', 250)
+
+
+def test_sections_with_settings_of_their_own(inst):
+    """25, 587 and a unix socket; IPv4 and IPv6; each with its limits and its flags."""
+    six, sub = lab.free_port(), lab.free_port()
+    g = gateway(inst, 'max_message_size = 100KB; max_rcpts_per_transaction = 7; ')
+    g.conf.write_text(g.conf.read_text().replace('smtps {', f'smtps {{ {listen("v6", six, "inet6", "::1")}', 1))
+    add(g, f'smtps submission {{ path = "{g.bin}/libexec/smtps"; {listen("a", sub)}{listen("b", sub, "inet6", "::1")}'
+        'max_message_size = 200KB; max_transactions = 9; vrfy = yes; flags = { access, prdr, dont_8bitmime }; }')
+    add(g, f'smtps inner {{ path = "{g.bin}/libexec/smtps"; listen_socket {{ type = unix; path = "{g.dir}/in"; '
+        'umask = 000; } max_message_size = 300KB; }')
+    with g:
+        def offers(addr):
+            with lab.Client(addr) as c:
+                return set(c.cmd('EHLO c.test', 250).replace('250 ', '250-').split('\n250-')[1:])
+        mx = offers(('127.0.0.1', g.port))
+        assert {'SIZE 102400', '8BITMIME', 'LIMITS RCPTMAX=7 MAILMAX=100000'} <= mx and 'PRDR' not in mx
+        assert offers(('::1', six)) == mx
+        submission = offers(('127.0.0.1', sub))
+        assert {'SIZE 204800', 'PRDR', 'LIMITS RCPTMAX=1000 MAILMAX=9'} <= submission and '8BITMIME' not in submission
+        assert offers(('::1', sub)) == submission
+        assert 'SIZE 307200' in offers(str(g.dir / 'in'))
+        with lab.Client(('::1', sub)) as c:  # 127.0.0.1 may relay, ::1 may not
+            assert c.cmd('VRFY u@far.test').startswith('550 5.7.1')
+        with lab.Client(('127.0.0.1', sub)) as c:
+            c.cmd('VRFY u@far.test', 252)
+            c.cmd('EHLO c.test', 250)
+            c.cmd('MAIL FROM:<a@client.test> PRDR', 250)
+            c.cmd('RCPT TO:<u@far.test>', 250)
+            c.cmd('RCPT TO:<v@far.test>', 250)
+            c.cmd('DATA', 354)
+            c.send('Subject: x\r\n\r\nx\r\n.\r\n')
+            assert [c.reply()[:3] for _ in range(4)] == ['353', '250', '250', '250']
+
+
+# ---- memory ----
+
+FULL = bool(os.environ.get('META1_FULL'))
+
+
+def memory(pid):
+    """Bytes (PSS), without the pages of files."""
+    with open(f'/proc/{pid}/smaps_rollup') as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith(('Pss_Anon:', 'Pss_Shmem:'))) * 1024
+
+
+def smtps_pid(g):
+    return json.loads(g.http('smtps', 'GET', '/v1/status')[1])['pid']
+
+
+SANITIZED = pytest.mark.skipif('fsanitize' in (lab.BUILD / 'config.status').read_text(),
+                               reason='a sanitizer takes memory of its own')
+
+
+@SANITIZED
+def test_idle_sessions_are_small(inst):
+    """Greeted, EHLO said, silent: at most 8 KiB each; the last is greeted as fast as the first."""
+    n = 10000 if FULL else 1000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+    try:
+        with gateway(inst, 'max_sessions = 20000; client_limits { max_connections = 0; }') as g:
+            pid = smtps_pid(g)
+            warm = connect(g, n=100)
+            before, took = memory(pid), []
+            idle = []
+            for _ in range(10):
+                t = time.monotonic()
+                idle += connect(g, n=n // 10)
+                took.append(time.monotonic() - t)
+            for c in idle:
+                c.cmd('EHLO c.test', 250)
+            each = (memory(pid) - before) / n
+            print(f'{each:.0f} bytes a session; {n // 10 / took[0]:.0f}/s at first, {n // 10 / took[-1]:.0f}/s at last')
+            assert g.metrics('smtps')['sessions_now'] >= n
+            assert each <= 8192, f'{each:.0f} bytes a session'
+            assert min(took[5:]) < 3 * min(took[:5]), took
+            for c in idle + warm:
+                c.s.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def endless(c, head, chunk, total):
+    """Sends until the server closes, reading what it says; returns the bytes sent."""
+    sent = 0
+    c.s.setblocking(False)
+    todo, end = memoryview(head), time.monotonic() + 10 * lab.WAIT
+    while time.monotonic() < end:
+        r, w, _ = select.select([c.s], [c.s] if sent < total else [], [], 1)
+        try:
+            if r:
+                if not c.s.recv(65536):
+                    return sent
+            if w:
+                k = c.s.send(todo)
+                sent += k
+                todo = todo[k:] or memoryview(chunk)
+        except ConnectionError:
+            return sent
+    raise AssertionError(f'still open after {sent} bytes')
+
+
+ENVELOPE = b'EHLO c.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@far.test>\r\n'
+FLOODS = {  # what is said first, what again and again, bytes of it, the counter of the limit that ends it
+    'command line': (b'', b'x' * 65536, 1 << 30, 'long_lines_total'),
+    'BDAT 0': (ENVELOPE, b'BDAT 0\r\n' * 1000, 8 * 10**6, 'tiny_chunks_total'),
+    'RSET': (b'', b'RSET\r\n' * 1000, 6 * 10**6, 'bad_sessions_total'),
+    'header': (ENVELOPE + b'DATA\r\n', b'X-Header: more of it\r\n' * 3000, 1 << 30, 'endless_data_total'),
+    'BDAT refused': (b'', b'BDAT 1000\r\n' + b'x' * 1000, 1 << 30, 'endless_data_total'),
+}
+
+
+@pytest.fixture(scope='module')
+def flooded(inst):
+    with gateway(inst, f'max_message_size = {"64MB" if FULL else "1MB"};') as g:
+        yield g
+
+
+@SANITIZED
+@pytest.mark.parametrize('what', FLOODS)
+def test_floods_end_by_a_limit(flooded, what):
+    """Whatever is sent without end: the session ends by a limit, long before the flood, in 16 MiB at most."""
+    g = flooded
+    head, chunk, total, counter = FLOODS[what]
+    with g.client() as c:
+        pid, counted = smtps_pid(g), g.metrics('smtps')[counter]
+        before = memory(pid)
+        sent = endless(c, head, chunk, total)
+        assert sent < total, f'{sent} bytes were taken'
+        assert memory(pid) - before < 16 << 20
+        assert g.metrics('smtps')[counter] == counted + 1
+        with g.client() as other:
+            other.cmd('NOOP', 250)
+        assert g.queue() == []
