@@ -30,7 +30,9 @@ bool smtps_bdat_like(const char *line, size_t len)
 void smtps_bdat_lost(struct smtps_session *s, int code, const char *dsn, const char *text)
 {
 	m_lost.value++;
-	log_event(LOG_L_INFO, "smtps.unreadable_chunk", "client=%s cause=%s", s->client, text);
+	log_event(LOG_L_INFO, "smtps.unreadable_chunk",
+	    "session=%llu client=%s reply=%d dsn=%s cause=%s", (unsigned long long)s->serial,
+	    s->client, code, dsn, text);
 	smtps_tx_reset(s);
 	smtps_session_reply(s, code, dsn, "%s; closing", text);
 	smtps_session_end(s);
@@ -64,7 +66,8 @@ static bool too_tiny(struct smtps_session *s)
 	if (s->chunk >= TINY || ++s->tiny <= TINY_MAX)
 		return false;
 	m_tiny.value++;
-	log_event(LOG_L_INFO, "smtps.tiny_chunks", "client=%s", s->client);
+	log_event(LOG_L_INFO, "smtps.tiny_chunks", "session=%llu client=%s",
+	    (unsigned long long)s->serial, s->client);
 	smtps_tx_reset(s);
 	smtps_session_reply(s, 421, "4.7.0", "Too many tiny chunks, closing");
 	smtps_session_end(s);
@@ -89,7 +92,7 @@ static bool in_order(struct smtps_session *s)
 	}
 	m_refused.value++;
 	smtps_tx_reset(s);
-	smtps_session_reply(s, code, "5.5.1", "%s", text);
+	smtps_session_refuse(s, code, "5.5.1", text);
 	return false;
 }
 

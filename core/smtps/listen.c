@@ -85,21 +85,23 @@ static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 	struct smtps *srv = l->srv;
 	char client[SMTPS_CLIENT_SIZE];
 
+	conn_addr_text(sa, client, sizeof(client));
+	netlist_plain(client);
 	m_conns.value++;
 	if (srv->lim.sessions > 0 && srv->nsession >= srv->lim.sessions) {
 		m_full.value++;
-		log_event(LOG_L_DEBUG, "smtps.max_sessions", "listener=%s", l->fd->name);
+		log_event(
+		    LOG_L_INFO, "smtps.max_sessions", "listener=%s client=%s", l->fd->name, client);
 		turn_away(l, fd, "has too many sessions");
 		return;
 	}
 	if (smtps_memory_full(srv)) {
 		m_memory.value++;
-		log_event(LOG_L_INFO, "smtps.max_memory", "listener=%s", l->fd->name);
+		log_event(
+		    LOG_L_INFO, "smtps.max_memory", "listener=%s client=%s", l->fd->name, client);
 		turn_away(l, fd, "has too much under way");
 		return;
 	}
-	conn_addr_text(sa, client, sizeof(client));
-	netlist_plain(client);
 	smtps_session_new(srv, fd, client);
 }
 

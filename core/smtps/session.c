@@ -67,9 +67,18 @@ void smtps_session_reply(struct smtps_session *s, int code, const char *dsn, con
 static void too_bad(struct smtps_session *s, const char *text)
 {
 	m_too_bad.value++;
-	log_event(LOG_L_INFO, "smtps.bad_session", "client=%s cause=%s", s->client, text);
+	log_event(LOG_L_INFO, "smtps.bad_session", "session=%llu client=%s cause=%s",
+	    (unsigned long long)s->serial, s->client, text);
 	smtps_session_reply(s, 421, "4.7.0", "%s, closing", text);
 	smtps_session_end(s);
+}
+
+void smtps_session_refuse(struct smtps_session *s, int code, const char *dsn, const char *text)
+{
+	log_event(LOG_L_INFO, "smtps.refusal",
+	    "session=%llu id=%s client=%s reply=%d dsn=%s text=%s", (unsigned long long)s->serial,
+	    s->tx != NULL ? s->tx->id : "-", s->client, code, dsn != NULL ? dsn : "-", text);
+	smtps_session_reply(s, code, dsn, "%s", text);
 }
 
 void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const char *text)
@@ -77,7 +86,7 @@ void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const
 	const struct smtps_limits *lim = &s->srv->lim;
 
 	m_bad.value++;
-	smtps_session_reply(s, code, dsn, "%s", text);
+	smtps_session_refuse(s, code, dsn, text);
 	if (lim->bad_commands > 0 && ++s->bad >= lim->bad_commands)
 		too_bad(s, "Too many bad commands");
 	smtps_tarpit(s);
@@ -205,7 +214,7 @@ static bool skip(struct smtps_session *s)
 		conn_consume(s->conn, have - 1);
 	}
 	if (s->skipped > SMTPS_SKIP_MAX) {
-		smtps_session_reply(s, 500, "5.5.2", "Line does not end; closing");
+		smtps_session_refuse(s, 500, "5.5.2", "Line does not end; closing");
 		smtps_session_end(s);
 	}
 	return false;

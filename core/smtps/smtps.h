@@ -181,6 +181,8 @@ void smtps_session_run(struct smtps_session *);
 /* One line of a reply: code, enhanced code (or NULL), text. */
 void smtps_session_reply(struct smtps_session *, int code, const char *dsn, const char *fmt, ...)
     PRINTF(4, 5);
+/* A refusal: the same, and a line in the log. */
+void smtps_session_refuse(struct smtps_session *, int code, const char *dsn, const char *text);
 /* The same for a 5xx that counts against max_bad_commands. */
 void smtps_session_bad(struct smtps_session *, int code, const char *dsn, const char *text);
 /* Counts NOOP, VRFY and their like; false: over the bound, the session is ending. */

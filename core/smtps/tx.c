@@ -152,7 +152,7 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 	int code;
 
 	if (lim->transactions > 0 && s->ntx >= lim->transactions) {
-		smtps_session_reply(
+		smtps_session_refuse(
 		    s, 421, "4.7.0", "Enough messages in this session, connect again");
 		smtps_session_end(s);
 		return;
@@ -167,10 +167,10 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 	} else if (!smtps_intake_take(s->srv->intake, &tx->epoch)) {
 		smtps_tx_free(&tx);
 		m_no_credit.value++;
-		smtps_session_reply(s, 451, "4.3.2", "The queue is busy, try again later");
+		smtps_session_refuse(s, 451, "4.3.2", "The queue is busy, try again later");
 	} else if (!smtps_new_id(s->srv, tx->id)) {
 		smtps_tx_free(&tx);
-		smtps_session_reply(
+		smtps_session_refuse(
 		    s, 452, "4.3.1", "The queue takes no message now, try again later");
 	} else {
 		s->tx = tx;
@@ -229,7 +229,8 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 		tx->ndiscard++;
 	} else if (v->action == ACT_ACCEPT && !add(tx)) {
 		m_too_many.value++;
-		smtps_session_reply(s, 452, "4.5.3", "Too many recipients");
+		smtps_session_refuse(
+		    s, 452, "4.5.3", "Too many recipients; send the mail to the rest again");
 		return;
 	}
 	if (taken) {
@@ -253,7 +254,7 @@ static void unanswered(struct smtps_session *s)
 {
 	s->tx->asked++;
 	m_no_smar.value++;
-	smtps_session_reply(s, 451, "4.3.0", "Recipients cannot be checked now, try again later");
+	smtps_session_refuse(s, 451, "4.3.0", "Recipients cannot be checked now, try again later");
 }
 
 /* smar's answer; msg NULL: none came. */
@@ -307,8 +308,8 @@ static bool too_many(struct smtps_session *s)
 		return false;
 	s->tx->asked++;
 	m_too_many.value++;
-	log_event(LOG_L_DEBUG, "smtps.too_many_rcpts", "id=%s client=%s", tx->id, s->client);
-	smtps_session_reply(s, 452, "4.5.3", "Too many recipients");
+	smtps_session_refuse(
+	    s, 452, "4.5.3", "Too many recipients; send the mail to the rest again");
 	return true;
 }
 

@@ -15,7 +15,7 @@ METRIC_COUNTER(m_refused, "refused_vrfy_total", "VRFY of addresses that RCPT wou
 
 static void unanswered(struct smtps_session *s)
 {
-	smtps_session_reply(s, 451, "4.3.0", "Addresses cannot be checked now, try again later");
+	smtps_session_refuse(s, 451, "4.3.0", "Addresses cannot be checked now, try again later");
 }
 
 static void say(struct smtps_session *s, const struct smtps_verdict *v)

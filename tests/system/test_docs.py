@@ -62,6 +62,23 @@ def test_every_option_is_in_the_manual():
     assert not [n for n in sorted(names) if f'\n.B {n}\n' not in page]
 
 
+def test_limits_are_those_of_the_program(inst, tmp_path):
+    """Each limit's default is what the program has; each option that is one has its row."""
+    conf = tmp_path / 'meta1.conf'
+    conf.write_text('smtps { listen_socket { } }\n')
+    mcp = inst / lab.PREFIX.lstrip('/') / 'sbin/mcp'
+    shown = subprocess.run([mcp, '-f', conf, '-VVVV'], capture_output=True, text=True, check=True).stdout
+    smtps = re.search(r'^smtps \{\n(.*?)^\}', shown, re.M | re.S)[1]
+    has = dict(re.findall(r'^\t(\w+) = (.*?);', smtps, re.M))
+    limits = re.search(r'^\tclient_limits \{\n(.*?)^\t\}', smtps, re.M | re.S)[1]
+    has |= {f'client_limits.{k}': v for k, v in re.findall(r'^\t\t(\w+) = (.*?);', limits, re.M)}
+    rows = dict(re.findall(r'^\| `([\w.]+)` \| (.*?) \|', text('doc/limits.md'), re.M))
+    wrong = {k: (v, has.get(k)) for k, v in rows.items() if re.sub(r'[{}" ]', '', has.get(k, '')) != v.replace(' ', '')}
+    assert not wrong, f'doc/limits.md says, the program has: {wrong}'
+    ought = {k for k in has if re.match(r'max_|tarpit_|client_limits\.|IO_timeout|greet_delay', k)}
+    assert ought == set(rows)
+
+
 def test_ipc_is_current():
     made = subprocess.run([lab.BUILD / 'core/ipc/document'], capture_output=True, text=True, check=True).stdout
     assert made == text('doc/ipc.md'), 'doc/ipc.md is old: core/ipc/document >doc/ipc.md'

@@ -257,3 +257,57 @@ def test_floods_end_by_a_limit(flooded, what):
         with g.client() as other:
             other.cmd('NOOP', 250)
         assert g.queue() == []
+
+
+# ---- refusals ----
+
+HI, MAIL, RCPT = 'EHLO c.test', 'MAIL FROM:<a@client.test>', 'RCPT TO:<b@far.test>'
+REFUSALS = [  # what is said; the code and the enhanced code of the last reply; words that say what to do
+    (['FOO'], '500 5.5.1', 'not known'),
+    (['NOOP ' + 'x' * 600], '500 5.5.2', 'too long'),
+    (['NOOP a\rb'], '500 5.5.2', 'CR or NUL'),
+    (['STARTTLS'], '502 5.5.1', 'not offered'),
+    (['EXPN x'], '502 5.5.1', 'not offered'),
+    (['EHLO'], '501 5.5.4', 'your host name'),
+    (['HELO a b'], '501 5.5.4', 'one word'),
+    ([MAIL], '503 5.5.1', 'HELO or EHLO first'),
+    ([HI, RCPT], '503 5.5.1', 'MAIL comes first'),
+    ([HI, MAIL, 'DATA'], '503 5.5.1', 'RCPT comes first'),
+    ([HI, MAIL, MAIL], '503 5.5.1', 'transaction is under way'),
+    ([HI, 'RSET x'], '501 5.5.4', 'no argument'),
+    ([HI, 'MAIL x'], '501 5.5.4', 'FROM:<address>'),
+    ([HI, MAIL + ' FOO=1'], '555 5.5.4', 'not known'),
+    ([HI, MAIL + ' SIZE=x'], '501 5.5.4', 'number'),
+    ([HI, MAIL + ' SIZE=99999999'], '552 5.3.4', 'larger'),
+    ([HI, MAIL + ' BODY=X'], '501 5.5.4', '8BITMIME'),
+    ([HI, MAIL, 'RCPT x'], '501 5.5.4', 'TO:<address>'),
+    ([HI, MAIL, 'RCPT TO:<@>'], '501 5.1.3', ''),
+    ([HI, MAIL, RCPT, RCPT, RCPT], '452 4.5.3', 'rest again'),
+    ([HI, 'BDAT 0'], '503 5.5.1', 'MAIL comes first'),
+    ([HI, 'BDAT x'], '501 5.5.4', 'octets'),
+    (['VRFY'], '501 5.5.4', 'an address'),
+    (['XCLIENT ADDR=192.0.2.1'], '550 5.7.0', 'not trusted'),
+    ([HI, MAIL, RCPT, 'RSET', MAIL, RCPT, 'RSET', MAIL], '421 4.7.0', 'connect again'),
+]
+
+
+@pytest.fixture(scope='module')
+def strict(inst):
+    with gateway(inst, 'max_rcpts_per_transaction = 2; max_transactions = 2; max_message_size = 1MB;') as g:
+        yield g
+
+
+@pytest.mark.parametrize('said, codes, words', REFUSALS, ids=[x[0][-1][:20] for x in REFUSALS])
+def test_refusals(strict, said, codes, words):
+    """Code, enhanced code, words that help, and one line in the log with client and session."""
+    lines = lambda: [l for l in strict.log().splitlines() if re.search(r' smtps\.\w+ session=\d+ ', l)]
+    with strict.client() as c:
+        for command in said[:-1]:
+            assert c.cmd(command)[0] in '2', command
+        before = len(lines())
+        got = c.cmd(said[-1])
+        assert got.startswith(codes) and words in got and len(got) > len(codes) + 10, got
+        lab.wait_for('a line', lambda: len(lines()) > before)
+        [line] = lines()[before:]
+        code, dsn = codes.split()
+        assert f'client=127.0.0.1 reply={code} dsn={dsn}' in line or 'cause=' in line, line
