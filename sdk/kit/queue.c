@@ -246,7 +246,7 @@ static void space(struct kit *k)
 		q_until(&q, i + 1);
 		for (unsigned r = 0; r < ((3000 + i) % 3 ? 1 : 3); r++)
 			ok = q_outcome(&q, 3000 + i, r, META1_R_BOUNCED) && ok;
-		for (; freed < q.space && freed < 256; freed++)
+		for (; freed < q.space && freed < Q_MAX; freed++)
 			q.ops->reclaim(mod_data(q.w), q.unit[freed].unit);
 	}
 	kit_ok(

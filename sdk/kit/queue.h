@@ -41,7 +41,7 @@ struct q {
 	struct {		       /* space(): for reclaim() */
 		uint32_t writer;
 		uint64_t unit;
-	} unit[256];
+	} unit[Q_MAX];
 };
 struct q_note { /* what smtps would send to qmgr */
 	uint8_t b[META1_NOTICE_MAX];

@@ -31,7 +31,7 @@ static size_t size_of(unsigned i)
 
 static void reclaim(struct q *q, unsigned *freed)
 {
-	for (; *freed < q->space && *freed < 256; ++*freed)
+	for (; *freed < q->space && *freed < Q_MAX; ++*freed)
 		if (q->unit[*freed].writer == q->ops->writer(mod_data(q->w)))
 			q->ops->reclaim(mod_data(q->w), q->unit[*freed].unit);
 }

@@ -84,7 +84,7 @@ static void on_space(void *arg, uint32_t writer, uint64_t unit)
 {
 	struct q *q = arg;
 
-	if (q->space < 256) {
+	if (q->space < Q_MAX) {
 		q->unit[q->space].writer = writer;
 		q->unit[q->space].unit = unit;
 	}

@@ -161,7 +161,8 @@ static void dir_synced(struct model *m, const char *dir, uint64_t begin)
 	for (size_t i = 0; i < m->nop; i++) {
 		struct nameop *p = &m->op[i];
 
-		if (p->end != 0 && p->end < begin && in_folder(p->path, dir))
+		if (p->end != 0 && p->end < begin &&
+		    in_folder(p->type == R_LINK ? p->to : p->path, dir))
 			apply(&m->sure, p);
 		else
 			m->op[k++] = *p;
@@ -187,9 +188,28 @@ static bool lied(const struct model *m, const struct rec *r, const struct obj *o
 	return false;
 }
 
+static bool same_folder(const char *a, const char *b)
+{
+	const char *x = strrchr(a, '/'), *y = strrchr(b, '/');
+
+	return x != NULL && y != NULL && x - a == y - b && strncmp(a, b, (size_t)(x - a)) == 0;
+}
+
 static void add_name(struct model *m, uint64_t stamp, const struct rec *r, struct obj *o)
 {
 	GROW(m->op, m->nop, m->opcap);
+	/* From one folder to another: two changes, each sure by its own folder's sync. */
+	if (r->type == R_RENAME && !same_folder(rec_path(r), rec_path2(r))) {
+		m->op[m->nop++] = (struct nameop){.begin = stamp,
+		    .type = R_LINK,
+		    .path = rec_path(r),
+		    .to = rec_path2(r),
+		    .o = o};
+		GROW(m->op, m->nop, m->opcap);
+		m->op[m->nop++] =
+		    (struct nameop){.begin = stamp, .type = R_UNLINK, .path = rec_path(r), .o = o};
+		return;
+	}
 	m->op[m->nop++] = (struct nameop){
 	    .begin = stamp, .type = r->type, .path = rec_path(r), .to = rec_path2(r), .o = o};
 }
@@ -256,17 +276,19 @@ static void begins(struct model *m, uint64_t stamp, const struct rec *r)
 
 static void name_ended(struct model *m, uint64_t stamp, const struct pending *p, bool good)
 {
+	size_t k = 0;
+
 	for (size_t i = 0; i < m->nop; i++) {
-		if (m->op[i].begin != p->begin)
-			continue;
-		if (good) {
+		bool mine = m->op[i].begin == p->begin;
+
+		if (mine && good) {
 			m->op[i].end = stamp;
 			apply(&m->now, &m->op[i]);
-		} else {
-			memmove(m->op + i, m->op + i + 1, (--m->nop - i) * sizeof(*m->op));
 		}
-		return;
+		if (!mine || good)
+			m->op[k++] = m->op[i];
 	}
+	m->nop = k;
 }
 
 static void data_ended(uint64_t stamp, const struct pending *p, int64_t ret)

@@ -2,9 +2,13 @@
 """kill -9 of random processes under load: nothing acknowledged is lost, none is half."""
 import os, random, re, signal, threading, time
 
+import pytest
+
 import lab
 
-ROUNDS = 200 if os.environ.get('META1_FULL') else 20
+FULL = bool(os.environ.get('META1_FULL'))
+KINDS = ('smtps', 'qmgr', 'smtpc', 'smar', 'mcp')
+ROUNDS = {'log': 200 if FULL else 20, 'dir': 100 if FULL else 10}
 BODY_LINE = b'0123456789abcdefghijklmnopqrstuvwxyz\r\n'
 
 
@@ -41,11 +45,13 @@ def whole(mail):
         set(rest.split(b'\r\n')[2:-2]) == {BODY_LINE[:-2]}
 
 
-def test_nothing_acknowledged_is_lost(inst, sink):
+@pytest.mark.parametrize('kind', ROUNDS)
+def test_nothing_acknowledged_is_lost(inst, sink, kind):
+    rounds = ROUNDS[kind]
     rng = random.Random(int(os.environ.get('META1_SEED', '1')))
     g = lab.Gateway(inst, smar='map mt { type = text; file = "mt"; } mailertable { name = mt; } '
                     'map ac { type = text; file = "ac"; } access { name = ac; }',
-                    smtps='flags = { 8bitmime, access };', qmgr='min_retry_delay = 1s; max_retry_delay = 2s;',
+                    smtps='flags = { 8bitmime, access };', qmgr=f'queue {{ type = {kind}; }} min_retry_delay = 1s; max_retry_delay = 2s;',
                     env={'META1_BACKOFF_MAX_MS': '200'},
                     files={'mt': f'. [127.0.0.1]:{sink.port}\n', 'ac': 'cltaddr:127.0.0.1 RELAY\n'})
     try:
@@ -53,12 +59,17 @@ def test_nothing_acknowledged_is_lost(inst, sink):
         clients = [Load(g, i) for i in range(8)]
         for c in clients:
             c.start()
-        for n in range(ROUNDS):
+        for n in range(rounds):
             before = sum(len(c.acked) for c in clients)
             lab.wait_for('mail to flow again', lambda: sum(len(c.acked) for c in clients) >= before + rng.randrange(5, 60), 40)
             pids = g.pids()
             alive = sorted(set(pids) - {"mcp"})
-            victims = rng.sample(alive, min(len(alive), rng.choice((1, 1, 1, 2, 4)))) if rng.random() < 0.85 else ['mcp']
+            if n < len(KINDS):
+                victims = [KINDS[n]]  # each alone once
+            elif rng.random() < 0.15:
+                victims = ['mcp']
+            else:
+                victims = rng.sample(alive, min(len(alive), rng.choice((1, 1, 1, 2, 4))))
             for v in victims:
                 if v in pids:
                     os.kill(pids[v], signal.SIGKILL)
@@ -72,7 +83,7 @@ def test_nothing_acknowledged_is_lost(inst, sink):
         for c in clients:
             c.join(30)
         acked = set().union(*(c.acked for c in clients))
-        assert len(acked) > ROUNDS * 5
+        assert len(acked) > rounds * 5
 
         def arrived():
             return acked <= {m['rcpts'][0].split('@')[0] for m in list(sink.mails)}
@@ -86,7 +97,7 @@ def test_nothing_acknowledged_is_lost(inst, sink):
         halves = [m for m in sink.mails if not whole(m)]
         assert not halves, halves[0]['body'][:300]
         keys = [m['rcpts'][0] for m in sink.mails]
-        print(f'{ROUNDS} rounds, {len(acked)} acknowledged, {len(keys)} delivered, '
+        print(f'{kind}: {rounds} rounds, {len(acked)} acknowledged, {len(keys)} delivered, '
               f'{len(keys) - len(set(keys))} repeated')
         lab.wait_for('an empty queue', lambda: not g.queue(), 60)
     finally:

@@ -71,7 +71,7 @@ static void samples_accepted(void **state)
 static void shipped(void **state)
 {
 	static const char *const extra[] = {
-	    "", "transport_lmtp map_text queue_log syslog", "map_gdbm"};
+	    "", "transport_lmtp map_text queue_log syslog", "map_gdbm", "queue_dir"};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(extra); i++) {
 		char text[4096], names[128], *save = NULL;

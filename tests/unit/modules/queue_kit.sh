@@ -19,3 +19,4 @@ export META1_MODULE_PATH META1_TEST_ENV
 try modules/queue/.libs/queue_log.so \
 	-c 'segment_size = 128KB; checkpoint_size = 64KB; min_free = 0; status_sync = 20ms; compact_after = 0;'
 try modules/queue/.libs/queue_memory.so
+try modules/queue/.libs/queue_dir.so -c 'journal_size = 64KB; min_free = 0; status_sync = 20ms;'

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * manager.c -- qmgr's face: notices in, entries out, outcomes to their file.
+ *
+ * For each writer a cursor: a notice that follows it becomes an entry at once; one from
+ * before it is ignored; one that lies ahead only says how far is durable, and backlog.c
+ * lists the files between.
+ * Comes from: qmgr. Goes to: qmgr's entry(), space(), damage(); outcomes.c.
+ * Owns: state/ and its lock. On failure: an outcome that cannot be recorded says TEMPFAIL.
+ */
+#include "dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEAD_MORE 256 /* dead ones besides twice those found there: looked at again */
+
+struct mwriter *manager_writer(struct manager *m, uint32_t number)
+{
+	struct mwriter *w = m->ws;
+
+	while (w != NULL && w->number != number)
+		w = w->next;
+	if (w != NULL || number > DIR_QM)
+		return w;
+	w = calloc(1, sizeof(*w));
+	if (w == NULL)
+		return NULL;
+	w->m = m;
+	w->number = number;
+	w->scan = true;
+	w->attached = number == DIR_QM;
+	w->next = m->ws;
+	m->ws = w;
+	return w;
+}
+
+void manager_damage(struct manager *m, const char *text)
+{
+	m->d->h->count(m->d->ctx, "damage", 1);
+	if (m->ev->damage != NULL)
+		m->ev->damage(m->arg, text);
+}
+
+/* A number is also the message's key: its low byte says whose it is. */
+struct meta1_qentry manager_entry(
+    const struct rec *r, const char *id, const struct meta1_env *env, uint64_t len)
+{
+	struct meta1_qentry e = {
+	    .size = sizeof(e), .id = id, .bytes_stored = len, .env = env, .key = r->number};
+	struct dir_ref ref = {.number = r->number, .len = len, .writer = r->writer};
+
+	e.ref.len = sizeof(ref);
+	memcpy(e.ref.b, &ref, sizeof(ref));
+	return e;
+}
+
+/* ---- notices ---- */
+
+static bool direct(
+    struct mwriter *w, const struct dir_notice *n, const char *id, const struct meta1_env *env)
+{
+	struct manager *m = w->m;
+	struct rec *r = table_find(&m->t, n->writer, n->number);
+	struct meta1_qentry e;
+
+	if (r != NULL || (r = table_add(&m->t, n->writer, n->number)) == NULL)
+		return false;
+	r->nrcpt = env->nrcpt;
+	w->cursor = n->number;
+	r->told = true;
+	e = manager_entry(r, id, env, n->len);
+	m->ev->entry(m->arg, &e);
+	return true;
+}
+
+void manager_notice(
+    void *inst, struct meta1_buf notice, const char *id, const struct meta1_env *env)
+{
+	struct dir *d = inst;
+	struct dir_notice n;
+	struct mwriter *w = NULL;
+
+	if (d->m == NULL)
+		return;
+	if (notice.len == sizeof(n)) {
+		memcpy(&n, notice.data, sizeof(n));
+		if (n.kind == NOTICE_MESSAGE || n.kind == NOTICE_TAIL)
+			w = manager_writer(d->m, n.writer);
+	}
+	if (w == NULL) {
+		d->h->log(d->ctx, META1_WARN, "a notice of %zu bytes is not of this store: ignored",
+		    notice.len);
+		return;
+	}
+	if (n.life > w->life) {
+		w->life = n.life; /* a new process: what the old one left is read first */
+		w->scan = true;
+	}
+	if (n.number > w->known)
+		w->known = n.number;
+	if (!d->m->replayed || n.number <= w->cursor) {
+		backlog_pump(w);
+		return;
+	}
+	/* The first of a life follows whatever was there before. */
+	if (!w->scan && !w->busy && n.kind == NOTICE_MESSAGE && env != NULL && env->nrcpt > 0 &&
+	    (n.prev != 0 ? n.prev == w->cursor : n.life == w->life && w->cursor < n.life) &&
+	    direct(w, &n, id, env))
+		return;
+	d->h->count(d->ctx, "gaps", !w->scan);
+	w->scan = true;
+	backlog_pump(w);
+}
+
+/* ---- outcomes ---- */
+
+static void end(struct manager *m, struct rec *r)
+{
+	static const struct meta1_buf none;
+
+	/* Not said: then it ends at the next start, from its recipients' lines. */
+	if (!outcomes_put(&m->o, r, 0, NULL, none, NULL, NULL))
+		return;
+	r->nr = m->o.put;
+	outcomes_skip(&m->o, r);
+	table_dead(&m->t, r);
+}
+
+void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
+{
+	struct dir *d = inst;
+	struct manager *m = d->m;
+	struct rst s = {.state = o->state, .tries = o->tries, .next_try = o->next_try};
+	struct rec *r = NULL;
+
+	if (m != NULL && m->replayed)
+		r = table_find(&m->t, (uint32_t)(o->key & 0xff), o->key);
+	if (r == NULL || !r->told || r->dead || o->rcpt >= r->nrcpt || o->state > META1_R_DELETED) {
+		dir_answer(d, &req, META1_PERMFAIL, "queue_dir: no such message or recipient");
+		return;
+	}
+	if (!table_state(r, o->rcpt, &s, o->reason) ||
+	    !outcomes_put(&m->o, r, o->rcpt, &s, o->reason, o->by, req)) {
+		dir_answer(
+		    d, &req, META1_TEMPFAIL, "queue_dir: the outcome cannot be recorded now");
+		return;
+	}
+	if (table_final(r))
+		end(m, r);
+}
+
+void manager_announce(struct manager *m, struct rec *r)
+{
+	struct dir *d = m->d;
+
+	r->announced = true;
+	if (d->w != NULL && d->w->number == r->writer)
+		space_reclaim(d, r->number);
+	else if (m->ev->space != NULL)
+		m->ev->space(m->arg, r->writer, r->number);
+}
+
+void manager_synced(struct manager *m)
+{
+	for (; m->t.say != NULL && m->t.say->nr <= m->o.synced; m->t.say = m->t.say->next)
+		manager_announce(m, m->t.say);
+	m->d->h->count(m->d->ctx, "dead_units_now", (int64_t)m->t.ndead);
+	if (m->t.ndead < m->dead_look + DEAD_MORE)
+		return;
+	m->dead_look = 2 * m->t.ndead; /* until it is known better */
+	manager_look(m, UINT32_MAX);
+}
+
+struct look { /* which of the dead have a file */
+	struct manager *m;
+	size_t n;
+	struct {
+		uint64_t number;
+		uint32_t writer;
+		bool there;
+	} v[];
+};
+
+static void look_work(void *arg)
+{
+	struct look *l = arg;
+
+	for (size_t i = 0; i < l->n; i++) {
+		char folder[16], name[32], path[64];
+		struct stat st;
+
+		file_folder(l->v[i].writer, folder);
+		file_name(l->v[i].number, name);
+		snprintf(path, sizeof(path), "%s/%s", folder, name);
+		l->v[i].there = fstatat(l->m->d->qfd, path, &st, 0) == 0 || errno != ENOENT;
+	}
+}
+
+static void looked(void *arg)
+{
+	struct look *l = arg;
+	struct manager *m = l->m;
+
+	m->looking = false;
+	for (size_t i = 0; i < l->n; i++) {
+		struct rec *r = table_find(&m->t, l->v[i].writer, l->v[i].number);
+
+		if (r == NULL || !r->dead || !r->announced)
+			continue;
+		if (l->v[i].there) {
+			manager_announce(m, r);
+			continue;
+		}
+		outcomes_skip(&m->o, r);
+		table_remove(&m->t, r);
+	}
+	m->dead_look = 2 * m->t.ndead;
+	m->d->h->count(m->d->ctx, "dead_units_now", (int64_t)m->t.ndead);
+	free(l);
+}
+
+/* Of one writer, or UINT32_MAX: of all. Those whose file is gone are forgotten. */
+void manager_look(struct manager *m, uint32_t writer)
+{
+	struct look *l;
+
+	if (m->looking || m->t.ndead == 0)
+		return;
+	l = malloc(sizeof(*l) + m->t.ndead * sizeof(l->v[0]));
+	if (l == NULL)
+		return;
+	l->m = m;
+	l->n = 0;
+	for (const struct rec *r = m->t.dead.first; r != NULL; r = r->next) {
+		if (!r->announced || (writer != UINT32_MAX && r->writer != writer))
+			continue;
+		l->v[l->n].number = r->number;
+		l->v[l->n++].writer = r->writer;
+	}
+	m->looking = dir_job(m->d, look_work, looked, l);
+	if (!m->looking)
+		free(l);
+}
+
+void manager_attach(void *inst, uint32_t writer)
+{
+	struct dir *d = inst;
+	struct mwriter *w = d->m != NULL ? manager_writer(d->m, writer) : NULL;
+
+	if (w == NULL)
+		return;
+	w->attached++;
+	if (d->m->replayed)
+		manager_look(d->m, writer);
+}
+
+void manager_detach(void *inst, uint32_t writer)
+{
+	struct dir *d = inst;
+	struct mwriter *w = d->m != NULL ? manager_writer(d->m, writer) : NULL;
+
+	if (w == NULL || w->attached == 0)
+		return;
+	w->attached--;
+	w->scan = true; /* what it had no time to tell */
+	backlog_pump(w);
+}
+
+/* ---- life ---- */
+
+static struct manager *make(struct dir *d, struct meta1_err *e)
+{
+	struct manager *m = calloc(1, sizeof(*m));
+
+	if (m == NULL) {
+		snprintf(e->text, sizeof(e->text), "queue_dir: out of memory");
+		return NULL;
+	}
+	m->d = d;
+	m->lock = m->o.fd = -1;
+	m->dir = lock_mkdir(d->qfd, "state", 0700, e);
+	if (m->dir < 0)
+		goto fail;
+	m->lock = openat(m->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (m->lock < 0 || flock(m->lock, LOCK_EX | LOCK_NB) < 0) {
+		snprintf(e->text, sizeof(e->text),
+		    "queue folder state: lock: %s (is another qmgr running here?)",
+		    strerror(errno));
+		goto fail;
+	}
+	if (outcomes_open(&m->o, m, m->dir))
+		return m;
+	snprintf(e->text, sizeof(e->text), "queue_dir: out of memory");
+fail:
+	manager_close(&m);
+	return NULL;
+}
+
+void manager_manage(void *inst, struct meta1_req *req, const struct meta1_qevents *ev, void *arg)
+{
+	struct dir *d = inst;
+	struct meta1_err e = {""};
+	uint8_t tail[META1_NOTICE_MAX];
+	struct manager *m = d->m == NULL ? make(d, &e) : NULL;
+
+	if (m == NULL) {
+		dir_answer(
+		    d, &req, META1_PERMFAIL, d->m != NULL ? "queue_dir: already managed" : e.text);
+		return;
+	}
+	m->ev = ev;
+	m->arg = arg;
+	m->req = req;
+	d->m = m;
+	/* Our own folder is like any other. */
+	manager_notice(d, (struct meta1_buf){tail, writer_tail(d, tail)}, NULL, NULL);
+	backlog_start(m);
+}
+
+bool manager_idle(const struct manager *m)
+{
+	return !m->replayed || (!m->o.busy && m->o.gather.len == 0 && m->o.out.len == 0);
+}
+
+void manager_close(struct manager **mp)
+{
+	struct manager *m = *mp;
+
+	*mp = NULL;
+	if (m == NULL)
+		return;
+	if (m->tick != NULL)
+		m->d->h->unwatch(&m->tick);
+	outcomes_close(&m->o);
+	while (m->ws != NULL) {
+		struct mwriter *w = m->ws;
+
+		m->ws = w->next;
+		free(w->v);
+		free(w);
+	}
+	table_free(&m->t);
+	dir_answer(m->d, &m->req, META1_TEMPFAIL, "the queue is shut down");
+	if (m->lock >= 0)
+		close(m->lock);
+	if (m->dir >= 0)
+		close(m->dir);
+	free(m);
+}
