@@ -11,6 +11,7 @@
 #include "role_run.h"
 
 #include <event2/event.h>
+#include <idn2.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ void role_version(const char *program, int level, const char *libraries)
 	printf("module interface %u.%u\n", META1_ABI_MAJOR, META1_ABI_MINOR);
 	printf("libevent %s\n", event_get_version());
 	printf("jansson %s\n", JANSSON_VERSION);
+	printf("libidn2 %s\n", idn2_check_version(NULL));
 	if (libraries)
 		printf("%s\n", libraries);
 }

@@ -340,6 +340,10 @@ static const struct row rows[] = {
 	PIPED "< MAIL FROM:<from@example.org> SMTPUTF8\n> 250 ok\n< RCPT TO:<" AE "@b.example>\n"
 	      "> 250 ok\n" DATA_OK "> 250 ok\n",
 	.flags = META1_M_SMTPUTF8, .to = AE "@b.example", .send = "O250", .usable = 1},
+    {"SMTPUTF8 for the recipient of a report", BOTH, "O250", WIDE,
+	PIPED "< MAIL FROM:<from@example.org> SMTPUTF8\n> 250 ok\n< RCPT TO:<" AE "@b.example>\n"
+	      "> 250 ok\n" DATA_OK "> 250 ok\n",
+	.to = AE "@b.example", .send = "O250", .usable = 1},
     {"SMTPUTF8 for the sender", BOTH, "O250", WIDE,
 	PIPED "< MAIL FROM:<" AE "@" AE ".example> SMTPUTF8\n> 250 ok\n" RCPT_OK DATA_OK
 	      "> 250 ok\n",

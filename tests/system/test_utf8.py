@@ -25,7 +25,7 @@ def known(g, domain):
 
 
 def test_hops_with_and_without_it(inst):
-    with hops(inst, {'wide': (WIDE,), 'narrow': ({},), 'other': ({},), 'head': ({},)}) as g, g.client() as c:
+    with hops(inst, {'wide': (WIDE,), 'narrow': ({},), 'other': ({},), 'head': ({},), 'late': ({},)}) as g, g.client() as c:
         wide, narrow = g.hops['wide'][0], g.hops['narrow'][0]
 
         def send(sender, rcpts, body, **kw):
@@ -51,6 +51,12 @@ def test_hops_with_and_without_it(inst):
         assert not any('SMTPUTF8' in a for v, a in narrow.commands if v == 'MAIL')
         reports = b''.join(m['body'] for m in g.back.mails)
         assert reports.count(b'Status: 5.6.7') == 2 and b'SMTPUTF8 is required' in reports
+
+        # a sender with UTF-8 hears of it too
+        send('jörg@wide.test', 'x@late.test', ASCII)
+        report = wide.wait(4)[-1]
+        assert report['from'] == '' and report['rcpts'] == [utf8('jörg@wide.test')] and 'SMTPUTF8' in report['params']
+        assert b'5.6.7' in report['body'] and not g.hops['late'][0].mails
 
         # now it is known, and said at RCPT; whoever needs nothing still gets through
         assert known(g, 'narrow.test')['offers'] == ['8BITMIME', 'PIPELINING', 'SIZE']

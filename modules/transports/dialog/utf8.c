@@ -4,7 +4,9 @@
  * lacks it gets.
  *
  * Comes from envelope.c before MAIL and at each address; the host makes A-labels of domains.
- * A mail needs it when its client said SMTPUTF8 and an address or the header has bytes above 127.
+ * A mail needs it when an address has bytes above 127 (only a client that said SMTPUTF8 can have
+ * brought it, or it is a report to such a sender), or when its client said SMTPUTF8 and the header
+ * has some.
  * To a hop without it an address with UTF-8 in its domain alone is said with A-labels; a local
  * part or a header cannot be: 5.6.7, for the recipient or for the mail. UTF-8 in the headers of
  * parts of the body is not looked for; 8BITMIME carries it.
@@ -46,8 +48,6 @@ static int needed(const struct meta1_mail *m)
 	const char *r = (const char *)m->rcpt;
 	uint32_t i;
 
-	if (!(m->flags & META1_M_SMTPUTF8))
-		return 0;
 	if (header_needs(m) || !ascii(m->from))
 		return 1;
 	for (i = 0; i < m->nrcpt; i++, r += m->sizeof_rcpt)
