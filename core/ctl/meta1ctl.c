@@ -5,6 +5,7 @@
  * Owns nothing. On failure: one line on stderr, exit 1; wrong use 64; bad configuration 78.
  */
 #include "ctl/client.h"
+#include "ctl/fsck.h"
 #include "ctl/merge.h"
 #include "lib/settings.h"
 
@@ -21,6 +22,7 @@
 
 struct tool {
 	const char *run; /* run_directory */
+	struct settings *set;
 	bool json;
 	char **args; /* after the command's words */
 	int nargs;
@@ -294,6 +296,11 @@ static int cmd_delete(struct tool *t)
 	return act(t, "DELETE", "/v1/queue/%s", "");
 }
 
+static int cmd_fsck(struct tool *t)
+{
+	return ctl_fsck(t->set, t->json);
+}
+
 /* ---- anything else: GET and print ---- */
 
 static int cmd_get(struct tool *t)
@@ -358,6 +365,8 @@ static const struct command commands[] = {
     {"queue show", "ID", "one message", 1, 1, cmd_show},
     {"queue flush", "[ID…]", "try now: these messages, or all", 0, 1000, cmd_flush},
     {"queue delete", "ID…", "delete without a report (admins)", 1, 1000, cmd_delete},
+    {"queue fsck", "", "is everything that was accepted accounted for? (root, or as qmgr)", 0, 0,
+	cmd_fsck},
     {"destinations", "", "next hops: concurrency, waiting, paused until", 0, 0, cmd_destinations},
     {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, cmd_sessions},
     {"route", "DOMAIN", "where mail for a domain goes", 1, 1, cmd_route},
@@ -467,6 +476,7 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	}
 	t.run = set->run_directory;
+	t.set = set;
 	rc = dispatch(&t, argc, argv);
 	settings_free(&set);
 	return rc;

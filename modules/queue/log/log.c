@@ -151,9 +151,9 @@ static int log_open(const struct meta1_host *h, struct meta1_ctx *ctx, const voi
 		    e->text, sizeof(e->text), "queue_directory %s: %s", h->qdir, strerror(errno));
 		goto fail;
 	}
-	if ((h->role & (META1_SMTPS | META1_QMGR | META1_TOOL)) != 0 && writer_open(l, e) < 0)
+	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 && writer_open(l, e) < 0)
 		goto fail;
-	if ((h->role & (META1_SMTPC | META1_QMGR | META1_TOOL)) != 0 && reader_open(l, e) < 0)
+	if ((h->role & (META1_SMTPC | META1_QMGR)) != 0 && reader_open(l, e) < 0)
 		goto fail;
 	*inst = l;
 	return 0;
@@ -225,6 +225,7 @@ static const struct meta1_queue_ops ops = {
     .attach = manager_attach,
     .cancel = log_cancel,
     .detach = manager_detach,
+    .check = fsck_check,
     .fetch = manager_fetch,
 };
 

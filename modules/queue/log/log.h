@@ -154,6 +154,7 @@ struct ids {
 int ids_open(struct ids *, struct log *, int dir, uint64_t floor, struct meta1_err *);
 uint64_t ids_next(struct ids *); /* loop thread, never blocks; 0: none now */
 void ids_close(struct ids *);
+int ids_look(int at, const char *path, uint64_t *next); /* <0: none that is good */
 
 /* ---- writer.c: a message is gathered, then waits for its batch ---- */
 struct chunk {
@@ -524,6 +525,8 @@ void scan_work(void *);
 void scan_free(struct scan **);
 /* Reads the table of the batch at seg, off. NULL: err. */
 struct scan_batch *scan_table(int fd, uint64_t seg, uint64_t off, struct meta1_err *);
+bool scan_head(int fd, uint64_t seg, uint64_t off, struct seg_head *);
+uint64_t scan_search(int fd, uint64_t seg, uint64_t off); /* next good header behind off, or 0 */
 int scan_list(int dir, char kind, uint64_t **out, size_t *n); /* sorted numbers */
 
 /* ---- manager.c: notices in, entries out; backlog.c: what was there before ---- */
@@ -607,6 +610,9 @@ void manager_fetch(void *inst, struct meta1_req *, const uint64_t *key, uint32_t
 void compact_open(struct manager *);
 void compact_close(struct manager *);
 bool compact_busy(const struct manager *); /* copies are being written */
+
+/* ---- fsck.c: everything accounted for; see fsck.h ---- */
+int fsck_check(void *inst, const struct meta1_qcheck *, void *arg, struct meta1_err *);
 
 /* ---- units.c: when nothing needs a unit it is free: journal, sync, announce ---- */
 void units_pass(struct mwriter *, uint64_t seg); /* the cursor stands in seg */

@@ -91,7 +91,7 @@ static ssize_t read_at(int fd, void *b, size_t n, uint64_t off)
 	return (ssize_t)at;
 }
 
-static bool head_at(int fd, uint64_t seg, uint64_t off, struct seg_head *h)
+bool scan_head(int fd, uint64_t seg, uint64_t off, struct seg_head *h)
 {
 	return read_at(fd, h, sizeof(*h), off) == (ssize_t)sizeof(*h) && seg_head_ok(h, seg, off);
 }
@@ -101,7 +101,7 @@ struct scan_batch *scan_table(int fd, uint64_t seg, uint64_t off, struct meta1_e
 	struct scan_batch *b;
 	struct seg_head h;
 
-	if (!head_at(fd, seg, off, &h)) {
+	if (!scan_head(fd, seg, off, &h)) {
 		snprintf(e->text, sizeof(e->text), "no good batch header");
 		return NULL;
 	}
@@ -187,14 +187,14 @@ static void quarantine(struct scan *s, uint64_t from, uint64_t to)
 	       : "damaged; no copy in state/quarantine could be made, so the segment is kept");
 }
 
-static uint64_t search(const struct scan *s, uint64_t off)
+uint64_t scan_search(int fd, uint64_t seg, uint64_t off)
 {
 	struct seg_head h;
 
 	for (uint64_t at = off + LOG_ALIGN; at - off < SEARCH_MAX; at += LOG_ALIGN) {
-		if (read_at(s->fd, &h, sizeof(h), at) != (ssize_t)sizeof(h))
+		if (read_at(fd, &h, sizeof(h), at) != (ssize_t)sizeof(h))
 			break;
-		if (seg_head_ok(&h, s->at.seg, at))
+		if (seg_head_ok(&h, seg, at))
 			return at;
 	}
 	return 0;
@@ -225,7 +225,7 @@ static int open_seg(struct scan *s)
 		uint64_t was = s->at.seg, end = s->at.off;
 
 		s->at = (struct pos){.seg = s->have[i]};
-		if (was != 0 && head_at(s->fd, s->at.seg, 0, &h) && s->ngone < 16 &&
+		if (was != 0 && scan_head(s->fd, s->at.seg, 0, &h) && s->ngone < 16 &&
 		    (h.prev_seg > was || (h.prev_seg == was && h.prev_off > end)))
 			s->gone[s->ngone++] = h.prev_seg;
 	}
@@ -239,7 +239,7 @@ static int open_seg(struct scan *s)
 		return 1;
 	seg_name(name, 's', s->after);
 	fd = openat(s->dir, name, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && head_at(fd, s->after, 0, &h)) {
+	if (fd >= 0 && scan_head(fd, s->after, 0, &h)) {
 		s->closed = true;
 		if (h.prev_seg == s->at.seg)
 			s->exact = (int64_t)h.prev_off;
@@ -325,7 +325,7 @@ static void bad_head(struct scan *s, const struct seg_head *h, bool durable)
 	uint64_t found = 0, to;
 
 	if (durable || s->closed)
-		found = search(s, s->at.off);
+		found = scan_search(s->fd, s->at.seg, s->at.off);
 	if (found == 0 && !durable) {
 		if (h->magic == SEG_MAGIC && h->seg == s->at.seg && h->off == s->at.off &&
 		    s->closed)
@@ -355,11 +355,11 @@ static void step(struct scan *s)
 		next_seg(s);
 		return;
 	}
-	if (!head_at(s->fd, here.seg, here.off, &h)) {
+	if (!scan_head(s->fd, here.seg, here.off, &h)) {
 		bad_head(s, &h, durable);
 		return;
 	}
-	durable = durable || head_at(s->fd, here.seg, here.off + h.len, &behind);
+	durable = durable || scan_head(s->fd, here.seg, here.off + h.len, &behind);
 	if (!durable && !s->closed) {
 		s->end = true;
 		return;

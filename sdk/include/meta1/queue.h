@@ -129,6 +129,29 @@ struct meta1_content {
 	void *store; /* the store's own */
 };
 
+/* What check() tells of one recipient: what waits, and what is done as far as the history goes. */
+struct meta1_qfate {
+	uint32_t size, state; /* enum meta1_rstate */
+	const char *id;
+	struct meta1_buf addr, from;
+	struct meta1_buf by;	/* who: as in meta1_qoutcome; WAITING: the last reason */
+	uint64_t bytes;		/* of the content, without stuffing */
+	int64_t time, accepted; /* of the outcome, or next try; 0: unknown */
+	uint32_t tries, pad;
+};
+enum meta1_qfinding {
+	META1_QF_NOTE,	    /* worth a line, nothing is wrong */
+	META1_QF_LOST,	    /* a message that was accepted and is not accounted for */
+	META1_QF_DAMAGE,    /* a record or content that cannot be read */
+	META1_QF_ORPHAN,    /* space that nothing needs */
+	META1_QF_QUARANTINE /* damaged bytes that were kept */
+};
+struct meta1_qcheck {
+	uint32_t size, pad;
+	void (*fate)(void *arg, const struct meta1_qfate *);
+	void (*found)(void *arg, enum meta1_qfinding, const char *text);
+};
+
 struct meta1_qops_writer_events {
 	/* write() may go on after it said META1_MORE; or the message failed (commit tells). */
 	void (*ready)(void *arg);
@@ -188,6 +211,10 @@ struct meta1_queue_ops {
 	 * is finished OK. TEMPFAIL: those not told are to be asked for again. At most
 	 * META1_FETCH_MAX keys, which are copied. */
 	void (*fetch)(void *inst, struct meta1_req *, const uint64_t *key, uint32_t n);
+
+	/* tool: reads everything, contents too, changes nothing, and blocks. <0: err. 1: the store
+	 * is in use, so what is found may be just what changed meanwhile: ask again. */
+	int (*check)(void *inst, const struct meta1_qcheck *, void *arg, struct meta1_err *);
 };
 
 #endif

@@ -83,8 +83,8 @@ static void refuses_wrong_descriptors(void **state)
 	static const struct {
 		const char *name, *part;
 	} bad[] = {
-	    {"map_major", "module ABI is 99.6, expected 0.x: build it against"},
-	    {"map_minor", "module ABI is 0.99, newer than this server's 0.6: update the server"},
+	    {"map_major", "module ABI is 99.7, expected 0.x: build it against"},
+	    {"map_minor", "module ABI is 0.99, newer than this server's 0.7: update the server"},
 	    {"map_magic", "magic is 0x12345678, expected 0x314d544d"},
 	    {"map_unresolved", "undefined symbol: nowhere_to_be_found"},
 	    {"map_needs", "libmeta1gone.so: cannot open shared object file"},

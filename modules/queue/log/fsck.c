@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fsck.c -- accounts for every message the store accepted: waiting, or done and by whom.
+ *
+ * What the state says (checkpoint, journals, history) is held against what stands in the folders:
+ * each waiting message must be there with a good content, each that is there must be waiting or
+ * have its outcomes, and of a segment that is gone the history must tell of as many messages as it
+ * had. The writers' counts show a segment that vanished without a word. Changes nothing.
+ * Comes from: meta1ctl, on its own thread: it blocks. Goes to: found() and fate().
+ * Owns: what it read. On failure: what cannot be read is a finding; only without any rights an
+ * error.
+ */
+#define XXH_INLINE_ALL
+#include "fsck.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+__attribute__((format(printf, 3, 4))) void fsck_found(
+    struct fsck *f, enum meta1_qfinding what, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	f->ev->found(f->arg, what, text);
+}
+
+/* ---- what was read of contents ---- */
+
+static bool sum_of(int fd, uint64_t off, uint64_t len, uint64_t *sum)
+{
+	uint8_t *b = malloc(1 << 20);
+	XXH3_state_t *st = XXH3_createState();
+	bool ok = b != NULL && st != NULL && XXH3_64bits_reset(st) == XXH_OK;
+
+	for (uint64_t at = 0; ok && at < len;) {
+		size_t want = len - at < 1 << 20 ? (size_t)(len - at) : 1 << 20;
+		ssize_t n = pread(fd, b, want, (off_t)(off + at));
+
+		ok = n > 0 && XXH3_64bits_update(st, b, (size_t)n) == XXH_OK;
+		at += n > 0 ? (uint64_t)n : 0;
+	}
+	if (ok)
+		*sum = XXH3_64bits_digest(st);
+	XXH3_freeState(st);
+	free(b);
+	return ok;
+}
+
+static bool content_good(
+    struct fsck *f, int fd, const struct scan_batch *b, const struct seg_rec *r)
+{
+	char folder[16], name[24], path[48];
+	uint64_t sum = 0;
+	bool ok;
+
+	if (r->unit == 0)
+		return r->coff <= b->len && r->clen <= b->len - r->coff &&
+		       sum_of(fd, b->off + r->coff, r->clen, &sum) &&
+		       seg_seal(sum, b->seg) == r->csum;
+	log_folder(r->uwriter, folder);
+	seg_name(name, 'b', r->unit);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	fd = openat(f->qfd, path, O_RDONLY | O_CLOEXEC);
+	ok = fd >= 0 && sum_of(fd, 0, r->clen, &sum) && seg_seal(sum, r->unit) == r->csum;
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* ---- a message that stands in a segment ---- */
+
+static void tell(struct fsck *f, const struct seg_msg *s, const struct mrec *r)
+{
+	struct meta1_qrcpt *v = calloc(s->r.nrcpt, sizeof(*v));
+
+	if (v == NULL)
+		return;
+	seg_rcpts(s, v);
+	for (uint32_t i = 0; i < s->r.nrcpt; i++) {
+		const struct rst *st = r != NULL ? table_rst(r, i) : NULL;
+		struct meta1_qfate fate = {.size = sizeof(fate),
+		    .id = s->id,
+		    .addr = v[i].addr,
+		    .from = s->from,
+		    .bytes = s->r.bytes,
+		    .accepted = s->r.time};
+
+		if (st != NULL && st->state != META1_R_WAITING)
+			continue; /* told from its record */
+		if (st != NULL) {
+			fate.tries = st->tries;
+			fate.time = st->next_try;
+			fate.by = texts_get(&f->p.t->texts, st->reason);
+		}
+		f->ev->fate(f->arg, &fate);
+	}
+	free(v);
+}
+
+static void waiting(struct fsck *f, int fd, const struct scan_batch *b, const struct seg_msg *s,
+    const struct mrec *r, uint32_t idx)
+{
+	tell(f, s, r);
+	if (s->r.unit != 0)
+		fsck_unit(f, s->r.uwriter, s->r.unit);
+	if (!content_good(f, fd, b, &s->r))
+		fsck_found(f, META1_QF_DAMAGE,
+		    "%s waits in %s at %llu (%u), and its content is damaged or missing", s->id,
+		    f->name, (unsigned long long)b->off, idx);
+}
+
+static void one(struct fsck *f, int fd, const struct scan_batch *b, const struct seg_msg *s,
+    uint32_t idx, bool last)
+{
+	uint32_t i = table_find(f->p.t, f->writer, b->seg, b->off, idx);
+	const struct mrec *r = i != 0 ? table_at(f->p.t, i) : NULL;
+	struct pos at = {.seg = b->seg, .off = b->off, .idx = idx};
+	struct fmsg *m = fsck_msg(f, f->writer, at, false);
+
+	if (i != 0)
+		f->seen[i] = 1;
+	if (m != NULL)
+		m->seen = true;
+	if (r != NULL && r->nrcpt > 0) {
+		waiting(f, fd, b, s, r, idx);
+		return;
+	}
+	if (m != NULL && (m->moved || (m->nrcpt > 0 && m->nfinal >= m->nrcpt)))
+		return;
+	if ((r != NULL && r->moved) || (s->r.kind == SEG_COPY && (m == NULL || m->nfinal == 0)))
+		return; /* a copy that does not count */
+	if (pos_cmp(at, fsck_cursor(f, f->writer)) >= 0) {
+		/* Not told yet. The newest batch may be one that was never acknowledged. */
+		if (last && !content_good(f, fd, b, &s->r))
+			fsck_found(f, META1_QF_NOTE, "%s at %llu: torn end, nothing of it counts",
+			    f->name, (unsigned long long)b->off);
+		else
+			waiting(f, fd, b, s, r, idx);
+		return;
+	}
+	if (s->r.time > f->horizon)
+		fsck_found(f, META1_QF_LOST,
+		    "%s stands in %s at %llu (%u), does not wait, and no outcome is known", s->id,
+		    f->name, (unsigned long long)b->off, idx);
+}
+
+static void batch(struct fsck *f, int fd, const struct scan_batch *b, bool last)
+{
+	const uint8_t *p = b->table;
+	size_t left = b->table_len;
+	struct seg_msg s;
+
+	for (uint32_t i = 0; i < b->nmsg; i++) {
+		if (seg_rec_decode(p, left, &s) < 0) {
+			fsck_found(f, META1_QF_DAMAGE, "%s at %llu: envelope %u is malformed",
+			    f->name, (unsigned long long)b->off, i);
+			return;
+		}
+		one(f, fd, b, &s, i, last);
+		p += s.r.len;
+		left -= s.r.len;
+		f->messages++;
+	}
+}
+
+/* ---- a segment ---- */
+
+static void walk(struct fsck *f, int fd, uint64_t seg, uint64_t exact)
+{
+	struct fseg *g = fsck_seg(f, f->writer, seg);
+	uint64_t off = 0;
+
+	if (g == NULL)
+		return;
+	g->there = true;
+	for (;;) {
+		struct meta1_err e = {""};
+		struct scan_batch *b = scan_table(fd, seg, off, &e);
+		uint64_t next = b == NULL ? scan_search(fd, seg, off) : 0;
+		struct seg_head h;
+
+		if (b == NULL && next == 0 && exact > off)
+			next = exact;
+		if (b == NULL && next == 0)
+			return;
+		if (b == NULL) {
+			g->damaged = true;
+			fsck_found(f, META1_QF_DAMAGE, "%s at %llu to %llu: damaged: %s", f->name,
+			    (unsigned long long)off, (unsigned long long)next, e.text);
+			off = next;
+			if (off == exact)
+				return;
+			continue;
+		}
+		if (g->life == 0) {
+			g->life = b->life;
+			g->begin = b->count;
+		}
+		g->end = b->count + b->nmsg;
+		next = off + b->len;
+		batch(f, fd, b, exact == 0 && !scan_head(fd, seg, next, &h));
+		free(b);
+		off = next;
+	}
+}
+
+/* Where the segment after this one says that this one ends; 0: nobody says. */
+static uint64_t end_of(int dir, uint64_t seg, uint64_t after)
+{
+	struct seg_head h;
+	uint64_t end = 0;
+	char name[24];
+	int fd;
+
+	seg_name(name, 's', after);
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && scan_head(fd, after, 0, &h) && h.prev_seg == seg)
+		end = h.prev_off;
+	if (fd >= 0)
+		close(fd);
+	return end;
+}
+
+static void segments(struct fsck *f, int dir)
+{
+	char folder[16], name[24];
+	uint64_t *v;
+	size_t n;
+
+	log_folder(f->writer, folder);
+	if (scan_list(dir, 's', &v, &n) < 0) {
+		fsck_found(f, META1_QF_DAMAGE, "%s: cannot be listed: %s", folder, strerror(errno));
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+
+		seg_name(name, 's', v[i]);
+		snprintf(f->name, sizeof(f->name), "%s/%s", folder, name);
+		fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+		if (fd < 0) {
+			fsck_found(f, META1_QF_DAMAGE, "%s: %s", f->name, strerror(errno));
+			continue;
+		}
+		fsck_number(f, v[i]);
+		walk(f, fd, v[i], i + 1 < n ? end_of(dir, v[i], v[i + 1]) : 0);
+		close(fd);
+	}
+	free(v);
+}
+
+static void folder(struct fsck *f, uint32_t writer)
+{
+	char path[16];
+	int dir;
+
+	log_folder(writer, path);
+	f->writer = writer;
+	dir = openat(f->qfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0) {
+		if (errno != ENOENT)
+			fsck_found(f, META1_QF_DAMAGE, "%s: %s", path, strerror(errno));
+		return;
+	}
+	segments(f, dir);
+	close(dir);
+}
+
+/* ---- all of it ---- */
+
+/* Only outcomes are known of it: are these all? */
+static bool is_done(struct fsck *f, const struct mrec *r)
+{
+	struct pos at = {.seg = r->seg, .off = table_boff(r), .idx = r->idx};
+	const struct fmsg *m = fsck_msg(f, r->writer, at, false);
+
+	return m != NULL && m->nrcpt > 0 && m->nfinal >= m->nrcpt;
+}
+
+static void unseen(struct fsck *f)
+{
+	for (uint32_t i = 1; i <= f->p.t->top; i++) {
+		const struct mrec *r = table_at(f->p.t, i);
+		char path[16];
+
+		if (!r->used || r->moved || f->seen[i] || (r->nrcpt == 0 && is_done(f, r)))
+			continue;
+		log_folder(r->writer, path);
+		fsck_found(f, META1_QF_LOST,
+		    "message %u of the batch at %llu in %s/s%016llx waits, and cannot be read",
+		    (unsigned)r->idx, (unsigned long long)table_boff(r), path,
+		    (unsigned long long)r->seg);
+	}
+}
+
+static bool in_use(int state)
+{
+	int fd = openat(state, "lock", O_RDONLY | O_CLOEXEC);
+	bool used = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
+
+	if (fd >= 0)
+		close(fd);
+	return used;
+}
+
+static int read_state(struct fsck *f, struct meta1_err *e)
+{
+	f->state = openat(f->qfd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (f->state < 0) {
+		snprintf(e->text, sizeof(e->text), "queue folder state: %s%s", strerror(errno),
+		    errno == EACCES ? " (only root and the account of qmgr may read it)" : "");
+		return -1;
+	}
+	f->p.dir = f->state;
+	f->p.qfd = f->qfd;
+	replay_read(&f->p);
+	if (f->p.refuse || f->p.err != 0) {
+		snprintf(e->text, sizeof(e->text), "queue folder state: %s",
+		    f->p.err != 0 ? strerror(f->p.err) : "out of memory");
+		return -1;
+	}
+	if (f->p.damage[0] != '\0')
+		fsck_found(f, META1_QF_DAMAGE, "%s", f->p.damage);
+	f->seen = calloc(f->p.t->top + 1, 1);
+	return f->seen != NULL ? 0 : -1;
+}
+
+int fsck_check(void *inst, const struct meta1_qcheck *ev, void *arg, struct meta1_err *e)
+{
+	struct log *l = inst;
+	struct fsck f = {.qfd = l->qfd, .state = -1, .ev = ev, .arg = arg};
+	int ret = -1;
+
+	snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
+	if (read_state(&f, e) < 0)
+		goto out;
+	ret = in_use(f.state);
+	fsck_records(&f);
+	for (unsigned i = 0; i < f.p.nfolder; i++)
+		folder(&f, f.p.folder[i]);
+	unseen(&f);
+	fsck_history(&f);
+	fsck_leftovers(&f);
+out:
+	fsck_free(&f);
+	if (f.state >= 0)
+		close(f.state);
+	return ret;
+}
