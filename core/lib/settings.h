@@ -114,7 +114,11 @@ struct set_smar {
 struct set_qmgr {
 	struct set_role role;
 	int64_t AQ_max_entries, max_memory, initial_connections, max_connections, min_retry_delay,
-	    max_retry_delay, max_time_in_queue, history_time, history_size;
+	    max_retry_delay, max_time_in_queue, history_time, history_size, delay_warning,
+	    max_returned_size;
+	const char *double_bounce; /* "" or an address */
+	const char *const *verp_senders;
+	const char *verp_delimiters;
 	const char *conf; /* name of a map of smar, or NULL: limits of destinations */
 	struct set_use conf_use;
 	const char *queue_type;	    /* log */

@@ -208,6 +208,27 @@ void check_map_name(struct conf *c, const struct set_smar *set, struct conf_sect
 	free(names);
 }
 
+static void check_reports(struct conf *c, const struct set_qmgr *set, struct conf_section *qmgr)
+{
+	static const char good[] = "%*+-./:=^_|~#";
+	const char *d = set->verp_delimiters, *b = set->double_bounce;
+	const char *at = b ? strrchr(b, '@') : NULL;
+
+	if (d && (strlen(d) != 2 || strspn(d, good) != 2))
+		conf_error(c, where(qmgr, "verp_delimiters"),
+		    "option verp_delimiters: found %.20s, expected two of %s", d, good);
+	if (b && *b && (!at || at == b || !at[1] || strpbrk(b, " \t<>\r\n")))
+		conf_error(c, where(qmgr, "double_bounce"),
+		    "option double_bounce: found %.60s, expected an address like "
+		    "postmaster@example.org",
+		    b);
+	for (const char *const *l = set->verp_senders; l && *l; l++)
+		if (strcmp(*l, "*") && !strchr(*l, '@'))
+			conf_error(c, where(qmgr, "verp_senders"),
+			    "option verp_senders: found %.60s, expected user@domain, @domain or *",
+			    *l);
+}
+
 void check_qmgr(struct conf *c, const struct set_qmgr *set, struct conf_section *qmgr,
     struct conf_section *limits)
 {
@@ -222,6 +243,7 @@ void check_qmgr(struct conf *c, const struct set_qmgr *set, struct conf_section 
 		    where(qmgr,
 			conf_find(qmgr, "min_retry_delay") ? "min_retry_delay" : "max_retry_delay"),
 		    "qmgr: min_retry_delay is longer than max_retry_delay");
+	check_reports(c, set, qmgr);
 }
 
 void check_dependencies(struct conf *c, const struct settings *s, const struct set_role *role)

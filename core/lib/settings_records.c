@@ -229,6 +229,21 @@ static const struct meta1_opt opt_qmgr[] = {
 	"Bytes on disk that the history may have; the oldest goes first."),
     META1_OPT_MSEC(struct set_qmgr, max_time_in_queue, "5d", "1s..52w",
 	"After this time an undelivered mail is returned to its sender."),
+    META1_OPT_MSEC(struct set_qmgr, delay_warning, "4h", "0..52w",
+	"When a mail has waited so long its sender is told, once, unless NOTIFY (RFC 3461) says "
+	"otherwise; 0: never."),
+    META1_OPT_BYTES(struct set_qmgr, max_returned_size, "64KB", "0..1MB",
+	"A failed mail up to this size is returned whole if its sender said RET=FULL (RFC 3461); "
+	"of others the report has the headers."),
+    META1_OPT_STR(struct set_qmgr, double_bounce, "", 0,
+	"Address that gets a report when mail without a sender fails, a report itself above all; "
+	"such mail to this address is dropped. Unset: it is dropped at once."),
+    META1_OPT_LIST(struct set_qmgr, verp_senders, "", 0,
+	"Senders whose mail is sent to each recipient on its own, from an address that names the "
+	"recipient (VERP): \"list@example.org\", \"@lists.example.org\" for a domain, \"*\" for "
+	"all."),
+    META1_OPT_STR(struct set_qmgr, verp_delimiters, "+=", 0,
+	"The two characters of such an address: list+user=domain@example.org."),
 };
 RECORDS(qmgr);
 

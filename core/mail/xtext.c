@@ -194,6 +194,17 @@ bool xtext_ascii(const char *s)
 	return true;
 }
 
+bool xtext_utf8(const char *s, size_t len)
+{
+	size_t i, n;
+	uint32_t v;
+
+	for (i = 0; i < len; i += n)
+		if ((n = utf8_get((const unsigned char *)s + i, len - i, &v)) == 0)
+			return false;
+	return true;
+}
+
 /* Appends a character: as UTF-8, or, unless utf8, in the form that is ASCII. */
 static size_t put(uint32_t v, bool utf8, char *out, size_t n, size_t size)
 {

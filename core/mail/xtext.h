@@ -21,5 +21,6 @@ void xtext_orcpt_field(const char *orcpt, bool utf8, char *out, size_t size);
 /* An address in that form: "rfc822; a@b", or "utf-8; …" when it is not ASCII. */
 void xtext_addr_field(const char *addr, bool utf8, char *out, size_t size);
 bool xtext_ascii(const char *);
+bool xtext_utf8(const char *, size_t); /* UTF-8 to the letter of RFC 3629 */
 
 #endif

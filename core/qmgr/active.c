@@ -140,6 +140,15 @@ void qmgr_active_wait(struct qmgr *q, struct qmgr_rcpt *r, int64_t due)
 	wait_until(q, qmgr_msg_of(r), due);
 }
 
+/* When a message that is not to be tried is looked at: the sender is told that it is late, or it
+ * goes back. */
+static int64_t look_at(struct qmgr *q, const struct qmgr_msg *m)
+{
+	int64_t warn = m->born + q->lim.delay_warning;
+
+	return q->lim.delay_warning && warn > loop_now(q->loop) ? warn : m->born + q->lim.max_queue;
+}
+
 /* Nothing of it is read or tried before its destination's dock opens; at the end of its time
  * it is looked at all the same. A message can wait in one dock only: for another destination
  * that is merely full it asks again after a while. */
@@ -148,7 +157,7 @@ void qmgr_active_block(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_dest *d)
 	struct qmgr_msg *m = qmgr_msg_of(r);
 	int64_t now = loop_now(q->loop), dead = qmgr_sched_dead(d, now);
 	bool elsewhere = qmgr_slot_at(&q->index, m->slot)->lane != 0;
-	int64_t look = m->born + q->lim.max_queue;
+	int64_t look = look_at(q, m);
 
 	qmgr_active_leave(q, r);
 	r->phase = QP_WAIT;
@@ -160,6 +169,7 @@ void qmgr_active_block(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_dest *d)
 	qmgr_active_slot_due(q, m->slot, look > now ? look : now + 1000);
 	if (!elsewhere)
 		qmgr_lane_block(q, m->slot, d);
+	qmgr_bounce_late(q, r);
 	qmgr_bounce_check(q, m);
 }
 
@@ -239,7 +249,7 @@ void qmgr_active_forget(struct qmgr *q, struct qmgr_msg *m)
 /* All recipients were looked at: the next time is that of the earliest one left. */
 static void looked_through(struct qmgr *q, struct qmgr_msg *m)
 {
-	int64_t due = INT64_MAX, end = m->born + q->lim.max_queue;
+	int64_t due = INT64_MAX, end = look_at(q, m);
 	uint32_t i;
 
 	gone_by(q, m);

@@ -1,55 +1,47 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bounce.c -- reports to the sender: one for a message and a round of failures, so that a
- * crash at any point makes neither none nor two.
+ * bounce.c -- reports to the sender: who gets one about what, and that each is made once, so
+ * that a crash at any point makes neither none nor two.
  *
- *	1 a failure opens a report (its number: index of that recipient + 1, so it never
- *	  repeats) or joins the open one, and is recorded: "waiting, report=N; reason";
+ *	1 an event opens a report or joins the open one of its kind, and is recorded:
+ *	  "waiting, report=N action; reason";
  *	2 when that is on disk, and nothing of the message is active or QMGR_REPORT_HOLD is over,
- *	  the report is closed, the headers of the message are read (worker thread),
- *	3 the text is committed to the store under the id PARENT-N,
- *	4 its recipients are recorded as bounced by that id, and only then
+ *	  the report is closed, and report.c reads the message,
+ *	3 and commits the text to the store under the id PARENT-N,
+ *	4 its recipients are recorded: bounced by that id, delivered, or waiting and "warned",
+ *	  and only then
  *	5 the report itself is taken as a new message.
  *
- * A restart between 1 and 4 asks whether PARENT-N is queued (qmgr_intake_recovered()).
- * Comes from outcome.c; goes to store.c and dsn.c. Owns the reports. On failure of 2: the report
- * returns no headers; of 3 (disk full): again after RETRY_MS.
+ * Kinds: failed; delayed; delivered or relayed. N is the index of the recipient that opened it
+ * + 1, of a delay + nrcpt too: a recipient opens at most one about its end and one about its
+ * delay, so N never repeats. A restart between 1 and 4 asks whether PARENT-N is queued: it is
+ * there or was never written, for it cannot be gone without the records that follow it.
+ * Then a failed recipient is tried again, a late one waits on, and of one that was delivered,
+ * which stays so whatever happens, the report is written now.
+ *
+ * NOTIFY (RFC 3461) decides who is told; without it failures are, and delays after delay_warning,
+ * once. A failing mail without a sender, a report above all, goes to double_bounce or nowhere, and
+ * never further. With VERP each recipient has a report of its own, to its address.
+ *
+ * Comes from outcome.c and dispatch.c; goes to store.c and report.c. Owns the reports.
+ * On failure to store one: again after RETRY_MS; a warning is given up until the next try.
  */
 #include "qmgr/qmgr.h"
 
-#include <errno.h>
-#include <event2/buffer.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <strings.h>
 
-#define RETRY_MS   30000
-#define EXTENT_MAX 64 /* of a content, read for its headers */
+#define RETRY_MS 30000
 
 METRIC_COUNTER(m_dsn, "dsn_total", "Reports written to senders.");
-METRIC_COUNTER(m_dropped, "dsn_not_due_total", "Failures of mail without a sender: no report.");
+METRIC_COUNTER(m_warnings, "dsn_delay_total", "Of these: warnings that a mail is late.");
+METRIC_COUNTER(m_success, "dsn_success_total", "Of these: that a mail was delivered or relayed.");
+METRIC_COUNTER(m_double, "dsn_double_total", "Of these: that a report could not be delivered.");
+METRIC_COUNTER(m_dropped, "dsn_not_due_total", "Failures of which nobody wants a report.");
 METRIC_COUNTER(m_retry, "dsn_retries_total", "Reports that could not be stored at once.");
 
-struct qmgr_report {
-	struct qmgr_report *next, *prev; /* gathering, or being written */
-	struct qmgr *q;
-	struct qmgr_msg *msg;
-	uint32_t number;
-	uint32_t unrecorded; /* recipients whose intent is not on disk yet */
-	int64_t close_at;    /* ms */
-	bool retry, read_failed;
-	int read_errno; /* of the worker thread */
-	char read_error[160];
-	char id[META1_ID_MAX];
-	/* while written */
-	struct meta1_content *content;
-	struct meta1_extent extent[EXTENT_MAX];
-	uint32_t nextent;
-	uint8_t *head; /* QMGR_HEADERS_MAX */
-	size_t nhead;
-	struct meta1_qrcpt to;
-	struct meta1_env env;
-};
+static const char *const action_name[] = {"", "delayed", "delivered", "relayed"};
 
 void qmgr_bounce_id(const struct qmgr_msg *m, uint32_t number, char out[META1_ID_MAX])
 {
@@ -64,21 +56,63 @@ void qmgr_bounce_id(const struct qmgr_msg *m, uint32_t number, char out[META1_ID
 	snprintf(out, META1_ID_MAX, "D%016llx-%u", (unsigned long long)h, number);
 }
 
-uint32_t qmgr_bounce_intent(struct meta1_buf *reason)
+/* ---- what is recorded of them ---- */
+
+void qmgr_bounce_note(const struct qmgr_rcpt *r, char *out, size_t size)
+{
+	const char *blank = r->report ? " " : "";
+
+	*out = 0;
+	if (r->report)
+		snprintf(out, size, "report=%u%s%s%s%s; ", r->report, r->action ? blank : "",
+		    action_name[r->action], r->warned ? " " : "", r->warned ? "warned" : "");
+	else if (r->warned)
+		snprintf(out, size, "warned; ");
+}
+
+static bool note_word(struct qmgr_rcpt *r, const char *s, size_t len)
 {
 	static const char prefix[] = "report=";
-	size_t i = sizeof(prefix) - 1, len = reason->len;
-	const char *s = reason->data;
+	size_t i = sizeof(prefix) - 1;
 	uint32_t n = 0;
+	unsigned a;
 
-	if (len < i || memcmp(s, prefix, i) != 0)
-		return 0;
+	if (len == 6 && !memcmp(s, "warned", 6)) {
+		r->warned = 1;
+		return true;
+	}
+	for (a = 1; a < ARRAY_LEN(action_name); a++)
+		if (strlen(action_name[a]) == len && !memcmp(s, action_name[a], len)) {
+			r->action = a & 3;
+			return true;
+		}
+	if (len <= i || memcmp(s, prefix, i) != 0)
+		return false;
 	for (; i < len && s[i] >= '0' && s[i] <= '9' && n < 100000000; i++)
 		n = n * 10 + (uint32_t)(s[i] - '0');
-	if (!n || i + 1 >= len || s[i] != ';' || s[i + 1] != ' ')
-		return 0;
-	*reason = buf_of(s + i + 2, len - i - 2);
-	return n;
+	r->report = n;
+	return n && i == len;
+}
+
+/* A text that only begins like one of ours is left as it is. */
+void qmgr_bounce_read(struct qmgr_rcpt *r, struct meta1_buf *reason)
+{
+	const char *s = reason->data, *end = s + reason->len, *word = s;
+
+	for (; reason->len && s < end && s - word < 20; s++) {
+		if (*s != ' ' && *s != ';')
+			continue;
+		if (!note_word(r, word, (size_t)(s - word)))
+			break;
+		word = s + 1;
+		if (*s == ';' && word < end && *word == ' ') {
+			*reason = buf_of(word + 1, (size_t)(end - word - 1));
+			return;
+		}
+	}
+	r->report = 0;
+	r->warned = 0;
+	r->action = QA_FAILED;
 }
 
 /* ---- gathering ---- */
@@ -112,59 +146,138 @@ static void wake(struct qmgr *q)
 	loop_rearm(q->report_timer, at > now ? at - now : 0);
 }
 
-static struct qmgr_report *open_report(struct qmgr *q, struct qmgr_msg *m, uint32_t number)
+/* Does anybody want to know? */
+static bool wanted(struct qmgr *q, const struct qmgr_rcpt *r, enum qmgr_action action)
 {
-	struct qmgr_report *rep = base_alloc(sizeof(*rep));
+	static const uint32_t bit[] = {
+	    META1_N_FAILURE, META1_N_DELAY, META1_N_SUCCESS, META1_N_SUCCESS};
+	const char *twice = q->lim.double_bounce;
 
+	if (!*qmgr_msg_of(r)->from)
+		return action == QA_FAILED && twice && *twice && strcasecmp(r->addr, twice) != 0;
+	if (action <= QA_DELAYED && !r->notify)
+		return true;
+	return r->notify & bit[action];
+}
+
+static struct qmgr_report *open_report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action kind)
+{
+	struct qmgr_msg *m = qmgr_msg_of(r);
+	struct qmgr_report *rep = base_alloc(sizeof(*rep));
+	const char *to = *m->from ? m->from : q->lim.double_bounce;
+	char verp[QMGR_VERP_MAX + 1];
+
+	if (m->verp && qmgr_verp_make(m->from, r->addr, q->lim.verp_delimiters, verp))
+		to = verp;
+	rep->to = base_strndup(to, strlen(to));
 	rep->q = q;
 	rep->msg = m;
-	rep->number = number;
+	rep->kind = kind;
+	rep->number = r->index + 1 + (kind == QA_DELAYED ? m->nrcpt : 0);
 	rep->close_at = loop_now(q->loop) + QMGR_REPORT_HOLD;
-	qmgr_bounce_id(m, number, rep->id);
-	m->report = rep;
+	qmgr_bounce_id(m, rep->number, rep->id);
+	LL_PREPEND2(m->report, rep, mnext);
 	DL_APPEND(q->reports, rep);
 	wake(q);
 	return rep;
 }
 
-void qmgr_bounce_add(struct qmgr *q, struct qmgr_rcpt *r)
+/* The report that recipients of this kind join; NULL: none. */
+static struct qmgr_report *open_of(const struct qmgr_msg *m, enum qmgr_action kind)
 {
-	struct qmgr_msg *m = qmgr_msg_of(r);
+	struct qmgr_report *rep;
 
-	if (!*m->from) {
-		m_dropped.value++;
-		qmgr_outcome_final(q, r, META1_R_FAILED);
-		return;
-	}
-	if (!m->report)
-		open_report(q, m, r->index + 1);
-	m->report->unrecorded++;
-	r->report = m->report->number;
+	for (rep = m->report; rep; rep = rep->mnext)
+		if (rep->kind == kind && !m->verp)
+			return rep;
+	return NULL;
+}
+
+static void report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action action)
+{
+	enum qmgr_action kind = action == QA_DELIVERED ? QA_RELAYED : action;
+	struct qmgr_report *rep = open_of(qmgr_msg_of(r), kind);
+
+	if (!rep)
+		rep = open_report(q, r, kind);
+	rep->unrecorded++;
+	r->report = rep->number;
+	r->action = action & 3;
 	r->phase = QP_INTENT;
 	qmgr_store_record(q, r);
 }
 
-static void start(struct qmgr_report *);
+bool qmgr_bounce_report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action action)
+{
+	if (r->state != META1_R_WAITING || !wanted(q, r, action)) {
+		m_dropped.value += action == QA_FAILED;
+		return false;
+	}
+	report(q, r, action);
+	return true;
+}
+
+static bool late(struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	return r->phase == QP_WAIT && r->state == META1_R_WAITING && !r->warned &&
+	       wanted(q, r, QA_DELAYED);
+}
+
+/* The first one that is late takes along all that wait with it: one warning, not one a retry. */
+bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	struct qmgr_msg *m = qmgr_msg_of(r);
+	bool first;
+	uint32_t i;
+
+	if (!q->lim.delay_warning || loop_now(q->loop) - m->born < q->lim.delay_warning ||
+	    !late(q, r))
+		return false;
+	first = !open_of(m, QA_DELAYED);
+	report(q, r, QA_DELAYED);
+	for (i = 0; first && i < m->nrcpt; i++)
+		if (late(q, &m->rcpt[i]))
+			report(q, &m->rcpt[i], QA_DELAYED);
+	return true;
+}
+
+static void start(struct qmgr_report *rep)
+{
+	struct qmgr *q = rep->q;
+
+	if (!rep->retry) /* what comes later opens the next one */
+		LL_DELETE2(rep->msg->report, rep, mnext);
+	DL_DELETE(*lists(q, rep->retry), rep);
+	DL_APPEND(q->writing, rep);
+	q->nwriting++;
+	qmgr_report_write(rep);
+}
 
 void qmgr_bounce_check(struct qmgr *q, struct qmgr_msg *m)
 {
-	struct qmgr_report *rep = m->report;
+	struct qmgr_report *rep, *next;
 
-	if (rep && !rep->unrecorded && !m->nactive && q->nwriting < QMGR_REPORTS_MAX)
-		start(rep);
+	for (rep = m->report; rep && !m->nactive && q->nwriting < QMGR_REPORTS_MAX; rep = next) {
+		next = rep->mnext;
+		if (!rep->unrecorded)
+			start(rep);
+	}
 }
 
 void qmgr_bounce_recorded(struct qmgr *q, struct qmgr_rcpt *r)
 {
 	struct qmgr_msg *m = qmgr_msg_of(r);
+	struct qmgr_report *rep = m->report;
 
 	r->phase = QP_REPORT;
-	if (!m->report || m->report->number != r->report)
+	while (rep && rep->number != r->report)
+		rep = rep->mnext;
+	if (!rep || --rep->unrecorded)
 		return;
-	m->report->unrecorded--;
-	qmgr_bounce_check(q, m);
-	if (m->report && !m->report->unrecorded && m->report->close_at <= loop_now(q->loop))
+	if (rep->close_at <= loop_now(q->loop))
 		step(q);
+	else
+		qmgr_bounce_check(q, m);
 }
 
 /* Those whose time is over. One that waits for the journal goes to the end of the list. */
@@ -188,11 +301,11 @@ static void step(struct qmgr *q)
 	wake(q);
 }
 
-/* ---- writing ---- */
+/* ---- written, or not ---- */
 
 static void report_free(struct qmgr_report *rep)
 {
-	free(rep->head);
+	free(rep->to);
 	free(rep);
 }
 
@@ -202,45 +315,73 @@ static void end_writing(struct qmgr_report *rep)
 	rep->q->nwriting--;
 }
 
-static void again_later(struct qmgr_report *rep, const char *why)
+/* The sender knows, and that it does is recorded. */
+static void warned(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	struct qmgr *q = rep->q;
-
-	m_retry.value++;
-	log_event(LOG_L_WARN, "qmgr.report", "id=%s error=%s again_in_s=%d", rep->id, why,
-	    RETRY_MS / 1000);
-	end_writing(rep);
-	free(rep->head);
-	rep->head = NULL;
-	rep->retry = true;
-	rep->close_at = loop_now(q->loop) + RETRY_MS;
-	DL_APPEND(q->report_retries, rep);
-	wake(q);
+	r->warned = 1;
+	r->report = 0;
+	r->phase = QP_WARNED;
+	qmgr_store_record(q, r);
 }
 
-static bool is_in(const struct qmgr_report *rep, const struct qmgr_rcpt *r)
+static void finish(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	return r->report == rep->number && r->phase == QP_REPORT;
+	if (r->action == QA_DELAYED)
+		warned(q, r);
+	else
+		qmgr_outcome_final(
+		    q, r, r->action == QA_FAILED ? META1_R_BOUNCED : META1_R_DELIVERED);
 }
 
-static void committed(void *arg, enum meta1_status st, const struct meta1_reply *reply)
+void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
 {
-	struct qmgr_report *rep = arg;
 	struct qmgr *q = rep->q;
 	struct qmgr_msg *m = rep->msg;
 	uint32_t i;
 
-	if (st != META1_OK || !reply->nval) {
-		again_later(rep, reply->text ? reply->text : "not stored");
+	m_retry.value++;
+	log_event(LOG_L_WARN, "qmgr.report", "id=%s error=%s again_in_s=%d", rep->id, why,
+	    rep->kind == QA_DELAYED ? 0 : RETRY_MS / 1000);
+	end_writing(rep);
+	if (rep->kind != QA_DELAYED) {
+		rep->retry = true;
+		rep->close_at = loop_now(q->loop) + RETRY_MS;
+		DL_APPEND(q->report_retries, rep);
+		wake(q);
+		if (q->stopping)
+			qmgr_stop_check(q);
 		return;
 	}
+	for (i = 0; i < m->nrcpt; i++) /* delivery must not wait for it */
+		if (qmgr_report_has(rep, &m->rcpt[i])) {
+			m->rcpt[i].report = 0;
+			qmgr_active_wait(q, &m->rcpt[i], m->rcpt[i].due);
+		}
+	report_free(rep);
+}
+
+static void count(const struct qmgr_report *rep)
+{
 	m_dsn.value++;
-	log_event(LOG_L_DEBUG, "qmgr.reported", "id=%s report=%s to=<%s>", m->id, rep->id, m->from);
+	m_warnings.value += rep->kind == QA_DELAYED;
+	m_success.value += rep->kind == QA_RELAYED;
+	m_double.value += !*rep->msg->from;
+}
+
+void qmgr_bounce_written(
+    struct qmgr_report *rep, void (*told)(struct qmgr_report *, void *), void *arg)
+{
+	struct qmgr *q = rep->q;
+	struct qmgr_msg *m = rep->msg;
+	uint32_t i;
+
+	count(rep);
+	log_event(LOG_L_DEBUG, "qmgr.reported", "id=%s report=%s to=<%s>", m->id, rep->id, rep->to);
 	for (i = 0; i < m->nrcpt; i++)
-		if (is_in(rep, &m->rcpt[i]))
-			qmgr_outcome_final(q, &m->rcpt[i], META1_R_BOUNCED);
+		if (qmgr_report_has(rep, &m->rcpt[i]))
+			finish(q, &m->rcpt[i]);
 	/* After the outcomes: a report that is gone from the store proves that they are there. */
-	qmgr_store_notice(q, reply->val[0], rep->id, &rep->env);
+	told(rep, arg);
 	end_writing(rep);
 	report_free(rep);
 	step(q);
@@ -248,147 +389,22 @@ static void committed(void *arg, enum meta1_status st, const struct meta1_reply 
 		qmgr_stop_check(q);
 }
 
-static void fill(struct qmgr_report *rep, struct evbuffer *out, struct qmgr_dsn *dsn)
+void qmgr_bounce_doubt(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	struct qmgr_msg *m = rep->msg;
-	struct qmgr_dsn_rcpt *rcpt;
-	uint32_t i, n = 0;
+	char id[META1_ID_MAX];
 
-	for (i = 0; i < m->nrcpt; i++)
-		n += is_in(rep, &m->rcpt[i]);
-	rcpt = base_alloc((n + 1) * sizeof(*rcpt));
-	for (i = n = 0; i < m->nrcpt; i++)
-		if (is_in(rep, &m->rcpt[i]))
-			rcpt[n++] = (struct qmgr_dsn_rcpt){
-			    m->rcpt[i].addr, m->rcpt[i].reason, m->rcpt[i].expired};
-	dsn->rcpt = rcpt;
-	dsn->nrcpt = n;
-	qmgr_dsn_write(out, dsn);
-	free(rcpt);
-}
-
-static void write_report(struct qmgr_report *rep)
-{
-	struct qmgr *q = rep->q;
-	struct qmgr_msg *m = rep->msg;
-	struct evbuffer *text = evbuffer_new();
-	struct meta1_qmsg *qm = NULL;
-	struct meta1_err err = {""};
-	struct qmgr_dsn dsn = {.hostname = q->role.set->hostname,
-	    .id = rep->id,
-	    .parent = m->id,
-	    .sender = m->from,
-	    .now = loop_wall(q->loop),
-	    .arrival = m->time,
-	    .lifetime = q->lim.max_queue,
-	    .headers = buf_of(rep->head, rep->nhead)};
-
-	fill(rep, text, &dsn);
-	rep->to = (struct meta1_qrcpt){.addr = buf_str(m->from)};
-	rep->env = (struct meta1_env){.size = sizeof(rep->env),
-	    .nrcpt = 1,
-	    .sizeof_rcpt = sizeof(rep->to),
-	    .flags = dsn.stuffed ? META1_M_STUFFED : 0,
-	    .rcpt = &rep->to,
-	    .time = dsn.now,
-	    .bytes = dsn.bytes};
-	if (!qmgr_store_begin(q, rep->id, &qm, &err)) {
-		again_later(rep, err.text);
-	} else if (!qmgr_store_write(q, qm, evbuffer_pullup(text, -1), evbuffer_get_length(text))) {
-		qmgr_store_abort(q, &qm);
-		again_later(rep, "the store took no text");
-	} else if (!qmgr_store_commit(q, &qm, &rep->env, committed, rep)) {
-		again_later(rep, "too many requests at the store");
-	}
-	evbuffer_free(text);
-}
-
-/* ---- the headers of the message ---- */
-
-static void read_headers(void *arg) /* worker thread */
-{
-	struct qmgr_report *rep = arg;
-	uint32_t i;
-
-	for (i = 0; i < rep->nextent && rep->nhead < QMGR_HEADERS_MAX; i++) {
-		const struct meta1_extent *x = &rep->extent[i];
-		uint64_t left = QMGR_HEADERS_MAX - rep->nhead, off = x->off;
-
-		if (left > x->len)
-			left = x->len;
-		if (x->mem) {
-			memcpy(rep->head + rep->nhead, x->mem, left);
-			rep->nhead += left;
-			continue;
-		}
-		while (left) {
-			ssize_t n = pread(x->fd, rep->head + rep->nhead, left, (off_t)off);
-
-			if (n <= 0) {
-				rep->read_failed = true;
-				rep->read_errno = n < 0 ? errno : ENODATA;
-				return;
-			}
-			rep->nhead += (size_t)n;
-			off += (uint64_t)n;
-			left -= (uint64_t)n;
-		}
-	}
-}
-
-static void have_headers(void *arg)
-{
-	struct qmgr_report *rep = arg;
-
-	qmgr_store_unload(rep->q, rep->content);
-	rep->content = NULL;
-	if (rep->read_errno)
-		str_copy(rep->read_error, sizeof(rep->read_error), strerror(rep->read_errno));
-	if (rep->read_failed)
-		log_event(LOG_L_WARN, "qmgr.report", "id=%s error=%s text=%s", rep->id,
-		    rep->read_error, "reported without the headers");
-	write_report(rep);
-}
-
-static void loaded(void *arg, enum meta1_status st, const struct meta1_reply *reply)
-{
-	struct qmgr_report *rep = arg;
-	struct meta1_content *c = st == META1_OK ? (struct meta1_content *)reply->ext : NULL;
-	uint32_t n;
-
-	rep->content = c;
-	if (!c) {
-		rep->read_failed = true;
-		str_copy(rep->read_error, sizeof(rep->read_error), reply->text ? reply->text : "");
-		have_headers(rep);
+	qmgr_bounce_id(qmgr_msg_of(r), r->report, id);
+	if (qmgr_slot_find(&q->index, id, strlen(id))) {
+		finish(q, r);
 		return;
 	}
-	n = c->nextent < EXTENT_MAX ? c->nextent : EXTENT_MAX;
-	memcpy(rep->extent, c->extent, n * sizeof(rep->extent[0]));
-	rep->nextent = n;
-	if (!work_do(rep->q->role.work, &rep->q->report_work, read_headers, have_headers, rep)) {
-		rep->read_failed = true;
-		str_copy(rep->read_error, sizeof(rep->read_error), "too much to do");
-		have_headers(rep);
-	}
-}
-
-static void start(struct qmgr_report *rep)
-{
-	struct qmgr *q = rep->q;
-
-	if (rep->msg->report == rep)
-		rep->msg->report = NULL; /* later failures open the next one */
-	DL_DELETE(*lists(q, rep->retry), rep);
-	DL_APPEND(q->writing, rep);
-	q->nwriting++;
-	if (!rep->head)
-		rep->head = base_alloc(QMGR_HEADERS_MAX);
-	rep->nhead = 0;
-	rep->read_errno = 0;
-	rep->read_failed = false;
-	if (!qmgr_store_load(q, &rep->msg->ref, loaded, rep))
-		again_later(rep, "too many requests at the store");
+	r->report = 0;
+	if (r->action == QA_FAILED)
+		qmgr_active_wait(q, r, loop_now(q->loop));
+	else if (r->action == QA_DELAYED)
+		qmgr_active_wait(q, r, r->due);
+	else if (!qmgr_bounce_report(q, r, r->action))
+		qmgr_outcome_final(q, r, META1_R_DELIVERED);
 }
 
 bool qmgr_bounce_reads(const struct qmgr *q, const struct qmgr_msg *m)
@@ -404,7 +420,6 @@ bool qmgr_bounce_reads(const struct qmgr *q, const struct qmgr_msg *m)
 void qmgr_bounce_free_all(struct qmgr *q)
 {
 	struct qmgr_report *rep;
-
 	unsigned i;
 
 	for (i = 0; i < 2; i++)

@@ -29,7 +29,8 @@ static const char *state_name(const struct qmgr_rcpt *r)
 	    [QP_SENT] = "delivering",
 	    [QP_INTENT] = "reporting",
 	    [QP_REPORT] = "reporting",
-	    [QP_DOUBT] = "reporting"};
+	    [QP_DOUBT] = "reporting",
+	    [QP_WARNED] = "reporting"};
 
 	if (r->state != META1_R_WAITING || r->phase >= QP_FINAL)
 		return state[r->state];

@@ -76,6 +76,7 @@ void qmgr_dispatch_later(struct qmgr *q, struct qmgr_rcpt *r, int64_t ms, enum q
 	qmgr_active_leave(q, r);
 	qmgr_active_wait(q, r, loop_now(q->loop) + ms);
 	r->cause = (uint8_t)cause;
+	qmgr_bounce_late(q, r);
 	qmgr_bounce_check(q, qmgr_msg_of(r));
 }
 
@@ -115,7 +116,7 @@ static void sweep(struct qmgr *q, struct qmgr_dest *d)
 	qmgr_outcome_log(q, &t);
 }
 
-static bool hand_over(struct qmgr_courier *k, struct qmgr_delivery *v)
+static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delivery *v)
 {
 	static struct meta1_buf addr[QMGR_RCPTS_MAX], orcpt[QMGR_RCPTS_MAX];
 	static uint64_t notify[QMGR_RCPTS_MAX];
@@ -134,8 +135,11 @@ static bool hand_over(struct qmgr_courier *k, struct qmgr_delivery *v)
 	    .envid = buf_str(m->envid),
 	    .notify = {notify, m->dsn ? v->n : 0},
 	    .orcpts = {orcpt, m->dsn ? v->n : 0}};
+	char from[QMGR_VERP_MAX + 1];
 	uint32_t i;
 
+	if (m->verp && qmgr_verp_make(m->from, v->rcpt[0]->addr, q->lim.verp_delimiters, from))
+		msg.from = buf_str(from);
 	for (i = 0; i < v->n; i++) {
 		addr[i] = buf_str(v->rcpt[i]->addr);
 		if (!m->dsn)
@@ -206,7 +210,7 @@ void qmgr_dispatch_pump(struct qmgr *q)
 			continue;
 		}
 		k = choose(q, d);
-		if (!hand_over(k, v)) {
+		if (!hand_over(q, k, v)) {
 			k->blocked = true;
 			undo(q, v);
 			continue;

@@ -245,26 +245,12 @@ bool qmgr_intake_moved(void *arg, const char *id, uint64_t key, const struct met
 	return true;
 }
 
-/* A recipient whose failure was to be reported when we ended: was the report stored? Its
- * recipients were recorded before it was written, and it cannot be gone without the
- * records that follow it; so it is there, or it was never written. */
 void qmgr_intake_recovered(struct qmgr *q)
 {
 	struct qmgr_item *i;
-	char id[META1_ID_MAX];
 
 	q->recovered = true;
-	while ((i = qmgr_list_pop(&q->doubts))) {
-		struct qmgr_rcpt *r = (struct qmgr_rcpt *)i;
-		struct qmgr_msg *m = qmgr_msg_of(r);
-
-		qmgr_bounce_id(m, r->report, id);
-		if (qmgr_slot_find(&q->index, id, strlen(id))) {
-			qmgr_outcome_final(q, r, META1_R_BOUNCED);
-			continue;
-		}
-		r->report = 0;
-		qmgr_active_wait(q, r, loop_now(q->loop));
-	}
+	while ((i = qmgr_list_pop(&q->doubts)))
+		qmgr_bounce_doubt(q, (struct qmgr_rcpt *)i);
 	qmgr_kick(q);
 }

@@ -139,8 +139,8 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 		struct meta1_buf why = from->reason;
 		int64_t wait = from->next_try - wall;
 
-		r->item.group = m;
 		r->index = i & 0xffffff;
+		r->item.group = m->verp ? (const void *)r : m;
 		r->addr = keep(&to, from->addr);
 		r->notify = said(env, from)->notify & 15u;
 		r->orcpt = said(env, from)->orcpt.len > 0;
@@ -158,7 +158,7 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 		if (wait > q->lim.max_retry / 1000)
 			wait = q->lim.max_retry / 1000;
 		r->due = wait > 0 ? now + wait * 1000 : now;
-		r->report = qmgr_bounce_intent(&why);
+		qmgr_bounce_read(r, &why);
 		if (why.len)
 			r->reason = same(m, i, why);
 		r->phase = r->report ? QP_DOUBT : QP_WAIT;
@@ -203,6 +203,7 @@ struct qmgr_msg *qmgr_msg_new(struct qmgr *q, uint32_t slot, const struct meta1_
 	m->from = keep(&to, env->from);
 	m->client = keep(&to, env->client);
 	m->envid = keep(&to, envid(env));
+	m->verp = qmgr_verp_listed(q->lim.verp_senders, m->from);
 	fill_rcpts(q, m, env, to);
 	s->at.msg = m;
 	s->loaded = 1;

@@ -89,18 +89,22 @@ static void later(struct qmgr *q, struct qmgr_rcpt *r, const struct qmgr_ruling 
 	if (ruling->blame && r->tries < UINT16_MAX)
 		r->tries++;
 	qmgr_active_wait(q, r, now + ruling->delay);
-	qmgr_store_deferred(q, r, loop_wall(q->loop) + (r->due - now + 999) / 1000);
+	if (!qmgr_bounce_late(q, r))
+		qmgr_store_deferred(q, r);
 }
 
 static void apply(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_result *res,
     const struct qmgr_ruling *ruling, struct qmgr_tally *t)
 {
+	enum qmgr_action action = res->taken == META1_TAKEN_FINAL ? QA_DELIVERED : QA_RELAYED;
+
 	switch (ruling->verdict) {
 	case QV_DONE:
 		m_delivered.value++;
 		qmgr_reason_set(r, reason_of(res));
 		tally(t, T_DONE, r, 0);
-		qmgr_outcome_final(q, r, META1_R_DELIVERED);
+		if (res->taken == META1_TAKEN_DSN || !qmgr_bounce_report(q, r, action))
+			qmgr_outcome_final(q, r, META1_R_DELIVERED);
 		break;
 	case QV_AGAIN:
 		if (res->status != META1_CANCELED)
@@ -119,7 +123,8 @@ static void apply(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_result *res,
 			r->tries++;
 		qmgr_reason_set(r, reason_of(res));
 		tally(t, T_BOUNCED, r, 0);
-		qmgr_bounce_add(q, r);
+		if (!qmgr_bounce_report(q, r, QA_FAILED))
+			qmgr_outcome_final(q, r, META1_R_FAILED);
 		break;
 	}
 }

@@ -71,6 +71,11 @@ static void limits(struct qmgr_limits *lim, const struct set_qmgr *set)
 	lim->max_queue = set->max_time_in_queue;
 	lim->memory = (size_t)set->max_memory;
 	lim->loaded = lim->memory / 4;
+	lim->delay_warning = set->delay_warning;
+	lim->returned = (size_t)set->max_returned_size;
+	lim->double_bounce = set->double_bounce ? set->double_bounce : "";
+	lim->verp_senders = set->verp_senders;
+	lim->verp_delimiters = set->verp_delimiters ? set->verp_delimiters : "+=";
 }
 
 static int start(struct role *role, struct meta1_err *err)

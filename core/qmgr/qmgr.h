@@ -6,8 +6,9 @@
  * for its turn in a lane of its sender (lane.c); when it comes, its envelope is read (park.c,
  * msg.c) if it is not in memory, its recipients become active within a bound (active.c), get a
  * destination from smar (route.c), wait there for their turn (sched.c), are handed to an smtpc
- * (dispatch.c), and end as a recorded outcome (rules.c, outcome.c) or in a report to the sender
- * (bounce.c, dsn.c). control.c shows and changes all that. Everything runs on the loop thread.
+ * (dispatch.c), and end as a recorded outcome (rules.c, outcome.c), perhaps with a report to the
+ * sender (bounce.c, report.c, dsn.c; verp.c). control.c shows and changes all that. Everything runs
+ * on the loop thread.
  */
 #ifndef META1_QMGR_H
 #define META1_QMGR_H
@@ -35,6 +36,11 @@ struct qmgr_limits {
 	int64_t aq_max;		   /* recipients that may be active */
 	int64_t initial, max_conn; /* deliveries at a time to one destination */
 	int64_t min_retry, max_retry, max_queue;
+	int64_t delay_warning;	   /* 0: none */
+	size_t returned;	   /* bytes of a message that a report may return whole */
+	const char *double_bounce; /* where failing reports go, or "" */
+	const char *const *verp_senders;
+	const char *verp_delimiters;
 	size_t memory; /* bytes of envelopes and index beyond which no intake is granted */
 	size_t loaded; /* bytes of envelopes that wait: beyond, they are unloaded */
 };
@@ -44,7 +50,7 @@ struct qmgr_limits {
 /* A place in one list at a time: of a route, of a destination, of what is to be recorded. */
 struct qmgr_item {
 	struct qmgr_item *next;
-	const void *group; /* items of one group travel together: the message */
+	const void *group; /* items of one group travel together: of a message, but with VERP */
 };
 struct qmgr_list {
 	struct qmgr_item *head, *tail;
@@ -58,15 +64,19 @@ enum qmgr_phase {
 	QP_ROUTE,  /* smar is asked where to */
 	QP_QUEUED, /* at its destination */
 	QP_SENT,   /* in a delivery */
-	QP_INTENT, /* failed; that a report is due is being recorded */
-	QP_REPORT, /* failed; recorded, the report is not yet written */
+	QP_INTENT, /* that a report of it (action) is due is being recorded */
+	QP_REPORT, /* recorded, the report is not yet written */
 	QP_DOUBT,  /* was so at the last end; known when recovery is through */
+	QP_WARNED, /* the sender was told that it waits; being recorded, then QP_WAIT */
 	QP_FINAL,  /* state is final and being recorded */
 	QP_DONE	   /* recorded */
 };
 
 /* What a recipient in QP_WAIT waits for. */
 enum qmgr_cause { QW_RETRY, QW_DEAD, QW_RATE, QW_FULL };
+
+/* What a report says of a recipient: Action of RFC 3464. */
+enum qmgr_action { QA_FAILED, QA_DELAYED, QA_DELIVERED, QA_RELAYED };
 
 /* Why something is as it is: the last reply or error. Shared, read only. */
 struct qmgr_reason {
@@ -88,6 +98,8 @@ struct qmgr_rcpt {
 	uint32_t index : 24, again : 1, expired : 1;
 	uint32_t notify : 4; /* enum meta1_notify; 0: the sender did not say */
 	uint32_t orcpt : 1;  /* qmgr_msg_orcpt() has it */
+	uint32_t warned : 1; /* the sender knows that it waits */
+	uint32_t action : 2; /* enum qmgr_action, of its report */
 	uint16_t tries;
 	uint8_t state; /* enum meta1_rstate */
 	uint8_t phase; /* enum qmgr_phase */
@@ -105,7 +117,7 @@ enum qmgr_lists { /* where a loaded message is */
 
 struct qmgr_msg {			/* one allocation with its recipients and strings */
 	struct qmgr_msg *rnext, *rprev; /* in its list */
-	struct qmgr_report *report;	/* that still gathers failures, or NULL */
+	struct qmgr_report *report;	/* those that still gather, or NULL */
 	struct qmgr_dock *dock;		/* QL_GOING: where it came from */
 	uint64_t seq, bytes, stored;
 	int64_t time; /* accepted, wall clock seconds, for show */
@@ -122,7 +134,8 @@ struct qmgr_msg {			/* one allocation with its recipients and strings */
 	uint32_t coming;  /* QL_GOING: what the dock expects */
 	uint8_t list;	  /* enum qmgr_lists */
 	bool dying;
-	bool dsn; /* a recipient has notify or orcpt */
+	bool dsn;  /* a recipient has notify or orcpt */
+	bool verp; /* each recipient has a sender of its own */
 	char id[META1_ID_MAX];
 	struct qmgr_rcpt rcpt[];
 };
@@ -150,7 +163,8 @@ void qmgr_msg_reap(struct qmgr *);
 void qmgr_msg_free_all(struct qmgr *);
 static inline struct qmgr_msg *qmgr_msg_of(const struct qmgr_rcpt *r)
 {
-	return (struct qmgr_msg *)r->item.group;
+	return (
+	    struct qmgr_msg *)((char *)(uintptr_t)(r - r->index) - offsetof(struct qmgr_msg, rcpt));
 }
 
 /* ---- slot: the index of all that is queued -------------------------------------------- */
@@ -304,7 +318,7 @@ void qmgr_store_notice(
  * failure again and again until it is recorded. */
 void qmgr_store_record(struct qmgr *, struct qmgr_rcpt *);
 /* Records a try that changed nothing; not repeated when it fails. */
-void qmgr_store_deferred(struct qmgr *, struct qmgr_rcpt *, int64_t next_try_wall);
+void qmgr_store_deferred(struct qmgr *, struct qmgr_rcpt *);
 /* An admin deleted it while it is in some list: recorded at once, and once more when it has
  * left that list. */
 void qmgr_store_deleted(struct qmgr *, struct qmgr_rcpt *);
@@ -550,33 +564,82 @@ void qmgr_outcome_final(struct qmgr *, struct qmgr_rcpt *, enum meta1_rstate);
 #define QMGR_REPORTS_MAX 32	     /* written at a time */
 #define QMGR_HEADERS_MAX (64u << 10) /* bytes of returned headers */
 
-void qmgr_bounce_add(struct qmgr *, struct qmgr_rcpt *);
+/* What became of a recipient is reported if anybody wants to know: true, and it is recorded as
+ * final when the report is written. Else nothing was done. */
+bool qmgr_bounce_report(struct qmgr *, struct qmgr_rcpt *, enum qmgr_action);
+/* It waits (QP_WAIT): is it time to tell the sender? true: it is recorded as waiting, by this. */
+bool qmgr_bounce_late(struct qmgr *, struct qmgr_rcpt *);
 void qmgr_bounce_recorded(struct qmgr *, struct qmgr_rcpt *); /* the intent is */
 void qmgr_bounce_check(struct qmgr *, struct qmgr_msg *);     /* may its report be written? */
-bool qmgr_bounce_reads(const struct qmgr *, const struct qmgr_msg *); /* its headers, just now */
+bool qmgr_bounce_reads(const struct qmgr *, const struct qmgr_msg *); /* its content, just now */
+/* Recovery is through: what was to be reported when we ended? */
+void qmgr_bounce_doubt(struct qmgr *, struct qmgr_rcpt *);
 void qmgr_bounce_id(const struct qmgr_msg *, uint32_t number, char out[META1_ID_MAX]);
-/* The number of the report that a recorded reason tells of; *reason is moved behind it. */
-uint32_t qmgr_bounce_intent(struct meta1_buf *reason);
+/* What is recorded of reports before the reason, "report=3 delayed; ", or "". */
+void qmgr_bounce_note(const struct qmgr_rcpt *, char *out, size_t size);
+/* Takes that from a recorded reason, which is moved behind it. */
+void qmgr_bounce_read(struct qmgr_rcpt *, struct meta1_buf *reason);
 void qmgr_bounce_free_all(struct qmgr *);
 
+struct qmgr_report {			 /* gathers recipients, then is written */
+	struct qmgr_report *next, *prev; /* of those that gather, wait for a retry, are written */
+	struct qmgr_report *mnext;	 /* of those of its message that gather */
+	struct qmgr *q;
+	struct qmgr_msg *msg;
+	enum qmgr_action kind; /* QA_RELAYED: delivered and relayed */
+	char *to;
+	uint32_t number;
+	uint32_t unrecorded; /* recipients whose intent is not on disk yet */
+	int64_t close_at;    /* ms */
+	bool retry;
+	char id[META1_ID_MAX];
+	struct qmgr_draft *draft; /* while it is written */
+};
+static inline bool qmgr_report_has(const struct qmgr_report *rep, const struct qmgr_rcpt *r)
+{
+	return r->report == rep->number && r->phase == QP_REPORT;
+}
+/* report.c: reads the message, writes the text, commits it; then one of the two below. */
+void qmgr_report_write(struct qmgr_report *);
+/* On stable storage: record what depends on it, then call told() and let it go. */
+void qmgr_bounce_written(struct qmgr_report *, void (*told)(struct qmgr_report *, void *), void *);
+void qmgr_bounce_failed(struct qmgr_report *, const char *why);
+
 struct qmgr_dsn_rcpt {
-	const char *addr;
+	const char *addr, *orcpt;	  /* orcpt: as said, or "" */
 	const struct qmgr_reason *reason; /* or NULL */
+	enum qmgr_action action;
 	bool expired;
 };
 struct qmgr_dsn {
-	const char *hostname, *id, *parent, *sender;
+	const char *hostname, *id, *parent;
+	const char *to,
+	    *sender;	      /* of the report; of the message: "" if the report is of a report */
+	const char *envid;    /* as said, or "" */
 	int64_t now, arrival; /* wall clock */
 	int64_t lifetime;     /* ms a mail may stay */
+	uint64_t nonce;	      /* so that no content can have the boundary */
 	const struct qmgr_dsn_rcpt *rcpt;
 	uint32_t nrcpt;
-	struct meta1_buf headers; /* in DATA form; may be cut */
+	bool utf8;		  /* RFC 6533 */
+	bool whole;		  /* content is the whole message, else its begin */
+	struct meta1_buf content; /* in DATA form */
 	/* filled */
 	uint64_t bytes; /* without stuffing */
-	bool stuffed;
+	bool stuffed, eight;
 };
-/* The whole report in DATA form. Pure. */
+/* The whole report in DATA form; all its recipients have an action of one kind. Pure. */
 void qmgr_dsn_write(struct evbuffer *, struct qmgr_dsn *);
+
+/* ---- verp: a sender address for each recipient; pure -------------------------------------- */
+
+#define QMGR_VERP_MAX 254
+
+/* The list of the option verp_senders: "a@b", "@b" (all of the domain), "*" (everybody). */
+bool qmgr_verp_listed(const char *const *list, const char *from);
+/* "list@b" and "joe@c" with "+=" make "list+joe=c@b"; false: they cannot. */
+bool qmgr_verp_make(
+    const char *from, const char *to, const char *delimiters, char out[QMGR_VERP_MAX + 1]);
 
 /* ---- control: what meta1ctl asks --------------------------------------------------------- */
 

@@ -167,6 +167,8 @@ static void recorded(void *arg, enum meta1_status st, const struct meta1_reply *
 			postpone(rec.q, r);
 	} else if (r && r->phase == QP_INTENT) {
 		qmgr_bounce_recorded(rec.q, r);
+	} else if (r && r->phase == QP_WARNED) {
+		qmgr_active_wait(rec.q, r, r->due);
 	} else if (r && r->phase == QP_FINAL) {
 		r->phase = QP_DONE;
 		qmgr_msg_of(r)->nopen--;
@@ -208,17 +210,28 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	return true;
 }
 
+/* Wall clock seconds of the next try. */
+static int64_t next_try(struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	int64_t in = r->due - loop_now(q->loop);
+
+	return loop_wall(q->loop) + (in > 0 ? (in + 999) / 1000 : 0);
+}
+
 void qmgr_store_record(struct qmgr *q, struct qmgr_rcpt *r)
 {
 	struct meta1_qoutcome o = {.state = r->state};
 	const char *why = r->reason ? r->reason->line : "";
 	char text[1200], id[META1_ID_MAX];
+	size_t n;
 
 	o.by = why;
-	if (r->phase == QP_INTENT) {
-		snprintf(text, sizeof(text), "report=%u; %s", r->report, why);
+	if (r->phase == QP_INTENT || r->phase == QP_WARNED) {
+		qmgr_bounce_note(r, text, sizeof(text));
+		n = strlen(text);
+		snprintf(text + n, sizeof(text) - n, "%s", why);
 		o.state = META1_R_WAITING;
-		o.next_try = loop_wall(q->loop);
+		o.next_try = r->action == QA_DELAYED ? next_try(q, r) : loop_wall(q->loop);
 		why = text;
 	} else if (r->state == META1_R_BOUNCED) {
 		qmgr_bounce_id(qmgr_msg_of(r), r->report, id);
@@ -229,12 +242,17 @@ void qmgr_store_record(struct qmgr *q, struct qmgr_rcpt *r)
 		postpone(q, r);
 }
 
-void qmgr_store_deferred(struct qmgr *q, struct qmgr_rcpt *r, int64_t next_try_wall)
+void qmgr_store_deferred(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	const char *why = r->reason ? r->reason->line : "";
-	struct meta1_qoutcome o = {
-	    .state = META1_R_WAITING, .next_try = next_try_wall, .reason = buf_str(why), .by = why};
+	struct meta1_qoutcome o = {.state = META1_R_WAITING, .next_try = next_try(q, r)};
+	char text[1200];
+	size_t n;
 
+	o.by = r->reason ? r->reason->line : "";
+	qmgr_bounce_note(r, text, sizeof(text));
+	n = strlen(text);
+	snprintf(text + n, sizeof(text) - n, "%s", o.by);
+	o.reason = buf_str(text);
 	if (!record(q, r, false, &o))
 		m_failed.value++;
 }

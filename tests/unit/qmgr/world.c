@@ -213,7 +213,11 @@ static enum meta1_status op_begin(void *inst, const char *id,
     const struct meta1_qops_writer_events *e, void *arg, struct meta1_qmsg **m,
     struct meta1_err *err)
 {
-	(void)inst, (void)e, (void)arg, (void)err;
+	(void)inst, (void)e, (void)arg;
+	if (W->commit_fails) {
+		snprintf(err->text, sizeof(err->text), "no room");
+		return META1_TEMPFAIL;
+	}
 	*m = base_alloc(sizeof(**m));
 	str_copy((*m)->id, sizeof((*m)->id), id);
 	return META1_OK;
@@ -510,6 +514,10 @@ void world_smtpc_gone(struct world *w)
 
 /* ---- the life ---- */
 
+int64_t world_delay_warning;
+const char *world_double_bounce, *const *world_verp, *world_envid;
+uint32_t world_flags, world_taken;
+
 struct world *world_new(int64_t aq_max)
 {
 	struct world *w = base_alloc(sizeof(*w));
@@ -526,7 +534,11 @@ struct world *world_new(int64_t aq_max)
 	    .max_connections = 16,
 	    .min_retry_delay = 300000,
 	    .max_retry_delay = 3600000,
-	    .max_time_in_queue = 432000000};
+	    .max_time_in_queue = 432000000,
+	    .delay_warning = world_delay_warning,
+	    .max_returned_size = 65536,
+	    .double_bounce = world_double_bounce,
+	    .verp_senders = world_verp};
 	w->q.role = qmgr_role;
 	w->q.role.loop = w->loop;
 	w->q.role.set = &w->set;
@@ -618,7 +630,8 @@ void world_pass(struct world *w, int64_t sec)
 
 void world_mail(struct world *w, const char *id, const char *from, const char *rcpts)
 {
-	static struct meta1_buf v[10000];
+	static struct meta1_buf v[10000], orcpt[10000];
+	static uint64_t notify[10000];
 	struct p_queued m = {.notice = buf_str("n"),
 	    .id = buf_str(id),
 	    .from = buf_str(from),
@@ -629,9 +642,28 @@ void world_mail(struct world *w, const char *id, const char *from, const char *r
 	size_t n;
 
 	for (s = rcpts; *s; s += n + (s[n] == ' ')) {
+		size_t addr = strcspn(s, " /");
+		uint32_t k = m.rcpts.n++;
+		char *end;
+
 		n = strcspn(s, " ");
-		v[m.rcpts.n++] = buf_of(s, n);
+		v[k] = buf_of(s, addr);
+		notify[k] = 0;
+		orcpt[k] = buf_of(NULL, 0);
+		if (addr == n)
+			continue;
+		m.notify.n = m.orcpts.n = 1;
+		notify[k] = strtoul(s + addr + 1, &end, 10);
+		if (*end == '/')
+			orcpt[k] = buf_of(end + 1, n - (size_t)(end + 1 - s));
 	}
+	if (m.notify.n) {
+		m.notify = (struct proto_nums){notify, m.rcpts.n};
+		m.orcpts = (struct proto_strs){orcpt, m.rcpts.n};
+	}
+	if (world_envid)
+		m.envid = buf_str(world_envid);
+	m.flags = world_flags;
 	assert_true(chan_send(w->as_smtps, P_QUEUED, &m));
 }
 
@@ -677,6 +709,7 @@ void world_end(
 	    .scope = (uint64_t)scope,
 	    .smtp = (uint64_t)smtp,
 	    .text = buf_str(text),
+	    .taken = world_taken,
 	    .host = buf_str("mx")};
 	struct p_window more = {.credits = 1};
 

@@ -51,18 +51,26 @@ struct world {
 	bool store_fails; /* they finish with TEMPFAIL */
 	bool store_lost;  /* no envelope can be read */
 	unsigned fetches, fetched;
+	bool commit_fails; /* no message is taken; outcomes are */
 	bool stopped;
 };
 
 /* A control request; *status is 200 when it has an answer (the caller's). */
 json_t *world_ask(struct world *, const char *method, const char *path, const char *key,
     const char *value, int *status);
+/* Options of the next world_new(). */
+extern int64_t world_delay_warning;
+extern const char *world_double_bounce, *const *world_verp;
+/* Of the next world_mail() and world_end(). */
+extern const char *world_envid;
+extern uint32_t world_flags, world_taken;
 struct world *world_new(int64_t aq_max);
 void world_free(struct world **);
 void world_run(struct world *);		      /* until nothing more happens */
 void world_pass(struct world *, int64_t sec); /* time goes by, in small steps */
-/* Mail from smtps; rcpts: addresses with blanks between. Domains: "never.…" has no host,
- * "later.…" cannot be resolved now, "*.shared" go to one destination, the others to one each. */
+/* Mail from smtps; rcpts: addresses with blanks between, each perhaps with "/notify/orcpt".
+ * Domains: "never.…" has no host, "later.…" cannot be resolved now, "*.shared" go to one
+ * destination, the others to one each. */
 void world_mail(struct world *, const char *id, const char *from, const char *rcpts);
 /* What the store would tell at a restart. */
 void world_entry(struct world *, const char *id, const char *from, const struct meta1_qrcpt *,

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * report.c -- one report becomes a message: the begin of the failed mail, or all of it, is read
+ * (worker thread), dsn.c makes the text, the store takes it.
+ * Comes from bounce.c, and goes back there, written or failed. Owns the draft.
+ * On failure to read: reported without the headers, with a line in the log.
+ */
+#include "qmgr/qmgr.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/util.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define EXTENT_MAX 64 /* of a content, read for its headers */
+
+struct qmgr_draft {
+	struct qmgr_report *rep;
+	struct meta1_content *content;
+	struct meta1_extent extent[EXTENT_MAX];
+	uint32_t nextent;
+	uint8_t *text;
+	size_t len, max;
+	bool whole, failed;
+	int err; /* of the worker thread */
+	char error[160];
+	struct meta1_qrcpt to;
+	struct meta1_env env;
+};
+
+static void draft_free(struct qmgr_report *rep)
+{
+	free(rep->draft->text);
+	free(rep->draft);
+	rep->draft = NULL;
+}
+
+static void failed(struct qmgr_report *rep, const char *why)
+{
+	draft_free(rep);
+	qmgr_bounce_failed(rep, why);
+}
+
+static void told(struct qmgr_report *rep, void *notice)
+{
+	qmgr_store_notice(rep->q, *(struct meta1_buf *)notice, rep->id, &rep->draft->env);
+	draft_free(rep);
+}
+
+static void committed(void *arg, enum meta1_status st, const struct meta1_reply *reply)
+{
+	struct qmgr_report *rep = arg;
+	struct meta1_buf notice;
+
+	if (st != META1_OK || !reply->nval) {
+		failed(rep, reply->text ? reply->text : "not stored");
+		return;
+	}
+	notice = reply->val[0];
+	qmgr_bounce_written(rep, told, &notice);
+}
+
+static void fill(struct qmgr_report *rep, struct evbuffer *out, struct qmgr_dsn *dsn)
+{
+	struct qmgr_msg *m = rep->msg;
+	struct qmgr_dsn_rcpt *rcpt;
+	uint32_t i, n = 0;
+
+	for (i = 0; i < m->nrcpt; i++)
+		n += qmgr_report_has(rep, &m->rcpt[i]);
+	rcpt = base_alloc((n + 1) * sizeof(*rcpt));
+	for (i = n = 0; i < m->nrcpt; i++) {
+		const struct qmgr_rcpt *r = &m->rcpt[i];
+
+		if (qmgr_report_has(rep, r))
+			rcpt[n++] = (struct qmgr_dsn_rcpt){
+			    r->addr, qmgr_msg_orcpt(r), r->reason, r->action, r->expired};
+	}
+	dsn->rcpt = rcpt;
+	dsn->nrcpt = n;
+	qmgr_dsn_write(out, dsn);
+	free(rcpt);
+}
+
+/* NOTIFY=NEVER: nobody wants a report of a report. */
+static void envelope(struct qmgr_draft *d, const struct qmgr_dsn *dsn)
+{
+	d->to = (struct meta1_qrcpt){.addr = buf_str(d->rep->to), .notify = META1_N_NEVER};
+	d->env = (struct meta1_env){.size = sizeof(d->env),
+	    .nrcpt = 1,
+	    .sizeof_rcpt = sizeof(d->to),
+	    .rcpt = &d->to,
+	    .time = dsn->now,
+	    .bytes = dsn->bytes};
+	if (dsn->stuffed)
+		d->env.flags |= META1_M_STUFFED;
+	if (dsn->eight)
+		d->env.flags |= META1_M_8BIT;
+	if (dsn->utf8)
+		d->env.flags |= META1_M_SMTPUTF8;
+}
+
+static void write_report(struct qmgr_report *rep)
+{
+	struct qmgr_draft *d = rep->draft;
+	struct qmgr *q = rep->q;
+	struct qmgr_msg *m = rep->msg;
+	struct evbuffer *text = evbuffer_new();
+	struct meta1_qmsg *qm = NULL;
+	struct meta1_err err = {""};
+	struct qmgr_dsn dsn = {.hostname = q->role.set->hostname,
+	    .id = rep->id,
+	    .parent = m->id,
+	    .to = rep->to,
+	    .sender = m->from,
+	    .envid = m->envid,
+	    .now = loop_wall(q->loop),
+	    .arrival = m->time,
+	    .lifetime = q->lim.max_queue,
+	    .utf8 = m->flags & META1_M_SMTPUTF8,
+	    .whole = d->whole,
+	    .content = buf_of(d->text, d->len)};
+
+	evutil_secure_rng_get_bytes(&dsn.nonce, sizeof(dsn.nonce));
+	fill(rep, text, &dsn);
+	envelope(d, &dsn);
+	if (!qmgr_store_begin(q, rep->id, &qm, &err)) {
+		failed(rep, err.text);
+	} else if (!qmgr_store_write(q, qm, evbuffer_pullup(text, -1), evbuffer_get_length(text))) {
+		qmgr_store_abort(q, &qm);
+		failed(rep, "the store took no text");
+	} else if (!qmgr_store_commit(q, &qm, &d->env, committed, rep)) {
+		failed(rep, "too many requests at the store");
+	}
+	evbuffer_free(text);
+}
+
+/* ---- the message ---- */
+
+static void read_content(void *arg) /* worker thread */
+{
+	struct qmgr_draft *d = arg;
+	uint32_t i;
+
+	for (i = 0; i < d->nextent && d->len < d->max; i++) {
+		const struct meta1_extent *x = &d->extent[i];
+		uint64_t left = d->max - d->len, off = x->off;
+
+		if (left > x->len)
+			left = x->len;
+		if (x->mem) {
+			memcpy(d->text + d->len, x->mem, left);
+			d->len += left;
+			continue;
+		}
+		while (left) {
+			ssize_t n = pread(x->fd, d->text + d->len, left, (off_t)off);
+
+			if (n <= 0) {
+				d->failed = true;
+				d->err = n < 0 ? errno : ENODATA;
+				return;
+			}
+			d->len += (size_t)n;
+			off += (uint64_t)n;
+			left -= (uint64_t)n;
+		}
+	}
+}
+
+static void have_content(void *arg)
+{
+	struct qmgr_draft *d = arg;
+
+	qmgr_store_unload(d->rep->q, d->content);
+	d->content = NULL;
+	if (d->err)
+		str_copy(d->error, sizeof(d->error), strerror(d->err));
+	if (d->failed) {
+		d->whole = false;
+		log_event(LOG_L_WARN, "qmgr.report", "id=%s error=%s text=%s", d->rep->id, d->error,
+		    "reported without the headers");
+	}
+	write_report(d->rep);
+}
+
+static void loaded(void *arg, enum meta1_status st, const struct meta1_reply *reply)
+{
+	struct qmgr_report *rep = arg;
+	struct qmgr_draft *d = rep->draft;
+	struct meta1_content *c = st == META1_OK ? (struct meta1_content *)reply->ext : NULL;
+	uint32_t n;
+
+	d->content = c;
+	if (!c) {
+		d->failed = true;
+		str_copy(d->error, sizeof(d->error), reply->text ? reply->text : "");
+		have_content(d);
+		return;
+	}
+	n = c->nextent < EXTENT_MAX ? c->nextent : EXTENT_MAX;
+	if (n < c->nextent)
+		d->whole = false;
+	memcpy(d->extent, c->extent, n * sizeof(d->extent[0]));
+	d->nextent = n;
+	if (!work_do(rep->q->role.work, &rep->q->report_work, read_content, have_content, d)) {
+		d->failed = true;
+		str_copy(d->error, sizeof(d->error), "too much to do");
+		have_content(d);
+	}
+}
+
+/* RET is about failures only (RFC 3461 4.3). */
+void qmgr_report_write(struct qmgr_report *rep)
+{
+	const struct qmgr_msg *m = rep->msg;
+	struct qmgr_draft *d = base_alloc(sizeof(*d));
+
+	d->rep = rep;
+	d->whole = rep->kind == QA_FAILED && m->flags & META1_M_RET_FULL &&
+		   m->stored <= rep->q->lim.returned;
+	d->max = d->whole ? m->stored : QMGR_HEADERS_MAX;
+	d->text = base_alloc(d->max + 1);
+	rep->draft = d;
+	if (!qmgr_store_load(rep->q, &m->ref, loaded, rep))
+		failed(rep, "too many requests at the store");
+}
