@@ -33,8 +33,8 @@ static json_t *json_buf(struct meta1_buf b)
 	return json_stringn_nocheck(b.data ? b.data : "", b.len);
 }
 
-/* What smtpc saw lately; nothing when it did not see it. */
-static void add_offers(json_t *o, struct meta1_buf key)
+/* The answer, with what smtpc saw of its destination up to now; nothing when it did not see it. */
+static json_t *with_offers(json_t *answer)
 {
 	static const struct {
 		uint32_t bit;
@@ -43,11 +43,12 @@ static void add_offers(json_t *o, struct meta1_buf key)
 	    {META1_OFFER_PIPELINING, "PIPELINING"}, {META1_OFFER_SIZE, "SIZE"}};
 	uint32_t offers;
 	uint64_t max_size;
-	json_t *list;
+	json_t *o = json_copy(answer), *list;
+	struct meta1_buf key = buf_str(json_string_value(json_object_get(o, "key")));
 
-	if (!ctx.policy || !ctx.policy->caps ||
+	if (!ctx.policy->caps ||
 	    !smar_caps_known(ctx.policy->caps, key, loop_now(ctx.loop), &offers, &max_size))
-		return;
+		return o;
 	list = json_array();
 	for (unsigned i = 0; i < ARRAY_LEN(offer); i++)
 		if (offers & offer[i].bit)
@@ -55,6 +56,7 @@ static void add_offers(json_t *o, struct meta1_buf key)
 	json_object_set_new(o, "offers", list);
 	if (max_size > 0)
 		json_object_set_new(o, "max_size", json_integer((json_int_t)max_size));
+	return o;
 }
 
 static void routed(void *arg, const struct p_routes *r)
@@ -71,7 +73,6 @@ static void routed(void *arg, const struct p_routes *r)
 	json_object_set_new(o, "transport", json_buf(r->transport));
 	json_object_set_new(o, "key", json_buf(r->key));
 	json_object_set_new(o, "hops", hops);
-	add_offers(o, r->key);
 	json_object_set_new(o, "limits", json_buf(r->limits));
 	json_object_set_new(o, "limits_row", json_buf(r->limits_row));
 	json_object_set_new(o, "ttl", json_integer((json_int_t)r->ttl));
@@ -140,7 +141,7 @@ static json_t *get_route(
 	}
 	if (a->pending)
 		return json_pack("{s:s, s:b}", "domain", domain, "pending", 1);
-	return json_incref(a->answer);
+	return with_offers(a->answer);
 }
 
 static json_t *get_maps(
