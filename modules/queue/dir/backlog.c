@@ -250,9 +250,34 @@ struct list_job {
 	struct mwriter *w;
 	uint64_t above, known, life, holder, *v; /* holder: first number of who has the lock */
 	size_t n;
-	int err;
+	int err, unsynced;
 	bool locked;
 };
+
+/* A name that a killed process left is in memory only, perhaps: before anything refers to its
+ * message (and survives the next power loss without it) it is on disk. */
+static void sync_names(struct list_job *l, int dir)
+{
+	bool done[256] = {false};
+
+	if (l->n > 0 && l->v[l->n - 1] > l->known && fsync(dir) < 0)
+		l->unsynced = errno;
+	for (size_t i = 0; i < l->n; i++) {
+		char sub[4];
+		unsigned which = (unsigned)(l->v[i] >> 14 & 0xff);
+		int fd;
+
+		if (l->v[i] <= l->known || done[which])
+			continue;
+		done[which] = true;
+		file_sub(l->v[i], sub);
+		fd = openat(dir, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 || fsync(fd) < 0)
+			l->unsynced = errno;
+		if (fd >= 0)
+			close(fd);
+	}
+}
 
 static void list_work(void *arg)
 {
@@ -268,6 +293,8 @@ static void list_work(void *arg)
 	}
 	if (list_files(dir, l->above, UINT64_MAX, &l->v, &l->n) < 0)
 		l->err = errno;
+	else
+		sync_names(l, dir);
 	/* After the list: what an owner makes later is not in it. */
 	lock = openat(dir, "lock", O_RDONLY | O_CLOEXEC);
 	l->locked = lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) < 0;
@@ -338,6 +365,9 @@ static void list_done(void *arg)
 		free(l);
 		return;
 	}
+	if (l->unsynced != 0) /* told all the same: it may have been acknowledged */
+		m->d->h->log(m->d->ctx, META1_WARN, "folder of writer %u cannot be synced: %s",
+		    w->number, strerror(l->unsynced));
 	keep(w, l, end);
 	if (l->known > w->cursor)
 		w->cursor = l->known;

@@ -187,19 +187,51 @@ struct look { /* which of the dead have a file */
 	} v[];
 };
 
+static void look_path(const struct look *l, size_t i, char out[64])
+{
+	char folder[16], name[32];
+
+	file_folder(l->v[i].writer, folder);
+	file_name(l->v[i].number, name);
+	snprintf(out, 64, "%s/%s", folder, name);
+}
+
+/* Before an end is forgotten, that the file is gone must be as sure: a power loss that brings
+ * the file back would bring back a mail that is done. Neighbours share a folder. */
+static void make_sure(struct look *l)
+{
+	char folder[64], synced[64] = "";
+
+	for (size_t i = 0; i < l->n; i++) {
+		int fd;
+
+		if (l->v[i].there)
+			continue;
+		look_path(l, i, folder);
+		*strrchr(folder, '/') = '\0';
+		if (strcmp(folder, synced) == 0)
+			continue;
+		fd = openat(l->m->d->qfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		l->v[i].there = fd < 0 || fsync(fd) < 0; /* asked for again */
+		if (!l->v[i].there)
+			memcpy(synced, folder, sizeof(synced));
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
 static void look_work(void *arg)
 {
 	struct look *l = arg;
 
 	for (size_t i = 0; i < l->n; i++) {
-		char folder[16], name[32], path[64];
+		char path[64];
 		struct stat st;
 
-		file_folder(l->v[i].writer, folder);
-		file_name(l->v[i].number, name);
-		snprintf(path, sizeof(path), "%s/%s", folder, name);
+		look_path(l, i, path);
 		l->v[i].there = fstatat(l->m->d->qfd, path, &st, 0) == 0 || errno != ENOENT;
 	}
+	make_sure(l);
 }
 
 static void looked(void *arg)
