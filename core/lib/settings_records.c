@@ -215,7 +215,7 @@ RECORDS(smar);
 static const struct meta1_opt opt_qmgr[] = {
     META1_OPT_INT(struct set_qmgr, AQ_max_entries, "8192", "16..10000000",
 	"Recipients that may be under way at a time; more wait for their turn."),
-    META1_OPT_BYTES(struct set_qmgr, max_memory, "512MB", "1MB..1TB",
+    META1_OPT_BYTES(struct set_qmgr, max_memory, "512MB", "256KB..1TB",
 	"Memory for what is queued. Up to a quarter holds envelopes that wait; of all others only "
 	"an index of some 160 bytes a message stays in memory. Near the end of it senders are "
 	"slowed down, then told to come again (451)."),

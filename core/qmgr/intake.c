@@ -64,7 +64,11 @@ void qmgr_intake_grant(struct qmgr *q)
 	struct qmgr_feeder *f;
 
 	if (q->withheld) {
-		if (qmgr_intake_memory(q) > q->lim.memory / 8 * 7)
+		size_t gap = q->lim.memory / 8;
+
+		if (gap < 2 * QMGR_CREDIT_MEMORY)
+			gap = 2 * QMGR_CREDIT_MEMORY;
+		if (qmgr_intake_memory(q) + gap > q->lim.memory)
 			return;
 		q->withheld = false;
 		log_event(LOG_L_INFO, "qmgr.room", "memory=%zu limit=%zu", qmgr_intake_memory(q),

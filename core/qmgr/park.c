@@ -232,6 +232,18 @@ static bool may_go(const struct qmgr_msg *m)
 	return true;
 }
 
+/* The store may think that it waits longer: what was put off, or is wanted now by an admin. */
+static bool due_now(const struct qmgr *q, const struct qmgr_msg *m)
+{
+	int64_t now = loop_now(q->loop);
+	uint32_t i;
+
+	for (i = 0; i < m->nrcpt; i++)
+		if (m->rcpt[i].phase == QP_WAIT && (m->rcpt[i].blocked || m->rcpt[i].due <= now))
+			return true;
+	return false;
+}
+
 /* Those that came to wait last go first: they wait longest. */
 void qmgr_park_trim(struct qmgr *q)
 {
@@ -241,7 +253,7 @@ void qmgr_park_trim(struct qmgr *q)
 		return;
 	for (n = 0; n < LOOK && q->lists[QL_IDLE]; n++) {
 		struct qmgr_msg *m = q->lists[QL_IDLE]->rprev;
-		const struct qmgr_slot *s = qmgr_slot_at(&q->index, m->slot);
+		struct qmgr_slot *s = qmgr_slot_at(&q->index, m->slot);
 
 		if (q->memory + qmgr_reason_memory() <= q->lim.loaded / 4 * 3)
 			return;
@@ -252,6 +264,7 @@ void qmgr_park_trim(struct qmgr *q)
 		}
 		if (!s->lane && !s->heap)
 			qmgr_lane_add(q, m->slot, QMGR_AGAIN);
+		s->urgent = due_now(q, m);
 		m_unloaded.value++;
 		qmgr_msg_unload(q, &m);
 	}

@@ -243,6 +243,38 @@ static void flushed_while_parked(void **state)
 	world_free(&w);
 }
 
+/* A flush of many that were deferred: what its destination has no room for is put off, unloaded,
+ * and all the same tried now. */
+static void flushed_in_a_crowd(void **state)
+{
+	struct world *w = small_memory(16);
+	struct delivery *d;
+	char id[16];
+	int i, status;
+
+	(void)state;
+	world_smtpc_up(w, 100);
+	for (i = 0; i < 60; i++) {
+		snprintf(id, sizeof(id), "S%d", i);
+		mail_to(w, id, "a@one.example");
+	}
+	world_run(w);
+	while ((d = world_open(w, "one.example"))) {
+		world_end(w, d, META1_TEMPFAIL, META1_ABOUT_MAIL, 450, "busy");
+		world_run(w);
+	}
+	assert_int_equal(w->nd, 60);
+	json_decref(world_ask(w, "POST", "/v1/queue/flush", NULL, NULL, &status));
+	world_run(w);
+	while ((d = world_open(w, "one.example"))) {
+		world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+		world_run(w);
+	}
+	assert_int_equal(w->nd, 120);
+	assert_int_equal(w->q.index.n, 0);
+	world_free(&w);
+}
+
 /* A start with more than memory holds: all is queued, none is loaded that is not due. */
 static void restart_parked(void **state)
 {
@@ -285,6 +317,7 @@ int main(void)
 	    cmocka_unit_test(store_busy_on_load),
 	    cmocka_unit_test(deleted_while_parked),
 	    cmocka_unit_test(flushed_while_parked),
+	    cmocka_unit_test(flushed_in_a_crowd),
 	    cmocka_unit_test(restart_parked),
 	};
 
