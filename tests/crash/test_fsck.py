@@ -138,3 +138,54 @@ def test_flipped_bits_anywhere(inst):
         g.start().ready()
         lab.wait_for('what was acknowledged', lambda: {m['rcpts'][0] for m in gate.mails} >= {f'r{n}@far.test' for n in waiting})
         g.queue_empty()
+
+
+def test_max_disk(inst):
+    """452 before the queue takes more than it may; taken again when there is less."""
+    with Gate() as gate, lab.relay_all(inst, gate.port, smtps='max_message_size = 1MB; ',
+                                       qmgr=queue(max_disk='3MB', spare_segments=0) + SLOW) as g:
+        replies = []
+
+        def one():
+            with g.client() as c:
+                c.cmd('EHLO disk.test', 250)
+                c.cmd('MAIL FROM:<a@x.test>', 250)
+                c.cmd('RCPT TO:<r1@far.test>', 250)
+                reply = c.cmd('DATA')
+                if reply.startswith('354'):
+                    c.send(b'Subject: x\r\n\r\n' + b'0123456789\r\n' * 33000 + b'.\r\n')
+                    reply = c.reply()
+                replies.append(reply)
+            return replies[-1]
+        lab.wait_for('no more room', lambda: one().startswith('452 4.3.1'), limit=60)
+        taken = sum(r.startswith('250') for r in replies)
+        assert taken >= 3 and all(r.startswith(('250', '452 4.3.1')) for r in replies), replies
+        assert 'max_disk' in g.log()
+        gate.open.set()
+        g.queue_empty()
+        lab.wait_for('room again', lambda: one().startswith('250'))
+        lab.wait_for('all', lambda: len(gate.mails) == sum(r.startswith('250') for r in replies))
+
+
+def test_another_format(inst):
+    """A queue of another version is refused with what to do, and stays as it was."""
+    with Gate() as gate, lab.relay_all(inst, gate.port, qmgr=queue()) as g:
+        ids = send(g, range(2))
+        g.stop()
+        path, _ = segment_with(g, ids[0])
+        whole = path.read_bytes()
+        with open(path, 'r+b') as f:
+            f.seek(8)
+            f.write((7).to_bytes(4, 'little'))
+            f.seek(96)  # the checksum, too: it is not a turned bit
+            f.write(b'\0' * 8)
+        changed = path.read_bytes()
+        g.start(ready=False)
+        lab.wait_for('its refusal', lambda: 'format version 7' in g.log())
+        assert path.read_bytes() == changed
+        g.stop()
+        path.write_bytes(whole)
+        gate.open.set()
+        g.start().ready()
+        g.ctl('queue', 'flush')
+        lab.wait_for('both', lambda: len(gate.mails) >= 2)

@@ -151,6 +151,8 @@ static int log_open(const struct meta1_host *h, struct meta1_ctx *ctx, const voi
 		    e->text, sizeof(e->text), "queue_directory %s: %s", h->qdir, strerror(errno));
 		goto fail;
 	}
+	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 && format_check(l, e) < 0)
+		goto fail;
 	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 && writer_open(l, e) < 0)
 		goto fail;
 	if ((h->role & (META1_SMTPC | META1_QMGR)) != 0 && reader_open(l, e) < 0)
@@ -246,6 +248,9 @@ static const struct meta1_opt options[] = {
 	"How long a segment holds little before what waits in it is copied elsewhere."),
     META1_OPT_BYTES(struct log_conf, compact_rate, "4MB", "0..1GB",
 	"Bytes a second that are copied so; 0: none, and an old message keeps its whole segment."),
+    META1_OPT_BYTES(struct log_conf, max_disk, "0", "0..1024TB",
+	"Bytes that the folders of the writers may take on the disk, beyond which no new mail is "
+	"taken; 0: only min_free bounds them."),
     META1_OPT_BYTES(struct log_conf, memory, "256MB", "1MB..64GB",
 	"Memory for contents being received; beyond it they go to files."),
 };

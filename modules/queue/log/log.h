@@ -28,7 +28,7 @@
 struct log_conf { /* options; see log.c */
 	int64_t commit_delay, segment_size, spare_segments, status_sync;
 	int64_t checkpoint_size, min_free, memory;
-	int64_t compact_after, compact_rate;
+	int64_t compact_after, compact_rate, max_disk;
 };
 
 /* ---- log.c: the instance, its faces by role, jobs on worker threads ---- */
@@ -139,6 +139,9 @@ int seg_unref(const struct meta1_ref *, struct log_ref *); /* <0: not ours */
 int seg_notice(struct meta1_buf, struct log_notice *);
 struct pos seg_before(const struct log_notice *);
 struct pos seg_after(const struct log_notice *);
+
+/* ---- format.c: a queue of another version is refused ---- */
+int format_check(struct log *, struct meta1_err *);
 
 /* ---- ids.c: numbers that never repeat, for messages, segments and own files ---- */
 #define IDS_BLOCK 65536u

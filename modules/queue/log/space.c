@@ -34,6 +34,7 @@ struct space {
 	int64_t checked;
 	struct statvfs vfs;
 	int vfs_err;
+	uint64_t used; /* bytes in all folders of writers that we may list */
 };
 
 static void free_units(void *arg)
@@ -158,11 +159,47 @@ void space_reserve(struct writer *w)
 		unlinkat(w->dir, name, 0);
 }
 
+/* Sizes as the disk has them; what vanishes meanwhile counts nothing. */
+static uint64_t folder_size(int qfd, uint32_t writer)
+{
+	char folder[16];
+	struct dirent *e;
+	uint64_t n = 0;
+	struct stat st;
+	DIR *d;
+	int fd;
+
+	log_folder(writer, folder);
+	fd = openat(qfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd >= 0 ? fdopendir(fd) : NULL;
+	if (d == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	while ((e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.' && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			n += (uint64_t)st.st_blocks * 512;
+	closedir(d);
+	return n;
+}
+
 static void look(void *arg)
 {
 	struct space *s = arg;
 
+	s->used = 0;
+	for (uint32_t w = 0; s->w->l->c->max_disk > 0 && w <= LOG_QM; w++)
+		s->used += folder_size(s->w->l->qfd, w);
+
 	s->vfs_err = fstatvfs(s->w->dir, &s->vfs) < 0 ? errno : 0;
+}
+
+static bool too_much(const struct space *s)
+{
+	int64_t max = s->w->l->c->max_disk;
+
+	return max > 0 && s->used > (uint64_t)max;
 }
 
 static void looked(void *arg)
@@ -170,12 +207,17 @@ static void looked(void *arg)
 	struct space *s = arg;
 	struct log *l = s->w->l;
 	uint64_t room = (uint64_t)s->vfs.f_bavail * s->vfs.f_frsize;
-	bool full;
+	bool full, over = too_much(s);
 
 	s->checking = false;
-	full = s->vfs_err == 0 &&
-	       (room < (uint64_t)l->c->min_free || (s->vfs.f_files > 0 && s->vfs.f_favail == 0));
-	if (full != s->full)
+	full = over || (s->vfs_err == 0 && (room < (uint64_t)l->c->min_free ||
+					       (s->vfs.f_files > 0 && s->vfs.f_favail == 0)));
+	if (over && !s->full)
+		l->h->log(l->ctx, META1_WARN,
+		    "the queue takes %llu bytes, expected at most max_disk %lld: no new mail until "
+		    "it is less",
+		    (unsigned long long)s->used, (long long)l->c->max_disk);
+	else if (full != s->full)
 		l->h->log(l->ctx, META1_WARN,
 		    full ? "queue disk: %llu bytes free, expected min_free %lld: no new mail until "
 			   "there is more"
@@ -235,8 +277,8 @@ int space_open(struct writer *w, uint64_t *highest, struct meta1_err *e)
 		v = NULL;
 	}
 	look(s);
-	s->full = s->vfs_err == 0 &&
-		  (uint64_t)s->vfs.f_bavail * s->vfs.f_frsize < (uint64_t)w->l->c->min_free;
+	s->full = too_much(s) || (s->vfs_err == 0 && (uint64_t)s->vfs.f_bavail * s->vfs.f_frsize <
+							 (uint64_t)w->l->c->min_free);
 	s->checked = w->l->h->now(w->l->ctx);
 	return 0;
 fail:
