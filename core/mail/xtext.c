@@ -222,6 +222,24 @@ static size_t put(uint32_t v, bool utf8, char *out, size_t n, size_t size)
 	return n + len;
 }
 
+size_t xtext_orcpt_ascii(struct meta1_buf b, char *out, size_t size)
+{
+	const unsigned char *p = b.data;
+	size_t i, k, n = 0;
+	uint32_t v;
+
+	for (i = 0; i < b.len; i += k, n++) {
+		k = p[i] < 0x80 ? 1 : utf8_get(p + i, b.len - i, &v);
+		if (k == 0 || n + 12 > size + (k == 1 ? 11 : 0))
+			return 0;
+		if (k == 1)
+			out[n] = (char)p[i];
+		else
+			n += (size_t)snprintf(out + n, size - n, "\\x{%02X}", v) - 1;
+	}
+	return n;
+}
+
 void xtext_orcpt_field(const char *orcpt, bool utf8, char *out, size_t size)
 {
 	const char *semi = strchr(orcpt, ';');

@@ -15,6 +15,8 @@ void xtext_decode(struct meta1_buf, char *out, size_t size);
 /* "type;text" of ORCPT. type utf-8 has the forms of RFC 6533 3: \x{10FFFF}, and, if utf8,
  * UTF-8 as it is. */
 bool xtext_orcpt_ok(struct meta1_buf, bool utf8);
+/* The same in ASCII, as any hop takes it, without NUL; its length, 0: it does not fit. */
+size_t xtext_orcpt_ascii(struct meta1_buf, char *out, size_t size);
 /* An ORCPT that is xtext_orcpt_ok() as a field of a report has it: "type; text". utf8: the
  * report may have UTF-8; else what is not ASCII is written as \x{...}. */
 void xtext_orcpt_field(const char *orcpt, bool utf8, char *out, size_t size);

@@ -137,19 +137,23 @@ static int set_notify(
 	return 0;
 }
 
+/* Kept in ASCII: then every hop that knows DSN can be told. */
 static int set_orcpt(
     struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
 {
+	size_t used = 0;
+
 	(void)s;
-	if (n > sizeof(tx->orcpt) ||
-	    !xtext_orcpt_ok(buf_of(v, n), (tx->flags & META1_M_SMTPUTF8) != 0)) {
+	if (n <= XTEXT_ORCPT_MAX &&
+	    xtext_orcpt_ok(buf_of(v, n), (tx->flags & META1_M_SMTPUTF8) != 0))
+		used = xtext_orcpt_ascii(buf_of(v, n), tx->orcpt, sizeof(tx->orcpt));
+	if (used == 0) {
 		err_set(err,
 		    "5.5.4 ORCPT wants type;address, the address as xtext, at most %d bytes",
 		    XTEXT_ORCPT_MAX);
 		return 501;
 	}
-	memcpy(tx->orcpt, v, n);
-	tx->ask_orcpt = buf_of(tx->orcpt, n);
+	tx->ask_orcpt = buf_of(tx->orcpt, used);
 	return 0;
 }
 

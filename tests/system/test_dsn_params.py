@@ -56,3 +56,21 @@ def test_kept_over_a_restart(inst):
             assert said(sink, 'MAIL')[0].split()[-2:] == ['RET=FULL', 'ENVID=e1']
             assert sorted(r for m in sink.mails for r in m['rcpts']) == ['x@far.test', 'y@far.test']
             assert sorted(said(sink, 'RCPT')) == ['TO:<x@far.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@far.test', 'TO:<y@far.test>']
+
+
+def test_utf8_orcpt_goes_on_as_ascii(inst):
+    """A hop that knows DSN but not SMTPUTF8 is told it all the same (RFC 6533 3)."""
+    with lab.Sink(ehlo=DSN) as sink, lab.relay_all(inst, sink.port) as g, g.client() as c:
+        c.cmd('EHLO c.test', 250)
+        c.cmd('MAIL FROM:<a@client.test>', 250)
+        c.send('RCPT TO:<x@far.test> ORCPT=utf-8;gr\u00fc@far.test\r\n'.encode())
+        assert c.reply().startswith('501 5.5.4')
+        c.cmd('RSET', 250)
+        c.cmd('MAIL FROM:<a@client.test> SMTPUTF8', 250)
+        c.send('RCPT TO:<x@far.test> ORCPT=utf-8;gr\u00fc@far.test\r\n'.encode())
+        c.reply(250)
+        c.cmd('DATA', 354)
+        c.send(BODY + b'.\r\n')
+        c.reply(250)
+        sink.wait(1)
+        assert said(sink, 'RCPT') == ['TO:<x@far.test> ORCPT=utf-8;gr\\x{FC}@far.test']

@@ -169,6 +169,31 @@ def test_killed_with_successes(inst):
         assert all(len(x) == 1 for x in ids.values()), ids
 
 
+def test_report_in_utf8(inst):
+    """RFC 6533: of a mail with SMTPUTF8 the report has addresses and headers as they are."""
+    def no(verb, arg, ses):
+        if verb == 'RCPT' and 'far.test' in arg:
+            return '550 5.1.1 nobody'
+    with lab.Sink(answer=no, ehlo=('8BITMIME', 'SMTPUTF8', 'SIZE 0')) as sink, lab.relay_all(inst, sink.port) as g, g.client() as c:
+        c.cmd('EHLO c.test', 250)
+        c.send('MAIL FROM:<s\u00e9nd@client.test> SMTPUTF8 BODY=8BITMIME RET=HDRS\r\n'.encode())
+        c.reply(250)
+        c.send('RCPT TO:<gr\u00fc@far.test> ORCPT=utf-8;\u00fcr@far.test\r\n'.encode())
+        c.reply(250)
+        c.cmd('DATA', 354)
+        c.send(HEAD + b'hello\r\n.\r\n')
+        c.reply(250)
+        m = sink.wait(1)[0]
+        g.queue_empty()
+        body = lab.split_received(m['body'])[1].decode()
+        assert 'SMTPUTF8' in m['params'] and m['rcpts'] == ['s\u00e9nd@client.test'.encode().decode('latin-1')]
+        r = email.message_from_string(body, policy=email.policy.SMTPUTF8)
+        assert r.get_content_type() == 'multipart/report' and r.get_param('report-type') == 'global-delivery-status'
+        assert [p.get_content_type() for p in r.get_payload()] == ['text/plain', 'message/global-delivery-status', 'message/global-headers']
+        assert 'To: <s\u00e9nd@client.test>\r\n' in body and 'Subject: gr\u00fc\u00dfe\r\n' in body
+        assert 'Original-Recipient: utf-8; \u00fcr@far.test\r\nFinal-Recipient: utf-8; gr\u00fc@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\n' in body
+
+
 def test_double_bounce(inst):
     def no(verb, arg, ses):
         if verb == 'RCPT' and 'postmaster' not in arg:

@@ -4,6 +4,8 @@
 
 #include "../unit.h"
 
+#include <stdlib.h>
+
 static void words(void **state)
 {
 	static const struct {
@@ -90,12 +92,34 @@ static void addresses(void **state)
 	assert_int_equal(strlen(out), sizeof(out) - 1);
 }
 
+static void to_ascii(void **state)
+{
+	char out[32];
+	struct meta1_buf in = buf_str("utf-8;a\303\251\360\237\230\200@b");
+	size_t n = xtext_orcpt_ascii(in, out, sizeof(out));
+
+	(void)state;
+	assert_int_equal(n, strlen("utf-8;a\\x{E9}\\x{1F600}@b"));
+	assert_memory_equal(out, "utf-8;a\\x{E9}\\x{1F600}@b", n);
+	assert_true(xtext_orcpt_ok(buf_of(out, n), false));
+	assert_int_equal(xtext_orcpt_ascii(buf_str("rfc822;a+2B@b"), out, 13), 13);
+	assert_memory_equal(out, "rfc822;a+2B@b", 13);
+	for (size_t size = 0; size < n; size++) {
+		char *small = base_alloc(size + 1);
+
+		assert_int_equal(xtext_orcpt_ascii(in, small, size), 0);
+		free(small);
+	}
+	assert_int_equal(xtext_orcpt_ascii(buf_str("rfc822;a+2B@b"), out, 12), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(words),
 	    cmocka_unit_test(original_recipients),
 	    cmocka_unit_test(addresses),
+	    cmocka_unit_test(to_ascii),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
