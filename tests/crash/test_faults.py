@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Promise 5 and what hangs on it: failing writes and syncs, a full disk. Nothing is acknowledged that
 is not safe, nothing is done twice, and work goes on when the fault is over."""
-import os, pathlib, threading
+import os, pathlib, subprocess, threading
+
+import pytest
 
 import lab
 from trace import Strace
@@ -102,6 +104,27 @@ def test_deleted_while_delivered(inst):
         assert 'unrecorded' not in g.log()
 
 
+def test_no_room_for_a_segment(inst, sink):
+    """fallocate fails: the mail of that moment is refused, and later mail taken."""
+    good, bad = faulty(inst, sink, 'fallocate', 'ENOSPC', 'smtps', n=12)
+    assert good
+
+
+def test_content_that_cannot_be_read(inst, sink):
+    """smtpc gets EIO from the store: nothing is sent, nothing bounces, it is delivered later."""
+    with lab.relay_all(inst, sink.port, qmgr=queue() + SLOW) as g, g.client() as c:
+        c.cmd('EHLO fault.test', 250)
+        with Strace(g, ('smtpc',), '-e', 'trace=pread64,preadv,preadv2,sendfile', '-e', 'inject=pread64,preadv,preadv2,sendfile:error=EIO:when=1..4'):
+            for i in range(4):
+                assert mail(c, i, size=400000 if i == 2 else 100).startswith('250')
+            lab.wait_for('all of it', lambda: arrived(sink) == list(range(4)) or g.ctl('queue', 'flush') and False, 40)
+        g.queue_empty()
+        assert all(m['from'] for m in sink.mails), 'something bounced'
+        for m in sink.mails:
+            n = m['rcpts'][0].split('@')[0][1:]
+            assert lab.split_received(m['body'])[1].startswith(f'Subject: {n}\r\n'.encode())
+
+
 class SmallDisk(lab.Gateway):
     """Its queue is on a file system of its own of 4 MB, which goes with the server."""
     SIZE = '4m'
@@ -119,8 +142,29 @@ class SmallDisk(lab.Gateway):
         return st.f_bavail * st.f_frsize
 
 
-def small_disk(inst, port, **options):
-    return SmallDisk(inst, smtps='flags = { 8bitmime, access };', smar=lab.MAPS, qmgr=queue(**options) + SLOW,
+class LoopDisk(SmallDisk):
+    """The same on a file of 24 MB with ext4 in it, which turns read-only at an error."""
+
+    def run_as(self, cmd):
+        q, image = self.dir / 'q', self.dir / 'image'
+        if not image.exists():
+            with open(image, 'wb') as f:
+                f.truncate(24 << 20)
+            subprocess.run(['mkfs.ext4', '-q', '-J', 'size=4', str(image)], check=True,
+                           env={**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
+        return ['unshare', '-m', 'sh', '-c', 'mount -o loop,errors=remount-ro "$1" "$0" && shift && rm -rf "$0/lost+found" && '
+                f'chown {self.uid}:{self.uid} "$0" && chmod 755 "$0" && exec "$@"', str(q), str(image), *lab.Gateway.run_as(self, cmd)]
+
+    def device(self):
+        with open(f'/proc/{self.proc.pid}/mounts') as f:
+            return next(line.split()[0] for line in f if line.split()[1] == str(self.dir / 'q')).split('/')[-1]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='mounts need root')
+
+
+def small_disk(inst, port, kind=None, **options):
+    return (kind or SmallDisk)(inst, smtps='flags = { 8bitmime, access };', smar=lab.MAPS, qmgr=queue(**options) + SLOW,
                      files={'mt': f'. [127.0.0.1]:{port}\n', 'ac': 'cltaddr:127.0.0.1 RELAY\n'})
 
 
@@ -144,10 +188,10 @@ def fill(g, first=0, size=100000):
             assert i < first + 1000
 
 
-def full_disk(inst, **options):
+def full_disk(inst, kind=None, **options):
     open_ = threading.Event()
     with lab.Sink(answer=lambda verb, arg, s: None if open_.is_set() or verb != 'RCPT' else '451 4.3.2 not now') as sink, \
-            small_disk(inst, sink.port, **options) as g:
+            small_disk(inst, sink.port, kind, **options) as g:
         took = fill(g)
         assert len(took) >= 3, took
         open_.set()
@@ -175,6 +219,50 @@ def test_full_disk_by_min_free(inst):
 
 def test_full_disk_to_the_last_block(inst):
     full_disk(inst, min_free='0', segment_size='64KB')
+
+
+@needs_root
+def test_full_disk_of_ext4(inst):
+    full_disk(inst, LoopDisk, min_free='0', segment_size='64KB')
+
+
+@needs_root
+def test_disk_turns_read_only(inst):
+    """As ext4 does at an error of the device: nothing more is acknowledged, no role dies of it; after a repair
+    and a start all that was acknowledged is there, and what is new is taken."""
+    open_ = threading.Event()
+    with lab.Sink(answer=lambda verb, arg, s: None if open_.is_set() or verb != 'RCPT' else '451 4.3.2 not now') as sink:
+        g = small_disk(inst, sink.port, LoopDisk, min_free='0')
+        with g:
+            with g.client() as c:
+                c.cmd('EHLO fault.test', 250)
+                for i in range(6):
+                    assert mail(c, i, size=400000 if i == 2 else 1000).startswith('250')
+                trigger = pathlib.Path(f'/sys/fs/ext4/{g.device()}/trigger_fs_error')
+                if not os.access(trigger, os.W_OK):
+                    pytest.skip('this kernel lets nobody trigger an error of ext4')
+                trigger.write_text('test')
+                pids = g.pids()
+                for i in range(6, 12):
+                    assert mail(c, i, size=400000 if i == 8 else 1000).startswith('452 4.3.1')
+            lab.wait_for('the journal to fail too', lambda: g.ctl('queue', 'flush') and counts(g, 'qmgr', 'failed_journal_syncs'))
+            assert g.pids() == pids, 'a role ended'
+            for name in sorted(pids, key=lambda n: n != 'mcp'):
+                os.kill(pids[name], 9)
+            g.proc.wait()
+            lab.wait_for('all to be gone', lambda: not g.pids())
+            subprocess.run(['e2fsck', '-fy', str(g.dir / 'image')], stdout=subprocess.DEVNULL, check=False,
+                           env={**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
+            open_.set()
+            g.start().ready()
+            lab.wait_for('what was acknowledged', lambda: set(arrived(sink)) >= set(range(6)), 40)
+            with g.client() as c:
+                c.cmd('EHLO fault.test', 250)
+                assert mail(c, 100).startswith('250')
+            lab.wait_for('new mail', lambda: 100 in arrived(sink))
+            g.queue_empty()
+            assert set(arrived(sink)) <= {*range(6), 100}, 'refused mail was delivered'
+            assert 'qmgr.damage' not in g.log()
 
 
 def test_full_disk_of_spares(inst):
