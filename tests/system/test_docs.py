@@ -39,6 +39,17 @@ def test_files_and_functions(page):
     assert not gone, f'{page}: links to {gone}'
 
 
+@pytest.mark.parametrize('page', ['doc/threats.md', 'doc/smtp-conformance.md'])
+def test_tests_that_are_named(page):
+    """Each row of a table names tests, and they are there."""
+    named = set(re.findall(r'\b(tests/[\w/]+\.(?:c|py))::(\w+)', text(page)))
+    assert len(named) > 20
+    wrong = [f'{p}::{f}' for p, f in sorted(named) if not (SRC / p).is_file() or not defines(p, f)]
+    assert not wrong, f'{page} names tests that are not there: {wrong}'
+    rows = [r for r in text(page).splitlines() if r.startswith('| ') and not r.startswith(('| § |', '| what went'))]
+    assert not [r for r in rows if '::' not in r]
+
+
 def test_readme_names_two_commands():
     body = text('README.md')
     assert set(re.findall(r'\./(\w+)', body)) == {'quickstart', 'check'}
