@@ -4,10 +4,9 @@
  * Also mailq, by its name. Comes from the shell; goes to client.c.
  * Owns nothing. On failure: one line on stderr, exit 1; wrong use 64; bad configuration 78.
  */
-#include "ctl/client.h"
 #include "ctl/fsck.h"
 #include "ctl/merge.h"
-#include "lib/settings.h"
+#include "ctl/tool.h"
 
 #include <ctype.h>
 #include <getopt.h>
@@ -20,40 +19,22 @@
 #define ROUTE_PAUSE_MS 50
 #define ROUTE_TRIES    240 /* 12 s: smar answers within 10 */
 
-struct tool {
-	const char *run; /* run_directory */
-	struct settings *set;
-	bool json;
-	char **args; /* after the command's words */
-	int nargs;
-};
-struct command {
-	const char *words, *args, *doc;
-	int least, most; /* arguments */
-	int (*fn)(struct tool *);
-};
-
-static int fail(const struct meta1_err *err)
+int tool_fail(const struct meta1_err *err)
 {
 	fprintf(stderr, "meta1ctl: %s\n", err->text);
 	return 1;
 }
 
-static void path_of(const struct tool *t, const char *role, char *out, size_t size)
-{
-	snprintf(out, size, "%s/%s.ctl", t->run, role);
-}
-
-static json_t *ask(const struct tool *t, const char *role, const char *method, const char *target,
+json_t *tool_ask(const struct tool *t, const char *role, const char *method, const char *target,
     struct meta1_err *err)
 {
 	char path[512];
 
-	path_of(t, role, path, sizeof(path));
+	snprintf(path, sizeof(path), "%s/%s.ctl", t->run, role);
 	return client_json(path, method, target, err);
 }
 
-static const char *text(const json_t *o, const char *key)
+const char *tool_text(const json_t *o, const char *key)
 {
 	char *s = (char *)(uintptr_t)json_string_value(json_object_get(o, key));
 	if (s)
@@ -61,12 +42,12 @@ static const char *text(const json_t *o, const char *key)
 	return s ? s : "";
 }
 
-static long long number(const json_t *o, const char *key)
+long long tool_number(const json_t *o, const char *key)
 {
 	return json_integer_value(json_object_get(o, key));
 }
 
-static void when(long long sec, char *out, size_t size)
+void tool_when(long long sec, char *out, size_t size)
 {
 	time_t t = (time_t)sec;
 	struct tm tm;
@@ -75,14 +56,13 @@ static void when(long long sec, char *out, size_t size)
 	strftime(out, size, "%Y-%m-%d %H:%M:%S", &tm);
 }
 
-static void dump(const json_t *j)
+void tool_dump(const json_t *j)
 {
 	json_dumpf(j, stdout, JSON_COMPACT);
 	putchar('\n');
 }
 
-/* An argument for a path or query: only unreserved characters stay (RFC 3986). */
-static void encode(const char *s, char *out, size_t size)
+void tool_encode(const char *s, char *out, size_t size)
 {
 	size_t n = 0;
 
@@ -130,12 +110,12 @@ static int status_one(struct tool *t, const char *path, const char *name)
 		return 1;
 	}
 	if (t->json) {
-		dump(j);
+		tool_dump(j);
 		json_decref(j);
 		return 0;
 	}
-	printf("%-12s pid %lld, up %lld s, version %s", name, number(j, "pid"), number(j, "uptime"),
-	    text(j, "version"));
+	printf("%-12s pid %lld, up %lld s, version %s", name, tool_number(j, "pid"),
+	    tool_number(j, "uptime"), tool_text(j, "version"));
 	json_object_foreach(j, key, v)
 	{
 		if (json_is_boolean(v))
@@ -168,7 +148,7 @@ static int metrics_one(struct tool *t, const char *path, const char *name)
 	(void)t;
 	(void)name;
 	if (!(s = client_text(path, "GET", "/metrics", &status, &err)))
-		return fail(&err);
+		return tool_fail(&err);
 	gathered.text = base_realloc(gathered.text, (gathered.n + 1) * sizeof(*gathered.text));
 	gathered.text[gathered.n++] = s;
 	return 0;
@@ -186,116 +166,6 @@ static int cmd_metrics(struct tool *t)
 	return bad;
 }
 
-/* ---- the queue ---- */
-
-static void show_message(const json_t *m)
-{
-	const json_t *rcpts = json_object_get(m, "recipients"), *r;
-	char t[32];
-	size_t i;
-
-	when(number(m, "time"), t, sizeof(t));
-	printf("%s  %s  %lld bytes  from <%s>\n", text(m, "id"), t, number(m, "size"),
-	    text(m, "sender"));
-	json_array_foreach(rcpts, i, r)
-	{
-		printf("    %-9s <%s>", text(r, "state"), text(r, "address"));
-		if (number(r, "next_try")) {
-			when(number(r, "next_try"), t, sizeof(t));
-			printf("  next try %s", t);
-		}
-		if (*text(r, "reason"))
-			printf("  (%s)", text(r, "reason"));
-		putchar('\n');
-	}
-}
-
-static int cmd_list(struct tool *t)
-{
-	struct meta1_err err;
-	char target[256] = "/v1/queue?limit=500", cursor[128];
-	json_t *page, *m;
-	size_t i, n = 0;
-
-	for (;;) {
-		if (!(page = ask(t, "qmgr", "GET", target, &err)))
-			return fail(&err);
-		json_array_foreach(json_object_get(page, "messages"), i, m)
-		{
-			n++;
-			if (t->json)
-				dump(m);
-			else
-				show_message(m);
-		}
-		if (!*text(page, "next"))
-			break;
-		encode(text(page, "next"), cursor, sizeof(cursor));
-		snprintf(target, sizeof(target), "/v1/queue?limit=500&cursor=%s", cursor);
-		json_decref(page);
-	}
-	json_decref(page);
-	if (!t->json)
-		printf(n ? "%zu message%s\n" : "the queue is empty\n", n, n == 1 ? "" : "s");
-	return 0;
-}
-
-static int cmd_show(struct tool *t)
-{
-	char target[256], id[128];
-	struct meta1_err err;
-	json_t *m;
-
-	encode(t->args[0], id, sizeof(id));
-	snprintf(target, sizeof(target), "/v1/queue/%s", id);
-	if (!(m = ask(t, "qmgr", "GET", target, &err)))
-		return fail(&err);
-	if (t->json)
-		dump(m);
-	else
-		show_message(m);
-	json_decref(m);
-	return 0;
-}
-
-/* One request for each ID, or one without; what was done is printed. */
-static int act(struct tool *t, const char *method, const char *with_id, const char *without)
-{
-	char target[256], id[128];
-	struct meta1_err err;
-	int i, bad = 0;
-	json_t *j;
-
-	for (i = 0; i < (t->nargs ? t->nargs : 1); i++) {
-		if (t->nargs) {
-			encode(t->args[i], id, sizeof(id));
-			snprintf(target, sizeof(target), with_id, id);
-		} else {
-			str_copy(target, sizeof(target), without);
-		}
-		if (!(j = ask(t, "qmgr", method, target, &err))) {
-			bad |= fail(&err);
-			continue;
-		}
-		if (t->json)
-			dump(j);
-		else
-			printf("%s\n", text(j, "done"));
-		json_decref(j);
-	}
-	return bad;
-}
-
-static int cmd_flush(struct tool *t)
-{
-	return act(t, "POST", "/v1/queue/flush?id=%s", "/v1/queue/flush");
-}
-
-static int cmd_delete(struct tool *t)
-{
-	return act(t, "DELETE", "/v1/queue/%s", "");
-}
-
 static int cmd_fsck(struct tool *t)
 {
 	return ctl_fsck(t->set, t->json);
@@ -306,10 +176,10 @@ static int cmd_fsck(struct tool *t)
 static int cmd_get(struct tool *t)
 {
 	struct meta1_err err;
-	json_t *j = ask(t, t->args[0], "GET", t->args[1], &err);
+	json_t *j = tool_ask(t, t->args[0], "GET", t->args[1], &err);
 
 	if (!j)
-		return fail(&err);
+		return tool_fail(&err);
 	json_dumpf(j, stdout, t->json ? JSON_COMPACT : JSON_INDENT(2));
 	putchar('\n');
 	json_decref(j);
@@ -343,12 +213,12 @@ static int cmd_route(struct tool *t)
 	json_t *j = NULL;
 	int i;
 
-	encode(t->args[0], domain, sizeof(domain));
+	tool_encode(t->args[0], domain, sizeof(domain));
 	snprintf(target, sizeof(target), "/v1/route?domain=%s", domain);
 	for (i = 0; i < ROUTE_TRIES; i++) {
 		json_decref(j);
-		if (!(j = ask(t, "smar", "GET", target, &err)))
-			return fail(&err);
+		if (!(j = tool_ask(t, "smar", "GET", target, &err)))
+			return tool_fail(&err);
 		if (!json_is_true(json_object_get(j, "pending")))
 			break;
 		nanosleep(&pause, NULL);
@@ -359,12 +229,8 @@ static int cmd_route(struct tool *t)
 	return 0;
 }
 
-static const struct command commands[] = {
+static const struct tool_command others[] = {
     {"status", "", "the processes, and how much they have to do", 0, 0, cmd_status},
-    {"queue list", "", "every message that waits", 0, 0, cmd_list},
-    {"queue show", "ID", "one message", 1, 1, cmd_show},
-    {"queue flush", "[ID…]", "try now: these messages, or all", 0, 1000, cmd_flush},
-    {"queue delete", "ID…", "delete without a report (admins)", 1, 1000, cmd_delete},
     {"queue fsck", "", "is everything that was accepted accounted for? (root, or as qmgr)", 0, 0,
 	cmd_fsck},
     {"destinations", "", "next hops: concurrency, waiting, paused until", 0, 0, cmd_destinations},
@@ -374,17 +240,33 @@ static const struct command commands[] = {
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };
 
+/* Every command: place n of both tables, NULL at the end. */
+static const struct tool_command *command(size_t n)
+{
+	if (n < tool_nqueue)
+		return &tool_queue[n];
+	n -= tool_nqueue;
+	return n < ARRAY_LEN(others) ? &others[n] : NULL;
+}
+
 static void usage(void)
 {
+	const struct tool_command *c;
 	size_t i;
 
 	printf("usage: meta1ctl [-f meta1.conf] COMMAND [--json]\n\n");
-	for (i = 0; i < ARRAY_LEN(commands); i++) {
+	for (i = 0; (c = command(i)); i++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), "%s %s", commands[i].words, commands[i].args);
-		printf("  %-24s %s\n", left, commands[i].doc);
+		snprintf(left, sizeof(left), "%s %s", c->words, c->args);
+		printf("  %-40s %s\n", left, c->doc);
 	}
+	printf("\nFILTER, all of which must hold: --sender ADDR --recipient ADDR --domain DOMAIN\n"
+	       "  --older TIME --younger TIME --larger SIZE --smaller SIZE --reason TEXT --state "
+	       "STATE\n"
+	       "ADDR may be @domain or <>, DOMAIN .domain for those below it; 2d, 1MB as in "
+	       "meta1.conf.\n"
+	       "--dry-run only tells what flush, hold, release, requeue and delete would do.\n");
 }
 
 /* How many of argv the command's words take, 0 when it is another command. */
@@ -406,60 +288,88 @@ static int words_taken(const char *words, int argc, char **argv)
 
 static int dispatch(struct tool *t, int argc, char **argv)
 {
-	const char *names[ARRAY_LEN(commands)], *near;
+	const char *names[64], *near;
+	const struct tool_command *c;
 	char typed[128];
 	size_t i;
 	int n;
 
-	for (i = 0; i < ARRAY_LEN(commands); i++) {
-		names[i] = commands[i].words;
-		if (!(n = words_taken(commands[i].words, argc, argv)))
+	for (i = 0; i < ARRAY_LEN(names) && (c = command(i)); i++) {
+		names[i] = c->words;
+		if (!(n = words_taken(c->words, argc, argv)))
 			continue;
 		t->args = argv + n;
 		t->nargs = argc - n;
-		if (t->nargs < commands[i].least || t->nargs > commands[i].most) {
-			fprintf(
-			    stderr, "usage: meta1ctl %s %s\n", commands[i].words, commands[i].args);
+		if (t->nargs < c->least || t->nargs > c->most) {
+			fprintf(stderr, "usage: meta1ctl %s %s\n", c->words, c->args);
 			return 64;
 		}
-		return commands[i].fn(t);
+		return c->fn(t);
 	}
 	snprintf(
 	    typed, sizeof(typed), "%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
-	near = conf_nearest(typed, names, ARRAY_LEN(names));
+	near = conf_nearest(typed, names, i);
 	fprintf(stderr, "meta1ctl: unknown command %s%s%s%s (meta1ctl --help lists them)\n", typed,
 	    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 	return 64;
 }
 
-int main(int argc, char **argv)
-{
-	static const struct option longs[] = {
-	    {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	char queue[] = "queue", list[] = "list", *mailq_args[] = {queue, list};
-	const char *file = SYSCONFDIR "/meta1/meta1.conf";
-	struct tool t = {0};
-	struct settings *set;
-	int c, rc;
+enum { OPT_QUEUE = 256 }; /* an option of queue.c */
+#define WITH(name)                                                                                 \
+	{                                                                                          \
+		name, required_argument, NULL, OPT_QUEUE                                           \
+	}
+#define FLAG(name)                                                                                 \
+	{                                                                                          \
+		name, no_argument, NULL, OPT_QUEUE                                                 \
+	}
+static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'h'}, WITH("sender"), WITH("recipient"), WITH("domain"),
+    WITH("older"), WITH("younger"), WITH("larger"), WITH("smaller"), WITH("reason"), WITH("state"),
+    WITH("to"), FLAG("dry-run"), FLAG("all"), FLAG("content"), FLAG("headers"), {NULL, 0, NULL, 0}};
 
-	while ((c = getopt_long(argc, argv, "f:jhV", longs, NULL)) != -1) {
+/* <0: go on; else the exit status. */
+static int options(struct tool *t, int argc, char **argv, const char **file)
+{
+	struct meta1_err err;
+	int c, at;
+
+	while ((c = getopt_long(argc, argv, "f:jhV", longs, &at)) != -1) {
 		if (c == 'f') {
-			file = optarg;
+			*file = optarg;
 		} else if (c == 'j') {
-			t.json = true;
+			t->json = true;
 		} else if (c == 'V') {
 			printf("meta1ctl %s\n", PACKAGE_VERSION);
 			return 0;
+		} else if (c == OPT_QUEUE) {
+			if (tool_queue_option(t, longs[at].name, optarg, &err) < 0) {
+				fprintf(stderr, "meta1ctl: --%s: %s\n", longs[at].name, err.text);
+				return 64;
+			}
 		} else {
 			usage();
 			return c == 'h' ? 0 : 64;
 		}
 	}
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	char queue[] = "queue", list[] = "list", *mailq_args[] = {queue, list};
+	const char *file = SYSCONFDIR "/meta1/meta1.conf";
+	struct tool t = {0};
+	struct settings *set;
+	int rc = options(&t, argc, argv, &file);
+
+	if (rc >= 0)
+		return rc;
 	argc -= optind;
 	argv += optind;
 	if (!strcmp(basename(argv[-optind]), "mailq")) {
 		if (argc) {
-			fprintf(stderr, "usage: mailq [-f meta1.conf] [--json]\n");
+			fprintf(stderr, "usage: mailq [-f meta1.conf] [--json] [FILTER…]\n");
 			return 64;
 		}
 		argv = mailq_args;

@@ -234,21 +234,36 @@ struct ctl_later *ctl_later(void)
 	return l;
 }
 
+/* The request to answer, or NULL: the client went away. */
+static struct evhttp_request *later_end(struct ctl_later **lp)
+{
+	struct evhttp_request *req = (*lp)->req;
+
+	if (req)
+		evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL, NULL);
+	free(*lp);
+	*lp = NULL;
+	return req;
+}
+
 void ctl_answer(struct ctl_later **lp, json_t *out, int status, const char *error)
 {
-	struct ctl_later *l = *lp;
+	struct evhttp_request *req = later_end(lp);
 
-	*lp = NULL;
-	if (l->req) {
-		evhttp_connection_set_closecb(evhttp_request_get_connection(l->req), NULL, NULL);
-		if (out)
-			send_json(l->req, 200, out);
-		else
-			send_error(l->req, status, error);
-	} else {
+	if (!req)
 		json_decref(out);
-	}
-	free(l);
+	else if (out)
+		send_json(req, 200, out);
+	else
+		send_error(req, status, error);
+}
+
+void ctl_answer_data(struct ctl_later **lp, const char *type, struct evbuffer *data)
+{
+	struct evhttp_request *req = later_end(lp);
+
+	if (req)
+		send_buf(req, 200, type, data);
 }
 
 static void run(struct ctl *c, struct evhttp_request *req, const struct ctl_request *r, void *arg,
@@ -256,21 +271,21 @@ static void run(struct ctl *c, struct evhttp_request *req, const struct ctl_requ
 {
 	struct meta1_err err = {.text = "refused"};
 	struct ucred cred = {.uid = (uid_t)-1};
+	bool known = peer(req, &cred);
 	json_t *query, *out;
 	int status = 200;
 
-	if (r->right == CTL_ADMIN && (!peer(req, &cred) || !is_admin(c, cred.uid))) {
+	if (r->right == CTL_ADMIN && (!known || !is_admin(c, cred.uid))) {
 		m_refused.value++;
 		send_error(
 		    req, 403, "this needs root or a user named in control { admins = { … }; }");
 		return;
 	}
 	query = query_of(query_text);
-	if (r->right == CTL_ADMIN) {
+	if (r->right == CTL_ADMIN)
 		log_event(LOG_L_INFO, "control.admin", "uid=%d method=%s path=%s rest=%s",
 		    (int)cred.uid, r->method, r->path, rest);
-		json_object_set_new(query, "uid", json_integer((json_int_t)cred.uid));
-	}
+	json_object_set_new(query, "uid", json_integer(known ? (json_int_t)cred.uid : -1));
 	running = req;
 	out = r->fn(arg, rest, query, &status, &err);
 	running = NULL;

@@ -31,6 +31,8 @@ struct ctl_later;
 struct ctl_later *ctl_later(void);
 /* json is taken; NULL: an error of that status. */
 void ctl_answer(struct ctl_later **, json_t *, int status, const char *error);
+/* data is emptied, and stays the caller's. */
+void ctl_answer_data(struct ctl_later **, const char *type, struct evbuffer *data);
 struct ctl_request {
 	const char *method; /* "GET", "POST", "DELETE" */
 	const char *path;   /* "/v1/queue"; ends in '/' = prefix, the rest is given */

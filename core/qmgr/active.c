@@ -131,13 +131,17 @@ void qmgr_active_wait(struct qmgr *q, struct qmgr_rcpt *r, int64_t due)
 {
 	int64_t now = loop_now(q->loop), step = due - now > 60000 ? 5000 : 1000;
 
-	if (due > now)
+	r->anew = 0;
+	if (qmgr_mark_held(r))
+		due = INT64_MAX;
+	else if (due > now)
 		due = (due + step - 1) / step * step;
 	r->phase = QP_WAIT;
 	r->cause = QW_RETRY;
 	r->blocked = false;
 	r->due = due;
-	wait_until(q, qmgr_msg_of(r), due);
+	if (due != INT64_MAX)
+		wait_until(q, qmgr_msg_of(r), due);
 }
 
 /* When a message that is not to be tried is looked at: the sender is told that it is late, or it
@@ -214,7 +218,8 @@ void qmgr_active_now(struct qmgr *q, struct qmgr_msg *m)
 	uint32_t i;
 
 	for (i = 0; i < m->nrcpt; i++)
-		if (m->rcpt[i].phase == QP_WAIT && m->rcpt[i].due > now)
+		if (m->rcpt[i].phase == QP_WAIT && m->rcpt[i].due > now &&
+		    !qmgr_mark_held(&m->rcpt[i]))
 			m->rcpt[i].due = now;
 	qmgr_lane_add(q, m->slot, QMGR_AGAIN);
 }

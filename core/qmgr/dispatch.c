@@ -166,6 +166,10 @@ static struct qmgr_delivery *delivery_new(
 			qmgr_outcome_final(q, r, r->state);
 			continue;
 		}
+		if (qmgr_mark_held(r) || r->anew) { /* said meanwhile */
+			qmgr_dispatch_later(q, r, 0, QW_RETRY);
+			continue;
+		}
 		r->phase = QP_SENT;
 		v->rcpt[v->n++] = r;
 		v->msg = qmgr_msg_of(r);

@@ -158,6 +158,9 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 		if (wait > q->lim.max_retry / 1000)
 			wait = q->lim.max_retry / 1000;
 		r->due = wait > 0 ? now + wait * 1000 : now;
+		qmgr_mark_read(r, &why);
+		if (qmgr_mark_held(r))
+			r->due = INT64_MAX;
 		qmgr_bounce_read(r, &why);
 		if (why.len)
 			r->reason = same(m, i, why);
@@ -246,8 +249,10 @@ void qmgr_msg_unload(struct qmgr *q, struct qmgr_msg **mp)
 	uint32_t i;
 
 	*mp = NULL;
-	for (i = 0; i < m->nrcpt; i++)
+	for (i = 0; i < m->nrcpt; i++) {
 		qmgr_reason_drop(&m->rcpt[i].reason);
+		qmgr_mark_drop(&m->rcpt[i]);
+	}
 	qmgr_msg_list(q, m, QL_NONE);
 	q->memory -= m->memory;
 	s->nopen = m->nopen;

@@ -180,7 +180,7 @@ static void ready(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e)
 			r->phase = QP_WAIT;
 			r->report = 0;
 		}
-		if (s->urgent && r->phase == QP_WAIT)
+		if (s->urgent && r->phase == QP_WAIT && !qmgr_mark_held(r))
 			r->due = loop_now(q->loop);
 	}
 	s->urgent = 0;
@@ -244,6 +244,17 @@ static bool due_now(const struct qmgr *q, const struct qmgr_msg *m)
 	return false;
 }
 
+/* All of it that waits is held: no time comes, and nothing of it is to be read. */
+static bool all_held(const struct qmgr_msg *m)
+{
+	uint32_t i;
+
+	for (i = 0; i < m->nrcpt; i++)
+		if (m->rcpt[i].phase == QP_WAIT && !qmgr_mark_held(&m->rcpt[i]))
+			return false;
+	return true;
+}
+
 /* Those that came to wait last go first: they wait longest. */
 void qmgr_park_trim(struct qmgr *q)
 {
@@ -262,7 +273,7 @@ void qmgr_park_trim(struct qmgr *q)
 			DL_PREPEND2(q->lists[QL_IDLE], m, rprev, rnext);
 			continue;
 		}
-		if (!s->lane && !s->heap)
+		if (!s->lane && !s->heap && !all_held(m))
 			qmgr_lane_add(q, m->slot, QMGR_AGAIN);
 		s->urgent = due_now(q, m);
 		m_unloaded.value++;

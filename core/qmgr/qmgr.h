@@ -93,9 +93,10 @@ struct qmgr_rcpt {
 	struct qmgr_item item;
 	const char *addr;
 	struct qmgr_reason *reason; /* or NULL */
+	struct qmgr_mark *mark;	    /* or NULL */
 	int64_t due;		    /* monotonic ms, of QP_WAIT */
 	uint32_t report;	    /* number of the report it is in, 0: none */
-	uint32_t index : 24, again : 1, expired : 1;
+	uint32_t index : 24, again : 1, expired : 1, anew : 1; /* anew: to be routed again */
 	uint32_t notify : 4; /* enum meta1_notify; 0: the sender did not say */
 	uint32_t orcpt : 1;  /* qmgr_msg_orcpt() has it */
 	uint32_t warned : 1; /* the sender knows that it waits */
@@ -151,6 +152,20 @@ static inline const char *qmgr_msg_orcpt(const struct qmgr_rcpt *r)
 {
 	return r->orcpt ? r->addr + strlen(r->addr) + 1 : "";
 }
+
+/* What an admin said about a recipient; NULL: nothing. Held ones are in QP_WAIT, due never
+ * (INT64_MAX); one that is under way becomes held when it comes back. Each outcome that leaves it
+ * waiting begins its reason with the note, and msg.c reads it from there. */
+#define QMGR_VIA_MAX 255
+bool qmgr_mark_held(const struct qmgr_rcpt *);
+uint32_t qmgr_mark_uid(const struct qmgr_rcpt *);
+const char *qmgr_mark_via(const struct qmgr_rcpt *); /* next hops, or "" */
+void qmgr_mark_hold(struct qmgr_rcpt *, bool held, uint32_t uid);
+void qmgr_mark_way(struct qmgr_rcpt *, const char *via);
+bool qmgr_mark_way_ok(const char *via);
+void qmgr_mark_note(const struct qmgr_rcpt *, char *out, size_t size);
+void qmgr_mark_read(struct qmgr_rcpt *, struct meta1_buf *why); /* which is moved behind it */
+void qmgr_mark_drop(struct qmgr_rcpt *);
 
 /* Messages in memory. */
 struct qmgr_msg *qmgr_msg_new(struct qmgr *, uint32_t slot, const struct meta1_qentry *);
@@ -362,6 +377,8 @@ struct qmgr_hops { /* one allocation: where a destination is */
 	struct meta1_buf hop[];
 };
 void qmgr_route_find(struct qmgr *, struct qmgr_rcpt *);
+struct qmgr_dest *qmgr_route_dest(struct qmgr *, const struct qmgr_rcpt *); /* or NULL */
+void qmgr_route_anew(struct qmgr *, const struct qmgr_rcpt *); /* it is asked next time */
 void qmgr_route_pump(struct qmgr *); /* asks what could not be asked yet */
 void qmgr_route_generation(struct chan *, uint32_t req, const void *msg, void *arg);
 void qmgr_route_void(struct qmgr *); /* everything known is to be asked again */

@@ -10,10 +10,13 @@
 #include "mail/addr.h"
 #include "qmgr/qmgr.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 METRIC_COUNTER(m_asked, "routes_asked_total", "Questions to smar for a route.");
 METRIC_COUNTER(m_kept, "routes_kept_total", "Routes taken from a kept answer.");
+
+#define VIA ' ' /* before next hops that an admin gave, in place of a domain, which has none */
 
 enum route_state { R_VOID, R_WANTED, R_ASKED, R_KNOWN };
 
@@ -131,6 +134,10 @@ static void apply(
 		qmgr_outcome_final(q, r, r->state);
 		return;
 	}
+	if (qmgr_mark_held(r)) {
+		qmgr_dispatch_later(q, r, 0, QW_RETRY);
+		return;
+	}
 	if (route->status != META1_OK) {
 		no_way(q, route, r, t);
 		return;
@@ -246,6 +253,9 @@ void qmgr_route_pump(struct qmgr *q)
 	while (smar && (r = q->route_ask)) {
 		struct p_route ask = {.domain = buf_str(r->domain)};
 
+		if (*r->domain == VIA)
+			ask = (struct p_route){.via = buf_str(r->domain + 1)};
+
 		r->epoch = q->route_epoch;
 		if (!chan_ask(smar, P_ROUTE, &ask, 0, answer, r))
 			return; /* away, or the window is full: an answer or its return wakes us */
@@ -264,14 +274,32 @@ static void domain_of(struct qmgr *q, const char *addr, char *out, size_t size)
 		str_copy(out, size, domain);
 }
 
+static struct qmgr_route *route_of(struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	char name[ADDR_DOMAIN_MAX + QMGR_VIA_MAX + 2];
+
+	if (*qmgr_mark_via(r))
+		snprintf(name, sizeof(name), "%c%s", VIA, qmgr_mark_via(r));
+	else
+		domain_of(q, r->addr, name, ADDR_DOMAIN_MAX + 1);
+	return route_get(q, name);
+}
+
+struct qmgr_dest *qmgr_route_dest(struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	return route_of(q, r)->dest;
+}
+
+void qmgr_route_anew(struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	route_of(q, r)->expires = 0;
+}
+
 void qmgr_route_find(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	char domain[ADDR_DOMAIN_MAX + 1];
+	struct qmgr_route *route = route_of(q, r);
 	struct qmgr_tally t = {0};
-	struct qmgr_route *route;
 
-	domain_of(q, r->addr, domain, sizeof(domain));
-	route = route_get(q, domain);
 	if (route->state == R_KNOWN && route->epoch == q->route_epoch &&
 	    route->expires > loop_now(q->loop)) {
 		m_kept.value++;

@@ -183,9 +183,18 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	struct qmgr_msg *m = qmgr_msg_of(r);
 	struct recording *rec;
 	struct meta1_req *req;
+	char text[1600];
+	size_t n;
 
 	if (q->recording >= OUTCOMES_OPEN)
 		return false;
+	if (r->mark && o->state == META1_R_WAITING) {
+		qmgr_mark_note(r, text, sizeof(text));
+		n = strlen(text);
+		snprintf(text + n, sizeof(text) - n, "%.*s", (int)o->reason.len,
+		    o->reason.len ? (const char *)o->reason.data : "");
+		o->reason = buf_str(text);
+	}
 	rec = base_alloc(sizeof(*rec));
 	rec->q = q;
 	rec->r = waits ? r : NULL;

@@ -93,11 +93,93 @@ def test_queue_flush_and_delete(gw, waiting):
     assert '1 recipients deleted' in gw.ctl('queue', 'delete', one).stdout
     lab.wait_for('one message', lambda: [m['id'] for m in gw.queue()] == [two])
     got = json.loads(gw.ctl('queue', 'delete', two, '--json').stdout)
-    assert got['deleted'] == 2
+    assert got['recipients'] == 2
     gw.queue_empty()
     assert gw.ctl('queue', 'list').stdout == 'the queue is empty\n' and gw.ctl('queue', 'list', '--json').stdout == ''
     assert gw.sink.mails == [] or all(m['from'] != '' for m in gw.sink.mails), 'deleting tells nobody'
     assert gw.ctl('queue', 'delete', one, check=False).returncode == 1
+
+
+def test_filters_and_verbs(gw, waiting):
+    """Each verb by filters, told first; only the recipients that are meant."""
+    one, two = waiting
+
+    def states():
+        return {r['address']: r['state'] for m in gw.queue() for r in m['recipients']}
+    for args, want in [(['--sender', 'A@client.test'], {'x'}), (['--sender', '<>'], {'y', 'z'}), (['--recipient', 'y@wait.test'], {'y'}),
+                       (['--domain', 'wait.test', '--sender', '@client.test'], {'x'}), (['--domain', '.test'], {'x', 'y', 'z'}),
+                       (['--domain', 'none.test'], set()), (['--older', '1d'], set()), (['--younger', '1d', '--smaller', '1MB'], {'x', 'y', 'z'}),
+                       (['--larger', '1MB'], set()), (['--reason', 'REFUSED'], {'x', 'y', 'z'}), (['--reason', 'moon'], set()), (['--state', 'held'], set())]:
+        got = [json.loads(l) for l in gw.ctl('queue', 'list', '--json', *args).stdout.splitlines()]
+        assert {r['address'][0] for m in got for r in m['recipients']} == want, args
+    assert gw.ctl('queue', 'list', '--domain', 'none.test').stdout == 'no such mail in the queue\n'
+    p = subprocess.run([gw.bin / 'bin/mailq', '-f', gw.conf, '--sender', '<>'], capture_output=True, text=True)
+    assert p.stdout.endswith('1 message\n') and one not in p.stdout
+    for args, words in [(['list', '--older', 'soon'], 'expected a time'), (['list', '--state', 'asleep'], 'expected waiting'), (['hold'], 'say which'),
+                        (['delete'], 'say which'), (['requeue', one, '--to', 'a b'], 'next hops'), (['release', '--larger', 'x'], '--larger')]:
+        p = gw.ctl('queue', *args, check=False)
+        assert p.returncode in (1, 64) and words in p.stderr and not p.stdout, (args, p)
+    assert '1 recipients would be held' in gw.ctl('queue', 'hold', '--recipient', 'y@wait.test', '--dry-run').stdout
+    assert set(states().values()) == {'waiting'}
+    assert '1 recipients held' in gw.ctl('queue', 'hold', '--recipient', 'y@wait.test').stdout
+    assert states() == {'x@wait.test': 'waiting', 'y@wait.test': 'held', 'z@wait.test': 'waiting'}
+    why = json.loads(gw.ctl('queue', 'why', two, '--json').stdout)
+    assert [r['waits_for'] for r in why['recipients']] == ['held', 'dead_destination'] and why['recipients'][1]['until'] > why['time']
+    assert re.search('y@wait.test> waits for held: held by uid \\d+', gw.ctl('queue', 'why', two).stdout)
+    assert gw.ctl('queue', 'why', 'S0000000000000FFFFF', check=False).returncode == 1
+    gw.ctl('queue', 'flush')
+    assert states()['y@wait.test'] == 'held'
+    assert '3 recipients would be deleted' in gw.ctl('queue', 'delete', '--all', '--dry-run').stdout
+    before = len(gw.sink.mails)
+    assert '2 recipients queued anew' in gw.ctl('queue', 'requeue', '--sender', '<>', '--to', f'[127.0.0.1]:{gw.sink.port}').stdout
+    gw.sink.wait(before + 1)
+    lab.wait_for('z is delivered', lambda: states() == {'x@wait.test': 'waiting', 'y@wait.test': 'held'} or states().get('z@wait.test') == 'delivered')
+    assert gw.sink.mails[-1]['rcpts'] == ['z@wait.test']
+    assert '1 recipients released' in gw.ctl('queue', 'release', '--state', 'held').stdout
+    gw.sink.wait(before + 2)
+    assert gw.sink.mails[-1]['rcpts'] == ['y@wait.test']
+    assert '1 recipients deleted' in gw.ctl('queue', 'delete', '--domain', 'wait.test').stdout
+    gw.queue_empty()
+
+
+def test_hold_and_way_survive_a_restart(inst):
+    with lab.Sink() as sink, lab.relay_all(inst, lab.free_port()) as g:
+        with g.client() as c:
+            a = c.mail('a@client.test', ['held@far.test', 'way@far.test'], BODY).split()[-1]
+        lab.wait_for('a try', lambda: all(r['reason'] for r in g.queue()[0]['recipients']))
+        g.ctl('queue', 'hold', a, '--recipient', 'held@far.test')
+        other = lab.free_port()
+        g.ctl('queue', 'requeue', a, '--recipient', 'way@far.test', '--to', f'[127.0.0.1]:{other}')
+        lab.wait_for('a try there', lambda: str(other) in str(g.http('qmgr', 'GET', '/v1/destinations')) and
+                     'refused' in g.queue()[0]['recipients'][1]['reason'])
+        g.stop()
+        g.start()
+        got = lab.wait_for('the mail', g.queue)[0]['recipients']
+        assert got[0]['state'] == 'held' and got[0]['next_try'] == 0 and 'held=' not in got[0]['reason'], got
+        assert got[1]['via'] == f'[127.0.0.1]:{other}'
+        with lab.Sink(port=other) as there:
+            g.ctl('queue', 'flush')
+            there.wait(1)
+            assert there.mails[0]['rcpts'] == ['way@far.test']
+        g.ctl('queue', 'requeue', a, '--to', f'[127.0.0.1]:{sink.port}')
+        assert g.queue()[0]['recipients'][0]['state'] == 'held' and not sink.mails
+        g.ctl('queue', 'release', a)
+        sink.wait(1)
+        g.queue_empty()
+
+
+def test_text_of_a_message(gw, waiting):
+    one = waiting[0]
+    text = gw.ctl('queue', 'show', one, '--content').stdout
+    assert text.startswith('Received: from client.test') and text.endswith('Subject: t\n\nhello\n'), text
+    head = gw.ctl('queue', 'show', one, '--headers').stdout
+    assert head.endswith('Subject: t\n') and 'hello' not in head
+    assert gw.http('qmgr', 'GET', f'/v1/content/{one}')[1] == text.replace('\n', '\r\n')
+    assert gw.ctl('queue', 'show', 'S0000000000000FFFFF', '--content', check=False).returncode == 1
+    with lab.socket.socket(lab.socket.AF_UNIX) as s:  # gone before the answer
+        s.connect(str(gw.dir / 'run/qmgr.ctl'))
+        s.sendall(f'GET /v1/content/{one} HTTP/1.0\r\n\r\n'.encode())
+    assert gw.http('qmgr', 'GET', '/v1/status')[0] == 200
 
 
 def test_other_commands(gw):
@@ -185,7 +267,12 @@ def test_rights_on_control_sockets(inst, gw, waiting):
     assert as_user(gw, OTHER, group, 'POST', '/v1/queue/flush') == '200'
     assert as_user(gw, OTHER, group, 'DELETE', f'/v1/queue/{one}') == '403'
     assert as_user(gw, OTHER, group, 'POST', f'/v1/queue/{one}') == '405'
-    assert gw.metrics('qmgr')['control_refused_total'] == refused + 1
+    assert as_user(gw, OTHER, group, 'POST', f'/v1/queue/delete?id={one}') == '403'
+    assert as_user(gw, OTHER, group, 'GET', f'/v1/content/{one}') == '403'
+    for verb in ('hold', 'release', 'requeue'):
+        assert as_user(gw, OTHER, group, 'POST', f'/v1/queue/{verb}?id={one}') == '200'
+    assert as_user(gw, OTHER, group, 'GET', f'/v1/why/{one}') == '200'
+    assert gw.metrics('qmgr')['control_refused_total'] == refused + 3
     assert {m['id'] for m in gw.queue()} == {one, two}
     assert as_user(gw, 0, 0, 'DELETE', f'/v1/queue/{one}') == '200'
     lab.wait_for('one message', lambda: [m['id'] for m in gw.queue()] == [two])

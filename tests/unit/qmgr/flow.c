@@ -569,6 +569,130 @@ static void full_memory(void **state)
 	world_free(&w);
 }
 
+static int64_t acted(struct world *w, const char *path, const char *key, const char *value)
+{
+	int status;
+	json_t *j = world_ask(w, "POST", path, key, value, &status);
+	int64_t n = j ? number(j, "recipients") : -status;
+
+	json_decref(j);
+	return n;
+}
+
+static const char *why(struct world *w, const char *id, unsigned rcpt, int64_t *until)
+{
+	static char what[40];
+	char path[64];
+	int status;
+	json_t *j, *r;
+
+	snprintf(path, sizeof(path), "/v1/why/%s", id);
+	j = world_ask(w, "GET", path, NULL, NULL, &status);
+	assert_non_null(j);
+	r = json_array_get(json_object_get(j, "recipients"), rcpt);
+	str_copy(what, sizeof(what), json_string_value(json_object_get(r, "waits_for")));
+	*until = number(r, "until");
+	json_decref(j);
+	return what;
+}
+
+/* Held mail is not tried, whatever comes, until it is released; also after a restart. */
+static void held_and_released(void **state)
+{
+	struct world *w = world_new(40);
+	struct meta1_qrcpt before = {.addr = buf_str("l@one.example"),
+	    .tries = 2,
+	    .next_try = WALL0 + 5,
+	    .reason = buf_str("held=77; mx: 451 later")};
+	int64_t until;
+
+	(void)state;
+	world_mail(w, "S1", "me@example.org", "a@one.example b@two.example");
+	world_entry(w, "S2", "me@example.org", &before, 1, WALL0);
+	world_run(w);
+	assert_int_equal(acted(w, "/v1/queue/hold", "domain", "one.example"), 1); /* S2's is */
+	assert_int_equal(acted(w, "/v1/queue/hold", "id", "S9"), -404);
+	assert_int_equal(acted(w, "/v1/queue/hold", NULL, NULL), -400);
+	world_smtpc_up(w, 8);
+	world_run(w);
+	assert_int_equal(w->nd, 1);
+	assert_string_equal(w->d[0].rcpts, "b@two.example");
+	assert_string_equal(world_outcome(w, "S1", 0).reason, "held=1234; ");
+	assert_int_equal(acted(w, "/v1/queue/hold", "id", "S1"), 1); /* while it is delivered */
+	world_end(w, &w->d[0], META1_TEMPFAIL, META1_ABOUT_MAIL, 451, "later");
+	world_run(w);
+	assert_string_equal(world_outcome(w, "S1", 1).reason, "held=1234; mx: 451 later");
+	assert_int_equal(acted(w, "/v1/queue/flush", "id", "S1"), 0);
+	world_pass(w, 8 * 86400); /* longer than it may stay */
+	assert_int_equal(w->nd, 1);
+	assert_int_equal(w->ns, 0);
+	assert_string_equal(why(w, "S1", 0, &until), "held");
+	assert_string_equal(why(w, "S2", 0, &until), "held");
+	assert_int_equal(acted(w, "/v1/queue/release", "state", "held"), 3);
+	assert_int_equal(w->nd, 4);
+	assert_string_equal(world_outcome(w, "S2", 0).reason, "mx: 451 later");
+	assert_int_equal(world_outcome(w, "S2", 0).tries, 2);
+	world_free(&w);
+}
+
+static void requeued(void **state)
+{
+	struct world *w = world_new(40);
+	struct meta1_qrcpt before[] = {
+	    {.addr = buf_str("l@one.example"), .tries = 7, .next_try = WALL0 + 999},
+	    {.addr = buf_str("m@two.example"),
+		.reason = buf_str("via=[192.0.2.7]:25; x"),
+		.next_try = WALL0 + 999}};
+	int status;
+	json_t *j;
+
+	(void)state;
+	world_smtpc_up(w, 8);
+	world_entry(w, "S1", "me@example.org", before, 2, WALL0);
+	world_run(w);
+	assert_int_equal(acted(w, "/v1/queue/requeue", "dry_run", "1"), -400);
+	assert_int_equal(acted(w, "/v1/queue/flush", "dry_run", "1"), 2);
+	assert_int_equal(w->nd, 0);
+	assert_int_equal(acted(w, "/v1/queue/flush", "recipient", "m@two.example"), 1);
+	assert_int_equal(w->nd, 1);
+	assert_string_equal(w->via, "[192.0.2.7]:25"); /* of an earlier life */
+	world_end(w, &w->d[0], META1_TEMPFAIL, META1_ABOUT_MAIL, 451, "later");
+	world_run(w);
+	assert_string_equal(world_outcome(w, "S1", 1).reason, "via=[192.0.2.7]:25; mx: 451 later");
+	assert_int_equal(acted(w, "/v1/queue/requeue", "id", "S1"), 2);
+	assert_int_equal(w->nd, 3);
+	assert_int_equal(world_outcome(w, "S1", 0).tries, 0);
+	assert_string_equal(world_outcome(w, "S1", 1).reason, "");
+	j = world_ask(w, "POST", "/v1/queue/hold", "to", "[192.0.2.7]", &status);
+	assert_null(j);
+	assert_int_equal(status, 400);
+	world_free(&w);
+}
+
+/* What each recipient waits for, as the schedule stands. */
+static void reasons_to_wait(void **state)
+{
+	struct world *w = world_new(40);
+	struct meta1_qrcpt later = {.addr = buf_str("l@one.example"), .next_try = WALL0 + 999};
+	int64_t until;
+
+	(void)state;
+	world_entry(w, "S1", "me@example.org", &later, 1, WALL0);
+	world_mail(w, "S2", "me@example.org", "a@one.example");
+	world_run(w);
+	assert_string_equal(why(w, "S1", 0, &until), "retry");
+	assert_in_range(until, WALL0 + 999, WALL0 + 1005);
+	assert_string_equal(why(w, "S2", 0, &until), "smtpc");
+	world_smtpc_up(w, 8);
+	world_run(w);
+	assert_string_equal(why(w, "S2", 0, &until), "delivery");
+	world_end(w, &w->d[0], META1_TEMPFAIL, META1_ABOUT_HOST, 0, "refused");
+	world_run(w);
+	assert_string_equal(why(w, "S2", 0, &until), "dead_destination");
+	assert_in_range(until, WALL0 + 60, WALL0 + 61);
+	world_free(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -591,6 +715,9 @@ int main(void)
 	    cmocka_unit_test(listed_in_pages),
 	    cmocka_unit_test(deleted_everywhere),
 	    cmocka_unit_test(flushed),
+	    cmocka_unit_test(held_and_released),
+	    cmocka_unit_test(requeued),
+	    cmocka_unit_test(reasons_to_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -347,14 +347,21 @@ int role_main(struct role *r, int argc, char **argv)
 	return 0;
 }
 
-static const struct ctl_request *rows;
-static unsigned nrows;
+static struct {
+	const struct ctl_request *rows;
+	unsigned n;
+} tables[8];
+static unsigned ntables;
 
 void ctl_add(struct ctl *c, const struct ctl_request *r, unsigned n, void *arg)
 {
 	(void)c, (void)arg;
-	rows = r;
-	nrows = n;
+	tables[ntables].rows = r;
+	tables[ntables++].n = n;
+}
+void ctl_answer_data(struct ctl_later **l, const char *type, struct evbuffer *b)
+{
+	(void)l, (void)type, (void)b;
 }
 
 struct ctl_later {
@@ -379,28 +386,33 @@ void ctl_answer(struct ctl_later **l, json_t *out, int status, const char *error
 	*l = NULL;
 }
 
+static json_t *ask_row(struct world *w, const struct ctl_request *r, const char *method,
+    const char *path, json_t *query, int *status, bool *found)
+{
+	size_t len = strlen(r->path);
+	bool prefix = r->path[len - 1] == '/';
+	struct meta1_err err;
+
+	*found = !strcmp(r->method, method) &&
+		 !(prefix ? strncmp(r->path, path, len) : strcmp(r->path, path));
+	*status = *found ? 200 : 404;
+	return *found ? r->fn(&w->q, prefix ? path + len : "", query, status, &err) : NULL;
+}
+
 json_t *world_ask(struct world *w, const char *method, const char *path, const char *key,
     const char *value, int *status)
 {
 	json_t *query = json_object(), *out = NULL;
-	struct meta1_err err;
-	unsigned i;
+	unsigned t, i;
+	bool found = false;
 
 	json_object_set_new(query, "uid", json_integer(1234)); /* server.c: the peer's */
 	if (key)
 		json_object_set_new(query, key, json_string(value));
 	*status = 404;
-	for (i = 0; i < nrows; i++) {
-		size_t len = strlen(rows[i].path);
-		bool prefix = rows[i].path[len - 1] == '/';
-
-		if (strcmp(rows[i].method, method) ||
-		    (prefix ? strncmp(rows[i].path, path, len) : strcmp(rows[i].path, path)))
-			continue;
-		*status = 200;
-		out = rows[i].fn(&w->q, prefix ? path + len : "", query, status, &err);
-		break;
-	}
+	for (t = 0; t < ntables && !found; t++)
+		for (i = 0; i < tables[t].n && !found; i++)
+			out = ask_row(w, &tables[t].rows[i], method, path, query, status, &found);
 	json_decref(query);
 	world_run(w);
 	if (*status == CTL_LATER) {
@@ -418,11 +430,15 @@ static void got_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 	const struct p_route *m = msg;
 	struct meta1_buf hop = buf_str("192.0.2.1 25 mx");
 	struct p_routes a = {.key = m->domain, .transport = buf_str("smtp"), .hops = {&hop, 1}};
-	const char *dot = memchr(m->domain.data, '.', m->domain.len);
+	const char *dot = !m->domain.len ? NULL : memchr(m->domain.data, '.', m->domain.len);
 	char domain[256];
 
 	(void)arg;
 	W->asked++;
+	if (m->via.len) {
+		copy(W->via, sizeof(W->via), m->via);
+		a.key = m->via;
+	}
 	a.ttl = 300;
 	copy(domain, sizeof(domain), m->domain);
 	if (!strncmp(domain, "never.", 6)) {
@@ -524,6 +540,7 @@ struct world *world_new(int64_t aq_max)
 	struct meta1_err err;
 
 	W = w;
+	ntables = 0;
 	w->loop = loop_new();
 	w->now = 1000000;
 	loop_fake_clock(w->loop, w->now, WALL0);

@@ -41,6 +41,7 @@ struct world {
 
 	uint64_t credits; /* intake, granted to smtps */
 	unsigned asked;	  /* routes */
+	char via[64];	  /* of the last question that had one */
 	struct delivery d[6000];
 	unsigned nd;
 	struct outcome o[6000];

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tool.h -- what the files of meta1ctl share: the command line, and small helpers. */
+#ifndef META1_CTL_TOOL_H
+#define META1_CTL_TOOL_H
+#include "ctl/client.h"
+#include "lib/settings.h"
+
+struct tool {
+	const char *run; /* run_directory */
+	struct settings *set;
+	bool json;
+	char **args; /* after the command's words */
+	int nargs;
+	/* Options of the queue commands. */
+	char filter[1800]; /* "&sender=…&older=…", encoded */
+	bool dry_run, all, content, headers;
+};
+struct tool_command {
+	const char *words, *args, *doc;
+	int least, most; /* arguments */
+	int (*fn)(struct tool *);
+};
+
+/* queue.c: the commands that begin with "queue", and their options. */
+extern const struct tool_command tool_queue[];
+extern const unsigned tool_nqueue;
+/* An option --name; <0: err says what is wrong with its value. value NULL: it takes none. */
+int tool_queue_option(struct tool *, const char *name, const char *value, struct meta1_err *);
+
+int tool_fail(const struct meta1_err *);
+json_t *tool_ask(const struct tool *, const char *role, const char *method, const char *target,
+    struct meta1_err *);
+const char *tool_text(const json_t *, const char *key); /* cleaned for a terminal */
+long long tool_number(const json_t *, const char *key);
+void tool_when(long long sec, char *out, size_t size);
+void tool_dump(const json_t *);
+/* For a path or query: only unreserved characters stay (RFC 3986). */
+void tool_encode(const char *, char *out, size_t size);
+#endif
