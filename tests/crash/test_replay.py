@@ -4,14 +4,22 @@ the roles do to the queue, what smtps answers and what the next hop takes, in on
 cuts that order, makes disks that the sync contract allows and starts the store on each. Some cuts
 are started as a whole server too.
 
-That it can fail is shown by lies (syncs left out of the record) and was seen by changing the
-product, one at a time: see LIES and the list at the end of this file."""
+That it can fail is shown by lies (syncs left out of the record: LIES) and was seen by changing queue_log,
+one thing at a time; each was found, in so many of 600 to 750 images:
+  no fdatasync before the answer (batch.c)          470  acknowledged and lost
+  no fsync of the folder of a new segment (batch.c) 415  acknowledged and lost
+  no fdatasync of the journal (journal.c)           200  damage: a segment that is needed is missing
+  no fdatasync of a checkpoint (checkpoint.c)       241  damage: checkpoint: not whole
+  no fsync of the folder of own files (big.c)        44  its content cannot be read
+  a unit freed before the journal's sync (units.c)   42  damage: a segment that is needed is missing
+It found three faults: in both stores, what a killed process had not synced was believed and built on;
+in queue_dir, an end was forgotten before the file's removal was on disk."""
 import ctypes, os, random, re, shutil, signal, subprocess, sys, threading, time
 
 import pytest
 
 import lab
-from test_faults import SLOW
+from test_faults import SLOW, counts
 
 FULL = bool(os.environ.get('META1_FULL'))
 CUTS = int(os.environ.get('META1_CUTS', '10000' if FULL else '200'))
@@ -20,7 +28,7 @@ LINE = b'0123456789abcdefghijklmnopqrstuvwxyz.\r\n'
 # a store, its options, where its outcomes go
 STORES = {
     'dir': ('journal_size = 64KB; min_free = 0; status_sync = 20ms;', 'state/outcomes'),
-    'log': ('segment_size = 64KB; checkpoint_size = 64KB; min_free = 0; status_sync = 20ms; spare_segments = 2;', 'state/journal'),
+    'log': ('segment_size = 64KB; checkpoint_size = 64KB; min_free = 0; status_sync = 20ms; spare_segments = 2; compact_after = 100ms;', 'state/journal'),
 }
 
 
@@ -155,6 +163,9 @@ class Recorded:
                 for _ in range(3):
                     g.ctl('queue', 'flush')
                 lab.wait_for('all but what is stuck', lambda: all('stuck' in str(m['recipients']) for m in g.queue()), 60)
+                if self.kind == 'log':
+                    lab.wait_for('what is stuck to be moved', lambda: counts(g, 'qmgr', 'compacted_segments') > 1, 60)
+                g.stop()
         self.acked = sum(s.acked for s in senders)
 
     def slots(self):
