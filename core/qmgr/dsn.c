@@ -125,9 +125,8 @@ static void head(struct evbuffer *out, struct qmgr_dsn *d, const char *boundary)
 
 static void human_rcpt(struct evbuffer *out, struct qmgr_dsn *d, const struct qmgr_dsn_rcpt *r)
 {
-	static const char *const fate[] = {"failed", "waiting", "delivered",
-	    "passed on to a server "
-	    "that sends no reports of success"};
+	static const char *const fate[] = {
+	    "failed", "waiting", "delivered", "passed on to a server without reports of success"};
 	bool reply = r->reason && *r->reason->line;
 
 	line(out, d, "%s", "");
