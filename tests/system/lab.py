@@ -629,6 +629,15 @@ def statuses(mails):
     return out
 
 
+def report_ids(mails):
+    """Recipient of reports -> the ids under which reports came to it."""
+    ids = {}
+    for m in mails:
+        if m['from'] == '':
+            ids.setdefault(m['rcpts'][0], set()).add(re.search(rb'id (S\S+);', m['body'])[1])
+    return ids
+
+
 def split_received(body):
     """(our Received field, the rest) of a message in DATA form."""
     m = re.match(rb'Received: .*?\r\n(?![ \t])', body, re.S)

@@ -161,10 +161,7 @@ def test_killed_with_successes(inst):
                 lab.wait_for('a new qmgr', lambda: g.pids().get('qmgr', old) != old and g.takes_mail())
         lab.wait_for('all of the queue', lambda: json.loads(g.http('qmgr', 'GET', '/v1/status')[1])['recovered'])
         g.queue_empty()
-        ids = {}
-        for m in sink.mails:
-            if m['from'] == '':
-                ids.setdefault(m['rcpts'][0], set()).add(re.search(rb'id (S\S+);', m['body'])[1])
+        ids = lab.report_ids(sink.mails)
         assert sorted(ids) == sorted(f's{i}@client.test' for i in range(n))
         assert all(len(x) == 1 for x in ids.values()), ids
 
