@@ -72,7 +72,7 @@ static int give_name(struct batch *b, struct meta1_qmsg *m)
 		if (errno != ENOENT)
 			return errno;
 		file_sub(m->number, sub);
-		fd = lock_mkdir(dir, sub, 02750, &e); /* synced in its folder */
+		fd = common_mkdir(dir, sub, 02750, &e); /* synced in its folder */
 		if (fd < 0)
 			return errno;
 		close(fd);

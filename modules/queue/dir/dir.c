@@ -13,12 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-struct job {
-	struct dir *d;
-	void (*work)(void *), (*done)(void *);
-	void *arg;
-};
-
 static void release(struct dir *d)
 {
 	manager_close(&d->m);
@@ -28,70 +22,31 @@ static void release(struct dir *d)
 	free(d);
 }
 
-static void check_drained(struct dir *d)
+static bool idle(const void *store)
 {
-	struct meta1_req *req = d->drain;
+	const struct dir *d = store;
 
-	if (req == NULL || d->jobs > 0 || (d->w != NULL && !writer_idle(d->w)) ||
-	    (d->m != NULL && !manager_idle(d->m)))
-		return;
-	d->drain = NULL;
-	d->h->finish(req, META1_OK, NULL);
+	return (d->w == NULL || writer_idle(d->w)) && (d->m == NULL || manager_idle(d->m));
 }
 
-static void job_work(void *p)
+static void release_it(void *store)
 {
-	struct job *j = p;
-
-	j->work(j->arg);
-}
-
-static void job_done(void *p)
-{
-	struct job *j = p;
-	struct dir *d = j->d;
-
-	j->done(j->arg);
-	free(j);
-	d->jobs--;
-	check_drained(d);
-	if (d->closing && d->jobs == 0)
-		release(d);
+	release(store);
 }
 
 bool dir_job(struct dir *d, void (*work)(void *), void (*done)(void *), void *arg)
 {
-	struct job *j = d->closing ? NULL : malloc(sizeof(*j));
-
-	if (j == NULL)
-		return false;
-	*j = (struct job){d, work, done, arg};
-	if (d->h->offload(d->ctx, job_work, job_done, j) != META1_OK) {
-		free(j);
-		return false;
-	}
-	d->jobs++;
-	return true;
+	return jobs_run(&d->jobs, work, done, arg);
 }
 
 void dir_arm(struct dir *d, struct meta1_watch *w, int64_t ms)
 {
-	if (w != NULL && !d->closing)
-		d->h->rearm(w, ms);
+	jobs_arm(&d->jobs, w, ms);
 }
 
 void dir_answer(struct dir *d, struct meta1_req **req, enum meta1_status st, const char *text)
 {
-	struct meta1_reply r = {.size = sizeof(r), .text = text};
-	struct meta1_req *q = *req;
-
-	*req = NULL;
-	if (st == META1_TEMPFAIL) {
-		r.smtp = 452;
-		snprintf(r.dsn, sizeof(r.dsn), "4.3.1");
-	}
-	if (q != NULL)
-		d->h->finish(q, st, &r);
+	jobs_answer(&d->jobs, req, st, text);
 }
 
 static int dir_open(const struct meta1_host *h, struct meta1_ctx *ctx, const void *conf,
@@ -105,6 +60,8 @@ static int dir_open(const struct meta1_host *h, struct meta1_ctx *ctx, const voi
 	}
 	d->h = h;
 	d->ctx = ctx;
+	d->jobs =
+	    (struct jobs){.h = h, .ctx = ctx, .idle = idle, .release = release_it, .store = d};
 	d->c = conf;
 	d->reads = (h->role & (META1_SMTPC | META1_QMGR | META1_TOOL)) != 0;
 	d->qfd = open(h->qdir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -126,12 +83,11 @@ static void dir_drain(void *inst, struct meta1_req *req)
 {
 	struct dir *d = inst;
 
-	d->drain = req;
 	if (d->w != NULL)
 		batch_start(d->w);
 	if (d->m != NULL)
 		outcomes_flush(&d->m->o);
-	check_drained(d);
+	jobs_drain(&d->jobs, req);
 }
 
 /* Without drain() jobs may still run: the last one frees the instance. */
@@ -139,9 +95,7 @@ static void dir_close(void *inst)
 {
 	struct dir *d = inst;
 
-	d->closing = true;
-	if (d->jobs == 0)
-		release(d);
+	jobs_close(&d->jobs);
 }
 
 /* What is under way is finished all the same: it is either whole or not there. */

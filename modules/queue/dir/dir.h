@@ -8,6 +8,8 @@
  */
 #ifndef QUEUE_DIR_H
 #define QUEUE_DIR_H
+#include "../common.h"
+
 #include <meta1/queue.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,9 +35,7 @@ struct dir {
 	bool reads;
 	struct writer *w;
 	struct manager *m;
-	unsigned jobs;
-	struct meta1_req *drain;
-	bool closing;
+	struct jobs jobs;
 };
 bool dir_job(struct dir *, void (*work)(void *), void (*done)(void *), void *arg);
 void dir_arm(struct dir *, struct meta1_watch *, int64_t ms);
@@ -93,7 +93,6 @@ struct dir_notice {
 };
 
 /* ---- lock.c: folders, locks and numbers of a writer; blocks, at start ---- */
-int lock_mkdir(int at, const char *name, mode_t, struct meta1_err *);
 /* Takes in/N or qm; the number, or -1. *dir, *lock: descriptors. */
 int lock_writer(struct dir *, bool qm, int *dir, int *lock, struct meta1_err *);
 struct numbers { /* in the writer's folder, so that its lock guards them */

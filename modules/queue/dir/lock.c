@@ -24,32 +24,10 @@
 #define OURS ((uint64_t)1 << 62)
 #define JUMP ((uint64_t)1 << 40)
 
-int lock_mkdir(int at, const char *name, mode_t mode, struct meta1_err *e)
-{
-	bool made = mkdirat(at, name, mode & 0777) == 0;
-	struct stat st;
-	int fd = -1;
-
-	/* The set-group-id bit comes from above; a chmod() by a user outside of CDB_gid loses it.
-	 */
-	if ((!made && errno != EEXIST) ||
-	    (made && fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !(st.st_mode & S_ISGID) &&
-		fchmodat(at, name, mode, 0) < 0) ||
-	    (fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || fsync(at) < 0) {
-		snprintf(e->text, sizeof(e->text),
-		    "queue folder %s: %s (expected: a folder of this user with mode %04o)", name,
-		    strerror(errno), (unsigned)mode);
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 /* 0: taken; 1: somebody else has it. */
 static int take(int at, const char *name, int *dir, int *lock, struct meta1_err *e)
 {
-	*dir = lock_mkdir(at, name, 02750, e);
+	*dir = common_mkdir(at, name, 02750, e);
 	if (*dir < 0)
 		return -1;
 	*lock = openat(*dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
@@ -74,7 +52,7 @@ int lock_writer(struct dir *d, bool qm, int *dir, int *lock, struct meta1_err *e
 
 	if (qm)
 		return take(d->qfd, "qm", dir, lock, e) == 0 ? (int)DIR_QM : -1;
-	in = lock_mkdir(d->qfd, "in", 02750, e);
+	in = common_mkdir(d->qfd, "in", 02750, e);
 	if (in < 0)
 		return -1;
 	while (r > 0 && ++n < (int)DIR_QM) {

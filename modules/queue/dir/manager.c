@@ -316,7 +316,7 @@ static struct manager *make(struct dir *d, struct meta1_err *e)
 	}
 	m->d = d;
 	m->lock = m->o.fd = -1;
-	m->dir = lock_mkdir(d->qfd, "state", 0700, e);
+	m->dir = common_mkdir(d->qfd, "state", 0700, e);
 	if (m->dir < 0)
 		goto fail;
 	m->lock = openat(m->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -15,12 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct job {
-	struct log *l;
-	void (*work)(void *), (*done)(void *);
-	void *arg;
-};
-
 static void release(struct log *l)
 {
 	manager_close(&l->m);
@@ -31,98 +25,31 @@ static void release(struct log *l)
 	free(l);
 }
 
-static void check_drained(struct log *l)
+static bool idle(const void *store)
 {
-	struct meta1_req *req = l->drain;
+	const struct log *l = store;
 
-	if (req == NULL || l->jobs > 0 || (l->w != NULL && !writer_idle(l->w)) ||
-	    (l->m != NULL && !manager_idle(l->m)))
-		return;
-	l->drain = NULL;
-	l->h->finish(req, META1_OK, NULL);
+	return (l->w == NULL || writer_idle(l->w)) && (l->m == NULL || manager_idle(l->m));
 }
 
-static void job_work(void *p)
+static void release_it(void *store)
 {
-	struct job *j = p;
-
-	j->work(j->arg);
-}
-
-static void job_done(void *p)
-{
-	struct job *j = p;
-	struct log *l = j->l;
-
-	j->done(j->arg);
-	free(j);
-	l->jobs--;
-	check_drained(l);
-	if (l->closing && l->jobs == 0)
-		release(l);
+	release(store);
 }
 
 bool log_job(struct log *l, void (*work)(void *), void (*done)(void *), void *arg)
 {
-	struct job *j = l->closing ? NULL : malloc(sizeof(*j));
-
-	if (j == NULL)
-		return false;
-	*j = (struct job){l, work, done, arg};
-	if (l->h->offload(l->ctx, job_work, job_done, j) != META1_OK) {
-		free(j);
-		return false;
-	}
-	l->jobs++;
-	return true;
+	return jobs_run(&l->jobs, work, done, arg);
 }
 
 void log_arm(struct log *l, struct meta1_watch *w, int64_t ms)
 {
-	if (w != NULL && !l->closing)
-		l->h->rearm(w, ms);
+	jobs_arm(&l->jobs, w, ms);
 }
 
 void log_answer(struct log *l, struct meta1_req **req, enum meta1_status st, const char *text)
 {
-	struct meta1_reply r = {.size = sizeof(r), .text = text};
-	struct meta1_req *q = *req;
-
-	*req = NULL;
-	if (st == META1_TEMPFAIL) {
-		r.smtp = 452;
-		snprintf(r.dsn, sizeof(r.dsn), "4.3.1");
-	}
-	if (q != NULL)
-		l->h->finish(q, st, &r);
-}
-
-int log_mkdir(int at, const char *name, mode_t mode, struct meta1_err *e)
-{
-	struct stat st;
-	int fd, made = mkdirat(at, name, mode & 0777);
-
-	if (made < 0 && errno != EEXIST)
-		goto fail;
-	/* A folder takes the set-group-id bit from the one above it; a chmod() by a user who is
-	 * not in its group (smtps and CDB_gid) would lose it. One made by others keeps its mode. */
-	if (made == 0 && fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    !(st.st_mode & S_ISGID) && fchmodat(at, name, mode, 0) < 0)
-		goto fail;
-	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		goto fail;
-	/* Also when it was there: whoever made it may have been killed before this. */
-	if (fsync(at) < 0) {
-		close(fd);
-		goto fail;
-	}
-	return fd;
-fail:
-	snprintf(e->text, sizeof(e->text),
-	    "queue folder %s: %s (expected: a folder of this user with mode %04o)", name,
-	    strerror(errno), (unsigned)mode);
-	return -1;
+	jobs_answer(&l->jobs, req, st, text);
 }
 
 void log_folder(uint32_t writer, char out[16])
@@ -144,6 +71,8 @@ static int log_open(const struct meta1_host *h, struct meta1_ctx *ctx, const voi
 	}
 	l->h = h;
 	l->ctx = ctx;
+	l->jobs =
+	    (struct jobs){.h = h, .ctx = ctx, .idle = idle, .release = release_it, .store = l};
 	l->c = conf;
 	l->qfd = open(h->qdir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (l->qfd < 0) {
@@ -168,12 +97,11 @@ static void log_drain(void *inst, struct meta1_req *req)
 {
 	struct log *l = inst;
 
-	l->drain = req;
 	if (l->w != NULL)
 		writer_evaluate(l->w, true);
 	if (l->m != NULL)
 		journal_flush(&l->m->j);
-	check_drained(l);
+	jobs_drain(&l->jobs, req);
 }
 
 /* Without drain() jobs may still run: the last one frees the instance. */
@@ -181,9 +109,7 @@ static void log_close(void *inst)
 {
 	struct log *l = inst;
 
-	l->closing = true; /* no job and no timer starts from now on */
-	if (l->jobs == 0)
-		release(l);
+	jobs_close(&l->jobs);
 }
 
 /* A request that is cancelled is finished by its batch or its job all the same: what is

@@ -9,6 +9,8 @@
  */
 #ifndef QUEUE_LOG_H
 #define QUEUE_LOG_H
+#include "../common.h"
+
 #include <dirent.h>
 #include <meta1/queue.h>
 #include <stdbool.h>
@@ -40,16 +42,12 @@ struct log {
 	struct writer *w;
 	struct reader *r;
 	struct manager *m;
-	unsigned jobs;
-	struct meta1_req *drain;
-	bool closing;
+	struct jobs jobs;
 };
 /* work on a thread, then done on the loop. false: too many wait, neither runs. */
 bool log_job(struct log *, void (*work)(void *), void (*done)(void *), void *arg);
 void log_arm(struct log *, struct meta1_watch *, int64_t ms);
 void log_answer(struct log *, struct meta1_req **, enum meta1_status, const char *text);
-/* Opens a folder, made first (mode) when missing. -1: err. */
-int log_mkdir(int at, const char *name, mode_t mode, struct meta1_err *);
 void log_folder(uint32_t writer, char out[16]); /* "in/7" or "qm" */
 
 /* ---- seg.c: what a segment looks like (pure) ---- */

@@ -313,7 +313,7 @@ static struct manager *make(struct log *l, struct meta1_err *e)
 	}
 	m->l = l;
 	m->lock = -1;
-	m->dir = log_mkdir(l->qfd, "state", 0700, e);
+	m->dir = common_mkdir(l->qfd, "state", 0700, e);
 	if (m->dir < 0)
 		goto fail;
 	m->lock = openat(m->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -156,7 +156,7 @@ static void quarantine(struct scan *s, uint64_t from, uint64_t to)
 	uint8_t *piece = malloc(LOG_ALIGN * 16);
 	struct meta1_err e;
 	char name[64];
-	int dir = log_mkdir(s->state, "quarantine", 0700, &e), fd = -1;
+	int dir = common_mkdir(s->state, "quarantine", 0700, &e), fd = -1;
 	bool ok = false;
 
 	snprintf(name, sizeof(name), "w%u-s%016llx-%llu", s->writer, (unsigned long long)s->at.seg,

@@ -29,7 +29,7 @@ static void tick(int fd, short what, void *arg)
 /* Takes the lock of a folder. 1: somebody else has it. */
 static int lock_folder(struct writer *w, int at, const char *name, struct meta1_err *e)
 {
-	w->dir = log_mkdir(at, name, 02750, e);
+	w->dir = common_mkdir(at, name, 02750, e);
 	if (w->dir < 0)
 		return -1;
 	w->lock = openat(w->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
@@ -106,7 +106,7 @@ int writer_open(struct log *l, struct meta1_err *e)
 	w->l = l;
 	w->fd = w->lock = w->dir = w->ids.fd = -1;
 	w->qtail = &w->q;
-	home = qm ? log_mkdir(l->qfd, "state", 0700, e) : log_mkdir(l->qfd, "in", 02750, e);
+	home = qm ? common_mkdir(l->qfd, "state", 0700, e) : common_mkdir(l->qfd, "in", 02750, e);
 	if (home < 0)
 		goto out;
 	w->number = LOG_QM;
