@@ -186,24 +186,6 @@ static int cmd_get(struct tool *t)
 	return 0;
 }
 
-static int get_from(struct tool *t, const char *role, const char *target)
-{
-	char *args[2] = {(char *)(uintptr_t)role, (char *)(uintptr_t)target};
-
-	t->args = args;
-	return cmd_get(t);
-}
-
-static int cmd_destinations(struct tool *t)
-{
-	return get_from(t, "qmgr", "/v1/destinations");
-}
-
-static int cmd_sessions(struct tool *t)
-{
-	return get_from(t, t->nargs ? t->args[0] : "smtps", "/v1/sessions");
-}
-
 /* smar answers "pending" until the DNS has answered it; never longer than a question may take. */
 static int cmd_route(struct tool *t)
 {
@@ -233,8 +215,8 @@ static const struct tool_command others[] = {
     {"status", "", "the processes, and how much they have to do", 0, 0, cmd_status},
     {"queue fsck", "", "is everything that was accepted accounted for? (root, or as qmgr)", 0, 0,
 	cmd_fsck},
-    {"destinations", "", "next hops: concurrency, waiting, paused until", 0, 0, cmd_destinations},
-    {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, cmd_sessions},
+    {"destinations", "", "next hops: concurrency, waiting, paused until", 0, 0, tool_destinations},
+    {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, tool_sessions},
     {"route", "DOMAIN", "where mail for a domain goes", 1, 1, cmd_route},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
@@ -328,13 +310,35 @@ static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
     WITH("older"), WITH("younger"), WITH("larger"), WITH("smaller"), WITH("reason"), WITH("state"),
     WITH("to"), FLAG("dry-run"), FLAG("all"), FLAG("content"), FLAG("headers"), {NULL, 0, NULL, 0}};
 
+/* getopt says nothing itself; what it stopped at is said here, in one line. */
+static int wrong_option(int c, const char *word)
+{
+	const char *names[ARRAY_LEN(longs)], *near;
+	char name[64];
+	size_t n;
+
+	if (c == ':') {
+		fprintf(stderr, "meta1ctl: option %s needs a value (meta1ctl --help)\n", word);
+		return 64;
+	}
+	for (n = 0; longs[n].name; n++)
+		names[n] = longs[n].name;
+	str_copy(name, sizeof(name), word + strspn(word, "-"));
+	name[strcspn(name, "=")] = '\0';
+	near = conf_nearest(name, names, n);
+	fprintf(stderr, "meta1ctl: unknown option %s%s%s%s (meta1ctl --help lists them)\n", word,
+	    near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
+	return 64;
+}
+
 /* <0: go on; else the exit status. */
 static int options(struct tool *t, int argc, char **argv, const char **file)
 {
 	struct meta1_err err;
 	int c, at;
 
-	while ((c = getopt_long(argc, argv, "f:jhV", longs, &at)) != -1) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":f:jhV", longs, &at)) != -1) {
 		if (c == 'f') {
 			*file = optarg;
 		} else if (c == 'j') {
@@ -347,9 +351,11 @@ static int options(struct tool *t, int argc, char **argv, const char **file)
 				fprintf(stderr, "meta1ctl: --%s: %s\n", longs[at].name, err.text);
 				return 64;
 			}
-		} else {
+		} else if (c == 'h') {
 			usage();
-			return c == 'h' ? 0 : 64;
+			return 0;
+		} else {
+			return wrong_option(c, argv[optind - 1]);
 		}
 	}
 	return -1;
@@ -375,9 +381,9 @@ int main(int argc, char **argv)
 		argv = mailq_args;
 		argc = 2;
 	}
-	if (!argc) {
+	if (!argc || !strcmp(argv[0], "help")) {
 		usage();
-		return 64;
+		return argc ? 0 : 64;
 	}
 	set = settings_load(file, OPT_CHECK);
 	if (conf_errors(set->conf)) {

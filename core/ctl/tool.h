@@ -27,6 +27,10 @@ extern const unsigned tool_nqueue;
 /* An option --name; <0: err says what is wrong with its value. value NULL: it takes none. */
 int tool_queue_option(struct tool *, const char *name, const char *value, struct meta1_err *);
 
+/* table.c */
+int tool_destinations(struct tool *);
+int tool_sessions(struct tool *);
+
 int tool_fail(const struct meta1_err *);
 json_t *tool_ask(const struct tool *, const char *role, const char *method, const char *target,
     struct meta1_err *);

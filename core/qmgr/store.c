@@ -219,11 +219,13 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	return true;
 }
 
-/* Wall clock seconds of the next try. */
+/* Wall clock seconds of the next try; 0: none. */
 static int64_t next_try(struct qmgr *q, const struct qmgr_rcpt *r)
 {
 	int64_t in = r->due - loop_now(q->loop);
 
+	if (r->due == INT64_MAX) /* held */
+		return 0;
 	return loop_wall(q->loop) + (in > 0 ? (in + 999) / 1000 : 0);
 }
 

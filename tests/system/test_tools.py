@@ -188,7 +188,16 @@ def test_other_commands(gw):
         p = gw.ctl(*args, check=False)
         assert p.returncode == 64 and words in p.stderr and p.stdout == '', p
     assert gw.ctl('queue', 'show', check=False).returncode == 64
-    assert 'queue list' in gw.ctl('--help').stdout
+    assert 'queue list' in gw.ctl('--help').stdout and gw.ctl('help').stdout == gw.ctl('--help').stdout
+    for args, words in [(['queue', 'list', '--sise', '3'], 'unknown option --sise'), (['queue', 'list', '--oder', '2d'], 'did you mean --older?'),
+                        (['queue', 'list', '--older'], 'option --older needs a value'), (['status', '-x'], 'unknown option -x')]:
+        p = gw.ctl(*args, check=False)
+        assert p.returncode == 64 and words in p.stderr and len(p.stderr.splitlines()) == 1 and not p.stdout, p
+    with gw.client():
+        text = gw.ctl('sessions').stdout
+        assert text.split()[:2] == ['serial', 'client'] and '127.0.0.1' in text
+    assert re.search(r'(?m)^active +allowed .*destination +last failure$', gw.ctl('destinations').stdout)
+    assert json.loads(gw.ctl('sessions', '--json').stdout)['sessions'] == []
     got = json.loads(gw.ctl('route', 'far.test', '--json').stdout)  # the first to ask: it waits for the answer
     assert got['status'] == 'ok' and got['transport'] == 'smtp' and got['hops'][0].startswith('127.0.0.1 '), got
     assert json.loads(gw.ctl('get', 'smar', '/v1/maps', '--json').stdout)['maps']

@@ -4,6 +4,7 @@
 #include "world.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct world *small_memory(int64_t aq)
 {
@@ -307,9 +308,41 @@ static void restart_parked(void **state)
 	world_free(&w);
 }
 
+/* Held mail leaves memory too, is not read again for nothing, and comes back when it is released.
+ */
+static void held_while_parked(void **state)
+{
+	struct world *w = small_memory(100);
+	int64_t fetches;
+	int status;
+
+	(void)state;
+	world_smtpc_up(w, 10);
+	mail_to(w, "S1", "a@later.one.example");
+	mail_to(w, "S2", "b@later.two.example");
+	world_run(w);
+	assert_int_equal(w->q.memory, 0);
+	json_decref(world_ask(w, "POST", "/v1/queue/hold", "sender", "me@example.org", &status));
+	assert_int_equal(status, 200);
+	assert_string_equal(world_outcome(w, "S2", 0).reason, "held=1234; no answer");
+	assert_int_equal(world_outcome(w, "S2", 0).next_try, 0);
+	assert_int_equal(w->q.memory, 0);
+	fetches = w->fetches;
+	world_pass(w, 4 * 86400);
+	assert_in_range(w->fetches, fetches, fetches + 2); /* once, when it would have been due */
+	assert_int_equal(w->q.index.n, 2);
+	json_decref(world_ask(w, "POST", "/v1/queue/release", "state", "held", &status));
+	assert_int_equal(status, 200);
+	world_run(w);
+	assert_string_equal(world_outcome(w, "S1", 0).reason, "no answer");
+	assert_true(world_outcome(w, "S2", 0).next_try > WALL0 + 4 * 86400);
+	world_free(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(held_while_parked),
 	    cmocka_unit_test(parked),
 	    cmocka_unit_test(mailing_of_many),
 	    cmocka_unit_test(dead_and_parked),

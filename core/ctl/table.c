@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * table.c -- lists of roles as tables for people: destinations and sessions; with --json as the
+ * role gave them, a page a line.
+ * Comes from meta1ctl.c; goes to a role's control socket, page by page. Owns nothing.
+ * On failure: one line on stderr, exit 1.
+ */
+#include "ctl/tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum shape { TEXT, NUMBER, WHEN };
+struct column {
+	const char *key, *head; /* head NULL: end */
+	enum shape shape;
+	int width; /* <0: to the left; 0: the last */
+};
+
+static void print_cell(const struct column *c, const char *s)
+{
+	if (c->width)
+		printf("%*s  ", c->width, s);
+	else
+		fputs(s, stdout);
+}
+
+static void cell(const json_t *row, const struct column *c)
+{
+	char text[32] = "-";
+	const char *s = text;
+
+	if (c->shape == NUMBER)
+		snprintf(text, sizeof(text), "%lld", tool_number(row, c->key));
+	else if (c->shape == WHEN && tool_number(row, c->key))
+		tool_when(tool_number(row, c->key), text, sizeof(text));
+	else if (c->shape == TEXT && *tool_text(row, c->key))
+		s = tool_text(row, c->key);
+	print_cell(c, s);
+}
+
+static void print_row(const json_t *row, const struct column *c)
+{
+	for (; c->head; c++)
+		cell(row, c);
+	putchar('\n');
+}
+
+static void print_head(const struct column *c)
+{
+	for (; c->head; c++)
+		print_cell(c, c->head);
+	putchar('\n');
+}
+
+static int table(struct tool *t, const char *role, const char *path, const char *list,
+    const struct column *(*columns)(const json_t *row))
+{
+	char target[1200], cursor[1000];
+	struct meta1_err err;
+	const json_t *row;
+	bool more = true;
+	size_t i, n = 0;
+	json_t *page;
+
+	str_copy(target, sizeof(target), path);
+	while (more) {
+		if (!(page = tool_ask(t, role, "GET", target, &err)))
+			return tool_fail(&err);
+		if (t->json)
+			tool_dump(page);
+		json_array_foreach(json_object_get(page, list), i, row)
+		{
+			if (!t->json && !n++)
+				print_head(columns(row));
+			if (!t->json)
+				print_row(row, columns(row));
+		}
+		more = *tool_text(page, "next");
+		tool_encode(tool_text(page, "next"), cursor, sizeof(cursor));
+		snprintf(target, sizeof(target), "%s?cursor=%s", path, cursor);
+		json_decref(page);
+	}
+	if (!t->json && !n)
+		printf("no %s\n", list);
+	return 0;
+}
+
+static const struct column *of_destination(const json_t *row)
+{
+	static const struct column c[] = {{"active", "active", NUMBER, 6},
+	    {"concurrency", "allowed", NUMBER, 7}, {"max_connections", "most", NUMBER, 5},
+	    {"waiting", "waiting", NUMBER, 7}, {"dead_until", "dead until", WHEN, -19},
+	    {"resting_until", "rate rests until", WHEN, -19}, {"key", "destination", TEXT, -30},
+	    {"reason", "last failure", TEXT, 0}, {NULL, NULL, TEXT, 0}};
+
+	(void)row;
+	return c;
+}
+
+static const struct column *of_session(const json_t *row)
+{
+	static const struct column in[] = {{"serial", "serial", NUMBER, 8},
+	    {"client", "client", TEXT, -24}, {"since", "since", WHEN, -19},
+	    {"state", "state", TEXT, -7}, {"await", "waits for", TEXT, -12},
+	    {"await_ms", "ms", NUMBER, 6}, {"messages", "mails", NUMBER, 5},
+	    {"id", "receives", TEXT, 0}, {NULL, NULL, TEXT, 0}},
+				   out[] = {{"transport", "kind", TEXT, -5},
+				       {"state", "state", TEXT, -8}, {"since_ms", "ms", NUMBER, 8},
+				       {"mails", "mails", NUMBER, 6}, {"port", "port", NUMBER, 5},
+				       {"address", "address", TEXT, -30}, {"host", "host", TEXT, 0},
+				       {NULL, NULL, TEXT, 0}};
+
+	return json_object_get(row, "transport") ? out : in;
+}
+
+int tool_destinations(struct tool *t)
+{
+	return table(t, "qmgr", "/v1/destinations", "destinations", of_destination);
+}
+
+int tool_sessions(struct tool *t)
+{
+	return table(t, t->nargs ? t->args[0] : "smtps", "/v1/sessions", "sessions", of_session);
+}
