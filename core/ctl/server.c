@@ -286,6 +286,7 @@ static void run(struct ctl *c, struct evhttp_request *req, const struct ctl_requ
 		log_event(LOG_L_INFO, "control.admin", "uid=%d method=%s path=%s rest=%s",
 		    (int)cred.uid, r->method, r->path, rest);
 	json_object_set_new(query, "uid", json_integer(known ? (json_int_t)cred.uid : -1));
+	json_object_set_new(query, "admin", json_boolean(known && is_admin(c, cred.uid)));
 	running = req;
 	out = r->fn(arg, rest, query, &status, &err);
 	running = NULL;

@@ -20,8 +20,9 @@ enum ctl_right {
 	CTL_READ, /* whoever may open the socket */
 	CTL_ADMIN /* uid 0, our own uid, or one of control.admins */
 };
-/* query: parsed query string, may be empty. Returns the answer (taken), or NULL with *status
- * (404, 409, …) and err. Must not block; pages bound its work. */
+/* query: parsed query string, may be empty; "uid" and "admin" (true) are of the peer. Returns the
+ * answer (taken), or NULL with *status (404, 409, …) and err. Must not block; pages bound its work.
+ */
 typedef json_t *(*ctl_fn)(
     void *arg, const char *path_rest, json_t *query, int *status, struct meta1_err *);
 /* An answer that needs time: within a ctl_fn, which then returns NULL and *status CTL_LATER. It

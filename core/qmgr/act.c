@@ -253,6 +253,10 @@ static json_t *act(const struct verb *v, struct qmgr *q, json_t *query, const ch
 	if (to && (v->fn != do_requeue || !qmgr_mark_way_ok(to)))
 		return qmgr_refuse(status, err, 400,
 		    "to: next hops without blanks, for requeue only; for example [192.0.2.1]:25");
+	/* Who may say where mail goes may read it. */
+	if (to && !json_is_true(json_object_get(query, "admin")))
+		return qmgr_refuse(status, err, 403,
+		    "to: this needs root or a user named in control { admins = { … }; }");
 	if (q->stopping)
 		return qmgr_refuse(status, err, 503, "qmgr is stopping");
 	if (!f.any && !id && !flag(query, "all") && v->fn != do_flush)

@@ -281,6 +281,8 @@ def test_rights_on_control_sockets(inst, gw, waiting):
     for verb in ('hold', 'release', 'requeue'):
         assert as_user(gw, OTHER, group, 'POST', f'/v1/queue/{verb}?id={one}') == '200'
     assert as_user(gw, OTHER, group, 'GET', f'/v1/why/{one}') == '200'
+    # who may say where mail goes may read it
+    assert as_user(gw, OTHER, group, 'POST', f'/v1/queue/requeue?id={one}&to=%5B127.0.0.1%5D:1&admin=true') == '403'
     assert gw.metrics('qmgr')['control_refused_total'] == refused + 3
     assert {m['id'] for m in gw.queue()} == {one, two}
     assert as_user(gw, 0, 0, 'DELETE', f'/v1/queue/{one}') == '200'

@@ -407,6 +407,7 @@ json_t *world_ask(struct world *w, const char *method, const char *path, const c
 	bool found = false;
 
 	json_object_set_new(query, "uid", json_integer(1234)); /* server.c: the peer's */
+	json_object_set_new(query, "admin", json_true());
 	if (key)
 		json_object_set_new(query, key, json_string(value));
 	*status = 404;
