@@ -103,9 +103,13 @@ static bool put_line(struct outcomes *o, const struct rec *r, uint32_t rcpt, con
     struct meta1_buf reason, const char *by)
 {
 	struct text *t = &o->gather;
-	size_t at = t->len, body = at + 17;
+	size_t at, body;
 	char sum[20];
 
+	if (t->len == 0)
+		text_add(t, "#\n", 2); /* a piece begins */
+	at = t->len;
+	body = at + 17;
 	text_fmt(t, "%016d %" PRIu32 " %016" PRIx64, 0, r->writer, r->number);
 	if (s == NULL) {
 		text_add(t, " done", 5);

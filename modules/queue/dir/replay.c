@@ -99,14 +99,15 @@ static void read_lines(struct replay *p, char *b, size_t len)
 		n = (size_t)(end - at);
 		if (n == 0)
 			continue;
+		/* A piece begins here: what was before it had been synced. */
+		if (n == 1 && *at == '#' && (size_t)(at - b) % ALIGN == 0) {
+			p->damaged += bad;
+			bad = false;
+			continue;
+		}
 		if (!good(at, n)) {
 			bad = true;
 			continue;
-		}
-		/* A piece begins here: what was before it had been synced. */
-		if (bad && (size_t)(at - b) % ALIGN == 0) {
-			p->damaged++;
-			bad = false;
 		}
 		*end = '\0';
 		take(p, at + 17);
