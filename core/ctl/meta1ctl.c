@@ -217,6 +217,7 @@ static const struct tool_command others[] = {
 	cmd_fsck},
     {"destinations", "", "next hops: concurrency, waiting, paused until", 0, 0, tool_destinations},
     {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, tool_sessions},
+    {"clients", "[ROLE]", "who has most connections to all smtps together", 0, 1, tool_clients},
     {"route", "DOMAIN", "where mail for a domain goes", 1, 1, cmd_route},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},

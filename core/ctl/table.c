@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * table.c -- lists of roles as tables for people: destinations and sessions; with --json as the
- * role gave them, a page a line.
- * Comes from meta1ctl.c; goes to a role's control socket, page by page. Owns nothing.
- * On failure: one line on stderr, exit 1.
+ * table.c -- lists of roles as tables for people: destinations, sessions, clients; with --json as
+ * the role gave them, a page a line. Comes from meta1ctl.c; goes to a role's control socket, page
+ * by page. Owns nothing. On failure: one line on stderr, exit 1.
  */
 #include "ctl/tool.h"
 
@@ -114,6 +113,15 @@ static const struct column *of_session(const json_t *row)
 	return json_object_get(row, "transport") ? out : in;
 }
 
+static const struct column *of_client(const json_t *row)
+{
+	static const struct column c[] = {{"connections", "connections", NUMBER, 11},
+	    {"rate", "a minute", NUMBER, 8}, {"client", "client", TEXT, 0}, {NULL, NULL, TEXT, 0}};
+
+	(void)row;
+	return c;
+}
+
 int tool_destinations(struct tool *t)
 {
 	return table(t, "qmgr", "/v1/destinations", "destinations", of_destination);
@@ -122,4 +130,9 @@ int tool_destinations(struct tool *t)
 int tool_sessions(struct tool *t)
 {
 	return table(t, t->nargs ? t->args[0] : "smtps", "/v1/sessions", "sessions", of_session);
+}
+
+int tool_clients(struct tool *t)
+{
+	return table(t, t->nargs ? t->args[0] : "smtps", "/v1/clients", "clients", of_client);
 }

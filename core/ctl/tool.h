@@ -30,6 +30,7 @@ int tool_queue_option(struct tool *, const char *name, const char *value, struct
 /* table.c */
 int tool_destinations(struct tool *);
 int tool_sessions(struct tool *);
+int tool_clients(struct tool *);
 
 int tool_fail(const struct meta1_err *);
 json_t *tool_ask(const struct tool *, const char *role, const char *method, const char *target,

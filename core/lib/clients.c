@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * clients.c -- the table of clients that all smtps share.
- * Comes from smtps/client.c (a connection begins, ends) and mcp (makes it, forgets the dead).
+ * Comes from smtps/client.c (a connection begins, ends), smtps/show.c (who is there) and mcp
+ * (makes it, forgets the dead).
  * The memory: a page with the head, then a part a process, each of SETS sets of WAYS places. A
  * client's place is in the same set of every part; only the owner of a part writes it, others
  * read, so each field is atomic and nothing is locked. A reader that meets a place while it gets
@@ -15,13 +16,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC	 UINT64_C(0x6d316374626c3031)
+#define MAGIC	 UINT64_C(0x6d316374626c3032)
 #define HEAD	 4096u
 #define WAYS	 8u
 #define SETS	 (CLIENTS_MAX / WAYS)
@@ -40,7 +42,7 @@ struct place {
 	_Atomic uint32_t connections;
 	_Atomic uint32_t minute;      /* of now */
 	_Atomic uint16_t now, before; /* connections made in it, and in the one before */
-	uint32_t spare;
+	_Atomic uint32_t bits;
 };
 _Static_assert(sizeof(struct place) == 32, "two a cache line");
 
@@ -132,13 +134,15 @@ bool clients_key(const char *addr, unsigned ipv4_bits, unsigned ipv6_bits, struc
 	uint32_t v4;
 
 	if (inet_pton(AF_INET, addr, &v4) == 1) {
-		/* the length too: networks of different lengths are different clients */
-		key->hi = (uint64_t)ipv4_bits << 32;
+		key->bits = 96 + ipv4_bits;
+		key->hi = 0;
 		key->lo = MAPPED_4 | (cut((uint64_t)ntohl(v4) << 32, ipv4_bits) >> 32);
 		return true;
 	}
 	if (inet_pton(AF_INET6, addr, bin) != 1)
 		return false;
+	/* networks of different lengths are different clients */
+	key->bits = ipv6_bits;
 	key->hi = cut(word(bin), ipv6_bits);
 	key->lo = cut(word(bin + 8), ipv6_bits > 64 ? ipv6_bits - 64 : 0);
 	return true;
@@ -162,7 +166,8 @@ static struct place *set_in(const struct clients *c, unsigned part, unsigned set
 
 static bool is(struct place *p, const struct clients_key *k)
 {
-	return atomic_load(&p->hi) == k->hi && atomic_load(&p->lo) == k->lo;
+	return atomic_load(&p->hi) == k->hi && atomic_load(&p->lo) == k->lo &&
+	       atomic_load(&p->bits) == k->bits;
 }
 
 static uint32_t minute_of(int64_t now)
@@ -219,6 +224,7 @@ static struct place *take(struct place *set, const struct clients_key *k, int64_
 	atomic_store(&p->before, 0);
 	atomic_store(&p->hi, k->hi);
 	atomic_store(&p->lo, k->lo);
+	atomic_store(&p->bits, k->bits);
 	return p;
 }
 
@@ -231,6 +237,12 @@ static void turn_minute(struct place *p, int64_t now)
 	atomic_store(&p->before, old + 1 == m ? atomic_load(&p->now) : 0);
 	atomic_store(&p->now, 0);
 	atomic_store(&p->minute, m);
+}
+
+static void count(struct place *p, int64_t now, struct clients_count *n)
+{
+	n->connections += atomic_load(&p->connections);
+	n->rate += rate_of(p, now);
 }
 
 bool clients_add(
@@ -248,10 +260,8 @@ bool clients_add(
 	atomic_fetch_add(&p->connections, 1);
 	for (unsigned i = 0; i < c->head->processes; i++) {
 		p = find(set_in(c, i, set), k);
-		if (p == NULL)
-			continue;
-		out->connections += atomic_load(&p->connections);
-		out->rate += rate_of(p, now);
+		if (p != NULL)
+			count(p, now, out);
 	}
 	return true;
 }
@@ -265,4 +275,102 @@ void clients_drop(struct clients *c, const struct clients_key *k, int64_t now, b
 	atomic_fetch_sub(&p->connections, 1);
 	if (undo && atomic_load(&p->minute) == minute_of(now) && atomic_load(&p->now) > 0)
 		atomic_fetch_sub(&p->now, 1);
+}
+
+/* ---- who is there ---- */
+
+void clients_text(const struct clients_key *k, char out[CLIENTS_TEXT])
+{
+	bool v4 = k->hi == 0 && k->lo >> 32 == MAPPED_4 >> 32 && k->bits >= 96;
+	unsigned bits = v4 ? k->bits - 96 : k->bits, whole = v4 ? 32 : 128;
+	uint8_t bin[16];
+	size_t n;
+
+	for (unsigned i = 0; i < 16; i++)
+		bin[i] = (uint8_t)((i < 8 ? k->hi : k->lo) >> (56 - 8 * (i % 8)));
+	if (inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? bin + 12 : bin, out, CLIENTS_TEXT) == NULL)
+		out[0] = '\0';
+	n = strlen(out);
+	if (bits < whole)
+		snprintf(out + n, CLIENTS_TEXT - n, "/%u", bits);
+}
+
+static bool before(const struct clients_count *a, const struct clients_count *b)
+{
+	return a->connections != b->connections ? a->connections > b->connections
+						: a->rate > b->rate;
+}
+
+/* Keeps the first max rows in order. */
+static unsigned rank(
+    struct clients_row *out, unsigned n, unsigned max, const struct clients_row *row)
+{
+	unsigned i = n < max ? n++ : max;
+
+	for (; i > 0 && before(&row->n, &out[i - 1].n); i--)
+		if (i < max)
+			out[i] = out[i - 1];
+	if (i < max)
+		out[i] = *row;
+	return n;
+}
+
+#define PAGE 4096u
+
+struct look { /* pages that were written; what is a hole of the file, reading would fill */
+	struct clients *c;
+	unsigned char *in;
+	int64_t now;
+};
+
+static struct place *seen(const struct look *l, unsigned part, unsigned set)
+{
+	struct place *p = set_in(l->c, part, set);
+
+	return l->in[(size_t)((uint8_t *)p - l->c->map) / PAGE] & 1 ? p : NULL;
+}
+
+/* Sums up the client of this place; false: that was done in a part before. */
+static bool sum(const struct look *l, unsigned part, unsigned set, struct clients_row *row)
+{
+	row->n = (struct clients_count){0};
+	for (unsigned i = 0; i < l->c->head->processes; i++) {
+		struct place *p = seen(l, i, set);
+
+		p = p != NULL ? find(p, &row->key) : NULL;
+		if (p == NULL)
+			continue;
+		if (i < part)
+			return false;
+		count(p, l->now, &row->n);
+	}
+	return row->n.connections > 0 || row->n.rate > 0;
+}
+
+unsigned clients_top(
+    struct clients *c, int64_t now, struct clients_row *out, unsigned max, unsigned *total)
+{
+	struct look l = {.c = c, .in = base_alloc(c->size / PAGE + 1), .now = now};
+	unsigned n = 0;
+
+	if (sysconf(_SC_PAGESIZE) != PAGE || mincore(c->map, c->size, l.in) < 0)
+		memset(l.in, 1, c->size / PAGE + 1);
+	*total = 0;
+	for (unsigned at = 0; at < c->head->processes * SETS * WAYS; at++) {
+		unsigned part = at / (SETS * WAYS), set = at / WAYS % SETS;
+		struct place *p = seen(&l, part, set);
+		struct clients_row row;
+
+		if (p == NULL || atomic_load(&p[at % WAYS].minute) == 0)
+			continue;
+		p += at % WAYS;
+		row.key = (struct clients_key){
+		    atomic_load(&p->hi), atomic_load(&p->lo), atomic_load(&p->bits)};
+		if (!sum(&l, part, set, &row))
+			continue;
+		++*total;
+		n = rank(out, n, max, &row);
+	}
+	free(l.in);
+	return n;
 }

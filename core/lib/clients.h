@@ -10,15 +10,23 @@
 #define META1_CLIENTS_H
 #include "base.h"
 
-#define CLIENTS_MAX 65536 /* that one process can tell apart; its part takes 2 MiB at most */
+#define CLIENTS_MAX  65536 /* that one process can tell apart; its part takes 2 MiB at most */
+
+#define CLIENTS_TEXT 64 /* of a key */
 
 struct clients;
 struct clients_key { /* a network, as one of the prefix lengths cuts it */
 	uint64_t hi, lo;
+	uint32_t bits; /* of an IPv6 address; IPv4 is what is mapped into it */
 };
 struct clients_count {
 	uint32_t connections; /* open now */
 	uint32_t rate;	      /* made within the last minute; the minute before counts by share */
+};
+
+struct clients_row {
+	struct clients_key key;
+	struct clients_count n;
 };
 
 /* mcp: the memory, for so many processes; a descriptor, or -1 (errno). */
@@ -38,5 +46,12 @@ bool clients_add(
     struct clients *, const struct clients_key *, int64_t now, struct clients_count *out);
 /* One less. undo: it was refused, so it is not of the rate either. */
 void clients_drop(struct clients *, const struct clients_key *, int64_t now, bool undo);
+
+/* "192.0.2.1", "192.0.2.0/24", "2001:db8::/64" */
+void clients_text(const struct clients_key *, char out[CLIENTS_TEXT]);
+/* Who has the most connections, then the highest rate, into out, over all processes; how many rows
+ * there are. total: clients that are known. */
+unsigned clients_top(
+    struct clients *, int64_t now, struct clients_row *out, unsigned max, unsigned *total);
 
 #endif

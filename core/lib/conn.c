@@ -6,6 +6,7 @@
  * On failure: the end event, once, from the loop; never inside a call of the owner.
  */
 #include "lib/conn.h"
+#include "lib/linger.h"
 #include "lib/outq.h"
 
 #include <errno.h>
@@ -36,7 +37,7 @@ struct conn {
 	int64_t timeout, moved; /* ms; when a byte moved last */
 	const char *why;
 	enum conn_end how;
-	bool connecting, paused, full, eof, ended, finishing;
+	bool connecting, paused, full, eof, ended;
 	char *line; /* last line given out: its buffer */
 	size_t line_cap;
 };
@@ -71,23 +72,17 @@ static void writing(struct conn *c, bool on)
 /* The end event comes from here alone; the conn may be gone afterwards. */
 static void end(struct conn *c, enum conn_end how, const char *why)
 {
-	struct conn *self = c;
-
 	if (c->ended || (c->eof && how == CONN_EOF))
 		return;
 	c->eof = true;
 	c->ended = how != CONN_EOF;
 	reading(c, false);
-	if (how != CONN_EOF || c->finishing) {
+	if (how != CONN_EOF) {
 		writing(c, false);
 		task_cancel(&c->flush);
 		if (c->timer)
 			loop_rearm(c->timer, -1);
 		loop_unwatch(&c->retry);
-	}
-	if (c->finishing) {
-		conn_close(&self);
-		return;
 	}
 	c->ev->end(c->arg, how, why);
 }
@@ -356,17 +351,11 @@ static bool write_out(struct conn *c)
 
 static void wrote(struct conn *c)
 {
-	struct conn *self = c;
-
 	if (!write_out(c)) {
 		end(c, CONN_RESET, strerror(errno));
 		return;
 	}
-	if (unsent(c))
-		return;
-	if (c->finishing)
-		conn_close(&self);
-	else if (c->ev->drained)
+	if (!unsent(c) && c->ev->drained)
 		c->ev->drained(c->arg);
 }
 
@@ -426,7 +415,6 @@ static void timer_run(int fd, short what, void *arg)
 {
 	struct conn *c = arg;
 	int64_t left = c->moved + c->timeout - loop_now(c->loop);
-	struct conn *self = c;
 
 	(void)fd;
 	(void)what;
@@ -435,9 +423,7 @@ static void timer_run(int fd, short what, void *arg)
 		loop_rearm(c->timer, left);
 		return;
 	}
-	if (c->finishing)
-		conn_close(&self);
-	else if (c->connecting)
+	if (c->connecting)
 		end(c, CONN_FAILED, "connection timed out");
 	else
 		end(c, CONN_TIMEOUT, "timed out");
@@ -476,7 +462,8 @@ void conn_close(struct conn **cp)
 	loop_unwatch(&c->wr);
 	loop_unwatch(&c->timer);
 	loop_unwatch(&c->retry);
-	close(c->fd);
+	if (c->fd >= 0)
+		close(c->fd);
 	outq_clear(&c->out);
 	if (c->in)
 		evbuffer_free(c->in);
@@ -485,19 +472,18 @@ void conn_close(struct conn **cp)
 	free(c);
 }
 
-void conn_finish(struct conn **cp, int64_t ms)
+void conn_finish(struct conn **cp, bool linger, int64_t ms)
 {
 	struct conn *c = *cp;
+	bool dead = c->connecting || c->why || !unsent(c) || !write_out(c);
 
 	*cp = NULL;
-	if (c->connecting || c->why || !unsent(c) || !write_out(c) || !unsent(c)) {
-		conn_close(&c);
-		return;
+	linger |= c->in && evbuffer_get_length(c->in) > 0;
+	if (!dead && (unsent(c) || (linger && !c->eof))) {
+		loop_unwatch(&c->rd);
+		loop_unwatch(&c->wr);
+		linger_new(c->loop, c->fd, &c->out, c->eof, ms);
+		c->fd = -1;
 	}
-	task_cancel(&c->flush);
-	c->finishing = true;
-	c->ended = false;
-	reading(c, false);
-	c->timeout = 0;
-	conn_timeout(c, ms);
+	conn_close(&c);
 }

@@ -60,7 +60,9 @@ void conn_timeout(struct conn *, int64_t ms);	 /* no byte in or out for ms: end(
 void conn_pause(struct conn *, bool);		 /* stop or go on reading */
 int conn_fd(struct conn *);
 void conn_close(struct conn **); /* unsent output is dropped */
-/* Writes what is queued, then closes by itself (bounded by ms); no more events. */
-void conn_finish(struct conn **, int64_t ms);
+/* Writes what is queued, then closes by itself, within ms; no more events. linger: the peer may
+ * still be sending, so it is listened to until it closes (linger.h); without it that is done only
+ * when input is left. A peer that has closed, or was told nothing, is closed at once. */
+void conn_finish(struct conn **, bool linger, int64_t ms);
 
 #endif

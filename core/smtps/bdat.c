@@ -30,9 +30,8 @@ bool smtps_bdat_like(const char *line, size_t len)
 void smtps_bdat_lost(struct smtps_session *s, int code, const char *dsn, const char *text)
 {
 	m_lost.value++;
-	log_event(LOG_L_INFO, "smtps.unreadable_chunk",
-	    "session=%llu client=%s reply=%d dsn=%s cause=%s", (unsigned long long)s->serial,
-	    s->client, code, dsn, text);
+	log_event(LOG_L_INFO, "smtps.unreadable_chunk", SMTPS_WHO " reply=%d dsn=%s cause=%s",
+	    SMTPS_WHO_OF(s), code, dsn, text);
 	smtps_tx_reset(s);
 	smtps_session_reply(s, code, dsn, "%s; closing", text);
 	smtps_session_end(s);
@@ -66,8 +65,8 @@ static bool too_tiny(struct smtps_session *s)
 	if (s->chunk >= TINY || ++s->tiny <= TINY_MAX)
 		return false;
 	m_tiny.value++;
-	log_event(LOG_L_INFO, "smtps.tiny_chunks", "session=%llu client=%s",
-	    (unsigned long long)s->serial, s->client);
+	log_event(
+	    LOG_L_INFO, "smtps.tiny_chunks", SMTPS_WHO " reply=421 dsn=4.7.0", SMTPS_WHO_OF(s));
 	smtps_tx_reset(s);
 	smtps_session_reply(s, 421, "4.7.0", "Too many tiny chunks, closing");
 	smtps_session_end(s);
@@ -144,7 +143,7 @@ bool smtps_bdat_skip(struct smtps_session *s)
 	conn_consume(s->conn, n);
 	s->left -= n;
 	s->dropped += n;
-	if (smtps_body_endless(s, "-", s->dropped))
+	if (smtps_body_endless(s, s->dropped))
 		return true;
 	if (s->left > 0)
 		return false;

@@ -66,7 +66,8 @@ static bool begin(struct smtps_session *s)
 
 	st = srv->store->begin(srv->store_data, tx->id, &events, tx, &tx->msg, &err);
 	if (st != META1_OK) {
-		log_event(LOG_L_WARN, "smtps.store", "id=%s cause=%s", tx->id, err.text);
+		log_event(LOG_L_WARN, "smtps.store", SMTPS_WHO " reply=452 dsn=4.3.1 cause=%s",
+		    SMTPS_WHO_OF(s), err.text);
 		tx->msg = NULL;
 		return false;
 	}
@@ -155,13 +156,13 @@ static size_t gulp(struct smtps_session *s, struct evbuffer *in)
 	return used;
 }
 
-bool smtps_body_endless(struct smtps_session *s, const char *id, uint64_t dropped)
+bool smtps_body_endless(struct smtps_session *s, uint64_t dropped)
 {
 	if (dropped <= (uint64_t)s->srv->lim.message_size + DROP_MORE)
 		return false;
 	m_cut.value++;
-	log_event(LOG_L_WARN, "smtps.endless_data", "client=%s id=%s dropped=%llu", s->client, id,
-	    (unsigned long long)dropped);
+	log_event(LOG_L_WARN, "smtps.endless_data", SMTPS_WHO " reply=421 dsn=4.7.0 dropped=%llu",
+	    SMTPS_WHO_OF(s), (unsigned long long)dropped);
 	smtps_tx_reset(s);
 	smtps_session_reply(s, 421, "4.7.0", "Far more content than is taken here, closing");
 	smtps_session_end(s);
@@ -184,7 +185,7 @@ bool smtps_body_run(struct smtps_session *s)
 			smtps_commit_start(s);
 			return true;
 		}
-		if (smtps_body_endless(s, s->tx->id, s->tx->dropped))
+		if (smtps_body_endless(s, s->tx->dropped))
 			return true;
 		if (s->await.what == AWAIT_ROOM && (s->state != ST_BDAT || s->left > 0)) {
 			conn_pause(s->conn, true);

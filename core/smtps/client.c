@@ -30,8 +30,8 @@ static void refuse(
     struct smtps_session *s, struct metric *m, const char *limit, uint32_t count, const char *text)
 {
 	m->value++;
-	log_event(LOG_L_INFO, "smtps.client_limit", "session=%llu client=%s limit=%s count=%u",
-	    (unsigned long long)s->serial, s->client, limit, count);
+	log_event(LOG_L_INFO, "smtps.client_limit",
+	    SMTPS_WHO " reply=421 dsn=4.7.0 limit=%s count=%u", SMTPS_WHO_OF(s), limit, count);
 	smtps_session_reply(s, 421, "4.7.0", "%s: %s", s->srv->hostname, text);
 	smtps_session_end(s);
 }

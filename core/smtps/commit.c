@@ -45,9 +45,10 @@ static void refuse(struct smtps_session *s, const struct refusal *r)
 	const struct smtps_tx *tx = s->tx;
 
 	r->metric->value++;
-	log_event(LOG_L_INFO, "smtps.refused", "id=%s reason=%s from=<%.*s> size=%llu client=%s",
-	    tx->id, r->why, (int)tx->from.len, (const char *)tx->from.data,
-	    (unsigned long long)plain_size(tx), s->client);
+	log_event(LOG_L_INFO, "smtps.refused",
+	    SMTPS_WHO " reply=%d dsn=%s reason=%s from=<%.*s> size=%llu", SMTPS_WHO_OF(s), r->code,
+	    r->dsn, r->why, (int)tx->from.len, (const char *)tx->from.data,
+	    (unsigned long long)plain_size(tx));
 	smtps_tx_reset(s);
 	smtps_session_reply(s, r->code, r->dsn, "%s", r->text);
 }
@@ -125,7 +126,8 @@ static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
 		    r != NULL && r->nval > 0 ? r->val[0] : buf_of(NULL, 0));
 	} else {
 		m_store.value++;
-		log_event(LOG_L_WARN, "smtps.store", "id=%s cause=%s", tx->id,
+		log_event(LOG_L_WARN, "smtps.store", "id=%s client=%s reply=452 dsn=4.3.1 cause=%s",
+		    tx->id, tx->client,
 		    r != NULL && r->text != NULL ? r->text : "the store did not say why");
 	}
 	if (s == NULL) {

@@ -5,8 +5,10 @@
  * Comes from mcp (descriptors, by role.c); goes to session.c. The descriptors stay the
  * role's; this file owns their watches and one descriptor in reserve.
  * On failure: without descriptors the reserve is spent to tell one client 421, and
- * accepting pauses for 100 ms instead of spinning. Over max_sessions: 421.
+ * accepting pauses for 100 ms instead of spinning. Over max_sessions: 421, and lib/linger.c
+ * sees to it that it is read.
  */
+#include "lib/linger.h"
 #include "lib/netlist.h"
 #include "smtps/smtps.h"
 
@@ -50,18 +52,45 @@ static void resume(int fd, short what, void *arg)
 }
 
 /* A reply before there is a session; the socket is new, so one short write fits. */
-static void turn_away(const struct smtps_listen *l, int fd, const char *why)
+static void tell(const struct smtps_listen *l, int fd, const char *why)
 {
 	char text[400];
 	int n = snprintf(
 	    text, sizeof(text), "421 4.3.2 %.255s %s, try again later\r\n", l->srv->hostname, why);
 
 	(void)!write(fd, text, (size_t)n);
+}
+
+static void turn_away(const struct smtps_listen *l, int fd, const char *why)
+{
+	struct outq none = {.buf = NULL};
+
+	tell(l, fd, why);
+	linger_new(l->srv->role->loop, fd, &none, false, SMTPS_LINGER);
+}
+
+static void name_client(const struct sockaddr *sa, char out[SMTPS_CLIENT_SIZE])
+{
+	conn_addr_text(sa, out, SMTPS_CLIENT_SIZE);
+	netlist_plain(out);
+}
+
+/* The descriptor is wanted back at once: what the client said until now is thrown away. */
+static void turn_away_now(const struct smtps_listen *l, int fd)
+{
+	char junk[4096];
+
+	tell(l, fd, "has too many connections");
+	shutdown(fd, SHUT_WR);
+	(void)!read(fd, junk, sizeof(junk));
 	close(fd);
 }
 
 static void out_of_descriptors(struct smtps_listen *l, int cause)
 {
+	struct sockaddr_storage ss = {.ss_family = AF_UNIX};
+	socklen_t len = sizeof(ss);
+	char client[SMTPS_CLIENT_SIZE];
 	int fd;
 
 	m_nofd.value++;
@@ -71,9 +100,13 @@ static void out_of_descriptors(struct smtps_listen *l, int cause)
 	if (l->reserve >= 0) {
 		close(l->reserve);
 		l->reserve = -1;
-		fd = accept4(l->fd->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0)
-			turn_away(l, fd, "has too many connections");
+		fd = accept4(l->fd->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			name_client((struct sockaddr *)&ss, client);
+			log_event(LOG_L_INFO, "smtps.no_descriptor", "listener=%s client=%s",
+			    l->fd->name, client);
+			turn_away_now(l, fd);
+		}
 		l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
 	loop_unwatch(&l->watch);
@@ -85,8 +118,7 @@ static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 	struct smtps *srv = l->srv;
 	char client[SMTPS_CLIENT_SIZE];
 
-	conn_addr_text(sa, client, sizeof(client));
-	netlist_plain(client);
+	name_client(sa, client);
 	m_conns.value++;
 	if (srv->lim.sessions > 0 && srv->nsession >= srv->lim.sessions) {
 		m_full.value++;

@@ -14,15 +14,17 @@ METRIC_GAUGE(m_bytes, "session_bytes_now", "Memory that sessions hold.");
 #define FIXED	  1536	       /* connection, its events, the session itself */
 #define STORE_MAX (256u << 10) /* of a message; what is larger a store keeps in a file */
 
+static uint64_t held_by(const struct smtps_tx *tx)
+{
+	return sizeof(*tx) + tx->pool.used +
+	       (tx->scan.stored < STORE_MAX ? tx->scan.stored : STORE_MAX);
+}
+
 static uint64_t held(struct smtps_session *s)
 {
-	const struct smtps_tx *tx = s->tx;
 	uint64_t n = FIXED + (s->conn != NULL ? conn_held(s->conn) : 0);
 
-	if (tx != NULL)
-		n += sizeof(*tx) + tx->pool.used +
-		     (tx->scan.stored < STORE_MAX ? tx->scan.stored : STORE_MAX);
-	return n;
+	return s->tx != NULL ? n + held_by(s->tx) : n;
 }
 
 static void set(struct smtps_session *s, uint64_t n)
@@ -35,6 +37,12 @@ static void set(struct smtps_session *s, uint64_t n)
 void smtps_memory_look(struct smtps_session *s)
 {
 	set(s, held(s));
+}
+
+void smtps_memory_orphan(struct smtps_tx *tx)
+{
+	tx->held = held_by(tx);
+	tx->srv->memory += tx->held;
 }
 
 void smtps_memory_give(struct smtps_session *s)

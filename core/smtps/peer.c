@@ -26,7 +26,8 @@ METRIC_COUNTER(m_missing, "proxy_missing_total",
 static void drop(struct smtps_session *s, struct metric *m, const char *cause)
 {
 	m->value++;
-	log_event(LOG_L_INFO, "smtps.proxy_refused", "peer=%s cause=%s", s->client, cause);
+	log_event(LOG_L_INFO, "smtps.proxy_refused", "session=%llu peer=%s cause=%s",
+	    (unsigned long long)s->serial, s->client, cause);
 	smtps_session_end(s);
 }
 

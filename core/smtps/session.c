@@ -28,7 +28,6 @@ METRIC_COUNTER(m_long, "long_lines_total", "Command lines over their bound.");
 METRIC_COUNTER(m_lf, "bare_newline_commands_total", "Command lines with a CR or LF alone.");
 
 #define UNSENT_MAX    65536 /* replies a client has not read: no line is taken until it does */
-#define LINGER	      5000  /* ms for the last reply to leave */
 
 #define NAME(U, name) name,
 static const char *const state_names[] = {SMTPS_STATES(NAME)};
@@ -67,17 +66,15 @@ void smtps_session_reply(struct smtps_session *s, int code, const char *dsn, con
 static void too_bad(struct smtps_session *s, const char *text)
 {
 	m_too_bad.value++;
-	log_event(LOG_L_INFO, "smtps.bad_session", "session=%llu client=%s cause=%s",
-	    (unsigned long long)s->serial, s->client, text);
+	log_event(LOG_L_INFO, "smtps.bad_session", SMTPS_WHO " cause=%s", SMTPS_WHO_OF(s), text);
 	smtps_session_reply(s, 421, "4.7.0", "%s, closing", text);
 	smtps_session_end(s);
 }
 
 void smtps_session_refuse(struct smtps_session *s, int code, const char *dsn, const char *text)
 {
-	log_event(LOG_L_INFO, "smtps.refusal",
-	    "session=%llu id=%s client=%s reply=%d dsn=%s text=%s", (unsigned long long)s->serial,
-	    s->tx != NULL ? s->tx->id : "-", s->client, code, dsn != NULL ? dsn : "-", text);
+	log_event(LOG_L_INFO, "smtps.refusal", SMTPS_WHO " reply=%d dsn=%s text=%s",
+	    SMTPS_WHO_OF(s), code, dsn != NULL ? dsn : "-", text);
 	smtps_session_reply(s, code, dsn, "%s", text);
 }
 
@@ -134,14 +131,15 @@ static void give_up_tx(struct smtps_session *s)
 
 	if (s->await.what == AWAIT_COMMIT) {
 		tx->session = NULL; /* commit.c finishes it alone */
+		smtps_memory_orphan(tx);
 		s->tx = NULL;
 		return;
 	}
 	if (tx->counted) {
 		m_unfinished.value++;
-		log_event(LOG_L_INFO, "smtps.unfinished", "id=%s from=<%.*s> size=%llu client=%s",
-		    tx->id, (int)tx->from.len, (const char *)tx->from.data,
-		    (unsigned long long)tx->scan.stored, s->client);
+		log_event(LOG_L_INFO, "smtps.unfinished", SMTPS_WHO " from=<%.*s> size=%llu",
+		    SMTPS_WHO_OF(s), (int)tx->from.len, (const char *)tx->from.data,
+		    (unsigned long long)tx->scan.stored);
 	}
 	smtps_tx_reset(s);
 }
@@ -159,7 +157,7 @@ static void tear_down(struct smtps_session *s)
 	if (s->timer != NULL)
 		loop_unwatch(&s->timer);
 	if (s->conn != NULL)
-		conn_finish(&s->conn, LINGER);
+		conn_finish(&s->conn, !s->quit, SMTPS_LINGER); /* who said QUIT says no more */
 	LIST_REMOVE(s, all);
 	srv->nsession--;
 	m_now.value = srv->nsession;
@@ -173,7 +171,8 @@ static void bare_lf(struct smtps_session *s)
 {
 	/* where the client thinks its commands end is not known from here on */
 	m_lf.value++;
-	log_event(LOG_L_INFO, "smtps.bare_newline", "client=%s", s->client);
+	log_event(
+	    LOG_L_INFO, "smtps.bare_newline", SMTPS_WHO " reply=500 dsn=5.5.2", SMTPS_WHO_OF(s));
 	smtps_session_reply(s, 500, "5.5.2", "Lines end with CRLF, not with LF alone; closing");
 	smtps_session_end(s);
 }
@@ -312,7 +311,8 @@ static void early(struct smtps_session *s)
 	if (smtps_peer_unasked(s))
 		return;
 	m_early.value++;
-	log_event(LOG_L_INFO, "smtps.early_talker", "client=%s", s->client);
+	log_event(
+	    LOG_L_INFO, "smtps.early_talker", SMTPS_WHO " reply=554 dsn=5.5.1", SMTPS_WHO_OF(s));
 	smtps_session_awake(s);
 	smtps_session_reply(s, 554, "5.5.1", "You talked before the greeting");
 	smtps_session_end(s);
@@ -344,12 +344,12 @@ static void on_end(void *arg, enum conn_end how, const char *why)
 	s->eof = true;
 	if (how == CONN_TIMEOUT) {
 		m_timeouts.value++;
-		log_event(LOG_L_INFO, "smtps.timeout", "client=%s state=%s", s->client,
-		    smtps_session_state(s->state));
+		log_event(LOG_L_INFO, "smtps.timeout", SMTPS_WHO " state=%s reply=421 dsn=4.4.2",
+		    SMTPS_WHO_OF(s), smtps_session_state(s->state));
 		smtps_session_reply(
 		    s, 421, "4.4.2", "%s: you were silent for too long, closing", s->srv->hostname);
 	} else if (how != CONN_EOF) {
-		log_event(LOG_L_DEBUG, "smtps.lost", "client=%s cause=%s", s->client, why);
+		log_event(LOG_L_DEBUG, "smtps.lost", SMTPS_WHO " cause=%s", SMTPS_WHO_OF(s), why);
 		conn_close(&s->conn);
 	}
 	if (how != CONN_EOF)

@@ -8,12 +8,14 @@
  * that is away is waited for by the channels, and clients hear 4xx.
  */
 #include "smtps/smtps.h"
+#include "lib/linger.h"
 #include "lib/netlist.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define DRAIN_MS     5000 /* for the store, at a stop */
+#define LAST_MS	     300  /* for last replies, at a stop */
 #define ORPHANS_MAX  1024 /* commits whose clients went away, besides one a session */
 #define SESSIONS_MAX CHAN_WINDOW_MAX
 
@@ -107,11 +109,17 @@ static void down(struct role *role, struct chan *c)
 
 /* ---- stop ---- */
 
+static void all_read(void *arg)
+{
+	(void)arg;
+	role_stopped(server.role);
+}
+
 static void drained(void *arg)
 {
 	(void)arg;
 	mod_close(&server.store_inst);
-	role_stopped(server.role);
+	linger_stop(LAST_MS, all_read, NULL);
 }
 
 /* The last message past its dot was answered, a turn ago. */
@@ -347,6 +355,8 @@ static void reload_finish(struct role *role, bool commit)
 		server.hostname = server.next_hostname;
 		free_limits(&server.lim);
 		server.lim = server.next_lim;
+		/* max_sessions may be another; smar's window follows with its next connection */
+		mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
 		smtps_verdict_forget(server.verdicts); /* other flags are other questions */
 	} else {
 		free(server.next_hostname);

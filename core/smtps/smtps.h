@@ -48,6 +48,7 @@
 #define SMTPS_LINE_MAX	     2048   /* the longest line of any verb; each has its own bound below */
 #define SMTPS_WAIT_MAX	     240000 /* ms: the longest wait for another role or the store */
 #define SMTPS_SKIP_MAX	     65536  /* so much of an endless line is thrown away before the end */
+#define SMTPS_LINGER	     5000   /* ms for the last reply to leave and be read */
 
 struct smtps_session;
 struct smtps_tx;
@@ -161,7 +162,7 @@ struct smtps_session {
 	enum smtps_state state, skipped_in; /* skipped_in: ST_SKIP ends there */
 	unsigned bad, nop, invalid, nrcpt, ntx;
 	uint8_t nline; /* lines so far that could begin a PROXY header; 3: none any more */
-	bool esmtp, eof, skipping, running;
+	bool esmtp, eof, skipping, running, quit;
 	bool proxy_required; /* in ST_PROXY: without a header it is dropped */
 	bool xclient;	     /* may use XCLIENT, by who it was when it was greeted */
 	bool proxied;	     /* client is of a PROXY header or XCLIENT */
@@ -170,6 +171,11 @@ struct smtps_session {
 	struct clients_key key;
 	char client[SMTPS_CLIENT_SIZE]; /* address as text, "unix" or SMTPS_CLIENT_UNKNOWN */
 };
+
+/* Who it is, in every line of the log that is about a session. */
+#define SMTPS_WHO "session=%llu id=%s client=%s"
+#define SMTPS_WHO_OF(s)                                                                            \
+	(unsigned long long)(s)->serial, (s)->tx != NULL ? (s)->tx->id : "-", (s)->client
 
 /* Takes fd. Greets, or waits greet_delay first. */
 void smtps_session_new(struct smtps *, int fd, const char *client);
@@ -230,6 +236,8 @@ void smtps_client_give(struct smtps_session *);
 void smtps_tarpit(struct smtps_session *); /* after an error was counted and answered */
 void smtps_memory_look(struct smtps_session *);
 void smtps_memory_give(struct smtps_session *); /* it holds nothing any more */
+/* The transaction has lost its session: what it holds counts until its end. */
+void smtps_memory_orphan(struct smtps_tx *);
 bool smtps_memory_full(const struct smtps *);
 
 /* ---- verbs.c: the commands ---- */
@@ -327,6 +335,7 @@ struct smtps_tx {
 	struct smtps_scan scan;
 	enum smtps_body body;
 	uint64_t head;		     /* bytes of our Received line */
+	uint64_t held;		     /* bytes in srv->memory, since the session is gone */
 	uint64_t dropped;	     /* bytes thrown away since it is DROP */
 	uint64_t announced;	     /* plain bytes, with all of the chunk that BDAT announced */
 	bool prdr;		     /* a reply for each recipient is wanted */
@@ -403,7 +412,7 @@ bool smtps_body_run(struct smtps_session *);
 /* The content of BDAT is complete: its last line gets the end that it may lack. */
 void smtps_body_finish(struct smtps_session *);
 /* So many bytes of refused content: more than is listened to? Then 421 was said. */
-bool smtps_body_endless(struct smtps_session *, const char *id, uint64_t dropped);
+bool smtps_body_endless(struct smtps_session *, uint64_t dropped);
 
 void smtps_bdat(struct smtps_session *, const struct smtps_line *); /* the verb */
 /* The last octet of an accepted chunk was taken. */

@@ -46,6 +46,7 @@ void smtps_tx_free(struct smtps_tx **txp)
 		smtps_intake_back(srv->intake, &tx->epoch);
 	if (tx->counted)
 		srv->nopen--;
+	srv->memory -= tx->held;
 	m_open.value--;
 	pool_clear(&tx->pool);
 	free(tx);
@@ -98,8 +99,8 @@ static bool short_of_memory(struct smtps_session *s)
 	if (!smtps_memory_full(s->srv))
 		return false;
 	m_memory.value++;
-	log_event(LOG_L_INFO, "smtps.max_memory", "session=%llu id=%s client=%s",
-	    (unsigned long long)s->serial, s->tx != NULL ? s->tx->id : "-", s->client);
+	log_event(
+	    LOG_L_INFO, "smtps.max_memory", SMTPS_WHO " reply=452 dsn=4.3.1", SMTPS_WHO_OF(s));
 	if (s->tx != NULL)
 		s->tx->asked++;
 	smtps_session_reply(s, 452, "4.3.1", "Too much is under way here, try again later");
@@ -192,8 +193,8 @@ void smtps_tx_invalid(struct smtps_session *s)
 		smtps_tarpit(s);
 		return;
 	}
-	log_event(
-	    LOG_L_INFO, "smtps.invalid_addresses", "client=%s count=%u", s->client, s->invalid);
+	log_event(LOG_L_INFO, "smtps.invalid_addresses", SMTPS_WHO " reply=421 dsn=4.7.0 count=%u",
+	    SMTPS_WHO_OF(s), s->invalid);
 	smtps_session_reply(s, 421, "4.7.0", "Too many addresses that do not exist, closing");
 	smtps_session_end(s);
 }
@@ -239,9 +240,9 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 	} else {
 		(v->action == ACT_REJECT ? &m_policy : &m_policy_temp)->value++;
 		log_event(LOG_L_INFO, "smtps.rcpt_refused",
-		    "id=%s from=<%.*s> rcpt=<%.*s> client=%s reply=%d dsn=%s text=%s", tx->id,
-		    (int)tx->from.len, (const char *)tx->from.data, (int)tx->asking.len,
-		    (const char *)tx->asking.data, s->client, v->smtp, v->dsn, v->text);
+		    SMTPS_WHO " reply=%d dsn=%s from=<%.*s> rcpt=<%.*s> text=%s", SMTPS_WHO_OF(s),
+		    v->smtp, v->dsn, (int)tx->from.len, (const char *)tx->from.data,
+		    (int)tx->asking.len, (const char *)tx->asking.data, v->text);
 	}
 	smtps_session_reply(s, v->smtp, v->dsn, "%s", v->text);
 	if (v->smtp == 421) /* RFC 5321 3.8: whoever says 421 closes */

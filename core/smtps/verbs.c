@@ -164,6 +164,7 @@ static void act_quit(struct smtps_session *s, const struct smtps_line *l)
 	(void)l;
 	smtps_tx_reset(s);
 	smtps_session_reply(s, 221, "2.0.0", "%s closing", s->srv->hostname);
+	s->quit = true;
 	smtps_session_end(s);
 }
 

@@ -25,9 +25,8 @@ static void say(struct smtps_session *s, const struct smtps_verdict *v)
 		return;
 	}
 	m_refused.value++;
-	log_event(LOG_L_INFO, "smtps.vrfy_refused",
-	    "session=%llu client=%s reply=%d dsn=%s text=%s", (unsigned long long)s->serial,
-	    s->client, v->smtp, v->dsn, v->text);
+	log_event(LOG_L_INFO, "smtps.vrfy_refused", SMTPS_WHO " reply=%d dsn=%s text=%s",
+	    SMTPS_WHO_OF(s), v->smtp, v->dsn, v->text);
 	smtps_session_reply(s, v->smtp, v->dsn, "%s", v->text);
 	if (v->smtp == 421)
 		smtps_session_end(s);

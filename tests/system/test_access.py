@@ -135,7 +135,7 @@ def test_refusals_are_counted_and_logged(gw):
         c.cmd('RCPT TO:<no@far.test>', 550)
         c.cmd('DATA', 554)
     assert gw.metrics('smtps')['refused_policy_total'] == before['refused_policy_total'] + 1
-    gw.wait_log(r'smtps\.rcpt_refused .*from=<counted@b.test> rcpt=<no@far.test> client=127.0.0.1 reply=550 dsn=5.1.1')
+    gw.wait_log(r'smtps\.rcpt_refused session=\d+ id=S\w+ client=127.0.0.1 reply=550 dsn=5.1.1 from=<counted@b.test> rcpt=<no@far.test>')
 
 
 def test_without_the_flag_the_map_is_not_asked(inst, sink):

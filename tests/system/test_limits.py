@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Limits of smtps: what one client may take, over all processes and sections; several listeners."""
-import json, os, re, resource, select, signal, time
+import contextlib, json, os, re, resource, select, signal, time
 
 import lab, pytest
 
@@ -45,7 +45,7 @@ def test_client_limits_are_of_all_processes(inst):
             [c] = connect(g, '127.0.0.2', port=port)
             assert c.greeting.startswith('421 4.7.0 gw.test: you have too many connections'), c.greeting
             assert c.closed()
-        line = r'smtps.client_limit session=\d+ client=127.0.0.2 limit=max_connections count=6'
+        line = r'smtps.client_limit session=\d+ id=- client=127.0.0.2 reply=421 dsn=4.7.0 limit=max_connections count=6'
         lab.wait_for('a line each', lambda: len(re.findall(line, g.log())) == 8)
         more = connect(g, '127.0.0.3', 5) + connect(g, '127.0.0.1', 7)  # others have their own; one has none
         assert all(c.greeting.startswith('220') for c in mine + more)
@@ -311,3 +311,143 @@ def test_refusals(strict, said, codes, words):
         [line] = lines()[before:]
         code, dsn = codes.split()
         assert f'client=127.0.0.1 reply={code} dsn={dsn}' in line or 'cause=' in line, line
+
+
+CONTENT = [  # what is sent as a mail, or in place of commands; the line of the log
+    (b'a\nb\r\n.\r\n', r'smtps.refused session=\d+ id=S\w+ client=127.0.0.1 reply=550 dsn=5.6.11 reason=bare-newline '),
+    (b'x' * 70 * 20000 + b'\r\n.\r\n', r'smtps.refused session=\d+ id=S\w+ client=127.0.0.1 reply=552 dsn=5.3.4 reason=size '),
+    (b'Received: x\r\n' * 40 + b'\r\n.\r\n', r'smtps.refused session=\d+ id=S\w+ client=127.0.0.1 reply=554 dsn=5.4.6 reason=hops '),
+    (None, r'smtps.bare_newline session=\d+ id=- client=127.0.0.1 reply=500 dsn=5.5.2'),
+]
+
+
+@pytest.mark.parametrize('content, line', CONTENT, ids=['bare', 'size', 'hops', 'command'])
+def test_refused_content_is_logged(strict, content, line):
+    before = len(re.findall(line, strict.log()))
+    with strict.client() as c:
+        if content is None:
+            c.send('NOOP\n')
+        else:
+            for command in (HI, MAIL, RCPT, 'DATA'):
+                assert c.cmd(command)[0] in '23'
+            c.send(content)
+        assert c.reply()[0] == '5'
+        lab.wait_for('one line', lambda: len(re.findall(line, strict.log())) == before + 1)
+
+
+# ---- the last reply ----
+
+def descriptors(pid):
+    return len(os.listdir(f'/proc/{pid}/fd'))
+
+
+def flood_and_read(c, chunk, total):
+    """Sends all of it, whatever is said meanwhile, and reads only then: the bytes that came. A reset is an error."""
+    c.s.settimeout(lab.WAIT)
+    for _ in range(total // len(chunk)):
+        c.s.sendall(chunk)
+    got = b''
+    while data := c.s.recv(65536):
+        got += data
+    return got
+
+
+BYES = {  # what a client goes on to send and when it is cut; the last reply
+    'bad commands': ('', b'FOO bar\r\n' * 500, '421 4.7.0'),
+    'no mail': ('EHLO c.test\r\n' + 'NOOP\r\n' * 90, b'NOOP\r\n' * 1000, '421 4.7.0'),
+    'bare LF': ('', b'EHLO c.test\n' * 500, '500 5.5.2'),
+    'BDAT': ('EHLO c.test\r\nBDAT x\r\n', b'x' * 4000, '501 5.5.4'),
+    'endless line': ('', b'x' * 8000, '500 5.5.2'),
+}
+
+
+@pytest.fixture(scope='module')
+def polite(inst):
+    g = gateway(inst, 'client_limits { exempt = { 127.0.0.1, 127.0.0.2 }; max_connections = 1; } ')
+    g.conf.write_text(g.conf.read_text().replace('smtps {', f'smtps {{ listen_socket local {{ type = unix; '
+                      f'path = "{g.dir}/s"; umask = 000; }} ', 1))
+    with g:
+        yield g
+
+
+@pytest.mark.parametrize('unix', [False, True], ids=['tcp', 'unix'])
+@pytest.mark.parametrize('what', BYES)
+def test_the_last_reply_is_read(polite, what, unix):
+    """Who goes on sending behind a limit is not reset before the last reply was read, however that goes."""
+    g, (head, chunk, bye) = polite, BYES[what]
+    pid = smtps_pid(g)
+    for _ in range(10):
+        with (lab.Client(str(g.dir / 's')) if unix else g.client()) as c:
+            c.send(head)
+            last = flood_and_read(c, chunk, 160000).decode().splitlines()[-1]
+            assert last.startswith(bye), last
+    lab.wait_for('all to be closed', lambda: json.loads(g.http('smtps', 'GET', '/v1/intake')[1])['lingering'] == 0)
+    assert descriptors(pid) < 60
+
+
+def test_the_last_reply_of_a_greeting_is_read(polite):
+    """421 in place of the greeting, while the client sends already."""
+    [held] = connect(polite, '127.0.0.3')
+    for _ in range(100):
+        c = lab.Client(('127.0.0.1', polite.port), greet=False, source='127.0.0.3')
+        got = flood_and_read(c, b'EHLO c.test\r\n' * 500, 60000)
+        assert got.startswith(b'421 4.7.0 ') and got.count(b'\r\n') == 1, got
+        c.s.close()
+    held.s.close()
+
+
+def test_clients_that_only_send(inst):
+    """They never read and never stop: bounded in number and time, then memory and descriptors are back. A stop waits for none."""
+    with gateway(inst, 'max_sessions = 3; ') as g:
+        settled(g, ['smtps'])
+        pid = smtps_pid(g)
+        lingering = lambda: json.loads(g.http('smtps', 'GET', '/v1/intake')[1])['lingering']
+        before = descriptors(pid)
+        three = connect(g, n=3)
+        flood = [lab.Client(('127.0.0.1', g.port), greet=False) for _ in range(300)]
+        lab.wait_for('the bound', lambda: lingering() == 256)
+        told = []
+        for c in flood:
+            c.s.setblocking(False)
+            with contextlib.suppress(OSError):  # the oldest were closed to make room
+                while c.s.send(b'x' * 65536):
+                    pass
+        for c in flood:
+            c.s.settimeout(lab.WAIT)
+            told.append(c.reply()[:9])
+        assert told == ['421 4.3.2'] * 300
+        assert descriptors(pid) <= before + 3 + 256
+        lab.wait_for('an end', lambda: lingering() == 0)
+        assert descriptors(pid) <= before + 3
+        for c in three + flood:
+            c.s.close()
+        settled(g, ['smtps'])
+        flood = [g.client() for _ in range(3)] + [lab.Client(('127.0.0.1', g.port), greet=False) for _ in range(20)]
+        g.proc.send_signal(signal.SIGTERM)  # they stay, and say nothing
+        assert flood[0].reply().startswith('421 4.3.2')
+        status, answer = 200, ''
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            while status == 200:  # asked while it ends, it lives
+                status, answer = g.http('smtps', 'GET', '/v1/clients')
+        assert status == 200 or (status == 503 and 'stopping' in answer)
+        assert g.stop() == 0
+        assert len(re.findall(r'smtps.max_sessions listener=\S+ client=127.0.0.1', g.log())) >= 320
+
+
+def test_clients_are_shown(inst):
+    """meta1ctl clients: those of all processes, the busiest first."""
+    limits = 'client_limits { ipv4_prefix = 24; exempt = 127.0.0.1; } '
+    with gateway(inst, f'processes = 2; {limits}') as g:
+        settled(g, ['smtps', 'smtps.1'])
+        mine = connect(g, '127.0.3.1', 3) + connect(g, '127.0.3.9', 2) + connect(g, '127.0.4.1')
+        for c in mine:
+            c.cmd('EHLO c.test', 250)
+        for args in ([], ['smtps.1']):
+            got = json.loads(g.ctl('clients', *args, '--json').stdout)
+            rows = [(x['client'], x['connections'], x['rate']) for x in got['clients'] if x['connections']]
+            assert rows == [('127.0.3.0/24', 5, 5), ('127.0.4.0/24', 1, 1)] and got['total'] >= 2
+        lines = [line.split() for line in g.ctl('clients').stdout.splitlines()]
+        assert lines[0][0] == 'connections' and lines[1] == ['5', '5', '127.0.3.0/24']
+        assert len(json.loads(g.http('smtps', 'GET', '/v1/clients?limit=1')[1])['clients']) == 1
+        for bad in ('0', '1001', 'x', '-1'):
+            assert g.http('smtps', 'GET', f'/v1/clients?limit={bad}')[0] == 400

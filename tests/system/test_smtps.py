@@ -225,6 +225,8 @@ def test_early_talker_and_silence(inst, sink):
             assert c.reply().startswith('421 4.4.2') and c.closed()
         m = g.metrics('smtps')
         assert m['early_talkers_total'] == 1 and m['timeouts_total'] == 1
+        g.wait_log(r'smtps.early_talker session=\d+ id=- client=127.0.0.1 reply=554 dsn=5.5.1')
+        g.wait_log(r'smtps.timeout session=\d+ id=- client=127.0.0.1 state=\w+ reply=421 dsn=4.4.2')
 
 
 def test_max_sessions(inst, sink):
@@ -253,6 +255,7 @@ def test_out_of_descriptors(inst, sink):
         pid = g.pids()['smtps']
         clients = [g.client(greet=False) for _ in range(60)]
         lab.wait_for('a refusal', lambda: 'smtps.accept' in g.log())
+        g.wait_log(r'smtps.no_descriptor listener=\S+ client=127.0.0.1')
 
         def cpu():
             with open(f'/proc/{pid}/stat') as f:

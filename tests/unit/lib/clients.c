@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -213,6 +214,64 @@ static void wrong(void **state)
 	close(fd);
 }
 
+/* The busiest first, over all processes; networks as they were cut; memory is not filled by a look.
+ */
+static void top(void **state)
+{
+	static const struct {
+		const char *addr, *text;
+		unsigned v4, v6, process, n;
+	} t[] = {{"192.0.2.1", "192.0.2.1", 32, 64, 0, 3}, {"192.0.2.1", "192.0.2.1", 32, 64, 2, 4},
+	    {"198.51.100.7", "198.51.100.0/24", 24, 64, 1, 5},
+	    {"2001:db8:1:2:3::4", "2001:db8:1:2::/64", 32, 64, 2, 9},
+	    {"2001:db8:1:2:3::4", "2001:db8:1::/48", 32, 48, 2, 1},
+	    {"2001:db8::1", "2001:db8::1", 32, 128, 0, 2}};
+	static const char *const order[] = {
+	    "2001:db8:1:2::/64", "192.0.2.1", "198.51.100.0/24", "2001:db8::1", "2001:db8:1::/48"};
+	struct clients_row row[ARRAY_LEN(t)];
+	int fd = clients_make(3);
+	struct clients *c[3];
+	char text[CLIENTS_TEXT];
+	struct clients_count n;
+	struct clients_key k;
+	struct stat before, after;
+	unsigned total, i, j;
+
+	(void)state;
+	for (i = 0; i < 3; i++)
+		c[i] = attach(fd, i);
+	for (i = 0; i < ARRAY_LEN(t); i++) {
+		assert_true(clients_key(t[i].addr, t[i].v4, t[i].v6, &k));
+		for (j = 0; j < t[i].n; j++)
+			assert_true(clients_add(c[t[i].process], &k, 60000, &n));
+	}
+	fstat(fd, &before);
+	assert_int_equal(clients_top(c[0], 60000, row, ARRAY_LEN(t), &total), ARRAY_LEN(order));
+	fstat(fd, &after);
+	assert_int_equal(before.st_blocks, after.st_blocks);
+	assert_int_equal(total, ARRAY_LEN(order));
+	for (i = 0; i < ARRAY_LEN(order); i++) {
+		clients_text(&row[i].key, text);
+		assert_string_equal(text, order[i]);
+	}
+	assert_int_equal(row[1].n.connections, 7);
+	assert_int_equal(row[1].n.rate, 7);
+	/* fewer rows than clients: the first of them */
+	assert_int_equal(clients_top(c[1], 60000, row, 2, &total), 2);
+	assert_int_equal(total, ARRAY_LEN(order));
+	clients_text(&row[1].key, text);
+	assert_string_equal(text, "192.0.2.1");
+	/* who has no connection and made none of late is not known any more */
+	drop(c[0], "192.0.2.1", 60000, false);
+	assert_true(clients_key("2001:db8:1:2:3::4", 32, 48, &k));
+	clients_drop(c[2], &k, 60000, false);
+	clients_top(c[0], 60000 + 120000, row, ARRAY_LEN(t), &total);
+	assert_int_equal(total, ARRAY_LEN(order) - 1);
+	for (i = 0; i < 3; i++)
+		clients_close(&c[i]);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +280,7 @@ int main(void)
 	    cmocka_unit_test(rates),
 	    cmocka_unit_test(full),
 	    cmocka_unit_test(race),
+	    cmocka_unit_test(top),
 	    cmocka_unit_test(wrong),
 	};
 

@@ -2,6 +2,7 @@
 /* conn.c -- both ends of a socket pair: lines, bounds, order of output, ends. */
 #include "lib/conn.h"
 #include "../unit.h"
+#include "lib/linger.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -261,11 +262,195 @@ static void full_backlog(void **state)
 	unlink(sa.sun_path);
 }
 
+/* ---- the last moments ---- */
+
+/* A TCP connection: ours, and the peer's end, blocking neither. */
+static struct conn *tcp(int *peer)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(sin);
+	int lfd = socket(AF_INET, SOCK_STREAM, 0), fd;
+
+	assert_int_equal(bind(lfd, (struct sockaddr *)&sin, len), 0);
+	assert_int_equal(listen(lfd, 1), 0);
+	assert_int_equal(getsockname(lfd, (struct sockaddr *)&sin, &len), 0);
+	*peer = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(*peer, (struct sockaddr *)&sin, len), 0);
+	assert_int_equal(fcntl(*peer, F_SETFL, O_NONBLOCK), 0);
+	fd = accept4(lfd, NULL, NULL, SOCK_NONBLOCK);
+	assert_true(fd >= 0);
+	close(lfd);
+	loop = loop_new();
+	inputs = ends = drains = 0;
+	return conn_new(loop, fd, &ev, NULL);
+}
+
+static size_t push(int peer, size_t most)
+{
+	static const char junk[4096];
+	size_t sent = 0;
+	ssize_t n = 1;
+
+	while (n > 0 && sent < most) {
+		n = send(peer, junk, sizeof(junk), MSG_NOSIGNAL);
+		sent += n > 0 ? (size_t)n : 0;
+		loop_turn(loop, false);
+	}
+	return sent;
+}
+
+/* "bye" and the end of the stream, never a reset. */
+static void hears_bye(int peer)
+{
+	char got[8];
+
+	assert_int_equal(recv(peer, got, sizeof(got), 0), 3);
+	assert_memory_equal(got, "bye", 3);
+	assert_int_equal(recv(peer, got, sizeof(got), 0), 0);
+}
+
+/* What the peer sends before and after the last word does it no harm. */
+static void lingers(void **state)
+{
+	static const struct {
+		bool unix_socket, sends_before, linger, closes;
+	} t[] = {{false, false, true, false}, {true, false, true, false},
+	    {false, true, false, false}, {true, true, false, false}, {false, false, false, true},
+	    {true, false, false, true}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		int peer;
+		struct conn *c = t[i].unix_socket ? pair(&peer) : tcp(&peer);
+
+		if (t[i].sends_before) {
+			assert_true(push(peer, 20000) >= 20000);
+			assert_true(inputs > 0);
+		}
+		conn_write(c, "bye", 3);
+		conn_finish(&c, t[i].linger, 5000);
+		assert_null(c);
+		assert_int_equal(linger_count(), t[i].closes ? 0 : 1);
+		if (!t[i].closes)
+			assert_true(push(peer, 100000) >= 100000);
+		hears_bye(peer);
+		close(peer);
+		for (int turns = 0; turns < 50 && linger_count() > 0; turns++)
+			loop_turn(loop, false);
+		assert_int_equal(linger_count(), 0);
+		assert_int_equal(ends, 0);
+		loop_free(&loop);
+	}
+}
+
+/* Sends without end: so much is taken, then no more; it still reads, until the time is over. */
+static void lingers_bounded(void **state)
+{
+	struct conn *c;
+	size_t sent;
+	int peer;
+
+	(void)state;
+	c = pair(&peer);
+	loop_fake_clock(loop, 1000, 1);
+	conn_write(c, "bye", 3);
+	conn_finish(&c, true, 5000);
+	sent = push(peer, 64u << 20);
+	assert_true(sent >= LINGER_BYTES && sent < 4 * LINGER_BYTES);
+	assert_int_equal(linger_count(), 1);
+	hears_bye(peer);
+	loop_fake_clock(loop, 5999, 6);
+	loop_turn(loop, false);
+	assert_int_equal(linger_count(), 1);
+	loop_fake_clock(loop, 6000, 6);
+	loop_turn(loop, false);
+	assert_int_equal(linger_count(), 0);
+	close(peer);
+	loop_free(&loop);
+}
+
+/* A slow reader gets all of it, but not more than the time: bytes that move do not prolong it. */
+static void lingers_slow(void **state)
+{
+	enum { LEN = 1 << 20 };
+	static char text[LEN], got[4096];
+	size_t have = 0;
+	struct conn *c;
+	int64_t now;
+	ssize_t n;
+	int peer;
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		have = 0;
+		c = pair(&peer);
+		loop_fake_clock(loop, 1000, 1);
+		conn_write(c, text, LEN);
+		conn_finish(&c, true, 5000);
+		assert_int_equal(linger_count(), 1);
+		for (now = 1000; linger_count() == 1 && have < LEN; now += round == 0 ? 1 : 100) {
+			n = recv(peer, got, sizeof(got), 0);
+			have += n > 0 ? (size_t)n : 0;
+			loop_fake_clock(loop, now, 1);
+			loop_turn(loop, false);
+		}
+		assert_int_equal(have == LEN, round == 0);
+		assert_true(round == 0 || (now >= 6000 && now < 6300));
+		close(peer);
+		for (int turns = 0; turns < 50 && linger_count() > 0; turns++)
+			loop_turn(loop, false);
+		assert_int_equal(linger_count(), 0);
+		loop_free(&loop);
+	}
+}
+
+static void all_over(void *arg)
+{
+	++*(int *)arg;
+}
+
+/* The oldest makes room; a stop ends all, and waits no longer than it says. */
+static void lingers_in_number(void **state)
+{
+	static int peer[LINGER_MAX + 1];
+	int stops = 0;
+	char got[4];
+
+	(void)state;
+	linger_stop(300, all_over, &stops);
+	assert_int_equal(stops, 1);
+	loop = loop_new();
+	loop_fake_clock(loop, 1000, 1);
+	for (unsigned i = 0; i <= LINGER_MAX; i++) {
+		struct outq none = {.buf = NULL};
+		int fd[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+		peer[i] = fd[1];
+		linger_new(loop, fd[0], &none, false, 5000);
+	}
+	assert_int_equal(linger_count(), LINGER_MAX);
+	assert_true(send(peer[0], "x", 1, MSG_NOSIGNAL) < 0);
+	assert_int_equal(send(peer[1], "x", 1, MSG_NOSIGNAL), 1);
+	assert_int_equal(recv(peer[1], got, sizeof(got), 0), 0);
+	linger_stop(300, all_over, &stops);
+	assert_int_equal(stops, 1);
+	loop_fake_clock(loop, 1300, 1);
+	loop_turn(loop, false);
+	assert_int_equal(linger_count(), 0);
+	assert_int_equal(stops, 2);
+	for (unsigned i = 0; i <= LINGER_MAX; i++)
+		close(peer[i]);
+	loop_free(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(order),
 	    cmocka_unit_test(bounded), cmocka_unit_test(times_out), cmocka_unit_test(connects),
-	    cmocka_unit_test(full_backlog)};
+	    cmocka_unit_test(full_backlog), cmocka_unit_test(lingers),
+	    cmocka_unit_test(lingers_bounded), cmocka_unit_test(lingers_slow),
+	    cmocka_unit_test(lingers_in_number)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

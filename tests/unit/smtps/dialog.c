@@ -434,6 +434,8 @@ void dialog_close(struct dialog *d)
 		dialog_hang_up(d);
 	assert_int_equal(d->srv.nsession, 0);
 	assert_int_equal(d->srv.nopen, 0);
+	assert_int_equal(d->srv.memory, 0);
+	dialog_turns(d, 50); /* the last reply may be waited for, until the client closes */
 	assert_null(question.fn);
 	assert_null(commits);
 	/* each message begun was kept, aborted, or lost by the store itself */

@@ -310,6 +310,13 @@ static void clients_that_vanish(void **state)
 	dialog_answer(&d);
 	assert_int_equal(d.nmsg, 1);
 	assert_int_equal(d.queued, 1);
+	dialog_connect(&d); /* the same, and it is reset: what the message holds still counts */
+	dialog_say(&d, S(FULL), 0);
+	reset(LIST_FIRST(&d.srv.sessions));
+	assert_int_equal(d.srv.nsession, 0);
+	assert_in_range(d.srv.memory, 200, 65536);
+	dialog_answer(&d);
+	assert_int_equal(d.nmsg, 2);
 	dialog_close(&d);
 }
 
