@@ -54,6 +54,8 @@ def test_every_fate(inst):
         rc, fates, found, summary = fsck(g)  # in use
         assert rc == 0 and not faults(found), found
         assert summary['in_use']
+        # a deletion is told before it is recorded, which takes up to status_sync
+        lab.wait_for('all of it to be recorded', lambda: {i: states(fsck(g)[1]).get(i) for i in want} == want)
         kill_all(g)
         rc, fates, found, summary = fsck(g)
         got = states(fates)

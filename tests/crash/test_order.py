@@ -138,7 +138,8 @@ def checkpoints_in_order(calls):
         assert any(f.name == 'fdatasync' and f.ret == 0 and 'checkpoint.tmp' in path_of(f) and f.end < c.begin
                    for f in calls), 'a checkpoint was renamed before its sync'
         dirsync = min(f.end for f in calls if f.name == 'fsync' and f.ret == 0 and f.begin > c.end)
-        gone = [u for u in calls if u.name == 'unlinkat' and u.begin > c.end and u.ret == 0 and
+        # a checkpoint is removed, a journal becomes history
+        gone = [u for u in calls if u.name in ('unlinkat', 'renameat') and u.begin > c.end and u.ret == 0 and
                 re.match('(journal|checkpoint).[0-9a-f]{16}', (names_of(u) or [''])[0])]
         assert gone, 'the old journal stayed'
         assert all(u.begin > dirsync for u in gone), 'an old journal went before the checkpoint counted'
