@@ -16,6 +16,7 @@
 #define STEP	     500  /* recipients of one message looked at before the next one's turn */
 #define STEPS	     4000 /* in one turn of the loop */
 #define GOING	     64	  /* messages that are looked at at a time */
+#define NEWCOMERS    256  /* with those of senders that have nothing else on its way */
 #define ASK_AGAIN_MS 30000
 
 METRIC_GAUGE(m_active, "active_recipients_now", "Recipients being routed, queued or delivered.");
@@ -179,16 +180,21 @@ void qmgr_active_block(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_dest *d)
 
 /* ---- looked at ---- */
 
-void qmgr_active_go(struct qmgr *q, struct qmgr_msg *m, struct qmgr_dock *dock, uint32_t coming)
+static bool is_going(const struct qmgr_msg *m)
+{
+	return m->list == QL_GOING || m->list == QL_FIRST;
+}
+
+void qmgr_active_go(struct qmgr *q, struct qmgr_msg *m, uint32_t lane, uint32_t coming)
 {
 	m->cursor = 0;
-	if (m->dying || m->list == QL_GOING) {
-		qmgr_lane_arrived(q, &dock, coming);
+	if (m->dying || is_going(m)) {
+		qmgr_lane_arrived(q, &lane, coming);
 		return;
 	}
-	m->dock = dock;
+	m->lane = lane;
 	m->coming = coming;
-	qmgr_msg_list(q, m, QL_GOING);
+	qmgr_msg_list(q, m, qmgr_lane_first(q, lane, coming) ? QL_FIRST : QL_GOING);
 	q->ngoing++;
 	qmgr_kick(q);
 }
@@ -197,7 +203,7 @@ static void gone_by(struct qmgr *q, struct qmgr_msg *m)
 {
 	q->ngoing--;
 	qmgr_msg_list(q, m, m->nactive ? QL_NONE : QL_IDLE);
-	qmgr_lane_arrived(q, &m->dock, m->coming);
+	qmgr_lane_arrived(q, &m->lane, m->coming);
 }
 
 void qmgr_active_start(struct qmgr *q, struct qmgr_msg *m, bool fresh)
@@ -247,7 +253,7 @@ void qmgr_active_forget(struct qmgr *q, struct qmgr_msg *m)
 {
 	heap_remove(q, m->slot);
 	qmgr_lane_remove(q, m->slot);
-	if (m->list == QL_GOING)
+	if (is_going(m))
 		gone_by(q, m);
 }
 
@@ -300,42 +306,56 @@ static uint32_t admit(struct qmgr *q, struct qmgr_msg *m)
 	return n;
 }
 
-/* Room for one more, with what is being read counted; memory too, but that one goes on always. */
-static bool more_room(const struct qmgr *q)
+/* Whose message may be pulled: with what is on its way counted there must be room, and memory; but
+ * the first of a sender waits here for the next place, not behind another's backlog, and one goes
+ * on always. */
+enum who { NOBODY, NEWCOMER, ANYBODY };
+static enum who who_may(const struct qmgr *q)
 {
-	if (q->ngoing >= GOING || room(q) <= q->reserved)
-		return !q->ngoing && !q->nloading && room(q);
-	return q->memory < q->lim.loaded || (!q->ngoing && !q->nloading);
+	bool alone = !q->ngoing && !q->nloading;
+
+	if (q->memory >= q->lim.loaded)
+		return alone && room(q) ? ANYBODY : NOBODY;
+	if (alone ? room(q) > 0 : q->ngoing < GOING && room(q) > q->reserved)
+		return ANYBODY;
+	return q->ngoing + q->nloading < NEWCOMERS ? NEWCOMER : NOBODY;
 }
 
 static void pull(struct qmgr *q)
 {
 	uint32_t i, n = 0;
+	enum who who;
 
-	while (n++ < STEPS && more_room(q)) {
-		struct qmgr_dock *k;
+	while (n++ < STEPS && (who = who_may(q)) != NOBODY) {
 		struct qmgr_msg *m;
-		struct qmgr_slot *s;
-		uint32_t coming;
+		uint32_t lane, coming;
 
-		if (!qmgr_park_ready(q) || !(i = qmgr_lane_next(q, &k)))
+		if (!qmgr_park_ready(q) ||
+		    !(i = qmgr_lane_next(q, who == NEWCOMER, &lane, &coming)))
 			break;
-		s = qmgr_slot_at(&q->index, i);
 		m = qmgr_msg_at(q, i);
-		coming = m ? m->nopen : s->nopen;
-		k->coming += coming;
 		heap_remove(q, i);
 		if (m)
-			qmgr_active_go(q, m, k, coming);
+			qmgr_active_go(q, m, lane, coming);
 		else
-			qmgr_park_load(q, i, k, coming);
+			qmgr_park_load(q, i, lane, coming);
 	}
 	qmgr_park_flush(q);
+}
+
+/* Whose step is next: first ones and the others take turns. */
+static struct qmgr_msg *next_going(struct qmgr *q)
+{
+	struct qmgr_msg *first = q->lists[QL_FIRST], *m = q->lists[QL_GOING];
+
+	q->first_turn = first && !q->first_turn;
+	return first && (q->first_turn || !m) ? first : m;
 }
 
 bool qmgr_active_pump(struct qmgr *q)
 {
 	uint32_t n = 0, now = (uint32_t)(loop_now(q->loop) / 1000);
+	struct qmgr_msg *m;
 
 	while (q->nheap && in_heap(q, 1)->due <= now && n++ < STEPS) {
 		uint32_t slot = q->heap[1];
@@ -347,8 +367,8 @@ bool qmgr_active_pump(struct qmgr *q)
 	if (!q->going || q->stopping)
 		return false;
 	pull(q);
-	for (n = 0; n < STEPS && q->lists[QL_GOING] && room(q);)
-		n += 1 + admit(q, q->lists[QL_GOING]);
+	for (n = 0; n < STEPS && room(q) && (m = next_going(q));)
+		n += 1 + admit(q, m);
 	m_active.value = (int64_t)qmgr_active_count(q);
-	return room(q) && q->lists[QL_GOING];
+	return room(q) && q->ngoing;
 }

@@ -162,7 +162,7 @@ static json_t *dest_json(struct qmgr *q, const struct qmgr_dest *d)
 			     ? loop_wall(q->loop) + (d->rest_until - loop_now(q->loop) + 999) / 1000
 			     : 0),
 	    "bounds", qmgr_text(d->bounds ? d->bounds : ""), "active", (json_int_t)d->active,
-	    "waiting", (json_int_t)d->queued, "dead_until",
+	    "waiting", (json_int_t)(d->queued + (d->dock ? d->dock->rcpts : 0)), "dead_until",
 	    (json_int_t)(dead ? loop_wall(q->loop) + dead / 1000 : 0), "reason",
 	    qmgr_text(d->why ? d->why->line : ""));
 }
@@ -219,7 +219,9 @@ void qmgr_control_add(struct role *role, struct ctl *ctl)
 		"the cursor of the following page; filters as for flush."},
 	    {"GET", "/v1/queue/", CTL_READ, show, "One queued message with all its recipients."},
 	    {"GET", "/v1/destinations", CTL_READ, destinations,
-		"Destinations with deliveries allowed and running, recipients waiting there, and "
+		"Destinations with deliveries allowed and running, recipients waiting there (and "
+		"of "
+		"messages that wait for it to live or have room), and "
 		"until when a dead one is left alone; cursor= and limit=."},
 	    {"GET", "/v1/status", CTL_READ, status_all,
 		"The queue in numbers: messages, active recipients, deliveries, memory."}};

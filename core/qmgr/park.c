@@ -25,28 +25,27 @@ bool qmgr_park_ready(const struct qmgr *q)
 	return q->nfetch < QMGR_FETCHES;
 }
 
-/* While a slot is being read it is in no lane: there it keeps the dock that waits for it. */
-static struct qmgr_dock *take_dock(struct qmgr *q, struct qmgr_slot *s, uint32_t *coming)
+/* While a slot is being read it is in no lane: there it keeps the one that waits for it. */
+static uint32_t take_lane(struct qmgr_slot *s, uint32_t *coming)
 {
-	struct qmgr_dock *k = s->going ? q->docks[s->lnext] : NULL;
+	uint32_t lane = s->going ? s->lnext : 0;
 
 	*coming = s->lprev;
 	if (s->going)
 		s->lnext = s->lprev = 0;
 	s->going = 0;
-	return k;
+	return lane;
 }
 
-void qmgr_park_load(struct qmgr *q, uint32_t slot, struct qmgr_dock *k, uint32_t coming)
+void qmgr_park_load(struct qmgr *q, uint32_t slot, uint32_t lane, uint32_t coming)
 {
 	struct qmgr_slot *s = qmgr_slot_at(&q->index, slot);
 	struct qmgr_fetch *f;
 
-	if (k) {
+	if (lane) {
 		s->going = 1;
-		s->lnext = k->number;
+		s->lnext = lane;
 		s->lprev = coming;
-		q->reserved += coming;
 	}
 	if (s->loading)
 		return;
@@ -73,24 +72,18 @@ void qmgr_park_now(struct qmgr *q, uint32_t slot)
 }
 
 /* It is not under way any more. */
-static struct qmgr_dock *arrived(struct qmgr *q, struct qmgr_slot *s, uint32_t *coming)
+static uint32_t arrived(struct qmgr *q, struct qmgr_slot *s, uint32_t *coming)
 {
-	struct qmgr_dock *k = take_dock(q, s, coming);
-
-	if (k)
-		q->reserved -= *coming;
 	s->loading = 0;
 	q->nloading--;
-	return k;
+	return take_lane(s, coming);
 }
 
 static void not_now(struct qmgr *q, uint32_t slot, int64_t ms)
 {
-	uint32_t n;
-	struct qmgr_dock *k = arrived(q, qmgr_slot_at(&q->index, slot), &n);
+	uint32_t n, lane = arrived(q, qmgr_slot_at(&q->index, slot), &n);
 
-	if (k)
-		qmgr_lane_arrived(q, &k, n);
+	qmgr_lane_arrived(q, &lane, n);
 	qmgr_active_slot_due(q, slot, loop_now(q->loop) + ms);
 }
 
@@ -166,10 +159,8 @@ static void ready(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e)
 {
 	struct qmgr_slot *s = qmgr_slot_at(&q->index, slot);
 	struct qmgr_msg *m;
-	struct qmgr_dock *k;
-	uint32_t i, n;
+	uint32_t i, n, lane = arrived(q, s, &n);
 
-	k = arrived(q, s, &n);
 	s->lost = 0;
 	m_loaded.value++;
 	m = qmgr_msg_new(q, slot, e);
@@ -185,8 +176,8 @@ static void ready(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e)
 	}
 	s->urgent = 0;
 	qmgr_msg_list(q, m, QL_IDLE);
-	if (k)
-		qmgr_active_go(q, m, k, n);
+	if (lane)
+		qmgr_active_go(q, m, lane, n);
 	qmgr_msg_check(q, m);
 }
 
@@ -310,7 +301,7 @@ static void show_pump(struct qmgr *q)
 				continue;
 			missing++;
 			if (!s->loading && qmgr_park_ready(q))
-				qmgr_park_load(q, sh->slot[i], NULL, 0);
+				qmgr_park_load(q, sh->slot[i], 0, 0);
 		}
 		sh->left = 1; /* what is lost now was asked for */
 		if (missing && !q->stopping) {

@@ -111,6 +111,7 @@ struct qmgr_rcpt {
 enum qmgr_lists { /* where a loaded message is */
 	QL_NONE,  /* some of it is active */
 	QL_GOING, /* being looked at: its recipients become active */
+	QL_FIRST, /* the same, for the first time, and nothing of its sender was before */
 	QL_IDLE,  /* all of it waits: may be unloaded */
 	QL_DYING, /* all is recorded: freed at the end of the turn */
 	QL_N
@@ -119,7 +120,6 @@ enum qmgr_lists { /* where a loaded message is */
 struct qmgr_msg {			/* one allocation with its recipients and strings */
 	struct qmgr_msg *rnext, *rprev; /* in its list */
 	struct qmgr_report *report;	/* those that still gather, or NULL */
-	struct qmgr_dock *dock;		/* QL_GOING: where it came from */
 	uint64_t seq, bytes, stored;
 	int64_t time; /* accepted, wall clock seconds, for show */
 	int64_t born; /* the same on the monotonic clock, so that no jump ages a mail */
@@ -132,7 +132,8 @@ struct qmgr_msg {			/* one allocation with its recipients and strings */
 	uint32_t nopen;	  /* recipients not QP_DONE */
 	uint32_t nactive; /* in QP_ROUTE, QP_QUEUED, QP_SENT */
 	uint32_t cursor;  /* QL_GOING: next to look at */
-	uint32_t coming;  /* QL_GOING: what the dock expects */
+	uint32_t lane;	  /* QL_GOING: where it came from, 0: nowhere */
+	uint32_t coming;  /* QL_GOING: what that has ahead for it */
 	uint8_t list;	  /* enum qmgr_lists */
 	bool dying;
 	bool dsn;  /* a recipient has notify or orcpt */
@@ -236,8 +237,8 @@ struct qmgr_fetch { /* one of those requests; or the next, being gathered */
 	uint64_t key[META1_FETCH_MAX];
 };
 bool qmgr_park_ready(const struct qmgr *); /* one more can be asked for */
-/* It shall be loaded; and looked at then, for a dock that expects so many (or NULL). */
-void qmgr_park_load(struct qmgr *, uint32_t slot, struct qmgr_dock *, uint32_t coming);
+/* It shall be loaded; and looked at then, for a lane that has so many ahead (or 0). */
+void qmgr_park_load(struct qmgr *, uint32_t slot, uint32_t lane, uint32_t coming);
 /* An admin wants one that is not loaded tried now. */
 void qmgr_park_now(struct qmgr *, uint32_t slot);
 void qmgr_park_flush(struct qmgr *); /* what was gathered is asked for */
@@ -262,30 +263,37 @@ struct qmgr_msg *qmgr_park_shown(struct qmgr *, const struct qmgr_show *, uint32
 
 /* ---- lane: whose message is looked at next ------------------------------------------------ */
 
-#define QMGR_LANES	1024u /* of what is new, and of what is due again */
-#define QMGR_LANES_DEST 32u   /* of what waits for one destination */
-#define QMGR_COMING	0x40000000u
 enum { QMGR_FRESH, QMGR_AGAIN }; /* docks; further ones are of destinations */
 struct qmgr_lane {
-	struct qmgr_lane *next, *prev; /* round of those that hold something */
-	uint32_t first, last;
+	uint32_t first, last; /* slots */
+	uint32_t next, prev;  /* round of those that hold something */
+	uint32_t hnext, sender, dock;
+	uint32_t ahead; /* recipients taken from here and not looked through */
+};
+struct qmgr_lanes {
+	struct qmgr_lane *lane;
+	uint32_t *hash, cap, free;
 };
 struct qmgr_dock {
 	struct qmgr_dock *next, *prev; /* round of those that may go on */
 	struct qmgr_dest *dest;	       /* with a reference; NULL: FRESH, AGAIN */
-	struct qmgr_lane *round;
+	uint32_t round[2];	       /* lanes: with nothing ahead; with something */
 	uint32_t number, nlane;
 	uint32_t coming; /* recipients taken from here that have not reached the destination */
+	uint64_t rcpts;	 /* recipients of what waits here */
 	bool open;
-	struct qmgr_lane lane[];
 };
 void qmgr_lane_init(struct qmgr *);
 void qmgr_lane_add(struct qmgr *, uint32_t slot, unsigned dock);
 void qmgr_lane_block(struct qmgr *, uint32_t slot, struct qmgr_dest *);
 void qmgr_lane_remove(struct qmgr *, uint32_t slot);
-uint32_t qmgr_lane_next(struct qmgr *, struct qmgr_dock **); /* taken out; 0: none may go on */
-/* What was taken came to its destination, or did not. */
-void qmgr_lane_arrived(struct qmgr *, struct qmgr_dock **, uint32_t n);
+/* Taken out of its lane; 0: none may go on. newcomers: only of a lane with nothing ahead. */
+uint32_t qmgr_lane_next(struct qmgr *, bool newcomers, uint32_t *lane, uint32_t *coming);
+/* What was taken is looked through: it came to its destination, or did not. */
+void qmgr_lane_arrived(struct qmgr *, uint32_t *lane, uint32_t n);
+/* Is what is coming all that its lane has ahead? */
+bool qmgr_lane_first(const struct qmgr *, uint32_t lane, uint32_t coming);
+void qmgr_lane_through(struct qmgr *, uint32_t slot);	 /* before nopen becomes one less */
 void qmgr_lane_check(struct qmgr *, struct qmgr_dest *); /* it may have room now */
 /* The destination whose dock it is in, or NULL. */
 const struct qmgr_dest *qmgr_lane_dest(const struct qmgr *, uint32_t slot);
@@ -360,7 +368,7 @@ void qmgr_active_now(struct qmgr *, struct qmgr_msg *);
 void qmgr_active_block(struct qmgr *, struct qmgr_rcpt *, struct qmgr_dest *);
 void qmgr_active_slot_due(struct qmgr *, uint32_t slot, int64_t due); /* of one not loaded */
 void qmgr_active_slot_gone(struct qmgr *, uint32_t slot);	      /* nor will be */
-void qmgr_active_go(struct qmgr *, struct qmgr_msg *, struct qmgr_dock *, uint32_t coming);
+void qmgr_active_go(struct qmgr *, struct qmgr_msg *, uint32_t lane, uint32_t coming);
 /* It left QP_ROUTE, QP_QUEUED or QP_SENT. */
 void qmgr_active_leave(struct qmgr *, struct qmgr_rcpt *);
 void qmgr_active_forget(struct qmgr *, struct qmgr_msg *); /* before it is freed */
@@ -424,6 +432,8 @@ struct qmgr_flow { /* one sender at one destination */
 	struct qmgr_group *groups; /* in order */
 	uint32_t n;		   /* items */
 	int32_t deficit;
+	bool fresh;		/* a newcomer's */
+	struct qmgr_sender *of; /* its account */
 	struct qmgr_dest *dest; /* with sender the key */
 	char sender[];
 };
@@ -431,10 +441,12 @@ struct qmgr_dest {
 	UT_hash_handle hh;
 	struct qmgr_dest *next, *prev; /* round of destinations that may send */
 	struct qmgr_flow *turn;	       /* round of senders */
-	uint32_t queued, sent;	       /* recipients, waiting here and at smtpc */
-	uint32_t active, limit;	       /* deliveries */
-	uint32_t refs;		       /* of routes */
-	bool ready;
+	struct qmgr_flow *fresh;       /* newcomers, in order */
+	bool fresh_turn;
+	uint32_t queued, sent;		/* recipients, waiting here and at smtpc */
+	uint32_t active, limit;		/* deliveries */
+	uint32_t refs;			/* of routes */
+	uint8_t round;			/* 0: in none; else of ready[], and 1 */
 	int64_t dead_until, dead_delay; /* ms; 0: alive */
 	int64_t last_ok, shrunk;	/* ms */
 	struct qmgr_bounds own;
@@ -450,11 +462,14 @@ struct qmgr_dest {
 	char key[];
 };
 struct qmgr_sched {
-	struct qmgr_dest *dests, *ready, *resting;
+	struct qmgr_dest *dests, *resting;
+	struct qmgr_dest *ready[2]; /* rounds: 1 with newcomers, 0 the others */
+	bool fresh_turn;
 	int64_t rest_next; /* ms; the earliest of those that rest */
 	bool changed;	   /* which destinations are dead, since somebody set this to false */
 	struct qmgr_flow *flows;
 	struct qmgr_group *groups;
+	struct qmgr_sender *senders;
 	uint32_t initial, max, max_rcpts, share;
 	int64_t max_pause;
 	/* Recipients that count as active: of each destination at most share, so that one slow
@@ -493,10 +508,26 @@ void qmgr_sched_restore(struct qmgr_sched *, const char *key, size_t len, int64_
  * and what it holds must be taken off by qmgr_sched_take(). */
 bool qmgr_sched_done(struct qmgr_sched *, struct qmgr_dest *, uint32_t n, enum qmgr_fate,
     int64_t started, int64_t now);
-/* Has it items of this group? Then the rest of them joins, whatever it has already. */
-bool qmgr_sched_holds(const struct qmgr_sched *, const struct qmgr_dest *, const void *group);
+/* It has its share. But the rest of a group that is there joins, and the first of a sender that has
+ * nothing there (up to twice the share), so that it need not wait for others' mailings. */
+bool qmgr_sched_full(
+    const struct qmgr_sched *, const struct qmgr_dest *, const char *sender, const void *group);
 struct qmgr_item *qmgr_sched_take(struct qmgr_sched *, struct qmgr_dest *);
 void qmgr_sched_tidy(struct qmgr_sched *, int64_t now); /* forgets idle ones; once a minute */
+
+/* ---- turn: senders at one destination; part of the schedule ------------------------------ */
+
+#define QMGR_LITTLE 8 /* items of a sender in the schedule: with fewer it is a newcomer elsewhere  \
+		       */
+
+void qmgr_turn_add(struct qmgr_sched *, struct qmgr_dest *, const char *sender, struct qmgr_item *);
+/* What the sender, or the group, has there; or NULL. */
+struct qmgr_flow *qmgr_turn_find(const struct qmgr_sched *, struct qmgr_dest *, const char *sender);
+struct qmgr_group *qmgr_turn_group(
+    const struct qmgr_sched *, struct qmgr_dest *, const void *group);
+/* At most so many of one group; there must be some. */
+void qmgr_turn_take(struct qmgr_sched *, struct qmgr_dest *, struct qmgr_list *out, uint32_t most);
+void qmgr_turn_free(struct qmgr_sched *, struct qmgr_dest *);
 
 /* ---- dead: dead destinations are remembered over a restart ------------------------------- */
 
@@ -682,12 +713,13 @@ struct qmgr {
 	/* park.c */
 	struct qmgr_fetch *gathering, *fetches;
 	uint32_t nfetch, nloading;
-	uint64_t reserved; /* recipients that will come with them */
 	struct qmgr_show *shows;
 
 	/* lane.c */
 	struct qmgr_dock **docks, *open_docks;
+	struct qmgr_lanes lanes;
 	uint32_t ndock;
+	uint64_t reserved; /* recipients that all lanes have ahead */
 	bool lane_turn;
 	struct watch *lane_timer;
 
@@ -696,6 +728,7 @@ struct qmgr {
 	uint32_t nheap, heap_cap;
 	struct watch *due;
 	uint32_t ngoing;
+	bool first_turn;
 	uint64_t nrouting;
 
 	/* intake.c */

@@ -152,8 +152,7 @@ static void apply(
 		qmgr_dispatch_later(q, r, late, QW_RATE);
 		return;
 	}
-	if (route->dest->queued + route->dest->sent >= q->sched.share &&
-	    !qmgr_sched_holds(&q->sched, route->dest, r->item.group)) {
+	if (qmgr_sched_full(&q->sched, route->dest, qmgr_msg_of(r)->from, r->item.group)) {
 		qmgr_active_block(q, r, route->dest);
 		return;
 	}

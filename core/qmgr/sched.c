@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * sched.c -- whose turn it is: destinations one after the other, in a destination its
- * senders one after the other (deficit round robin, counted in recipients), for each
- * destination as many deliveries at a time as it has earned.
+ * senders (turn.c), for each destination as many deliveries at a time as it has earned.
+ * Destinations that have something of a newcomer take turns with all others.
  * Comes from route.c and outcome.c; goes to dispatch.c. Owns destinations and their flows; items
  * belong to the caller. No I/O, no clock, constant work an item. Nothing can fail.
  *
@@ -88,33 +88,25 @@ static void count(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t was)
 	s->counted += part(s, d->queued + d->sent);
 }
 
-/* In the round, or not, as its state demands. */
+static void leave_round(struct qmgr_sched *s, struct qmgr_dest *d)
+{
+	if (d->round)
+		DL_DELETE(s->ready[d->round - 1], d);
+	d->round = 0;
+}
+
+/* In a round, or not, as its state demands: that of newcomers' destinations, or of the others. */
 static void settle(struct qmgr_sched *s, struct qmgr_dest *d)
 {
 	bool may = d->queued > 0 && d->active < d->limit && !d->rest_until;
+	uint8_t round = may ? (d->fresh ? 2 : 1) : 0;
 
-	if (may == d->ready)
+	if (round == d->round)
 		return;
-	d->ready = may;
-	if (may)
-		DL_APPEND(s->ready, d);
-	else
-		DL_DELETE(s->ready, d);
-}
-
-/* The first group of the flow holds nothing more. */
-static void group_gone(struct qmgr_sched *s, struct qmgr_dest *d, struct qmgr_flow *f)
-{
-	struct qmgr_group *g = f->groups;
-
-	HASH_DELETE(hh, s->groups, g);
-	DL_DELETE(f->groups, g);
-	free(g);
-	if (f->groups)
-		return;
-	HASH_DELETE(hh, s->flows, f);
-	DL_DELETE(d->turn, f);
-	free(f);
+	leave_round(s, d);
+	d->round = round;
+	if (round)
+		DL_APPEND(s->ready[round - 1], d);
 }
 
 static void rest_end(struct qmgr_sched *s, struct qmgr_dest *d)
@@ -127,10 +119,8 @@ static void dest_free(struct qmgr_sched *s, struct qmgr_dest *d)
 {
 	if (d->rest_until)
 		rest_end(s, d);
-	while (d->turn)
-		group_gone(s, d, d->turn);
-	if (d->ready)
-		DL_DELETE(s->ready, d);
+	qmgr_turn_free(s, d);
+	leave_round(s, d);
 	HASH_DELETE(hh, s->dests, d);
 	if (s->let_go)
 		s->let_go(d);
@@ -218,82 +208,13 @@ void qmgr_sched_bound(struct qmgr_sched *s, struct qmgr_dest *d, const struct qm
 	settle(s, d);
 }
 
-#define FLOW_KEY (offsetof(struct qmgr_flow, sender) - offsetof(struct qmgr_flow, dest))
-
-static struct qmgr_flow *flow_find(
-    const struct qmgr_sched *s, struct qmgr_dest *d, const char *sender)
-{
-	char key[sizeof(d) + QMGR_SENDER_MAX];
-	size_t len = strnlen(sender, QMGR_SENDER_MAX);
-	struct qmgr_flow *f;
-
-	memcpy(key, &d, sizeof(d));
-	memcpy(key + FLOW_KEY, sender, len);
-	HASH_FIND(hh, s->flows, key, FLOW_KEY + len, f);
-	return f;
-}
-
-static struct qmgr_flow *flow_get(struct qmgr_sched *s, struct qmgr_dest *d, const char *sender)
-{
-	struct qmgr_flow *f = flow_find(s, d, sender);
-	size_t len = strnlen(sender, QMGR_SENDER_MAX);
-
-	if (f)
-		return f;
-	f = base_alloc(sizeof(*f) + len + 1);
-	f->dest = d;
-	memcpy(f->sender, sender, len);
-	f->deficit = QMGR_QUANTUM;
-	HASH_ADD_KEYPTR(hh, s->flows, &f->dest, FLOW_KEY + len, f);
-	DL_APPEND(d->turn, f);
-	return f;
-}
-
-static struct qmgr_group *group_get(
-    struct qmgr_sched *s, struct qmgr_dest *d, const char *sender, const void *group)
-{
-	struct qmgr_group *g, key = {.key = {d, group}};
-	struct qmgr_flow *f;
-
-	HASH_FIND(hh, s->groups, &key.key, sizeof(key.key), g);
-	if (g)
-		return g;
-	f = flow_get(s, d, sender);
-	g = base_alloc(sizeof(*g));
-	g->key = key.key;
-	g->flow = f;
-	HASH_ADD(hh, s->groups, key, sizeof(g->key), g);
-	DL_APPEND(f->groups, g);
-	return g;
-}
-
 void qmgr_sched_add(
     struct qmgr_sched *s, struct qmgr_dest *d, const char *sender, struct qmgr_item *i)
 {
-	struct qmgr_group *g = group_get(s, d, sender, i->group);
-
-	qmgr_list_add(&g->items, i);
-	g->flow->n++;
+	qmgr_turn_add(s, d, sender, i);
 	d->queued++;
 	count(s, d, d->queued + d->sent - 1);
 	settle(s, d);
-}
-
-/* The sender whose turn it is. Each round gives a quantum, so the work here is in proportion
- * to the recipients sent. */
-static struct qmgr_flow *turn(struct qmgr_dest *d)
-{
-	struct qmgr_flow *f = d->turn;
-
-	while (f->deficit <= 0) {
-		f->deficit += QMGR_QUANTUM;
-		if (f->next || f->prev != f) { /* not alone */
-			DL_DELETE(d->turn, f);
-			DL_APPEND(d->turn, f);
-		}
-		f = d->turn;
-	}
-	return f;
 }
 
 /* ---- rates ---- */
@@ -312,7 +233,7 @@ int64_t qmgr_sched_late(struct qmgr_sched *s, struct qmgr_dest *d, const char *s
 	if (!step)
 		return 0;
 	ahead = QMGR_AHEAD_MS * 1000LL / step;
-	f = flow_find(s, d, sender);
+	f = qmgr_turn_find(s, d, sender);
 	if (d->queued < s->share && (!f || f->n <= ahead))
 		return 0;
 	from = now * 1000 + d->queued * step;
@@ -363,30 +284,19 @@ int64_t qmgr_sched_rest(const struct qmgr_sched *s)
 struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *s, struct qmgr_list *out, int64_t now)
 {
 	struct qmgr_dest *d;
-	struct qmgr_flow *f;
-	struct qmgr_group *g;
-	uint32_t most;
 
 	memset(out, 0, sizeof(*out));
 	if (s->rest_next <= now)
 		rested(s, now);
-	d = s->ready;
+	s->fresh_turn = s->ready[1] && !s->fresh_turn;
+	d = s->ready[s->fresh_turn] ? s->ready[s->fresh_turn] : s->ready[!s->fresh_turn];
 	if (!d)
 		return NULL;
-	f = turn(d);
-	g = f->groups;
-	most = d->own.max_rcpts ? d->own.max_rcpts : s->max_rcpts;
-	while (g->items.head && out->n < most)
-		qmgr_list_add(out, qmgr_list_pop(&g->items));
-	f->deficit -= (int32_t)out->n;
-	f->n -= out->n;
-	if (!g->items.head)
-		group_gone(s, d, f);
+	qmgr_turn_take(s, d, out, d->own.max_rcpts ? d->own.max_rcpts : s->max_rcpts);
 	d->queued -= out->n;
 	d->sent += out->n;
 	d->active++;
-	DL_DELETE(s->ready, d); /* to the end of the round */
-	d->ready = false;
+	leave_round(s, d); /* to the end of it */
 	if (step_us(d))
 		rest(s, d, out->n, now);
 	settle(s, d);
@@ -442,30 +352,29 @@ bool qmgr_sched_done(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t n, enum
 	return dead;
 }
 
-/* One of all items; NULL: none left. */
-bool qmgr_sched_holds(const struct qmgr_sched *s, const struct qmgr_dest *d, const void *group)
+bool qmgr_sched_full(
+    const struct qmgr_sched *s, const struct qmgr_dest *d, const char *sender, const void *group)
 {
-	struct qmgr_group *g, key = {.key = {(struct qmgr_dest *)(uintptr_t)d, group}};
+	struct qmgr_dest *at = (struct qmgr_dest *)(uintptr_t)d;
+	uint64_t held = (uint64_t)d->queued + d->sent;
 
-	HASH_FIND(hh, s->groups, &key.key, sizeof(key.key), g);
-	return g != NULL;
+	if (held < s->share || qmgr_turn_group(s, at, group))
+		return false;
+	return held >= 2 * (uint64_t)s->share || qmgr_turn_find(s, at, sender);
 }
 
+/* One of all items; NULL: none left. */
 struct qmgr_item *qmgr_sched_take(struct qmgr_sched *s, struct qmgr_dest *d)
 {
-	struct qmgr_flow *f = d->turn;
-	struct qmgr_item *i;
+	struct qmgr_list one = {0};
 
-	if (!f)
+	if (!d->queued)
 		return NULL;
-	i = qmgr_list_pop(&f->groups->items);
-	f->n--;
-	if (!f->groups->items.head)
-		group_gone(s, d, f);
+	qmgr_turn_take(s, d, &one, 1);
 	d->queued--;
 	count(s, d, d->queued + d->sent + 1);
 	settle(s, d);
-	return i;
+	return one.head;
 }
 
 void qmgr_sched_tidy(struct qmgr_sched *s, int64_t now)

@@ -171,6 +171,7 @@ static void recorded(void *arg, enum meta1_status st, const struct meta1_reply *
 		qmgr_active_wait(rec.q, r, r->due);
 	} else if (r && r->phase == QP_FINAL) {
 		r->phase = QP_DONE;
+		qmgr_lane_through(rec.q, qmgr_msg_of(r)->slot);
 		qmgr_msg_of(r)->nopen--;
 		qmgr_msg_check(rec.q, qmgr_msg_of(r));
 	}

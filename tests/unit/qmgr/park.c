@@ -107,6 +107,119 @@ static void mailing_of_many(void **state)
 	world_free(&w);
 }
 
+/* Ends deliveries, the oldest first, until that of a message begins; how many. */
+static int steps_until(struct world *w, const char *id)
+{
+	int n;
+
+	for (n = 0; n < 1000; n++) {
+		struct delivery *d = NULL;
+		unsigned i;
+
+		for (i = 0; i < w->nd; i++) {
+			if (!strcmp(w->d[i].id, id))
+				return n;
+			if (!w->d[i].over && !d)
+				d = &w->d[i];
+		}
+		assert_non_null(d);
+		world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+		world_run(w);
+	}
+	return n;
+}
+
+static void mailing(struct world *w, int mails, int rcpts, bool wide)
+{
+	static char to[64 * 1000];
+	char id[16];
+	int i, k, n;
+
+	for (i = 0; i < mails; i++) {
+		for (k = n = 0; k < rcpts; k++)
+			n += snprintf(to + n, sizeof(to) - (size_t)n, "%su%d@%s%d.example",
+			    k ? " " : "", k, wide ? "d" : "one", wide ? i * rcpts + k : 1);
+		snprintf(id, sizeof(id), "L%d", i);
+		world_mail(w, id, "list@example.org", to);
+		if (i % 50 == 0)
+			world_run(w);
+	}
+	world_run(w);
+}
+
+/* The mailing's own first few were newcomers too, and every second delivery is one's. */
+#define WIDE (6 + 2 * QMGR_LITTLE)
+
+/* A mailing waits, in shapes that fill what there is of places; then others send a mail each, which
+ * is under way after a few deliveries, however many wait before it. */
+static void single_beside_a_mailing(void **state)
+{
+	static const struct {
+		int mails, rcpts;
+		bool wide; /* each recipient at a destination of its own */
+		int steps;
+	} t[] = {{1000, 1, false, 3}, {1000, 1, true, WIDE}, {100, 100, false, 6},
+	    {100, 100, true, WIDE}};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(t); i++) {
+		struct world *w = world_new(64);
+
+		mailing(w, t[i].mails, t[i].rcpts, t[i].wide);
+		world_smtpc_up(w, 1);
+		world_run(w);
+		world_end(w, &w->d[0], META1_OK, META1_ABOUT_MAIL, 250, "ok");
+		world_run(w);
+		world_mail(w, "T", "me@example.org", "you@one1.example");
+		world_run(w);
+		assert_in_range(steps_until(w, "T"), 0, t[i].steps);
+		world_mail(w, "U", "he@example.org", "you@quick.example");
+		world_run(w);
+		assert_in_range(steps_until(w, "U"), 0, t[i].steps);
+		assert_in_range(qmgr_active_count(&w->q), 1, 64);
+		world_free(&w);
+	}
+}
+
+/* Lanes are exact: with a mailing that waits for a destination that is full no other sender shares
+ * one, be there ever so many. */
+static void lane_each(void **state)
+{
+	struct world *w = world_new(16);
+	char id[16], from[32];
+	int i;
+
+	(void)state;
+	mailing(w, 500, 1, false);
+	for (i = 0; i < 300; i++) {
+		snprintf(id, sizeof(id), "P%d", i);
+		snprintf(from, sizeof(from), "p%d@example.org", i);
+		world_mail(w, id, from, "a@one1.example");
+	}
+	world_run(w);
+	world_smtpc_up(w, 1);
+	world_run(w);
+	assert_in_range(steps_until(w, "P299"), 1, 2 * 301 + 16);
+	world_free(&w);
+}
+
+/* As /v1/destinations says. */
+static json_int_t waiting(struct world *w, const char *key)
+{
+	int status;
+	json_t *j = world_ask(w, "GET", "/v1/destinations", NULL, NULL, &status), *d;
+	json_int_t n = -1;
+	size_t i;
+
+	assert_int_equal(status, 200);
+	json_array_foreach(json_object_get(j, "destinations"), i,
+	    d) if (!strcmp(json_string_value(json_object_get(d, "key")), key)) n =
+	    json_integer_value(json_object_get(d, "waiting"));
+	json_decref(j);
+	return n;
+}
+
 /* What a dead destination has waiting is read when it lives again, and probed with little. */
 static void dead_and_parked(void **state)
 {
@@ -127,6 +240,7 @@ static void dead_and_parked(void **state)
 		world_run(w);
 	}
 	n = w->fetched;
+	assert_int_equal(waiting(w, "dead.example"), 300 - 4); /* those were tried */
 	world_pass(w, 62);
 	d = world_open(w, "dead.example");
 	assert_non_null(d);
@@ -345,6 +459,8 @@ int main(void)
 	    cmocka_unit_test(held_while_parked),
 	    cmocka_unit_test(parked),
 	    cmocka_unit_test(mailing_of_many),
+	    cmocka_unit_test(single_beside_a_mailing),
+	    cmocka_unit_test(lane_each),
 	    cmocka_unit_test(dead_and_parked),
 	    cmocka_unit_test(damaged_on_load),
 	    cmocka_unit_test(store_busy_on_load),

@@ -4,6 +4,7 @@
 #include "../unit.h"
 #include "qmgr/qmgr.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static const struct qmgr_limits lim = {.aq_max = 40,
@@ -86,11 +87,14 @@ static void destinations_take_turns(void **state)
 	static const char *const want[] = {"a", "b", "c", "a", "c"};
 	struct set *t = set_new();
 	struct qmgr_dest *a = dest(t, "a"), *b = dest(t, "b"), *c = dest(t, "c");
-	static const char m[8];
+	struct qmgr_dest *z = dest(t, "z");
+	static const char m[9];
 	struct qmgr_list l;
 	unsigned i;
 
 	(void)state;
+	z->limit = 0; /* what waits there makes of x no newcomer */
+	mail(t, z, "x", &m[8], QMGR_LITTLE);
 	for (i = 0; i < 4; i++)
 		mail(t, a, "x", &m[i], 1);
 	mail(t, b, "x", &m[4], 1);
@@ -121,7 +125,67 @@ static void senders_take_turns(void **state)
 			at = i;
 		qmgr_sched_done(&t->s, d, n_of(d), QF_NEUTRAL, 0, 1);
 	}
-	assert_in_range(at, 0, QMGR_QUANTUM);
+	assert_in_range(at, 0, 2);
+	set_free(t);
+}
+
+/* One sender has something for each of 3000 destinations; another's mail, to one of them or to a
+ * further one, goes within two deliveries. Newcomers without end do not keep the mailing off. */
+static void newcomer_and_a_wide_mailing(void **state)
+{
+	static const char m[3400];
+	struct set *t = set_new();
+	struct qmgr_list l;
+	char key[16], from[16];
+	int i, at = -1, list = 0;
+
+	(void)state;
+	for (i = 0; i < 3000; i++) {
+		snprintf(key, sizeof(key), "d%d", i);
+		mail(t, dest(t, key), "list", &m[i], 1);
+	}
+	for (i = 0; i < 100; i++)
+		assert_non_null(qmgr_sched_next(&t->s, &l, 0));
+	mail(t, dest(t, "d2000"), "person", &m[3000], 1);
+	mail(t, dest(t, "else"), "another", &m[3001], 1);
+	for (i = 0; i < 6; i++) {
+		assert_non_null(qmgr_sched_next(&t->s, &l, 0));
+		if (l.head->group == &m[3000] || l.head->group == &m[3001])
+			at = i;
+	}
+	assert_in_range(at, 1, 5);
+	for (i = 0; i < 200; i++) {
+		snprintf(from, sizeof(from), "n%d", i);
+		mail(t, dest(t, from), from, &m[3100 + i], 1);
+		assert_non_null(qmgr_sched_next(&t->s, &l, 0));
+		list += (const char *)l.head->group < &m[3000];
+	}
+	assert_in_range(list, 99, 101);
+	set_free(t);
+}
+
+/* A destination that has its share takes the first of another sender, one each, to twice that. */
+static void full_but_for_newcomers(void **state)
+{
+	static const char m[40];
+	struct set *t = set_new();
+	struct qmgr_dest *d = dest(t, "a");
+	char from[16];
+	int i;
+
+	(void)state;
+	for (i = 0; i < 10; i++) /* a quarter of aq_max */
+		mail(t, d, "list", &m[i], 1);
+	assert_true(qmgr_sched_full(&t->s, d, "list", &m[11]));
+	assert_false(qmgr_sched_full(&t->s, d, "list", &m[9]));
+	for (i = 0; i < 10; i++) {
+		snprintf(from, sizeof(from), "n%d", i);
+		assert_false(qmgr_sched_full(&t->s, d, from, &m[12 + i]));
+		mail(t, d, from, &m[12 + i], 1);
+		assert_true(qmgr_sched_full(&t->s, d, from, &m[30]));
+	}
+	assert_true(qmgr_sched_full(&t->s, d, "late", &m[31]));
+	assert_int_equal(t->s.counted, 10);
 	set_free(t);
 }
 
@@ -528,6 +592,8 @@ int main(void)
 	    cmocka_unit_test(groups_go_together),
 	    cmocka_unit_test(destinations_take_turns),
 	    cmocka_unit_test(senders_take_turns),
+	    cmocka_unit_test(newcomer_and_a_wide_mailing),
+	    cmocka_unit_test(full_but_for_newcomers),
 	    cmocka_unit_test(big_mail_pays),
 	    cmocka_unit_test(slow_start),
 	    cmocka_unit_test(shrink_and_die),
