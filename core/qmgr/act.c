@@ -107,7 +107,10 @@ static bool do_delete(struct act *a, struct qmgr_rcpt *r, bool *late)
 		qmgr_outcome_final(a->q, r, META1_R_DELETED);
 	} else {
 		r->state = META1_R_DELETED;
-		qmgr_store_deleted(a->q, r);
+		/* While it is read its place must not come free, and be written again under the
+		 * socket: then it is recorded when it is back. */
+		if (r->phase != QP_SENT)
+			qmgr_store_deleted(a->q, r);
 	}
 	return true;
 }

@@ -358,6 +358,9 @@ void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
 			qmgr_active_wait(q, &m->rcpt[i], m->rcpt[i].due);
 		}
 	report_free(rep);
+	wake(q); /* others may have waited for its place */
+	if (q->stopping)
+		qmgr_stop_check(q);
 }
 
 static void count(const struct qmgr_report *rep)

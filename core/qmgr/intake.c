@@ -186,6 +186,14 @@ void qmgr_intake_back(struct chan *c, uint32_t req, const void *msg, void *arg)
 
 /* ---- the store's events ---- */
 
+static void decide(struct qmgr *q)
+{
+	struct qmgr_item *i;
+
+	while ((i = qmgr_list_pop(&q->doubts)))
+		qmgr_bounce_doubt(q, (struct qmgr_rcpt *)i);
+}
+
 void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
 {
 	struct qmgr *q = arg;
@@ -215,6 +223,8 @@ void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
 	}
 	qmgr_active_start(q, m, fresh);
 	qmgr_msg_check(q, m);
+	if (q->recovered) /* read late: nobody comes back to its doubts */
+		decide(q);
 }
 
 void qmgr_intake_space(void *arg, uint32_t writer, uint64_t unit)
@@ -251,10 +261,7 @@ bool qmgr_intake_moved(void *arg, const char *id, uint64_t key, const struct met
 
 void qmgr_intake_recovered(struct qmgr *q)
 {
-	struct qmgr_item *i;
-
 	q->recovered = true;
-	while ((i = qmgr_list_pop(&q->doubts)))
-		qmgr_bounce_doubt(q, (struct qmgr_rcpt *)i);
+	decide(q);
 	qmgr_kick(q);
 }

@@ -96,25 +96,33 @@ static bool waits(const struct qmgr *q, const struct qmgr_fetch *f, uint32_t i)
 	return s->loading && s->at.key == f->key[i];
 }
 
-static void fetched(void *arg, enum meta1_status st, const struct meta1_reply *reply)
+/* Who wants to see what cannot be read now is told so, and does not ask again and again. */
+static void over(struct qmgr *q, struct qmgr_fetch *f, enum meta1_status st, const char *why)
 {
-	struct qmgr_fetch *f = arg;
-	struct qmgr *q = f->q;
 	uint32_t i, left = 0;
 
 	for (i = 0; i < f->n; i++)
 		if (waits(q, f, i)) {
 			left++;
+			qmgr_slot_at(&q->index, f->slot[i])->lost = 1;
 			not_now(q, f->slot[i], AGAIN_MS);
 		}
 	if (left)
 		log_event(LOG_L_WARN, "qmgr.fetch", "envelopes=%u status=%d error=%s", left,
-		    (int)st, reply && reply->text ? reply->text : "");
+		    (int)st, why);
 	DL_DELETE(q->fetches, f);
 	q->nfetch--;
 	free(f);
-	show_pump(q);
 	qmgr_kick(q);
+}
+
+static void fetched(void *arg, enum meta1_status st, const struct meta1_reply *reply)
+{
+	struct qmgr_fetch *f = arg;
+	struct qmgr *q = f->q;
+
+	over(q, f, st, reply && reply->text ? reply->text : "");
+	show_pump(q);
 }
 
 void qmgr_park_flush(struct qmgr *q)
@@ -127,7 +135,7 @@ void qmgr_park_flush(struct qmgr *q)
 	q->nfetch++;
 	DL_APPEND(q->fetches, f);
 	if (!qmgr_store_fetch(q, f->key, f->n, fetched, f))
-		fetched(f, META1_TEMPFAIL, NULL);
+		over(q, f, META1_TEMPFAIL, "too many requests at the store");
 }
 
 /* ---- told ---- */
@@ -251,7 +259,12 @@ void qmgr_park_trim(struct qmgr *q)
 {
 	uint32_t n;
 
-	if (q->shows || !META1_HAS(q->qops, fetch) || !q->qops->fetch)
+	if (q->shows) {
+		if (!q->nfetch) /* it could not even be asked */
+			show_pump(q);
+		return;
+	}
+	if (!META1_HAS(q->qops, fetch) || !q->qops->fetch)
 		return;
 	for (n = 0; n < LOOK && q->lists[QL_IDLE]; n++) {
 		struct qmgr_msg *m = q->lists[QL_IDLE]->rprev;

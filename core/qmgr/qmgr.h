@@ -342,8 +342,8 @@ void qmgr_store_notice(
 void qmgr_store_record(struct qmgr *, struct qmgr_rcpt *);
 /* Records a try that changed nothing; not repeated when it fails. */
 void qmgr_store_deferred(struct qmgr *, struct qmgr_rcpt *);
-/* An admin deleted it while it is in some list: recorded at once, and once more when it has
- * left that list. */
+/* An admin deleted it while it is in some list, but in no delivery: recorded at once, and once
+ * more when it has left that list. */
 void qmgr_store_deleted(struct qmgr *, struct qmgr_rcpt *);
 /* Reader and writer for reports. */
 bool qmgr_store_load(struct qmgr *, const struct meta1_ref *, mod_done_fn, void *arg);

@@ -163,6 +163,10 @@ static void restart_in_a_report(void **state)
 	assert_string_equal(world_outcome(w, "S1", 0).by, "S1-1");
 	assert_string_equal(world_open(w, "one.example")->id, "S2");
 	assert_int_equal(w->ns, 0);
+	r.addr = buf_str("a@three.example"); /* one that is read late is decided too */
+	world_entry(w, "S4", "me@example.org", &r, 1, WALL0 - 100);
+	world_run(w);
+	assert_string_equal(world_open(w, "three.example")->id, "S4");
 	world_free(&w);
 }
 
@@ -502,6 +506,9 @@ static void deleted_everywhere(void **state)
 	assert_int_equal(number(j, "under_way"), 1);
 	json_decref(j);
 	json_decref(world_ask(w, "DELETE", "/v1/queue/S4", NULL, NULL, &status));
+	/* The store must not free what is being read. */
+	assert_int_equal((int)world_outcome(w, "S3", 0).state, -1);
+	assert_int_equal((int)world_outcome(w, "S4", 0).state, -1);
 	d = &w->d[0];
 	world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok"); /* too late: it is there */
 	world_end(w, &w->d[1], META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");

@@ -295,6 +295,28 @@ static void warning_without_room(void **state)
 	end(w);
 }
 
+/* A stop waits for what is being written, and no longer, also when that fails. */
+static void stop_in_a_warning(void **state)
+{
+	struct world *w = start(3600000);
+
+	(void)state;
+	world_mail(w, "S1", "me@example.org", "a@later.x");
+	world_pass(w, 3000);
+	w->store_holds = true;
+	world_pass(w, 9000);
+	assert_int_equal(qmgr_msg_find(&w->q, "S1", 2)->rcpt[0].phase, QP_INTENT);
+	qmgr_role.stop(&w->q.role);
+	world_run(w);
+	assert_false(w->stopped);
+	w->store_holds = false;
+	w->commit_fails = true;
+	world_run(w);
+	assert_int_equal(w->ns, 0);
+	assert_true(w->stopped);
+	end(w);
+}
+
 /* A mail without a sender, and the report of it. */
 static void double_bounce(void **state)
 {
@@ -369,6 +391,7 @@ int main(void)
 	    cmocka_unit_test(warned_once),
 	    cmocka_unit_test(late_at_a_dead_destination),
 	    cmocka_unit_test(warning_without_room),
+	    cmocka_unit_test(stop_in_a_warning),
 	    cmocka_unit_test(double_bounce),
 	    cmocka_unit_test(verp),
 	};

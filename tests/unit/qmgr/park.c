@@ -295,6 +295,8 @@ static void damaged_on_load(void **state)
 static void store_busy_on_load(void **state)
 {
 	struct world *w = small_memory(100);
+	unsigned fetches;
+	int status;
 
 	(void)state;
 	world_smtpc_up(w, 10);
@@ -305,6 +307,11 @@ static void store_busy_on_load(void **state)
 	w->store_fails = true;
 	world_pass(w, 400);
 	assert_null(world_open(w, "one.example"));
+	/* Who wants to see it is told so at once: it is not asked for again and again. */
+	fetches = w->fetches;
+	assert_null(world_ask(w, "GET", "/v1/queue/S1", NULL, NULL, &status));
+	assert_int_equal(status, 503);
+	assert_in_range(w->fetches - fetches, 1, 2);
 	w->store_fails = false;
 	world_pass(w, 2);
 	assert_non_null(world_open(w, "one.example"));
