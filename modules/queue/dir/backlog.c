@@ -103,6 +103,7 @@ static void tell(struct manager *m, uint32_t writer, struct reading *x)
 	}
 	r->nrcpt = e->env.nrcpt;
 	if (table_final(r)) {
+		outcomes_skip(&m->o, r);
 		table_dead(&m->t, r); /* its end was not said: nr 0, its lines are durable */
 		return;
 	}

@@ -136,7 +136,8 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 {
 	struct dir *d = inst;
 	struct manager *m = d->m;
-	struct rst s = {.state = o->state, .tries = o->tries, .next_try = o->next_try};
+	struct rst s = {.state = o->state, .tries = o->tries, .next_try = o->next_try}, was = {0};
+	static const struct meta1_buf none;
 	struct rec *r = NULL;
 
 	if (m != NULL && m->replayed)
@@ -145,8 +146,15 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 		dir_answer(d, &req, META1_PERMFAIL, "queue_dir: no such message or recipient");
 		return;
 	}
+	if (o->rcpt < r->nst)
+		was = r->st[o->rcpt];
+	was.reason = NULL;
 	if (!table_state(r, o->rcpt, &s, o->reason) ||
 	    !outcomes_put(&m->o, r, o->rcpt, &s, o->reason, o->by, req)) {
+		/* It was not said: else the file would go with its last other recipient, and what
+		 * is counted as said would be done once more after a crash. */
+		if (s.state != META1_R_WAITING && o->rcpt < r->nst)
+			table_state(r, o->rcpt, &was, none);
 		dir_answer(
 		    d, &req, META1_TEMPFAIL, "queue_dir: the outcome cannot be recorded now");
 		return;

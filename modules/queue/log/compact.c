@@ -247,12 +247,6 @@ static void finish(struct compact *c)
 	units_settle(c->m, u);
 }
 
-static void put_record(struct manager *m, struct jrec *j)
-{
-	/* Refused (too much waits): the copy does not count at the next start, its origin does. */
-	journal_put(&m->j, j, NULL, NULL);
-}
-
 /* The copy stands at n: from here on it is the message. */
 static bool move(struct manager *m, struct item *it, const struct log_notice *n)
 {
@@ -279,13 +273,15 @@ static bool move(struct manager *m, struct item *it, const struct log_notice *n)
 	    .bytes = n->off,
 	    .rcpt = n->idx};
 
-	if (i == 0 || table_at(m->t, i)->nrcpt == 0 ||
+	/* Moved without that word in the journal, the origin would be freed and the copy not count.
+	 */
+	if (i == 0 || table_at(m->t, i)->nrcpt == 0 || !journal_ready(&m->j) ||
 	    table_unit(m->t, n->writer, n->seg, true) == NULL)
 		return false;
 	seg_ref(&to, &is);
 	if (!m->ev->moved(m->arg, it->m.id, table_key(m->t, i), &to))
 		return false;
-	put_record(m, &j);
+	journal_put(&m->j, &j, NULL, NULL);
 	return table_move(m->t, i, n->writer, n->seg, n->off, n->idx);
 }
 
@@ -311,7 +307,9 @@ static void copied(void *arg, const struct log_notice *n)
 			j.idx = n->idx;
 			j.seg = n->seg;
 			j.off = n->off;
-			put_record(m, &j);
+			/* Not said: while its origin is there, a copy counts for nothing. */
+			if (!journal_put(&m->j, &j, NULL, NULL))
+				c->u->hold++; /* for this life */
 		}
 	}
 	if (c->waiting == 0)

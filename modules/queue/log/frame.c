@@ -19,7 +19,7 @@
 #define FRAME_VERSION 2u
 #define FRAME_MAX     (64u << 20)
 
-static bool reserve(struct jbuf *j, size_t n)
+bool frame_room(struct jbuf *j, size_t n)
 {
 	size_t cap = j->cap > 0 ? j->cap : 16384;
 	uint8_t *b;
@@ -62,7 +62,7 @@ bool frame_put(struct jbuf *j, struct jrec *r, const struct jtext *text)
 	r->addrlen = cut(t->addr);
 	r->fromlen = cut(t->from);
 	len = (sizeof(*r) + strings(r) + 7) & ~(size_t)7;
-	if (!reserve(j, len)) {
+	if (!frame_room(j, len)) {
 		j->bad = true;
 		return false;
 	}
@@ -80,7 +80,7 @@ bool frame_put(struct jbuf *j, struct jrec *r, const struct jtext *text)
 	return true;
 }
 
-/* reserve() left room for the padding. */
+/* frame_room() left room for the padding. */
 size_t frame_seal(struct jbuf *j, uint64_t serial, uint64_t off, uint64_t seq)
 {
 	struct frame f = {.magic = FRAME_MAGIC,

@@ -95,6 +95,11 @@ static void arm(struct journal *j)
 	log_arm(j->l, j->timer, j->l->c->status_sync);
 }
 
+bool journal_ready(struct journal *j)
+{
+	return j->gather.len <= GATHER_MAX && frame_room(&j->gather, sizeof(struct jrec));
+}
+
 bool journal_put(struct journal *j, struct jrec *r, const struct jtext *text, struct meta1_req *req)
 {
 	struct jwait *w = req != NULL ? calloc(1, sizeof(*w)) : NULL;

@@ -402,6 +402,7 @@ struct jbuf { /* grows; the first FRAME_HEAD bytes are kept for the header */
 	bool bad; /* a record found no memory */
 };
 bool frame_put(struct jbuf *, struct jrec *, const struct jtext *); /* NULL: no strings */
+bool frame_room(struct jbuf *, size_t); /* a record of so many bytes will find its memory */
 size_t frame_seal(struct jbuf *, uint64_t serial, uint64_t off, uint64_t seq); /* whole length */
 bool frame_ok(const struct frame *, uint64_t serial, uint64_t off);
 /* The next record of a payload, checked; advances. false: no more or malformed. */
@@ -431,6 +432,8 @@ bool journal_open(struct journal *, struct manager *, int dir);
 void journal_close(struct journal *);
 /* Appends; when durable the request is finished OK. false: too much waits. */
 bool journal_put(struct journal *, struct jrec *, const struct jtext *, struct meta1_req *);
+/* One record without strings and request would be taken now. */
+bool journal_ready(struct journal *);
 void journal_flush(struct journal *);
 void journal_rotate(struct journal *);			      /* what follows goes to a new file */
 int journal_make(int dir, uint64_t serial, uint64_t reserve); /* fd or -errno; blocks */

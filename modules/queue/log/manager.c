@@ -248,6 +248,7 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 	uint32_t i = m != NULL && m->t != NULL ? table_by_key(m->t, o->key) : 0;
 	const struct mrec *r = i != 0 ? table_at(m->t, i) : NULL;
 	struct unit *own;
+	struct rst was = {.tries = 0};
 	struct jrec j = {.type = J_OUTCOME,
 	    .rcpt = o->rcpt,
 	    .state = o->state,
@@ -259,6 +260,8 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 		log_answer(l, &req, META1_PERMFAIL, "queue_log: no such message or recipient");
 		return;
 	}
+	if (table_rst(r, o->rcpt) != NULL)
+		was = *table_rst(r, o->rcpt);
 	own = table_own(m->t, r);
 	j.writer = r->writer;
 	j.idx = r->idx;
@@ -268,8 +271,16 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 	j.own = own != NULL ? own->number : 0;
 	history_text(o, &j, &text);
 	if (!table_outcome(
-		m->t, i, o->rcpt, o->state, o->tries, o->next_try, o->reason.data, o->reason.len) ||
-	    !journal_put(&m->j, &j, &text, req)) {
+		m->t, i, o->rcpt, o->state, o->tries, o->next_try, o->reason.data, o->reason.len)) {
+		log_answer(l, &req, META1_TEMPFAIL, "queue_log: out of memory");
+		return;
+	}
+	if (!journal_put(&m->j, &j, &text, req)) {
+		/* It was not said: else the message would be gone with its last other recipient,
+		 * and the next start would deliver this one once more. */
+		if (o->state != META1_R_WAITING)
+			table_outcome(
+			    m->t, i, o->rcpt, was.state, was.tries, was.next_try, NULL, 0);
 		log_answer(
 		    l, &req, META1_TEMPFAIL, "queue_log: the outcome cannot be recorded now");
 		return;

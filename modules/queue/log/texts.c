@@ -3,7 +3,9 @@
  * texts.c -- why recipients wait: each text is kept once, however many wait for it.
  *
  * A next hop may put a number of its own into every reply, so the bytes are bounded: beyond
- * TEXTS_MAX a new text is cut to its beginning, which is the same for many.
+ * TEXTS_MAX a new text is cut to its beginning, which is the same for many, and beyond a quarter
+ * more nothing of it is kept. But what qmgr wrote before a reply ("held=0; warned; ") always
+ * is: without it a sender would be told twice.
  * Comes from: table.c. Owns: the texts. On failure (no memory): no text is kept.
  */
 #include "log.h"
@@ -85,25 +87,40 @@ static uint32_t number(struct texts *t)
 	return ++t->n;
 }
 
+/* qmgr's words end with "; "; what a next hop says stands behind its name and ": ". */
+static size_t words(const char *s, size_t len)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i + 1 < len && (s[i] != ':' || s[i + 1] != ' '); i++)
+		if (s[i] == ';' && s[i + 1] == ' ')
+			n = i + 2;
+	return n;
+}
+
 uint32_t texts_take(struct texts *t, const void *s, size_t len)
 {
 	struct text *x;
 	uint32_t i, *p;
+	size_t kept, least;
 
 	if (len == 0)
 		return 0;
 	len = len < TEXT_MAX ? len : TEXT_MAX;
 	i = find(t, s, len);
 	if (i == 0 && t->used >= TEXTS_MAX) {
-		len = len < SHORT_MAX ? len : SHORT_MAX;
+		kept = words(s, len);
+		least = t->used < TEXTS_MAX + TEXTS_MAX / 4 ? SHORT_MAX : 0;
+		least = kept > least ? kept : least;
+		len = len < least ? len : least;
+		if (len == 0)
+			return 0;
 		i = find(t, s, len);
 	}
 	if (i != 0) {
 		t->v[i]->refs++;
 		return i;
 	}
-	if (t->used >= TEXTS_MAX + TEXTS_MAX / 4)
-		return 0;
 	x = malloc(sizeof(*x) + len);
 	i = x != NULL ? number(t) : 0;
 	if (i == 0) {

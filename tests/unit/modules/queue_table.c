@@ -6,6 +6,7 @@
 
 #include "../unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define N 5000 /* the hashes grow */
@@ -171,6 +172,18 @@ static void reasons(void **state)
 	}
 	assert_in_range(t.used, TEXTS_MAX, TEXTS_MAX + 1000);
 	assert_int_equal(texts_get(&t, last).len, 48);
+	/* More and more, each different: what qmgr wrote before them is never lost. */
+	for (int i = 0; i < 120000; i++) {
+		int n = snprintf(s, sizeof(s), "held=1000; warned; mx%d.example: 450 4.2.0 x;", i);
+
+		last = texts_take(&t, s, (size_t)n);
+		assert_true(last != 0);
+		assert_true(texts_get(&t, last).len >= 19);
+	}
+	assert_int_equal(texts_get(&t, last).len, 19);
+	assert_memory_equal(texts_get(&t, last).data, "held=1000; warned; ", 19);
+	assert_int_equal(texts_take(&t, "mx.example: 450 a; b", 20), 0);
+	assert_in_range(t.used, TEXTS_MAX, TEXTS_MAX / 4 * 5 + 1000);
 	texts_free(&t);
 }
 
