@@ -199,3 +199,29 @@ def taken(lock):
         return True
     except OSError:
         return False
+
+
+def test_freed_before_a_checkpoint(inst):
+    """A segment that was done and is gone is no damage, also when its outcomes are known and no checkpoint
+    has its end: one that fails, or a power loss at that moment. Both of a client and of qmgr itself."""
+    with lab.Sink(answer=lambda verb, arg, s: '550 5.1.1 nobody' if verb == 'RCPT' and '<r1@' in arg else None) as sink, \
+            lab.relay_all(inst, sink.port, qmgr=queue() + SLOW) as g:
+        state = g.dir / 'q/state'
+        send(g, range(2))
+        lab.wait_for('mail and report', lambda: any(not m['from'] for m in sink.mails))
+        g.queue_empty()
+        assert not list(state.glob('checkpoint.*'))
+        (state / 'checkpoint.tmp').mkdir()  # from here on no checkpoint can be written
+        old = [p for d in ('in', 'qm') for p in (g.dir / 'q' / d).rglob('s*') if p.is_file()]
+        assert {p.parent.name for p in old} == {'0', 'qm'}
+        syncs = g.metrics('qmgr').get('module_journal_syncs_total', 0)
+        assert syncs > 0
+        kill_all(g)
+        g.start().ready()
+        lab.wait_for('segments of the earlier life to go', lambda: not any(p.exists() for p in old))
+        kill_all(g)
+        g.start().ready()
+        g.wait_log('qmgr.recovered')
+        lab.wait_for('the start to be over', lambda: g.log().count('qmgr.recovered') >= 2)
+        assert 'checkpoint' in g.log() and 'qmgr.damage' not in g.log(), g.log()[-2000:]
+        assert not g.queue() and len(sink.mails) == 2

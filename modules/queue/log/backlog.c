@@ -201,9 +201,21 @@ static void report(struct mwriter *w, const struct scan *s)
 	missing(w, s);
 }
 
-/* At the end of what can be read; known: what a notice said when the scan began. */
+/* An outcome of before the crash proved a place whose segment was free then: it died, which was
+ * synced, and it went before a checkpoint could move the cursor behind it. */
+static bool was_freed(const struct mwriter *w, struct pos at)
+{
+	const struct unit *u = table_unit(w->m->t, w->number, at.seg, false);
+
+	return u != NULL && u->dead;
+}
+
+/* At the end of what can be read; known: what a notice said when the scan began, or what
+ * outcomes in the journal proved. */
 static void scan_ended(struct mwriter *w, const struct scan *s)
 {
+	if (pos_cmp(w->cursor, s->known) < 0 && was_freed(w, s->known))
+		w->cursor = s->known;
 	if (pos_cmp(w->cursor, s->known) < 0) {
 		char text[160];
 
