@@ -78,3 +78,12 @@ def test_file_that_is_damaged_or_gone(inst):
         g.start().ready()
         lab.wait_for('those too', lambda: sorted(m['rcpts'][0] for m in sink.mails) == [f'r{n}@far.test' for n in range(4)])
         g.queue_empty()
+
+
+def test_a_tool_leaves_no_trace(inst):
+    """meta1ctl queue fsck says that it cannot, and takes no writer's folder: as root it would shut out smtps."""
+    with lab.Sink() as sink, lab.relay_all(inst, sink.port, qmgr=DIR) as g:
+        before = sorted(str(p) for p in (g.dir / 'q').rglob('*'))
+        p = g.ctl('queue', 'fsck', check=False)
+        assert p.returncode == 2 and 'cannot check its store' in p.stderr and 'accounted for' not in p.stdout
+        assert sorted(str(p) for p in (g.dir / 'q').rglob('*')) == before
