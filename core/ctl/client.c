@@ -70,11 +70,42 @@ static char *read_all(int fd, size_t *len, struct meta1_err *err)
 	return b;
 }
 
-char *client_text(
-    const char *path, const char *method, const char *target, int *status, struct meta1_err *err)
+static int send_all(int fd, const char *p, size_t n)
 {
-	char head[2048], *answer = NULL, *body = NULL;
+	while (n > 0) {
+		ssize_t did = send(fd, p, n, MSG_NOSIGNAL);
+
+		if (did < 0 && errno == EINTR)
+			continue;
+		if (did <= 0)
+			return -1;
+		p += did;
+		n -= (size_t)did;
+	}
+	return 0;
+}
+
+/* The answer's body within all that came; NULL: it is none, or it was cut. */
+static const char *body_of(const char *answer, size_t len, int *status, size_t *got)
+{
+	const char *body = strstr(answer, "\r\n\r\n"), *said;
+
+	if (!body || sscanf(answer, "HTTP/%*d.%*d %d", status) != 1)
+		return NULL;
+	body += 4;
+	*got = len - (size_t)(body - answer);
+	said = strstr(answer, "Content-Length: ");
+	if (said && said < body && strtoull(said + 16, NULL, 10) != *got)
+		return NULL;
+	return body;
+}
+
+char *client_call(const char *path, const char *method, const char *target, struct meta1_buf data,
+    int *status, size_t *got, struct meta1_err *err)
+{
+	char head[3000], *answer = NULL, *out = NULL;
 	int fd = dial(path, err);
+	const char *body;
 	size_t len;
 	int n;
 
@@ -82,24 +113,44 @@ char *client_text(
 	if (fd < 0)
 		return NULL;
 	n = snprintf(head, sizeof(head),
-	    "%s %s HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", method, target);
-	if (n >= (int)sizeof(head) || write(fd, head, (size_t)n) != n) {
+	    "%s %s HTTP/1.0\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n", method, target,
+	    data.len);
+	if (n >= (int)sizeof(head) || send_all(fd, head, (size_t)n) < 0 ||
+	    send_all(fd, data.data, data.len) < 0) {
 		err_set(err, "%s: cannot send the request", path);
 		goto out;
 	}
 	if (!(answer = read_all(fd, &len, err)))
 		goto out;
-	body = strstr(answer, "\r\n\r\n");
-	if (!body || sscanf(answer, "HTTP/%*d.%*d %d", status) != 1) {
-		err_set(err, "%s: not an HTTP answer", path);
-		body = NULL;
+	body = body_of(answer, len, status, got);
+	if (!body) {
+		err_set(err, "%s: not a whole HTTP answer", path);
 		goto out;
 	}
-	body = base_strndup(body + 4, len - (size_t)(body + 4 - answer));
+	out = base_alloc(*got + 1);
+	memcpy(out, body, *got);
 out:
 	free(answer);
 	close(fd);
-	return body;
+	return out;
+}
+
+char *client_text(
+    const char *path, const char *method, const char *target, int *status, struct meta1_err *err)
+{
+	size_t got;
+
+	return client_call(path, method, target, buf_of("", 0), status, &got, err);
+}
+
+void client_refusal(const char *answer, struct meta1_err *err)
+{
+	json_t *j = json_loads(answer, 0, NULL);
+	const char *why = json_string_value(json_object_get(j, "error"));
+
+	err_set(err, "%s", why ? why : "the role refused without a reason");
+	client_clean(err->text);
+	json_decref(j);
 }
 
 void client_clean(char *s)
@@ -116,25 +167,17 @@ void client_clean(char *s)
 
 json_t *client_json(const char *path, const char *method, const char *target, struct meta1_err *err)
 {
-	const char *why;
 	json_error_t je;
-	json_t *j;
+	json_t *j = NULL;
 	char *text;
 	int status;
 
 	if (!(text = client_text(path, method, target, &status, err)))
 		return NULL;
-	j = json_loads(text, 0, &je);
-	free(text);
-	if (!j) {
+	if (status != 200)
+		client_refusal(text, err);
+	else if (!(j = json_loads(text, 0, &je)))
 		err_set(err, "%s: answer is not JSON: %s", path, je.text);
-		return NULL;
-	}
-	if (status == 200)
-		return j;
-	why = json_string_value(json_object_get(j, "error"));
-	err_set(err, "%s", why ? why : "the role refused without a reason");
-	client_clean(err->text);
-	json_decref(j);
-	return NULL;
+	free(text);
+	return j;
 }

@@ -168,12 +168,8 @@ static int show_content(struct tool *t)
 	body = client_text(path, "GET", target, &status, &err);
 	if (!body)
 		return tool_fail(&err);
-	if (status != 200) { /* {"error": …} */
-		json_t *j = json_loads(body, 0, NULL);
-
-		err_set(
-		    &err, "%s", j ? tool_text(j, "error") : "the role refused without a reason");
-		json_decref(j);
+	if (status != 200) {
+		client_refusal(body, &err);
 		free(body);
 		return tool_fail(&err);
 	}
@@ -323,6 +319,10 @@ const struct tool_command tool_queue[] = {
     {"queue release", "ID… | FILTER… | --all", "let held mail go", 0, 1000, cmd_release},
     {"queue requeue", "ID… | FILTER… [--to HOPS]", "as if just come: new route, no tries", 0, 1000,
 	cmd_requeue},
+    {"queue export", "DIR [ID… | all | FILTER…]", "each message into files (admins)", 1, 1000,
+	tool_export},
+    {"queue import", "DIR | FILE…", "messages from such files into the queue (admins)", 1, 1000,
+	tool_import},
     {"queue delete", "ID… | FILTER… | --all", "delete without a report (admins)", 0, 1000,
 	cmd_delete},
 };

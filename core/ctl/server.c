@@ -234,6 +234,13 @@ struct ctl_later *ctl_later(void)
 	return l;
 }
 
+struct meta1_buf ctl_body(void)
+{
+	struct evbuffer *b = evhttp_request_get_input_buffer(running);
+
+	return buf_of(evbuffer_pullup(b, -1), evbuffer_get_length(b));
+}
+
 /* The request to answer, or NULL: the client went away. */
 static struct evhttp_request *later_end(struct ctl_later **lp)
 {

@@ -34,6 +34,8 @@ struct ctl_later *ctl_later(void);
 void ctl_answer(struct ctl_later **, json_t *, int status, const char *error);
 /* data is emptied, and stays the caller's. */
 void ctl_answer_data(struct ctl_later **, const char *type, struct evbuffer *data);
+/* The request's body, within a ctl_fn; at most 64 KiB. */
+struct meta1_buf ctl_body(void);
 struct ctl_request {
 	const char *method; /* "GET", "POST", "DELETE" */
 	const char *path;   /* "/v1/queue"; ends in '/' = prefix, the rest is given */

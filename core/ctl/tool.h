@@ -31,6 +31,9 @@ int tool_queue_option(struct tool *, const char *name, const char *value, struct
 int tool_destinations(struct tool *);
 int tool_sessions(struct tool *);
 int tool_clients(struct tool *);
+/* export.c, import.c: queue export and queue import. */
+int tool_export(struct tool *);
+int tool_import(struct tool *);
 
 int tool_fail(const struct meta1_err *);
 json_t *tool_ask(const struct tool *, const char *role, const char *method, const char *target,

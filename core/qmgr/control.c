@@ -229,4 +229,5 @@ void qmgr_control_add(struct role *role, struct ctl *ctl)
 	ctl_add(ctl, rows, ARRAY_LEN(rows), role);
 	qmgr_act_add(role, ctl);
 	qmgr_why_add(role, ctl);
+	qmgr_import_add(role, ctl);
 }

@@ -57,4 +57,5 @@ void qmgr_look_next(const struct qmgr_look *, json_t *page); /* adds "next", if 
 /* act.c, why.c: requests of their own */
 void qmgr_act_add(struct role *, struct ctl *);
 void qmgr_why_add(struct role *, struct ctl *);
+void qmgr_import_add(struct role *, struct ctl *);
 #endif

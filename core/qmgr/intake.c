@@ -197,6 +197,8 @@ static void decide(struct qmgr *q)
 void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
 {
 	struct qmgr *q = arg;
+	struct meta1_qentry ours = *e;
+	const struct meta1_env *said;
 	struct qmgr_msg *m;
 	bool fresh = true;
 	uint32_t i, slot;
@@ -209,7 +211,10 @@ void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
 		    "the store told of it before; ignored");
 		return;
 	}
-	m = qmgr_msg_new(q, qmgr_slot_new(&q->index, e->id), e);
+	said = qmgr_import_entry(q, e->id);
+	if (said)
+		ours.env = said;
+	m = qmgr_msg_new(q, qmgr_slot_new(&q->index, e->id), &ours);
 	m_entries.value++;
 	for (i = 0; i < m->nrcpt; i++) {
 		struct qmgr_rcpt *r = &m->rcpt[i];

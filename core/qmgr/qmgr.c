@@ -145,7 +145,7 @@ void qmgr_stop_check(struct qmgr *q)
 {
 	if (!q->stopping || q->draining)
 		return;
-	if (!q->stop_late && (q->ndelivery || q->recording || q->nwriting))
+	if (!q->stop_late && (q->ndelivery || q->recording || q->nwriting || q->nimporting))
 		return;
 	qmgr_dead_save(q);
 	if (q->dead_writing)
@@ -171,6 +171,7 @@ static void stop(struct role *role)
 	struct qmgr *q = (struct qmgr *)role;
 
 	q->stopping = true;
+	qmgr_import_stop(q);
 	q->stop_timer = loop_timer(q->loop, STOP_DELIVERIES_MS, stop_late, q);
 	qmgr_stop_check(q);
 }

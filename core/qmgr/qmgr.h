@@ -349,8 +349,11 @@ void qmgr_store_deleted(struct qmgr *, struct qmgr_rcpt *);
 bool qmgr_store_load(struct qmgr *, const struct meta1_ref *, mod_done_fn, void *arg);
 bool qmgr_store_fetch(struct qmgr *, const uint64_t *key, uint32_t n, mod_done_fn, void *arg);
 void qmgr_store_unload(struct qmgr *, struct meta1_content *);
-bool qmgr_store_begin(struct qmgr *, const char *id, struct meta1_qmsg **, struct meta1_err *);
-bool qmgr_store_write(struct qmgr *, struct meta1_qmsg *, const void *, size_t);
+uint64_t qmgr_store_next_id(struct qmgr *); /* 0: none now */
+/* Events NULL: all of it goes into one write(). */
+bool qmgr_store_begin(struct qmgr *, const char *id, const struct meta1_qops_writer_events *,
+    void *arg, struct meta1_qmsg **, struct meta1_err *);
+enum meta1_status qmgr_store_write(struct qmgr *, struct meta1_qmsg *, const void *, size_t);
 void qmgr_store_abort(struct qmgr *, struct meta1_qmsg **);
 bool qmgr_store_commit(
     struct qmgr *, struct meta1_qmsg **, const struct meta1_env *, mod_done_fn, void *arg);
@@ -517,8 +520,9 @@ void qmgr_sched_tidy(struct qmgr_sched *, int64_t now); /* forgets idle ones; on
 
 /* ---- turn: senders at one destination; part of the schedule ------------------------------ */
 
-#define QMGR_LITTLE 8 /* items of a sender in the schedule: with fewer it is a newcomer elsewhere  \
-		       */
+#define QMGR_LITTLE                                                                                \
+	8 /* items of a sender in the schedule: with fewer it is a newcomer elsewhere              \
+	   */
 
 void qmgr_turn_add(struct qmgr_sched *, struct qmgr_dest *, const char *sender, struct qmgr_item *);
 /* What the sender, or the group, has there; or NULL. */
@@ -606,93 +610,20 @@ void qmgr_outcome_log(struct qmgr *, struct qmgr_tally *);
 /* Final, and to be recorded. */
 void qmgr_outcome_final(struct qmgr *, struct qmgr_rcpt *, enum meta1_rstate);
 
-/* ---- bounce: reports to the sender ------------------------------------------------------ */
+/* ---- bounce, report, dsn, verp: reports to the sender ------------------------------------ */
 
-#define QMGR_REPORT_HOLD 1000	     /* ms in which failures of one message are gathered */
-#define QMGR_REPORTS_MAX 32	     /* written at a time */
-#define QMGR_HEADERS_MAX (64u << 10) /* bytes of returned headers */
-
-/* What became of a recipient is reported if anybody wants to know: true, and it is recorded as
- * final when the report is written. Else nothing was done. */
-bool qmgr_bounce_report(struct qmgr *, struct qmgr_rcpt *, enum qmgr_action);
-/* It waits (QP_WAIT): is it time to tell the sender? true: it is recorded as waiting, by this. */
-bool qmgr_bounce_late(struct qmgr *, struct qmgr_rcpt *);
-void qmgr_bounce_recorded(struct qmgr *, struct qmgr_rcpt *); /* the intent is */
-void qmgr_bounce_check(struct qmgr *, struct qmgr_msg *);     /* may its report be written? */
-bool qmgr_bounce_reads(const struct qmgr *, const struct qmgr_msg *); /* its content, just now */
-/* Recovery is through: what was to be reported when we ended? */
-void qmgr_bounce_doubt(struct qmgr *, struct qmgr_rcpt *);
-void qmgr_bounce_id(const struct qmgr_msg *, uint32_t number, char out[META1_ID_MAX]);
-/* What is recorded of reports before the reason, "report=3 delayed; ", or "". */
-void qmgr_bounce_note(const struct qmgr_rcpt *, char *out, size_t size);
-/* Takes that from a recorded reason, which is moved behind it. */
-void qmgr_bounce_read(struct qmgr_rcpt *, struct meta1_buf *reason);
-void qmgr_bounce_free_all(struct qmgr *);
-
-struct qmgr_report {			 /* gathers recipients, then is written */
-	struct qmgr_report *next, *prev; /* of those that gather, wait for a retry, are written */
-	struct qmgr_report *mnext;	 /* of those of its message that gather */
-	struct qmgr *q;
-	struct qmgr_msg *msg;
-	enum qmgr_action kind; /* QA_RELAYED: delivered and relayed */
-	char *to;
-	uint32_t number;
-	uint32_t unrecorded; /* recipients whose intent is not on disk yet */
-	int64_t close_at;    /* ms */
-	bool retry;
-	char id[META1_ID_MAX];
-	struct qmgr_draft *draft; /* while it is written */
-};
-static inline bool qmgr_report_has(const struct qmgr_report *rep, const struct qmgr_rcpt *r)
-{
-	return r->report == rep->number && r->phase == QP_REPORT;
-}
-/* report.c: reads the message, writes the text, commits it; then one of the two below. */
-void qmgr_report_write(struct qmgr_report *);
-/* On stable storage: record what depends on it, then call told() and let it go. */
-void qmgr_bounce_written(struct qmgr_report *, void (*told)(struct qmgr_report *, void *), void *);
-void qmgr_bounce_failed(struct qmgr_report *, const char *why);
-
-struct qmgr_dsn_rcpt {
-	const char *addr, *orcpt;	  /* orcpt: as said, or "" */
-	const struct qmgr_reason *reason; /* or NULL */
-	enum qmgr_action action;
-	bool expired;
-};
-struct qmgr_dsn {
-	const char *hostname, *id, *parent;
-	const char *to,
-	    *sender;	      /* of the report; of the message: "" if the report is of a report */
-	const char *envid;    /* as said, or "" */
-	int64_t now, arrival; /* wall clock */
-	int64_t lifetime;     /* ms a mail may stay */
-	uint64_t nonce;	      /* so that no content can have the boundary */
-	const struct qmgr_dsn_rcpt *rcpt;
-	uint32_t nrcpt;
-	bool utf8;		  /* RFC 6533 */
-	bool whole;		  /* content is the whole message, else its begin */
-	struct meta1_buf content; /* in DATA form */
-	/* filled */
-	uint64_t bytes; /* without stuffing */
-	bool stuffed, eight;
-};
-/* The whole report in DATA form; all its recipients have an action of one kind. Pure. */
-void qmgr_dsn_write(struct evbuffer *, struct qmgr_dsn *);
-
-/* ---- verp: a sender address for each recipient; pure -------------------------------------- */
-
-#define QMGR_VERP_MAX 254
-
-/* The list of the option verp_senders: "a@b", "@b" (all of the domain), "*" (everybody). */
-bool qmgr_verp_listed(const char *const *list, const char *from);
-/* "list@b" and "joe@c" with "+=" make "list+joe=c@b"; false: they cannot. */
-bool qmgr_verp_make(
-    const char *from, const char *to, const char *delimiters, char out[QMGR_VERP_MAX + 1]);
+#include "qmgr/report.h"
 
 /* ---- control: what meta1ctl asks --------------------------------------------------------- */
 
 void qmgr_control_add(struct role *, struct ctl *);
 bool qmgr_control_pump(struct qmgr *); /* goes on with a flush of everything; true: more */
+
+/* ---- import: mail that an admin puts into the queue -------------------------------------- */
+
+/* The store told of a message: if it is one of ours, the envelope with all that was said of it. */
+const struct meta1_env *qmgr_import_entry(struct qmgr *, const char *id);
+void qmgr_import_stop(struct qmgr *); /* those that are not being committed are given up */
 
 /* ---- the role ---------------------------------------------------------------------------- */
 
@@ -768,6 +699,10 @@ struct qmgr {
 	uint32_t nwriting;
 	struct watch *report_timer;
 	struct work_owner report_work;
+
+	/* import.c */
+	struct qmgr_import *imports;
+	uint32_t nimporting; /* commits under way */
 
 	/* control.c */
 	bool flushing;

@@ -125,9 +125,10 @@ static void write_report(struct qmgr_report *rep)
 	evutil_secure_rng_get_bytes(&dsn.nonce, sizeof(dsn.nonce));
 	fill(rep, text, &dsn);
 	envelope(d, &dsn);
-	if (!qmgr_store_begin(q, rep->id, &qm, &err)) {
+	if (!qmgr_store_begin(q, rep->id, NULL, NULL, &qm, &err)) {
 		failed(rep, err.text);
-	} else if (!qmgr_store_write(q, qm, evbuffer_pullup(text, -1), evbuffer_get_length(text))) {
+	} else if (qmgr_store_write(q, qm, evbuffer_pullup(text, -1), evbuffer_get_length(text)) ==
+		   META1_TEMPFAIL) {
 		qmgr_store_abort(q, &qm);
 		failed(rep, "the store took no text");
 	} else if (!qmgr_store_commit(q, &qm, &d->env, committed, rep)) {

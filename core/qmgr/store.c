@@ -305,24 +305,29 @@ void qmgr_store_unload(struct qmgr *q, struct meta1_content *content)
 		q->qops->unload(mod_data(q->store), &content);
 }
 
-/* All of a report goes into one write(), so a request to pause needs no answer. */
+uint64_t qmgr_store_next_id(struct qmgr *q)
+{
+	return q->qops->next_id ? q->qops->next_id(mod_data(q->store)) : 0;
+}
+
+/* What goes into one write() needs no answer to a request to pause. */
 static void go_on(void *arg)
 {
 	(void)arg;
 }
 static const struct meta1_qops_writer_events writer_events = {go_on};
 
-bool qmgr_store_begin(
-    struct qmgr *q, const char *id, struct meta1_qmsg **msg, struct meta1_err *err)
+bool qmgr_store_begin(struct qmgr *q, const char *id, const struct meta1_qops_writer_events *ev,
+    void *arg, struct meta1_qmsg **msg, struct meta1_err *err)
 {
-	return q->qops->begin(mod_data(q->store), id, &writer_events, q, msg, err) == META1_OK;
+	return q->qops->begin(mod_data(q->store), id, ev ? ev : &writer_events, arg, msg, err) ==
+	       META1_OK;
 }
 
-bool qmgr_store_write(struct qmgr *q, struct meta1_qmsg *msg, const void *data, size_t n)
+enum meta1_status qmgr_store_write(
+    struct qmgr *q, struct meta1_qmsg *msg, const void *data, size_t n)
 {
-	enum meta1_status st = q->qops->write(msg, data, n);
-
-	return st == META1_OK || st == META1_MORE;
+	return q->qops->write(msg, data, n);
 }
 
 void qmgr_store_abort(struct qmgr *q, struct meta1_qmsg **msg)

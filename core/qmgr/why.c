@@ -162,6 +162,7 @@ struct reading {
 	struct ctl_later *client;
 	struct meta1_content *content;
 	struct evbuffer *out;
+	uint64_t skip; /* bytes before the part that is wanted */
 	size_t max;
 	bool headers, failed;
 };
@@ -175,16 +176,18 @@ static void read_end(struct reading *g)
 
 static bool add(struct reading *g, const struct meta1_extent *e)
 {
+	uint64_t skip = e->len < g->skip ? e->len : g->skip;
 	size_t left = g->max - evbuffer_get_length(g->out),
-	       n = e->len < left ? (size_t)e->len : left;
+	       n = e->len - skip < left ? (size_t)(e->len - skip) : left;
 	char part[16384];
 	uint64_t at = 0;
 
+	g->skip -= skip;
 	if (e->fd < 0)
-		return evbuffer_add(g->out, e->mem, n) == 0;
+		return evbuffer_add(g->out, (const char *)e->mem + skip, n) == 0;
 	while (at < n) {
 		size_t want = n - at < sizeof(part) ? n - (size_t)at : sizeof(part);
-		ssize_t got = pread(e->fd, part, want, (off_t)(e->off + at));
+		ssize_t got = pread(e->fd, part, want, (off_t)(e->off + skip + at));
 
 		if (got <= 0 || evbuffer_add(g->out, part, (size_t)got) < 0)
 			return false;
@@ -244,13 +247,20 @@ static void loaded(void *arg, enum meta1_status st, const struct meta1_reply *re
 static json_t *opened(struct qmgr *q, struct qmgr_look *l, int *status, struct meta1_err *err)
 {
 	const char *part = json_string_value(json_object_get(l->query, "headers"));
+	int64_t offset = qmgr_query_number(l->query, "offset", 0);
+	int64_t length = qmgr_query_number(l->query, "length", CONTENT_MAX);
 	struct qmgr_msg *m = qmgr_look_msg(q, l, 0);
-	struct reading *g = base_alloc(sizeof(*g));
+	struct reading *g;
 
+	if (offset < 0 || length < 1 || length > CONTENT_MAX)
+		return qmgr_refuse(
+		    status, err, 400, "offset: a number; length: 1 to 16777216 (16 MiB)");
+	g = base_alloc(sizeof(*g));
 	g->q = q;
+	g->skip = (uint64_t)offset;
 	g->out = evbuffer_new();
 	g->headers = part && *part && strcmp(part, "0");
-	g->max = g->headers ? HEADERS_PART : CONTENT_MAX;
+	g->max = g->headers ? HEADERS_PART : (size_t)length;
 	if (q->stopping || !qmgr_store_load(q, &m->ref, loaded, g)) {
 		read_end(g);
 		return qmgr_refuse(status, err, 503, "the store takes no more requests now");
@@ -272,8 +282,8 @@ void qmgr_why_add(struct role *role, struct ctl *ctl)
 	    {"GET", "/v1/why/", CTL_READ, why,
 		"What each recipient of a message waits for, and until when."},
 	    {"GET", "/v1/content/", CTL_ADMIN, content,
-		"The message as it is stored, dot-stuffed (at most 16 MiB); headers=1: only "
-		"those."}};
+		"The message as it is stored, dot-stuffed (at most 16 MiB, or length=, from "
+		"offset= on); headers=1: only those."}};
 
 	ctl_add(ctl, rows, ARRAY_LEN(rows), role);
 }

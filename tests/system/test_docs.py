@@ -142,7 +142,8 @@ def test_control_api(gateway, role):
     words = set(re.findall(r'`(\w+)`', told[role] + told['Every process']))
     words |= {'error'}
     for method, path, _ in asked | {('GET', '/v1/status', 'read'), ('GET', '/v1/help', 'read')}:
-        if method == 'DELETE' or path == '/v1/content/':  # the last is a message, not JSON
+        # content is a message, not JSON; an import needs bodies in order: test_export.py
+        if method == 'DELETE' or path == '/v1/content/' or path.startswith('/v1/import'):
             continue
         if method == 'POST':
             path += '?all=1&dry_run=1'

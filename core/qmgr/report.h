@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * report.h -- the part of qmgr.h that is about reports and sender addresses: bounce.c decides what
+ * is reported and when, report.c and dsn.c write it, verp.c makes the address of each recipient.
+ * Included by qmgr.h, whose types it uses, and by nobody else.
+ */
+#ifndef META1_QMGR_REPORT_H
+#define META1_QMGR_REPORT_H
+
+/* ---- bounce: reports to the sender ------------------------------------------------------ */
+
+#define QMGR_REPORT_HOLD 1000	     /* ms in which failures of one message are gathered */
+#define QMGR_REPORTS_MAX 32	     /* written at a time */
+#define QMGR_HEADERS_MAX (64u << 10) /* bytes of returned headers */
+
+/* What became of a recipient is reported if anybody wants to know: true, and it is recorded as
+ * final when the report is written. Else nothing was done. */
+bool qmgr_bounce_report(struct qmgr *, struct qmgr_rcpt *, enum qmgr_action);
+/* It waits (QP_WAIT): is it time to tell the sender? true: it is recorded as waiting, by this. */
+bool qmgr_bounce_late(struct qmgr *, struct qmgr_rcpt *);
+void qmgr_bounce_recorded(struct qmgr *, struct qmgr_rcpt *); /* the intent is */
+void qmgr_bounce_check(struct qmgr *, struct qmgr_msg *);     /* may its report be written? */
+bool qmgr_bounce_reads(const struct qmgr *, const struct qmgr_msg *); /* its content, just now */
+/* Recovery is through: what was to be reported when we ended? */
+void qmgr_bounce_doubt(struct qmgr *, struct qmgr_rcpt *);
+void qmgr_bounce_id(const struct qmgr_msg *, uint32_t number, char out[META1_ID_MAX]);
+/* What is recorded of reports before the reason, "report=3 delayed; ", or "". */
+void qmgr_bounce_note(const struct qmgr_rcpt *, char *out, size_t size);
+/* Takes that from a recorded reason, which is moved behind it. */
+void qmgr_bounce_read(struct qmgr_rcpt *, struct meta1_buf *reason);
+void qmgr_bounce_free_all(struct qmgr *);
+
+struct qmgr_report {			 /* gathers recipients, then is written */
+	struct qmgr_report *next, *prev; /* of those that gather, wait for a retry, are written */
+	struct qmgr_report *mnext;	 /* of those of its message that gather */
+	struct qmgr *q;
+	struct qmgr_msg *msg;
+	enum qmgr_action kind; /* QA_RELAYED: delivered and relayed */
+	char *to;
+	uint32_t number;
+	uint32_t unrecorded; /* recipients whose intent is not on disk yet */
+	int64_t close_at;    /* ms */
+	bool retry;
+	char id[META1_ID_MAX];
+	struct qmgr_draft *draft; /* while it is written */
+};
+static inline bool qmgr_report_has(const struct qmgr_report *rep, const struct qmgr_rcpt *r)
+{
+	return r->report == rep->number && r->phase == QP_REPORT;
+}
+/* report.c: reads the message, writes the text, commits it; then one of the two below. */
+void qmgr_report_write(struct qmgr_report *);
+/* On stable storage: record what depends on it, then call told() and let it go. */
+void qmgr_bounce_written(struct qmgr_report *, void (*told)(struct qmgr_report *, void *), void *);
+void qmgr_bounce_failed(struct qmgr_report *, const char *why);
+
+struct qmgr_dsn_rcpt {
+	const char *addr, *orcpt;	  /* orcpt: as said, or "" */
+	const struct qmgr_reason *reason; /* or NULL */
+	enum qmgr_action action;
+	bool expired;
+};
+struct qmgr_dsn {
+	const char *hostname, *id, *parent;
+	const char *to,
+	    *sender;	      /* of the report; of the message: "" if the report is of a report */
+	const char *envid;    /* as said, or "" */
+	int64_t now, arrival; /* wall clock */
+	int64_t lifetime;     /* ms a mail may stay */
+	uint64_t nonce;	      /* so that no content can have the boundary */
+	const struct qmgr_dsn_rcpt *rcpt;
+	uint32_t nrcpt;
+	bool utf8;		  /* RFC 6533 */
+	bool whole;		  /* content is the whole message, else its begin */
+	struct meta1_buf content; /* in DATA form */
+	/* filled */
+	uint64_t bytes; /* without stuffing */
+	bool stuffed, eight;
+};
+/* The whole report in DATA form; all its recipients have an action of one kind. Pure. */
+void qmgr_dsn_write(struct evbuffer *, struct qmgr_dsn *);
+
+/* ---- verp: a sender address for each recipient; pure -------------------------------------- */
+
+#define QMGR_VERP_MAX 254
+
+/* The list of the option verp_senders: "a@b", "@b" (all of the domain), "*" (everybody). */
+bool qmgr_verp_listed(const char *const *list, const char *from);
+/* "list@b" and "joe@c" with "+=" make "list+joe=c@b"; false: they cannot. */
+bool qmgr_verp_make(
+    const char *from, const char *to, const char *delimiters, char out[QMGR_VERP_MAX + 1]);
+
+#endif
