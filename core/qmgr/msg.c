@@ -188,9 +188,12 @@ struct qmgr_msg *qmgr_msg_new(struct qmgr *q, uint32_t slot, const struct meta1_
 	size_t head = sizeof(struct qmgr_msg) + env->nrcpt * sizeof(struct qmgr_rcpt);
 	size_t total = head + strings(env);
 	struct qmgr_msg *m = base_alloc(total);
-	int64_t age = loop_wall(q->loop) - env->time;
+	/* by the slowest clock of this life: a jump ahead makes no mail old */
+	int64_t gap = loop_wall(q->loop) - loop_now(q->loop) / 1000, age;
 	char *to = (char *)m + head;
 
+	q->clock_least = gap < q->clock_least ? gap : q->clock_least;
+	age = loop_now(q->loop) / 1000 + q->clock_least - env->time;
 	m->memory = total + 64;
 	str_copy(m->id, sizeof(m->id), e->id);
 	m->ref = e->ref;

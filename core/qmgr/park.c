@@ -163,6 +163,21 @@ static void gone(struct qmgr *q, uint32_t slot)
 	qmgr_slot_free(&q->index, slot);
 }
 
+/* It was read because the time of its earliest recipient has come, by a clock that does not jump.
+ * On disk is the wall clock's: if that was set back, it says of all that they are to wait. */
+static void come_due(struct qmgr *q, struct qmgr_msg *m)
+{
+	int64_t now = loop_now(q->loop), first = INT64_MAX;
+	uint32_t i;
+
+	for (i = 0; i < m->nrcpt; i++)
+		if (m->rcpt[i].phase == QP_WAIT && m->rcpt[i].due < first)
+			first = m->rcpt[i].due;
+	for (i = 0; i < m->nrcpt && first > now && first < INT64_MAX; i++)
+		if (m->rcpt[i].phase == QP_WAIT && m->rcpt[i].due == first)
+			m->rcpt[i].due = now;
+}
+
 static void ready(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e)
 {
 	struct qmgr_slot *s = qmgr_slot_at(&q->index, slot);
@@ -184,8 +199,10 @@ static void ready(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e)
 	}
 	s->urgent = 0;
 	qmgr_msg_list(q, m, QL_IDLE);
-	if (lane)
+	if (lane) {
+		come_due(q, m);
 		qmgr_active_go(q, m, lane, n);
+	}
 	qmgr_msg_check(q, m);
 }
 

@@ -55,6 +55,7 @@ static void minute(int fd, short what, void *arg)
 		    "the wall clock jumped; due times stay as they were");
 	}
 	q->clock_gap = gap;
+	q->clock_least = gap < q->clock_least ? gap : q->clock_least;
 	qmgr_sched_tidy(&q->sched, loop_now(q->loop));
 	loop_rearm(q->minute, MINUTE_MS);
 }
@@ -90,7 +91,7 @@ static int start(struct role *role, struct meta1_err *err)
 	qmgr_lane_init(q);
 	qmgr_sched_conf(&q->sched, &q->lim);
 	q->sched.let_go = qmgr_route_let_go;
-	q->clock_gap = loop_wall(q->loop) - loop_now(q->loop) / 1000;
+	q->clock_gap = q->clock_least = loop_wall(q->loop) - loop_now(q->loop) / 1000;
 	q->rest = loop_timer(q->loop, -1, due, q);
 	qmgr_dead_start(q);
 	q->due = loop_timer(q->loop, -1, due, q);

@@ -7,6 +7,7 @@
  */
 #include "common.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -125,4 +126,70 @@ fail:
 	    "queue folder %s: %s (expected: a folder of this user with mode %04o)", name,
 	    strerror(errno), (unsigned)mode);
 	return -1;
+}
+
+/* ---- another store's mail ---- */
+
+static DIR *folder_open(int at, const char *name)
+{
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (fd >= 0 && d == NULL)
+		close(fd);
+	return d;
+}
+
+static bool hex_name(const char *name, const char *letters, size_t digits)
+{
+	if (letters != NULL && (name[0] == '\0' || strchr(letters, name[0]) == NULL))
+		return false;
+	name += letters != NULL;
+	return strspn(name, "0123456789abcdef") == digits && name[digits] == '\0';
+}
+
+/* Whether such a file is in the folder; path gets its name. */
+static bool foreign_in(int at, const char *name, const char *letters, bool deep, char path[64])
+{
+	DIR *d = folder_open(at, name);
+	struct dirent *e;
+	bool found = false;
+
+	while (d != NULL && !found && (e = readdir(d)) != NULL) {
+		char below[64];
+
+		if (deep) {
+			found = hex_name(e->d_name, NULL, 2) &&
+				foreign_in(dirfd(d), e->d_name, letters, false, below);
+			if (found)
+				snprintf(path, 64, "%.20s/%.40s", name, below);
+		} else if (hex_name(e->d_name, letters, 16)) {
+			found = true;
+			snprintf(path, 64, "%.20s/%.40s", name, e->d_name);
+		}
+	}
+	if (d != NULL)
+		closedir(d);
+	return found;
+}
+
+int common_foreign(int qfd, const char *letters, bool deep, const char *type, struct meta1_err *err)
+{
+	char path[64], folder[16];
+
+	for (unsigned w = 0; w <= 255; w++) {
+		if (w < 255)
+			snprintf(folder, sizeof(folder), "in/%u", w);
+		else
+			snprintf(folder, sizeof(folder), "qm");
+		if (!foreign_in(qfd, folder, letters, deep, path))
+			continue;
+		snprintf(err->text, sizeof(err->text),
+		    "%s is mail of a queue of type %s: start with queue { type = %s; } until mailq "
+		    "is empty, "
+		    "then move in, qm and state away from queue_directory",
+		    path, type, type);
+		return -1;
+	}
+	return 0;
 }

@@ -29,4 +29,10 @@ void jobs_close(struct jobs *);			    /* released now or by the last job */
 /* Opens a folder, made first (mode) when missing. -1: err. */
 int common_mkdir(int at, const char *name, mode_t mode, struct meta1_err *);
 
+/* Mail of another store lies below queue_directory: this one would leave it there for ever. Looks
+ * for files named by a letter and 16 hex digits in in/N and qm, or (deep) in their two-digit
+ * folders. -1: err says which file, of which type, and what to do. What cannot be read is passed
+ * over. */
+int common_foreign(int qfd, const char *letters, bool deep, const char *type, struct meta1_err *);
+
 #endif

@@ -87,3 +87,20 @@ def test_a_tool_leaves_no_trace(inst):
         p = g.ctl('queue', 'fsck', check=False)
         assert p.returncode == 2 and 'cannot check its store' in p.stderr and 'accounted for' not in p.stdout
         assert sorted(str(p) for p in (g.dir / 'q').rglob('*')) == before
+
+
+def test_one_store_does_not_pass_over_the_mail_of_another(inst):
+    """A change of the type with mail in the queue is refused at the start, in words, both ways."""
+    for first, then in (('log', 'dir'), ('dir', 'log')):
+        with lab.Sink(answer=lambda verb, arg, s: '451 4.3.2 later' if verb == 'RCPT' else None) as sink, \
+                lab.relay_all(inst, sink.port, qmgr=f'queue {{ type = {first}; }}') as g:
+            with g.client() as c:
+                c.mail('a@x.test', ['b@far.test'], 'Subject: waits\r\n\r\n')
+            g.stop()
+            g.conf.write_text(g.conf.read_text().replace(f'type = {first};', f'type = {then};'))
+            g.start(ready=False)
+            g.wait_log(f'is mail of a queue of type {first}: start with queue {{ type = {first}; }}')
+            g.stop()
+            g.conf.write_text(g.conf.read_text().replace(f'type = {then};', f'type = {first};'))
+            g.start().ready()
+            lab.wait_for('the mail that waits', lambda: len(g.queue()) == 1)

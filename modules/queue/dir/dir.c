@@ -70,7 +70,8 @@ static int dir_open(const struct meta1_host *h, struct meta1_ctx *ctx, const voi
 		    e->text, sizeof(e->text), "queue_directory %s: %s", h->qdir, strerror(errno));
 		goto fail;
 	}
-	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 && writer_open(d, e) < 0)
+	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 &&
+	    (common_foreign(d->qfd, "sb", false, "log", e) < 0 || writer_open(d, e) < 0))
 		goto fail;
 	*inst = d;
 	return 0;

@@ -80,7 +80,8 @@ static int log_open(const struct meta1_host *h, struct meta1_ctx *ctx, const voi
 		    e->text, sizeof(e->text), "queue_directory %s: %s", h->qdir, strerror(errno));
 		goto fail;
 	}
-	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 && format_check(l, e) < 0)
+	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 &&
+	    (format_check(l, e) < 0 || common_foreign(l->qfd, "m", true, "dir", e) < 0))
 		goto fail;
 	if ((h->role & (META1_SMTPS | META1_QMGR)) != 0 && writer_open(l, e) < 0)
 		goto fail;

@@ -429,8 +429,38 @@ static void restart_parked(void **state)
 	world_free(&w);
 }
 
-/* Held mail leaves memory too, is not read again for nothing, and comes back when it is released.
- */
+/* The wall clock jumps ahead while mail is on disk only: it is read again and is not old. */
+static void clock_jumps_while_parked(void **state)
+{
+	struct world *w = small_memory(100);
+	struct delivery *d;
+
+	(void)state;
+	world_smtpc_up(w, 10);
+	mail_to(w, "S1", "a@one.example");
+	world_run(w);
+	d = world_open(w, "one.example");
+	world_end(w, d, META1_TEMPFAIL, META1_ABOUT_MAIL, 450, "4.2.1 busy");
+	world_run(w);
+	assert_int_equal(w->q.memory, 0);
+	w->jump = 20 * 86400; /* max_time_in_queue is 5 days */
+	world_pass(w, 340);
+	d = world_open(w, "one.example");
+	assert_non_null(d);
+	world_end(w, d, META1_TEMPFAIL, META1_ABOUT_MAIL, 450, "4.2.1 busy");
+	world_run(w);
+	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_WAITING);
+	w->jump = -20 * 86400;
+	world_pass(w, 3700); /* a time on disk counts at most max_retry_delay */
+	d = world_open(w, "one.example");
+	assert_non_null(d);
+	world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	world_run(w);
+	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_DELIVERED);
+	world_free(&w);
+}
+
+/* Held mail leaves memory too, is not read again for nothing, and comes back when released. */
 static void held_while_parked(void **state)
 {
 	struct world *w = small_memory(100);
@@ -463,6 +493,7 @@ static void held_while_parked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(clock_jumps_while_parked),
 	    cmocka_unit_test(held_while_parked),
 	    cmocka_unit_test(parked),
 	    cmocka_unit_test(mailing_of_many),

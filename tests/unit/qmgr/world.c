@@ -645,7 +645,7 @@ void world_pass(struct world *w, int64_t sec)
 	world_run(w);
 	for (; sec > 0; sec -= step) {
 		w->now += 1000 * step;
-		loop_fake_clock(w->loop, w->now, WALL0 + (w->now - 1000000) / 1000);
+		loop_fake_clock(w->loop, w->now, WALL0 + w->jump + (w->now - 1000000) / 1000);
 		world_run(w);
 	}
 }

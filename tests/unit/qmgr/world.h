@@ -37,7 +37,7 @@ struct world {
 	struct chan_side near, side_smtps, side_smar, side_smtpc;
 	struct chan *at_smtps, *at_smar, *at_smtpc; /* qmgr's ends */
 	struct chan *as_smtps, *as_smar, *as_smtpc; /* the others' */
-	int64_t now;
+	int64_t now, jump; /* monotonic ms; s that the wall clock is ahead */
 
 	uint64_t credits; /* intake, granted to smtps */
 	unsigned asked;	  /* routes */
