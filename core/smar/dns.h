@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dns.h -- what smar asks of the DNS, and what the answers mean; a part of smar.h.
+ *
+ * The story. dns.c shares equal questions and keeps answers (dns_cache.c), asks the name servers
+ * (dns_server.c) in turn; dns_try.c sends one question to one of them, dns_msg.c reads and writes
+ * packets. mx.c says what MX and address records mean for delivery.
+ *
+ * What is not known is TEMPFAIL with a reason; NOTFOUND comes only from a server that said so.
+ */
+#ifndef META1_SMAR_DNS_H
+#define META1_SMAR_DNS_H
+#include "mail/addr.h"
+#include "role.h"
+
+#include <sys/socket.h>
+
+/* ---- dns.c: questions, coalesced and kept ---- */
+#define DNS_RECORDS  1024 /* of an answer */
+#define DNS_CHAIN    8	  /* CNAMEs followed */
+#define DNS_PACKET   1232 /* bytes we offer by EDNS0 */
+#define DNS_NAME_MAX 256
+
+enum dns_type {
+	DNS_A = 1,
+	DNS_NS = 2,
+	DNS_CNAME = 5,
+	DNS_SOA = 6,
+	DNS_MX = 15,
+	DNS_AAAA = 28,
+	DNS_TLSA = 52
+};
+struct dns_data { /* an answer; shared by the cache and the askers, one allocation */
+	unsigned refs;
+	enum meta1_status status; /* OK (n >= 1), NOTFOUND, TEMPFAIL */
+	bool nxdomain;		  /* NOTFOUND: the name does not exist at all */
+	uint32_t ttl;		  /* seconds */
+	uint32_t n;
+	uint32_t memory;	       /* bytes of the allocation */
+	const struct meta1_buf *rdata; /* wire form, names uncompressed */
+	char why[160];		       /* TEMPFAIL */
+};
+struct dns_server {
+	struct sockaddr_storage addr;
+	socklen_t len;
+	char text[80];
+};
+struct dns_conf {
+	const char *const *nameserver; /* as in the option; NULL: /etc/resolv.conf */
+	int64_t timeout, tries;	       /* ms a try; tries in all */
+	const char *resolv_conf;       /* tests; NULL: the system's */
+};
+struct dns;
+/* ttl: seconds that the answer may still be kept. */
+typedef void (*dns_fn)(void *arg, const struct dns_data *, uint32_t ttl);
+/* NULL: err says which nameserver is wrong. */
+struct dns *dns_new(struct loop *, const struct dns_conf *, struct meta1_err *);
+void dns_free(struct dns **); /* open questions are dropped */
+/* fn comes exactly once, on a later turn, at the latest at the deadline. */
+void dns_ask(struct dns *, const char *name, uint16_t type, int64_t deadline, dns_fn, void *arg);
+/* The host service of modules: a mod_dns_fn, arg is a struct dns **. */
+void dns_service(void *arg, const char *name, uint16_t type, int64_t deadline,
+    void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *cbarg);
+unsigned dns_forget(struct dns *); /* empties the cache; how many answers it had */
+struct dns_data *dns_data_ref(struct dns_data *);
+void dns_data_unref(struct dns_data **);
+struct dns_data *dns_data_fail(const char *why); /* a TEMPFAIL */
+
+/* ---- dns_server.c: which name servers ---- */
+#define DNS_SERVERS 16
+int dns_servers(
+    const struct dns_conf *, struct dns_server s[DNS_SERVERS], unsigned *n, struct meta1_err *);
+/* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53". */
+int dns_server_parse(const char *text, struct dns_server *, struct meta1_err *);
+
+/* ---- dns_try.c: one question to one name server, UDP then TCP ---- */
+enum dns_read {
+	DNS_GOOD,      /* data is set */
+	DNS_FOLLOW,    /* a CNAME whose target is not in the answer: ask for that */
+	DNS_IGNORE,    /* not the answer to our question */
+	DNS_TRUNCATED, /* ask again by TCP */
+	DNS_NOEDNS,    /* the server does not know EDNS0: ask without */
+	DNS_FAIL       /* this server cannot say */
+};
+struct dns_question {
+	uint16_t id, type;
+	bool edns;
+	char name[DNS_NAME_MAX]; /* folded, no final dot */
+};
+struct dns_result {
+	enum dns_read read;
+	struct dns_data *data; /* GOOD: the taker unrefs it */
+	char follow[DNS_NAME_MAX];
+	uint32_t ttl; /* FOLLOW: of the CNAMEs */
+	char why[160];
+};
+struct dns_try {
+	struct loop *loop;
+	struct dns_question q;
+	struct dns_server server;
+	int fd;
+	struct watch *io, *timer;
+	struct conn *tcp;
+	unsigned strangers; /* packets that were no answer to us */
+	int64_t ms;
+	void (*done)(void *arg, struct dns_result *);
+	void *arg;
+};
+/* done() comes once, later, unless dns_try_end() comes first. <0: no socket; err. */
+int dns_try_start(struct dns_try *, struct loop *, const struct dns_server *,
+    const struct dns_question *, int64_t ms, void (*done)(void *, struct dns_result *), void *arg,
+    struct meta1_err *);
+void dns_try_end(struct dns_try *); /* closes what is open; may be called twice */
+
+/* ---- dns_msg.c: packets ---- */
+/* Bytes written, 0: not a domain name. */
+size_t dns_msg_query(const struct dns_question *, uint8_t *out, size_t size);
+enum dns_read dns_msg_read(
+    const uint8_t *packet, size_t len, const struct dns_question *, struct dns_result *);
+/* Name in wire form at the end of rdata into text; <0: not a host name. "." is "". */
+int dns_msg_name(struct meta1_buf rdata, size_t off, char *out, size_t size);
+const char *dns_msg_library(void); /* "ldns 1.8.3" */
+
+/* ---- dns_cache.c: answers by name and type, least recently used goes first ---- */
+struct dns_cache;
+/* At most max answers in at most so many bytes of memory. */
+struct dns_cache *dns_cache_new(unsigned max, size_t bytes);
+void dns_cache_free(struct dns_cache **);
+/* The caller unrefs; its ttl is what is left. */
+struct dns_data *dns_cache_get(
+    struct dns_cache *, const char *name, uint16_t type, int64_t now, uint32_t *ttl);
+void dns_cache_put(
+    struct dns_cache *, const char *name, uint16_t type, struct dns_data *, int64_t now);
+unsigned dns_cache_clear(struct dns_cache *);
+unsigned dns_cache_size(const struct dns_cache *);
+
+/* ---- mx.c: what MX and address records mean; no I/O ---- */
+#define MX_HOSTS 20 /* looked at; preferred ones first */
+#define MX_ADDRS 16 /* of a host */
+#define MX_HOPS	 64
+struct mx_addr {
+	int family;
+	unsigned char ip[16];
+};
+struct mx_host {
+	char name[ADDR_DOMAIN_MAX + 1];
+	uint16_t pref, port;
+	bool failed; /* an address look-up was temporary */
+	unsigned naddr;
+	struct mx_addr addr[MX_ADDRS];
+};
+enum mx_found { MX_SOME, MX_NULL /* RFC 7505 */, MX_BAD /* no usable name */, MX_SELF };
+/* Hosts by preference, equal ones in random order, cut at ourselves (RFC 5321 5.1). rnd gives
+ * a random number below n. */
+enum mx_found mx_hosts(const struct dns_data *, const char *hostname, unsigned (*rnd)(unsigned n),
+    struct mx_host *, unsigned *n);
+/* Addresses that no host can have (unspecified, multicast) are left out. */
+void mx_addrs(struct mx_host *, const struct dns_data *, int family);
+struct smar_policy;
+/* Cuts the list at the first host with an address that we listen on, and all of its
+ * preference; n becomes what is left. true: something was cut. */
+bool mx_cut(const struct smar_policy *, struct mx_host *, unsigned *n);
+/* Appends "ADDR PORT NAME" lines, IPv4 and IPv6 in turns; at most MX_HOPS in all. */
+void mx_hops(const struct mx_host *, char (*out)[600], unsigned *n);
+/* Names (with ports that are not the default) by preference; equal ones sorted, folded, joined by
+ * ',', the next preference after ';': hosts in another order are another destination. */
+void mx_key(
+    const struct mx_host *, unsigned n, uint16_t port, const char *prefix, char *out, size_t size);
+
+#endif
