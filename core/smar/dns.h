@@ -4,7 +4,8 @@
  *
  * The story. dns.c shares equal questions and keeps answers (dns_cache.c), asks the name servers
  * (dns_server.c) in turn; dns_try.c sends one question to one of them, dns_msg.c reads and writes
- * packets. mx.c says what MX and address records mean for delivery.
+ * packets. mx.c says what MX and address records mean for delivery, client.c what the name of a
+ * client is, dnsbl.c what lists in the DNS say of a client or a domain. SPF has spf.h.
  *
  * What is not known is TEMPFAIL with a reason; NOTFOUND comes only from a server that said so.
  */
@@ -166,5 +167,50 @@ void mx_hops(const struct mx_host *, char (*out)[600], unsigned *n);
  * ',', the next preference after ';': hosts in another order are another destination. */
 void mx_key(
     const struct mx_host *, unsigned n, uint16_t port, const char *prefix, char *out, size_t size);
+
+/* ---- client.c: the name of a client ---- */
+#define DNS_CLIENT_NAMES 5 /* of its PTR records that are tried */
+enum dns_client_result {
+	CLIENT_OK,     /* an address of its name is the client's */
+	CLIENT_NONE,   /* no PTR record, or the client has no address */
+	CLIENT_FORGED, /* names, but none of them has this address */
+	CLIENT_TEMP    /* the DNS could not say */
+};
+struct dns_client {
+	enum dns_client_result result;
+	char
+	    name[ADDR_DOMAIN_MAX + 1]; /* OK: confirmed. FORGED: the first, for the log alone. "" */
+	char why[160];		       /* TEMP */
+	uint32_t ttl;		       /* seconds that it may be kept */
+};
+typedef void (*dns_client_fn)(void *arg, const struct dns_client *);
+/* fn comes once, on a later turn, at the latest at the deadline. client: an address as text; what
+ * is none has no name. */
+void dns_client_ask(struct dns *, const char *client, int64_t deadline, dns_client_fn, void *arg);
+const char *dns_client_word(enum dns_client_result); /* ok none forged temp: keys of cltresolve: */
+
+/* ---- dnsbl.c: lists in the DNS, all of a kind asked side by side ---- */
+#define DNSBL_LISTS 32
+enum dnsbl_kind { DNSBL_CLIENT, DNSBL_HELO, DNSBL_SENDER }; /* what a list is about */
+struct dnsbl; /* the lists of one life of the configuration, in its order */
+struct dnsbl_hit {
+	const char *list, *tag; /* name of the section; tag "": counts by its weight alone */
+	int64_t weight;
+	char answer[16]; /* "127.0.0.2"; a list may give several: each is a hit, the weight counts
+			    once */
+};
+struct dnsbl_found {
+	const struct dnsbl_hit *hit;
+	unsigned n;
+	int64_t score;	     /* sum of the weights of the lists that answered */
+	bool over;	     /* the score has reached dnsbl_threshold */
+	const char *unknown; /* a list with on_timeout = temporary that could not say; NULL: none */
+	uint32_t ttl;
+};
+typedef void (*dnsbl_fn)(void *arg, const struct dnsbl_found *);
+bool dnsbl_any(const struct dnsbl *, enum dnsbl_kind); /* such a list is configured */
+/* what: the client's address, or a domain. fn comes once, on a later turn. */
+void dnsbl_ask(struct dnsbl *, struct dns *, enum dnsbl_kind, const char *what, int64_t deadline,
+    dnsbl_fn, void *arg);
 
 #endif
