@@ -11,6 +11,7 @@
 #include "mail/addr.h"
 
 #include "mail/idn.h"
+#include "mail/utf8.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -43,36 +44,15 @@ bool addr_utf8(struct meta1_buf b)
 	return false;
 }
 
-/* Length of the character at s, RFC 3629: shortest form, no surrogate; and no control of
- * Latin-1 (U+0080 to U+009F). 0: none of these, or ASCII. */
-static size_t utf8_char(const unsigned char *s, size_t n)
-{
-	static const struct {
-		unsigned char from, to, len;
-		uint32_t least;
-	} lead[] = {{0xc2, 0xdf, 2, 0xa0}, {0xe0, 0xef, 3, 0x800}, {0xf0, 0xf4, 4, 0x10000}};
-	uint32_t c;
-	size_t i, k;
-
-	for (k = 0; k < ARRAY_LEN(lead); k++)
-		if (s[0] >= lead[k].from && s[0] <= lead[k].to)
-			break;
-	if (k == ARRAY_LEN(lead) || n < lead[k].len)
-		return 0;
-	c = s[0] & (0xffu >> (lead[k].len + 1));
-	for (i = 1; i < lead[k].len; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3f);
-	}
-	if (c < lead[k].least || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff)
-		return 0;
-	return lead[k].len;
-}
-
+/* Length of the character beyond ASCII at s; 0: none, or a control of Latin-1 (U+0080 to
+ * U+009F). */
 static size_t utf8(const char *s, size_t n)
 {
-	return utf8_char((const unsigned char *)s, n);
+	const unsigned char *p = (const unsigned char *)s;
+	uint32_t c = 0;
+	size_t len = eight(*p) ? utf8_get(p, n, &c) : 0;
+
+	return c >= 0xa0 ? len : 0;
 }
 
 /* Length of a quoted string with its quotes, 0 when it does not end or has a bad byte. */

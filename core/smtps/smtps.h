@@ -13,6 +13,7 @@
  *   tx.c        MAIL and RCPT: a transaction, its recipients
  *   params.c    parameters of MAIL and RCPT
  *   intake.c    credits of qmgr: without one no transaction begins
+ *   ask.c       a recipient is put to smar
  *   verdict.c   smar's answers on recipients, kept for as long as smar allows
  *   body.c      DATA: input through the scanner into the store
  *   bdat.c      BDAT: the same by count, a chunk at a time
@@ -400,6 +401,15 @@ void smtps_verdict_forget(struct smtps_verdicts *);
 unsigned smtps_verdict_count(const struct smtps_verdicts *);
 /* From smar's frame: bounds, defaults, printable. */
 void smtps_verdict_read(const struct p_rcpt_verdict *, struct smtps_verdict *);
+
+/* ---- ask.c: a recipient is put to smar ---- */
+
+/* The session waits, as what; answered() gets it and the frame, or NULL: none came.
+ * false: smar cannot be asked. */
+bool smtps_ask(struct smtps_session *, struct meta1_buf from, struct meta1_buf rcpt,
+    enum smtps_await_what what, void (*answered)(void *arg, const void *msg));
+/* The reply, and what follows from a refusal: the end, or one more invalid address. */
+void smtps_ask_said(struct smtps_session *, const struct smtps_verdict *);
 
 /* ---- body.c, bdat.c, data.c, received.c: the content ---- */
 

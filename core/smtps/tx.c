@@ -101,8 +101,6 @@ static bool short_of_memory(struct smtps_session *s)
 	m_memory.value++;
 	log_event(
 	    LOG_L_INFO, "smtps.max_memory", SMTPS_WHO " reply=452 dsn=4.3.1", SMTPS_WHO_OF(s));
-	if (s->tx != NULL)
-		s->tx->asked++;
 	smtps_session_reply(s, 452, "4.3.1", "Too much is under way here, try again later");
 	return true;
 }
@@ -225,7 +223,6 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 	struct smtps_tx *tx = s->tx;
 	bool taken = v->action == ACT_ACCEPT || v->action == ACT_DISCARD;
 
-	tx->asked++;
 	if (v->action == ACT_DISCARD) {
 		tx->ndiscard++;
 	} else if (v->action == ACT_ACCEPT && !add(tx)) {
@@ -244,16 +241,11 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 		    v->smtp, v->dsn, (int)tx->from.len, (const char *)tx->from.data,
 		    (int)tx->asking.len, (const char *)tx->asking.data, v->text);
 	}
-	smtps_session_reply(s, v->smtp, v->dsn, "%s", v->text);
-	if (v->smtp == 421) /* RFC 5321 3.8: whoever says 421 closes */
-		smtps_session_end(s);
-	else if (v->action == ACT_REJECT)
-		smtps_tx_invalid(s);
+	smtps_ask_said(s, v);
 }
 
 static void unanswered(struct smtps_session *s)
 {
-	s->tx->asked++;
 	m_no_smar.value++;
 	smtps_session_refuse(s, 451, "4.3.0", "Recipients cannot be checked now, try again later");
 }
@@ -279,26 +271,6 @@ static void answered(void *arg, const void *msg)
 	smtps_session_run(s);
 }
 
-static void ask(struct smtps_session *s)
-{
-	struct smtps_tx *tx = s->tx;
-	struct p_rcpt_check m = {.client = buf_str(s->client),
-	    .helo = buf_str(s->helo),
-	    .from = tx->from,
-	    .rcpt = tx->asking,
-	    .flags = s->srv->lim.flags};
-	uint32_t req = 0;
-
-	if (s->srv->smar != NULL)
-		req = chan_ask(s->srv->smar, P_RCPT_CHECK, &m, 0, answered, s);
-	if (req == 0) {
-		unanswered(s);
-		return;
-	}
-	smtps_session_await(s, AWAIT_RCPT);
-	s->await.req = req;
-}
-
 static bool too_many(struct smtps_session *s)
 {
 	const struct smtps_limits *lim = &s->srv->lim;
@@ -307,7 +279,6 @@ static bool too_many(struct smtps_session *s)
 	if (tx->nrcpt + tx->ndiscard < smtps_tx_rcpts_max(lim) &&
 	    (lim->rcpts_per_session <= 0 || s->nrcpt < lim->rcpts_per_session))
 		return false;
-	s->tx->asked++;
 	m_too_many.value++;
 	smtps_session_refuse(
 	    s, 452, "4.5.3", "Too many recipients; send the mail to the rest again");
@@ -324,20 +295,19 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 	struct addr a;
 	int code;
 
+	tx->asked++; /* whatever becomes of it: DATA then says 554, not 503 */
 	if (text == NULL) {
 		smtps_session_bad(s, 501, "5.5.4", "RCPT wants TO:<address>");
 		return;
 	}
 	if (addr_path(text, len, ADDR_POSTMASTER, &a, &used, &err) != 0) {
 		m_syntax.value++;
-		tx->asked++;
 		refuse(s, 501, &err);
 		if (s->state != ST_CLOSE)
 			smtps_tx_invalid(s);
 		return;
 	}
 	if (a.utf8 && !(tx->flags & META1_M_SMTPUTF8)) { /* RFC 6531 3.5 */
-		tx->asked++;
 		smtps_session_bad(
 		    s, 553, "5.6.7", "Recipient address is not ASCII, and MAIL had no SMTPUTF8");
 		return;
@@ -357,6 +327,6 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 	    s->srv->verdicts, s->client, tx->from, tx->asking, loop_now(s->srv->role->loop));
 	if (v != NULL)
 		apply(s, v);
-	else
-		ask(s);
+	else if (!smtps_ask(s, tx->from, tx->asking, AWAIT_RCPT, answered))
+		unanswered(s);
 }

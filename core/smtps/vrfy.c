@@ -27,11 +27,7 @@ static void say(struct smtps_session *s, const struct smtps_verdict *v)
 	m_refused.value++;
 	log_event(LOG_L_INFO, "smtps.vrfy_refused", SMTPS_WHO " reply=%d dsn=%s text=%s",
 	    SMTPS_WHO_OF(s), v->smtp, v->dsn, v->text);
-	smtps_session_reply(s, v->smtp, v->dsn, "%s", v->text);
-	if (v->smtp == 421)
-		smtps_session_end(s);
-	else if (v->action == ACT_REJECT)
-		smtps_tx_invalid(s);
+	smtps_ask_said(s, v);
 }
 
 static void answered(void *arg, const void *msg)
@@ -47,24 +43,6 @@ static void answered(void *arg, const void *msg)
 		say(s, &v);
 	}
 	smtps_session_run(s);
-}
-
-static void ask(struct smtps_session *s, struct meta1_buf rcpt)
-{
-	struct p_rcpt_check m = {.client = buf_str(s->client),
-	    .helo = buf_str(s->helo),
-	    .rcpt = rcpt,
-	    .flags = s->srv->lim.flags};
-	uint32_t req = 0;
-
-	if (s->srv->smar != NULL)
-		req = chan_ask(s->srv->smar, P_RCPT_CHECK, &m, 0, answered, s);
-	if (req == 0) {
-		unanswered(s);
-		return;
-	}
-	smtps_session_await(s, AWAIT_VRFY);
-	s->await.req = req;
 }
 
 /* RFC 6531 3.7.4.2: SMTPUTF8 behind the address; cut off. */
@@ -106,6 +84,6 @@ void smtps_vrfy(struct smtps_session *s, const struct smtps_line *l)
 	    addr_path(path, (size_t)n, ADDR_POSTMASTER, &a, &used, &err) != 0 || used < (size_t)n)
 		smtps_session_bad(
 		    s, 501, "5.1.3", "VRFY wants one address, such as user@example.org");
-	else
-		ask(s, a.whole);
+	else if (!smtps_ask(s, buf_of(NULL, 0), a.whole, AWAIT_VRFY, answered))
+		unanswered(s);
 }

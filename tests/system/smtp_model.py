@@ -235,20 +235,18 @@ class Model:
         if not go:
             return wire
         tx = self.tx
+        tx['asked'] += 1  # whatever becomes of it
         if '@' not in addr:
             self.count['refused_address_syntax_total'] += 1
-            tx['asked'] += 1
             self.wrong(501, '5.1.3')
             if not self.closed:
                 self.one_invalid()
         elif not addr.isascii() and not tx['utf8']:
-            tx['asked'] += 1
             self.wrong(553, '5.6.7')
         elif self.refused_params(params, refusal):
             pass
         elif len(tx['rcpts']) + tx['dropped'] >= self.lim['rcpts'] or self.nrcpt >= self.lim['session_rcpts']:
             self.count['refused_too_many_rcpts_total'] += 1
-            tx['asked'] += 1
             self.reply(452, '4.5.3')
         else:
             self.judge_rcpt(addr, kept)
@@ -307,7 +305,6 @@ class Model:
 
     def judge_rcpt(self, addr, kept):
         tx, word = self.tx, self.verdict(addr)
-        tx['asked'] += 1
         if word is None:
             self.count['refused_no_smar_total'] += 1
             self.reply(451, '4.3.0')

@@ -158,6 +158,14 @@ STATES = {
         MAIL FROM:<a@b.test> -> 250
         RCPT TO:<bad> -> 501 5.1.3
         DATA -> 554 5.5.1
+        RSET -> 250
+        MAIL FROM:<a@b.test> -> 250
+        RCPT TO:<b@far.test> NOTIFY=SOMETIMES -> 501 5.5.4
+        DATA -> 554 5.5.1
+        RSET -> 250
+        MAIL FROM:<a@b.test> -> 250
+        RCPT b@far.test -> 501 5.5.4
+        DATA -> 554 5.5.1
         RCPT TO:<b@far.test> -> 250
         DATA -> 354''',
     'reset': '''EHLO c.test -> 250
