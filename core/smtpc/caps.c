@@ -51,12 +51,13 @@ static struct smtpc_caps *fact(struct smtpc *c, const char *dest, const struct m
 }
 
 void smtpc_caps_tell(struct smtpc *c, const struct meta1_transport_ops *ops, void *sess,
-    const char *dest, const struct meta1_hop *hop)
+    const char *dest, const struct meta1_hop *hop, uint32_t nhop)
 {
 	struct meta1_caps caps = {.size = sizeof(caps)};
 	int64_t now = loop_now(c->role.loop);
 	struct smtpc_caps *f;
 	struct p_caps m;
+	unsigned host;
 
 	if (!c->smar || !META1_HAS(ops, caps) || !ops->caps)
 		return;
@@ -65,7 +66,12 @@ void smtpc_caps_tell(struct smtpc *c, const struct meta1_transport_ops *ops, voi
 	if (f->told && f->offers == caps.offers && f->max_size == caps.max_size &&
 	    now - f->when < AGAIN)
 		return;
-	m = (struct p_caps){.key = buf_str(dest), .offers = caps.offers, .max_size = caps.max_size};
+	HASH_VALUE(f->key, strlen(f->key), host);
+	m = (struct p_caps){.key = buf_str(dest),
+	    .offers = caps.offers,
+	    .max_size = caps.max_size,
+	    .host = host,
+	    .hosts = nhop};
 	f->told = chan_send(c->smar, P_CAPS, &m);
 	f->offers = caps.offers;
 	f->max_size = caps.max_size;

@@ -7,6 +7,9 @@
  * Hosts are tried in qmgr's order. A failure about the host moves on to the next; one
  * about a session that had waited repeats the same host with a new session, once; a
  * verdict on the mail ends it. Recipients that have a result are never offered again.
+ * What a hop does not offer (SMTPUTF8, 8BITMIME) sends the mail, or those recipients that
+ * need it, on to the next host too; when no host offers it that is the verdict, and when
+ * one could not be asked it is tried again later, without blame of the destination.
  * Owns delivery, its pool, the opened content. On failure: every recipient without a
  * result gets the last reason as a temporary failure. When qmgr goes away the delivery
  * goes on to its end and its results are dropped: the recipients stay queued there.
@@ -192,6 +195,18 @@ static void abandon(struct smtpc_delivery *d)
 
 /* ---- results ---- */
 
+static void lacks(struct smtpc_delivery *d, const struct meta1_reply *r)
+{
+	const char *host = r->host ? r->host : hop_name(d);
+
+	d->lack = (struct meta1_reply){.size = sizeof(d->lack),
+	    .smtp = r->smtp,
+	    .text =
+		pool_strn(&d->pool, r->text ? r->text : "", r->text ? strnlen(r->text, 1024) : 0),
+	    .host = host ? pool_strn(&d->pool, host, strnlen(host, 255)) : NULL};
+	memcpy(d->lack.dsn, r->dsn, sizeof(d->lack.dsn));
+}
+
 static void on_rcpt(void *arg, uint32_t i, enum meta1_status status, const struct meta1_reply *r)
 {
 	struct smtpc_delivery *d = arg;
@@ -200,7 +215,13 @@ static void on_rcpt(void *arg, uint32_t i, enum meta1_status status, const struc
 
 	if (i >= d->mail.nrcpt || d->known[i])
 		return;
-	d->known[i] = 1;
+	if (r->scope == META1_ABOUT_OFFER) {
+		d->known[i] = KNOWN_LACK;
+		d->lacking++;
+		lacks(d, r);
+		return;
+	}
+	d->known[i] = KNOWN_RESULT;
 	d->left--;
 	m_good.value += status == META1_OK;
 	if (d->total == 1) { /* one frame tells all */
@@ -234,13 +255,22 @@ static void compact(struct smtpc_delivery *d)
 	uint32_t i, n = 0;
 
 	for (i = 0; i < d->mail.nrcpt; i++) {
-		if (d->known[i])
+		if (d->known[i] == KNOWN_RESULT)
 			continue;
 		d->rcpt[n] = d->rcpt[i];
 		d->index[n++] = d->index[i];
 	}
-	memset(d->known, 0, d->mail.nrcpt);
+	memset(d->known, KNOWN_NOT, d->mail.nrcpt);
 	d->mail.nrcpt = n;
+	d->lacking = 0;
+}
+
+static void next_host(struct smtpc_delivery *d)
+{
+	d->at++;
+	d->fresh = false;
+	compact(d);
+	next_try(d);
 }
 
 /* The host in use failed: the next one. */
@@ -248,10 +278,34 @@ static void host_failed(struct smtpc_delivery *d, const struct meta1_reply *r)
 {
 	m_host.value++;
 	set_end(d, META1_TEMPFAIL, META1_ABOUT_HOST, r);
-	d->at++;
-	d->fresh = false;
-	compact(d);
-	next_try(d);
+	d->failed = true;
+	next_host(d);
+}
+
+/* No host is left. What those that answered lack is final only if all of them answered. */
+static void no_host(struct smtpc_delivery *d)
+{
+	if (d->lack.size > 0 && !d->failed) {
+		m_mail.value++;
+		set_end(d, META1_PERMFAIL, META1_ABOUT_MAIL, &d->lack);
+	} else if (d->lack.size > 0) {
+		d->end.scope = META1_ABOUT_MAIL; /* one answers: the destination is not dead */
+	}
+	end(d);
+}
+
+/* The mail is through at this host, but for recipients that it cannot take. */
+static void others_elsewhere(
+    struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
+{
+	uint32_t i;
+
+	m_bytes.value += status == META1_OK ? (int64_t)d->mail.bytes : 0;
+	if (status != META1_OK && status != META1_PERMFAIL)
+		status = META1_TEMPFAIL;
+	for (i = 0; i < d->mail.nrcpt; i++)
+		on_rcpt(d, i, status, r);
+	next_host(d);
 }
 
 static void verdict(struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
@@ -272,15 +326,21 @@ static void verdict(struct smtpc_delivery *d, enum meta1_status status, const st
 static void on_sent(void *arg, enum meta1_status status, const struct meta1_reply *r)
 {
 	struct smtpc_delivery *d = arg;
+	bool offer = r->scope == META1_ABOUT_OFFER;
 	bool mail = status == META1_OK || r->scope == META1_ABOUT_MAIL;
 
 	d->req = NULL;
-	if (mail)
+	if (mail || offer)
 		smtpc_session_release(&d->session);
 	else
 		smtpc_session_shut(&d->session);
-	if (mail || d->left == 0) {
+	if (d->left == 0 || (mail && d->lacking == 0)) {
 		verdict(d, status, r);
+	} else if (mail) {
+		others_elsewhere(d, status, r);
+	} else if (offer) {
+		lacks(d, r);
+		next_host(d);
 	} else if (r->scope == META1_ABOUT_SESSION && d->reused) {
 		m_session.value++;
 		d->fresh = true;
@@ -316,7 +376,7 @@ static void next_try(struct smtpc_delivery *d)
 		return;
 	}
 	if (d->at >= d->nhop) {
-		end(d);
+		no_host(d);
 		return;
 	}
 	d->session = d->fresh ? NULL : smtpc_session_take(d->c, d->transport, &d->hop[d->at]);
@@ -336,7 +396,8 @@ void smtpc_deliver_opened(
 {
 	if (status == META1_OK && d->session->sess) {
 		smtpc_hosts_answered(d->c, &d->hop[d->at]);
-		smtpc_caps_tell(d->c, d->transport->ops, d->session->sess, d->key, &d->hop[d->at]);
+		smtpc_caps_tell(
+		    d->c, d->transport->ops, d->session->sess, d->key, &d->hop[d->at], d->nhop);
 		send_mail(d);
 		return;
 	}

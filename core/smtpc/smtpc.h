@@ -78,6 +78,12 @@ void smtpc_credit(struct smtpc *);
 
 enum smtpc_stage { STAGE_LOAD, STAGE_OPEN, STAGE_SEND, STAGE_REPORT };
 
+enum smtpc_known {
+	KNOWN_NOT,
+	KNOWN_RESULT, /* it is told, the recipient is never offered again */
+	KNOWN_LACK    /* this hop cannot take it, the next one may */
+};
+
 struct smtpc_result { /* kept only when qmgr's channel was full */
 	struct smtpc_result *next;
 	struct p_rcpt_result m;
@@ -98,10 +104,13 @@ struct smtpc_delivery {
 	struct meta1_content *content;
 	struct meta1_mail mail; /* what the transport gets: the recipients without a result */
 	struct meta1_rcpt *rcpt;
-	uint32_t *index; /* of mail's recipients in qmgr's list */
-	uint8_t *known;	 /* a byte a recipient of mail: it has its result */
-	uint32_t total;	 /* recipients as qmgr gave them */
-	uint32_t left;	 /* without a result */
+	uint32_t *index;	 /* of mail's recipients in qmgr's list */
+	uint8_t *known;		 /* enum smtpc_known a recipient of mail, in this try */
+	uint32_t total;		 /* recipients as qmgr gave them */
+	uint32_t left;		 /* without a result */
+	uint32_t lacking;	 /* of mail, in this try, for want of what the hop offers */
+	struct meta1_reply lack; /* what the last hop of this kind lacked; size 0: there was none */
+	bool failed;		 /* a host failed: what it offers is not known */
 	enum smtpc_stage stage;
 	struct meta1_req *req;
 	struct smtpc_session *session;
@@ -148,7 +157,7 @@ struct smtpc_caps {
 };
 /* A session to this host of a destination is ready. */
 void smtpc_caps_tell(struct smtpc *, const struct meta1_transport_ops *, void *sess,
-    const char *dest, const struct meta1_hop *);
+    const char *dest, const struct meta1_hop *, uint32_t nhop);
 void smtpc_caps_forget(struct smtpc *); /* smar came anew, and knows nothing; the end */
 
 /* ---- session.c: sessions to next hops --------------------------------------------- */

@@ -183,9 +183,10 @@ def test_message_above_the_size_of_the_hop(inst):
 @pytest.mark.parametrize('how', ['send', 'bounce'])
 def test_8bit_to_a_hop_without_8bitmime(inst, how):
     eight = BODY + 'grüße\r\n'.encode()
-    with hops(inst, {'old': ({'ehlo': ('PIPELINING',)},), 'new': ({'ehlo': ('8BITMIME',)},)}, smtpc=f'no_8bitmime = {how};') as g:
+    old = {'ehlo': ('PIPELINING',)}
+    with hops(inst, {'old': (old,), 'new': ({'ehlo': ('8BITMIME',)},), 'both': (old, {'ehlo': ('8BITMIME',)})}, smtpc=f'no_8bitmime = {how};') as g:
         with g.client() as c:
-            assert c.mail('a@back.test', ['x@old.test', 'x@new.test'], eight, params=' BODY=8BITMIME').startswith('250')
+            assert c.mail('a@back.test', ['x@old.test', 'x@new.test', 'x@both.test'], eight, params=' BODY=8BITMIME').startswith('250')
             assert c.mail('a@back.test', 'seven@old.test', BODY, ehlo=None).startswith('250')
         g.hops['new'][0].wait(1)
         g.queue_empty()
@@ -194,8 +195,10 @@ def test_8bit_to_a_hop_without_8bitmime(inst, how):
         got = {m['rcpts'][0]: lab.split_received(m['body'])[1] for m in g.hops['old'][0].mails}
         if how == 'send':
             assert got == {'x@old.test': eight, 'seven@old.test': BODY} and g.back.mails == []
+            assert len(g.hops['both'][0].mails) == 1
         else:
             assert got == {'seven@old.test': BODY} and lab.statuses(g.back.mails) == {'x@old.test': ['5.6.3']}
+            assert not g.hops['both'][0].mails and len(g.hops['both'][1].mails) == 1, 'another host may offer it'
 
 
 def test_hops_that_know_little(inst):

@@ -73,6 +73,44 @@ def test_hops_with_and_without_it(inst):
         g.queue_empty()
 
 
+def test_another_host_may_offer_it(inst):
+    """Only when no host of the destination offers it is that final; one that does not answer may."""
+    with hops(inst, {'mixed': ({}, WIDE), 'none': ({}, {}), 'down': ({}, None)}, qmgr='min_retry_delay = 1h;') as g, g.client() as c:
+        def send(rcpts, body=ASCII, ehlo=None):
+            reply = c.mail('a@back.test', rcpts, body, params=' SMTPUTF8', ehlo=ehlo)
+            assert reply.startswith('250'), reply
+        narrow, wide = g.hops['mixed']
+        send(['grün@mixed.test', 'plain@mixed.test'], ehlo='c.test')
+        assert [m['rcpts'] for m in wide.wait(1)] == [[utf8('grün@mixed.test')]]
+        assert [m['rcpts'] for m in narrow.wait(1)] == [['plain@mixed.test']], 'who needs nothing need not go elsewhere'
+        send('header@mixed.test', UTF8)
+        assert wide.wait(2)[1]['rcpts'] == ['header@mixed.test'] and len(narrow.mails) == 1
+        send('grün@mixed.test')  # taken at RCPT, though the first host is known to lack it
+        wide.wait(3)
+        send(['grün@none.test', 'plain@none.test'])
+        assert [m['rcpts'] for m in g.hops['none'][0].wait(1)] == [['plain@none.test']] and not g.hops['none'][1].mails
+        assert b'Status: 5.6.7' in g.back.wait(1)[0]['body']
+        send('grün@down.test')
+        lab.wait_for('a try', lambda: any(r['reason'] for m in g.queue() for r in m['recipients']))
+        assert len(g.back.mails) == 1 and g.metrics('qmgr')['deferred_total'] == 1
+        send('plain@down.test')  # the destination is not dead for it
+        assert [m['rcpts'] for m in g.hops['down'][0].wait(1)] == [['plain@down.test']]
+
+
+def test_headers_of_parts(inst):
+    """They are not looked into (RFC 6531 3.6): a hop that knows SMTPUTF8 is told, one that does not gets 8-bit content."""
+    body = ('Subject: t\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n'
+            'Content-Disposition: attachment; filename="grün.txt"\r\n\r\nhello\r\n--b--\r\n').encode()
+    with hops(inst, {'wide': (WIDE,), 'narrow': ({},)}) as g, g.client() as c:
+        assert c.mail('a@back.test', ['x@wide.test', 'x@narrow.test'], body, params=' SMTPUTF8', ehlo='c.test').startswith('250')
+        assert c.mail('a@back.test', 'unsaid@wide.test', body, ehlo=None).startswith('250')
+        said = {m['rcpts'][0]: m['params'] for m in g.hops['wide'][0].wait(2) + g.hops['narrow'][0].wait(1)}
+        assert {r: 'SMTPUTF8' in p for r, p in said.items()} == {'x@wide.test': True, 'x@narrow.test': False, 'unsaid@wide.test': False}
+        assert lab.split_received(g.hops['narrow'][0].mails[0]['body'])[1] == body
+        g.queue_empty()
+        assert g.back.mails == []
+
+
 def test_only_news_is_told(inst):
     """Each mail is a session of its own here; a hop that learns SMTPUTF8 is used at once."""
     with hops(inst, {'hop': ({},)}, smtpc='max_connections_idle = 0;') as g, g.client() as c:

@@ -147,7 +147,11 @@ void dialog_result_canceled(struct dialog_session *);
 void dialog_result_done(struct dialog_session *);
 /* Ends the request with our own judgement of the mail: nothing was said to the hop. */
 void dialog_result_refuse(struct dialog_session *, int smtp, const char *dsn, const char *text);
-/* The same for one recipient. */
+/* The hop does not offer what the mail needs: the host tries the next one. */
+void dialog_result_lacks(struct dialog_session *, int smtp, const char *dsn, const char *text);
+void dialog_result_lacks_rcpt(
+    struct dialog_session *, uint32_t rcpt, int smtp, const char *dsn, const char *text);
+/* As dialog_result_refuse(), for one recipient. */
 void dialog_result_refuse_rcpt(
     struct dialog_session *, uint32_t rcpt, int smtp, const char *dsn, const char *text);
 /* The connection is of no more use: hangs up and ends what is under way with the scope that

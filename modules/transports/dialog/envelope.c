@@ -155,7 +155,7 @@ static int refuse_mail(struct dialog_session *s)
 		return 1;
 	}
 	if ((m->flags & META1_M_8BIT) && (m->flags & META1_M_BOUNCE_8BIT) && !s->caps.eightbit) {
-		dialog_result_refuse(
+		dialog_result_lacks(
 		    s, 554, "5.6.3", "8-bit content, and the next hop does not offer 8BITMIME");
 		return 1;
 	}
@@ -181,7 +181,7 @@ static uint32_t refuse_rcpts(struct dialog_session *s)
 		s->taken[i] = DIALOG_PASS;
 		left--;
 		if (utf8)
-			dialog_result_refuse_rcpt(s, i, 553, "5.6.7",
+			dialog_result_lacks_rcpt(s, i, 553, "5.6.7",
 			    "SMTPUTF8 is required for the recipient, but was not offered by the "
 			    "next hop");
 		else

@@ -7,7 +7,8 @@
  * Rules: the first digit of a reply decides. Anything lost before the final dot left
  * is about the host (or the session, when an idle one was dead and nothing was
  * answered); after it about the mail, and only for those without a reply. 552 to
- * RCPT is temporary (RFC 5321 4.5.3.1.10).
+ * RCPT is temporary (RFC 5321 4.5.3.1.10). What the hop does not offer is about its
+ * offer: another host may.
  */
 #include "dialog.h"
 
@@ -110,19 +111,44 @@ void dialog_result_done(struct dialog_session *s)
 	finish(s, META1_OK, &r);
 }
 
-void dialog_result_refuse(struct dialog_session *s, int smtp, const char *dsn, const char *text)
+static void refuse(
+    struct dialog_session *s, enum meta1_scope scope, int smtp, const char *dsn, const char *text)
 {
 	struct meta1_reply r = fill(s, smtp, dsn, text);
 
+	r.scope = (uint16_t)scope;
 	finish(s, META1_PERMFAIL, &r);
+}
+
+static void refuse_rcpt(struct dialog_session *s, enum meta1_scope scope, uint32_t rcpt, int smtp,
+    const char *dsn, const char *text)
+{
+	struct meta1_reply r = fill(s, smtp, dsn, text);
+
+	r.scope = (uint16_t)scope;
+	s->d->host->rcpt_result(s->req, rcpt, META1_PERMFAIL, &r);
+}
+
+void dialog_result_refuse(struct dialog_session *s, int smtp, const char *dsn, const char *text)
+{
+	refuse(s, META1_ABOUT_MAIL, smtp, dsn, text);
+}
+
+void dialog_result_lacks(struct dialog_session *s, int smtp, const char *dsn, const char *text)
+{
+	refuse(s, META1_ABOUT_OFFER, smtp, dsn, text);
 }
 
 void dialog_result_refuse_rcpt(
     struct dialog_session *s, uint32_t rcpt, int smtp, const char *dsn, const char *text)
 {
-	struct meta1_reply r = fill(s, smtp, dsn, text);
+	refuse_rcpt(s, META1_ABOUT_MAIL, rcpt, smtp, dsn, text);
+}
 
-	s->d->host->rcpt_result(s->req, rcpt, META1_PERMFAIL, &r);
+void dialog_result_lacks_rcpt(
+    struct dialog_session *s, uint32_t rcpt, int smtp, const char *dsn, const char *text)
+{
+	refuse_rcpt(s, META1_ABOUT_OFFER, rcpt, smtp, dsn, text);
 }
 
 void dialog_result_lost(struct dialog_session *s, int smtp, const char *dsn, const char *why)

@@ -8,8 +8,11 @@
  * brought it, or it is a report to such a sender), or when its client said SMTPUTF8 and the header
  * has some.
  * To a hop without it an address with UTF-8 in its domain alone is said with A-labels; a local
- * part or a header cannot be: 5.6.7, for the recipient or for the mail. UTF-8 in the headers of
- * parts of the body is not looked for; 8BITMIME carries it.
+ * part or a header cannot be: 5.6.7, for the recipient or for the mail, unless another host of
+ * the destination offers it.
+ * Headers of parts of the body are not looked into: RFC 6531 3.6 does not ask a server to. But when
+ * the client said SMTPUTF8 and anything is beyond ASCII it may be one of them, so a hop that
+ * offers SMTPUTF8 is told; to one that does not such a mail goes as 8-bit content.
  * Owns nothing. On failure: refused before anything was said.
  */
 #include "dialog.h"
@@ -84,14 +87,15 @@ int dialog_utf8_refuse(struct dialog_session *s)
 {
 	const struct meta1_mail *m = s->mail;
 
-	s->utf8 = s->caps.smtputf8 && needed(m);
+	s->utf8 = s->caps.smtputf8 &&
+		  (needed(m) || ((m->flags & META1_M_SMTPUTF8) && (m->flags & META1_M_8BIT)));
 	if (dialog_utf8_unsayable(s, m->from)) {
-		dialog_result_refuse(s, 550, "5.6.7",
+		dialog_result_lacks(s, 550, "5.6.7",
 		    "SMTPUTF8 is required for the sender, but was not offered by the next hop");
 		return 1;
 	}
 	if (header_needs(m) && !s->utf8) {
-		dialog_result_refuse(s, 550, "5.6.7",
+		dialog_result_lacks(s, 550, "5.6.7",
 		    "SMTPUTF8 is required for the header, but was not offered by the next hop");
 		return 1;
 	}

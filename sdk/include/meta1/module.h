@@ -137,7 +137,8 @@ struct meta1_opt {
 enum meta1_scope {
 	META1_ABOUT_MAIL,    /* this mail or recipient                                     */
 	META1_ABOUT_SESSION, /* this connection is of no more use, nothing was taken: again */
-	META1_ABOUT_HOST     /* the host: it counts against the host, try the next one     */
+	META1_ABOUT_HOST,    /* the host: it counts against the host, try the next one     */
+	META1_ABOUT_OFFER    /* what the host offers: try the next one, if none does: mail */
 };
 
 /* The answer to any question. Only the fields a kind names are read. */

@@ -10,7 +10,10 @@
  * a failure is about: META1_ABOUT_HOST (no connection, greeting or EHLO refused,
  * 421, connection lost before the final dot was sent: next host, recipients not
  * blamed), META1_ABOUT_SESSION (an idle session was found dead, nothing was taken:
- * same host, new session), META1_ABOUT_MAIL (a verdict on mail or recipient).
+ * same host, new session), META1_ABOUT_MAIL (a verdict on mail or recipient),
+ * META1_ABOUT_OFFER (PERMFAIL only: the hop does not offer what the mail or this recipient
+ * needs, so it was not told of it, and is fit for other mail; another host may offer it,
+ * and when none does this is the verdict).
  * A connection lost after the final dot is TEMPFAIL for recipients without a reply.
  */
 #ifndef META1_TRANSPORT_H

@@ -9,7 +9,16 @@
 
 static void learn(struct smar_caps *c, const char *key, uint64_t offers, int64_t now)
 {
-	struct p_caps m = {.key = buf_str(key), .offers = offers, .max_size = 1000};
+	struct p_caps m = {
+	    .key = buf_str(key), .offers = offers, .max_size = 1000, .host = 7, .hosts = 1};
+
+	smar_caps_learn(c, &m, now);
+}
+
+static void learn_of(
+    struct smar_caps *c, uint64_t host, uint64_t hosts, uint64_t offers, int64_t now)
+{
+	struct p_caps m = {.key = buf_str("a"), .offers = offers, .host = host, .hosts = hosts};
 
 	smar_caps_learn(c, &m, now);
 }
@@ -43,19 +52,36 @@ static void an_hour(void **state)
 	assert_null(c);
 }
 
-/* Hosts of one destination differ: one that had it within the hour is enough. */
+/* Hosts of one destination differ: one that has it is enough, or one that nobody has seen. */
 static void mixed_hosts(void **state)
 {
 	struct smar_caps *c = smar_caps_new(9);
 
 	(void)state;
-	learn(c, "a", META1_OFFER_SMTPUTF8, 0);
-	learn(c, "a", 0, HOUR / 2);
+	learn_of(c, 1, 2, 0, 0);
+	assert_false(lacks(c, "a", 1)); /* the other may have it */
+	learn_of(c, 2, 2, META1_OFFER_SMTPUTF8, HOUR / 2);
 	assert_false(lacks(c, "a", HOUR / 2));
-	assert_false(lacks(c, "a", HOUR - 1));
-	assert_true(lacks(c, "a", HOUR)); /* the "no" is younger */
-	learn(c, "a", META1_OFFER_SMTPUTF8, HOUR);
-	assert_false(lacks(c, "a", HOUR));
+	learn_of(c, 2, 2, 0, HOUR / 2 + 1); /* not any more */
+	assert_true(lacks(c, "a", HOUR - 1));
+	assert_false(lacks(c, "a", HOUR)); /* of the first nothing is known any more */
+	learn_of(c, 1, 2, 0, HOUR);
+	assert_true(lacks(c, "a", HOUR));
+	smar_caps_free(&c);
+}
+
+/* More hosts than are kept: never sure, and the memory is bounded. */
+static void many_hosts(void **state)
+{
+	struct smar_caps *c = smar_caps_new(9);
+
+	(void)state;
+	for (uint64_t i = 0; i < 64; i++)
+		learn_of(c, i, 64, 0, (int64_t)i);
+	assert_false(lacks(c, "a", 64));
+	for (uint64_t i = 0; i < 16; i++)
+		learn_of(c, i, 16, 0, 100);
+	assert_true(lacks(c, "a", 101));
 	smar_caps_free(&c);
 }
 
@@ -81,6 +107,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(an_hour),
 	    cmocka_unit_test(mixed_hosts),
+	    cmocka_unit_test(many_hosts),
 	    cmocka_unit_test(bounded),
 	};
 

@@ -472,6 +472,59 @@ static void verdicts(void **state)
 	assert_int_equal(opens, 1);
 }
 
+static void lacks_rcpt(uint32_t i, const char *text)
+{
+	struct meta1_reply reply = {.size = sizeof(reply),
+	    .text = text,
+	    .smtp = 553,
+	    .scope = META1_ABOUT_OFFER,
+	    .dsn = "5.6.7"};
+
+	send_req->rcpt(send_req->arg, i, META1_PERMFAIL, &reply);
+}
+
+/* What a hop does not offer the next may; the session is good for other mail. */
+static void offers(void **state)
+{
+	(void)state;
+	deliver(7, 2, HOP1, HOP2); /* the mail */
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_PERMFAIL, META1_ABOUT_OFFER, 550, "no UTF-8");
+	assert_string_equal(open_peer->addr, "192.0.2.2");
+	assert_int_equal(shuts, 0);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	assert_string_equal(offered, "r0 r1 ");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_string_equal(told(), "d7:0:0:250:ok ");
+	deliver(8, 3, HOP1, HOP2); /* one recipient; the others are not kept waiting for it */
+	lacks_rcpt(1, "no UTF-8");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_string_equal(told(), "r0:0:250 r2:0:250 ");
+	assert_string_equal(offered, "r1 ");
+	assert_string_equal(send_peer->addr, "192.0.2.2");
+	answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	assert_string_equal(told(), "d8:0:0:250:ok:reused ");
+}
+
+/* None does: that is the verdict; but a host that did not answer may. */
+static void nobody_offers(void **state)
+{
+	(void)state;
+	deliver(7, 1, HOP1, HOP2);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	lacks_rcpt(0, "no UTF-8");
+	answer(&send_req, META1_PERMFAIL, META1_ABOUT_MAIL, 553, "nobody");
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_PERMFAIL, META1_ABOUT_OFFER, 550, "no UTF-8 either");
+	assert_string_equal(told(), "d7:5:0:550:no UTF-8 either ");
+	smtpc_session_shut_idle(&c, NULL);
+	deliver(8, 1, HOP1, HOP2);
+	answer(&open_req, META1_OK, 0, 220, "hi");
+	answer(&send_req, META1_PERMFAIL, META1_ABOUT_OFFER, 550, "no UTF-8");
+	answer(&open_req, META1_TEMPFAIL, META1_ABOUT_HOST, 421, "busy");
+	assert_string_equal(told(), "d8:4:0:421:busy ");
+}
+
 /* LMTP: the connection broke after two of three replies. */
 static void k_of_n(void **state)
 {
@@ -681,6 +734,8 @@ int main(void)
 	    TEST(dead_host_pauses),
 	    TEST(dead_hosts_bounded),
 	    TEST(verdicts),
+	    TEST(offers),
+	    TEST(nobody_offers),
 	    TEST(k_of_n),
 	    TEST(reuse),
 	    TEST(dead_while_idle),
