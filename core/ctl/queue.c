@@ -80,6 +80,17 @@ int tool_queue_option(struct tool *t, const char *name, const char *value, struc
 
 /* ---- shown ---- */
 
+/* What the sender wants to be told (RFC 3461); nothing where it said nothing. */
+static void show_notify(const json_t *r)
+{
+	const json_t *words = json_object_get(r, "notify"), *w;
+	size_t i;
+
+	json_array_foreach(words, i, w) printf("%s%s", i ? "," : "  notify ", json_string_value(w));
+	if (*tool_text(r, "orcpt"))
+		printf("  orcpt %s", tool_text(r, "orcpt"));
+}
+
 static void show_message(const json_t *m)
 {
 	const json_t *rcpts = json_object_get(m, "recipients"), *r;
@@ -87,8 +98,13 @@ static void show_message(const json_t *m)
 	size_t i;
 
 	tool_when(tool_number(m, "time"), t, sizeof(t));
-	printf("%s  %s  %lld bytes  from <%s>\n", tool_text(m, "id"), t, tool_number(m, "size"),
+	printf("%s  %s  %lld bytes  from <%s>", tool_text(m, "id"), t, tool_number(m, "size"),
 	    tool_text(m, "sender"));
+	if (*tool_text(m, "ret"))
+		printf("  ret %s", tool_text(m, "ret"));
+	if (*tool_text(m, "envid"))
+		printf("  envid %s", tool_text(m, "envid"));
+	putchar('\n');
 	json_array_foreach(rcpts, i, r)
 	{
 		printf("    %-9s <%s>", tool_text(r, "state"), tool_text(r, "address"));
@@ -98,6 +114,7 @@ static void show_message(const json_t *m)
 		}
 		if (*tool_text(r, "via"))
 			printf("  via %s", tool_text(r, "via"));
+		show_notify(r);
 		if (*tool_text(r, "reason"))
 			printf("  (%s)", tool_text(r, "reason"));
 		putchar('\n');

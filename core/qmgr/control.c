@@ -6,6 +6,7 @@
  * 400 for a query that makes no sense. Every answer is bounded by its page.
  */
 #include "qmgr/filter.h"
+#include "qmgr/transfer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,8 +114,20 @@ static json_t *list(void *arg, const char *rest, json_t *query, int *status, str
 
 static json_t *shown(struct qmgr *q, struct qmgr_look *l, int *status, struct meta1_err *err)
 {
+	const struct qmgr_msg *m = qmgr_look_msg(q, l, 0);
+	json_t *out = msg_json(q, m, UINT32_MAX, NULL), *rcpts = json_object_get(out, "recipients");
+	uint32_t i;
+
 	(void)status, (void)err;
-	return msg_json(q, qmgr_look_msg(q, l, 0), UINT32_MAX, NULL);
+	json_object_set_new(out, "ret", json_string(qmgr_envelope_ret(m)));
+	json_object_set_new(out, "envid", qmgr_text(m->envid));
+	for (i = 0; i < m->nrcpt; i++) {
+		json_t *r = json_array_get(rcpts, i);
+
+		json_object_set_new(r, "notify", qmgr_envelope_notify(&m->rcpt[i]));
+		json_object_set_new(r, "orcpt", qmgr_text(qmgr_msg_orcpt(&m->rcpt[i])));
+	}
+	return out;
 }
 
 static json_t *show(void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
@@ -217,7 +230,9 @@ void qmgr_control_add(struct role *role, struct ctl *ctl)
 		"Queued messages in the order they came; cursor= and limit= (at most 1000); next "
 		"is "
 		"the cursor of the following page; filters as for flush."},
-	    {"GET", "/v1/queue/", CTL_READ, show, "One queued message with all its recipients."},
+	    {"GET", "/v1/queue/", CTL_READ, show,
+		"One queued message with all its recipients, and what its sender wants to be "
+		"told."},
 	    {"GET", "/v1/destinations", CTL_READ, destinations,
 		"Destinations with deliveries allowed and running, recipients waiting there (and "
 		"of "

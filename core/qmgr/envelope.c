@@ -57,6 +57,16 @@ static uint32_t state_of(const struct qmgr_rcpt *r)
 	return r->state;
 }
 
+json_t *qmgr_envelope_notify(const struct qmgr_rcpt *r)
+{
+	return words_json(notify_words, r->notify);
+}
+
+const char *qmgr_envelope_ret(const struct qmgr_msg *m)
+{
+	return m->flags & META1_M_RET_FULL ? "full" : m->flags & META1_M_RET_HDRS ? "hdrs" : "";
+}
+
 static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 {
 	int64_t in = r->due - loop_now(q->loop), next = 0;
@@ -66,7 +76,7 @@ static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 	return json_pack("{s:o s:s s:I s:I s:o s:o s:o s:b s:o s:b}", "address", qmgr_text(r->addr),
 	    "state", state_words[state_of(r)].name, "tries", (json_int_t)r->tries, "next_try",
 	    (json_int_t)next, "reason", qmgr_text(r->reason ? r->reason->line : ""), "notify",
-	    words_json(notify_words, r->notify), "orcpt", qmgr_text(qmgr_msg_orcpt(r)), "held",
+	    qmgr_envelope_notify(r), "orcpt", qmgr_text(qmgr_msg_orcpt(r)), "held",
 	    qmgr_mark_held(r), "via", qmgr_text(qmgr_mark_via(r)), "warned", (int)r->warned);
 }
 
@@ -80,10 +90,7 @@ json_t *qmgr_envelope_json(struct qmgr *q, const struct qmgr_msg *m, uint32_t fi
 	return json_pack("{s:s s:o s:o s:I s:I s:o s:s s:o s:o}", "id", m->id, "from",
 	    qmgr_text(m->from), "client", qmgr_text(m->client), "time", (json_int_t)m->time, "size",
 	    (json_int_t)m->bytes, "flags", words_json(flag_words, m->flags), "ret",
-	    m->flags & META1_M_RET_FULL	  ? "full"
-	    : m->flags & META1_M_RET_HDRS ? "hdrs"
-					  : "",
-	    "envid", qmgr_text(m->envid), "recipients", list);
+	    qmgr_envelope_ret(m), "envid", qmgr_text(m->envid), "recipients", list);
 }
 
 /* ---- in: values ---- */

@@ -23,5 +23,7 @@ int qmgr_envelope_read(struct qmgr_envelope *, const json_t *, struct meta1_err 
 int qmgr_envelope_rcpts(struct qmgr_envelope *, const json_t *, int64_t uid, struct meta1_err *);
 void qmgr_envelope_free(struct qmgr_envelope *);
 /* The other way; of the recipients n from the first on. */
+json_t *qmgr_envelope_notify(const struct qmgr_rcpt *); /* a list of words, RFC 3461 */
+const char *qmgr_envelope_ret(const struct qmgr_msg *); /* "full", "hdrs" or "" */
 json_t *qmgr_envelope_json(struct qmgr *, const struct qmgr_msg *, uint32_t first, uint32_t n);
 #endif

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The parameters of RFC 3461: what goes on to the next hop, and to which."""
+import json
+
 import lab, pytest
 
 BODY = b'Subject: t\r\n\r\nhello\r\n'
@@ -42,11 +44,23 @@ def test_nothing_said_nothing_added(inst):
         assert said(sink, 'RCPT') == ['TO:<x@far.test>']
 
 
+def shown_by_queue_show(g, one):
+    """What the sender of this mail wants to be told, as text and for programs; the list is spared it."""
+    m = json.loads(g.ctl('queue', 'show', one, '--json').stdout)
+    assert m['ret'] == 'full' and m['envid'] == 'e1'
+    assert [(r['notify'], r['orcpt']) for r in m['recipients']] == [(['success', 'failure'], 'rfc822;x@far.test'), ([], '')]
+    head, x, y = g.ctl('queue', 'show', one).stdout.splitlines()
+    assert head.endswith('  from <a@client.test>  ret full  envid e1')
+    assert '  notify success,failure  orcpt rfc822;x@far.test  (' in x and 'notify' not in y and 'orcpt' not in y
+    assert 'envid' not in g.ctl('queue', 'list').stdout and 'notify' not in g.queue()[0]['recipients'][0]
+
+
 def test_kept_over_a_restart(inst):
     port = lab.free_port()
     with lab.relay_all(inst, port, qmgr='min_retry_delay = 1s;') as g:
         send(g, ' RET=FULL ENVID=e1', '<x@far.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@far.test', '<y@far.test>')
         lab.wait_for('a first try', lambda: any(r['reason'] for m in g.queue() for r in m['recipients']))
+        shown_by_queue_show(g, g.queue()[0]['id'])
         g.stop()
         with lab.Sink(ehlo=DSN, port=port) as sink:
             g.start().ready()
