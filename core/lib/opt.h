@@ -27,6 +27,8 @@ int opt_selfcheck(
  * the record's default set. INT with META1_O_GROUP takes a group's name too. */
 int opt_parse(
     const struct meta1_opt *, const char *const *values, size_t n, void *field, struct meta1_err *);
+/* The bit of a flag, said or negated, of a record of flags; 0: there is none. */
+uint64_t opt_flag(const struct meta1_opt *, const char *text);
 /* As an admin would write it; secrets as ***. */
 void opt_print(const struct meta1_opt *, const void *field, char *out, size_t size);
 void opt_write(const struct meta1_opt *, const void *field, void *stdio_file); /* unbounded */

@@ -215,6 +215,13 @@ static int flag_bit(const char *range, const char *text, bool *clear)
 	return -1;
 }
 
+uint64_t opt_flag(const struct meta1_opt *rec, const char *text)
+{
+	bool clear;
+	int bit = flag_bit(rec->range, text, &clear);
+	return bit < 0 ? 0 : UINT64_C(1) << bit;
+}
+
 static int parse_flags(const struct meta1_opt *rec, const char *const *values, size_t n,
     uint64_t *field, struct meta1_err *err)
 {

@@ -233,31 +233,34 @@ static void bind_maps(struct loader *l, struct set_smar *set, struct conf_sectio
 	}
 }
 
+static void bind_use(struct loader *l, const struct set_smar *set, const struct set_use_kind *kind,
+    struct set_use *use, struct conf_section *smar)
+{
+	struct conf_section *t;
+	if (kind->later) {
+		t = later(l, smar, kind->keyword, &rec_use, use, kind->later);
+	} else {
+		t = sub(l, smar, kind->keyword);
+		if (t)
+			bind_only(l, t, &rec_use, use);
+	}
+	if (t)
+		check_use(l->conf, set, t, owner_of(l, t), use, kind->flags);
+}
+
 static void bind_smar(struct loader *l, struct set_smar *set, struct conf_section *sec)
 {
-	static const char *const subs[] = {
-	    "map", "access", "mailertable", "aliases", "local_user_map"};
-	const char **name[] = {
-	    &set->access, &set->mailertable, &set->aliases, &set->local_user_map};
+	const char *subs[USES + 1] = {"map"};
 	bind_role(l, &set->role, "smar", sec);
 	bind(l, sec, &rec_smar, set, "smar");
 	if (!sec)
 		return;
 	bind_maps(l, set, sec);
-	for (size_t i = 0; i < ARRAY_LEN(name); i++) {
-		const char *keyword = subs[i + 1];
-		struct conf_section *t;
-		if (i < 2) {
-			t = sub(l, sec, keyword);
-			if (t)
-				bind_only(l, t, &rec_lookup, &set->use[i]);
-		} else {
-			t = later(l, sec, keyword, &rec_use, &set->use[i], keyword);
-		}
-		*name[i] = set->use[i].name;
-		if (t && set->use[i].name)
-			check_map_name(l->conf, set, t, owner_of(l, t), set->use[i].name);
+	for (size_t i = 0; i < USES; i++) {
+		subs[i + 1] = set_use_kinds[i].keyword;
+		bind_use(l, set, &set_use_kinds[i], &set->use[i], sec);
 	}
+	check_delimiter(l->conf, sec, set->address_delimiter);
 	check_nameservers(l->conf, sec, set->nameserver);
 	unknown_in_role(l, sec, &rec_smar, subs, ARRAY_LEN(subs));
 }
@@ -276,10 +279,9 @@ static void bind_qmgr(struct loader *l, struct set_qmgr *set, struct conf_sectio
 	bind(l, set->queue, &rec_queue, set, "qmgr.queue");
 	struct conf_section *conf = sub(l, sec, "conf");
 	if (conf)
-		bind_only(l, conf, &rec_lookup, &set->conf_use);
-	set->conf = set->conf_use.name;
-	if (set->conf)
-		check_map_name(l->conf, &l->s->smar, conf, "qmgr.conf", set->conf);
+		bind_only(l, conf, &rec_lookup, &set->conf);
+	if (set->conf.name)
+		check_map_name(l->conf, &l->s->smar, conf, "qmgr.conf", set->conf.name);
 	check_qmgr(l->conf, set, sec, limits);
 	if (sec)
 		unknown_in_role(l, sec, &rec_qmgr, subs, ARRAY_LEN(subs));

@@ -95,10 +95,28 @@ struct set_map { /* map NAME { type; module's options } */
 	struct conf_section *section;
 };
 
-struct set_use { /* access { } and its like: which map answers */
-	const char *name;
-	uint64_t flags; /* localpart, local_domains */
+struct set_use {	  /* access { } and its like: which map answers, and how it is asked */
+	const char *name; /* NULL: no such section */
+	uint64_t flags;	  /* USE_F_ */
 };
+/* bits in the order of the record's range; what each does stands in its text */
+enum {
+	USE_F_LOCALPART = 1,
+	USE_F_FULL_ADDRESS = 2,
+	USE_F_LOCAL_DOMAINS = 4,
+	USE_F_DETAIL = 8, /* implicitly_match_detail */
+	USE_F_MACROS = 16,
+	USE_F_PRESERVE_DOMAIN = 32,
+	USE_F_KEEP_DETAIL = 64
+};
+/* The sections of smar that use a map, in the order of the table in settings_records.c. */
+enum { USE_ACCESS, USE_MAILERTABLE, USE_ALIASES, USE_LOCAL_USERS, USES };
+struct set_use_kind {
+	const char *keyword;
+	uint64_t flags;	   /* those that mean something there */
+	const char *later; /* not served by this version: what it lacks */
+};
+extern const struct set_use_kind set_use_kinds[USES];
 
 struct set_smar {
 	struct set_role role;
@@ -107,8 +125,8 @@ struct set_smar {
 	const char *const *local_domains; /* besides the mailertable's lmtp: rows */
 	struct set_map *map;
 	unsigned nmap;
-	const char *access, *mailertable, *aliases, *local_user_map; /* names of maps or NULL */
-	struct set_use use[4]; /* the sections of these, in this order */
+	const char *address_delimiter;
+	struct set_use use[USES];
 };
 
 struct set_qmgr {
@@ -119,8 +137,7 @@ struct set_qmgr {
 	const char *double_bounce; /* "" or an address */
 	const char *const *verp_senders;
 	const char *verp_delimiters;
-	const char *conf; /* name of a map of smar, or NULL: limits of destinations */
-	struct set_use conf_use;
+	struct set_use conf;	    /* a map of smar: limits of destinations */
 	const char *queue_type;	    /* log */
 	struct conf_section *queue; /* or NULL */
 };

@@ -8,6 +8,7 @@
 #include "settings_check.h"
 
 #include "netlist.h"
+#include "settings_records.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -206,6 +207,29 @@ void check_map_name(struct conf *c, const struct set_smar *set, struct conf_sect
 		    near ? "; did you mean " : "; declare it: map NAME { type = ...; }",
 		    near ? near : "", near ? "?" : "");
 	free(names);
+}
+
+void check_use(struct conf *c, const struct set_smar *set, struct conf_section *sec,
+    const char *owner, const struct set_use *use, uint64_t allowed)
+{
+	const struct conf_option *o = conf_find(sec, "flags");
+	if (use->name)
+		check_map_name(c, set, sec, owner, use->name);
+	for (const struct conf_value *v = o ? o->values : NULL; v; v = v->next) {
+		uint64_t bit = opt_flag(&rec_use.opt[1], v->text);
+		if (bit && !(bit & allowed))
+			conf_error(c, &v->pos, "%s: the flag %.60s does nothing here; remove it",
+			    owner, v->text);
+	}
+}
+
+void check_delimiter(struct conf *c, struct conf_section *smar, const char *delimiter)
+{
+	static const char good[] = "+-=_~#!&^%";
+	if (strlen(delimiter) > 7 || delimiter[strspn(delimiter, good)])
+		conf_error(c, where(smar, "address_delimiter"),
+		    "smar: address_delimiter: found \"%.20s\", expected at most 7 of %s", delimiter,
+		    good);
 }
 
 static void check_reports(struct conf *c, const struct set_qmgr *set, struct conf_section *qmgr)

@@ -17,6 +17,10 @@ void check_networks(
     struct conf *, struct conf_section *, const char *option, const char *const *list);
 void check_map_name(struct conf *, const struct set_smar *, struct conf_section *use,
     const char *owner, const char *name);
+/* The map is there, and each flag that is set means something in this section. */
+void check_use(struct conf *, const struct set_smar *, struct conf_section *, const char *owner,
+    const struct set_use *, uint64_t allowed);
+void check_delimiter(struct conf *, struct conf_section *smar, const char *delimiter);
 void check_qmgr(
     struct conf *, const struct set_qmgr *, struct conf_section *qmgr, struct conf_section *limits);
 void check_dependencies(struct conf *, const struct settings *, const struct set_role *);

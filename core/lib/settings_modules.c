@@ -98,7 +98,7 @@ static void add_smtpc(struct list *l)
 	add(l, "smtpc", "transport", "smtp", "smtp", NULL, c->role.section);
 	if (c->LMTP_socket)
 		add(l, "smtpc: LMTP_socket", "transport", "lmtp", "lmtp", NULL, c->role.section);
-	else if (l->s->smar.mailertable)
+	else if (l->s->smar.use[USE_MAILERTABLE].name)
 		add(l, "smar: mailertable", "transport", "lmtp", "lmtp", NULL, c->role.section);
 	add_named(l, &c->role);
 }

@@ -163,15 +163,14 @@ static void print_smtpc(struct printer *p, const struct set_smtpc *set)
 
 static void print_smar(struct printer *p, const struct set_smar *set)
 {
-	static const char *const use[] = {"access", "mailertable", "aliases", "local_user_map"};
 	struct conf_section *s = set->role.section;
 	print_records(p, &rec_smar, set, s);
 	for (unsigned i = 0; i < set->nmap; i++)
 		print_module(p, &rec_map, &set->map[i], set->map[i].section);
-	for (size_t i = 0; i < ARRAY_LEN(use); i++)
-		if (conf_sub(s, use[i], NULL))
-			print_sub(p, use[i], NULL, i < 2 ? &rec_lookup : &rec_use, &set->use[i],
-			    conf_sub(s, use[i], NULL));
+	for (size_t i = 0; i < USES; i++)
+		if (conf_sub(s, set_use_kinds[i].keyword, NULL))
+			print_sub(p, set_use_kinds[i].keyword, NULL, &rec_use, &set->use[i],
+			    conf_sub(s, set_use_kinds[i].keyword, NULL));
 }
 
 static void print_qmgr(struct printer *p, const struct set_qmgr *set)
@@ -179,8 +178,8 @@ static void print_qmgr(struct printer *p, const struct set_qmgr *set)
 	struct conf_section *s = set->role.section;
 	print_records(p, &rec_qmgr, set, s);
 	print_sub(p, "smtpc", NULL, &rec_qmgr_smtpc, set, conf_sub(s, "smtpc", NULL));
-	if (set->conf)
-		print_sub(p, "conf", NULL, &rec_lookup, &set->conf_use, conf_sub(s, "conf", NULL));
+	if (set->conf.name)
+		print_sub(p, "conf", NULL, &rec_lookup, &set->conf, conf_sub(s, "conf", NULL));
 	if (set->queue)
 		print_module(p, &rec_queue, set, set->queue);
 	else

@@ -209,6 +209,9 @@ static const struct meta1_opt opt_smar[] = {
 	struct set_smar, DNS_tries, "3", "1..10", "Queries before a name is a temporary failure."),
     META1_OPT_LIST(struct set_smar, local_domains, "", 0,
 	"Domains whose mail is delivered here, besides those with lmtp: in the mailertable."),
+    META1_OPT_STR(struct set_smar, address_delimiter, "+", 0,
+	"Characters of which the first in a local part begins its detail, user+detail; \"\": "
+	"addresses have no details."),
 };
 RECORDS(smar);
 
@@ -276,11 +279,26 @@ RECORDS(lookup);
 static const struct meta1_opt opt_use[] = {
     META1_OPT_STR(
 	struct set_use, name, NULL, META1_O_REQUIRED, "Name of the map section that answers."),
-    META1_OPT_FLAGS(struct set_use, flags, "", "localpart|local_domains",
-	"localpart asks for the part before the @ only; local_domains asks only about addresses "
-	"in local domains."),
+    META1_OPT_FLAGS(struct set_use, flags, "implicitly_match_detail",
+	"localpart|full_address|local_domains|implicitly_match_detail|replace_macros|"
+	"preserve_domain|keep_detail",
+	"How the map is asked and its value taken, see KEYS OF MAPS: localpart asks for the part "
+	"before the @ only, with full_address for both, the whole address first; local_domains "
+	"asks only about addresses in local domains; implicitly_match_detail lets a row for user "
+	"serve user+detail too; replace_macros replaces ${user} and its like in the value; "
+	"preserve_domain leaves a target without a domain in that of the address, not in ours; "
+	"keep_detail gives a target the detail of the address."),
 };
 RECORDS(use);
+
+#define USE_F_KEYS (USE_F_LOCALPART | USE_F_FULL_ADDRESS | USE_F_LOCAL_DOMAINS | USE_F_DETAIL)
+const struct set_use_kind set_use_kinds[USES] = {
+    [USE_ACCESS] = {"access", USE_F_DETAIL | USE_F_MACROS, NULL},
+    [USE_MAILERTABLE] = {"mailertable", USE_F_MACROS, NULL},
+    [USE_ALIASES] = {"aliases",
+	USE_F_KEYS | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL, "aliases"},
+    [USE_LOCAL_USERS] = {"local_user_map", USE_F_KEYS, "local_user_map"},
+};
 
 static const struct meta1_opt opt_tls[] = {
     META1_OPT_PATH(struct set_tls, cert_file, NULL, 0, "Certificate, PEM."),
@@ -331,8 +349,11 @@ static const struct settings_group groups[] = {
     GROUP("smar", smar, struct set_smar, "Decides about addresses and finds the next hops."),
     GROUP("smar.map", map, struct set_map,
 	"A map, with a name; further options are those of its module."),
-    GROUP("smar.access", lookup, struct set_use, "Who may relay, what is refused."),
-    GROUP("smar.mailertable", lookup, struct set_use, "Where domains go, which are local."),
+    GROUP("smar.access", use, struct set_use,
+	"Who may relay, what is refused. Of the flags implicitly_match_detail and replace_macros "
+	"serve here."),
+    GROUP("smar.mailertable", use, struct set_use,
+	"Where domains go, which are local. Of the flags replace_macros serves here."),
     GROUP("smar.aliases", use, struct set_use,
 	"Aliases. Checked; this version does not start with it."),
     GROUP("smar.local_user_map", use, struct set_use,

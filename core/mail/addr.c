@@ -103,6 +103,11 @@ static size_t dot_string(const char *s, size_t n)
 	}
 }
 
+bool addr_dot_string(struct meta1_buf local)
+{
+	return local.len > 0 && dot_string(local.data, local.len) == local.len;
+}
+
 static size_t local_part(const char *s, size_t n)
 {
 	if (n == 0)

@@ -26,6 +26,7 @@ int addr_path(
     const char *text, size_t len, unsigned flags, struct addr *, size_t *used, struct meta1_err *);
 bool addr_domain_ok(struct meta1_buf domain); /* LDH labels, U-labels, or an address literal */
 bool addr_utf8(struct meta1_buf);	      /* has bytes above 127 */
+bool addr_dot_string(struct meta1_buf local); /* a local part that needs no quotes */
 /* Bytes above 127 in the local part of local@domain: no A-label helps, it needs SMTPUTF8. */
 bool addr_utf8_local(struct meta1_buf path);
 bool addr_is_postmaster(const struct addr *); /* local part, any case, quoted or not */

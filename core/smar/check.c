@@ -4,7 +4,8 @@
  * steps below; the order and the words are told in smar.h.
  * From smar.c (smtps' question); to seek.c for every key; the verdict goes back to smar.c.
  * Owns the struct and a reference to the policy it began with, so that a reload does not change
- * a question half-way. On failure: 451 4.3.0 and a warning that names map and key.
+ * a question half-way. On failure: 451 4.3.0, or 554 5.3.0 when the map says that it will never
+ * have an answer about this key, and a warning that names map and key.
  */
 #include "smar/smar.h"
 
@@ -91,6 +92,10 @@ static bool could_say(struct check *c, const struct smar_found *f)
 {
 	if (f->ttl < c->ttl)
 		c->ttl = f->ttl;
+	if (f->status == META1_PERMFAIL) {
+		say(c, ACT_REJECT, 554, "5.3.0", "a map cannot answer about this mail");
+		return false;
+	}
 	if (f->status != META1_TEMPFAIL)
 		return true;
 	say(c, ACT_TEMPFAIL, 451, "4.3.0", "temporary failure of a map, try again later");
@@ -111,12 +116,12 @@ static void local_found(void *arg, const struct smar_found *f)
 static void step_local(struct check *c)
 {
 	c->local = smar_local_fixed(c->policy, c->domain);
-	if (c->local || !c->policy->mailertable) {
+	if (c->local || !c->policy->mailertable.map) {
 		go_on(c);
 		return;
 	}
 	smar_keys_domain(&c->seek.keys, c->domain);
-	smar_seek_start(&c->seek, c->policy->mailertable, c->deadline, local_found, c);
+	smar_seek_start(&c->seek, &c->policy->mailertable, c->deadline, local_found, c);
 }
 
 /* ---- 2: postmaster can always be reached ---- */
@@ -179,12 +184,12 @@ static void access_found(void *arg, const struct smar_found *f)
 
 static void look_up(struct check *c)
 {
-	smar_seek_start(&c->seek, c->policy->access, c->deadline, access_found, c);
+	smar_seek_start(&c->seek, &c->policy->access, c->deadline, access_found, c);
 }
 
 static bool skip_access(const struct check *c)
 {
-	return !c->policy->access || c->done_access;
+	return !c->policy->access.map || c->done_access;
 }
 
 static void step_cltaddr(struct check *c)
@@ -203,7 +208,7 @@ static void step_from(struct check *c)
 		go_on(c);
 		return;
 	}
-	smar_keys_path(&c->seek.keys, "from:", c->from_local, c->from_domain);
+	smar_keys_path(&c->seek.keys, &c->policy->access, "from:", c->from_local, c->from_domain);
 	look_up(c);
 }
 
@@ -213,7 +218,7 @@ static void step_to(struct check *c)
 		go_on(c);
 		return;
 	}
-	smar_keys_path(&c->seek.keys, "to:", c->local_part, c->domain);
+	smar_keys_path(&c->seek.keys, &c->policy->access, "to:", c->local_part, c->domain);
 	look_up(c);
 }
 

@@ -152,10 +152,12 @@ static json_t *get_maps(
 	(void)arg, (void)rest, (void)query, (void)status, (void)err;
 	for (unsigned i = 0; ctx.policy && i < ctx.policy->nmap; i++) {
 		const struct smar_map *m = &ctx.policy->map[i];
-		const char *use = m == ctx.policy->access	 ? "access"
-				  : m == ctx.policy->mailertable ? "mailertable"
-								 : "";
+		const struct smar_use *u;
+		const char *section, *use = "";
 
+		for (unsigned k = 0; (u = smar_policy_use(ctx.policy, k, &section)); k++)
+			if (u->map == m)
+				use = section;
 		json_array_append_new(list,
 		    json_pack("{s:s, s:s, s:s}", "name", m->name, "module", m->module, "use", use));
 	}

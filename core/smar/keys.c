@@ -2,6 +2,7 @@
 /*
  * keys.c -- the keys that stand for a client, a path or a domain, most specific
  * first, made one at a time because most askers stop early. No I/O.
+ * What is asked depends on the flags of the section that uses the map (struct smar_use).
  * From check.c, local.c and route.c; to seek.c. Owns nothing. A key that does not fit
  * is left out (addresses are bounded before they come here).
  */
@@ -78,10 +79,7 @@ void smar_keys_client(struct smar_keys *k, const char *tag, const char *client)
 {
 	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
 
-	memset(k, 0, sizeof(*k));
-	k->tag = tag;
-	str_copy(k->local, sizeof(k->local), client);
-	k->next = next_literal;
+	smar_keys_word(k, tag, client);
 	if (inet_pton(AF_INET, client, k->ip) == 1) {
 		k->next = next_ip4;
 		k->bits = 32;
@@ -110,42 +108,71 @@ static bool next_parent(struct smar_keys *k, char *out, size_t size)
 	return fits(snprintf(out, size, "%s%s", k->tag, dot), size);
 }
 
-enum { PATH_WHOLE, PATH_DETAIL, PATH_ANY, PATH_USER, PATH_DOMAIN, PATH_PARENT };
+/* The forms of a path in their order. Parents are as many keys as there are dots. */
+enum {
+	PATH_WHOLE,  /* user+detail */
+	PATH_DETAIL, /* user++: any detail that is not empty */
+	PATH_ANY,    /* user+*: any detail, even none; without one the exact user goes first */
+	PATH_USER,
+	PATH_DOMAIN,
+	PATH_PARENT,
+	LOCAL_WHOLE, /* the same without @ and domain */
+	LOCAL_DETAIL,
+	LOCAL_ANY,
+	LOCAL_USER,
+	PATH_END
+};
+
+/* user, with the delimiter and what follows it; false: the address has no such form. */
+static bool user_form(const struct smar_keys *k, unsigned form, char *out, size_t size)
+{
+	bool detail = k->local[k->user] != '\0';
+	char delimiter = detail ? k->local[k->user] : k->delimiters[0];
+	int user = (int)k->user;
+
+	if (!detail && (form == PATH_ANY || form == PATH_USER))
+		form = form == PATH_ANY ? PATH_USER : PATH_ANY;
+	switch (form) {
+	case PATH_WHOLE:
+		return detail && fits(snprintf(out, size, "%s", k->local), size);
+	case PATH_DETAIL:
+		return detail && k->local[k->user + 1] != '\0' &&
+		       fits(snprintf(out, size, "%.*s%c+", user, k->local, delimiter), size);
+	case PATH_ANY:
+		return delimiter != '\0' &&
+		       fits(snprintf(out, size, "%.*s%c*", user, k->local, delimiter), size);
+	default:
+		return (!detail || k->implicit) &&
+		       fits(snprintf(out, size, "%.*s", user, k->local), size);
+	}
+}
+
 static bool next_path(struct smar_keys *k, char *out, size_t size)
 {
-	bool detail = k->local[k->user] == '+';
-	int user = (int)k->user, n = 0;
+	char user[ADDR_PATH_MAX + 3];
+	unsigned form;
 
-	for (;;) {
-		switch (k->form++) {
-		case PATH_WHOLE:
-			if (!detail)
+	while (k->form < PATH_END) {
+		form = k->form++;
+		k->domained = form < LOCAL_WHOLE;
+		if (k->domained ? k->no_full : !k->alone)
+			continue;
+		if (form == PATH_DOMAIN)
+			return fits(snprintf(out, size, "%s%s", k->tag, k->now), size);
+		if (form == PATH_PARENT) {
+			if (!next_parent(k, out, size))
 				continue;
-			n = snprintf(out, size, "%s%s@%s", k->tag, k->local, k->now);
-			break;
-		case PATH_DETAIL: /* any detail that is not empty */
-			if (!detail || k->local[k->user + 1] == '\0')
-				continue;
-			n = snprintf(out, size, "%s%.*s++@%s", k->tag, user, k->local, k->now);
-			break;
-		case PATH_ANY: /* any detail, even none; an exact user goes first without one */
-		case PATH_USER:
-			if ((k->form - 1 == PATH_ANY) == detail)
-				n = snprintf(
-				    out, size, "%s%.*s+*@%s", k->tag, user, k->local, k->now);
-			else
-				n = snprintf(
-				    out, size, "%s%.*s@%s", k->tag, user, k->local, k->now);
-			break;
-		case PATH_DOMAIN:
-			n = snprintf(out, size, "%s%s", k->tag, k->now);
-			break;
-		default:
-			return next_parent(k, out, size);
+			k->form = PATH_PARENT;
+			return true;
 		}
-		if (fits(n, size))
+		if (!user_form(k, k->domained ? form : form - LOCAL_WHOLE, user, sizeof(user)))
+			continue;
+		if (fits(snprintf(out, size, "%s%s%s%s", k->tag, user, k->domained ? "@" : "",
+			     k->domained ? k->now : ""),
+			size))
 			return true;
 	}
+	return false;
 }
 
 static void start(struct smar_keys *k, const char *tag, const char *domain,
@@ -154,17 +181,21 @@ static void start(struct smar_keys *k, const char *tag, const char *domain,
 	memset(k, 0, sizeof(*k));
 	k->tag = tag;
 	k->next = next;
+	k->domained = true;
 	str_copy(k->domain, sizeof(k->domain), domain);
 	k->now = k->domain;
 	if (!idn_text(k->domain, k->text, sizeof(k->text)))
 		k->text[0] = '\0';
 }
 
-void smar_keys_path(struct smar_keys *k, const char *tag, const char *local, const char *domain)
+void smar_keys_path(struct smar_keys *k, const struct smar_use *use, const char *tag,
+    const char *local, const char *domain)
 {
-	const char *plus;
-
 	start(k, tag, domain, next_path);
+	k->delimiters = use->delimiters ? use->delimiters : "";
+	k->alone = use->flags & USE_F_LOCALPART;
+	k->no_full = k->alone && !(use->flags & USE_F_FULL_ADDRESS);
+	k->implicit = use->flags & USE_F_DETAIL;
 	if (local[0] == '\0' && domain[0] == '\0') {
 		str_copy(k->local, sizeof(k->local), "<>");
 		k->next = next_literal;
@@ -172,21 +203,22 @@ void smar_keys_path(struct smar_keys *k, const char *tag, const char *local, con
 	}
 	str_copy(k->local, sizeof(k->local), local);
 	/* A '+' at the start names a user, not a detail; one in quotes is only a letter. */
-	plus = k->local[0] == '"' ? NULL : strchr(k->local, '+');
-	k->user = plus && plus > k->local ? (size_t)(plus - k->local) : strlen(k->local);
+	k->user = strlen(k->local);
+	if (k->local[0] != '"' && k->user > 1)
+		k->user = 1 + strcspn(k->local + 1, k->delimiters);
 }
 
 static bool next_domain(struct smar_keys *k, char *out, size_t size)
 {
 	if (k->form == 0) {
 		k->form = 1;
-		return fits(snprintf(out, size, "%s", k->now), size);
+		return fits(snprintf(out, size, "%s%s", k->tag, k->now), size);
 	}
 	if (k->form == 1) {
 		if (next_parent(k, out, size))
 			return true;
 		k->form = 2;
-		return fits(snprintf(out, size, "."), size);
+		return k->rest && fits(snprintf(out, size, "."), size);
 	}
 	return false;
 }
@@ -194,6 +226,20 @@ static bool next_domain(struct smar_keys *k, char *out, size_t size)
 void smar_keys_domain(struct smar_keys *k, const char *domain)
 {
 	start(k, "", domain, next_domain);
+	k->rest = true;
+}
+
+void smar_keys_host(struct smar_keys *k, const char *tag, const char *name)
+{
+	start(k, tag, name, next_domain);
+}
+
+void smar_keys_word(struct smar_keys *k, const char *tag, const char *word)
+{
+	memset(k, 0, sizeof(*k));
+	k->tag = tag;
+	str_copy(k->local, sizeof(k->local), word);
+	k->next = next_literal;
 }
 
 bool smar_keys_next(struct smar_keys *k, char *out, size_t size)
@@ -215,10 +261,32 @@ bool smar_keys_next(struct smar_keys *k, char *out, size_t size)
 	}
 	if (!k->next(k, out, size))
 		return false;
-	k->again = k->text[0] != '\0' && strstr(out, "xn--") != NULL;
+	k->again = k->domained && k->text[0] != '\0' && strstr(out, "xn--") != NULL;
 	k->was_form = form;
 	k->was_sub = sub;
 	return true;
+}
+
+/* In lower case; "user" in quotes that it does not need is user, or a row for user would not
+ * meet it. */
+static void fold_local(struct meta1_buf in, char *out)
+{
+	const char *p = in.data;
+	char plain[ADDR_PATH_MAX + 1];
+	size_t n = 0;
+
+	for (size_t i = 0; i < in.len; i++)
+		out[i] = (char)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]);
+	out[in.len] = '\0';
+	if (in.len < 3 || out[0] != '"')
+		return;
+	for (size_t i = 1; i + 1 < in.len; i++) {
+		i += out[i] == '\\' && i + 2 < in.len;
+		plain[n++] = out[i];
+	}
+	plain[n] = '\0';
+	if (addr_dot_string(buf_of(plain, n)))
+		memcpy(out, plain, n + 1);
 }
 
 int smar_keys_split(struct meta1_buf path, const char *instead, char *local, char *domain)
@@ -228,19 +296,13 @@ int smar_keys_split(struct meta1_buf path, const char *instead, char *local, cha
 
 	while (at > 0 && p[at - 1] != '@')
 		at--;
+	if ((at > 0 ? at - 1 : path.len) > ADDR_PATH_MAX ||
+	    (path.len > 0 && memchr(p, '\0', path.len)))
+		return -1;
+	fold_local(buf_of(p, at > 0 ? at - 1 : path.len), local);
 	if (at == 0) { /* <> or a bare local part */
-		if (path.len > ADDR_PATH_MAX)
-			return -1;
-		for (size_t i = 0; i < path.len; i++)
-			local[i] = (char)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]);
-		local[path.len] = '\0';
 		str_copy(domain, ADDR_DOMAIN_MAX + 1, path.len > 0 ? instead : "");
 		return 0;
 	}
-	if (at - 1 > ADDR_PATH_MAX || memchr(p, '\0', path.len))
-		return -1;
-	for (size_t i = 0; i < at - 1; i++)
-		local[i] = (char)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]);
-	local[at - 1] = '\0';
 	return addr_domain_key(buf_of(p + at, path.len - at), domain, ADDR_DOMAIN_MAX + 1);
 }

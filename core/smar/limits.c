@@ -13,7 +13,7 @@
 
 struct search {
 	struct smar_seek seek;
-	struct smar_map *map;
+	const struct smar_use *use;
 	char name[SMAR_LIMIT_NAMES][ADDR_DOMAIN_MAX + 1];
 	unsigned n, at;
 	int64_t deadline;
@@ -52,7 +52,7 @@ static void found(void *arg, const struct smar_found *f)
 
 	if (f->ttl < s->found.ttl)
 		s->found.ttl = f->ttl;
-	if (f->status == META1_TEMPFAIL) {
+	if (f->status == META1_TEMPFAIL || f->status == META1_PERMFAIL) {
 		end(s, META1_TEMPFAIL);
 		return;
 	}
@@ -72,15 +72,15 @@ static void found(void *arg, const struct smar_found *f)
 static void next(struct search *s)
 {
 	smar_keys_domain(&s->seek.keys, s->name[s->at++]);
-	smar_seek_start(&s->seek, s->map, s->deadline, found, s);
+	smar_seek_start(&s->seek, s->use, s->deadline, found, s);
 }
 
-void smar_limits_find(struct smar_map *map, const char *const *names, unsigned n, int64_t deadline,
-    void (*fn)(void *arg, const struct smar_limits *), void *arg)
+void smar_limits_find(const struct smar_use *use, const char *const *names, unsigned n,
+    int64_t deadline, void (*fn)(void *arg, const struct smar_limits *), void *arg)
 {
 	struct search *s = base_alloc(sizeof(*s));
 
-	s->map = map;
+	s->use = use;
 	s->deadline = deadline;
 	s->fn = fn;
 	s->arg = arg;

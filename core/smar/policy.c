@@ -142,17 +142,41 @@ static int open_maps(
 	return rc;
 }
 
-static int find_map(struct smar_policy *p, const char *section, const char *name,
-    struct smar_map **out, struct meta1_err *err)
+/* Where the sections that use maps put what they say. */
+static const struct {
+	const char *section;
+	size_t off;
+} uses[] = {
+    [USE_ACCESS] = {"access", offsetof(struct smar_policy, access)},
+    [USE_MAILERTABLE] = {"mailertable", offsetof(struct smar_policy, mailertable)},
+    [USE_ALIASES] = {"aliases", offsetof(struct smar_policy, aliases)},
+    [USE_LOCAL_USERS] = {"local_user_map", offsetof(struct smar_policy, local_users)},
+    [USES] = {"qmgr: conf", offsetof(struct smar_policy, limits)},
+};
+
+const struct smar_use *smar_policy_use(
+    const struct smar_policy *p, unsigned i, const char **section)
 {
-	if (!name)
-		return 0;
-	for (unsigned i = 0; i < p->nmap; i++)
-		if (strcasecmp(p->map[i].name, name) == 0) {
-			*out = &p->map[i];
-			return 0;
-		}
-	return err_set(err, "%s: there is no \"map %s { … }\" in smar", section, name);
+	if (i >= ARRAY_LEN(uses))
+		return NULL;
+	*section = uses[i].section;
+	return (const struct smar_use *)(const void *)((const char *)p + uses[i].off);
+}
+
+static int take_use(
+    struct smar_policy *p, unsigned i, const struct set_use *set, struct meta1_err *err)
+{
+	struct smar_use *use = (struct smar_use *)(void *)((char *)p + uses[i].off);
+
+	use->flags = (unsigned)set->flags;
+	use->delimiters = p->delimiters;
+	for (unsigned k = 0; set->name && k < p->nmap; k++)
+		if (strcasecmp(p->map[k].name, set->name) == 0)
+			use->map = &p->map[k];
+	if (set->name && !use->map)
+		return err_set(
+		    err, "%s: there is no \"map %s { … }\" in smar", uses[i].section, set->name);
+	return 0;
 }
 
 /* ---- the whole ---- */
@@ -163,6 +187,7 @@ static int fill(
 
 	p->loop = host->loop;
 	p->remote_port = (uint16_t)set->smtpc.remote_port;
+	str_copy(p->delimiters, sizeof(p->delimiters), set->smar.address_delimiter);
 	if (fold_domain(set->hostname, "hostname", p->hostname, err) < 0 ||
 	    take_domains(p, set->smar.local_domains, err) < 0)
 		return -1;
@@ -182,11 +207,10 @@ static int fill(
 			take_listener(p, &set->smtps[i].role.listen[k]);
 	if (open_maps(p, host, set, err) < 0)
 		return -1;
-	if (find_map(p, "access", set->smar.access, &p->access, err) < 0)
-		return -1;
-	if (find_map(p, "mailertable", set->smar.mailertable, &p->mailertable, err) < 0)
-		return -1;
-	return find_map(p, "qmgr: conf", set->qmgr.conf, &p->limits, err);
+	for (unsigned i = 0; i < USES; i++)
+		if (take_use(p, i, &set->smar.use[i], err) < 0)
+			return -1;
+	return take_use(p, USES, &set->qmgr.conf, err);
 }
 
 struct smar_policy *smar_policy_open(

@@ -200,14 +200,14 @@ static void ask_limits(struct route *r)
 	const char *names[SMAR_LIMIT_NAMES] = {r->domain};
 	unsigned n = 1;
 
-	if (!r->policy->limits) {
+	if (!r->policy->limits.map) {
 		end_ok(r, NULL);
 		return;
 	}
 	for (unsigned i = 0; i < r->n; i++)
 		for (unsigned k = 0; k < r->goal[i].nhost && n < SMAR_LIMIT_NAMES; k++)
 			names[n++] = r->goal[i].host[k].name;
-	smar_limits_find(r->policy->limits, names, n, r->deadline, limits_found, r);
+	smar_limits_find(&r->policy->limits, names, n, r->deadline, limits_found, r);
 }
 
 /* The goal leads nowhere. Its hosts stay in the key, so that the destination keeps its name while
@@ -473,7 +473,7 @@ static void row_found(void *arg, const struct smar_found *f)
 {
 	struct route *r = arg;
 
-	if (f->status == META1_TEMPFAIL) {
+	if (f->status == META1_TEMPFAIL || f->status == META1_PERMFAIL) {
 		end_fail(r, META1_TEMPFAIL, "4.3.0", "the mailertable cannot be read now");
 	} else if (f->status == META1_NOTFOUND || not_for_us(r, f)) {
 		without_row(r);
@@ -501,7 +501,7 @@ void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
 		end_fail(r, META1_PERMFAIL, "5.1.2", "that is not a mail domain");
 		return;
 	}
-	if (via.len || !p->mailertable) {
+	if (via.len || !p->mailertable.map) {
 		if (via.len)
 			follow(r, via);
 		else
@@ -509,5 +509,5 @@ void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
 		return;
 	}
 	smar_keys_domain(&r->seek.keys, r->domain);
-	smar_seek_start(&r->seek, p->mailertable, deadline, row_found, r);
+	smar_seek_start(&r->seek, &p->mailertable, deadline, row_found, r);
 }

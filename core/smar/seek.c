@@ -2,8 +2,8 @@
 /*
  * seek.c -- asks a map for one key after the other until one is there.
  * From check.c and route.c; to core/mod. Owns nothing: the asker embeds it and stays
- * until done(). A map that cannot say ends it at once with TEMPFAIL: a less specific key
- * must not decide in place of one that could not be read.
+ * until done(). A map that cannot say ends it at once, for now (TEMPFAIL) or for good
+ * (PERMFAIL): a less specific key must not decide in place of one that could not be read.
  */
 #include "smar/smar.h"
 
@@ -14,11 +14,16 @@ static void ask(struct smar_seek *s);
 
 static void tell(struct smar_seek *s, enum meta1_status status, const struct meta1_reply *r)
 {
-	struct smar_found f = {.status = status, .map = s->map->name, .key = s->key, .ttl = s->ttl};
+	struct smar_found f = {
+	    .status = status, .map = s->use->map->name, .key = s->key, .ttl = s->ttl};
 
 	if (status == META1_OK)
 		f.value = r->val[0];
-	if (status == META1_TEMPFAIL)
+	if (status == META1_NOMORE) {
+		f.status = META1_NOTFOUND;
+		f.nomore = true;
+	}
+	if (status == META1_TEMPFAIL || status == META1_PERMFAIL)
 		f.why = r && r->text ? r->text : "no answer";
 	s->done(s->arg, &f);
 }
@@ -44,27 +49,28 @@ static void answered(void *arg, enum meta1_status status, const struct meta1_rep
 			tell(s, META1_NOTFOUND, r);
 		return;
 	case META1_NOMORE:
-		tell(s, META1_NOTFOUND, r);
+		tell(s, META1_NOMORE, r);
 		return;
 	default:
 		break;
 	}
 	m_failed.value++;
-	log_event(LOG_L_WARN, "smar.map", "map=%s key=%s error=%s", s->map->name, s->key,
+	log_event(LOG_L_WARN, "smar.map", "map=%s key=%s result=%s error=%s", s->use->map->name,
+	    s->key, status == META1_PERMFAIL ? "permanent" : "temporary",
 	    r && r->text ? r->text : "no answer");
-	tell(s, META1_TEMPFAIL, r);
+	tell(s, status == META1_PERMFAIL ? META1_PERMFAIL : META1_TEMPFAIL, r);
 }
 
 static void ask(struct smar_seek *s)
 {
 	m_lookups.value++;
-	s->map->lookup(s->map, buf_str(s->key), s->deadline, answered, s);
+	s->use->map->lookup(s->use->map, buf_str(s->key), s->deadline, answered, s);
 }
 
-void smar_seek_start(struct smar_seek *s, struct smar_map *map, int64_t deadline,
+void smar_seek_start(struct smar_seek *s, const struct smar_use *use, int64_t deadline,
     void (*done)(void *, const struct smar_found *), void *arg)
 {
-	s->map = map;
+	s->use = use;
 	s->deadline = deadline;
 	s->done = done;
 	s->arg = arg;

@@ -39,10 +39,27 @@
 
 #include <netinet/in.h>
 
+/* ---- a map in use: what a section like "aliases { name = m; flags = { … }; }" says ---- */
+struct smar_map;
+struct smar_use {
+	struct smar_map *map;	/* NULL: there is no such section */
+	unsigned flags;		/* USE_F_ of settings.h */
+	const char *delimiters; /* address_delimiter, of the policy; NULL: no details */
+};
+/* The map is to be asked about an address whose domain is ours, or is not. */
+static inline bool smar_use_asks(const struct smar_use *u, bool local)
+{
+	return u->map && (local || !(u->flags & USE_F_LOCAL_DOMAINS));
+}
+
 /* ---- keys.c: which keys stand for an address, most specific first ---- */
 #define SMAR_KEY_MAX 896 /* tag and path, with NUL; U-labels may be longer than A-labels */
 struct smar_keys {
 	const char *tag; /* "to:" or "" */
+	const char *delimiters;
+	bool alone, no_full, implicit; /* the local part alone too; only that; user for details */
+	bool rest;		       /* "." at the end */
+	bool domained;		       /* the last key has the domain in it */
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
 	/* The domain with U-labels, "" when it has none: each key with an A-label comes once more
 	 * as people write it, so that a row of either form is found. */
@@ -50,7 +67,7 @@ struct smar_keys {
 	const char *now;	    /* domain or text: of the key that is made */
 	bool again;		    /* the last key comes again, with text */
 	unsigned was_form, was_sub; /* from which the last key was made */
-	size_t user;		    /* bytes of local before its '+'; all of it without one */
+	size_t user;		    /* bytes of local before the delimiter; all of it without one */
 	unsigned form, sub;	    /* what comes next; sub: dots that are passed */
 	unsigned char ip[16];
 	int bits; /* prefix length that comes next */
@@ -59,14 +76,24 @@ struct smar_keys {
 /* 192.0.2.1: itself, /31 … /25, a.b.c, /24 … a.b, /16 … a, /8 … 0.0.0.0/0. IPv6: itself, then the
  * prefixes at multiples of 4. Anything else: itself. */
 void smar_keys_client(struct smar_keys *, const char *tag, const char *client);
-/* user+detail@dom, user++@dom, user+*@dom, user@dom, dom, .parent …; the null sender: <>. domain
- * is a key (addr_domain_key()); one with A-labels comes in both forms. */
-void smar_keys_path(struct smar_keys *, const char *tag, const char *local, const char *domain);
+/* user+detail@dom, user++@dom (any detail that is not empty), user+*@dom (any, even none),
+ *user@dom, dom, .parent …; the null sender: <>. Without a detail: user@dom, user+*@dom, dom, … By
+ *flags: localpart		only user+detail, user++, user+*, user
+ *	localpart, full_address	these after all of the others
+ *	implicitly_match_detail	off: user does not serve user+detail
+ * domain is a key (addr_domain_key()); one with A-labels comes in both forms. */
+void smar_keys_path(struct smar_keys *, const struct smar_use *, const char *tag, const char *local,
+    const char *domain);
 /* dom, .parent …, "." */
 void smar_keys_domain(struct smar_keys *, const char *domain);
+/* name, .parent … */
+void smar_keys_host(struct smar_keys *, const char *tag, const char *name);
+/* Only this. */
+void smar_keys_word(struct smar_keys *, const char *tag, const char *word);
 /* false: no more. */
 bool smar_keys_next(struct smar_keys *, char *out, size_t size);
-/* Splits and folds "local@domain"; an empty domain is replaced. <0: does not fit. */
+/* Splits and folds "local@domain", quotes that are not needed gone; an empty domain is replaced.
+ * <0: does not fit. */
 int smar_keys_split(struct meta1_buf path, const char *instead, char *local, char *domain);
 
 /* ---- policy.c: maps and options of one life of the configuration ---- */
@@ -93,9 +120,10 @@ struct smar_policy {
 	unsigned nlocal;
 	struct smar_map *map;
 	unsigned nmap;
-	struct smar_map *access, *mailertable; /* NULL: not configured */
-	struct smar_map *limits;	       /* qmgr { conf { name } }, likewise */
-	char lmtp_path[108];		       /* LMTP_socket; "": none */
+	struct smar_use access, mailertable, aliases, local_users; /* by their sections */
+	struct smar_use limits;					   /* qmgr { conf { name } } */
+	char delimiters[8];
+	char lmtp_path[108]; /* LMTP_socket; "": none */
 	uint16_t remote_port;
 	struct smar_endpoint *listen;
 	unsigned nlisten;
@@ -103,6 +131,9 @@ struct smar_policy {
 /* Opens every map. NULL: err says which and why, nothing is left open. */
 struct smar_policy *smar_policy_open(struct mod_host *, struct settings *, struct meta1_err *);
 struct smar_policy *smar_policy_ref(struct smar_policy *);
+/* The sections that use maps: the i-th, or NULL. */
+const struct smar_use *smar_policy_use(
+    const struct smar_policy *, unsigned i, const char **section);
 /* The last one drains and closes the maps, after a while. */
 void smar_policy_unref(struct smar_policy **);
 /* Closes the maps now: nothing but the caller holds it (a reload given up, the end). */
@@ -110,14 +141,17 @@ void smar_policy_close(struct smar_policy **);
 
 /* ---- seek.c: tries keys in a map until one is there ---- */
 struct smar_found {
-	enum meta1_status status; /* OK, NOTFOUND, TEMPFAIL */
-	const char *map, *key;	  /* where it was found or failed */
+	/* OK, NOTFOUND, TEMPFAIL: ask again later, PERMFAIL: the map has no answer about this and
+	 * will have none, a mail that needs it is refused. */
+	enum meta1_status status;
+	bool nomore;	       /* NOTFOUND: the map said that no further key is to be tried */
+	const char *map, *key; /* where it was found or failed; the last that was asked */
 	struct meta1_buf value;
 	const char *why;
 	uint32_t ttl; /* seconds that all answers together may be kept */
 };
 struct smar_seek {
-	struct smar_map *map;
+	const struct smar_use *use;
 	struct smar_keys keys;
 	int64_t deadline;
 	uint32_t ttl;
@@ -125,8 +159,9 @@ struct smar_seek {
 	void (*done)(void *arg, const struct smar_found *);
 	void *arg;
 };
-/* keys are set by the caller. done() comes on a later turn of the loop; never NOMORE. */
-void smar_seek_start(struct smar_seek *, struct smar_map *, int64_t deadline,
+/* keys are set by the caller; the use, with its map, stays until done(), which comes on a later
+ * turn of the loop. */
+void smar_seek_start(struct smar_seek *, const struct smar_use *, int64_t deadline,
     void (*done)(void *, const struct smar_found *), void *arg);
 
 /* ---- access.c: right-hand sides of the access map ---- */
@@ -197,8 +232,8 @@ struct smar_limits {
 };
 /* Asks for the domain (name[0]) and its parents, then for each of the hosts and its parents, then
  * for ".". names need not stay. fn comes once, on a later turn. */
-void smar_limits_find(struct smar_map *, const char *const *names, unsigned n, int64_t deadline,
-    void (*fn)(void *arg, const struct smar_limits *), void *arg);
+void smar_limits_find(const struct smar_use *, const char *const *names, unsigned n,
+    int64_t deadline, void (*fn)(void *arg, const struct smar_limits *), void *arg);
 
 /* ---- route.c: ROUTE ---- */
 typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);

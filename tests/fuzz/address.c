@@ -38,15 +38,19 @@ static void twins(struct meta1_buf domain)
 static void keys(struct meta1_buf path)
 {
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1], key[SMAR_KEY_MAX];
+	struct smar_use use = {.delimiters = "+-"};
 	struct smar_keys k;
-	unsigned n = 0;
 
 	if (smar_keys_split(path, "instead.example", local, domain) < 0)
 		return;
-	smar_keys_path(&k, "to:", local, domain);
-	while (smar_keys_next(&k, key, sizeof(key))) {
-		must(strncmp(key, "to:", 3) == 0 && strlen(key) < sizeof(key));
-		must(++n < 600); /* two keys a label, and a few of the user */
+	for (use.flags = 0; use.flags <= (USE_F_LOCALPART | USE_F_FULL_ADDRESS); use.flags++) {
+		unsigned n = 0;
+
+		smar_keys_path(&k, &use, "to:", local, domain);
+		while (smar_keys_next(&k, key, sizeof(key))) {
+			must(strncmp(key, "to:", 3) == 0 && strlen(key) < sizeof(key));
+			must(++n < 600); /* two keys a label, and a few of the user */
+		}
 	}
 }
 

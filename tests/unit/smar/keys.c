@@ -3,6 +3,8 @@
 #include "../unit.h"
 #include "smar/smar.h"
 
+static const struct smar_use use = {.flags = USE_F_DETAIL, .delimiters = "+"};
+
 /* All keys joined by a blank. */
 static const char *all(struct smar_keys *k)
 {
@@ -54,9 +56,75 @@ static void path_keys(void **state)
 
 		assert_int_equal(
 		    smar_keys_split(buf_str(row[i].path), "gw.test", local, domain), 0);
-		smar_keys_path(&k, "to:", local, domain);
+		smar_keys_path(&k, &use, "to:", local, domain);
 		assert_string_equal(all(&k), row[i].keys);
 	}
+}
+
+/* What the flags of a section make of it. */
+static void flag_keys(void **state)
+{
+	enum { L = USE_F_LOCALPART, F = USE_F_FULL_ADDRESS, D = USE_F_DETAIL };
+	static const struct {
+		unsigned flags;
+		const char *delimiters, *path, *keys;
+	} row[] = {
+	    {D, "+", "user+d@a.b", "user+d@a.b user++@a.b user+*@a.b user@a.b a.b .b"},
+	    {0, "+", "user+d@a.b", "user+d@a.b user++@a.b user+*@a.b a.b .b"},
+	    {0, "+", "user@a.b", "user@a.b user+*@a.b a.b .b"},
+	    {F | D, "+", "user+d@a.b", "user+d@a.b user++@a.b user+*@a.b user@a.b a.b .b"},
+	    {L | D, "+", "user+d@a.b", "user+d user++ user+* user"},
+	    {L, "+", "user+d@a.b", "user+d user++ user+*"},
+	    {L | D, "+", "user+@a.b", "user+ user+* user"},
+	    {L, "+", "user@a.b", "user user+*"},
+	    {L | F | D, "+", "user+d@a.b",
+		"user+d@a.b user++@a.b user+*@a.b user@a.b a.b .b user+d user++ user+* user"},
+	    {L | F | D, "+", "u@xn--bcher-kva.test",
+		"u@xn--bcher-kva.test u@b\303\274cher.test u+*@xn--bcher-kva.test "
+		"u+*@b\303\274cher.test xn--bcher-kva.test b\303\274cher.test .test u u+*"},
+	    {L | D, "+", "xn--u@xn--bcher-kva.test", "xn--u xn--u+*"},
+	    /* other delimiters, several, none */
+	    {L | D, "-", "user-d+x@a.b", "user-d+x user-+ user-* user"},
+	    {L | D, "+-", "user-d+x@a.b", "user-d+x user-+ user-* user"},
+	    {L | D, "+-", "user@a.b", "user user+*"},
+	    {L | D, "", "user+d@a.b", "user+d"},
+	    {D, "", "user+d@a.b", "user+d@a.b a.b .b"},
+	    {L | D, NULL, "user+d@a.b", "user+d"},
+	    {L | D, "+", "+d@a.b", "+d +d+*"},
+	    {L, "+", "++@a.b", "++ ++*"},
+	    {L | D, "+", "\"a b+c\"@a.b", "\"a b+c\" \"a b+c\"+*"},
+	    /* quotes that mean nothing are gone, or a row for user would not be met */
+	    {L | D, "+", "\"User+d\"@a.b", "user+d user++ user+* user"},
+	    {L | D, "+", "\"us\\er\"@a.b", "user user+*"},
+	    {L | D, "+", "\".user\"@a.b", "\".user\" \".user\"+*"},
+	    {L | D, "+", "", "<>"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct smar_use u = {.flags = row[i].flags, .delimiters = row[i].delimiters};
+		char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+		struct smar_keys k;
+
+		assert_int_equal(
+		    smar_keys_split(buf_str(row[i].path), "gw.test", local, domain), 0);
+		smar_keys_path(&k, &u, "", local, domain);
+		assert_string_equal(all(&k), row[i].keys);
+	}
+}
+
+static void host_keys(void **state)
+{
+	struct smar_keys k;
+
+	(void)state;
+	smar_keys_host(&k, "cltname:", "mx1.mail.example.com");
+	assert_string_equal(all(&k), "cltname:mx1.mail.example.com cltname:.mail.example.com "
+				     "cltname:.example.com cltname:.com");
+	smar_keys_host(&k, "helo:", "localhost");
+	assert_string_equal(all(&k), "helo:localhost");
+	smar_keys_word(&k, "cltresolve:", "FORGED");
+	assert_string_equal(all(&k), "cltresolve:FORGED");
 }
 
 static void client_keys(void **state)
@@ -115,12 +183,15 @@ static void too_long(void **state)
 	path[10] = '@';
 	assert_int_equal(smar_keys_split(buf_of(path, sizeof(path)), "x", local, domain), -1);
 	assert_int_equal(smar_keys_split(buf_of("a\0b@c", 5), "x", local, domain), -1);
+	assert_int_equal(smar_keys_split(buf_of("a\0b", 3), "x", local, domain), -1);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(path_keys),
+	    cmocka_unit_test(flag_keys),
+	    cmocka_unit_test(host_keys),
 	    cmocka_unit_test(client_keys),
 	    cmocka_unit_test(client_keys_6),
 	    cmocka_unit_test(domain_keys),

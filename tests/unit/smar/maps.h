@@ -68,7 +68,7 @@ static inline void table_lookup(
 	loop_defer(t->loop, &a->task);
 }
 
-static inline struct smar_map *table_map(
+static inline struct smar_use table_map(
     struct table_map *t, struct loop *l, const char *name, const struct table_row *rows)
 {
 	static char module[] = "table";
@@ -80,7 +80,7 @@ static inline struct smar_map *table_map(
 	t->map.name = (char *)(uintptr_t)name;
 	t->map.module = module;
 	t->map.lookup = table_lookup;
-	return &t->map;
+	return (struct smar_use){&t->map, USE_F_DETAIL, "+"};
 }
 
 /* gw.test with the local domain own.test, listening on 192.0.2.1 port 25. */

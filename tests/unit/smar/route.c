@@ -158,7 +158,7 @@ static void limits_of_destinations(void **state)
 	r = route(w, "half.test"); /* one of its hosts has a row that cannot be read */
 	assert_int_equal(r.status, META1_TEMPFAIL);
 	assert_string_equal(r.dsn, "4.3.0");
-	w->policy.limits = NULL;
+	w->policy.limits.map = NULL;
 	r = route(w, "plain.test");
 	assert_string_equal(r.key, "plain.test");
 	assert_string_equal(r.limits, "");
