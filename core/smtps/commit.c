@@ -60,8 +60,8 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 	    "Bare CR or LF in message; lines must end with CRLF", "bare-newline", &m_bare};
 	static const struct refusal size = {
 	    552, "5.3.4", "Message is larger than is taken here", "size", &m_size};
-	static const struct refusal hops = {
-	    554, "5.4.6", "Too many hops: mail loop", "hops", &m_hops};
+	static const struct refusal hops = {554, "5.4.6",
+	    "Too many Received lines: the mail goes round in a loop", "hops", &m_hops};
 	static const struct refusal lost = {452, "4.3.1",
 	    "The queue could not keep the message, try again later", "store", &m_store};
 	const struct smtps_limits *lim = &tx->srv->lim;

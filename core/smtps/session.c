@@ -66,7 +66,8 @@ void smtps_session_reply(struct smtps_session *s, int code, const char *dsn, con
 static void too_bad(struct smtps_session *s, const char *text)
 {
 	m_too_bad.value++;
-	log_event(LOG_L_INFO, "smtps.bad_session", SMTPS_WHO " cause=%s", SMTPS_WHO_OF(s), text);
+	log_event(LOG_L_INFO, "smtps.bad_session", SMTPS_WHO " reply=421 dsn=4.7.0 cause=%s",
+	    SMTPS_WHO_OF(s), text);
 	smtps_session_reply(s, 421, "4.7.0", "%s, closing", text);
 	smtps_session_end(s);
 }
@@ -278,8 +279,10 @@ static bool step(struct smtps_session *s)
 	if (s->state == ST_SKIP)
 		return smtps_bdat_skip(s);
 	if (s->srv->stopping && s->state != ST_CHUNKS) { /* content that began may end */
+		log_event(LOG_L_INFO, "smtps.stopping", SMTPS_WHO " reply=421 dsn=4.3.2",
+		    SMTPS_WHO_OF(s));
 		smtps_session_reply(
-		    s, 421, "4.3.2", "%s is going down, try again", s->srv->hostname);
+		    s, 421, "4.3.2", "%s is going down, try again later", s->srv->hostname);
 		smtps_session_end(s);
 		return false;
 	}

@@ -235,7 +235,7 @@ static const struct smtps_verb *find(struct meta1_buf word)
 
 static void out_of_order(struct smtps_session *s, const struct smtps_verb *v)
 {
-	const char *text = "Not now: a transaction is under way";
+	const char *text = "Not now: a transaction is under way, RSET would end it";
 
 	if (v->states & GREETED && s->state == ST_OPEN)
 		text = "Say HELO or EHLO first";
@@ -254,7 +254,8 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 		word++;
 	v = find(buf_of(line, word));
 	if (smtps_bdat_like(line, len) && (v == NULL || len + 2 > v->max)) {
-		smtps_bdat_lost(s, 500, "5.5.2", "BDAT cannot be read");
+		smtps_bdat_lost(
+		    s, 500, "5.5.2", "BDAT cannot be read, it wants a number of octets");
 		return;
 	}
 	if (len + 2 > (v != NULL ? v->max : BASE)) {
@@ -267,9 +268,10 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 		len--;
 	l = (struct smtps_line){line + from, len - from};
 	if (v == NULL)
-		smtps_session_bad(s, 500, "5.5.1", "Command is not known");
+		smtps_session_bad(
+		    s, 500, "5.5.1", "Command is not known; HELP lists those that are");
 	else if (v->act == NULL)
-		smtps_session_bad(s, 502, "5.5.1", "Command is not offered");
+		smtps_session_bad(s, 502, "5.5.1", "Command is not offered here");
 	else if (!may(s, v))
 		smtps_session_bad(s, 550, "5.7.0", "You are not trusted to say so");
 	else if ((v->states & 1u << s->state) == 0)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Limits of smtps: what one client may take, over all processes and sections; several listeners."""
-import contextlib, json, os, re, resource, select, signal, time
+import contextlib, json, os, pathlib, re, resource, select, signal, time
 
 import lab, pytest
+
+SRC = pathlib.Path(__file__).resolve().parents[2]
 
 
 def listen(name, port, kind='inet', address='127.0.0.1'):
@@ -288,29 +290,93 @@ REFUSALS = [  # what is said; the code and the enhanced code of the last reply; 
     (['VRFY'], '501 5.5.4', 'an address'),
     (['XCLIENT ADDR=192.0.2.1'], '550 5.7.0', 'not trusted'),
     ([HI, MAIL, RCPT, 'RSET', MAIL, RCPT, 'RSET', MAIL], '421 4.7.0', 'connect again'),
+    (['VRFY gr\xfc@far.test'], '553 5.6.7', 'SMTPUTF8'),
+    (['VRFY <a@b> x'], '501 5.1.3', 'one address'),
+    ([HI, MAIL + 'X'], '501 5.5.4', 'A blank'),
+    ([HI, 'MAIL FROM:<gr\xfc@b.test>'], '550 5.6.7', 'SMTPUTF8'),
+    ([HI, MAIL + ' SMTPUTF8=1'], '501 5.5.4', 'no value'),
+    ([HI, MAIL + ' PRDR=1'], '501 5.5.4', 'no value'),
+    ([HI, MAIL + ' RET=1'], '501 5.5.4', 'FULL or HDRS'),
+    ([HI, MAIL + ' ENVID=+'], '501 5.5.4', 'xtext'),
+    ([HI, MAIL + ' RET=FULL RET=FULL'], '501 5.5.4', 'twice'),
+    (['HELO c.test', MAIL + ' RET=FULL'], '555 5.5.4', 'EHLO'),
+    ([HI, MAIL, 'RCPT TO:<gr\xfc@b.test>'], '553 5.6.7', 'SMTPUTF8'),
+    ([HI, MAIL, RCPT + ' NOTIFY=1'], '501 5.5.4', 'NEVER'),
+    ([HI, MAIL, RCPT + ' ORCPT=1'], '501 5.5.4', 'type;address'),
+    (['BDAT5'], '500 5.5.2', 'number of octets'),
+    (['BDAT 5\0'], '500 5.5.2', 'CR or NUL'),
+    (['BDAT 5' + ' ' * 3000], '500 5.5.2', 'too long'),
+    (['NOOP\nNOOP'], '500 5.5.2', 'CRLF'),
+    ([HI, MAIL, 'RCPT TO:<@>', 'DATA'], '554 5.5.1', 'No valid recipients'),
+    ([HI, MAIL, 'RCPT TO:<@>', 'BDAT 0'], '554 5.5.1', 'No valid recipients'),
 ]
+ELSEWHERE = {  # what needs more than a dialogue: a part of its text, the test that forces it
+    'Too much is under way': 'unit/smtps/limits.c::memory', 'The queue is busy': 'unit/smtps/session.c::faults_of_qmgr',
+    'The queue takes no message': 'unit/smtps/session.c::faults_of_the_store',
+    'The queue could not keep': 'unit/smtps/session.c::faults_of_the_store',
+    'Recipients cannot be checked': 'system/test_smtps.py::test_a_server_that_is_away',
+    'Addresses cannot be checked': 'system/test_model.py::test_the_session_alone',
+    'Recipient cannot be checked': 'unit/smtps/verdict.c::frames', 'Recipient refused': 'unit/smtps/verdict.c::frames',
+    'Too many tiny chunks': 'system/test_bdat.py::test_abuse_is_cut_off',
+    'Far more content': 'system/test_smtps.py::test_endless_line_and_endless_content',
+    'Line does not end': 'system/test_smtps.py::test_endless_line_and_endless_content',
+    'You talked before': 'system/test_smtps.py::test_early_talker_and_silence',
+    'silent for too long': 'system/test_smtps.py::test_early_talker_and_silence',
+    'is going down': 'unit/smtps/session.c::stopping', 'Too many bad commands': 'unit/smtps/session.c::limits_of_commands',
+    'do nothing': 'unit/smtps/session.c::limits_of_commands', 'do not exist': 'unit/smtps/session.c::limits_of_commands',
+    'XCLIENT wants': 'system/test_proxy.py::test_xclient', 'Bare CR or LF': 'system/test_limits.py::test_refused_content_is_logged',
+    'goes round': 'system/test_limits.py::test_refused_content_is_logged', 'too many connections': 'system/test_limits.py::test_client_limits_are_of_all_processes',
+    'too often': 'system/test_limits.py::test_client_rate',
+}
 
 
 @pytest.fixture(scope='module')
 def strict(inst):
-    with gateway(inst, 'max_rcpts_per_transaction = 2; max_transactions = 2; max_message_size = 1MB;') as g:
+    with gateway(inst, 'max_rcpts_per_transaction = 2; max_transactions = 2; max_message_size = 1MB; vrfy = yes;',
+                 flags='8bitmime, access, prdr') as g:
         yield g
 
 
-@pytest.mark.parametrize('said, codes, words', REFUSALS, ids=[x[0][-1][:20] for x in REFUSALS])
-def test_refusals(strict, said, codes, words):
-    """Code, enhanced code, words that help, and one line in the log with client and session."""
-    lines = lambda: [l for l in strict.log().splitlines() if re.search(r' smtps\.\w+ session=\d+ ', l)]
-    with strict.client() as c:
-        for command in said[:-1]:
-            assert c.cmd(command)[0] in '2', command
-        before = len(lines())
-        got = c.cmd(said[-1])
-        assert got.startswith(codes) and words in got and len(got) > len(codes) + 10, got
-        lab.wait_for('a line', lambda: len(lines()) > before)
-        [line] = lines()[before:]
-        code, dsn = codes.split()
-        assert f'client=127.0.0.1 reply={code} dsn={dsn}' in line or 'cause=' in line, line
+def refusals_of_the_source():
+    """Every text that core/smtps says with a 4xx or 5xx; of one with a % its longest part."""
+    says = re.compile(r'smtps_session_(refuse|bad)\(|smtps_session_reply\(\s*s, [45]|smtps_bdat_lost\(|too_bad\(|err_set\(\s*err,\s*"\d\.\d'
+                      r'|\btext = |^\s*refuse\(s, &m_|\{[45]\d\d,\s*"|\{\s*\[ACT_', re.M)
+    out = set()
+    for path in (SRC / 'core/smtps').glob('*.c'):
+        text = re.sub(r'"\s*\n\s*"', '', path.read_text())
+        for statement in text.split(';\n'):
+            if says.search(statement) and 'log_event' not in statement:
+                for lit in re.findall(r'"((?:[^"\\]|\\.)*)"', statement):
+                    part = max(re.split(r'%[a-z.*\d]*', re.sub(r'^\d\.\d\.\d ', '', lit)), key=len).strip(' ,:;')
+                    if ' ' in part and part != 'Recipient ok':
+                        out.add(part)
+    return out
+
+
+def test_refusals(strict):
+    """Code, enhanced code, words that help, and one line in the log with client and session; every refusal that the
+    source has is tried, here or elsewhere."""
+    lines = lambda: re.findall(r' smtps\.\w+ session=(\d+) id=\S+ client=127\.0\.0\.1 (?:\w+=\S+ )*?reply=(\d+) dsn=(\S+)', strict.log())
+    before, replies, due = len(lines()), [], []
+    for said, codes, words in REFUSALS:
+        with strict.client() as c:
+            for i, command in enumerate(said):
+                c.send(command.encode('utf-8') + b'\r\n')
+                got = c.reply()
+                if got[0] in '45':
+                    due.append(tuple(got.split()[:2]))
+                    replies.append(got)
+            assert got.startswith(codes) and words in got and len(got) > len(codes) + 10, (said, got)
+    lab.wait_for('the lines', lambda: len(lines()) - before >= len(due))
+    assert [(code, dsn) for _, code, dsn in lines()[before:]] == due, 'one line each, in their order'
+    found = refusals_of_the_source()
+    assert len(found) > 40
+    untried = {f for f in found if not any(f in r for r in replies) and not any(e in f for e in ELSEWHERE)}
+    assert not untried, untried
+    for words, test in ELSEWHERE.items():
+        path, name = test.split('::')
+        assert any(words in f for f in found), f'no such refusal: {words}'
+        assert re.search(rf'\b{name}\(', (SRC / 'tests' / path).read_text()), test
 
 
 CONTENT = [  # what is sent as a mail, or in place of commands; the line of the log

@@ -611,6 +611,30 @@ static void table_of_verbs(void **state)
 	assert_int_equal(ext[next - 1].flag, 0); /* the last line of EHLO is always there */
 }
 
+/* RFC 9422 4.1: a value has at most six digits and is not 0; more is as good as no limit. */
+static void words_of_limits(void **state)
+{
+	static const struct {
+		int64_t rcpts, transactions;
+		const char *words;
+	} row[] = {{5, 7, " RCPTMAX=5 MAILMAX=7"}, {5, 999999, " RCPTMAX=5 MAILMAX=999999"},
+	    {5, 1000000, " RCPTMAX=5"}, {0, 0, " RCPTMAX=10000"}, {1000000, 0, " RCPTMAX=10000"}};
+	struct smtps_limits lim = {0};
+	const struct smtps_ext *ext;
+	char out[80];
+	size_t n, i;
+
+	(void)state;
+	for (ext = smtps_verbs_extensions(&n); strcmp(ext->keyword, "LIMITS") != 0; ext++)
+		assert_true(--n > 0);
+	for (i = 0; i < ARRAY_LEN(row); i++) {
+		lim.rcpts_per_tx = row[i].rcpts;
+		lim.transactions = row[i].transactions;
+		ext->words(&lim, out, sizeof(out));
+		assert_string_equal(out, row[i].words);
+	}
+}
+
 /* ---- random sequences against a model of the states ---- */
 
 static void model(
@@ -784,6 +808,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(table_of_verbs),
+	    cmocka_unit_test(words_of_limits),
 	    cmocka_unit_test(dialogs),
 	    cmocka_unit_test(stored_form),
 	    cmocka_unit_test(utf8_kept),
