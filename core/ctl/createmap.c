@@ -266,9 +266,10 @@ out:
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: createmap [-f CONF] TYPE FILE [TEXT]     (TYPE: gdbm or hash)\n"
-			"  makes the map FILE from lines \"key value\" in TEXT or standard input\n"
-			"  -f: meta1.conf that sets module_directory\n");
+	fprintf(stderr,
+	    "usage: createmap [-f CONF] TYPE FILE [TEXT]     (TYPE: gdbm, hash or lmdb)\n"
+	    "  makes the map FILE from lines \"key value\" in TEXT or standard input\n"
+	    "  -f: meta1.conf that sets module_directory\n");
 	return EXIT_USE;
 }
 

@@ -9,9 +9,9 @@
  * be opened is logged and the old one stays. create() is the other side, for createmap.
  */
 #include "../newer/newer.h"
+#include "../newfile/newfile.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <gdbm.h>
 #include <meta1/map.h>
 #include <stdio.h>
@@ -20,8 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TTL	 60  /* seconds an answer may be kept; a change is told at once */
-#define PATH_LEN 400 /* leaves room for the reason in an error */
+#define TTL 60 /* seconds an answer may be kept; a change is told at once */
 
 struct conf {
 	const char *file;
@@ -161,49 +160,16 @@ static int fill(GDBM_FILE db, const char *file, struct meta1_mapsrc *src, struct
 	return more;
 }
 
-static int sync_folder(const char *file)
-{
-	char dir[PATH_LEN];
-	char *slash;
-	int fd, rc;
-
-	snprintf(dir, sizeof(dir), "%s", file);
-	slash = strrchr(dir, '/');
-	if (slash)
-		slash[slash == dir ? 1 : 0] = '\0';
-	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rc = fd < 0 ? -1 : fsync(fd);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-/* The new file is for whom the old one was; without an old one the umask decides. */
-static int take_rights(int fd, const char *old)
-{
-	struct stat st;
-
-	if (stat(old, &st) < 0)
-		return 0;
-	if ((st.st_uid != geteuid() || st.st_gid != getegid()) &&
-	    fchown(fd, st.st_uid, st.st_gid) < 0)
-		return -1;
-	return fchmod(fd, st.st_mode & 0777);
-}
-
 /* Readers keep their file when the name goes to the new one. */
 static int create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *err)
 {
 	const char *file = ((const struct conf *)conf)->file;
-	char fresh[PATH_LEN];
+	char fresh[NEWFILE_PATH];
 	GDBM_FILE db;
 	int rc;
 
-	if (snprintf(fresh, sizeof(fresh), "%s.new", file) >= (int)sizeof(fresh)) {
-		snprintf(err->text, sizeof(err->text), "%s: the name is too long", file);
+	if (newfile_name(file, fresh, err) < 0)
 		return -1;
-	}
-	unlink(fresh);
 	db = gdbm_open(fresh, 0, GDBM_NEWDB | GDBM_CLOEXEC, 0644, NULL);
 	if (!db) {
 		snprintf(err->text, sizeof(err->text), "%s: %s: %s", fresh,
@@ -211,24 +177,19 @@ static int create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *
 		return -1;
 	}
 	rc = fill(db, file, src, err);
-	if (rc == 0 && take_rights(gdbm_fdesc(db), file) < 0) {
-		snprintf(err->text, sizeof(err->text), "%s: owner and mode of the old file: %s",
-		    fresh, strerror(errno));
-		rc = -1;
-	}
-	if (rc == 0 && (gdbm_sync(db) != 0 || fsync(gdbm_fdesc(db)) < 0)) {
+	if (rc == 0 && gdbm_sync(db) != 0) {
 		snprintf(err->text, sizeof(err->text), "%s: sync: %s", fresh, strerror(errno));
 		rc = -1;
 	}
+	if (rc == 0)
+		rc = newfile_finish(gdbm_fdesc(db), fresh, file, err);
 	if (gdbm_close(db) != 0 && rc == 0) {
 		snprintf(err->text, sizeof(err->text), "%s: close: %s", fresh,
 		    gdbm_strerror(gdbm_errno));
 		rc = -1;
 	}
-	if (rc == 0 && (rename(fresh, file) < 0 || sync_folder(file) < 0)) {
-		snprintf(err->text, sizeof(err->text), "%s: %s", file, strerror(errno));
-		rc = -1;
-	}
+	if (rc == 0)
+		rc = newfile_rename(fresh, file, err);
 	if (rc < 0)
 		unlink(fresh);
 	return rc;

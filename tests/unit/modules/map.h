@@ -22,7 +22,7 @@ struct lab {
 	struct mod_inst *inst;
 	struct meta1_err err;
 	unsigned changed;
-	char dir[64], file[96], options[128];
+	char dir[64], file[96], options[512];
 	unsigned touched;
 };
 
@@ -111,11 +111,42 @@ static inline void lab_second(struct lab *l)
 		loop_turn(l->host.loop, false);
 }
 
+struct lab_pairs {
+	struct meta1_mapsrc src;
+	const char *const *text; /* key, value, key, … NULL */
+	bool fail;		 /* at the end: the text has a mistake */
+};
+
+static inline int lab_next(
+    struct meta1_mapsrc *src, struct meta1_buf *key, struct meta1_buf *val, struct meta1_err *err)
+{
+	struct lab_pairs *p = (struct lab_pairs *)(void *)src;
+
+	if (!p->text[0])
+		return p->fail ? err_set(err, "text: line 3") : 0;
+	*key = buf_str(p->text[0]);
+	*val = buf_str(p->text[1]);
+	p->text += 2;
+	return 1;
+}
+
+/* As createmap does. */
+static inline int lab_create(struct lab *l, const char *const *text, bool fail)
+{
+	const struct meta1_map_ops *ops = mod_descriptor(l->mod)->ops;
+	struct lab_pairs p = {.src = {lab_next}, .text = text, .fail = fail};
+	struct {
+		const char *file;
+	} conf = {l->file};
+
+	return ops->create(&conf, &p.src, &l->err);
+}
+
 struct lab_answer {
 	unsigned told;
 	enum meta1_status status;
 	char val[300], text[300];
-	uint32_t ttl;
+	uint32_t ttl, nval;
 };
 static inline void lab_said(void *arg, enum meta1_status status, const struct meta1_reply *r)
 {
@@ -124,6 +155,7 @@ static inline void lab_said(void *arg, enum meta1_status status, const struct me
 	a->told++;
 	a->status = status;
 	a->ttl = r->ttl;
+	a->nval = r->nval;
 	if (r->nval > 0)
 		snprintf(a->val, sizeof(a->val), "%.*s", (int)r->val[0].len,
 		    (const char *)r->val[0].data);
@@ -135,6 +167,10 @@ static inline struct lab_answer lab_ask(struct lab *l, const char *key)
 
 	mod_map_lookup(l->inst, buf_str(key), loop_now(l->host.loop) + 1000, lab_said, &a);
 	for (int i = 0; i < 4; i++)
+		loop_turn(l->host.loop, false);
+	while (mod_busy(&l->host)) /* a worker thread has it */
+		loop_turn(l->host.loop, false);
+	for (int i = 0; i < 2; i++)
 		loop_turn(l->host.loop, false);
 	assert_int_equal(a.told, 1);
 	return a;

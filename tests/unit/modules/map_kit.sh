@@ -12,4 +12,12 @@ try map_text 'rows = { "key value" };' key=value
 try map_regex 'rows = { "/^k(ey)$/ $1" };' key=ey
 try map_cidr 'rows = { "192.0.2.0/24 net" };' 192.0.2.1=net
 try map_passwd '' root=root
+# these make a file of their own
+for so in modules/maps/.libs/map_gdbm.so modules/maps/.libs/map_lmdb.so; do
+	[ ! -e "$so" ] || sdk/kit/meta1-modtest "$so" || status=1
+done
+db=$(mktemp -d) || exit 1
+sqlite3 "$db/db" "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT); INSERT INTO t VALUES('key', 'value')" || status=1
+try map_sqlite "file = \"$db/db\"; query = \"SELECT v FROM t WHERE k = ?\";" key=value
+rm -r "$db"
 exit $status
