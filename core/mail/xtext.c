@@ -233,3 +233,21 @@ void xtext_addr_field(const char *addr, bool utf8, char *out, size_t size)
 		n = put(v, utf8, out, n, size);
 	}
 }
+
+size_t xtext_encode_orcpt(struct meta1_buf b, char *out, size_t size)
+{
+	const unsigned char *p = b.data;
+	size_t n = 0;
+
+	for (size_t i = 0; i < b.len; i++) {
+		bool plain = p[i] > 32 && p[i] < 127 && p[i] != '+' && p[i] != '=';
+
+		if (n + 4 > size)
+			return 0;
+		if (plain)
+			out[n++] = (char)p[i];
+		else
+			n += (size_t)snprintf(out + n, 4, "+%02X", p[i]);
+	}
+	return n;
+}

@@ -17,6 +17,8 @@ void xtext_decode(struct meta1_buf, char *out, size_t size);
 bool xtext_orcpt_ok(struct meta1_buf, bool utf8);
 /* The same in ASCII, as any hop takes it, without NUL; its length, 0: it does not fit. */
 size_t xtext_orcpt_ascii(struct meta1_buf, char *out, size_t size);
+/* "rfc822;a@b" of an ASCII address, encoded; its length without NUL, 0: it does not fit. */
+size_t xtext_encode_orcpt(struct meta1_buf, char *out, size_t size);
 /* An ORCPT that is xtext_orcpt_ok() as a field of a report has it: "type; text". utf8: the
  * report may have UTF-8; else what is not ASCII is written as \x{...}. */
 void xtext_orcpt_field(const char *orcpt, bool utf8, char *out, size_t size);

@@ -153,22 +153,27 @@ static bool wanted(struct qmgr *q, const struct qmgr_rcpt *r, enum qmgr_action a
 	    META1_N_FAILURE, META1_N_DELAY, META1_N_SUCCESS, META1_N_SUCCESS};
 	const char *twice = q->lim.double_bounce;
 
-	if (!*qmgr_msg_of(r)->from)
+	if (!*qmgr_msg_sender(qmgr_msg_of(r), r))
 		return action == QA_FAILED && twice && *twice && strcasecmp(r->addr, twice) != 0;
 	if (action <= QA_DELAYED && !r->notify)
 		return true;
 	return r->notify & bit[action];
 }
 
-static struct qmgr_report *open_report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action kind)
+/* To whom: verp has room for an address of its own. */
+static const char *told_to(struct qmgr *q, const struct qmgr_rcpt *r, char verp[QMGR_VERP_MAX + 1])
+{
+	const char *to = qmgr_msg_return(q, r, verp);
+
+	return *to ? to : q->lim.double_bounce;
+}
+
+static struct qmgr_report *open_report(
+    struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action kind, const char *to)
 {
 	struct qmgr_msg *m = qmgr_msg_of(r);
 	struct qmgr_report *rep = base_alloc(sizeof(*rep));
-	const char *to = *m->from ? m->from : q->lim.double_bounce;
-	char verp[QMGR_VERP_MAX + 1];
 
-	if (m->verp && qmgr_verp_make(m->from, r->addr, q->lim.verp_delimiters, verp))
-		to = verp;
 	rep->to = base_strndup(to, strlen(to));
 	rep->q = q;
 	rep->msg = m;
@@ -182,13 +187,13 @@ static struct qmgr_report *open_report(struct qmgr *q, struct qmgr_rcpt *r, enum
 	return rep;
 }
 
-/* The report that recipients of this kind join; NULL: none. */
-static struct qmgr_report *open_of(const struct qmgr_msg *m, enum qmgr_action kind)
+/* The report that recipients of this kind and sender join; NULL: none. */
+static struct qmgr_report *open_of(const struct qmgr_msg *m, enum qmgr_action kind, const char *to)
 {
 	struct qmgr_report *rep;
 
 	for (rep = m->report; rep; rep = rep->mnext)
-		if (rep->kind == kind && !m->verp)
+		if (rep->kind == kind && !strcmp(rep->to, to))
 			return rep;
 	return NULL;
 }
@@ -196,10 +201,12 @@ static struct qmgr_report *open_of(const struct qmgr_msg *m, enum qmgr_action ki
 static void report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action action)
 {
 	enum qmgr_action kind = action == QA_DELIVERED ? QA_RELAYED : action;
-	struct qmgr_report *rep = open_of(qmgr_msg_of(r), kind);
+	char verp[QMGR_VERP_MAX + 1];
+	const char *to = told_to(q, r, verp);
+	struct qmgr_report *rep = open_of(qmgr_msg_of(r), kind, to);
 
 	if (!rep)
-		rep = open_report(q, r, kind);
+		rep = open_report(q, r, kind, to);
 	rep->unrecorded++;
 	r->report = rep->number;
 	r->action = action & 3;
@@ -227,13 +234,14 @@ static bool late(struct qmgr *q, const struct qmgr_rcpt *r)
 bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
 {
 	struct qmgr_msg *m = qmgr_msg_of(r);
+	char verp[QMGR_VERP_MAX + 1];
 	bool first;
 	uint32_t i;
 
 	if (!q->lim.delay_warning || loop_now(q->loop) - m->born < q->lim.delay_warning ||
 	    !late(q, r))
 		return false;
-	first = !open_of(m, QA_DELAYED);
+	first = !open_of(m, QA_DELAYED, told_to(q, r, verp));
 	report(q, r, QA_DELAYED);
 	for (i = 0; first && i < m->nrcpt; i++)
 		if (late(q, &m->rcpt[i]))

@@ -127,7 +127,6 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 	    .key = buf_str(v->dest->key),
 	    .transport = buf_str(hops->transport),
 	    .hops = {hops->hop, hops->n},
-	    .from = buf_str(m->from),
 	    .rcpts = {addr, v->n},
 	    .ref = buf_of(m->ref.b, m->ref.len),
 	    .flags = m->flags,
@@ -135,11 +134,10 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 	    .envid = buf_str(m->envid),
 	    .notify = {notify, m->dsn ? v->n : 0},
 	    .orcpts = {orcpt, m->dsn ? v->n : 0}};
-	char from[QMGR_VERP_MAX + 1];
+	char verp[QMGR_VERP_MAX + 1];
 	uint32_t i;
 
-	if (m->verp && qmgr_verp_make(m->from, v->rcpt[0]->addr, q->lim.verp_delimiters, from))
-		msg.from = buf_str(from);
+	msg.from = buf_str(qmgr_msg_return(q, v->rcpt[0], verp));
 	for (i = 0; i < v->n; i++) {
 		addr[i] = buf_str(v->rcpt[i]->addr);
 		if (!m->dsn)

@@ -21,23 +21,23 @@ struct qmgr_text_kept {
 	struct qmgr_text_kept *next;
 	char s[];
 };
-struct word {
-	const char *name;
-	uint32_t bit;
-};
-static const struct word flag_words[] = {{"8bitmime", META1_M_8BIT}, {"smtputf8", META1_M_SMTPUTF8},
-    {"header_8bit", META1_M_HEADER_8BIT}, {"bounce_8bit", META1_M_BOUNCE_8BIT}, {NULL, 0}};
-static const struct word ret_words[] = {
+static const struct qmgr_word flag_words[] = {{"8bitmime", META1_M_8BIT},
+    {"smtputf8", META1_M_SMTPUTF8}, {"header_8bit", META1_M_HEADER_8BIT},
+    {"bounce_8bit", META1_M_BOUNCE_8BIT}, {NULL, 0}};
+static const struct qmgr_word ret_words[] = {
     {"", 0}, {"full", META1_M_RET_FULL}, {"hdrs", META1_M_RET_HDRS}, {NULL, 0}};
-static const struct word notify_words[] = {{"never", META1_N_NEVER}, {"success", META1_N_SUCCESS},
-    {"failure", META1_N_FAILURE}, {"delay", META1_N_DELAY}, {NULL, 0}};
-static const struct word state_words[] = {{"waiting", META1_R_WAITING},
+static const struct qmgr_word notify_words[] = {{"never", META1_N_NEVER},
+    {"success", META1_N_SUCCESS}, {"failure", META1_N_FAILURE}, {"delay", META1_N_DELAY},
+    {NULL, 0}};
+static const struct qmgr_word state_words[] = {{"waiting", META1_R_WAITING},
     {"delivered", META1_R_DELIVERED}, {"bounced", META1_R_BOUNCED}, {"failed", META1_R_FAILED},
     {"deleted", META1_R_DELETED}, {NULL, 0}};
+static const struct qmgr_word alias_words[] = {
+    {"expanded", META1_RF_EXPANDED}, {"list", META1_RF_LIST}, {"tell", META1_RF_TELL}, {NULL, 0}};
 
 /* ---- out ---- */
 
-static json_t *words_json(const struct word *w, uint32_t bits)
+static json_t *words_json(const struct qmgr_word *w, uint32_t bits)
 {
 	json_t *list = json_array();
 
@@ -73,11 +73,14 @@ static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 
 	if (r->phase == QP_WAIT && !qmgr_mark_held(r))
 		next = loop_wall(q->loop) + (in > 0 ? in / 1000 : 0);
-	return json_pack("{s:o s:s s:I s:I s:o s:o s:o s:b s:o s:b}", "address", qmgr_text(r->addr),
-	    "state", state_words[state_of(r)].name, "tries", (json_int_t)r->tries, "next_try",
-	    (json_int_t)next, "reason", qmgr_text(r->reason ? r->reason->line : ""), "notify",
-	    qmgr_envelope_notify(r), "orcpt", qmgr_text(qmgr_msg_orcpt(r)), "held",
-	    qmgr_mark_held(r), "via", qmgr_text(qmgr_mark_via(r)), "warned", (int)r->warned);
+	return json_pack("{s:o s:s s:I s:I s:o s:o s:o s:b s:o s:b s:o s:o s:o}", "address",
+	    qmgr_text(r->addr), "state", state_words[state_of(r)].name, "tries",
+	    (json_int_t)r->tries, "next_try", (json_int_t)next, "reason",
+	    qmgr_text(r->reason ? r->reason->line : ""), "notify", qmgr_envelope_notify(r), "orcpt",
+	    qmgr_text(qmgr_msg_orcpt(r)), "held", qmgr_mark_held(r), "via",
+	    qmgr_text(qmgr_mark_via(r)), "warned", (int)r->warned, "sender",
+	    qmgr_text(r->sender ? qmgr_msg_sender(qmgr_msg_of(r), r) : ""), "of_alias",
+	    words_json(alias_words, r->flags), "alias", qmgr_text(qmgr_msg_alias(r)));
 }
 
 json_t *qmgr_envelope_json(struct qmgr *q, const struct qmgr_msg *m, uint32_t first, uint32_t n)
@@ -107,65 +110,6 @@ struct field {
 	int (*read)(struct into *, const json_t *, struct meta1_err *);
 };
 
-/* Printable, and no longer than max. */
-static int text_of(const json_t *v, size_t max, const char **out, struct meta1_err *err)
-{
-	const unsigned char *p = (const unsigned char *)json_string_value(v);
-	size_t i;
-
-	if (!p)
-		return err_set(err, "expected a text");
-	if (json_string_length(v) > max)
-		return err_set(
-		    err, "found %zu bytes, expected at most %zu", json_string_length(v), max);
-	for (i = 0; i < json_string_length(v); i++)
-		if (p[i] < 32 || p[i] == 127)
-			return err_set(err, "has a control character");
-	*out = (const char *)p;
-	return 0;
-}
-
-static int number_of(const json_t *v, int64_t max, int64_t *out, struct meta1_err *err)
-{
-	if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > max)
-		return err_set(err, "expected a whole number, 0 to %lld", (long long)max);
-	*out = json_integer_value(v);
-	return 0;
-}
-
-static int word_of(const json_t *v, const struct word *w, uint32_t *bit, struct meta1_err *err)
-{
-	const char *s = json_string_value(v);
-	size_t n = 0;
-	char all[120] = "";
-
-	for (; w->name; w++) {
-		if (s && !strcmp(s, w->name)) {
-			*bit = w->bit;
-			return 0;
-		}
-		n += (size_t)snprintf(all + n, sizeof(all) - n, " \"%s\"", w->name);
-	}
-	return err_set(err, "found \"%.40s\", expected one of%s", s ? s : "(no text)", all);
-}
-
-static int words_of(const json_t *v, const struct word *w, uint32_t *bits, struct meta1_err *err)
-{
-	const json_t *one;
-	uint32_t bit;
-	size_t i;
-
-	if (!json_is_array(v))
-		return err_set(err, "expected a list");
-	json_array_foreach(v, i, one)
-	{
-		if (word_of(one, w, &bit, err) < 0)
-			return -1;
-		*bits |= bit;
-	}
-	return 0;
-}
-
 static struct meta1_buf keep(struct qmgr_envelope *e, const char *s)
 {
 	size_t n = strlen(s);
@@ -178,6 +122,12 @@ static struct meta1_buf keep(struct qmgr_envelope *e, const char *s)
 	return buf_of(k->s, n);
 }
 
+/* "" is none; what is no text is refused by address_of(). */
+static const char *text_or_what(const json_t *v)
+{
+	return json_is_string(v) ? json_string_value(v) : "?";
+}
+
 /* As smtps would take it. */
 static int address_of(
     struct into *t, const json_t *v, unsigned flags, struct meta1_buf *out, struct meta1_err *err)
@@ -187,7 +137,7 @@ static int address_of(
 	const char *s;
 	size_t used, n;
 
-	if (text_of(v, ADDR_PATH_MAX, &s, err) < 0)
+	if (qmgr_value_text(v, ADDR_PATH_MAX, &s, err) < 0)
 		return -1;
 	n = (size_t)snprintf(path, sizeof(path), "<%s>", s);
 	if (addr_path(path, n, flags, &a, &used, err) < 0)
@@ -204,14 +154,14 @@ static int address_of(
 
 static int in_flags(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return words_of(v, flag_words, &t->e->env.flags, err);
+	return qmgr_value_words(v, flag_words, &t->e->env.flags, err);
 }
 
 static int in_ret(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	uint32_t bit = 0;
 
-	if (word_of(v, ret_words, &bit, err) < 0)
+	if (qmgr_value_word(v, ret_words, &bit, err) < 0)
 		return -1;
 	t->e->env.flags |= bit;
 	return 0;
@@ -226,7 +176,7 @@ static int in_client(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	const char *s;
 
-	if (text_of(v, CLIENT_MAX, &s, err) < 0)
+	if (qmgr_value_text(v, CLIENT_MAX, &s, err) < 0)
 		return -1;
 	t->e->env.client = keep(t->e, s);
 	return 0;
@@ -234,19 +184,19 @@ static int in_client(struct into *t, const json_t *v, struct meta1_err *err)
 
 static int in_time(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return number_of(v, INT64_C(1) << 40, &t->e->env.time, err);
+	return qmgr_value_number(v, INT64_C(1) << 40, &t->e->env.time, err);
 }
 
 static int in_size(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return number_of(v, INT64_MAX, &t->e->size, err);
+	return qmgr_value_number(v, INT64_MAX, &t->e->size, err);
 }
 
 static int in_envid(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	const char *s;
 
-	if (text_of(v, XTEXT_ENVID_MAX, &s, err) < 0)
+	if (qmgr_value_text(v, XTEXT_ENVID_MAX, &s, err) < 0)
 		return -1;
 	if (*s && !xtext_ok(buf_str(s)))
 		return err_set(err, "expected xtext (RFC 3461)");
@@ -258,7 +208,7 @@ static int in_id(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	const char *s;
 
-	if (text_of(v, META1_ID_MAX - 1, &s, err) < 0)
+	if (qmgr_value_text(v, META1_ID_MAX - 1, &s, err) < 0)
 		return -1;
 	str_copy(t->e->was, sizeof(t->e->was), s);
 	return 0;
@@ -277,14 +227,14 @@ static int in_address(struct into *t, const json_t *v, struct meta1_err *err)
 
 static int in_state(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return word_of(v, state_words, &t->r->state, err);
+	return qmgr_value_word(v, state_words, &t->r->state, err);
 }
 
 static int in_tries(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	int64_t n = 0;
 
-	if (number_of(v, UINT16_MAX, &n, err) < 0)
+	if (qmgr_value_number(v, UINT16_MAX, &n, err) < 0)
 		return -1;
 	t->r->tries = (uint32_t)n;
 	return 0;
@@ -292,14 +242,14 @@ static int in_tries(struct into *t, const json_t *v, struct meta1_err *err)
 
 static int in_next_try(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return number_of(v, INT64_C(1) << 40, &t->r->next_try, err);
+	return qmgr_value_number(v, INT64_C(1) << 40, &t->r->next_try, err);
 }
 
 static int in_reason(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	const char *s;
 
-	if (text_of(v, REASON_MAX, &s, err) < 0)
+	if (qmgr_value_text(v, REASON_MAX, &s, err) < 0)
 		return -1;
 	t->reason = buf_str(s);
 	return 0;
@@ -307,7 +257,7 @@ static int in_reason(struct into *t, const json_t *v, struct meta1_err *err)
 
 static int in_notify(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	if (words_of(v, notify_words, &t->r->notify, err) < 0)
+	if (qmgr_value_words(v, notify_words, &t->r->notify, err) < 0)
 		return -1;
 	if (t->r->notify & META1_N_NEVER && t->r->notify != META1_N_NEVER)
 		return err_set(err, "\"never\" stands alone (RFC 3461)");
@@ -318,7 +268,7 @@ static int in_orcpt(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	const char *s;
 
-	if (text_of(v, XTEXT_ORCPT_MAX, &s, err) < 0)
+	if (qmgr_value_text(v, XTEXT_ORCPT_MAX, &s, err) < 0)
 		return -1;
 	if (*s && !xtext_orcpt_ok(buf_str(s), t->e->env.flags & META1_M_SMTPUTF8))
 		return err_set(err, "expected type;xtext (RFC 3461)");
@@ -326,29 +276,21 @@ static int in_orcpt(struct into *t, const json_t *v, struct meta1_err *err)
 	return 0;
 }
 
-static int in_bool(const json_t *v, bool *out, struct meta1_err *err)
-{
-	if (!json_is_boolean(v))
-		return err_set(err, "expected true or false");
-	*out = json_is_true(v);
-	return 0;
-}
-
 static int in_held(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return in_bool(v, &t->held, err);
+	return qmgr_value_bool(v, &t->held, err);
 }
 
 static int in_warned(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return in_bool(v, &t->warned, err);
+	return qmgr_value_bool(v, &t->warned, err);
 }
 
 static int in_via(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	const char *s;
 
-	if (text_of(v, QMGR_VIA_MAX, &s, err) < 0)
+	if (qmgr_value_text(v, QMGR_VIA_MAX, &s, err) < 0)
 		return -1;
 	if (*s && !qmgr_mark_way_ok(s))
 		return err_set(err, "expected next hops without blanks, or nothing");
@@ -356,15 +298,31 @@ static int in_via(struct into *t, const json_t *v, struct meta1_err *err)
 	return 0;
 }
 
+static int in_sender(struct into *t, const json_t *v, struct meta1_err *err)
+{
+	return *text_or_what(v) ? address_of(t, v, 0, &t->r->sender, err) : 0;
+}
+
+static int in_of_alias(struct into *t, const json_t *v, struct meta1_err *err)
+{
+	return qmgr_value_words(v, alias_words, &t->r->flags, err);
+}
+
+static int in_alias(struct into *t, const json_t *v, struct meta1_err *err)
+{
+	return *text_or_what(v) ? address_of(t, v, ADDR_POSTMASTER, &t->r->alias, err) : 0;
+}
+
 static const struct field rcpt_fields[] = {{"address", in_address}, {"state", in_state},
     {"tries", in_tries}, {"next_try", in_next_try}, {"reason", in_reason}, {"notify", in_notify},
-    {"orcpt", in_orcpt}, {"held", in_held}, {"via", in_via}, {"warned", in_warned}, {NULL, NULL}};
+    {"orcpt", in_orcpt}, {"held", in_held}, {"via", in_via}, {"warned", in_warned},
+    {"sender", in_sender}, {"of_alias", in_of_alias}, {"alias", in_alias}, {NULL, NULL}};
 
 /* ---- in ---- */
 
 static int known(const struct field *f, const json_t *o, struct meta1_err *err)
 {
-	const char *names[16];
+	const char *names[24];
 	const char *key, *near;
 	const json_t *v;
 	size_t n = 0, i;

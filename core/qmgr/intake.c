@@ -126,6 +126,19 @@ void qmgr_intake_free_all(struct qmgr *q)
 	}
 }
 
+static struct meta1_qrcpt rcpt_of(const struct p_queued *m, uint32_t i)
+{
+	static const struct meta1_buf none = {NULL, 0};
+	uint64_t owner = i < m->owner.n ? m->owner.v[i] : 0;
+
+	return (struct meta1_qrcpt){.addr = m->rcpts.v[i],
+	    .notify = i < m->notify.n ? (uint32_t)m->notify.v[i] : 0,
+	    .orcpt = i < m->orcpts.n ? m->orcpts.v[i] : none,
+	    .flags = i < m->rflags.n ? (uint32_t)m->rflags.v[i] : 0,
+	    .sender = owner > 0 && owner <= m->owners.n ? m->owners.v[owner - 1] : none,
+	    .alias = i < m->aliases.n ? m->aliases.v[i] : none};
+}
+
 void qmgr_intake_queued(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	const struct p_queued *m = msg;
@@ -149,9 +162,7 @@ void qmgr_intake_queued(struct chan *c, uint32_t req, const void *msg, void *arg
 	if (m->rcpts.n > 1)
 		rcpt = base_alloc(m->rcpts.n * sizeof(*rcpt));
 	for (i = 0; i < m->rcpts.n; i++)
-		rcpt[i] = (struct meta1_qrcpt){.addr = m->rcpts.v[i],
-		    .notify = i < m->notify.n ? (uint32_t)m->notify.v[i] : 0,
-		    .orcpt = i < m->orcpts.n ? m->orcpts.v[i] : buf_of(NULL, 0)};
+		rcpt[i] = rcpt_of(m, i);
 	env.nrcpt = m->rcpts.n;
 	env.rcpt = rcpt;
 	env.flags = (uint32_t)m->flags;

@@ -89,6 +89,11 @@ static const struct meta1_qrcpt *said(const struct meta1_env *env, const struct 
 	return env->sizeof_rcpt >= sizeof(*r) ? r : &nothing;
 }
 
+static size_t room(struct meta1_buf b)
+{
+	return b.len ? b.len + 1 : 0;
+}
+
 static size_t strings(const struct meta1_env *env)
 {
 	size_t n = env->from.len + env->client.len + envid(env).len + 3;
@@ -97,9 +102,9 @@ static size_t strings(const struct meta1_env *env)
 
 	for (i = 0; i < env->nrcpt; i++, at += env->sizeof_rcpt) {
 		const struct meta1_qrcpt *r = (const struct meta1_qrcpt *)at;
-		size_t orcpt = said(env, r)->orcpt.len;
+		const struct meta1_qrcpt *more = said(env, r);
 
-		n += r->addr.len + 1 + (orcpt ? orcpt + 1 : 0);
+		n += r->addr.len + 1 + room(more->orcpt) + room(more->sender) + room(more->alias);
 	}
 	return n;
 }
@@ -127,6 +132,51 @@ static struct qmgr_reason *same(const struct qmgr_msg *m, uint32_t i, struct met
 	return qmgr_reason_new(buf_str(""), 0, buf_str(""), why);
 }
 
+const char *qmgr_msg_return(const struct qmgr *q, const struct qmgr_rcpt *r, char verp[255])
+{
+	const char *sender = qmgr_msg_sender(qmgr_msg_of(r), r);
+
+	if (r->verp && qmgr_verp_make(sender, r->addr, q->lim.verp_delimiters, verp))
+		return verp;
+	return sender;
+}
+
+/* Those behind each other with one sender travel together. */
+static const void *group_of(const struct qmgr_msg *m, const struct qmgr_rcpt *r)
+{
+	const struct qmgr_rcpt *before = r - 1;
+
+	if (r->verp)
+		return r;
+	if (!r->sender)
+		return m;
+	if (r->index > 0 && before->sender && !before->verp &&
+	    !strcmp(qmgr_msg_sender(m, before), qmgr_msg_sender(m, r)))
+		return before->item.group;
+	return r;
+}
+
+/* What the envelope says of it, and what an alias did to it. */
+static void fill_rcpt(struct qmgr *q, struct qmgr_msg *m, struct qmgr_rcpt *r,
+    const struct meta1_qrcpt *from, const struct meta1_qrcpt *more, char **to)
+{
+	r->addr = keep(to, from->addr);
+	r->notify = more->notify & 15u;
+	r->flags = more->flags & 7u;
+	r->orcpt = more->orcpt.len > 0;
+	r->sender = more->sender.len > 0;
+	r->alias = more->alias.len > 0;
+	if (r->orcpt)
+		keep(to, more->orcpt);
+	if (r->sender)
+		keep(to, more->sender);
+	if (r->alias)
+		keep(to, more->alias);
+	r->verp = qmgr_verp_listed(q->lim.verp_senders, qmgr_msg_sender(m, r));
+	r->item.group = group_of(m, r);
+	m->dsn |= r->notify || r->orcpt;
+}
+
 static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_env *env, char *to)
 {
 	int64_t now = loop_now(q->loop), wall = loop_wall(q->loop);
@@ -140,13 +190,7 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 		int64_t wait = from->next_try - wall;
 
 		r->index = i & 0xffffff;
-		r->item.group = m->verp ? (const void *)r : m;
-		r->addr = keep(&to, from->addr);
-		r->notify = said(env, from)->notify & 15u;
-		r->orcpt = said(env, from)->orcpt.len > 0;
-		if (r->orcpt)
-			keep(&to, from->orcpt);
-		m->dsn |= r->notify || r->orcpt;
+		fill_rcpt(q, m, r, from, said(env, from), &to);
 		r->tries = from->tries > UINT16_MAX ? UINT16_MAX : (uint16_t)from->tries;
 		r->state = (uint8_t)from->state;
 		if (from->state != META1_R_WAITING) {
@@ -209,7 +253,6 @@ struct qmgr_msg *qmgr_msg_new(struct qmgr *q, uint32_t slot, const struct meta1_
 	m->from = keep(&to, env->from);
 	m->client = keep(&to, env->client);
 	m->envid = keep(&to, envid(env));
-	m->verp = qmgr_verp_listed(q->lim.verp_senders, m->from);
 	fill_rcpts(q, m, env, to);
 	s->at.msg = m;
 	s->loaded = 1;

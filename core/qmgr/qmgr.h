@@ -50,7 +50,7 @@ struct qmgr_limits {
 /* A place in one list at a time: of a route, of a destination, of what is to be recorded. */
 struct qmgr_item {
 	struct qmgr_item *next;
-	const void *group; /* items of one group travel together: of a message, but with VERP */
+	const void *group; /* items of one group travel together: of a message and a sender */
 };
 struct qmgr_list {
 	struct qmgr_item *head, *tail;
@@ -101,6 +101,10 @@ struct qmgr_rcpt {
 	uint32_t orcpt : 1;  /* qmgr_msg_orcpt() has it */
 	uint32_t warned : 1; /* the sender knows that it waits */
 	uint32_t action : 2; /* enum qmgr_action, of its report */
+	uint32_t sender : 1; /* qmgr_msg_sender() is its own */
+	uint32_t alias : 1;  /* qmgr_msg_alias() has it */
+	uint32_t verp : 1;   /* the address that mail comes from names the recipient */
+	uint32_t flags : 3;  /* enum meta1_rflag */
 	uint16_t tries;
 	uint8_t state; /* enum meta1_rstate */
 	uint8_t phase; /* enum qmgr_phase */
@@ -136,8 +140,7 @@ struct qmgr_msg {			/* one allocation with its recipients and strings */
 	uint32_t coming;  /* QL_GOING: what that has ahead for it */
 	uint8_t list;	  /* enum qmgr_lists */
 	bool dying;
-	bool dsn;  /* a recipient has notify or orcpt */
-	bool verp; /* each recipient has a sender of its own */
+	bool dsn; /* a recipient has notify or orcpt */
 	char id[META1_ID_MAX];
 	struct qmgr_rcpt rcpt[];
 };
@@ -153,6 +156,31 @@ static inline const char *qmgr_msg_orcpt(const struct qmgr_rcpt *r)
 {
 	return r->orcpt ? r->addr + strlen(r->addr) + 1 : "";
 }
+
+/* Who sends to this one: the owner of a list, else who sent the message. */
+static inline const char *qmgr_msg_sender(const struct qmgr_msg *m, const struct qmgr_rcpt *r)
+{
+	const char *s = r->addr;
+
+	if (!r->sender)
+		return m->from;
+	s += strlen(s) + 1;
+	return r->orcpt ? s + strlen(s) + 1 : s;
+}
+/* The address that it stands for, with META1_RF_TELL; or "". */
+static inline const char *qmgr_msg_alias(const struct qmgr_rcpt *r)
+{
+	const char *s = r->addr;
+	unsigned skip;
+
+	if (!r->alias)
+		return "";
+	for (skip = 1 + r->orcpt + r->sender; skip > 0; skip--)
+		s += strlen(s) + 1;
+	return s;
+}
+/* The address from which its mail is sent and to which reports about it go. */
+const char *qmgr_msg_return(const struct qmgr *, const struct qmgr_rcpt *, char verp[255]);
 
 /* What an admin said about a recipient; NULL: nothing. Held ones are in QP_WAIT, due never
  * (INT64_MAX); one that is under way becomes held when it comes back. Each outcome that leaves it

@@ -83,7 +83,7 @@ static void each(struct smtps_session *s, const struct smtps_tx *tx, bool ok)
 {
 	unsigned i;
 
-	for (i = 0; i < tx->nrcpt + tx->ndiscard; i++)
+	for (i = 0; i < tx->ntaken; i++)
 		smtps_session_reply(s, ok ? 250 : 452, ok ? "2.1.5" : "4.3.1",
 		    ok ? "Recipient ok" : "The queue could not keep the message");
 }
@@ -144,7 +144,8 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 {
 	struct smtps_tx *tx = s->tx;
 	struct meta1_env *env = pool_try(&tx->pool, sizeof(*env));
-	struct meta1_qrcpt *v = pool_try(&tx->pool, tx->nrcpt * sizeof(*v));
+	struct meta1_qrcpt *v =
+	    smtps_expand_unique(tx) ? pool_try(&tx->pool, tx->nrcpt * sizeof(*v)) : NULL;
 	struct smtps_rcpt *r;
 	char client[CLIENT_MAX + 1];
 	size_t n = 0;
@@ -171,7 +172,12 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 	if (tx->scan.stuffed > 0)
 		env->flags |= META1_M_STUFFED;
 	STAILQ_FOREACH(r, &tx->rcpts, next)
-	v[n++] = (struct meta1_qrcpt){.addr = r->addr, .orcpt = r->orcpt, .notify = r->notify};
+	v[n++] = (struct meta1_qrcpt){.addr = r->addr,
+	    .orcpt = r->orcpt,
+	    .notify = r->notify,
+	    .flags = r->flags,
+	    .sender = r->sender,
+	    .alias = r->alias};
 	return tx->env = env;
 }
 

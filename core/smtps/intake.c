@@ -175,6 +175,58 @@ static bool lists(struct smtps_tx *tx, const struct meta1_env *env, struct p_que
 	return true;
 }
 
+/* What aliases did to the recipients, if they did. false: no memory, or too many owners. */
+static bool alias_lists(struct smtps_tx *tx, const struct meta1_env *env, struct p_queued *m)
+{
+	uint32_t i, n = tx->expanded ? env->nrcpt : 0, nowner = 0;
+	struct meta1_buf *owners =
+	    pool_try(&tx->pool, (n ? SMTPS_OWNERS_MAX : 0) * sizeof(*owners));
+	struct meta1_buf *aliases = pool_try(&tx->pool, n * sizeof(*aliases));
+	uint64_t *owner = pool_try(&tx->pool, n * sizeof(*owner));
+	uint64_t *flags = pool_try(&tx->pool, n * sizeof(*flags));
+
+	if (!tx->expanded)
+		return true;
+	if (owners == NULL || aliases == NULL || owner == NULL || flags == NULL)
+		return false;
+	for (i = 0; i < n; i++) {
+		const struct meta1_qrcpt *r = &env->rcpt[i];
+
+		aliases[i] = r->alias;
+		flags[i] = r->flags;
+		owner[i] = 0;
+		if (r->sender.len == 0)
+			continue;
+		if (nowner == 0 || !buf_eq(owners[nowner - 1], r->sender)) {
+			if (nowner == SMTPS_OWNERS_MAX)
+				return false;
+			owners[nowner++] = r->sender;
+		}
+		owner[i] = nowner;
+	}
+	m->owners = (struct proto_strs){owners, nowner};
+	m->owner = (struct proto_nums){owner, n};
+	m->rflags = (struct proto_nums){flags, n};
+	m->aliases = (struct proto_strs){aliases, n};
+	return true;
+}
+
+/* What would be too long a frame qmgr reads in the store. */
+static bool fits(const struct p_queued *m)
+{
+	size_t all = 16384; /* the rest of it */
+	uint32_t i;
+
+	for (i = 0; i < m->rcpts.n; i++) {
+		all += m->rcpts.v[i].len + 8;
+		all += i < m->orcpts.n ? m->orcpts.v[i].len + 4 : 0;
+		all += i < m->aliases.n ? m->aliases.v[i].len + 8 : 0;
+	}
+	for (i = 0; i < m->owners.n; i++)
+		all += m->owners.v[i].len + 2;
+	return all <= PROTO_FRAME_MAX;
+}
+
 void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const struct meta1_env *env,
     struct meta1_buf notice)
 {
@@ -192,7 +244,8 @@ void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const str
 		skipped(in, tx);
 		return;
 	}
-	if (!lists(tx, env, &m) || !chan_send(in->srv->qmgr, P_QUEUED, &m)) {
+	if (!lists(tx, env, &m) || !alias_lists(tx, env, &m) || !fits(&m) ||
+	    !chan_send(in->srv->qmgr, P_QUEUED, &m)) {
 		skipped(in, tx);
 		return;
 	}

@@ -35,7 +35,7 @@ size_t smtps_received_line(
 	const char *other = strcmp(s->client, "unix") == 0 ? "local" : s->client;
 	int n;
 
-	if (tx->nrcpt + tx->ndiscard == 1)
+	if (tx->ntaken == 1 && tx->nrcpt == 1 && !tx->expanded)
 		only = STAILQ_FIRST(&tx->rcpts);
 	/* ASCII alone: our line must not be what makes a mail need SMTPUTF8. */
 	if (only != NULL && addr_utf8(only->addr))

@@ -11,6 +11,7 @@
  *   vrfy.c      VRFY: no answer, or that of RCPT
  *   xclient.c   XCLIENT: a trusted peer says for whom it speaks
  *   tx.c        MAIL and RCPT: a transaction, its recipients
+ *   expand.c    recipients that stand for others: aliases and lists
  *   params.c    parameters of MAIL and RCPT
  *   intake.c    credits of qmgr: without one no transaction begins
  *   ask.c       a recipient is put to smar
@@ -295,6 +296,10 @@ struct smtps_rcpt {
 	struct meta1_buf addr;
 	struct meta1_buf orcpt; /* RFC 3461, as in struct meta1_rcpt */
 	uint32_t notify;
+	uint32_t flags; /* of aliases, as in struct meta1_qrcpt, like these: */
+	struct meta1_buf sender, alias;
+	uint32_t place; /* smtps_expand_unique() only */
+	bool twice;
 };
 
 enum smtps_body { BODY_STORE, BODY_DROP }; /* DROP: consumed up to its end and forgotten */
@@ -329,9 +334,13 @@ struct smtps_tx {
 	struct meta1_buf envid; /* RFC 3461, as in struct meta1_mail */
 	uint32_t flags;		/* enum meta1_mailflag: what parameters of MAIL said */
 	bool dsn;		/* a recipient has notify or orcpt */
+	bool expanded;		/* a recipient stood for others */
 	STAILQ_HEAD(, smtps_rcpt) rcpts;
-	unsigned nrcpt, ndiscard, asked; /* asked: RCPTs answered in any way */
-	uint32_t epoch;			 /* of the credit it holds, 0: none */
+	unsigned nrcpt;		  /* in rcpts */
+	unsigned ntaken;	  /* RCPTs answered 250 */
+	unsigned ndiscard, asked; /* of these, thrown away; RCPTs answered in any way */
+	unsigned nowner;	  /* senders that lists gave */
+	uint32_t epoch;		  /* of the credit it holds, 0: none */
 	struct meta1_qmsg *msg;
 	struct smtps_scan scan;
 	enum smtps_body body;
@@ -352,6 +361,8 @@ struct smtps_tx {
 	char id[SMTPS_ID_SIZE];
 };
 
+#define SMTPS_RCPTS_MAX	 10000 /* of QUEUED in core/ipc/proto.def, expanded */
+#define SMTPS_OWNERS_MAX 1000  /* likewise */
 int64_t smtps_tx_rcpts_max(const struct smtps_limits *); /* of a transaction, as enforced */
 void smtps_tx_invalid(struct smtps_session *); /* counts a refused address; may end the session */
 void smtps_tx_mail(struct smtps_session *, const struct smtps_line *);
@@ -362,6 +373,13 @@ void smtps_tx_rcpt(struct smtps_session *, const struct smtps_line *);
 void smtps_tx_reset(struct smtps_session *);
 /* The same for a transaction that has lost its session, or is taken from it. */
 void smtps_tx_free(struct smtps_tx **);
+
+/* ---- expand.c: recipients that stand for others ---- */
+
+/* The recipient that is asked about is what the verdict says. false: too many, or no memory. */
+bool smtps_expand_add(struct smtps_tx *, const struct p_rcpt_verdict *);
+/* Leaves each address in the message once. false: no memory. */
+bool smtps_expand_unique(struct smtps_tx *);
 
 /* ---- intake.c: credits from qmgr, frames to it ---- */
 
@@ -384,6 +402,8 @@ uint64_t smtps_intake_credits(const struct smtps_intake *);
 struct smtps_verdict {
 	uint32_t action; /* enum proto_action */
 	int smtp;	 /* three digits, always set */
+	/* With targets: smar's frame, while that is there. Such a verdict is not kept. */
+	const struct p_rcpt_verdict *more;
 	char dsn[12], text[401];
 };
 

@@ -21,15 +21,14 @@ METRIC_COUNTER(m_policy_temp, "refused_policy_temporary_total", "RCPT refused fo
 METRIC_COUNTER(m_syntax, "refused_address_syntax_total", "MAIL and RCPT with a bad address.");
 METRIC_GAUGE(m_open, "transactions_now", "Transactions between MAIL and their end.");
 
-#define RCPTS_MAX  10000 /* of QUEUED in core/ipc/proto.def */
 /* with its ORCPT, and its places in the envelope and in QUEUED */
 #define RCPT_BYTES (ADDR_PATH_MAX + XTEXT_ORCPT_MAX + 320)
 #define TX_BYTES   8192 /* sender, envelope, rounding of the pool */
 
 int64_t smtps_tx_rcpts_max(const struct smtps_limits *lim)
 {
-	return lim->rcpts_per_tx > 0 && lim->rcpts_per_tx < RCPTS_MAX ? lim->rcpts_per_tx
-								      : RCPTS_MAX;
+	return lim->rcpts_per_tx > 0 && lim->rcpts_per_tx < SMTPS_RCPTS_MAX ? lim->rcpts_per_tx
+									    : SMTPS_RCPTS_MAX;
 }
 
 /* ---- the end of it ---- */
@@ -112,7 +111,8 @@ static struct smtps_tx *new_tx(struct smtps_session *s)
 	tx->srv = s->srv;
 	tx->session = s;
 	STAILQ_INIT(&tx->rcpts);
-	pool_init(&tx->pool, TX_BYTES + (size_t)smtps_tx_rcpts_max(&s->srv->lim) * RCPT_BYTES);
+	/* few recipients may stand for many */
+	pool_init(&tx->pool, TX_BYTES + (size_t)SMTPS_RCPTS_MAX * RCPT_BYTES);
 	m_open.value++;
 	return tx;
 }
@@ -225,7 +225,8 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 
 	if (v->action == ACT_DISCARD) {
 		tx->ndiscard++;
-	} else if (v->action == ACT_ACCEPT && !add(tx)) {
+	} else if (v->action == ACT_ACCEPT &&
+		   !(v->more != NULL ? smtps_expand_add(tx, v->more) : add(tx))) {
 		m_too_many.value++;
 		smtps_session_refuse(
 		    s, 452, "4.5.3", "Too many recipients; send the mail to the rest again");
@@ -234,6 +235,7 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 	if (taken) {
 		s->state = ST_RCPT;
 		s->nrcpt++;
+		tx->ntaken++;
 	} else {
 		(v->action == ACT_REJECT ? &m_policy : &m_policy_temp)->value++;
 		log_event(LOG_L_INFO, "smtps.rcpt_refused",
@@ -276,7 +278,7 @@ static bool too_many(struct smtps_session *s)
 	const struct smtps_limits *lim = &s->srv->lim;
 	const struct smtps_tx *tx = s->tx;
 
-	if (tx->nrcpt + tx->ndiscard < smtps_tx_rcpts_max(lim) &&
+	if (tx->ntaken < smtps_tx_rcpts_max(lim) && tx->nrcpt < SMTPS_RCPTS_MAX &&
 	    (lim->rcpts_per_session <= 0 || s->nrcpt < lim->rcpts_per_session))
 		return false;
 	m_too_many.value++;

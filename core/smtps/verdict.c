@@ -128,7 +128,7 @@ void smtps_verdict_keep(struct smtps_verdicts *c, const char *client, struct met
 	struct entry *e = NULL;
 
 	smtps_verdict_generation(c, generation);
-	if (n == 0 || generation < c->generation)
+	if (n == 0 || v->more != NULL || generation < c->generation)
 		return;
 	HASH_FIND(hh, c->table, key, n, e);
 	if (e != NULL)
@@ -178,6 +178,7 @@ void smtps_verdict_read(const struct p_rcpt_verdict *m, struct smtps_verdict *v)
 	char dsn[12], *c;
 
 	memset(v, 0, sizeof(*v));
+	v->more = m->targets.n > 0 ? m : NULL;
 	v->action = m->action < ARRAY_LEN(plain) ? (uint32_t)m->action : ACT_TEMPFAIL;
 	v->smtp = plain[v->action].smtp;
 	/* the class is the action's; a code of another class is not believed */

@@ -26,6 +26,8 @@ struct q_entry { /* told by entry() */
 	char reason[4][32];
 	uint32_t notify[4];
 	char orcpt[4][32], envid[32];
+	uint32_t flags[4];
+	char sender[4][32], alias[4][32];
 };
 struct q {
 	struct kit *k;

@@ -37,6 +37,9 @@ static void keep(struct q_entry *x, const struct meta1_qentry *e)
 		text(x->reason[i], r->reason);
 		text(x->orcpt[i], r->orcpt);
 		x->notify[i] = r->notify;
+		x->flags[i] = r->flags;
+		text(x->sender[i], r->sender);
+		text(x->alias[i], r->alias);
 	}
 }
 
@@ -222,6 +225,17 @@ static void envelope(unsigned i, size_t len, struct meta1_env *env, struct meta1
 	v[1].notify = META1_N_SUCCESS | META1_N_DELAY;
 	v[1].orcpt = buf_str("rfc822;b+2B1@example.net");
 	v[2].notify = META1_N_NEVER;
+	v[2].flags = META1_RF_LIST | META1_RF_TELL;
+	v[2].sender = buf_str("owner-l@example.com");
+	v[2].alias = buf_str("\"l \\\\ 1\"@example.com");
+}
+
+static bool same_alias(const struct q_entry *e)
+{
+	return !e->flags[0] && !e->sender[0][0] && !e->alias[0][0] && !e->flags[1] &&
+	       e->flags[2] == (META1_RF_LIST | META1_RF_TELL) &&
+	       !strcmp(e->sender[2], "owner-l@example.com") &&
+	       !strcmp(e->alias[2], "\"l \\\\ 1\"@example.com");
 }
 
 bool q_same_envelope(const struct q_entry *e, unsigned i)
@@ -230,7 +244,8 @@ bool q_same_envelope(const struct q_entry *e, unsigned i)
 		return false;
 	if (e->nrcpt == 1)
 		return !e->envid[0];
-	return !strcmp(e->envid, "QQ314159") && e->notify[1] == (META1_N_SUCCESS | META1_N_DELAY) &&
+	return same_alias(e) && !strcmp(e->envid, "QQ314159") &&
+	       e->notify[1] == (META1_N_SUCCESS | META1_N_DELAY) &&
 	       !strcmp(e->orcpt[1], "rfc822;b+2B1@example.net") && e->notify[2] == META1_N_NEVER &&
 	       !e->orcpt[2][0];
 }

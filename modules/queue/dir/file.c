@@ -131,6 +131,12 @@ bool file_envelope(struct text *t, const char *id, const struct meta1_env *e)
 			text_fmt(t, " %" PRIu32 " ", r->notify);
 			text_word(t, r->orcpt);
 		}
+		if (dsn && (r->flags != 0 || r->sender.len > 0 || r->alias.len > 0)) {
+			text_fmt(t, "\nalias %" PRIu32 " ", r->flags);
+			text_word(t, r->sender);
+			text_add(t, " ", 1);
+			text_word(t, r->alias);
+		}
 	}
 	text_add(t, "\n", 1);
 	return !t->bad && t->len < DIR_ENV_MAX;
@@ -164,6 +170,20 @@ static bool rcpt_line(struct envelope *e, char *v)
 	return true;
 }
 
+/* Of the recipient before it. */
+static void alias_line(struct envelope *e, char *v)
+{
+	struct meta1_qrcpt *r = e->env.nrcpt > 0 ? &e->rcpt[e->env.nrcpt - 1] : NULL;
+	char *sender = strchr(v, ' '), *alias = sender != NULL ? strchr(sender + 1, ' ') : NULL;
+
+	if (r == NULL || alias == NULL)
+		return;
+	*alias++ = '\0';
+	r->flags = (uint32_t)strtoul(v, NULL, 10);
+	r->sender = value(sender + 1);
+	r->alias = value(alias);
+}
+
 /* One "keyword value"; a keyword of a later version is passed over. */
 static bool line(struct envelope *e, char *key)
 {
@@ -174,7 +194,9 @@ static bool line(struct envelope *e, char *key)
 	*v++ = '\0';
 	if (strcmp(key, "rcpt") == 0)
 		return rcpt_line(e, v);
-	if (strcmp(key, "id") == 0)
+	if (strcmp(key, "alias") == 0)
+		alias_line(e, v);
+	else if (strcmp(key, "id") == 0)
 		snprintf(e->id, sizeof(e->id), "%s", v);
 	else if (strcmp(key, "time") == 0)
 		e->env.time = strtoll(v, NULL, 10);

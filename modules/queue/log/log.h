@@ -80,7 +80,7 @@ struct seg_rec { /* an envelope in the table; strings follow, padded to 8 */
 	uint32_t ndsn;	  /* recipients with a seg_dsn; these follow the recipients and the envid */
 	uint32_t uwriter; /* in whose folder the own file is */
 	uint32_t kind;	  /* SEG_COPY or 0 */
-	uint32_t pad;
+	uint32_t nalias;  /* recipients with a seg_alias; these follow */
 };
 #define SEG_COPY 1u /* made by compaction: where it came from stands at the end */
 struct seg_origin { /* a copy counts when the journal says "moved", or its origin is gone */
@@ -91,11 +91,15 @@ struct seg_dsn { /* of RFC 3461; the orcpt follows */
 	uint32_t rcpt;
 	uint16_t notify, orcptlen;
 };
+struct seg_alias { /* of a recipient that an alias stands for; sender and alias follow */
+	uint32_t rcpt;
+	uint16_t flags, senderlen, aliaslen, pad;
+};
 struct seg_msg { /* a record, taken apart; points into it */
 	struct seg_rec r;
 	char id[META1_ID_MAX];
 	struct meta1_buf from, client, envid;
-	const uint8_t *rcpts, *dsns;
+	const uint8_t *rcpts, *dsns, *aliases;
 	struct seg_origin origin; /* of a copy */
 };
 uint64_t seg_align(uint64_t);

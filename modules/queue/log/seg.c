@@ -54,6 +54,11 @@ static bool has_dsn(const struct meta1_qrcpt *r)
 	return r->notify != 0 || r->orcpt.len > 0;
 }
 
+static bool has_alias(const struct meta1_qrcpt *r)
+{
+	return r->flags != 0 || r->sender.len > 0 || r->alias.len > 0;
+}
+
 size_t seg_rec_size(const char *id, const struct meta1_env *e)
 {
 	size_t n = sizeof(struct seg_rec) + strlen(id) + e->from.len + e->client.len + e->envid.len;
@@ -64,11 +69,14 @@ size_t seg_rec_size(const char *id, const struct meta1_env *e)
 	for (uint32_t i = 0; i < e->nrcpt; i++) {
 		const struct meta1_qrcpt *r = rcpt(e, i);
 
-		if (r->addr.len > UINT16_MAX || r->orcpt.len > UINT16_MAX)
+		if (r->addr.len > UINT16_MAX || r->orcpt.len > UINT16_MAX ||
+		    r->sender.len > UINT16_MAX || r->alias.len > UINT16_MAX)
 			return 0;
 		n += 2 + r->addr.len;
 		if (has_dsn(r))
 			n += sizeof(struct seg_dsn) + r->orcpt.len;
+		if (has_alias(r))
+			n += sizeof(struct seg_alias) + r->sender.len + r->alias.len;
 	}
 	n = (n + 7) & ~(size_t)7;
 	return n <= LOG_BATCH_MAX ? n : 0;
@@ -91,6 +99,19 @@ static uint8_t *put_dsn(uint8_t *p, uint32_t i, const struct meta1_qrcpt *q)
 	return put(put(p, &d, sizeof(d)), q->orcpt.data, d.orcptlen);
 }
 
+static uint8_t *put_alias(uint8_t *p, uint32_t i, const struct meta1_qrcpt *q)
+{
+	struct seg_alias a = {.rcpt = i,
+	    .flags = (uint16_t)q->flags,
+	    .senderlen = (uint16_t)q->sender.len,
+	    .aliaslen = (uint16_t)q->alias.len};
+
+	if (!has_alias(q))
+		return p;
+	p = put(put(p, &a, sizeof(a)), q->sender.data, a.senderlen);
+	return put(p, q->alias.data, a.aliaslen);
+}
+
 void seg_rec_encode(uint8_t *out, size_t len, const char *id, const struct meta1_env *e)
 {
 	struct seg_rec r = {.len = (uint32_t)len,
@@ -104,8 +125,10 @@ void seg_rec_encode(uint8_t *out, size_t len, const char *id, const struct meta1
 	    .envidlen = (uint16_t)e->envid.len};
 	uint8_t *p;
 
-	for (uint32_t i = 0; i < e->nrcpt; i++)
+	for (uint32_t i = 0; i < e->nrcpt; i++) {
 		r.ndsn += has_dsn(rcpt(e, i));
+		r.nalias += has_alias(rcpt(e, i));
+	}
 	p = put(out, &r, sizeof(r));
 	p = put(p, id, r.idlen);
 	p = put(p, e->from.data, e->from.len);
@@ -120,7 +143,26 @@ void seg_rec_encode(uint8_t *out, size_t len, const char *id, const struct meta1
 	p = put(p, e->envid.data, e->envid.len);
 	for (uint32_t i = 0; r.ndsn > 0 && i < e->nrcpt; i++)
 		p = put_dsn(p, i, rcpt(e, i));
+	for (uint32_t i = 0; r.nalias > 0 && i < e->nrcpt; i++)
+		p = put_alias(p, i, rcpt(e, i));
 	memset(p, 0, (size_t)(out + len - p));
+}
+
+static const uint8_t *decode_aliases(const uint8_t *p, const uint8_t *end, struct seg_msg *m)
+{
+	m->aliases = p;
+	for (uint32_t i = 0; i < m->r.nalias; i++) {
+		struct seg_alias a;
+
+		if (end - p < (ptrdiff_t)sizeof(a))
+			return NULL;
+		memcpy(&a, p, sizeof(a));
+		p += sizeof(a);
+		if (a.rcpt >= m->r.nrcpt || end - p < (ptrdiff_t)a.senderlen + a.aliaslen)
+			return NULL;
+		p += a.senderlen + a.aliaslen;
+	}
+	return p;
 }
 
 /* What stands behind the recipients. */
@@ -142,6 +184,9 @@ static int decode_dsn(const uint8_t *p, const uint8_t *end, struct seg_msg *m)
 			return -1;
 		p += d.orcptlen;
 	}
+	p = decode_aliases(p, end, m);
+	if (p == NULL)
+		return -1;
 	if (m->r.kind == 0)
 		return 0;
 	if (m->r.kind != SEG_COPY || end - p < (ptrdiff_t)sizeof(m->origin))
@@ -222,6 +267,18 @@ void seg_rcpts(const struct seg_msg *m, struct meta1_qrcpt *v)
 		v[d.rcpt].notify = d.notify;
 		v[d.rcpt].orcpt = (struct meta1_buf){p, d.orcptlen};
 		p += d.orcptlen;
+	}
+	p = m->aliases;
+	for (uint32_t i = 0; i < m->r.nalias; i++) {
+		struct seg_alias a;
+
+		memcpy(&a, p, sizeof(a));
+		p += sizeof(a);
+		v[a.rcpt].flags = a.flags;
+		v[a.rcpt].sender = (struct meta1_buf){p, a.senderlen};
+		p += a.senderlen;
+		v[a.rcpt].alias = (struct meta1_buf){p, a.aliaslen};
+		p += a.aliaslen;
 	}
 }
 

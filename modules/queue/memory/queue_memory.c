@@ -188,7 +188,8 @@ static struct meta1_env *env_copy(const struct meta1_env *e)
 	uint8_t *at;
 
 	for (uint32_t i = 0; i < e->nrcpt; i++)
-		n += rcpt(e, i)->addr.len + rcpt(e, i)->orcpt.len;
+		n += rcpt(e, i)->addr.len + rcpt(e, i)->orcpt.len + rcpt(e, i)->sender.len +
+		     rcpt(e, i)->alias.len;
 	c = calloc(1, n);
 	if (c == NULL)
 		return NULL;
@@ -208,6 +209,9 @@ static struct meta1_env *env_copy(const struct meta1_env *e)
 		v[i].addr = keep(&at, rcpt(e, i)->addr);
 		v[i].orcpt = keep(&at, rcpt(e, i)->orcpt);
 		v[i].notify = rcpt(e, i)->notify;
+		v[i].flags = rcpt(e, i)->flags;
+		v[i].sender = keep(&at, rcpt(e, i)->sender);
+		v[i].alias = keep(&at, rcpt(e, i)->alias);
 	}
 	return c;
 }

@@ -45,6 +45,15 @@ struct meta1_ref {
 	uint8_t b[META1_REF_MAX];
 };
 
+/* Of a recipient that an alias stands for. */
+enum meta1_rflag {
+	META1_RF_EXPANDED = 1, /* one of several; its notify has no META1_N_SUCCESS any more */
+	META1_RF_LIST = 2,     /* of a list with an owner, who is its sender */
+	/* The sender wanted to know of success: it is told once, about the alias, that it was
+	 * expanded (RFC 3461 5.2.7.3), or, of a list, delivered to it. */
+	META1_RF_TELL = 4
+};
+
 enum meta1_rstate { /* of a recipient; WAITING only is not final */
 	META1_R_WAITING,
 	META1_R_DELIVERED,
@@ -62,7 +71,10 @@ struct meta1_qrcpt {
 	struct meta1_buf reason; /* last reply or error, one line */
 	/* Of the envelope again: RFC 3461, as in struct meta1_rcpt. */
 	struct meta1_buf orcpt;
-	uint32_t notify, pad;
+	uint32_t notify;
+	uint32_t flags;		 /* enum meta1_rflag */
+	struct meta1_buf sender; /* of this recipient, instead of env->from; len 0: that one */
+	struct meta1_buf alias;	 /* with META1_RF_TELL: the address that was expanded */
 };
 
 struct meta1_env {

@@ -23,6 +23,9 @@ static struct meta1_env envelope(void)
 	rcpts[1].addr = str("");
 	rcpts[1].notify = 6;
 	rcpts[1].orcpt = str("rfc822;b@x");
+	rcpts[1].flags = META1_RF_LIST | META1_RF_TELL;
+	rcpts[1].sender = str("owner-l@x");
+	rcpts[1].alias = str("l@x");
 	return (struct meta1_env){.size = sizeof(struct meta1_env),
 	    .nrcpt = 2,
 	    .sizeof_rcpt = sizeof(rcpts[0]),
@@ -58,6 +61,13 @@ static void record_round_trip(void **state)
 	assert_int_equal(v[0].notify, 0);
 	assert_int_equal(v[0].orcpt.len, 0);
 	assert_int_equal(v[1].notify, 6);
+	assert_int_equal(v[0].flags, 0);
+	assert_int_equal(v[0].sender.len, 0);
+	assert_int_equal(v[1].flags, META1_RF_LIST | META1_RF_TELL);
+	assert_int_equal(v[1].sender.len, 9);
+	assert_memory_equal(v[1].sender.data, "owner-l@x", 9);
+	assert_int_equal(v[1].alias.len, 3);
+	assert_memory_equal(v[1].alias.data, "l@x", 3);
 	assert_int_equal(v[1].orcpt.len, 10);
 	assert_memory_equal(v[1].orcpt.data, "rfc822;b@x", 10);
 	assert_int_equal(m.envid.len, 3);
@@ -105,7 +115,8 @@ static void ordinary_mail_pays_nothing(void **state)
 	size_t with = seg_rec_size("S0123", &e);
 
 	(void)state;
-	rcpts[1].notify = 0;
+	rcpts[1].notify = rcpts[1].flags = 0;
+	rcpts[1].sender.len = rcpts[1].alias.len = 0;
 	rcpts[1].orcpt.len = e.envid.len = 0;
 	assert_true(with - seg_rec_size("S0123", &e) >= 8 + 10 + 3 - 7);
 	assert_int_equal(seg_rec_size("S0123", &e),

@@ -78,6 +78,58 @@ static void table(void **state)
 	}
 }
 
+/* Members of a list are sent to from its owner, who gets the reports about them; the others' go
+ * to who sent the mail. */
+static void owners_of_lists(void **state)
+{
+	struct world *w = start(3600000);
+	struct delivery *d;
+	unsigned own = 0, nbounce = 0;
+
+	(void)state;
+	world_mail(w, "S1", "me@example.org",
+	    "a@one.example b@one.example/0//owner-l@x c@one.example/0//owner-l@x "
+	    "d@one.example/0//owner-k@x");
+	world_run(w);
+	assert_int_equal(w->nd, 3); /* one a sender */
+	for (unsigned i = 0; i < 3; i++) {
+		d = &w->d[i];
+		if (!strcmp(d->from, "owner-l@x")) {
+			assert_string_equal(d->rcpts, "b@one.example c@one.example");
+			own++;
+		} else if (!strcmp(d->from, "owner-k@x")) {
+			assert_string_equal(d->rcpts, "d@one.example");
+			own++;
+		} else {
+			assert_string_equal(d->from, "me@example.org");
+			assert_string_equal(d->rcpts, "a@one.example");
+		}
+	}
+	assert_int_equal(own, 2);
+	while ((d = world_open(w, "one.example")))
+		world_end(w, d, META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
+	world_run(w);
+	assert_int_equal(w->ns, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		const char *to = w->s[i].to, *text = w->s[i].text;
+
+		if (!strcmp(to, "owner-l@x")) {
+			has(text, "Final-Recipient: rfc822; b@one.example\r\n");
+			has(text, "Final-Recipient: rfc822; c@one.example\r\n");
+			assert_null(strstr(text, "rfc822; a@"));
+			assert_null(strstr(text, "rfc822; d@"));
+		} else if (!strcmp(to, "owner-k@x")) {
+			has(text, "Final-Recipient: rfc822; d@one.example\r\n");
+		} else {
+			assert_string_equal(to, "me@example.org");
+			has(text, "Final-Recipient: rfc822; a@one.example\r\n");
+			nbounce++;
+		}
+	}
+	assert_int_equal(nbounce, 1);
+	end(w);
+}
+
 /* The hop that knows RFC 3461 tells the sender itself; delivered is not relayed. */
 static void who_takes_it(void **state)
 {
@@ -384,6 +436,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(table),
+	    cmocka_unit_test(owners_of_lists),
 	    cmocka_unit_test(who_takes_it),
 	    cmocka_unit_test(two_kinds),
 	    cmocka_unit_test(order_of_a_success),

@@ -652,8 +652,8 @@ void world_pass(struct world *w, int64_t sec)
 
 void world_mail(struct world *w, const char *id, const char *from, const char *rcpts)
 {
-	static struct meta1_buf v[10000], orcpt[10000];
-	static uint64_t notify[10000];
+	static struct meta1_buf v[10000], orcpt[10000], owners[100];
+	static uint64_t notify[10000], owner[10000];
 	struct p_queued m = {.notice = buf_str("n"),
 	    .id = buf_str(id),
 	    .from = buf_str(from),
@@ -670,14 +670,24 @@ void world_mail(struct world *w, const char *id, const char *from, const char *r
 
 		n = strcspn(s, " ");
 		v[k] = buf_of(s, addr);
-		notify[k] = 0;
+		notify[k] = owner[k] = 0;
 		orcpt[k] = buf_of(NULL, 0);
 		if (addr == n)
 			continue;
 		m.notify.n = m.orcpts.n = 1;
 		notify[k] = strtoul(s + addr + 1, &end, 10);
-		if (*end == '/')
-			orcpt[k] = buf_of(end + 1, n - (size_t)(end + 1 - s));
+		if (*end != '/')
+			continue;
+		orcpt[k] = buf_of(end + 1, strcspn(end + 1, "/ "));
+		end += 1 + orcpt[k].len;
+		if (*end != '/')
+			continue;
+		owners[m.owners.n] = buf_of(end + 1, n - (size_t)(end + 1 - s));
+		owner[k] = ++m.owners.n;
+	}
+	if (m.owners.n) {
+		m.owners.v = owners;
+		m.owner = (struct proto_nums){owner, m.rcpts.n};
 	}
 	if (m.notify.n) {
 		m.notify = (struct proto_nums){notify, m.rcpts.n};

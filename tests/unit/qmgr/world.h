@@ -69,7 +69,7 @@ struct world *world_new(int64_t aq_max);
 void world_free(struct world **);
 void world_run(struct world *);		      /* until nothing more happens */
 void world_pass(struct world *, int64_t sec); /* time goes by, in small steps */
-/* Mail from smtps; rcpts: addresses with blanks between, each perhaps with "/notify/orcpt".
+/* Mail from smtps; rcpts: addresses with blanks between, each perhaps with "/notify/orcpt/owner".
  * Domains: "never.…" has no host, "later.…" cannot be resolved now, "*.shared" go to one
  * destination, the others to one each. */
 void world_mail(struct world *, const char *id, const char *from, const char *rcpts);
