@@ -63,8 +63,8 @@ struct set_smtps {
 	uint64_t flags;
 	int64_t CDB_gid /* -1: not set */, IO_timeout, max_message_size, max_hops,
 	    max_rcpts_per_transaction, max_rcpts_per_session, max_transactions, max_bad_commands,
-	    max_nop_commands, max_invalid_addresses, max_sessions, max_memory, greet_delay,
-	    tarpit_after, tarpit_delay, tarpit_max_delay;
+	    max_nop_commands, max_invalid_addresses, max_sessions, max_memory, queue_wait,
+	    greet_delay, tarpit_after, tarpit_delay, tarpit_max_delay;
 	int32_t vrfy;
 	int32_t bare_newline;
 	const char *const *xclient;

@@ -128,6 +128,9 @@ static const struct meta1_opt opt_smtps[] = {
     META1_OPT_BYTES(struct set_smtps, max_memory, "512MB", "1MB..1TB",
 	"Memory of all sessions of one process together; over it new connections are refused with "
 	"421 and new mail with 452."),
+    META1_OPT_MSEC(struct set_smtps, queue_wait, "5s", "0..2m",
+	"When the queue lets no more mail in, MAIL waits so long for room and is then answered "
+	"451; 0: at once."),
     META1_OPT_INT(struct set_smtps, tarpit_after, "0", "0..1000000",
 	"After so many bad commands and refused recipients of a connection each further one is "
 	"followed by a pause; 0: never."),

@@ -129,12 +129,12 @@ static bool is_utf8(struct meta1_buf type)
 
 bool xtext_orcpt_ok(struct meta1_buf b, bool utf8)
 {
-	const char *semi = type_end(b), *text = semi + 1;
+	const char *semi = type_end(b);
 	struct meta1_buf rest;
 
 	if (semi == NULL)
 		return false;
-	rest = buf_of(text, b.len - (size_t)(text - (const char *)b.data));
+	rest = buf_of(semi + 1, b.len - (size_t)(semi + 1 - (const char *)b.data));
 	if (is_utf8(buf_of(b.data, (size_t)(semi - (const char *)b.data))))
 		return address_ok(rest, utf8);
 	return xtext_ok(rest);

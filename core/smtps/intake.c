@@ -3,18 +3,20 @@
  * intake.c -- how much mail qmgr lets in, and how it hears of what came.
  *
  * Comes from tx.c (a credit at MAIL), commit.c (QUEUED), smtps.c (frames of qmgr); goes
- * to qmgr's channel. Nothing here waits: what cannot be sent is read by qmgr from
- * the store, once it was told the newest end (QUEUE_TAIL).
- * Owns the count of credits and the pending frames of this turn. Credits are void when the
- * channel goes down: each carries the epoch of the connection it came over.
- * On failure: QUEUED is skipped and a tail is owed; it is sent at the next connect or
- * as soon as the channel has drained.
+ * to qmgr's channel. A message that is committed waits for nothing: what cannot be sent is read
+ * by qmgr from the store, once it was told the newest end (QUEUE_TAIL). MAIL without a credit
+ * stands in line, first come, first served: a burst is slowed down before it is refused.
+ * Owns the count of credits, the line and the pending frames of this turn. Credits are void when
+ * the channel goes down: each carries the epoch of the connection it came over. On failure: QUEUED
+ * is skipped and a tail is owed; it is sent at the next connect or as soon as the channel has
+ * drained.
  */
 #include "smtps/smtps.h"
 
 #include <stdlib.h>
 
 METRIC_COUNTER(m_skipped, "queued_not_sent_total", "Messages that qmgr must read from the store.");
+METRIC_COUNTER(m_waits, "mail_waits_total", "MAIL that had to wait for the queue.");
 METRIC_GAUGE(m_credits, "intake_credits_now", "Transactions that may still begin.");
 
 #define UNSENT_MAX ((size_t)1 << 20) /* bytes to qmgr before QUEUED is skipped */
@@ -23,8 +25,9 @@ METRIC_GAUGE(m_credits, "intake_credits_now", "Transactions that may still begin
 struct smtps_intake {
 	struct smtps *srv;
 	uint64_t credits, backs;
-	uint32_t epoch;	    /* counts connections; 0 is never valid */
-	bool owed;	    /* a tail, since QUEUED frames were skipped */
+	uint32_t epoch; /* counts connections; 0 is never valid */
+	bool owed;	/* a tail, since QUEUED frames were skipped */
+	TAILQ_HEAD(, smtps_session) line;
 	struct task back;   /* one INTAKE_BACK a turn */
 	struct watch *tail; /* armed while a tail is owed */
 };
@@ -81,6 +84,7 @@ struct smtps_intake *smtps_intake_new(struct smtps *srv)
 
 	in->srv = srv;
 	in->epoch = 1;
+	TAILQ_INIT(&in->line);
 	task_init(&in->back, send_back, in);
 	in->tail = loop_timer(srv->role->loop, -1, tail_due, in);
 	return in;
@@ -105,25 +109,68 @@ void smtps_intake_up(struct smtps_intake *in)
 		loop_rearm(in->tail, OWED_TRY);
 }
 
+/* ---- the line ---- */
+
+void smtps_intake_unwait(struct smtps_intake *in, struct smtps_session *s)
+{
+	TAILQ_REMOVE(&in->line, s, waits);
+	loop_unwatch(&s->timer);
+	smtps_session_awake(s);
+}
+
+static void waited(struct smtps_session *s, bool credit)
+{
+	smtps_intake_unwait(s->srv->intake, s);
+	smtps_tx_waited(s, credit);
+}
+
+static void wait_over(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	waited(arg, false);
+}
+
+bool smtps_intake_wait(struct smtps_intake *in, struct smtps_session *s)
+{
+	if (in->srv->lim.queue_wait <= 0 || !up(in) || in->srv->stopping)
+		return false;
+	m_waits.value++;
+	smtps_session_await(s, AWAIT_QUEUE);
+	s->timer = loop_timer(in->srv->role->loop, in->srv->lim.queue_wait, wait_over, s);
+	TAILQ_INSERT_TAIL(&in->line, s, waits);
+	return true;
+}
+
+/* ---- credits ---- */
+
 void smtps_intake_down(struct smtps_intake *in)
 {
+	struct smtps_session *s;
+
 	if (++in->epoch == 0)
 		in->epoch = 1;
 	in->backs = 0;
 	set_credits(in, 0);
 	task_cancel(&in->back);
+	while ((s = TAILQ_FIRST(&in->line)) != NULL)
+		waited(s, false);
 }
 
 void smtps_intake_grant(struct smtps_intake *in, uint64_t credits)
 {
+	struct smtps_session *s;
+
 	/* more than there can ever be sessions is a fault of the sender; keep the sum sane */
 	set_credits(in, credits > UINT32_MAX - in->credits ? UINT32_MAX : in->credits + credits);
+	while (in->credits > 0 && (s = TAILQ_FIRST(&in->line)) != NULL)
+		waited(s, smtps_intake_take(in, &s->tx->epoch));
 }
 
 bool smtps_intake_take(struct smtps_intake *in, uint32_t *epoch)
 {
 	if (in->credits == 0 || !up(in))
-		return false;
+		return false; /* credits are left: nobody stands in line */
 	set_credits(in, in->credits - 1);
 	*epoch = in->epoch;
 	return true;

@@ -107,7 +107,7 @@ void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 	s->await = (struct smtps_await){.what = what, .since = loop_now(s->srv->role->loop)};
 	/* while we are slow the client is not; these waits have deadlines of their own */
 	if ((what == AWAIT_RCPT || what == AWAIT_VRFY || what == AWAIT_TARPIT ||
-		what == AWAIT_COMMIT) &&
+		what == AWAIT_QUEUE || what == AWAIT_COMMIT) &&
 	    s->srv->lim.io_timeout <= SMTPS_WAIT_MAX)
 		conn_timeout(s->conn, 0);
 }

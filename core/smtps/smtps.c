@@ -179,6 +179,7 @@ static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 	    .sessions = set->max_sessions,
 	    .repair = set->bare_newline == NEWLINE_REPAIR,
 	    .memory = set->max_memory,
+	    .queue_wait = set->queue_wait,
 	    .tarpit_after = set->tarpit_after,
 	    .tarpit_delay = set->tarpit_delay,
 	    .tarpit_max_delay = set->tarpit_max_delay,

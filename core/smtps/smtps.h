@@ -64,7 +64,7 @@ struct smtps_limits {
 	uint64_t flags; /* SMTPS_F_ */
 	int64_t io_timeout, greet_delay, message_size, hops, rcpts_per_tx, rcpts_per_session,
 	    transactions, bad_commands, nop_commands, invalid_addresses, sessions;
-	int64_t memory, tarpit_after, tarpit_delay, tarpit_max_delay;
+	int64_t memory, queue_wait, tarpit_after, tarpit_delay, tarpit_max_delay;
 	int64_t client_connections, client_rate, client_ipv4, client_ipv6; /* client_limits */
 	int32_t proxy_mode; /* PROXY_MODE_ of lib/settings.h */
 	/* smtps.c owns these; NULL: nobody */
@@ -132,6 +132,7 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 	X(RCPT, "rcpt-check at smar")                                                              \
 	X(VRFY, "vrfy at smar")                                                                    \
 	X(TARPIT, "tarpit")                                                                        \
+	X(QUEUE, "queue to let mail in")                                                           \
 	X(ROOM, "room in the store")                                                               \
 	X(COMMIT, "commit of the store")
 #define AWAIT_ENUM(U, name) AWAIT_##U,
@@ -147,10 +148,11 @@ struct smtps_await {
 
 struct smtps_session {
 	LIST_ENTRY(smtps_session) all;
+	TAILQ_ENTRY(smtps_session) waits; /* for a credit, while it awaits QUEUE */
 	struct smtps *srv;
 	struct conn *conn;
 	struct smtps_tx *tx; /* NULL: none */
-	struct watch *timer; /* of the PROXY header, greet_delay or tarpit */
+	struct watch *timer; /* of the PROXY header, greet_delay, tarpit or queue_wait */
 	char *helo;	     /* as cleaned; NULL before HELO */
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
@@ -177,7 +179,8 @@ struct smtps_session {
 /* Who it is, in every line of the log that is about a session. */
 #define SMTPS_WHO "session=%llu id=%s client=%s"
 #define SMTPS_WHO_OF(s)                                                                            \
-	(unsigned long long)(s)->serial, (s)->tx != NULL ? (s)->tx->id : "-", (s)->client
+	(unsigned long long)(s)->serial,                                                           \
+	    (s)->tx != NULL && (s)->tx->id[0] != '\0' ? (s)->tx->id : "-", (s)->client
 
 /* Takes fd. Greets, or waits greet_delay first. */
 void smtps_session_new(struct smtps *, int fd, const char *client);
@@ -366,6 +369,8 @@ struct smtps_tx {
 int64_t smtps_tx_rcpts_max(const struct smtps_limits *); /* of a transaction, as enforced */
 void smtps_tx_invalid(struct smtps_session *); /* counts a refused address; may end the session */
 void smtps_tx_mail(struct smtps_session *, const struct smtps_line *);
+/* MAIL waited for the queue: it has a credit now, or (false) none came in time. */
+void smtps_tx_waited(struct smtps_session *, bool credit);
 void smtps_tx_rcpt(struct smtps_session *, const struct smtps_line *);
 /* The one way a transaction ends, whatever happened: nothing of it survives. The message is
  * aborted unless it was committed, the credit given back unless it was used, a question
@@ -389,7 +394,11 @@ void smtps_intake_up(struct smtps_intake *);
 void smtps_intake_down(struct smtps_intake *);
 void smtps_intake_grant(struct smtps_intake *, uint64_t credits);
 bool smtps_intake_take(struct smtps_intake *, uint32_t *epoch); /* false: none left */
-void smtps_intake_back(struct smtps_intake *, uint32_t *epoch); /* ended without QUEUED */
+/* None is left: the session, whose s->tx needs one, stands in line for queue_wait. Then comes
+ * smtps_tx_waited(). false: nothing can come. */
+bool smtps_intake_wait(struct smtps_intake *, struct smtps_session *);
+void smtps_intake_unwait(struct smtps_intake *, struct smtps_session *); /* out of the line */
+void smtps_intake_back(struct smtps_intake *, uint32_t *epoch);		 /* ended without QUEUED */
 /* Committed: tells qmgr, or remembers that it must read the store. Uses up the credit. */
 void smtps_intake_queued(
     struct smtps_intake *, struct smtps_tx *, const struct meta1_env *, struct meta1_buf notice);

@@ -58,6 +58,8 @@ void smtps_tx_reset(struct smtps_session *s)
 		if (s->await.req != 0)
 			chan_forget(s->srv->smar, s->await.req);
 		smtps_session_awake(s);
+	} else if (s->await.what == AWAIT_QUEUE) {
+		smtps_intake_unwait(s->srv->intake, s);
 	} else if (s->await.what == AWAIT_ROOM) {
 		if (s->conn != NULL) /* a lost one is closed already */
 			conn_pause(s->conn, false);
@@ -143,6 +145,29 @@ static int parse_mail(
 	return code;
 }
 
+static void busy(struct smtps_session *s)
+{
+	smtps_tx_reset(s);
+	m_no_credit.value++;
+	smtps_session_refuse(s, 451, "4.3.2", "The queue is busy, try again later");
+}
+
+/* s->tx has its credit. */
+static void begin(struct smtps_session *s)
+{
+	if (!smtps_new_id(s->srv, s->tx->id)) {
+		smtps_tx_reset(s);
+		smtps_session_refuse(
+		    s, 452, "4.3.1", "The queue takes no message now, try again later");
+		return;
+	}
+	s->ntx++;
+	s->tiny = 0;
+	s->dropped = 0;
+	s->state = ST_MAIL;
+	smtps_session_reply(s, 250, "2.1.0", "Sender ok");
+}
+
 void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 {
 	const struct smtps_limits *lim = &s->srv->lim;
@@ -163,22 +188,22 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 	if (code != 0) {
 		smtps_tx_free(&tx);
 		refuse(s, code, &err);
-	} else if (!smtps_intake_take(s->srv->intake, &tx->epoch)) {
-		smtps_tx_free(&tx);
-		m_no_credit.value++;
-		smtps_session_refuse(s, 451, "4.3.2", "The queue is busy, try again later");
-	} else if (!smtps_new_id(s->srv, tx->id)) {
-		smtps_tx_free(&tx);
-		smtps_session_refuse(
-		    s, 452, "4.3.1", "The queue takes no message now, try again later");
-	} else {
-		s->tx = tx;
-		s->ntx++;
-		s->tiny = 0;
-		s->dropped = 0;
-		s->state = ST_MAIL;
-		smtps_session_reply(s, 250, "2.1.0", "Sender ok");
+		return;
 	}
+	s->tx = tx;
+	if (smtps_intake_take(s->srv->intake, &tx->epoch))
+		begin(s);
+	else if (!smtps_intake_wait(s->srv->intake, s))
+		busy(s);
+}
+
+void smtps_tx_waited(struct smtps_session *s, bool credit)
+{
+	if (credit)
+		begin(s);
+	else
+		busy(s);
+	smtps_session_run(s);
 }
 
 /* ---- RCPT ---- */

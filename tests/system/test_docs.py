@@ -86,7 +86,7 @@ def test_limits_are_those_of_the_program(inst, tmp_path):
     rows = dict(re.findall(r'^\| `([\w.]+)` \| (.*?) \|', text('doc/limits.md'), re.M))
     wrong = {k: (v, has.get(k)) for k, v in rows.items() if re.sub(r'[{}" ]', '', has.get(k, '')) != v.replace(' ', '')}
     assert not wrong, f'doc/limits.md says, the program has: {wrong}'
-    ought = {k for k in has if re.match(r'max_|tarpit_|client_limits\.|IO_timeout|greet_delay', k)}
+    ought = {k for k in has if re.match(r'max_|tarpit_|client_limits\.|IO_timeout|greet_delay|queue_wait', k)}
     assert ought == set(rows)
 
 

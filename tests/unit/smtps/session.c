@@ -527,6 +527,66 @@ static void early_talk(void **state)
 	dialog_close(&d);
 }
 
+/* ---- no credit: MAIL stands in line (intake.c) ---- */
+static void to_the_line(struct dialog *d)
+{
+	uint32_t epoch;
+
+	dialog_open(d);
+	d->srv.lim.queue_wait = 5000;
+	while (smtps_intake_take(d->srv.intake, &epoch))
+		d->granted--;
+	dialog_connect(d);
+	dialog_say(d, S(HI "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n"), 0);
+	assert_string_equal(dialog_codes(d), "220 250 ");
+	assert_string_equal(smtps_session_waits_for(LIST_FIRST(&d->srv.sessions)->await.what),
+	    "queue to let mail in");
+}
+
+static void mail_waits(void **state)
+{
+	static struct dialog d;
+
+	(void)state;
+	to_the_line(&d);
+	smtps_intake_grant(d.srv.intake, 1);
+	d.granted++;
+	dialog_turns(&d, 5);
+	assert_string_equal(dialog_codes(&d), "220 250 250 250 ");
+	dialog_close(&d);
+	/* none comes in time */
+	to_the_line(&d);
+	loop_fake_clock(d.role.loop, 1000 + 4999, 1700000004);
+	dialog_turns(&d, 5);
+	assert_string_equal(dialog_codes(&d), "220 250 ");
+	loop_fake_clock(d.role.loop, 1000 + 5001, 1700000005);
+	dialog_turns(&d, 5);
+	assert_string_equal(dialog_codes(&d), "220 250 451 503 ");
+	dialog_close(&d);
+	/* qmgr goes */
+	to_the_line(&d);
+	d.qmgr_was_down = true;
+	smtps_intake_down(d.srv.intake);
+	dialog_turns(&d, 5);
+	assert_string_equal(dialog_codes(&d), "220 250 451 503 ");
+	dialog_close(&d);
+	/* the client says no more: it is served all the same, and gives its credit back */
+	to_the_line(&d);
+	dialog_hang_up(&d);
+	smtps_intake_grant(d.srv.intake, 1);
+	d.granted++;
+	dialog_turns(&d, 5);
+	assert_int_equal(d.backs, 1);
+	dialog_close(&d);
+	/* a stop does not wait for the queue */
+	to_the_line(&d);
+	d.srv.stopping = true;
+	smtps_session_stop_all(&d.srv);
+	dialog_turns(&d, 5);
+	assert_string_equal(dialog_codes(&d), "220 250 421 ");
+	dialog_close(&d);
+}
+
 /* A transaction holds a credit of qmgr's; each way it can end but QUEUED gives it back. */
 static void credits_come_back(void **state)
 {
@@ -822,6 +882,7 @@ int main(void)
 	    cmocka_unit_test(times),
 	    cmocka_unit_test(early_talk),
 	    cmocka_unit_test(credits_come_back),
+	    cmocka_unit_test(mail_waits),
 	    cmocka_unit_test(stopping),
 	    cmocka_unit_test(random_sequences),
 	    cmocka_unit_test(random_bytes),
