@@ -29,8 +29,18 @@ struct proto_nums {
 
 enum proto_who { MCP = 1, SMTPS = 2, SMTPC = 4, SMAR = 8, QMGR = 16, ANY = 31 };
 
-/* What smtps does with a recipient. */
+/* What smtps does with a recipient, or a whole transaction at MAIL. */
 enum proto_action { ACT_ACCEPT, ACT_REJECT, ACT_TEMPFAIL, ACT_DISCARD };
+/* What a question of smtps is about. */
+enum proto_stage { STAGE_CONNECT = 1, STAGE_HELO = 2, STAGE_MAIL = 4, STAGE_RCPT = 8 };
+#define STAGE_ALL 15u
+/* What a verdict on MAIL means for the recipients that follow. */
+enum proto_grant {
+	GRANT_RELAY = 1, /* the client may relay */
+	GRANT_OK = 2,	 /* no further rows of the access map but those that protect recipients */
+	GRANT_QUICK = 4	 /* not even those */
+};
+enum proto_tls { TLS_OFF, TLS_NO_CERT, TLS_BAD_CERT, TLS_GOOD_CERT /* its names are verified */ };
 
 #define NUM(f)	      uint64_t f;
 #define STR(f, m)     struct meta1_buf f;

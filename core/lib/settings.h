@@ -18,7 +18,13 @@ enum { NEWLINE_REJECT, NEWLINE_REPAIR }; /* bare_newline */
 enum { PROXY_MODE_OFF, PROXY_MODE_ALLOW, PROXY_MODE_REQUIRED };
 enum { NO_8BITMIME_SEND, NO_8BITMIME_BOUNCE };
 /* bits in the order of the record's range */
-enum { SMTPS_F_8BITMIME = 1, SMTPS_F_ACCESS = 2, SMTPS_F_SMTPUTF8 = 4, SMTPS_F_PRDR = 8 };
+enum {
+	SMTPS_F_8BITMIME = 1,
+	SMTPS_F_ACCESS = 2,
+	SMTPS_F_SMTPUTF8 = 4,
+	SMTPS_F_PRDR = 8,
+	SMTPS_F_DELAY = 16
+};
 
 struct set_log { /* log { } */
 	const char *facility, *ident, *file;

@@ -1,166 +1,293 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * check.c -- RCPT_CHECK: one question is one struct check that walks the table of
- * steps below; the order and the words are told in smar.h.
- * From smar.c (smtps' question); to seek.c for every key; the verdict goes back to smar.c.
+ * check.c -- CHECK: one question of smtps is one struct check that walks the table of steps
+ * below, live and for explain alike; the order and the words are told in smar.h.
+ * From smar.c (smtps' question) and explain.c; to the steps (check_*.c), and by them to seek.c; the
+ * verdict goes back to who asked.
  * Owns the struct and a reference to the policy it began with, so that a reload does not change
  * a question half-way. On failure: 451 4.3.0, or 554 5.3.0 when the map says that it will never
  * have an answer about this key, and a warning that names map and key.
  */
-#include "smar/smar.h"
+#include "smar/check.h"
 
-#include <meta1/transport.h>
+#include "mail/reply.h"
+
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define VERDICT_TTL 60 /* seconds an asker may keep a verdict */
 
 METRIC_COUNTER(m_checks, "rcpt_checks_total", "Questions whether a recipient may be taken.");
+METRIC_COUNTER(m_mails, "mail_checks_total", "Questions about client, HELO and sender at MAIL.");
 METRIC_COUNTER(m_accepted, "rcpt_accepted_total", "Recipients accepted.");
 METRIC_COUNTER(m_rejected, "rcpt_rejected_total", "Recipients refused for good.");
 METRIC_COUNTER(m_tempfail, "rcpt_tempfail_total", "Recipients refused for now.");
-METRIC_COUNTER(m_ascii, "rcpt_smtputf8_refused_total",
-    "Recipients refused because their destination does not offer SMTPUTF8.");
-METRIC_COUNTER(m_relay, "relaying_denied_total", "Recipients refused because we do not relay.");
+METRIC_COUNTER(m_mail_refused, "mail_refused_total", "Senders refused at MAIL.");
 
-struct check {
-	struct smar_policy *policy;
-	struct smar_seek seek;
-	unsigned step;
-	bool local, relay, done_access;
-	bool utf8; /* the mail needs SMTPUTF8: a local part is not ASCII */
-	int64_t deadline;
-	uint32_t ttl;
-	char client[64];
-	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
-	char local_part[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
-	smar_verdict_fn fn;
-	void *arg;
+/* The order of all checks. */
+static const struct check_step steps[] = {
+    {"local", STAGE_RCPT, 0, 0, check_local},
+    {"postmaster", STAGE_RCPT, 0, 0, check_postmaster},
+    {"auth", STAGE_RCPT, 0, CHECK_PROOF, check_auth},
+    {"certsubject", STAGE_MAIL, TAG_CERTSUBJECT, CHECK_MAY_RELAY | CHECK_PROOF, check_certsubject},
+    {"certissuer", STAGE_MAIL, TAG_CERTISSUER, CHECK_MAY_RELAY | CHECK_PROOF, check_certissuer},
+    {"cltaddr", STAGE_CONNECT, TAG_CLTADDR, CHECK_MAY_RELAY, check_cltaddr},
+    {"helo", STAGE_HELO, TAG_HELO, CHECK_JUDGES, check_helo},
+    {"from", STAGE_MAIL, TAG_FROM, 0, check_from},
+    {"to", STAGE_RCPT, TAG_TO, CHECK_MAY_RELAY, check_to},
+    {"relay", STAGE_RCPT, 0, 0, check_relay},
+    {"utf8", STAGE_RCPT, 0, 0, check_utf8},
 };
 
-/* A step ends in go_on() or say(), now or after a seek. */
-static void step_local(struct check *c);
-static void step_postmaster(struct check *c);
-static void step_cltaddr(struct check *c);
-static void step_from(struct check *c);
-static void step_to(struct check *c);
-static void step_relay(struct check *c);
-static void step_utf8(struct check *c);
-static void (*const steps[])(struct check *) = {
-    step_local,
-    step_postmaster,
-    step_cltaddr,
-    step_from,
-    step_to,
-    step_relay,
-    step_utf8,
-};
-
-static void say(
-    struct check *c, enum proto_action action, int smtp, const char *dsn, const char *text)
+uint32_t smar_check_stages(const struct smar_policy *p)
 {
-	struct p_rcpt_verdict v = {.action = action, .smtp = (uint64_t)smtp};
+	uint32_t stages = 0;
 
-	v.dsn = buf_str(dsn);
-	v.text = buf_str(text);
-	v.ttl = action == ACT_TEMPFAIL ? 0 : c->ttl;
-	if (action == ACT_TEMPFAIL)
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+		if (p->access.map && (steps[i].tag & TAGS_DEFAULT))
+			stages |= steps[i].stage;
+	return stages;
+}
+
+/* ---- the trace ---- */
+static int64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static const char *stage_name(uint32_t stage)
+{
+	return stage == STAGE_CONNECT ? "CONNECT"
+	       : stage == STAGE_HELO  ? "HELO"
+	       : stage == STAGE_MAIL  ? "MAIL"
+				      : "RCPT";
+}
+
+#define KEYS_MAX 64
+
+/* The keys up to the one that the look-up ended with. */
+static unsigned tried(struct check *c, char (*out)[SMAR_KEY_MAX])
+{
+	struct smar_keys k = *c->keys;
+	unsigned n = 0;
+
+	while (n < KEYS_MAX && smar_keys_next(&k, out[n], SMAR_KEY_MAX))
+		if (strcmp(out[n++], c->seek.key) == 0)
+			break;
+	return n;
+}
+
+static void tell(struct check *c, const char *effect, bool skipped)
+{
+	char(*text)[SMAR_KEY_MAX];
+	const char *key[KEYS_MAX];
+	struct smar_trace t = {.check = c->step->name, .key = key, .effect = effect};
+
+	if (!c->trace)
+		return;
+	text = base_alloc(KEYS_MAX * sizeof(*text));
+	t.stage = stage_name(c->step->stage);
+	t.skipped = skipped;
+	if (!skipped) {
+		t.us = now_us() - c->since_us;
+		t.nkey = c->looked ? tried(c, text) : 0;
+		t.map = c->looked ? c->seek.use->map->name : NULL;
+		t.answer = c->answer[0] ? c->answer : NULL;
+	}
+	for (unsigned i = 0; i < t.nkey; i++)
+		key[i] = text[i];
+	c->trace(c->arg, &t);
+	free(text);
+}
+
+/* ---- the walk ---- */
+static void check_free(struct check *c)
+{
+	smar_policy_unref(&c->policy);
+	free(c->keys);
+	free(c->helo);
+	free(c->auth);
+	free(c->subject);
+	free(c->issuer);
+	free(c);
+}
+
+static void count(const struct check *c, enum proto_action action)
+{
+	bool rcpt = c->stages & STAGE_RCPT;
+
+	if (c->trace)
+		return;
+	if (!rcpt)
+		m_mail_refused.value += action == ACT_TEMPFAIL || action == ACT_REJECT;
+	else if (action == ACT_TEMPFAIL)
 		m_tempfail.value++;
 	else if (action == ACT_REJECT)
 		m_rejected.value++;
 	else
 		m_accepted.value++;
+}
+
+void check_say(
+    struct check *c, enum proto_action action, int smtp, const char *dsn, const char *text)
+{
+	struct p_verdict v = {.action = action, .smtp = (uint64_t)smtp};
+	char effect[500];
+
+	v.dsn = buf_str(dsn);
+	v.text = buf_str(text);
+	v.ttl = action == ACT_TEMPFAIL ? 0 : c->ttl;
+	v.rule = buf_str(c->rule[0] || !c->step ? c->rule : c->step->name);
+	v.grants = (c->relay || c->relay_client || c->relay_proof ? GRANT_RELAY : 0) |
+		   (c->ok ? GRANT_OK : 0) | (c->quick ? GRANT_QUICK : 0);
+	count(c, action);
+	snprintf(effect, sizeof(effect), "%s%d %s %s", action == ACT_DISCARD ? "thrown away: " : "",
+	    smtp, dsn, text);
+	if (c->step)
+		tell(c, effect, false);
 	log_event(LOG_L_DEBUG, "smar.check",
-	    "client=%s from=<%s@%s> rcpt=<%s@%s> action=%d smtp=%d text=%s", c->client,
-	    c->from_local, c->from_domain, c->local_part, c->domain, (int)action, smtp, text);
+	    "client=%s from=<%s@%s> rcpt=<%s@%s> stages=%u action=%d smtp=%d rule=%s text=%s",
+	    c->client, c->from_local, c->from_domain, c->local_part, c->domain, c->stages,
+	    (int)action, smtp, c->rule, text);
 	c->fn(c->arg, &v);
-	smar_policy_unref(&c->policy);
-	free(c);
+	check_free(c);
 }
 
-static void go_on(struct check *c)
+/* Why a step does not get its turn; NULL: it does. */
+static const char *left_out(const struct check *c, const struct check_step *s)
 {
-	steps[c->step++](c);
+	bool proven = c->relay_proof && (c->flags & SMTPS_F_DELAY);
+
+	if (s->stage & (STAGE_CONNECT | STAGE_HELO) && proven)
+		return "the client may relay by AUTH or its certificate";
+	if (s->flags & CHECK_JUDGES && c->relay_client)
+		return "the client may relay";
+	if (!s->tag)
+		return NULL;
+	if (!c->policy->access.map)
+		return "smar has no access section";
+	if (!(c->flags & SMTPS_F_ACCESS))
+		return "this smtps has not the flag access";
+	if (c->quick)
+		return "QUICK stood before";
+	return c->ok ? "OK stood before" : NULL;
 }
 
-static void accept_it(struct check *c)
+static void next(struct check *c)
 {
-	say(c, ACT_ACCEPT, 250, "2.1.5", "recipient ok");
+	const char *why;
+
+	while (c->at < ARRAY_LEN(steps)) {
+		const struct check_step *s = &steps[c->at++];
+
+		if (!(s->stage & c->stages))
+			continue;
+		c->step = s;
+		c->rule[0] = c->answer[0] = '\0';
+		c->looked = false;
+		why = left_out(c, s);
+		if (why) {
+			tell(c, why, true);
+			continue;
+		}
+		if (c->trace)
+			c->since_us = now_us();
+		s->run(c);
+		return;
+	}
+	c->step = NULL;
+	c->rule[0] = '\0';
+	if (c->stages & STAGE_RCPT)
+		check_say(c, ACT_ACCEPT, 250, "2.1.5", "recipient ok");
+	else
+		check_say(c, ACT_ACCEPT, 250, "2.1.0", "sender ok");
 }
 
-/* False: the map could not say and the question is answered. */
-static bool could_say(struct check *c, const struct smar_found *f)
+void check_go_on(struct check *c, const char *effect)
 {
+	tell(c, effect, false);
+	next(c);
+}
+
+void check_accept(struct check *c)
+{
+	check_say(c, ACT_ACCEPT, 250, "2.1.5", "recipient ok");
+}
+
+/* ---- rows of the access map ---- */
+bool check_found(struct check *c, const struct smar_found *f)
+{
+	c->looked = true;
 	if (f->ttl < c->ttl)
 		c->ttl = f->ttl;
-	if (f->status == META1_PERMFAIL) {
-		say(c, ACT_REJECT, 554, "5.3.0", "a map cannot answer about this mail");
-		return false;
-	}
-	if (f->status != META1_TEMPFAIL)
+	if (f->status == META1_OK)
+		reply_clean(f->value.data, f->value.len, c->answer, sizeof(c->answer));
+	if (f->status != META1_NOTFOUND)
+		snprintf(c->rule, sizeof(c->rule), "%s %s", f->map, f->key);
+	if (f->status != META1_TEMPFAIL && f->status != META1_PERMFAIL)
 		return true;
-	say(c, ACT_TEMPFAIL, 451, "4.3.0", "temporary failure of a map, try again later");
+	snprintf(c->answer, sizeof(c->answer), "failed: %s", f->why);
+	if (f->status == META1_PERMFAIL)
+		check_say(c, ACT_REJECT, 554, "5.3.0", "a map cannot answer about this mail");
+	else
+		check_say(
+		    c, ACT_TEMPFAIL, 451, "4.3.0", "temporary failure of a map, try again later");
 	return false;
 }
 
-/* ---- 1: is the domain ours? ---- */
-static void local_found(void *arg, const struct smar_found *f)
+/* RELAY under a tag whose key anyone can choose is OK. */
+static void permit(struct check *c, const struct smar_access *a)
 {
-	struct check *c = arg;
-
-	if (!could_say(c, f))
-		return;
-	c->local = f->status == META1_OK && smar_local_value(f->value);
-	go_on(c);
-}
-
-static void step_local(struct check *c)
-{
-	c->local = smar_local_fixed(c->policy, c->domain);
-	if (c->local || !c->policy->mailertable.map) {
-		go_on(c);
+	if (!(c->step->flags & CHECK_MAY_RELAY)) {
+		c->ok = true;
+		c->quick |= a->quick;
+		check_go_on(c, "as OK: no further rows, permits no relaying");
 		return;
 	}
-	smar_keys_domain(&c->seek.keys, c->domain);
-	smar_seek_start(&c->seek, &c->policy->mailertable, c->deadline, local_found, c);
-}
-
-/* ---- 2: postmaster can always be reached ---- */
-static void step_postmaster(struct check *c)
-{
-	if (c->local && strcmp(c->local_part, "postmaster") == 0)
-		accept_it(c);
+	if (c->step->flags & CHECK_PROOF)
+		c->relay_proof = true;
+	else if (c->step->stage == STAGE_RCPT)
+		c->relay_to = true;
 	else
-		go_on(c);
+		c->relay_client = true;
+	c->ok |= a->quick;
+	c->quick |= a->quick;
+	check_go_on(c, a->quick ? "relaying permitted, no further rows" : "relaying permitted");
 }
 
-/* ---- 3: the access map ---- */
 static void apply(struct check *c, const struct smar_access *a)
 {
-	bool from = c->seek.keys.tag[0] == 'f';
-
 	switch (a->rhs) {
 	case RHS_REJECT:
-		say(c, ACT_REJECT, 550, "5.7.1", "access denied");
-		return;
+		check_say(c, ACT_REJECT, 550, "5.7.1", "access denied");
+		break;
 	case RHS_ERROR:
-		say(c, a->smtp < 500 ? ACT_TEMPFAIL : ACT_REJECT, a->smtp, a->dsn, a->text);
-		return;
+		check_say(c, a->smtp < 500 ? ACT_TEMPFAIL : ACT_REJECT, a->smtp, a->dsn, a->text);
+		break;
 	case RHS_DISCARD:
-		say(c, ACT_DISCARD, 250, "2.1.5", "recipient ok");
-		return;
+		if (c->stages & STAGE_RCPT)
+			check_say(c, ACT_DISCARD, 250, "2.1.5", "recipient ok");
+		else
+			check_say(c, ACT_DISCARD, 250, "2.1.0", "sender ok");
+		break;
 	case RHS_RELAY:
-		if (!from)
-			c->relay = true;
-		c->done_access = a->quick || from;
+		permit(c, a);
 		break;
 	case RHS_OK:
-		c->done_access = true;
+		c->ok = true;
+		c->quick |= a->quick;
+		check_go_on(c, "no further rows");
 		break;
 	case RHS_CONT:
-		c->done_access = a->quick;
+		c->ok |= a->quick;
+		c->quick |= a->quick;
+		check_go_on(c, a->quick ? "no further rows" : "no opinion");
 		break;
 	}
-	go_on(c);
 }
 
 static void access_found(void *arg, const struct smar_found *f)
@@ -169,125 +296,86 @@ static void access_found(void *arg, const struct smar_found *f)
 	struct smar_access a;
 	struct meta1_err err;
 
-	if (!could_say(c, f))
+	if (!check_found(c, f))
 		return;
 	if (f->status != META1_OK) {
-		go_on(c);
+		check_go_on(c, "no row");
 	} else if (smar_access_parse(f->value, &a, &err) < 0) {
 		log_event(
 		    LOG_L_WARN, "smar.access", "map=%s key=%s error=%s", f->map, f->key, err.text);
-		say(c, ACT_TEMPFAIL, 451, "4.3.5", "the server's access map has a mistake");
+		str_copy(c->answer, sizeof(c->answer), err.text);
+		check_say(c, ACT_TEMPFAIL, 451, "4.3.5", "the server's access map has a mistake");
 	} else {
 		apply(c, &a);
 	}
 }
 
-static void look_up(struct check *c)
+void check_seek(
+    struct check *c, const struct smar_use *use, void (*found)(void *, const struct smar_found *))
 {
-	smar_seek_start(&c->seek, &c->policy->access, c->deadline, access_found, c);
+	if (c->trace)
+		*c->keys = c->seek.keys;
+	smar_seek_start(&c->seek, use, c->deadline, found, c);
 }
 
-static bool skip_access(const struct check *c)
+void check_access(struct check *c)
 {
-	return !c->policy->access.map || c->done_access;
+	check_seek(c, &c->policy->access, access_found);
 }
 
-static void step_cltaddr(struct check *c)
+/* ---- a question ---- */
+static char *copy(struct meta1_buf b)
 {
-	if (skip_access(c)) {
-		go_on(c);
-		return;
-	}
-	smar_keys_client(&c->seek.keys, "cltaddr:", c->client);
-	look_up(c);
+	return b.len > 0 ? base_strndup(b.data, b.len) : NULL;
 }
 
-static void step_from(struct check *c)
-{
-	if (skip_access(c)) {
-		go_on(c);
-		return;
-	}
-	smar_keys_path(&c->seek.keys, &c->policy->access, "from:", c->from_local, c->from_domain);
-	look_up(c);
-}
-
-static void step_to(struct check *c)
-{
-	if (skip_access(c)) {
-		go_on(c);
-		return;
-	}
-	smar_keys_path(&c->seek.keys, &c->policy->access, "to:", c->local_part, c->domain);
-	look_up(c);
-}
-
-/* ---- 4: ours, or relayed for those who may ---- */
-static void step_relay(struct check *c)
-{
-	if (c->local || c->relay) {
-		go_on(c);
-		return;
-	}
-	m_relay.value++;
-	say(c, ACT_REJECT, 550, "5.7.1", "relaying denied");
-}
-
-/* ---- 5: does the next hop take what the mail needs? ---- */
-static void utf8_routed(void *arg, const struct p_routes *r)
-{
-	struct check *c = arg;
-	struct smar_policy *p = c->policy;
-
-	if (r->status != META1_OK ||
-	    !smar_caps_lacks(p->caps, r->key, META1_OFFER_SMTPUTF8, loop_now(p->loop))) {
-		accept_it(c);
-		return;
-	}
-	m_ascii.value++;
-	say(c, ACT_REJECT, 550, "5.6.7",
-	    "the next hop does not offer SMTPUTF8, which this mail needs");
-}
-
-/* A route that cannot be found now is no reason to refuse: the mail may wait for it. The verdict
- * is not kept: what is known of hops changes by itself. */
-static void step_utf8(struct check *c)
-{
-	struct smar_policy *p = c->policy;
-
-	if (!c->utf8 || !p->caps || !smar_caps_any(p->caps)) {
-		accept_it(c);
-		return;
-	}
-	c->ttl = 0;
-	smar_route(p, p->dns, buf_str(c->domain), buf_str(""), c->deadline, utf8_routed, c);
-}
-
-void smar_check(struct smar_policy *p, const struct p_rcpt_check *q, int64_t deadline,
-    smar_verdict_fn fn, void *arg)
+static void start(struct smar_policy *p, const struct p_check *q, int64_t deadline,
+    smar_verdict_fn fn, smar_trace_fn trace, void *arg)
 {
 	struct check *c = base_alloc(sizeof(*c));
 	char client[sizeof(c->client)] = "";
 
-	m_checks.value++;
 	c->policy = smar_policy_ref(p);
 	c->deadline = deadline;
 	c->ttl = VERDICT_TTL;
-	c->done_access = !(q->flags & SMTPS_F_ACCESS);
+	c->stages = (uint32_t)q->stages;
+	c->flags = q->flags;
+	c->relay = q->grants & GRANT_RELAY;
+	c->ok = q->grants & GRANT_OK;
+	c->quick = q->grants & GRANT_QUICK;
 	c->utf8 = addr_utf8_local(q->from) || addr_utf8_local(q->rcpt);
+	c->probe = q->probe || trace;
+	c->tls = (uint32_t)q->tls;
+	c->helo = copy(q->helo);
+	c->auth = copy(q->auth);
+	c->subject = copy(q->cert_subject);
+	c->issuer = copy(q->cert_issuer);
 	c->fn = fn;
+	c->trace = trace;
+	c->keys = trace ? base_alloc(sizeof(*c->keys)) : NULL;
 	c->arg = arg;
 	if (q->client.len < sizeof(client))
 		memcpy(client, q->client.data ? q->client.data : "", q->client.len);
 	str_copy(c->client, sizeof(c->client), client[0] ? client : "unknown");
-	if (smar_keys_split(q->from, p->hostname, c->from_local, c->from_domain) < 0) {
-		say(c, ACT_REJECT, 553, "5.1.7", "the sender address is too long");
-		return;
-	}
-	if (smar_keys_split(q->rcpt, p->hostname, c->local_part, c->domain) < 0 ||
-	    c->local_part[0] == '\0') {
-		say(c, ACT_REJECT, 553, "5.1.3", "the recipient address is no address");
-		return;
-	}
-	go_on(c);
+	if (smar_keys_split(q->from, p->hostname, c->from_local, c->from_domain) < 0)
+		check_say(c, ACT_REJECT, 553, "5.1.7", "the sender address is too long");
+	else if (c->stages & STAGE_RCPT &&
+		 (smar_keys_split(q->rcpt, p->hostname, c->local_part, c->domain) < 0 ||
+		     c->local_part[0] == '\0'))
+		check_say(c, ACT_REJECT, 553, "5.1.3", "the recipient address is no address");
+	else
+		next(c);
+}
+
+void smar_check(
+    struct smar_policy *p, const struct p_check *q, int64_t deadline, smar_verdict_fn fn, void *arg)
+{
+	(q->stages & STAGE_RCPT ? &m_checks : &m_mails)->value++;
+	start(p, q, deadline, fn, NULL, arg);
+}
+
+void smar_check_explain(struct smar_policy *p, const struct p_check *q, int64_t deadline,
+    smar_verdict_fn fn, smar_trace_fn trace, void *arg)
+{
+	start(p, q, deadline, fn, trace, arg);
 }

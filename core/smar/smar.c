@@ -2,7 +2,7 @@
 /*
  * smar.c -- the role: its tables, its questions on their way, the generation of the
  * maps, reload and the control socket.
- * From smtps (RCPT_CHECK) and qmgr (ROUTE); to check.c and route.c; answers go back on the
+ * From smtps (CHECK) and qmgr (ROUTE); to check.c and route.c; answers go back on the
  * same channel. From smtpc (CAPS), without an answer; to caps.c. Owns the policy, the resolver and
  * one struct question an open question. On failure: a question is always answered, at the latest
  * when its deadline passes.
@@ -42,6 +42,12 @@ static void send_generation(struct chan *c)
 {
 	struct p_generation g = {.generation = me.generation};
 
+	if (chan_peer(c) == SMTPS && me.policy) {
+		struct p_policy p = {.stages = STAGE_RCPT};
+
+		p.access = smar_check_stages(me.policy);
+		chan_send(c, P_POLICY, &p);
+	}
 	chan_send(c, P_GENERATION, &g);
 }
 
@@ -137,13 +143,13 @@ static void maybe_stop(void)
 		loop_defer(me.role->loop, &me.end);
 }
 
-static void verdict(void *arg, const struct p_rcpt_verdict *v)
+static void verdict(void *arg, const struct p_verdict *v)
 {
-	struct p_rcpt_verdict out = *v;
+	struct p_verdict out = *v;
 	struct question *q = arg;
 
 	out.generation = q->generation;
-	question_end(q, P_RCPT_VERDICT, &out);
+	question_end(q, P_VERDICT, &out);
 	maybe_stop();
 }
 
@@ -162,19 +168,19 @@ static int64_t deadline(struct role *role, enum proto_type type)
 	return loop_now(role->loop) + (int64_t)proto_deadline(type) - MARGIN_MS;
 }
 
-static void on_rcpt_check(struct chan *c, uint32_t req, const void *msg, void *arg)
+static void on_check(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	struct role *role = arg;
 
 	if (role->stopping || !me.policy) {
-		struct p_rcpt_verdict v = {.action = ACT_TEMPFAIL, .smtp = 451};
+		struct p_verdict v = {.action = ACT_TEMPFAIL, .smtp = 451};
 
 		v.dsn = buf_str("4.3.2");
 		v.text = buf_str("the server is stopping");
-		chan_answer(c, req, P_RCPT_VERDICT, &v);
+		chan_answer(c, req, P_VERDICT, &v);
 		return;
 	}
-	smar_check(me.policy, msg, deadline(role, P_RCPT_CHECK), verdict, question_new(c, req));
+	smar_check(me.policy, msg, deadline(role, P_CHECK), verdict, question_new(c, req));
 }
 
 static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
@@ -204,7 +210,7 @@ static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)
 }
 
 static const struct chan_handler handlers[] = {
-    {P_RCPT_CHECK, on_rcpt_check},
+    {P_CHECK, on_check},
     {P_ROUTE, on_route},
     {P_CAPS, on_caps},
     {P_NONE, NULL},

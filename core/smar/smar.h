@@ -181,12 +181,29 @@ bool smar_local_fixed(const struct smar_policy *, const char *domain);
 /* A mailertable value that makes its domain local: its first next hop is LMTP. */
 bool smar_local_value(struct meta1_buf value);
 
-/* ---- check.c: RCPT_CHECK ---- */
-typedef void (*smar_verdict_fn)(void *arg, const struct p_rcpt_verdict *);
+/* ---- check.c: CHECK ---- */
+typedef void (*smar_verdict_fn)(void *arg, const struct p_verdict *);
 /* fn comes exactly once, perhaps inside the call; the verdict lives during it. Strings of the
  * question are copied. deadline: monotonic ms. */
-void smar_check(struct smar_policy *, const struct p_rcpt_check *, int64_t deadline,
-    smar_verdict_fn, void *arg);
+void smar_check(
+    struct smar_policy *, const struct p_check *, int64_t deadline, smar_verdict_fn, void *arg);
+/* Stages that some tag of the access map is about: smtps with the flag access asks about them. */
+uint32_t smar_check_stages(const struct smar_policy *);
+/* One step of a question, for explain. The strings live during the call. */
+struct smar_trace {
+	const char *check, *stage;
+	const char *const *key; /* that were tried, in this order */
+	unsigned nkey;
+	const char *map;    /* NULL: it looked in none */
+	const char *answer; /* value of the map, or what else was found; NULL: nothing */
+	const char *effect; /* what came of it */
+	int64_t us;
+	bool skipped; /* it was not its turn; effect says why */
+};
+typedef void (*smar_trace_fn)(void *arg, const struct smar_trace *);
+/* The same without effects: nothing is counted or remembered. trace tells each step. */
+void smar_check_explain(struct smar_policy *, const struct p_check *, int64_t deadline,
+    smar_verdict_fn, smar_trace_fn trace, void *arg);
 
 /* ---- caps.c: what destinations offer, as smtpc told ---- */
 #define SMAR_CAPS_MAX 10000

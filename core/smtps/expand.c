@@ -21,7 +21,7 @@ METRIC_COUNTER(m_twice, "recipients_twice_total", "Recipients left out: they are
 
 struct expansion {
 	struct smtps_tx *tx;
-	const struct p_rcpt_verdict *v;
+	const struct p_verdict *v;
 	struct meta1_buf *owners;
 	struct meta1_buf orcpt, alias;
 	bool tell; /* nobody yet has the flag */
@@ -55,7 +55,7 @@ static struct meta1_buf orcpt(struct smtps_tx *tx, bool *ok)
 static bool prepare(struct expansion *x)
 {
 	struct smtps_tx *tx = x->tx;
-	const struct p_rcpt_verdict *v = x->v;
+	const struct p_verdict *v = x->v;
 	bool ok = true;
 	uint32_t i;
 
@@ -100,7 +100,7 @@ static void report_to(struct expansion *x, struct smtps_rcpt *r, uint64_t owner)
 	tell(x, r);
 }
 
-bool smtps_expand_add(struct smtps_tx *tx, const struct p_rcpt_verdict *v)
+bool smtps_expand_add(struct smtps_tx *tx, const struct p_verdict *v)
 {
 	struct expansion x = {.tx = tx, .v = v, .made = STAILQ_HEAD_INITIALIZER(x.made)};
 	uint32_t i, n = v->targets.n;

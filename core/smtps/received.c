@@ -41,10 +41,11 @@ size_t smtps_received_line(
 	if (only != NULL && addr_utf8(only->addr))
 		only = NULL;
 	n = snprintf(out, size,
-	    "Received: from %s (%s%s%s%s)\r\n\tby %s (meta1-%s) with %s id %s%s%.*s%s;\r\n\t%s\r\n",
-	    s->helo, is_addr ? "[" : "", v6, is_addr ? s->client : other, is_addr ? "]" : "",
-	    s->srv->hostname, PACKAGE_VERSION, with, tx->id, only != NULL ? "\r\n\tfor <" : "",
-	    only != NULL ? (int)only->addr.len : 0,
+	    "Received: from %s (%s%s%s%s%s%s)\r\n\tby %s (meta1-%s) with %s id "
+	    "%s%s%.*s%s;\r\n\t%s\r\n",
+	    s->helo, s->name != NULL ? s->name : "", s->name != NULL ? " " : "", is_addr ? "[" : "",
+	    v6, is_addr ? s->client : other, is_addr ? "]" : "", s->srv->hostname, PACKAGE_VERSION,
+	    with, tx->id, only != NULL ? "\r\n\tfor <" : "", only != NULL ? (int)only->addr.len : 0,
 	    only != NULL ? (const char *)only->addr.data : "", only != NULL ? ">" : "",
 	    date(loop_wall(s->srv->role->loop)));
 	ensure(n > 0 && (size_t)n < size);

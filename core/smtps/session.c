@@ -106,8 +106,8 @@ void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 {
 	s->await = (struct smtps_await){.what = what, .since = loop_now(s->srv->role->loop)};
 	/* while we are slow the client is not; these waits have deadlines of their own */
-	if ((what == AWAIT_RCPT || what == AWAIT_VRFY || what == AWAIT_TARPIT ||
-		what == AWAIT_QUEUE || what == AWAIT_COMMIT) &&
+	if ((what == AWAIT_MAIL || what == AWAIT_RCPT || what == AWAIT_VRFY ||
+		what == AWAIT_TARPIT || what == AWAIT_QUEUE || what == AWAIT_COMMIT) &&
 	    s->srv->lim.io_timeout <= SMTPS_WAIT_MAX)
 		conn_timeout(s->conn, 0);
 }
@@ -163,6 +163,7 @@ static void tear_down(struct smtps_session *s)
 	srv->nsession--;
 	m_now.value = srv->nsession;
 	free(s->helo);
+	free(s->name);
 	free(s);
 }
 

@@ -29,13 +29,15 @@ static json_t *one(const struct smtps_session *s, int64_t now)
 	json_object_set_new(j, "serial", json_integer((json_int_t)s->serial));
 	json_object_set_new(j, "client", json_string(s->client));
 	json_object_set_new(j, "helo", s->helo != NULL ? json_string(s->helo) : json_null());
+	json_object_set_new(j, "name", s->name != NULL ? json_string(s->name) : json_null());
 	json_object_set_new(j, "since", json_integer(s->since));
 	json_object_set_new(j, "state", json_string(smtps_session_state(s->state)));
 	json_object_set_new(j, "await", json_string(awaits(s)));
 	json_object_set_new(j, "await_ms",
 	    json_integer(
 		s->await.what == AWAIT_NOTHING ? conn_quiet(s->conn) : now - s->await.since));
-	json_object_set_new(j, "id", s->tx != NULL ? json_string(s->tx->id) : json_null());
+	json_object_set_new(
+	    j, "id", s->tx != NULL && s->tx->id[0] != '\0' ? json_string(s->tx->id) : json_null());
 	json_object_set_new(j, "recipients", json_integer(s->tx != NULL ? s->tx->nrcpt : 0));
 	json_object_set_new(j, "messages", json_integer(s->ntx));
 	return j;

@@ -73,9 +73,18 @@ static void got_generation(struct chan *c, uint32_t req, const void *msg, void *
 		smtps_verdict_generation(server.verdicts, m->generation);
 }
 
+static void got_policy(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	(void)c;
+	(void)req;
+	(void)arg;
+	smtps_policy_told(&server, msg);
+}
+
 static const struct chan_handler handlers[] = {
     {P_INTAKE, got_intake},
     {P_SPACE_FREE, got_space_free},
+    {P_POLICY, got_policy},
     {P_GENERATION, got_generation},
     {P_NONE, NULL},
 };
@@ -89,7 +98,7 @@ static void up(struct role *role, struct chan *c, const struct p_hello *hello)
 	if (chan_peer(c) == SMAR) {
 		server.smar = c;
 		chan_window(c, session_bound());
-		smtps_verdict_forget(server.verdicts);
+		smtps_policy_forget(&server);
 	} else if (chan_peer(c) == QMGR) {
 		server.qmgr = c;
 		smtps_intake_up(server.intake);
@@ -104,7 +113,7 @@ static void down(struct role *role, struct chan *c)
 	if (c == server.qmgr)
 		smtps_intake_down(server.intake);
 	else if (c == server.smar)
-		smtps_verdict_forget(server.verdicts);
+		smtps_policy_forget(&server);
 }
 
 /* ---- stop ---- */
@@ -273,6 +282,7 @@ static int start(struct role *role, struct meta1_err *err)
 	    smtps_listen_start(&server, err) < 0)
 		return -1;
 	server.verdicts = smtps_verdict_new(SMTPS_VERDICTS_MAX);
+	smtps_policy_forget(&server);
 	server.intake = smtps_intake_new(&server);
 	return 0;
 }

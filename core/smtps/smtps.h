@@ -14,8 +14,8 @@
  *   expand.c    recipients that stand for others: aliases and lists
  *   params.c    parameters of MAIL and RCPT
  *   intake.c    credits of qmgr: without one no transaction begins
- *   ask.c       a recipient is put to smar
- *   verdict.c   smar's answers on recipients, kept for as long as smar allows
+ *   policy.c    what smar wants to be asked, at MAIL and at RCPT, and asking it
+ *   verdict.c   smar's answers, kept for as long as it allows
  *   body.c      DATA: input through the scanner into the store
  *   bdat.c      BDAT: the same by count, a chunk at a time
  *   tarpit.c    who errs again and again waits
@@ -54,6 +54,7 @@
 
 struct smtps_session;
 struct smtps_tx;
+struct smtps_verdict;
 struct netlist;
 
 /* ---- the server: one a process (smtps.c) ---- */
@@ -90,9 +91,10 @@ struct smtps {
 	unsigned nlisten;
 	struct smtps_intake *intake;
 	struct smtps_verdicts *verdicts;
-	uint64_t memory;	 /* bytes that sessions hold */
-	struct clients *clients; /* shared by all smtps */
-	struct task stopped;	 /* tells the role, a turn after the last reply */
+	uint32_t stages, access_stages; /* of smar's POLICY: STAGE_ */
+	uint64_t memory;		/* bytes that sessions hold */
+	struct clients *clients;	/* shared by all smtps */
+	struct task stopped;		/* tells the role, a turn after the last reply */
 };
 
 /* A new name S%016llX%02X into out; false: the store has none to give. */
@@ -129,6 +131,7 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 	X(NOTHING, "nothing")                                                                      \
 	X(PROXY, "proxy-header")                                                                   \
 	X(GREET, "greet-delay")                                                                    \
+	X(MAIL, "mail-check at smar")                                                              \
 	X(RCPT, "rcpt-check at smar")                                                              \
 	X(VRFY, "vrfy at smar")                                                                    \
 	X(TARPIT, "tarpit")                                                                        \
@@ -142,8 +145,12 @@ enum smtps_await_what { SMTPS_AWAITS(AWAIT_ENUM) AWAIT_COUNT };
 /* What a session waits for. While it waits no line is taken from its input. */
 struct smtps_await {
 	enum smtps_await_what what;
-	uint32_t req;  /* RCPT, VRFY: question at smar, 0 none */
+	uint32_t req;  /* MAIL, RCPT, VRFY: question at smar, 0 none */
 	int64_t since; /* monotonic ms */
+	/* of that question: what was asked, and who wants the answer */
+	uint32_t stages;
+	struct meta1_buf rcpt;
+	void (*fn)(struct smtps_session *, const struct smtps_verdict *);
 };
 
 struct smtps_session {
@@ -154,6 +161,7 @@ struct smtps_session {
 	struct smtps_tx *tx; /* NULL: none */
 	struct watch *timer; /* of the PROXY header, greet_delay, tarpit or queue_wait */
 	char *helo;	     /* as cleaned; NULL before HELO */
+	char *name;	     /* of the client, confirmed, as smar told; NULL: not known */
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
 	uint64_t held;	      /* bytes in srv->memory */
@@ -342,6 +350,8 @@ struct smtps_tx {
 	unsigned nrcpt;		  /* in rcpts */
 	unsigned ntaken;	  /* RCPTs answered 250 */
 	unsigned ndiscard, asked; /* of these, thrown away; RCPTs answered in any way */
+	uint32_t checked, grants; /* stages that MAIL asked about, and what came of it */
+	bool discard;		  /* the verdict on MAIL: whoever it is for, thrown away */
 	unsigned nowner;	  /* senders that lists gave */
 	uint32_t epoch;		  /* of the credit it holds, 0: none */
 	struct meta1_qmsg *msg;
@@ -382,7 +392,7 @@ void smtps_tx_free(struct smtps_tx **);
 /* ---- expand.c: recipients that stand for others ---- */
 
 /* The recipient that is asked about is what the verdict says. false: too many, or no memory. */
-bool smtps_expand_add(struct smtps_tx *, const struct p_rcpt_verdict *);
+bool smtps_expand_add(struct smtps_tx *, const struct p_verdict *);
 /* Leaves each address in the message once. false: no memory. */
 bool smtps_expand_unique(struct smtps_tx *);
 
@@ -404,6 +414,24 @@ void smtps_intake_queued(
     struct smtps_intake *, struct smtps_tx *, const struct meta1_env *, struct meta1_buf notice);
 uint64_t smtps_intake_credits(const struct smtps_intake *);
 
+/* ---- policy.c: what smar is asked ---- */
+
+/* NULL: nobody can say. Comes once, perhaps inside the call; the verdict lives during it. */
+typedef void (*smtps_policy_fn)(struct smtps_session *, const struct smtps_verdict *);
+
+void smtps_policy_forget(struct smtps *); /* smar's data is not known: all is asked */
+void smtps_policy_told(struct smtps *, const struct p_policy *);
+/* Stages to ask about at MAIL (0: nothing), at RCPT, and at VRFY. */
+uint32_t smtps_policy_mail(const struct smtps *);
+uint32_t smtps_policy_rcpt(const struct smtps *, const struct smtps_tx *);
+uint32_t smtps_policy_vrfy(const struct smtps *);
+/* rcpt stays where it is until fn, but for AWAIT_VRFY. Waits as what, unless the verdict is kept.
+ */
+void smtps_policy_ask(struct smtps_session *, enum smtps_await_what, uint32_t stages,
+    struct meta1_buf rcpt, smtps_policy_fn);
+/* The reply, and what follows from a refusal: the end, or one more invalid address. */
+void smtps_policy_said(struct smtps_session *, const struct smtps_verdict *);
+
 /* ---- verdict.c: smar's answers, kept ---- */
 
 #define SMTPS_VERDICTS_MAX 10000
@@ -412,33 +440,26 @@ struct smtps_verdict {
 	uint32_t action; /* enum proto_action */
 	int smtp;	 /* three digits, always set */
 	/* With targets: smar's frame, while that is there. Such a verdict is not kept. */
-	const struct p_rcpt_verdict *more;
+	const struct p_verdict *more;
+	uint32_t grants; /* enum proto_grant */
 	char dsn[12], text[401];
+	struct meta1_buf rule, name; /* of the frame, or of what is kept */
 };
 
 struct smtps_verdicts *smtps_verdict_new(unsigned max);
 void smtps_verdict_free(struct smtps_verdicts **);
 /* NULL: not known, or too old. Valid until the next call. */
-const struct smtps_verdict *smtps_verdict_find(struct smtps_verdicts *, const char *client,
-    struct meta1_buf from, struct meta1_buf rcpt, int64_t now);
-void smtps_verdict_keep(struct smtps_verdicts *, const char *client, struct meta1_buf from,
-    struct meta1_buf rcpt, const struct smtps_verdict *, uint64_t generation, int64_t until);
+const struct smtps_verdict *smtps_verdict_find(
+    struct smtps_verdicts *, const struct p_check *, int64_t now);
+void smtps_verdict_keep(struct smtps_verdicts *, const struct p_check *,
+    const struct smtps_verdict *, uint64_t generation, int64_t until);
 /* A newer generation empties the cache; answers of an older one are not kept. */
 void smtps_verdict_generation(struct smtps_verdicts *, uint64_t generation);
 /* smar went away or came anew: its generations begin again. */
 void smtps_verdict_forget(struct smtps_verdicts *);
 unsigned smtps_verdict_count(const struct smtps_verdicts *);
 /* From smar's frame: bounds, defaults, printable. */
-void smtps_verdict_read(const struct p_rcpt_verdict *, struct smtps_verdict *);
-
-/* ---- ask.c: a recipient is put to smar ---- */
-
-/* The session waits, as what; answered() gets it and the frame, or NULL: none came.
- * false: smar cannot be asked. */
-bool smtps_ask(struct smtps_session *, struct meta1_buf from, struct meta1_buf rcpt,
-    enum smtps_await_what what, void (*answered)(void *arg, const void *msg));
-/* The reply, and what follows from a refusal: the end, or one more invalid address. */
-void smtps_ask_said(struct smtps_session *, const struct smtps_verdict *);
+void smtps_verdict_read(const struct p_verdict *, struct smtps_verdict *);
 
 /* ---- body.c, bdat.c, data.c, received.c: the content ---- */
 

@@ -2,8 +2,8 @@
 /*
  * tx.c -- a transaction from MAIL to its last RCPT, and its one way to end.
  *
- * Comes from verbs.c; goes to intake.c (a credit), to smar (each recipient, unless
- * verdict.c knows the answer), then to body.c (DATA) or bdat.c.
+ * Comes from verbs.c; goes to policy.c (may this sender, this recipient), intake.c (a credit),
+ * then to body.c (DATA) or bdat.c.
  * Owns struct smtps_tx with its pool: sender and accepted recipients; refused ones take no
  * memory. On failure of smar or qmgr: 451, and the client tries again later.
  */
@@ -13,11 +13,12 @@
 #include <strings.h>
 
 METRIC_COUNTER(m_no_credit, "refused_no_credit_total", "MAIL refused: qmgr takes no more now.");
-METRIC_COUNTER(m_no_smar, "refused_no_smar_total", "RCPT refused: smar did not answer.");
+METRIC_COUNTER(m_no_smar, "refused_no_smar_total", "MAIL and RCPT refused: smar did not answer.");
 METRIC_COUNTER(m_too_many, "refused_too_many_rcpts_total", "RCPT refused: too many recipients.");
 METRIC_COUNTER(m_memory, "refused_memory_total", "MAIL and RCPT refused over max_memory.");
-METRIC_COUNTER(m_policy, "refused_policy_total", "RCPT refused for good by smar.");
-METRIC_COUNTER(m_policy_temp, "refused_policy_temporary_total", "RCPT refused for now by smar.");
+METRIC_COUNTER(m_policy, "refused_policy_total", "MAIL and RCPT refused for good by smar.");
+METRIC_COUNTER(
+    m_policy_temp, "refused_policy_temporary_total", "MAIL and RCPT refused for now by smar.");
 METRIC_COUNTER(m_syntax, "refused_address_syntax_total", "MAIL and RCPT with a bad address.");
 METRIC_GAUGE(m_open, "transactions_now", "Transactions between MAIL and their end.");
 
@@ -54,7 +55,8 @@ void smtps_tx_free(struct smtps_tx **txp)
 
 void smtps_tx_reset(struct smtps_session *s)
 {
-	if (s->await.what == AWAIT_RCPT || s->await.what == AWAIT_VRFY) {
+	if (s->await.what == AWAIT_MAIL || s->await.what == AWAIT_RCPT ||
+	    s->await.what == AWAIT_VRFY) {
 		if (s->await.req != 0)
 			chan_forget(s->srv->smar, s->await.req);
 		smtps_session_awake(s);
@@ -168,6 +170,71 @@ static void begin(struct smtps_session *s)
 	smtps_session_reply(s, 250, "2.1.0", "Sender ok");
 }
 
+/* Nothing speaks against the sender: a credit, now or when there is room. */
+static void open_tx(struct smtps_session *s)
+{
+	if (smtps_intake_take(s->srv->intake, &s->tx->epoch))
+		begin(s);
+	else if (!smtps_intake_wait(s->srv->intake, s))
+		busy(s);
+}
+
+void smtps_tx_waited(struct smtps_session *s, bool credit)
+{
+	if (credit)
+		begin(s);
+	else
+		busy(s);
+	smtps_session_run(s);
+}
+
+/* What smar's verdict says besides yes or no. */
+static void learn_name(struct smtps_session *s, const struct smtps_verdict *v)
+{
+	if (v->name.len == 0)
+		return;
+	free(s->name);
+	s->name = smtps_verbs_name((const char *)v->name.data, v->name.len);
+}
+
+static bool taken(const struct smtps_verdict *v)
+{
+	return v->action == ACT_ACCEPT || v->action == ACT_DISCARD;
+}
+
+static void log_refusal(
+    struct smtps_session *s, const char *what, const struct smtps_verdict *v, struct meta1_buf rcpt)
+{
+	const struct smtps_tx *tx = s->tx;
+
+	(v->action == ACT_REJECT ? &m_policy : &m_policy_temp)->value++;
+	log_event(LOG_L_INFO, what,
+	    SMTPS_WHO " reply=%d dsn=%s from=<%.*s> rcpt=<%.*s> rule=%.*s text=%s", SMTPS_WHO_OF(s),
+	    v->smtp, v->dsn, (int)tx->from.len, (const char *)tx->from.data, (int)rcpt.len,
+	    (const char *)rcpt.data, (int)v->rule.len, (const char *)v->rule.data, v->text);
+}
+
+static void mail_judged(struct smtps_session *s, const struct smtps_verdict *v)
+{
+	if (v == NULL) {
+		smtps_tx_free(&s->tx);
+		m_no_smar.value++;
+		smtps_session_refuse(
+		    s, 451, "4.3.0", "Senders cannot be checked now, try again later");
+		return;
+	}
+	learn_name(s, v);
+	if (taken(v)) {
+		s->tx->grants = v->grants;
+		s->tx->discard = v->action == ACT_DISCARD;
+		open_tx(s);
+		return;
+	}
+	log_refusal(s, "smtps.mail_refused", v, buf_str(""));
+	smtps_tx_free(&s->tx);
+	smtps_policy_said(s, v);
+}
+
 void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 {
 	const struct smtps_limits *lim = &s->srv->lim;
@@ -191,19 +258,11 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 		return;
 	}
 	s->tx = tx;
-	if (smtps_intake_take(s->srv->intake, &tx->epoch))
-		begin(s);
-	else if (!smtps_intake_wait(s->srv->intake, s))
-		busy(s);
-}
-
-void smtps_tx_waited(struct smtps_session *s, bool credit)
-{
-	if (credit)
-		begin(s);
+	tx->checked = smtps_policy_mail(s->srv);
+	if (tx->checked == 0)
+		open_tx(s);
 	else
-		busy(s);
-	smtps_session_run(s);
+		smtps_policy_ask(s, AWAIT_MAIL, tx->checked, buf_str(""), mail_judged);
 }
 
 /* ---- RCPT ---- */
@@ -246,8 +305,8 @@ static bool add(struct smtps_tx *tx)
 static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 {
 	struct smtps_tx *tx = s->tx;
-	bool taken = v->action == ACT_ACCEPT || v->action == ACT_DISCARD;
 
+	learn_name(s, v);
 	if (v->action == ACT_DISCARD) {
 		tx->ndiscard++;
 	} else if (v->action == ACT_ACCEPT &&
@@ -257,45 +316,37 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 		    s, 452, "4.5.3", "Too many recipients; send the mail to the rest again");
 		return;
 	}
-	if (taken) {
-		s->state = ST_RCPT;
-		s->nrcpt++;
-		tx->ntaken++;
-	} else {
-		(v->action == ACT_REJECT ? &m_policy : &m_policy_temp)->value++;
-		log_event(LOG_L_INFO, "smtps.rcpt_refused",
-		    SMTPS_WHO " reply=%d dsn=%s from=<%.*s> rcpt=<%.*s> text=%s", SMTPS_WHO_OF(s),
-		    v->smtp, v->dsn, (int)tx->from.len, (const char *)tx->from.data,
-		    (int)tx->asking.len, (const char *)tx->asking.data, v->text);
+	if (!taken(v)) {
+		log_refusal(s, "smtps.rcpt_refused", v, tx->asking);
+		smtps_policy_said(s, v);
+		return;
 	}
-	smtps_ask_said(s, v);
+	s->state = ST_RCPT;
+	s->nrcpt++;
+	tx->ntaken++;
+	smtps_policy_said(s, v);
 }
 
-static void unanswered(struct smtps_session *s)
+static void rcpt_judged(struct smtps_session *s, const struct smtps_verdict *v)
 {
+	if (v != NULL) {
+		apply(s, v);
+		return;
+	}
 	m_no_smar.value++;
 	smtps_session_refuse(s, 451, "4.3.0", "Recipients cannot be checked now, try again later");
 }
 
-/* smar's answer; msg NULL: none came. */
-static void answered(void *arg, const void *msg)
+static void ask(struct smtps_session *s)
 {
-	struct smtps_session *s = arg;
-	const struct p_rcpt_verdict *m = msg;
-	struct smtps_verdict v;
+	static const struct smtps_verdict thrown_away = {
+	    .action = ACT_DISCARD, .smtp = 250, .dsn = "2.1.5", .text = "recipient ok"};
 
-	smtps_session_awake(s);
-	if (m == NULL) {
-		unanswered(s);
-	} else {
-		smtps_verdict_read(m, &v);
-		if (m->ttl > 0)
-			smtps_verdict_keep(s->srv->verdicts, s->client, s->tx->from, s->tx->asking,
-			    &v, m->generation,
-			    loop_now(s->srv->role->loop) + (int64_t)(m->ttl % UINT32_MAX) * 1000);
-		apply(s, &v);
-	}
-	smtps_session_run(s);
+	if (s->tx->discard)
+		apply(s, &thrown_away);
+	else
+		smtps_policy_ask(
+		    s, AWAIT_RCPT, smtps_policy_rcpt(s->srv, s->tx), s->tx->asking, rcpt_judged);
 }
 
 static bool too_many(struct smtps_session *s)
@@ -317,7 +368,6 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 	struct smtps_tx *tx = s->tx;
 	size_t len, used;
 	const char *text = after_keyword(l, "TO:", &len);
-	const struct smtps_verdict *v;
 	struct meta1_err err = {""};
 	struct addr a;
 	int code;
@@ -350,10 +400,5 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 		return;
 	memcpy(tx->ask, a.whole.data, a.whole.len);
 	tx->asking = buf_of(tx->ask, a.whole.len);
-	v = smtps_verdict_find(
-	    s->srv->verdicts, s->client, tx->from, tx->asking, loop_now(s->srv->role->loop));
-	if (v != NULL)
-		apply(s, v);
-	else if (!smtps_ask(s, tx->from, tx->asking, AWAIT_RCPT, answered))
-		unanswered(s);
+	ask(s);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * verdict.c -- what smar said about a recipient, kept for as long as smar allows.
+ * verdict.c -- what smar said about a recipient or a sender, kept for as long as smar allows.
  *
- * Comes from tx.c (look, keep) and smtps.c (GENERATION: smar's data changed); goes
+ * Comes from policy.c (look, keep) and smtps.c (GENERATION: smar's data changed); goes
  * nowhere. Owns at most SMTPS_VERDICTS_MAX answers; the one unused for longest goes
  * first. On failure: not known, and smar is asked.
  */
@@ -11,17 +11,17 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-METRIC_COUNTER(m_hit, "verdicts_kept_used_total", "Recipients answered from kept verdicts.");
+METRIC_COUNTER(m_hit, "verdicts_kept_used_total", "Questions answered from kept verdicts.");
 METRIC_GAUGE(m_kept, "verdicts_kept_now", "Verdicts of smar that are kept.");
 
-#define KEY_MAX (SMTPS_CLIENT_SIZE + 2 * (ADDR_PATH_MAX + 1))
+#define KEY_MAX (2 + SMTPS_CLIENT_SIZE + 256 + 2 * (ADDR_PATH_MAX + 1))
 
 struct entry {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(entry) used; /* newest last */
 	struct smtps_verdict v;
 	int64_t until; /* monotonic ms */
-	char key[];
+	char key[];    /* then rule and name */
 };
 
 struct smtps_verdicts {
@@ -82,28 +82,46 @@ static size_t put_path(char *out, size_t size, struct meta1_buf path)
 	return local + strlen(out + local) + 1;
 }
 
-/* client NUL from NUL rcpt NUL; none of them has a NUL. 0: does not fit. What a mail needs of its
- * next hop (SMTPUTF8) is seen in the local parts, so the key tells that too. */
-static size_t make_key(
-    char out[KEY_MAX], const char *client, struct meta1_buf from, struct meta1_buf rcpt)
+static size_t put_text(char *out, size_t size, struct meta1_buf text)
 {
-	size_t n = strlen(client) + 1, m;
-
-	if (n > SMTPS_CLIENT_SIZE)
+	if (text.len >= size)
 		return 0;
-	memcpy(out, client, n);
-	if ((m = put_path(out + n, KEY_MAX - n, from)) == 0)
+	if (text.len > 0)
+		memcpy(out, text.data, text.len);
+	out[text.len] = '\0';
+	return text.len + 1;
+}
+
+/* Stages, grants, client NUL helo NUL from NUL rcpt NUL; none of them has a NUL. 0: does not fit,
+ * or is not kept: a probe, and what hangs on AUTH or TLS. HELO counts where it is asked about. What
+ * a mail needs of its next hop (SMTPUTF8) is seen in the local parts, so the key tells that too. */
+static size_t make_key(char out[KEY_MAX], const struct p_check *q)
+{
+	size_t n = 2, m;
+
+	if (q->probe || q->auth.len > 0 || q->tls != TLS_OFF)
+		return 0;
+	out[0] = (char)q->stages;
+	out[1] = (char)q->grants;
+	if ((m = put_text(out + n, SMTPS_CLIENT_SIZE, q->client)) == 0)
 		return 0;
 	n += m;
-	m = put_path(out + n, KEY_MAX - n, rcpt);
+	if ((m = put_text(out + n, KEY_MAX - n, q->stages & STAGE_HELO ? q->helo : buf_str(""))) ==
+	    0)
+		return 0;
+	n += m;
+	if ((m = put_path(out + n, KEY_MAX - n, q->from)) == 0)
+		return 0;
+	n += m;
+	m = put_path(out + n, KEY_MAX - n, q->rcpt);
 	return m > 0 ? n + m : 0;
 }
 
-const struct smtps_verdict *smtps_verdict_find(struct smtps_verdicts *c, const char *client,
-    struct meta1_buf from, struct meta1_buf rcpt, int64_t now)
+const struct smtps_verdict *smtps_verdict_find(
+    struct smtps_verdicts *c, const struct p_check *q, int64_t now)
 {
 	char key[KEY_MAX];
-	size_t n = make_key(key, client, from, rcpt);
+	size_t n = make_key(key, q);
 	struct entry *e = NULL;
 
 	if (n > 0)
@@ -120,11 +138,21 @@ const struct smtps_verdict *smtps_verdict_find(struct smtps_verdicts *c, const c
 	return &e->v;
 }
 
-void smtps_verdict_keep(struct smtps_verdicts *c, const char *client, struct meta1_buf from,
-    struct meta1_buf rcpt, const struct smtps_verdict *v, uint64_t generation, int64_t until)
+static struct meta1_buf put_buf(char **at, struct meta1_buf b)
 {
-	char key[KEY_MAX];
-	size_t n = make_key(key, client, from, rcpt);
+	struct meta1_buf out = buf_of(*at, b.len);
+
+	if (b.len > 0)
+		memcpy(*at, b.data, b.len);
+	*at += b.len;
+	return out;
+}
+
+void smtps_verdict_keep(struct smtps_verdicts *c, const struct p_check *q,
+    const struct smtps_verdict *v, uint64_t generation, int64_t until)
+{
+	char key[KEY_MAX], *more;
+	size_t n = make_key(key, q);
 	struct entry *e = NULL;
 
 	smtps_verdict_generation(c, generation);
@@ -135,10 +163,13 @@ void smtps_verdict_keep(struct smtps_verdicts *c, const char *client, struct met
 		drop(c, e);
 	if (HASH_COUNT(c->table) >= c->max)
 		drop(c, TAILQ_FIRST(&c->used));
-	e = base_alloc(sizeof(*e) + n);
+	e = base_alloc(sizeof(*e) + n + v->rule.len + v->name.len);
 	e->v = *v;
 	e->until = until;
 	memcpy(e->key, key, n);
+	more = e->key + n;
+	e->v.rule = put_buf(&more, v->rule);
+	e->v.name = put_buf(&more, v->name);
 	HASH_ADD_KEYPTR(hh, c->table, e->key, n, e);
 	TAILQ_INSERT_TAIL(&c->used, e, used);
 	m_kept.value++;
@@ -163,7 +194,7 @@ unsigned smtps_verdict_count(const struct smtps_verdicts *c)
 	return HASH_COUNT(c->table);
 }
 
-void smtps_verdict_read(const struct p_rcpt_verdict *m, struct smtps_verdict *v)
+void smtps_verdict_read(const struct p_verdict *m, struct smtps_verdict *v)
 {
 	static const struct {
 		int smtp;
@@ -181,6 +212,9 @@ void smtps_verdict_read(const struct p_rcpt_verdict *m, struct smtps_verdict *v)
 	v->more = m->targets.n > 0 ? m : NULL;
 	v->action = m->action < ARRAY_LEN(plain) ? (uint32_t)m->action : ACT_TEMPFAIL;
 	v->smtp = plain[v->action].smtp;
+	v->grants = (uint32_t)m->grants;
+	v->rule = m->rule;
+	v->name = m->name;
 	/* the class is the action's; a code of another class is not believed */
 	if (m->smtp / 100 == (uint64_t)v->smtp / 100 && m->smtp >= 200)
 		v->smtp = (int)m->smtp;

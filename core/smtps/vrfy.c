@@ -13,36 +13,22 @@
 
 METRIC_COUNTER(m_refused, "refused_vrfy_total", "VRFY of addresses that RCPT would refuse.");
 
-static void unanswered(struct smtps_session *s)
-{
-	smtps_session_refuse(s, 451, "4.3.0", "Addresses cannot be checked now, try again later");
-}
-
 static void say(struct smtps_session *s, const struct smtps_verdict *v)
 {
+	if (v == NULL) {
+		smtps_session_refuse(
+		    s, 451, "4.3.0", "Addresses cannot be checked now, try again later");
+		return;
+	}
 	if (v->action == ACT_ACCEPT || v->action == ACT_DISCARD) {
 		smtps_session_reply(s, 252, "2.1.5", "Mail for this address is taken");
 		return;
 	}
 	m_refused.value++;
-	log_event(LOG_L_INFO, "smtps.vrfy_refused", SMTPS_WHO " reply=%d dsn=%s text=%s",
-	    SMTPS_WHO_OF(s), v->smtp, v->dsn, v->text);
-	smtps_ask_said(s, v);
-}
-
-static void answered(void *arg, const void *msg)
-{
-	struct smtps_session *s = arg;
-	struct smtps_verdict v;
-
-	smtps_session_awake(s);
-	if (msg == NULL) {
-		unanswered(s);
-	} else {
-		smtps_verdict_read(msg, &v);
-		say(s, &v);
-	}
-	smtps_session_run(s);
+	log_event(LOG_L_INFO, "smtps.vrfy_refused", SMTPS_WHO " reply=%d dsn=%s rule=%.*s text=%s",
+	    SMTPS_WHO_OF(s), v->smtp, v->dsn, (int)v->rule.len, (const char *)v->rule.data,
+	    v->text);
+	smtps_policy_said(s, v);
 }
 
 /* RFC 6531 3.7.4.2: SMTPUTF8 behind the address; cut off. */
@@ -84,6 +70,6 @@ void smtps_vrfy(struct smtps_session *s, const struct smtps_line *l)
 	    addr_path(path, (size_t)n, ADDR_POSTMASTER, &a, &used, &err) != 0 || used < (size_t)n)
 		smtps_session_bad(
 		    s, 501, "5.1.3", "VRFY wants one address, such as user@example.org");
-	else if (!smtps_ask(s, buf_of(NULL, 0), a.whole, AWAIT_VRFY, answered))
-		unanswered(s);
+	else
+		smtps_policy_ask(s, AWAIT_VRFY, smtps_policy_vrfy(s->srv), a.whole, say);
 }

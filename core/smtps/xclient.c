@@ -186,6 +186,8 @@ void smtps_xclient(struct smtps_session *s, const struct smtps_line *l)
 		smtps_client_give(s);
 		str_copy(s->client, sizeof(s->client), g.client);
 		s->proxied = true;
+		free(s->name);
+		s->name = NULL;
 	}
 	free(s->helo);
 	s->helo = g.name[0] != '\0' ? smtps_verbs_name(g.name, strlen(g.name)) : NULL;

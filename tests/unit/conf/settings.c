@@ -159,7 +159,7 @@ static void values(void **state)
 	assert_int_equal(s->smtps[1].role.log_level, 4);
 	assert_string_equal(s->smtps[1].role.pass_fd_socket, "/q/x");
 	assert_int_equal(s->smtps[0].max_message_size, 67108864);
-	assert_int_equal(s->smtps[0].flags, SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8);
+	assert_int_equal(s->smtps[0].flags, SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8 | SMTPS_F_DELAY);
 	assert_non_null(strstr(s->smtps[1].role.arguments, "smtps -s b -f /"));
 	assert_int_equal(s->smtpc.remote_port, 25); /* default of a section that is not there */
 	settings_free(&s);

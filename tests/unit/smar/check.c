@@ -45,7 +45,7 @@ struct verdict {
 	char text[400], dsn[12];
 };
 
-static void told(void *arg, const struct p_rcpt_verdict *v)
+static void told(void *arg, const struct p_verdict *v)
 {
 	struct verdict *out = arg;
 
@@ -60,8 +60,10 @@ static void told(void *arg, const struct p_rcpt_verdict *v)
 
 static struct verdict check(struct world *w, const char *client, const char *from, const char *rcpt)
 {
-	struct p_rcpt_check q = {
-	    .client = buf_str(client), .from = buf_str(from), .flags = SMTPS_F_ACCESS};
+	struct p_check q = {.stages = STAGE_ALL,
+	    .client = buf_str(client),
+	    .from = buf_str(from),
+	    .flags = SMTPS_F_ACCESS | SMTPS_F_DELAY};
 	struct verdict v = {.told = 0};
 
 	q.rcpt = buf_str(rcpt);

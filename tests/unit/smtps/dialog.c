@@ -25,7 +25,7 @@ static struct {
 	chan_answer_fn fn;
 	void *arg;
 	uint32_t req;
-	struct p_rcpt_verdict m;
+	struct p_verdict m;
 	bool mute, hang;
 	struct task task;
 } question;
@@ -73,9 +73,9 @@ static enum proto_action by_name(struct meta1_buf addr)
 							      : ACT_ACCEPT;
 }
 
-static struct p_rcpt_verdict verdict(const struct p_rcpt_check *m)
+static struct p_verdict verdict(const struct p_check *m)
 {
-	struct p_rcpt_verdict v = {.action = by_client(m->client), .generation = 1};
+	struct p_verdict v = {.action = by_client(m->client), .generation = 1};
 
 	if (v.action == ACT_ACCEPT)
 		v.action = by_name(m->from);
@@ -83,7 +83,10 @@ static struct p_rcpt_verdict verdict(const struct p_rcpt_check *m)
 		v.action = by_name(m->rcpt);
 		v.smtp = starts(m->rcpt, "shut") ? 421 : 0;
 	}
-	v.ttl = starts(m->rcpt, "kept") ? 60 : 0;
+	v.ttl = starts(m->stages & STAGE_RCPT ? m->rcpt : m->from, "kept") ? 60 : 0;
+	v.grants = starts(m->from, "relay") ? GRANT_RELAY : 0;
+	v.rule = buf_str("rule");
+	v.name = starts(m->from, "named") ? buf_str("client.example") : buf_str("");
 	if (v.action == ACT_REJECT) {
 		v.dsn = buf_str("5.1.1");
 		v.text = buf_str("no such user");
@@ -94,19 +97,21 @@ static struct p_rcpt_verdict verdict(const struct p_rcpt_check *m)
 uint32_t chan_ask(struct chan *c, enum proto_type type, const void *msg, uint32_t deadline,
     chan_answer_fn fn, void *arg)
 {
-	const struct p_rcpt_check *m = msg;
+	const struct p_check *m = msg;
+	struct meta1_buf about = m->stages & STAGE_RCPT ? m->rcpt : m->from;
 
 	(void)c;
 	(void)deadline;
-	assert_int_equal(type, P_RCPT_CHECK);
+	assert_int_equal(type, P_CHECK);
+	now->question = *m;
 	assert_null(question.fn);
 	now->asked++;
-	if (now->smar_down || starts(m->rcpt, "away"))
+	if (now->smar_down || starts(about, "away"))
 		return 0;
 	question.fn = fn;
 	question.arg = arg;
-	question.mute = starts(m->rcpt, "mute");
-	question.hang = now->hold_smar || starts(m->rcpt, "hang");
+	question.mute = starts(about, "mute");
+	question.hang = now->hold_smar || starts(about, "hang");
 	question.m = verdict(m);
 	if (!question.hang)
 		loop_defer(now->role.loop, &question.task);
@@ -335,7 +340,8 @@ void dialog_open(struct dialog *d)
 	    .smar = (struct chan *)&fake,
 	    .qmgr = (struct chan *)&fake,
 	    .hostname = base_strdup("mx.test"),
-	    .lim = {.flags = SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8,
+	    .stages = STAGE_RCPT,
+	    .lim = {.flags = SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8 | SMTPS_F_DELAY,
 		.io_timeout = 300000,
 		.message_size = 65536,
 		.hops = 30,

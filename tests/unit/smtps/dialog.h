@@ -4,9 +4,10 @@
  * and the store played by dialog.c. Everything is one process and one thread.
  *
  * smar answers by the client (192.0.2.66 550, 67 451, 68 discard), then the sender, then the
- * recipient, by their local parts: bad… 550, temp… 451, drop… discard, shut… 421, mute… no
- * answer, away… not asked at all, hang… only when dialog_answer() says; all others are accepted.
- * The store answers a commit on the next turn, or when dialog_answer() says.
+ * recipient, by their local parts (of MAIL's questions what is said of the recipient is the
+ * sender's): bad… 550, temp… 451, drop… discard, shut… 421, mute… no answer, away… not asked at
+ * all, hang… only when dialog_answer() says; all others are accepted. The store answers a commit on
+ * the next turn, or when dialog_answer() says.
  */
 #ifndef DIALOG_H
 #define DIALOG_H
@@ -40,6 +41,7 @@ struct dialog {
 	unsigned more;	      /* every so many writes one says MORE; 0: none */
 	uint64_t next_id;
 	/* smar and qmgr */
+	struct p_check question; /* the last one; its strings are gone */
 	unsigned asked, forgotten, queued, tails, backs, taken;
 	uint64_t granted; /* credits so far */
 	bool qmgr_down, qmgr_was_down, smar_down;

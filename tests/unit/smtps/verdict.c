@@ -11,15 +11,27 @@
 
 static const struct smtps_verdict ok = {.action = ACT_ACCEPT, .smtp = 250, .dsn = "2.1.5"};
 
+static struct p_check question(const char *client, const char *from, const char *rcpt)
+{
+	return (struct p_check){.stages = STAGE_RCPT,
+	    .client = buf_str(client),
+	    .from = buf_str(from),
+	    .rcpt = buf_str(rcpt)};
+}
+
 static const struct smtps_verdict *find(
     struct smtps_verdicts *c, const char *client, const char *from, const char *rcpt, int64_t now)
 {
-	return smtps_verdict_find(c, client, buf_str(from), buf_str(rcpt), now);
+	struct p_check q = question(client, from, rcpt);
+
+	return smtps_verdict_find(c, &q, now);
 }
 
 static void keep(struct smtps_verdicts *c, const char *rcpt, uint64_t generation, int64_t until)
 {
-	smtps_verdict_keep(c, "192.0.2.1", buf_str("a@b"), buf_str(rcpt), &ok, generation, until);
+	struct p_check q = question("192.0.2.1", "a@b", rcpt);
+
+	smtps_verdict_keep(c, &q, &ok, generation, until);
 }
 
 static void by_key_and_time(void **state)
@@ -119,7 +131,7 @@ static void frames(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
-		struct p_rcpt_verdict m = {.action = row[i].action,
+		struct p_verdict m = {.action = row[i].action,
 		    .smtp = row[i].smtp,
 		    .dsn = buf_str(row[i].dsn),
 		    .text = buf_str(row[i].text)};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * check.h -- one question of smtps (CHECK) on its way, for the files that answer a part of it.
+ *
+ * check.c walks its table of steps; those whose stage is asked about run in that order:
+ *   check_client.c   who the client is: AUTH, certificate, address, name
+ *   check_mail.c     what it says: HELO, sender
+ *   check_rcpt.c     the recipient: local, postmaster, access, relaying, what the next hop takes
+ * A step ends in exactly one of check_go_on() and check_say(), now or later. A step that looks in
+ * the access map sets c->seek.keys and calls check_access().
+ */
+#ifndef META1_SMAR_CHECK_H
+#define META1_SMAR_CHECK_H
+#include "smar/smar.h"
+
+/* Tags of the access map. One bit each, for what an admin looks at at all. */
+enum check_tag {
+	TAG_CLTADDR = 1,
+	TAG_HELO = 2,
+	TAG_FROM = 4,
+	TAG_TO = 8,
+	TAG_CERTSUBJECT = 16,
+	TAG_CERTISSUER = 32
+};
+#define TAGS_DEFAULT	63u
+
+#define CHECK_MAY_RELAY 1u /* RELAY under its tag permits relaying; else it is as OK */
+#define CHECK_PROOF	2u /* what it permits was proven: AUTH, a certificate */
+#define CHECK_JUDGES	4u /* of no interest when the client's address may relay */
+
+struct check;
+struct check_step {
+	const char *name;
+	uint32_t stage; /* one of enum proto_stage */
+	uint32_t tag;	/* of the access map; 0: it does not look there */
+	unsigned flags; /* CHECK_ */
+	void (*run)(struct check *);
+};
+
+struct check {
+	struct smar_policy *policy;
+	struct smar_seek seek;
+	struct smar_keys *keys; /* as the look-up began, for the trace; NULL: live */
+	const struct check_step *step;
+	size_t at; /* the next one */
+	uint32_t stages, tls;
+	uint64_t flags;		    /* of the smtps section: SMTPS_F_ */
+	bool local;		    /* the recipient's domain is ours */
+	bool relay_to;		    /* to: permits it */
+	bool relay_client;	    /* the client's address or name may relay */
+	bool relay_proof;	    /* AUTH or a certificate may */
+	bool relay;		    /* the client may, as a verdict before said */
+	bool ok, quick;		    /* no further rows; quick: not even protectedrcpt */
+	bool utf8;		    /* the mail needs SMTPUTF8: a local part is not ASCII */
+	bool probe;		    /* nothing may be remembered */
+	int64_t deadline, since_us; /* since: of the step */
+	uint32_t ttl;
+	char client[64];
+	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
+	char local_part[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+	char *helo, *auth, *subject, *issuer; /* NULL: none */
+	char rule[1001];		      /* what the step looked up: "MAP KEY"; "": nothing */
+	char answer[200];		      /* and found, for the trace */
+	bool looked;			      /* in a map, by keys */
+	smar_verdict_fn fn;
+	smar_trace_fn trace; /* NULL: live */
+	void *arg;
+};
+
+/* The step has no final word. effect: for the trace. */
+void check_go_on(struct check *, const char *effect);
+/* The verdict; the check is gone. */
+void check_say(struct check *, enum proto_action, int smtp, const char *dsn, const char *text);
+void check_accept(struct check *); /* the recipient */
+/* Looks c->seek.keys up; found is called with c. */
+void check_seek(
+    struct check *, const struct smar_use *, void (*found)(void *, const struct smar_found *));
+/* Looks c->seek.keys up in the access map and does what the row says. */
+void check_access(struct check *);
+/* Notes where the answer came from. false: the map could not say, the question is answered. */
+bool check_found(struct check *, const struct smar_found *);
+
+/* check_client.c */
+void check_auth(struct check *);
+void check_certsubject(struct check *);
+void check_certissuer(struct check *);
+void check_cltaddr(struct check *);
+/* check_mail.c */
+void check_helo(struct check *);
+void check_from(struct check *);
+/* check_rcpt.c */
+void check_local(struct check *);
+void check_postmaster(struct check *);
+void check_to(struct check *);
+void check_relay(struct check *);
+void check_utf8(struct check *);
+
+#endif
