@@ -248,20 +248,44 @@ static void bind_use(struct loader *l, const struct set_smar *set, const struct 
 		check_use(l->conf, set, t, owner_of(l, t), use, kind->flags);
 }
 
+static void bind_dnsbls(struct loader *l, struct set_smar *set, struct conf_section *sec)
+{
+	struct set_dnsbl *d;
+
+	for (struct conf_section *t = sec->sections; t; t = t->next)
+		set->ndnsbl += strcasecmp(t->keyword, "dnsbl") == 0;
+	d = set->dnsbl = conf_alloc(l->conf, (set->ndnsbl + 1) * sizeof(*d));
+	for (struct conf_section *t = sec->sections; t; t = t->next) {
+		if (strcasecmp(t->keyword, "dnsbl") != 0)
+			continue;
+		bind_only(l, t, &rec_dnsbl, d);
+		if (!t->name)
+			conf_error(l->conf, &t->pos, "a DNS list needs a name: dnsbl NAME { ... }");
+		d->name = t->name ? t->name : "";
+		d->section = t;
+		check_dnsbl(l->conf, d++);
+	}
+	if (set->ndnsbl > 32)
+		conf_error(l->conf, &sec->pos, "smar: found %u dnsbl sections, expected at most 32",
+		    set->ndnsbl);
+}
+
 static void bind_smar(struct loader *l, struct set_smar *set, struct conf_section *sec)
 {
-	const char *subs[USES + 1] = {"map"};
+	const char *subs[USES + 2] = {"map", "dnsbl"};
 	bind_role(l, &set->role, "smar", sec);
 	bind(l, sec, &rec_smar, set, "smar");
 	if (!sec)
 		return;
 	bind_maps(l, set, sec);
+	bind_dnsbls(l, set, sec);
 	for (size_t i = 0; i < USES; i++) {
-		subs[i + 1] = set_use_kinds[i].keyword;
+		subs[i + 2] = set_use_kinds[i].keyword;
 		bind_use(l, set, &set_use_kinds[i], &set->use[i], sec);
 	}
 	check_delimiter(l->conf, sec, set->address_delimiter);
-	check_nameservers(l->conf, sec, set->nameserver);
+	check_nameservers(l->conf, sec, "nameserver", set->nameserver);
+	check_nameservers(l->conf, sec, "trusted_nameserver", set->trusted_nameserver);
 	unknown_in_role(l, sec, &rec_smar, subs, ARRAY_LEN(subs));
 }
 

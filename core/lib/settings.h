@@ -124,15 +124,29 @@ struct set_use_kind {
 };
 extern const struct set_use_kind set_use_kinds[USES];
 
+enum { DNSBL_ON_CLIENT, DNSBL_ON_HELO, DNSBL_ON_SENDER };
+enum { DNSBL_IGNORE, DNSBL_TEMPORARY };
+struct set_dnsbl { /* dnsbl NAME { } */
+	const char *name, *domain, *tag;
+	int64_t weight;
+	int32_t looks_up;   /* DNSBL_ON_ */
+	int32_t on_timeout; /* DNSBL_IGNORE, DNSBL_TEMPORARY */
+	struct conf_section *section;
+};
+
 struct set_smar {
 	struct set_role role;
-	const char *const *nameserver;
+	const char *const *nameserver, *const *trusted_nameserver;
 	int64_t DNS_timeout, DNS_tries;
+	int32_t DNS_random_case;
 	const char *const *local_domains; /* besides the mailertable's lmtp: rows */
 	struct set_map *map;
 	unsigned nmap;
 	const char *address_delimiter;
 	struct set_use use[USES];
+	struct set_dnsbl *dnsbl;
+	unsigned ndnsbl;
+	int64_t dnsbl_threshold; /* 0: weights decide nothing */
 };
 
 struct set_qmgr {

@@ -164,18 +164,39 @@ static bool is_nameserver(const char *text)
 			    atoi(port) > 0 && atoi(port) <= 65535);
 }
 
-void check_nameservers(struct conf *c, struct conf_section *smar, const char *const *list)
+void check_nameservers(
+    struct conf *c, struct conf_section *smar, const char *option, const char *const *list)
 {
-	const struct conf_option *o = conf_find(smar, "nameserver");
+	const struct conf_option *o = conf_find(smar, option);
 	const struct conf_value *v = o ? o->values : NULL;
 	for (size_t i = 0; list && list[i]; i++) {
 		if (!is_nameserver(list[i]))
 			conf_error(c, v ? &v->pos : NULL,
-			    "smar: option nameserver: found %.60s, expected an address such as "
+			    "smar: option %s: found %.60s, expected an address such as "
 			    "192.0.2.1, \"192.0.2.1:53\" or \"[2001:db8::1]:53\"",
-			    list[i]);
+			    option, list[i]);
 		v = v ? v->next : NULL;
 	}
+}
+
+/* A tag is what stands before the colon of a key. */
+void check_dnsbl(struct conf *c, const struct set_dnsbl *d)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-_";
+
+	if (strspn(d->tag, letters) != strlen(d->tag) || strlen(d->tag) > 40)
+		conf_error(c, &d->section->pos,
+		    "dnsbl %s: option tag: found %.60s, expected letters, digits, - and _, at most "
+		    "40: a key of the access map is tag:127.0.0.2",
+		    d->name, d->tag);
+	if (d->domain &&
+	    (strspn(d->domain, letters) + strspn(d->domain, ".") == 0 || strlen(d->domain) > 180 ||
+		strstr(d->domain, "..") || d->domain[0] == '.'))
+		conf_error(c, &d->section->pos,
+		    "dnsbl %s: option domain: found %.60s, expected a domain name of at most 180 "
+		    "bytes",
+		    d->name, d->domain);
 }
 
 void check_networks(

@@ -11,7 +11,10 @@ void check_global(struct conf *, struct conf_section *root, const struct setting
 void check_role(struct conf *, const struct set_role *, const char *owner);
 void check_listen(struct conf *, struct set_listen *, const char *owner);
 void check_module_section(struct conf *, const struct conf_section *);
-void check_nameservers(struct conf *, struct conf_section *smar, const char *const *list);
+/* The lists of nameserver and trusted_nameserver. */
+void check_nameservers(
+    struct conf *, struct conf_section *smar, const char *option, const char *const *list);
+void check_dnsbl(struct conf *, const struct set_dnsbl *);
 /* Each value of a list of peers is one that netlist.h knows. */
 void check_networks(
     struct conf *, struct conf_section *, const char *option, const char *const *list);

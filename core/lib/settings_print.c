@@ -167,6 +167,9 @@ static void print_smar(struct printer *p, const struct set_smar *set)
 	print_records(p, &rec_smar, set, s);
 	for (unsigned i = 0; i < set->nmap; i++)
 		print_module(p, &rec_map, &set->map[i], set->map[i].section);
+	for (unsigned i = 0; i < set->ndnsbl; i++)
+		print_sub(p, "dnsbl", set->dnsbl[i].name, &rec_dnsbl, &set->dnsbl[i],
+		    set->dnsbl[i].section);
 	for (size_t i = 0; i < USES; i++)
 		if (conf_sub(s, set_use_kinds[i].keyword, NULL))
 			print_sub(p, set_use_kinds[i].keyword, NULL, &rec_use, &set->use[i],

@@ -211,6 +211,16 @@ static const struct meta1_opt opt_smar[] = {
     META1_OPT_LIST(struct set_smar, nameserver, "", 0,
 	"Name servers: 127.0.0.1, \"127.0.0.1:5353\", \"[::1]:53\"; those of /etc/resolv.conf "
 	"unless set."),
+    META1_OPT_LIST(struct set_smar, trusted_nameserver, "", 0,
+	"Those of the name servers that check DNSSEC and are reached over a way that nobody else "
+	"can "
+	"write to: what they mark as proven (AD) is taken as proven. None unless named, 127.0.0.1 "
+	"neither."),
+    META1_OPT_BOOL(struct set_smar, DNS_random_case, "yes",
+	"Names are sent in random case and must come back so, which makes answers harder to forge. "
+	"A "
+	"server that answers in another case is asked over TCP, then as it likes it; no is for one "
+	"that does not answer at all, or has no TCP."),
     META1_OPT_MSEC(struct set_smar, DNS_timeout, "6s", "100ms..1m",
 	"How long one query to one name server may take."),
     META1_OPT_INT(
@@ -220,6 +230,9 @@ static const struct meta1_opt opt_smar[] = {
     META1_OPT_STR(struct set_smar, address_delimiter, "+", 0,
 	"Characters of which the first in a local part begins its detail, user+detail; \"\": "
 	"addresses have no details."),
+    META1_OPT_INT(struct set_smar, dnsbl_threshold, "0", "0..100000",
+	"A client is refused (550 5.7.1) when the weights of the DNS lists that it is on come to "
+	"this sum; 0: weights decide nothing."),
 };
 RECORDS(smar);
 
@@ -277,6 +290,24 @@ static const struct meta1_opt opt_map[] = {
 	"Kind of the map: module map_TYPE; hash is map_gdbm."),
 };
 RECORDS(map);
+
+static const struct meta1_opt opt_dnsbl[] = {
+    META1_OPT_STR(struct set_dnsbl, domain, NULL, META1_O_REQUIRED,
+	"Domain of the list: for the client 192.0.2.1 the name 1.2.0.192.DOMAIN is looked up."),
+    META1_OPT_STR(struct set_dnsbl, tag, "", 0,
+	"Each answer is looked up in the access map under this tag, for example zen:127.0.0.2, "
+	"with "
+	"its networks, zen:127.0.0; the row decides. Unset: the list counts by its weight alone."),
+    META1_OPT_INT(struct set_dnsbl, weight, "1", "-1000..1000",
+	"What an answer of this list adds to the sum that dnsbl_threshold is about; negative for a "
+	"list of good clients."),
+    META1_OPT_ENUM(struct set_dnsbl, looks_up, "client", "client|helo|sender",
+	"What is looked up: the client's address, or the domain of its HELO or of the sender."),
+    META1_OPT_ENUM(struct set_dnsbl, on_timeout, "ignore", "ignore|temporary",
+	"A list that does not answer is taken as one that says nothing, or the client is told to "
+	"come again (451)."),
+};
+RECORDS(dnsbl);
 
 static const struct meta1_opt opt_lookup[] = {
     META1_OPT_STR(
@@ -357,6 +388,8 @@ static const struct settings_group groups[] = {
     GROUP("smar", smar, struct set_smar, "Decides about addresses and finds the next hops."),
     GROUP("smar.map", map, struct set_map,
 	"A map, with a name; further options are those of its module."),
+    GROUP("smar.dnsbl", dnsbl, struct set_dnsbl,
+	"A list in the DNS of bad or good clients or domains; several need names."),
     GROUP("smar.access", use, struct set_use,
 	"Who may relay, what is refused. Of the flags implicitly_match_detail and replace_macros "
 	"serve here."),

@@ -2,7 +2,8 @@
 /*
  * dns.c -- questions to the DNS: from the cache, or shared with an equal question that
  * is under way, or asked of the name servers in turn.
- * From route.c and the host service of modules (dns_service); to dns_try.c and dns_cache.c.
+ * From route.c, the checks and the service of modules (dns_service.c); to dns_try.c and
+ * dns_cache.c.
  * Owns questions and askers. At most ACTIVE questions have a socket, at most WAITING more
  * stand in line; what comes beyond is answered TEMPFAIL. Any failure is TEMPFAIL with a reason:
  * "no such name" comes from a server that said so, never from silence.
@@ -45,6 +46,7 @@ struct query {
 	bool active, trying;
 	unsigned tries, server, chain;
 	uint32_t ttl; /* of the CNAMEs so far */
+	bool secure;  /* all of them were */
 	unsigned keylen;
 	char name[DNS_NAME_MAX], key[DNS_NAME_MAX + 4];
 };
@@ -58,6 +60,7 @@ struct dns {
 	unsigned nserver, good; /* good: the server to begin with */
 	int64_t timeout;
 	unsigned tries;
+	bool plain_case;
 	struct asker *ready, **ready_end; /* to be answered on the next turn */
 	struct task task;
 };
@@ -204,6 +207,7 @@ static void query_follow(struct query *q, const struct dns_result *r)
 	}
 	if (r->ttl < q->ttl)
 		q->ttl = r->ttl;
+	q->secure = q->secure && r->secure;
 	str_copy(q->q.name, sizeof(q->q.name), r->follow);
 	q->tries = 0;
 	query_try(q, "");
@@ -216,11 +220,14 @@ static void tried(void *arg, struct dns_result *r)
 	char why[sizeof(r->why) + sizeof(d->server[0].text) + 4];
 
 	q->trying = false;
+	dns_server_note(
+	    &d->server[q->server], r, loop_now(d->loop) - q->try.began, loop_wall(d->loop));
 	switch (r->read) {
 	case DNS_GOOD:
 		d->good = q->server;
 		if (q->ttl < r->data->ttl)
 			r->data->ttl = q->ttl;
+		r->data->secure = q->secure && r->secure;
 		query_done(q, r->data);
 		return;
 	case DNS_FOLLOW:
@@ -253,6 +260,8 @@ static void query_try(struct query *q, const char *last)
 
 	str_copy(why, sizeof(why), last);
 	while (q->tries < d->tries) {
+		q->q.ad = d->server[q->server].trusted;
+		q->q.mixed = !d->plain_case && !d->server[q->server].folds;
 		if (dns_try_start(&q->try, d->loop, &d->server[q->server], &q->q, d->timeout, tried,
 			q, &err) == 0) {
 			q->trying = true;
@@ -323,6 +332,7 @@ static struct query *query_new(
 
 	q->dns = d;
 	q->ttl = UINT32_MAX;
+	q->secure = true;
 	q->q.type = type;
 	q->q.edns = true;
 	str_copy(q->q.name, sizeof(q->q.name), name);
@@ -406,30 +416,22 @@ void dns_ask(struct dns *d, const char *name, uint16_t type, int64_t deadline, d
 		ask_servers(a, folded, type);
 }
 
-struct service { /* a question of a module */
-	void (*cb)(void *, enum meta1_status, const struct meta1_reply *);
-	void *arg;
-};
-
-static void service_answered(void *arg, const struct dns_data *d, uint32_t ttl)
+void dns_never(struct dns *d, dns_fn fn, void *arg)
 {
-	struct service *s = arg;
-	struct meta1_reply r = {.size = sizeof(r), .nval = d->n, .val = d->rdata, .ttl = ttl};
+	struct asker *a = base_alloc(sizeof(*a));
+	struct dns_data *none = dns_data_fail("");
 
-	r.text = d->status == META1_TEMPFAIL ? d->why : NULL;
-	s->cb(s->arg, d->status, &r);
-	free(s);
+	none->status = META1_NOTFOUND;
+	a->dns = d;
+	a->fn = fn;
+	a->arg = arg;
+	answer_later(a, none, 0);
 }
 
-void dns_service(void *arg, const char *name, uint16_t type, int64_t deadline,
-    void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *cbarg)
+const struct dns_server *dns_server_list(const struct dns *d, unsigned *n)
 {
-	struct dns **d = arg;
-	struct service *s = base_alloc(sizeof(*s));
-
-	s->cb = cb;
-	s->arg = cbarg;
-	dns_ask(*d, name, type, deadline, service_answered, s);
+	*n = d->nserver;
+	return d->server;
 }
 
 unsigned dns_forget(struct dns *d)
@@ -446,6 +448,7 @@ struct dns *dns_new(struct loop *l, const struct dns_conf *c, struct meta1_err *
 	d->line_end = &d->line;
 	d->ready_end = &d->ready;
 	d->timeout = c->timeout > 0 ? c->timeout : 3000;
+	d->plain_case = c->plain_case;
 	d->tries = c->tries > 0 ? (unsigned)c->tries : 3;
 	task_init(&d->task, tell_ready, d);
 	if (dns_servers(c, d->server, &d->nserver, err) < 0)

@@ -27,7 +27,9 @@ enum dns_type {
 	DNS_NS = 2,
 	DNS_CNAME = 5,
 	DNS_SOA = 6,
+	DNS_PTR = 12,
 	DNS_MX = 15,
+	DNS_TXT = 16,
 	DNS_AAAA = 28,
 	DNS_TLSA = 52
 };
@@ -35,6 +37,7 @@ struct dns_data { /* an answer; shared by the cache and the askers, one allocati
 	unsigned refs;
 	enum meta1_status status; /* OK (n >= 1), NOTFOUND, TEMPFAIL */
 	bool nxdomain;		  /* NOTFOUND: the name does not exist at all */
+	bool secure;		  /* a trusted server says that DNSSEC proves it */
 	uint32_t ttl;		  /* seconds */
 	uint32_t n;
 	uint32_t memory;	       /* bytes of the allocation */
@@ -45,9 +48,17 @@ struct dns_server {
 	struct sockaddr_storage addr;
 	socklen_t len;
 	char text[80];
+	bool trusted; /* its AD bit is believed */
+	bool folds;   /* it answers in another case than it is asked: TCP has proven it */
+	uint64_t asked, answered, timeouts, errors;
+	int64_t msec;	 /* of an answer, on average of the last ones */
+	char last[160];	 /* what was wrong last */
+	int64_t last_at; /* wall clock, seconds */
 };
 struct dns_conf {
 	const char *const *nameserver; /* as in the option; NULL: /etc/resolv.conf */
+	const char *const *trusted;    /* those of them whose AD bit is believed */
+	bool plain_case;	       /* names are sent as they are, RFC 5452 without 0x20 */
 	int64_t timeout, tries;	       /* ms a try; tries in all */
 	const char *resolv_conf;       /* tests; NULL: the system's */
 };
@@ -59,18 +70,25 @@ struct dns *dns_new(struct loop *, const struct dns_conf *, struct meta1_err *);
 void dns_free(struct dns **); /* open questions are dropped */
 /* fn comes exactly once, on a later turn, at the latest at the deadline. */
 void dns_ask(struct dns *, const char *name, uint16_t type, int64_t deadline, dns_fn, void *arg);
-/* The host service of modules: a mod_dns_fn, arg is a struct dns **. */
-void dns_service(void *arg, const char *name, uint16_t type, int64_t deadline,
-    void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *cbarg);
+/* Asks nobody: fn comes with a NOTFOUND, on a later turn as always. */
+void dns_never(struct dns *, dns_fn, void *arg);
 unsigned dns_forget(struct dns *); /* empties the cache; how many answers it had */
 struct dns_data *dns_data_ref(struct dns_data *);
 void dns_data_unref(struct dns_data **);
 struct dns_data *dns_data_fail(const char *why); /* a TEMPFAIL */
+const struct dns_server *dns_server_list(const struct dns *, unsigned *n);
+
+/* ---- dns_service.c: the host service of modules: a mod_dns_fn, arg is a struct dns ** ---- */
+void dns_service(void *arg, const char *name, uint16_t type, int64_t deadline,
+    void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *cbarg);
 
 /* ---- dns_server.c: which name servers ---- */
 #define DNS_SERVERS 16
 int dns_servers(
     const struct dns_conf *, struct dns_server s[DNS_SERVERS], unsigned *n, struct meta1_err *);
+struct dns_result;
+/* A try is over; for the view of the servers. */
+void dns_server_note(struct dns_server *, const struct dns_result *, int64_t ms, int64_t wall);
 /* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53". */
 int dns_server_parse(const char *text, struct dns_server *, struct meta1_err *);
 
@@ -79,20 +97,26 @@ enum dns_read {
 	DNS_GOOD,      /* data is set */
 	DNS_FOLLOW,    /* a CNAME whose target is not in the answer: ask for that */
 	DNS_IGNORE,    /* not the answer to our question */
-	DNS_TRUNCATED, /* ask again by TCP */
+	DNS_TRUNCATED, /* ask again by TCP: it was cut, or came in another case */
 	DNS_NOEDNS,    /* the server does not know EDNS0: ask without */
 	DNS_FAIL       /* this server cannot say */
 };
 struct dns_question {
 	uint16_t id, type;
 	bool edns;
-	char name[DNS_NAME_MAX]; /* folded, no final dot */
+	bool ad;		 /* the server is trusted: its AD bit is asked for and read */
+	bool mixed;		 /* the name goes out in random case and must come back so */
+	bool tcp;		 /* nobody can guess here: a name in another case is taken */
+	char name[DNS_NAME_MAX]; /* folded, no final dot; of a try: as sent */
 };
 struct dns_result {
 	enum dns_read read;
 	struct dns_data *data; /* GOOD: the taker unrefs it */
 	char follow[DNS_NAME_MAX];
 	uint32_t ttl; /* FOLLOW: of the CNAMEs */
+	bool secure;  /* GOOD, FOLLOW: the AD bit of a trusted server */
+	bool folded;  /* the name came back in another case */
+	bool silent;  /* FAIL: nothing came in time */
 	char why[160];
 };
 struct dns_try {
@@ -103,7 +127,7 @@ struct dns_try {
 	struct watch *io, *timer;
 	struct conn *tcp;
 	unsigned strangers; /* packets that were no answer to us */
-	int64_t ms;
+	int64_t ms, began;
 	void (*done)(void *arg, struct dns_result *);
 	void *arg;
 };
@@ -168,8 +192,34 @@ void mx_hops(const struct mx_host *, char (*out)[600], unsigned *n);
 void mx_key(
     const struct mx_host *, unsigned n, uint16_t port, const char *prefix, char *out, size_t size);
 
-/* ---- client.c: the name of a client ---- */
-#define DNS_CLIENT_NAMES 5 /* of its PTR records that are tried */
+/* ---- dns_addr.c: addresses and the names that stand for them ---- */
+/* An IPv4 address in an IPv6 one is taken as what it is. false: no address. */
+bool dns_addr_parse(const char *text, struct mx_addr *);
+/* 1.2.0.192.ZONE, or 32 nibbles; false: does not fit. */
+bool dns_addr_reverse(const struct mx_addr *, const char *zone, char *out, size_t size);
+bool dns_addr_ptr(const struct mx_addr *, char *out, size_t size); /* the name of its PTR */
+uint16_t dns_addr_type(const struct mx_addr *);			   /* DNS_A, DNS_AAAA */
+bool dns_addr_within(const struct mx_addr *, const unsigned char *net, unsigned bits);
+/* An A or AAAA record in the answer has the first bits of the address. */
+bool dns_addr_among(const struct mx_addr *, const struct dns_data *, unsigned bits);
+
+/* ---- dns_client.c: the names of a client ---- */
+#define DNS_CLIENT_NAMES 5  /* of its PTR records that are tried */
+#define DNS_NAMES_MAX	 10 /* the same for SPF, RFC 7208 section 4.6.4 */
+struct dns_names {
+	enum meta1_status status; /* OK: PTR records were found, NOTFOUND, TEMPFAIL */
+	unsigned n;		  /* names that were tried, in alphabetical order */
+	struct {
+		char name[ADDR_DOMAIN_MAX + 1];
+		bool confirmed, failed; /* it has the address; the DNS could not say */
+	} v[DNS_NAMES_MAX];
+	const char *why; /* of the TEMPFAIL, or of a name that failed */
+	uint32_t ttl;
+};
+/* The names of an address, each asked for its addresses. fn comes once, on a later turn. */
+void dns_names_ask(struct dns *, const struct mx_addr *, unsigned max, int64_t deadline,
+    void (*fn)(void *arg, const struct dns_names *), void *arg);
+
 enum dns_client_result {
 	CLIENT_OK,     /* an address of its name is the client's */
 	CLIENT_NONE,   /* no PTR record, or the client has no address */
@@ -178,10 +228,10 @@ enum dns_client_result {
 };
 struct dns_client {
 	enum dns_client_result result;
-	char
-	    name[ADDR_DOMAIN_MAX + 1]; /* OK: confirmed. FORGED: the first, for the log alone. "" */
-	char why[160];		       /* TEMP */
-	uint32_t ttl;		       /* seconds that it may be kept */
+	/* OK: confirmed. FORGED: the first of them, for the log alone. Else "". */
+	char name[ADDR_DOMAIN_MAX + 1];
+	char why[160]; /* TEMP */
+	uint32_t ttl;  /* seconds that it may be kept */
 };
 typedef void (*dns_client_fn)(void *arg, const struct dns_client *);
 /* fn comes once, on a later turn, at the latest at the deadline. client: an address as text; what
@@ -193,11 +243,14 @@ const char *dns_client_word(enum dns_client_result); /* ok none forged temp: key
 #define DNSBL_LISTS 32
 enum dnsbl_kind { DNSBL_CLIENT, DNSBL_HELO, DNSBL_SENDER }; /* what a list is about */
 struct dnsbl; /* the lists of one life of the configuration, in its order */
+struct set_smar;
+struct dnsbl *dnsbl_new(const struct set_smar *); /* NULL: none are configured */
+void dnsbl_free(struct dnsbl **);		  /* no question is open */
+/* A list may give several answers: each is a hit, its weight counts once. */
 struct dnsbl_hit {
 	const char *list, *tag; /* name of the section; tag "": counts by its weight alone */
 	int64_t weight;
-	char answer[16]; /* "127.0.0.2"; a list may give several: each is a hit, the weight counts
-			    once */
+	char answer[16]; /* "127.0.0.2" */
 };
 struct dnsbl_found {
 	const struct dnsbl_hit *hit;
@@ -210,7 +263,15 @@ struct dnsbl_found {
 typedef void (*dnsbl_fn)(void *arg, const struct dnsbl_found *);
 bool dnsbl_any(const struct dnsbl *, enum dnsbl_kind); /* such a list is configured */
 /* what: the client's address, or a domain. fn comes once, on a later turn. */
-void dnsbl_ask(struct dnsbl *, struct dns *, enum dnsbl_kind, const char *what, int64_t deadline,
-    dnsbl_fn, void *arg);
+void dnsbl_ask(struct dnsbl *, struct dns *, struct loop *, enum dnsbl_kind, const char *what,
+    int64_t deadline, dnsbl_fn, void *arg);
+struct dnsbl_view { /* of a list, for the control socket */
+	const char *name, *domain, *tag;
+	int64_t weight;
+	uint64_t asked, hits, failures, strange;
+	bool resting; /* it did not answer again and again, and is left alone for a while */
+};
+bool dnsbl_look(
+    const struct dnsbl *, unsigned i, int64_t now, struct dnsbl_view *); /* false: no more */
 
 #endif

@@ -47,6 +47,7 @@ size_t dns_msg_query(const struct dns_question *q, uint8_t *out, size_t size)
 		return 0;
 	}
 	ldns_pkt_set_id(pkt, q->id);
+	ldns_pkt_set_ad(pkt, q->ad); /* RFC 6840 section 5.7 */
 	if (q->edns)
 		ldns_pkt_set_edns_udp_size(pkt, DNS_PACKET);
 	if (ldns_pkt2wire(&wire, pkt, &len) != LDNS_STATUS_OK || len > size)
@@ -296,11 +297,16 @@ static enum dns_read judge(
 {
 	const ldns_rr *asked = ldns_rr_list_rr(ldns_pkt_question(pkt), 0);
 	ldns_pkt_rcode rcode = ldns_pkt_get_rcode(pkt);
+	/* The upper bits of the code stand in the OPT record: BADVERS is 16. */
+	bool extended = ldns_pkt_edns(pkt) && ldns_pkt_edns_extended_rcode(pkt) != 0;
 
 	if (!asked || !answers(asked, q->type, name))
 		return DNS_IGNORE;
-	if ((rcode == LDNS_RCODE_FORMERR || rcode == LDNS_RCODE_NOTIMPL) && q->edns)
+	if ((rcode == LDNS_RCODE_FORMERR || rcode == LDNS_RCODE_NOTIMPL || extended) && q->edns)
 		return DNS_NOEDNS;
+	if (extended)
+		return fail(r, "server answers with an error");
+	r->secure = q->ad && ldns_pkt_ad(pkt);
 	if (rcode != LDNS_RCODE_NOERROR && rcode != LDNS_RCODE_NXDOMAIN) {
 		snprintf(r->why, sizeof(r->why), "server answers %s",
 		    rcode == LDNS_RCODE_SERVFAIL  ? "SERVFAIL"
@@ -314,6 +320,22 @@ static enum dns_read judge(
 static unsigned get16(const uint8_t *p)
 {
 	return (unsigned)p[0] << 8 | p[1];
+}
+
+/* The question of the packet, byte for byte: is its name in the case in which it was sent? */
+static bool same_case(const uint8_t *p, size_t len, const char *name)
+{
+	size_t at = HEADER;
+
+	while (*name) {
+		size_t n = strcspn(name, ".");
+
+		if (at + 1 + n > len || p[at] != n || memcmp(p + at + 1, name, n) != 0)
+			return false;
+		at += 1 + n;
+		name += n + (name[n] == '.');
+	}
+	return true;
 }
 
 /* Pointers to pointers to pointers make a small packet long work; no encoder makes them. Whatever
@@ -355,10 +377,15 @@ enum dns_read dns_msg_read(
 	name = name_rdf(q->name);
 	if (!name)
 		return fail(r, "not a domain name");
-	if (ldns_wire2pkt(&pkt, p, len) == LDNS_STATUS_OK)
-		read = judge(pkt, q, name, r);
-	else
+	r->folded = q->mixed && !same_case(p, len, q->name);
+	if (ldns_wire2pkt(&pkt, p, len) != LDNS_STATUS_OK)
 		fail(r, "malformed answer");
+	else
+		read = judge(pkt, q, name, r);
+	if (r->folded && !q->tcp && read != DNS_IGNORE) {
+		dns_data_unref(&r->data);
+		read = DNS_TRUNCATED;
+	}
 	ldns_pkt_free(pkt);
 	ldns_rdf_deep_free(name);
 	return read;

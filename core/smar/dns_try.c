@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * dns_try.c -- one question to one name server: over UDP from a socket of its own, whose
- * port the kernel draws, connected so that only that server is heard, with a random ID;
- * over TCP when the answer says that it was cut. RFC 5452.
+ * port the kernel draws, connected so that only that server is heard, with a random ID and the
+ * name in random case; over TCP when the answer says that it was cut, or comes in another case:
+ * who guesses an answer cannot do that there, and a server that folds names is not lost. RFC 5452.
  * From dns.c; the result goes back there. Owns the socket, its watches and the TCP connection.
  * On failure (time-out, refused, malformed): DNS_FAIL with the reason.
  */
@@ -52,9 +53,12 @@ static void finish_fail(struct dns_try *t, const char *why)
 
 static void timed_out(int fd, short what, void *arg)
 {
+	struct dns_result r = {.read = DNS_FAIL, .silent = true};
+
 	(void)fd, (void)what;
 	m_timeouts.value++;
-	finish_fail(arg, "no answer in time");
+	str_copy(r.why, sizeof(r.why), "no answer in time");
+	finish(arg, &r);
 }
 
 /* ---- TCP: the same question, two bytes of length before each message ---- */
@@ -110,6 +114,7 @@ static void start_tcp(struct dns_try *t)
 	struct meta1_err err;
 
 	m_tcp.value++;
+	t->q.tcp = true;
 	loop_unwatch(&t->io);
 	close(t->fd);
 	t->fd = -1;
@@ -154,6 +159,17 @@ static void udp_readable(int fd, short what, void *arg)
 	}
 }
 
+/* Every letter in a case of its own: up to 200 bits that a forger must guess besides. */
+static void mix_case(char *name)
+{
+	uint8_t bit[DNS_NAME_MAX / 8];
+
+	evutil_secure_rng_get_bytes(bit, sizeof(bit));
+	for (size_t i = 0; name[i]; i++)
+		if (name[i] >= 'a' && name[i] <= 'z' && (bit[i / 8] >> (i % 8) & 1))
+			name[i] = (char)(name[i] - 32);
+}
+
 int dns_try_start(struct dns_try *t, struct loop *l, const struct dns_server *server,
     const struct dns_question *q, int64_t ms, void (*done)(void *, struct dns_result *), void *arg,
     struct meta1_err *err)
@@ -166,9 +182,12 @@ int dns_try_start(struct dns_try *t, struct loop *l, const struct dns_server *se
 	t->server = *server;
 	t->q = *q;
 	t->ms = ms;
+	t->began = loop_now(l);
 	t->done = done;
 	t->arg = arg;
 	evutil_secure_rng_get_bytes(&t->q.id, sizeof(t->q.id));
+	if (t->q.mixed)
+		mix_case(t->q.name);
 	t->fd = socket(server->addr.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (t->fd < 0)
 		return err_set(err, "socket for DNS: %s", strerror(errno));

@@ -235,6 +235,8 @@ static int start(struct role *role, struct meta1_err *err)
 	const struct set_smar *s = &role->set->smar;
 	struct dns_conf conf = {
 	    .nameserver = s->nameserver,
+	    .trusted = s->trusted_nameserver,
+	    .plain_case = !s->DNS_random_case,
 	    .timeout = s->DNS_timeout,
 	    .tries = s->DNS_tries,
 	};
@@ -271,9 +273,13 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 {
 	const struct set_smar *was = &role->set->smar, *now = &set->smar;
 
-	if (!same_list(was->nameserver, now->nameserver) || was->DNS_timeout != now->DNS_timeout ||
-	    was->DNS_tries != now->DNS_tries) {
-		err_set(err, "smar: nameserver, DNS_timeout and DNS_tries are set at its start");
+	if (!same_list(was->nameserver, now->nameserver) ||
+	    !same_list(was->trusted_nameserver, now->trusted_nameserver) ||
+	    was->DNS_timeout != now->DNS_timeout || was->DNS_tries != now->DNS_tries ||
+	    was->DNS_random_case != now->DNS_random_case) {
+		err_set(err,
+		    "smar: nameserver, trusted_nameserver, DNS_timeout, DNS_tries and DNS_random_case "
+		    "are set at its start");
 		return 1;
 	}
 	me.next = policy_open(role, set, err);

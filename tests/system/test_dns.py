@@ -196,8 +196,8 @@ class Liar:
             try:
                 query, peer = self.s.recvfrom(4096)
                 answer, end = self.answer(query)
-                m = re.match(rb'(cut|set)(\d+)(?:x(\d+))?$', query[13:13 + query[12]])
-                if m and m[1] == b'cut':
+                m = re.match(rb'(?i)(cut|set)(\d+)(?:x(\d+))?$', query[13:13 + query[12]])
+                if m and m[1].lower() == b'cut':
                     answer = answer[:int(m[2])]
                 elif m:
                     at = end + int(m[2])

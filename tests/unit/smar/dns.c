@@ -16,7 +16,7 @@ struct answer {
 	unsigned told;
 	enum meta1_status status;
 	uint32_t n, ttl;
-	bool nxdomain;
+	bool nxdomain, secure;
 	char why[160];
 };
 static void answered(void *arg, const struct dns_data *d, uint32_t ttl)
@@ -28,6 +28,7 @@ static void answered(void *arg, const struct dns_data *d, uint32_t ttl)
 	a->n = d->n;
 	a->ttl = ttl;
 	a->nxdomain = d->nxdomain;
+	a->secure = d->secure;
 	str_copy(a->why, sizeof(a->why), d->why);
 }
 
@@ -163,6 +164,111 @@ static void without_edns(void **state)
 	w->ns->no_edns = true;
 	assert_int_equal(ask(w, "a.test", 5000).status, META1_OK);
 	assert_int_equal(w->ns->udp_asked, 2);
+}
+
+/* BADVERS stands in the OPT record; without a look there it would be "no such record". */
+static void bad_version(void **state)
+{
+	struct world *w = *state;
+
+	w->ns->badvers = true;
+	assert_int_equal(ask(w, "a.test", 5000).status, META1_OK);
+	assert_int_equal(w->ns->udp_asked, 2);
+}
+
+/* Twenty letters, twenty times: that all are small every time happens never. */
+static void random_case(void **state)
+{
+	struct dns_conf conf = {.timeout = 1000, .plain_case = true};
+	struct world *w = *state;
+	char name[64];
+
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "abcdefghijklmnopqrst%d.test", i);
+		assert_int_equal(ask(w, name, 5000).status, META1_NOTFOUND);
+	}
+	assert_in_range(w->ns->upper, 18, 20);
+	dns_free(&w->dns);
+	w->dns = ns_resolver_conf(w->loop, &w->ns->port, 1, conf, false);
+	w->ns->upper = 0;
+	ask(w, "abcdefghijklmnopqrst.test", 5000);
+	assert_int_equal(w->ns->upper, 0);
+}
+
+/* A server that answers in lower case is believed over TCP, and then asked as it likes it. */
+static void server_folds(void **state)
+{
+	struct world *w = *state;
+	const struct dns_server *s;
+	unsigned n;
+
+	w->ns->folds = true;
+	assert_int_equal(ask(w, "c0.test", 5000).status, META1_OK);
+	s = dns_server_list(w->dns, &n);
+	assert_int_equal(n, 1);
+	assert_true(s->folds);
+	assert_in_range(w->ns->tcp_asked, 1, 3);
+	w->ns->tcp_asked = w->ns->upper = 0;
+	assert_int_equal(ask(w, "nowhere.test", 5000).status, META1_NOTFOUND);
+	assert_int_equal(w->ns->tcp_asked, 0);
+	assert_int_equal(w->ns->upper, 0);
+}
+
+/* AD is asked of a trusted server and believed from it alone. */
+static void proven(void **state)
+{
+	struct dns_conf conf = {.timeout = 1000};
+	struct world *w = *state;
+
+	w->ns->ad = true;
+	assert_false(ask(w, "a.test", 5000).secure);
+	dns_free(&w->dns);
+	w->dns = ns_resolver_conf(w->loop, &w->ns->port, 1, conf, true);
+	assert_true(ask(w, "a.test", 5000).secure);
+	assert_true(ask(w, "a.test", 5000).secure); /* kept with the answer */
+	assert_true(ask(w, "nowhere.test", 5000).secure);
+	assert_true(ask(w, "c0.test", 5000).secure);
+	w->ns->ad = false;
+	assert_false(ask(w, "c1.test", 5000).secure);
+}
+
+static void trust(void **state)
+{
+	static const char *const list[] = {"127.0.0.1", "127.0.0.2:53", NULL},
+				 *const some[] = {"127.0.0.1:53", NULL},
+				 *const other[] = {"127.0.0.3", NULL};
+	struct dns_conf conf = {.nameserver = list, .trusted = some};
+	struct dns_server s[DNS_SERVERS];
+	struct meta1_err err;
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(dns_servers(&conf, s, &n, &err), 0);
+	assert_int_equal(n, 2);
+	assert_true(s[0].trusted);
+	assert_false(s[1].trusted);
+	conf.trusted = other;
+	assert_int_equal(dns_servers(&conf, s, &n, &err), -1);
+	assert_non_null(strstr(err.text, "none of the name servers"));
+}
+
+/* What the servers did, for the view of them. */
+static void notes(void **state)
+{
+	struct world *w = *state;
+	const struct dns_server *s;
+	unsigned n;
+
+	w->ns->silent = 1;
+	ask(w, "a.test", 5000);
+	w->ns->servfail = true;
+	ask(w, "b.test", 5000);
+	s = dns_server_list(w->dns, &n);
+	assert_int_equal(s->asked, 5);
+	assert_int_equal(s->timeouts, 1);
+	assert_int_equal(s->answered, 4);
+	assert_int_equal(s->errors, 3);
+	assert_string_equal(s->last, "server answers SERVFAIL");
 }
 
 static void forged(void **state)
@@ -348,6 +454,12 @@ int main(void)
 	    WITH(deadlines),
 	    WITH(over_tcp),
 	    WITH(without_edns),
+	    WITH(bad_version),
+	    WITH(random_case),
+	    WITH(server_folds),
+	    WITH(proven),
+	    cmocka_unit_test(trust),
+	    WITH(notes),
 	    WITH(forged),
 	    WITH(chains),
 	    WITH(next_server),

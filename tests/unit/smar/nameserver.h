@@ -8,6 +8,7 @@
 
 #include <netinet/in.h>
 #include <stdio.h>
+#include <strings.h>
 #include <unistd.h>
 
 struct ns_row {
@@ -28,6 +29,10 @@ struct nameserver {
 	unsigned silent; /* so many questions stay unanswered */
 	unsigned forged; /* so many wrong packets before the true one */
 	bool truncate, no_edns, servfail;
+	bool folds;	/* answers in lower case */
+	bool badvers;	/* no EDNS0 by the extended code alone */
+	bool ad;	/* sets AD when it is asked for */
+	unsigned upper; /* questions that came with a capital letter */
 	struct packet in, out;
 };
 
@@ -46,6 +51,9 @@ static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 		n += ns->in.b[off];
 	}
 	name[n] = '\0';
+	ns->upper += strpbrk(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != NULL;
+	for (char *p = name; ns->folds && *p; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
 	assert_true(off + 5 <= len);
 	type = (uint16_t)(ns->in.b[off + 1] << 8 | ns->in.b[off + 2]);
 	put_head(&ns->out, (unsigned)(ns->in.b[0] << 8 | ns->in.b[1]), 0, name, type);
@@ -53,6 +61,14 @@ static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 		ns->out.b[3] |= 1;
 		return;
 	}
+	if (ns->badvers && ns->in.b[11] > 0) {
+		ns->out.b[11] = 1;
+		for (const char *p = "\0\0\51\4\320\1\0\0\0\0\0", *end = p + 11; p < end; p++)
+			put8(&ns->out, (unsigned char)*p);
+		return;
+	}
+	if (ns->ad && (ns->in.b[3] & 0x20))
+		ns->out.b[3] |= 0x20;
 	if (ns->servfail) {
 		ns->out.b[3] |= 2;
 		return;
@@ -62,7 +78,7 @@ static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 		return;
 	}
 	for (const struct ns_row *r = ns->rows; r->name; r++) {
-		if (strcmp(r->name, name) != 0 || r->type != type)
+		if (strcasecmp(r->name, name) != 0 || r->type != type)
 			continue;
 		found = true;
 		ns->out.b[3] |= (uint8_t)r->rcode;
@@ -75,7 +91,7 @@ static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 		bool known = false;
 
 		for (const struct ns_row *r = ns->rows; r->name; r++)
-			known |= strcmp(r->name, name) == 0;
+			known |= strcasecmp(r->name, name) == 0;
 		if (!known)
 			ns->out.b[3] |= 3;
 		put_rr(&ns->out, 1, "test", DNS_SOA, 30, "30");
@@ -189,11 +205,11 @@ static inline void ns_free(struct nameserver *ns)
 }
 
 /* A resolver that asks it. */
-static inline struct dns *ns_resolver(struct loop *l, const uint16_t *ports, unsigned n, int64_t ms)
+static inline struct dns *ns_resolver_conf(
+    struct loop *l, const uint16_t *ports, unsigned n, struct dns_conf conf, bool trusted)
 {
 	static char text[4][40];
 	const char *list[5] = {NULL};
-	struct dns_conf conf = {.nameserver = list, .timeout = ms, .tries = 3};
 	struct meta1_err err;
 	struct dns *d;
 
@@ -201,9 +217,19 @@ static inline struct dns *ns_resolver(struct loop *l, const uint16_t *ports, uns
 		snprintf(text[i], sizeof(text[i]), "127.0.0.1:%u", ports[i]);
 		list[i] = text[i];
 	}
+	conf.nameserver = list;
+	conf.trusted = trusted ? list : NULL;
+	conf.tries = 3;
 	d = dns_new(l, &conf, &err);
 	assert_non_null(d);
 	return d;
+}
+
+static inline struct dns *ns_resolver(struct loop *l, const uint16_t *ports, unsigned n, int64_t ms)
+{
+	struct dns_conf conf = {.timeout = ms};
+
+	return ns_resolver_conf(l, ports, n, conf, false);
 }
 
 #endif
