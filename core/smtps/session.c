@@ -74,8 +74,13 @@ static void too_bad(struct smtps_session *s, const char *text)
 
 void smtps_session_refuse(struct smtps_session *s, int code, const char *dsn, const char *text)
 {
-	log_event(LOG_L_INFO, "smtps.refusal", SMTPS_WHO " reply=%d dsn=%s text=%s",
-	    SMTPS_WHO_OF(s), code, dsn != NULL ? dsn : "-", text);
+	if (s->said.len > 0)
+		log_event(LOG_L_INFO, "smtps.refusal",
+		    SMTPS_WHO " reply=%d dsn=%s text=%s said=%.*s", SMTPS_WHO_OF(s), code,
+		    dsn != NULL ? dsn : "-", text, (int)s->said.len, (const char *)s->said.data);
+	else
+		log_event(LOG_L_INFO, "smtps.refusal", SMTPS_WHO " reply=%d dsn=%s text=%s",
+		    SMTPS_WHO_OF(s), code, dsn != NULL ? dsn : "-", text);
 	smtps_session_reply(s, code, dsn, "%s", text);
 }
 

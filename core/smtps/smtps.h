@@ -158,10 +158,11 @@ struct smtps_session {
 	TAILQ_ENTRY(smtps_session) waits; /* for a credit, while it awaits QUEUE */
 	struct smtps *srv;
 	struct conn *conn;
-	struct smtps_tx *tx; /* NULL: none */
-	struct watch *timer; /* of the PROXY header, greet_delay, tarpit or queue_wait */
-	char *helo;	     /* as cleaned; NULL before HELO */
-	char *name;	     /* of the client, confirmed, as smar told; NULL: not known */
+	struct smtps_tx *tx;   /* NULL: none */
+	struct watch *timer;   /* of the PROXY header, greet_delay, tarpit or queue_wait */
+	char *helo;	       /* as cleaned; NULL before HELO */
+	struct meta1_buf said; /* the command that acts, if it may stand in the log */
+	char *name;	       /* of the client, confirmed, as smar told; NULL: not known */
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
 	uint64_t held;	      /* bytes in srv->memory */
@@ -261,10 +262,11 @@ struct smtps_line { /* one command; args without leading and trailing blanks */
 };
 
 #define IN(st)	   (1u << ST_##st)
-#define VERB_NOP   1u /* counts as NOOP-like */
-#define VERB_NOARG 2u /* takes no argument */
-#define VERB_EHLO  4u /* its name is announced by EHLO */
-#define VERB_TRUST 8u /* for peers of the option xclient only */
+#define VERB_NOP   1u  /* counts as NOOP-like */
+#define VERB_NOARG 2u  /* takes no argument */
+#define VERB_EHLO  4u  /* its name is announced by EHLO */
+#define VERB_TRUST 8u  /* for peers of the option xclient only */
+#define VERB_SAID  16u /* what was said may stand in the log; others may bring passwords */
 
 struct smtps_verb {
 	const char *name;

@@ -20,6 +20,7 @@
  * bytes. */
 #define MAIL_LINE (BASE + 26 + 17 + 10 + 5 + 116 + 66)
 #define RCPT_LINE (BASE + 536 + 66)
+#define SAID_MAX  200 /* bytes of a command in the log */
 #define ANYWHERE  (IN(OPEN) | GREETED)
 #define GREETED	  (IN(READY) | IN(MAIL) | IN(RCPT) | IN(CHUNKS))
 
@@ -185,20 +186,20 @@ static void act_help(struct smtps_session *s, const struct smtps_line *l)
 /* ---- the table, in the order of use ---- */
 
 static const struct smtps_verb verbs[] = {
-    {"RCPT", IN(MAIL) | IN(RCPT), 0, RCPT_LINE, smtps_tx_rcpt,
+    {"RCPT", IN(MAIL) | IN(RCPT), VERB_SAID, RCPT_LINE, smtps_tx_rcpt,
 	"TO:<address> [NOTIFY=NEVER|SUCCESS,FAILURE,DELAY] [ORCPT=type;xtext]"},
-    {"MAIL", IN(READY), 0, MAIL_LINE, smtps_tx_mail,
+    {"MAIL", IN(READY), VERB_SAID, MAIL_LINE, smtps_tx_mail,
 	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [SMTPUTF8] [RET=FULL|HDRS] [ENVID=xtext]"},
     {"DATA", IN(MAIL) | IN(RCPT), VERB_NOARG, BASE, smtps_body_data,
 	"the message follows, a line with one dot ends it"},
     /* in every state, for its octets follow in every state */
     {"BDAT", ANYWHERE, 0, BASE, smtps_bdat, "n [LAST], n octets of the message follow"},
-    {"EHLO", ANYWHERE, 0, BASE, act_ehlo, "your host name; answers with what is offered"},
-    {"HELO", ANYWHERE, 0, BASE, act_helo, "your host name"},
+    {"EHLO", ANYWHERE, VERB_SAID, BASE, act_ehlo, "your host name; answers with what is offered"},
+    {"HELO", ANYWHERE, VERB_SAID, BASE, act_helo, "your host name"},
     {"RSET", ANYWHERE, VERB_NOARG | VERB_NOP, BASE, act_rset, "forget the transaction"},
     {"NOOP", ANYWHERE, VERB_NOP, BASE, act_noop, "nothing"},
     {"QUIT", ANYWHERE, VERB_NOARG, BASE, act_quit, "end of the session"},
-    {"VRFY", ANYWHERE, VERB_NOP, BASE, smtps_vrfy, "address [SMTPUTF8]"},
+    {"VRFY", ANYWHERE, VERB_NOP | VERB_SAID, BASE, smtps_vrfy, "address [SMTPUTF8]"},
     {"HELP", ANYWHERE, VERB_NOP | VERB_EHLO, BASE, act_help, "[command]"},
     {"XCLIENT", IN(OPEN) | IN(READY), VERB_NOP | VERB_TRUST, SMTPS_LINE_MAX, smtps_xclient,
 	"ATTRIBUTE=value ..., for whom you speak"},
@@ -244,6 +245,15 @@ static void out_of_order(struct smtps_session *s, const struct smtps_verb *v)
 	smtps_session_bad(s, 503, "5.5.1", text);
 }
 
+static void act(struct smtps_session *s, const struct smtps_verb *v, const struct smtps_line *l,
+    struct meta1_buf line)
+{
+	if ((v->flags & VERB_SAID) != 0)
+		s->said = buf_of(line.data, line.len < SAID_MAX ? line.len : SAID_MAX);
+	v->act(s, l);
+	s->said.len = 0;
+}
+
 void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 {
 	const struct smtps_verb *v;
@@ -279,5 +289,5 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 	else if ((v->flags & VERB_NOARG) != 0 && l.len > 0)
 		smtps_session_bad(s, 501, "5.5.4", "Command takes no argument");
 	else if ((v->flags & VERB_NOP) == 0 || smtps_session_nop(s))
-		v->act(s, &l);
+		act(s, v, &l, buf_of(line, len));
 }

@@ -269,6 +269,7 @@ REFUSALS = [  # what is said; the code and the enhanced code of the last reply; 
     (['NOOP ' + 'x' * 600], '500 5.5.2', 'too long'),
     (['NOOP a\rb'], '500 5.5.2', 'CR or NUL'),
     (['STARTTLS'], '502 5.5.1', 'not offered'),
+    (['AUTH PLAIN c2VjcmV0'], '502 5.5.1', 'not offered'),
     (['EXPN x'], '502 5.5.1', 'not offered'),
     (['EHLO'], '501 5.5.4', 'your host name'),
     (['HELO a b'], '501 5.5.4', 'one word'),
@@ -315,6 +316,7 @@ ELSEWHERE = {  # what needs more than a dialogue: a part of its text, the test t
     'The queue takes no message': 'unit/smtps/session.c::faults_of_the_store',
     'The queue could not keep': 'unit/smtps/session.c::faults_of_the_store',
     'Recipients cannot be checked': 'system/test_smtps.py::test_a_server_that_is_away',
+    'Senders cannot be checked': 'unit/smtps/policy.c::refused_at_mail',
     'Addresses cannot be checked': 'system/test_model.py::test_the_session_alone',
     'Recipient cannot be checked': 'unit/smtps/verdict.c::frames', 'Recipient refused': 'unit/smtps/verdict.c::frames',
     'Too many tiny chunks': 'system/test_bdat.py::test_abuse_is_cut_off',
@@ -348,7 +350,7 @@ def refusals_of_the_source():
             if says.search(statement) and 'log_event' not in statement:
                 for lit in re.findall(r'"((?:[^"\\]|\\.)*)"', statement):
                     part = max(re.split(r'%[a-z.*\d]*', re.sub(r'^\d\.\d\.\d ', '', lit)), key=len).strip(' ,:;')
-                    if ' ' in part and part != 'Recipient ok':
+                    if ' ' in part and part.lower() != 'recipient ok':
                         out.add(part)
     return out
 
@@ -369,6 +371,9 @@ def test_refusals(strict):
             assert got.startswith(codes) and words in got and len(got) > len(codes) + 10, (said, got)
     lab.wait_for('the lines', lambda: len(lines()) - before >= len(due))
     assert [(code, dsn) for _, code, dsn in lines()[before:]] == due, 'one line each, in their order'
+    log = strict.log()
+    assert re.search(r'reply=501 dsn=5\.1\.3 text=.* said="?RCPT TO:<@>', log), 'an admin sees what was wrong'
+    assert 'c2VjcmV0' not in log and 'FOO=1' in log, 'but nothing that may be a password'
     found = refusals_of_the_source()
     assert len(found) > 40
     untried = {f for f in found if not any(f in r for r in replies) and not any(e in f for e in ELSEWHERE)}
