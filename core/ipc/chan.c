@@ -8,6 +8,7 @@
  */
 #include "ipc/chan_private.h"
 #include "lib/log.h"
+#include "lib/metric.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +18,9 @@
 #define READ_CHUNK (256u << 10)
 #define UNSENT_MAX (8u << 20)
 #define TICK_MS	   250 /* how exact deadlines are */
+
+METRIC_COUNTER(
+    m_large, "frames_too_large_total", "Messages to other roles that fit into no frame.");
 
 bool chan_up(const struct chan *c)
 {
@@ -73,7 +77,8 @@ static void flush_run(void *arg)
 		chan_write_out(c);
 }
 
-void chan_queue(struct chan *c, enum proto_type type, uint32_t req, const void *msg)
+/* false: it is too large for a frame, and was not sent; the connection is as it was. */
+bool chan_queue(struct chan *c, enum proto_type type, uint32_t req, const void *msg)
 {
 	if (log_on(LOG_L_DEBUG + 4)) {
 		char text[400];
@@ -81,16 +86,19 @@ void chan_queue(struct chan *c, enum proto_type type, uint32_t req, const void *
 		proto_print(type, msg, text, sizeof(text));
 		log_event(LOG_L_DEBUG + 4, "ipc.send", "req=%u frame=%s", req, text);
 	}
-	proto_pack(c->out, type, req, msg);
+	if (!proto_pack(c->out, type, req, msg)) {
+		m_large.value++;
+		return false;
+	}
 	loop_flush(c->side->loop, &c->flush);
+	return true;
 }
 
 bool chan_send(struct chan *c, enum proto_type type, const void *msg)
 {
 	if (!chan_up(c) || evbuffer_get_length(c->out) > UNSENT_MAX)
 		return false;
-	chan_queue(c, type, 0, msg);
-	return true;
+	return chan_queue(c, type, 0, msg);
 }
 
 bool chan_send_fd(struct chan *c, enum proto_type type, const void *msg, int fd)
@@ -110,7 +118,10 @@ bool chan_send_fd(struct chan *c, enum proto_type type, const void *msg, int fd)
 	if (c->fd < 0 || evbuffer_get_length(c->out))
 		return false;
 	frame = evbuffer_new();
-	proto_pack(frame, type, 0, msg);
+	if (!proto_pack(frame, type, 0, msg)) {
+		evbuffer_free(frame);
+		return false;
+	}
 	iov.iov_len = evbuffer_get_length(frame);
 	iov.iov_base = evbuffer_pullup(frame, -1);
 	mh.msg_iov = &iov;
@@ -207,8 +218,10 @@ uint32_t chan_ask(struct chan *c, enum proto_type type, const void *msg, uint32_
 	q->deadline = loop_now(c->side->loop) + (deadline_ms ? deadline_ms : proto_deadline(type));
 	if (!c->nasks++)
 		loop_rearm(c->ticker, TICK_MS);
-	chan_queue(c, type, q->req, msg);
-	return q->req;
+	if (chan_queue(c, type, q->req, msg))
+		return q->req;
+	chan_forget(c, q->req);
+	return 0;
 }
 
 static struct chan_ask *ask_find(struct chan *c, uint32_t req)

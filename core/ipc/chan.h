@@ -60,7 +60,7 @@ enum proto_who chan_peer(const struct chan *);
 const struct p_hello *chan_hello(const struct chan *); /* the peer's, while up */
 void **chan_slot(struct chan *);		       /* the role's own pointer */
 
-/* false: not up, or more than 8 MiB unsent (then nothing was queued). */
+/* false: not up, more than 8 MiB unsent, or larger than a frame (then nothing was queued). */
 bool chan_send(struct chan *, enum proto_type, const void *msg);
 bool chan_send_fd(struct chan *, enum proto_type, const void *msg, int fd); /* fd stays open */
 int chan_take_fd(struct chan *); /* in the handler of a message that carries one; -1: none */

@@ -49,7 +49,7 @@ struct chan {
 
 /* chan.c */
 struct chan *chan_alloc(const struct chan_side *, enum proto_who peer);
-void chan_queue(struct chan *, enum proto_type, uint32_t req, const void *msg);
+bool chan_queue(struct chan *, enum proto_type, uint32_t req, const void *msg);
 void chan_write_out(struct chan *);
 void chan_rd_ready(int fd, short what, void *arg);
 void chan_unanswered(struct chan *);

@@ -183,7 +183,7 @@ static void put32(uint8_t *p, uint32_t v)
 	p[3] = (uint8_t)(v >> 24);
 }
 
-void proto_pack(struct evbuffer *out, enum proto_type type, uint32_t req, const void *msg)
+bool proto_pack(struct evbuffer *out, enum proto_type type, uint32_t req, const void *msg)
 {
 	size_t n, i, len = 0, size[32];
 	const struct field *f = messages[type].fields(&n);
@@ -196,6 +196,8 @@ void proto_pack(struct evbuffer *out, enum proto_type type, uint32_t req, const 
 		if (size[i])
 			len += 1 + leb_size(size[i]) + size[i];
 	}
+	if (len > PROTO_FRAME_MAX)
+		return false;
 	if (evbuffer_reserve_space(out, (ev_ssize_t)(PROTO_HEADER + len), &v, 1) < 1)
 		base_broken("evbuffer_reserve_space", __FILE__, __LINE__);
 	p = v.iov_base;
@@ -212,6 +214,7 @@ void proto_pack(struct evbuffer *out, enum proto_type type, uint32_t req, const 
 	}
 	v.iov_len = PROTO_HEADER + len;
 	evbuffer_commit_space(out, &v, 1);
+	return true;
 }
 
 /* ---- unpacking ---- */

@@ -71,8 +71,9 @@ uint64_t proto_hash(void); /* of the whole table: two programs agree or refuse *
 uint32_t proto_deadline(unsigned type);
 bool proto_may(unsigned type, enum proto_who from, enum proto_who to);
 
-/* Appends one whole frame. Fields beyond their bound are a bug of ours (ensure), cut off. */
-void proto_pack(struct evbuffer *out, enum proto_type, uint32_t req, const void *msg);
+/* Appends one whole frame. Fields beyond their bound are a bug of ours (ensure), cut off. false:
+ * the frame would be larger than the other side takes; nothing was appended. */
+bool proto_pack(struct evbuffer *out, enum proto_type, uint32_t req, const void *msg);
 /* The struct for the payload; strings point into it; arrays come from pool.
  * NULL: malformed or over a bound; err says which field. */
 void *proto_unpack(

@@ -202,7 +202,7 @@ static bool believed(const char *path, uid_t uid, const char *role)
 	i = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
 	assert_int_equal(seteuid(0), 0);
 	assert_int_equal(i, 0);
-	proto_pack(b, P_HELLO, 0, &h);
+	assert_true(proto_pack(b, P_HELLO, 0, &h));
 	evbuffer_write(b, fd);
 	evbuffer_free(b);
 	for (i = 0; i < 10; i++)

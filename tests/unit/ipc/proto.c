@@ -14,7 +14,7 @@ static void *trip(struct pool *pool, enum proto_type type, const void *msg)
 	static uint8_t keep[65536];
 	struct meta1_err err;
 
-	proto_pack(b, type, 7, msg);
+	assert_true(proto_pack(b, type, 7, msg));
 	len = evbuffer_get_length(b);
 	p = evbuffer_pullup(b, -1);
 	assert_true(len >= PROTO_HEADER && len < sizeof(keep));
@@ -104,10 +104,36 @@ static void rights(void **state)
 	assert_true(proto_hash() != 0 && proto_hash() == proto_hash());
 }
 
+/* What no other side would take is not packed: the frames before and behind stay good. */
+static void too_large(void **state)
+{
+	static struct meta1_buf rcpts[10000], orcpts[10000];
+	static char addr[320], orcpt[500];
+	struct p_queued m = {.id = buf_str("S1"), .rcpts = {rcpts, 10000}};
+	struct evbuffer *b = evbuffer_new();
+	size_t i, len;
+
+	(void)state;
+	memset(addr, 'a', sizeof(addr));
+	memset(orcpt, 'o', sizeof(orcpt));
+	for (i = 0; i < 10000; i++) {
+		rcpts[i] = buf_of(addr, sizeof(addr));
+		orcpts[i] = buf_of(orcpt, sizeof(orcpt));
+	}
+	assert_true(proto_pack(b, P_QUEUED, 0, &m)); /* without the second list it fits */
+	len = evbuffer_get_length(b);
+	assert_in_range(len, 10000 * sizeof(addr), PROTO_FRAME_MAX + PROTO_HEADER);
+	m.orcpts = (struct proto_strs){orcpts, 10000};
+	assert_false(proto_pack(b, P_QUEUED, 0, &m));
+	assert_int_equal(evbuffer_get_length(b), len);
+	evbuffer_free(b);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip), cmocka_unit_test(bounds),
-	    cmocka_unit_test(any_bytes), cmocka_unit_test(rights)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip),
+	    cmocka_unit_test(too_large), cmocka_unit_test(bounds), cmocka_unit_test(any_bytes),
+	    cmocka_unit_test(rights)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
