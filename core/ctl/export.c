@@ -116,35 +116,12 @@ static int content(struct export *x, const char *id, int fd, long long size, str
 
 /* ---- the envelope ---- */
 
-/* All pages as one object. NULL: err, and *status. */
 static json_t *envelope(struct export *x, const char *id, int *status, struct meta1_err *err)
 {
-	json_t *all = NULL, *page;
-	char target[160], cursor[40] = "0", *body;
-	size_t got;
+	json_t *all = tool_message(x->t, "/v1/export/", id, status, err);
 
-	while (*cursor) {
-		snprintf(target, sizeof(target), "/v1/export/%s?cursor=%s", id, cursor);
-		body = client_call(x->socket, "GET", target, buf_of("", 0), status, &got, err);
-		page = body && *status == 200 ? json_loads(body, 0, NULL) : NULL;
-		if (body && !page)
-			client_refusal(body, err);
-		free(body);
-		if (!page) {
-			json_decref(all);
-			return NULL;
-		}
-		str_copy(cursor, sizeof(cursor), tool_text(page, "next"));
-		if (all) {
-			json_array_extend(json_object_get(all, "recipients"),
-			    json_object_get(page, "recipients"));
-			json_decref(page);
-		} else {
-			all = page;
-		}
-	}
-	json_object_del(all, "next");
-	json_object_set_new(all, "format", json_string("meta1-envelope/1"));
+	if (all)
+		json_object_set_new(all, "format", json_string("meta1-envelope/1"));
 	return all;
 }
 

@@ -98,8 +98,12 @@ static void show_message(const json_t *m)
 	size_t i;
 
 	tool_when(tool_number(m, "time"), t, sizeof(t));
-	printf("%s  %s  %lld bytes  from <%s>", tool_text(m, "id"), t, tool_number(m, "size"),
-	    tool_text(m, "sender"));
+	if (json_is_true(json_object_get(m, "unreadable")))
+		printf("%s  cannot be read: see qmgr's log; it is tried again, or delete it",
+		    tool_text(m, "id"));
+	else
+		printf("%s  %s  %lld bytes  from <%s>", tool_text(m, "id"), t,
+		    tool_number(m, "size"), tool_text(m, "sender"));
 	if (*tool_text(m, "ret"))
 		printf("  ret %s", tool_text(m, "ret"));
 	if (*tool_text(m, "envid"))
@@ -164,13 +168,45 @@ static int cmd_list(struct tool *t)
 	return 0;
 }
 
+json_t *tool_message(
+    const struct tool *t, const char *path, const char *id, int *status, struct meta1_err *err)
+{
+	char target[400], socket[512], code[128], cursor[40] = "0", *body;
+	json_t *all = NULL, *page;
+	size_t got;
+
+	tool_encode(id, code, sizeof(code));
+	snprintf(socket, sizeof(socket), "%s/qmgr.ctl", t->run);
+	while (*cursor) {
+		*status = -1;
+		snprintf(target, sizeof(target), "%s%s?cursor=%s", path, code, cursor);
+		body = client_call(socket, "GET", target, buf_of("", 0), status, &got, err);
+		page = body && *status == 200 ? json_loads(body, 0, NULL) : NULL;
+		if (body && !page)
+			client_refusal(body, err);
+		free(body);
+		if (!page) {
+			json_decref(all);
+			return NULL;
+		}
+		tool_encode(tool_text(page, "next"), cursor, sizeof(cursor));
+		if (all) {
+			json_array_extend(json_object_get(all, "recipients"),
+			    json_object_get(page, "recipients"));
+			json_decref(page);
+		} else {
+			all = page;
+		}
+	}
+	json_object_del(all, "next");
+	return all;
+}
+
 static json_t *about(struct tool *t, const char *path, struct meta1_err *err)
 {
-	char target[256], id[128];
+	int status;
 
-	tool_encode(t->args[0], id, sizeof(id));
-	snprintf(target, sizeof(target), "%s%s", path, id);
-	return tool_ask(t, "qmgr", "GET", target, err);
+	return tool_message(t, path, t->args[0], &status, err);
 }
 
 static int show_content(struct tool *t)

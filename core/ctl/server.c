@@ -189,18 +189,27 @@ static bool matches(const struct ctl_request *r, const char *path, const char **
 	return !strcmp(r->path, path);
 }
 
+/* NULL: it is not to be understood. What is left out would make a filter take more. */
 static json_t *query_of(const char *text)
 {
 	struct evkeyvalq kv;
 	struct evkeyval *k;
 	json_t *q = json_object();
+	bool bad = false;
 
-	if (text && !evhttp_parse_query_str(text, &kv)) {
-		for (k = kv.tqh_first; k; k = k->next.tqe_next)
-			json_object_set_new(q, k->key, json_string(k->value));
-		evhttp_clear_headers(&kv);
+	if (!text)
+		return q;
+	if (evhttp_parse_query_str(text, &kv)) {
+		json_decref(q);
+		return NULL;
 	}
-	return q;
+	for (k = kv.tqh_first; k; k = k->next.tqe_next)
+		bad |= json_object_get(q, k->key) ||
+		       json_object_set_new(q, k->key, json_string(k->value)) < 0;
+	evhttp_clear_headers(&kv);
+	if (bad)
+		json_decref(q);
+	return bad ? NULL : q;
 }
 
 /* What every process says of itself; a role's own /v1/status adds to it. */
@@ -289,6 +298,10 @@ static void run(struct ctl *c, struct evhttp_request *req, const struct ctl_requ
 		return;
 	}
 	query = query_of(query_text);
+	if (!query) {
+		send_error(req, 400, "the query is not UTF-8, or says something twice");
+		return;
+	}
 	if (r->right == CTL_ADMIN)
 		log_event(LOG_L_INFO, "control.admin", "uid=%d method=%s path=%s rest=%s",
 		    (int)cred.uid, r->method, r->path, rest);

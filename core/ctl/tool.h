@@ -31,6 +31,10 @@ int tool_queue_option(struct tool *, const char *name, const char *value, struct
 int tool_destinations(struct tool *);
 int tool_sessions(struct tool *);
 int tool_clients(struct tool *);
+/* A message with all its recipients, which come in pages; path: "/v1/queue/". NULL: err, and
+ * *status, -1 when there was no answer. */
+json_t *tool_message(
+    const struct tool *, const char *path, const char *id, int *status, struct meta1_err *);
 /* export.c, import.c: queue export and queue import. */
 int tool_export(struct tool *);
 int tool_import(struct tool *);

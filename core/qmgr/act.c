@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * act.c -- what an admin may do with queued mail: flush, hold, release, requeue, delete; each by
- * ids and filters, in pages, or only told (dry_run).
- * Comes from core/ctl/server.c; changes through active.c, mark.c and outcome.c. Owns nothing.
- * On failure: 400 for a query that makes no sense, 503 while qmgr stops. A page looks at so many
- * messages and recipients only, so that no request holds up the loop.
+ * ids and filters, in pages, or only told (dry_run). It is answered when it is on disk.
+ * Comes from core/ctl/server.c; changes through active.c, mark.c and outcome.c. Owns answers that
+ * wait for the store.
+ * On failure: 400 for a query that makes no sense, 503 while qmgr stops, or when the store cannot
+ * record it. A page looks at so many messages and recipients only, so that no request holds up
+ * the loop.
  */
 #include "qmgr/filter.h"
 
@@ -24,6 +26,7 @@ struct verb {
 	const char *path;
 	enum ctl_right right;
 	const char *done; /* "3 recipients held" */
+	bool unread;	  /* also what cannot be read */
 	/* One recipient that the filter takes. false: not for it. *late: it is under way, so what
 	 * was said counts when it comes back, or comes too late. */
 	bool (*fn)(struct act *, struct qmgr_rcpt *, bool *late);
@@ -108,26 +111,30 @@ static bool do_delete(struct act *a, struct qmgr_rcpt *r, bool *late)
 	} else {
 		r->state = META1_R_DELETED;
 		/* While it is read its place must not come free, and be written again under the
-		 * socket: then it is recorded when it is back. */
-		if (r->phase != QP_SENT)
+		 * socket: then it is marked, and final when it is back, or at the next start. */
+		if (r->phase != QP_SENT) {
 			qmgr_store_deleted(a->q, r);
+		} else {
+			qmgr_mark_delete(r, a->uid);
+			qmgr_store_deferred(a->q, r);
+		}
 	}
 	return true;
 }
 
 static const struct verb verbs[] = {
-    {"/v1/queue/flush", CTL_READ, "tried now", do_flush,
+    {"/v1/queue/flush", CTL_READ, "tried now", false, do_flush,
 	"Tries now: the message id=, those that a filter takes, or all waiting mail. Filters, all "
 	"of which must hold: sender=, recipient=, domain=, older= and younger= (seconds), larger= "
 	"and smaller= (bytes), reason=, state=; dry_run=1 only tells; cursor= goes on."},
-    {"/v1/queue/hold", CTL_READ, "held", do_hold,
+    {"/v1/queue/hold", CTL_READ, "held", false, do_hold,
 	"Holds recipients until they are released; id=, filters, or all=1."},
-    {"/v1/queue/release", CTL_READ, "released", do_release,
+    {"/v1/queue/release", CTL_READ, "released", false, do_release,
 	"Releases held recipients; they are due now; id=, filters, or all=1."},
-    {"/v1/queue/requeue", CTL_READ, "queued anew", do_requeue,
+    {"/v1/queue/requeue", CTL_READ, "queued anew", false, do_requeue,
 	"As if just come: routed again, no tries, due now; to= gives next hops in place of the "
 	"domain's, as in the mailertable; id=, filters, or all=1."},
-    {"/v1/queue/delete", CTL_ADMIN, "deleted", do_delete,
+    {"/v1/queue/delete", CTL_ADMIN, "deleted", true, do_delete,
 	"Deletes without a report; under_way: just being delivered or reported, and may still be; "
 	"id=, filters, or all=1."},
 };
@@ -144,7 +151,7 @@ static void one(struct act *a, const struct verb *v, const struct qmgr_filter *f
 {
 	uint32_t i, n = 0, under = 0;
 
-	for (i = 0; i < m->nrcpt; i++) {
+	for (i = 0; i < m->nrcpt && (v->unread || !m->unread); i++) {
 		struct qmgr_rcpt *r = &m->rcpt[i];
 		bool late = false;
 
@@ -186,6 +193,31 @@ static bool flag(json_t *query, const char *name)
 	return s && *s && strcmp(s, "0");
 }
 
+/* What was done is told when it is on disk: a crash right after the answer takes nothing back. */
+struct telling {
+	struct qmgr_records records; /* first */
+	struct ctl_later *client;
+	json_t *out;
+};
+
+static void recorded(struct qmgr *q, struct qmgr_records *records)
+{
+	struct telling *t = (struct telling *)records;
+	char text[200];
+
+	(void)q;
+	snprintf(text, sizeof(text),
+	    "it is done, but the store could not record it of %u recipients yet, and a restart "
+	    "would forget that; see the log, then ask again",
+	    records->failed);
+	if (records->failed) {
+		json_decref(t->out);
+		t->out = NULL;
+	}
+	ctl_answer(&t->client, t->out, 503, text);
+	free(t);
+}
+
 static json_t *acted(struct qmgr *q, struct qmgr_look *l, int *status, struct meta1_err *err)
 {
 	const struct verb *v = l->what;
@@ -193,13 +225,17 @@ static json_t *acted(struct qmgr *q, struct qmgr_look *l, int *status, struct me
 	    .uid = (uint32_t)json_integer_value(json_object_get(l->query, "uid")),
 	    .dry = flag(l->query, "dry_run"),
 	    .to = json_string_value(json_object_get(l->query, "to"))};
+	struct telling *t = base_alloc(sizeof(*t));
 	struct sums p = {0};
 	char by[64];
-	json_t *out;
 	uint32_t i;
 
-	if (q->stopping)
+	if (q->stopping) {
+		free(t);
 		return qmgr_refuse(status, err, 503, "qmgr is stopping");
+	}
+	t->records.done = recorded;
+	qmgr_store_watch(q, &t->records);
 	snprintf(by, sizeof(by), "deleted by uid %lld", (long long)(int32_t)a.uid);
 	a.why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(by));
 	p.items = json_array();
@@ -210,13 +246,16 @@ static json_t *acted(struct qmgr *q, struct qmgr_look *l, int *status, struct me
 			one(&a, v, &l->filter, m, &p);
 	}
 	qmgr_reason_drop(&a.why);
-	out = answer(&a, v, &p);
-	qmgr_look_next(l, out);
+	t->out = answer(&a, v, &p);
+	qmgr_look_next(l, t->out);
 	if (*l->id && v->fn == do_delete) { /* as DELETE /v1/queue/ID tells it */
-		json_object_set_new(out, "deleted", json_integer((json_int_t)p.recipients));
-		json_object_set_new(out, "id", json_string(l->id));
+		json_object_set_new(t->out, "deleted", json_integer((json_int_t)p.recipients));
+		json_object_set_new(t->out, "id", json_string(l->id));
 	}
-	return out;
+	t->client = l->client;
+	l->client = NULL;
+	qmgr_store_watched(q);
+	return NULL;
 }
 
 /* Of the others that wait for a destination none goes first. */

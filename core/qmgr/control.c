@@ -55,30 +55,40 @@ static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 	    qmgr_text(qmgr_reason_line(q, r)), "via", qmgr_text(qmgr_mark_via(r)));
 }
 
-/* f NULL: all recipients. NULL: the filter takes none of them. */
-static json_t *msg_json(
-    struct qmgr *q, const struct qmgr_msg *m, uint32_t max, const struct qmgr_filter *f)
+static json_t *msg_json(const struct qmgr_msg *m, json_t *list)
+{
+	json_t *out = json_pack("{s:s s:o s:I s:I s:o s:I s:o}", "id", m->id, "sender",
+	    qmgr_text(m->from), "size", (json_int_t)m->bytes, "time", (json_int_t)m->time, "client",
+	    qmgr_text(m->client), "recipients_total", (json_int_t)m->nrcpt, "recipients", list);
+
+	if (m->unread)
+		json_object_set_new(out, "unreadable", json_true());
+	return out;
+}
+
+/* NULL: the filter takes none of its recipients. */
+static json_t *row(struct qmgr *q, const struct qmgr_msg *m, const struct qmgr_filter *f)
 {
 	json_t *list = json_array();
 	uint32_t i, n = 0;
 
 	for (i = 0; i < m->nrcpt; i++)
-		if ((!f || qmgr_filter_rcpt(f, &m->rcpt[i], qmgr_reason_line(q, &m->rcpt[i]))) &&
-		    n++ < max)
+		if (qmgr_filter_rcpt(f, &m->rcpt[i], qmgr_reason_line(q, &m->rcpt[i])) &&
+		    n++ < LIST_RCPTS)
 			json_array_append_new(list, rcpt_json(q, &m->rcpt[i]));
-	if (!n) {
-		json_decref(list);
-		return NULL;
-	}
-	return json_pack("{s:s s:o s:I s:I s:o s:I s:o}", "id", m->id, "sender", qmgr_text(m->from),
-	    "size", (json_int_t)m->bytes, "time", (json_int_t)m->time, "client",
-	    qmgr_text(m->client), "recipients_total", (json_int_t)m->nrcpt, "recipients", list);
+	if (n)
+		return msg_json(m, list);
+	json_decref(list);
+	return NULL;
 }
 
-/* One that cannot be read is shown as far as it is known. */
+/* One that the store cannot even tell in part is shown as far as it is known. */
 static json_t *unread_json(const struct qmgr_slot *s)
 {
-	return json_pack("{s:s s:s s:i s:i s:s s:I s:[] s:b}", "id", "", "sender", "", "size", 0,
+	char name[META1_ID_MAX];
+
+	qmgr_park_name(s, name);
+	return json_pack("{s:s s:s s:i s:i s:s s:I s:[] s:b}", "id", name, "sender", "", "size", 0,
 	    "time", 0, "client", "", "recipients_total", (json_int_t)s->nopen, "recipients",
 	    "unreadable", 1);
 }
@@ -95,8 +105,8 @@ static json_t *listed(struct qmgr *q, struct qmgr_look *l, int *status, struct m
 
 		one = NULL;
 		if (m && qmgr_filter_msg(&l->filter, m, loop_now(q->loop)))
-			one = msg_json(q, m, LIST_RCPTS, &l->filter);
-		else if (!m && !l->filter.any && s->seq == l->show->seq[i] && !s->loaded)
+			one = row(q, m, &l->filter);
+		else if (!m && !l->filter.more && s->seq == l->show->seq[i] && !s->loaded)
 			one = unread_json(s);
 		if (one)
 			json_array_append_new(items, one);
@@ -115,19 +125,20 @@ static json_t *list(void *arg, const char *rest, json_t *query, int *status, str
 static json_t *shown(struct qmgr *q, struct qmgr_look *l, int *status, struct meta1_err *err)
 {
 	const struct qmgr_msg *m = qmgr_look_msg(q, l, 0);
-	json_t *out = msg_json(q, m, UINT32_MAX, NULL), *rcpts = json_object_get(out, "recipients");
-	uint32_t i;
+	uint32_t end, i = qmgr_look_rcpts(l, m, &end);
+	json_t *list = json_array(), *out = msg_json(m, list);
 
 	(void)status, (void)err;
 	json_object_set_new(out, "ret", json_string(qmgr_envelope_ret(m)));
 	json_object_set_new(out, "envid", qmgr_text(m->envid));
-	for (i = 0; i < m->nrcpt; i++) {
-		json_t *r = json_array_get(rcpts, i);
+	for (; i < end; i++) {
+		json_t *r = rcpt_json(q, &m->rcpt[i]);
 
 		json_object_set_new(r, "notify", qmgr_envelope_notify(&m->rcpt[i]));
 		json_object_set_new(r, "orcpt", qmgr_text(qmgr_msg_orcpt(&m->rcpt[i])));
+		json_array_append_new(list, r);
 	}
-	return out;
+	return qmgr_look_more(out, m, end);
 }
 
 static json_t *show(void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
@@ -231,8 +242,8 @@ void qmgr_control_add(struct role *role, struct ctl *ctl)
 		"is "
 		"the cursor of the following page; filters as for flush."},
 	    {"GET", "/v1/queue/", CTL_READ, show,
-		"One queued message with all its recipients, and what its sender wants to be "
-		"told."},
+		"One queued message, its recipients in pages of 1000: cursor=, and what its sender "
+		"wants to be told."},
 	    {"GET", "/v1/destinations", CTL_READ, destinations,
 		"Destinations with deliveries allowed and running, recipients waiting there (and "
 		"of "

@@ -7,6 +7,9 @@
  * no sense is ignored with one log line, and a file that cannot be written is tried again at the
  * next change. Nothing depends on it but useless tries.
  *
+ * The file is at most FILE_MAX, which is what a start reads: the destinations beyond are tried
+ * then.
+ *
  * Lines, fields parted by tabs: "meta1 destinations 1", then key, wall clock second until which it
  * is dead, pause in ms, last failure; at the end "end N" with the number of destinations.
  */
@@ -18,10 +21,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define HEAD	 "meta1 destinations 1\n"
-#define WRITE_MS 5000
-#define FILE_MAX (16u << 20)
-#define LINE_MAX 2048
+#define HEAD	  "meta1 destinations 1\n"
+#define WRITE_MS  5000
+#define FILE_MAX  (16u << 20)
+#define WHY_MAX	  1024
+#define LINE_MORE (WHY_MAX + 64) /* of a line beside the key, at most */
 
 struct writing {
 	struct qmgr *q;
@@ -139,6 +143,7 @@ static void to_text(struct qmgr *q, struct writing *w)
 {
 	int64_t now = loop_now(q->loop), wall = loop_wall(q->loop);
 	FILE *f = open_memstream(&w->text, &w->len);
+	size_t size = strlen(HEAD) + LINE_MORE; /* the last line too */
 	struct qmgr_dest *d;
 	uint64_t n = 0;
 
@@ -150,10 +155,12 @@ static void to_text(struct qmgr *q, struct writing *w)
 
 		if (!dead || strpbrk(d->key, "\t\n"))
 			continue;
-		fprintf(f, "%s\t%lld\t%lld\t%.*s\n", d->key, (long long)(wall + dead / 1000),
-		    (long long)d->dead_delay, LINE_MAX / 2, d->why ? d->why->line : "");
-		if (++n == QMGR_DESTS_MAX)
+		size += strlen(d->key) + LINE_MORE;
+		if (n == QMGR_DESTS_MAX || size > FILE_MAX) /* the others would be tried */
 			break;
+		fprintf(f, "%s\t%lld\t%lld\t%.*s\n", d->key, (long long)(wall + dead / 1000),
+		    (long long)d->dead_delay, WHY_MAX, d->why ? d->why->line : "");
+		n++;
 	}
 	fprintf(f, "end %llu\n", (unsigned long long)n);
 	if (fclose(f)) {

@@ -48,6 +48,26 @@ static int number(json_t *query, const char *name, int64_t def, int64_t *out, st
 	return *out < 0 ? err_set(err, "%s: expected a whole number", name) : 0;
 }
 
+/* A word that is not known must not do more than what was meant. */
+static int known(json_t *query, struct meta1_err *err)
+{
+	static const char *const words[] = {"id", "sender", "recipient", "domain", "reason",
+	    "state", "older", "younger", "larger", "smaller", "cursor", "limit", "all", "dry_run",
+	    "to", "headers", "offset", "length", "uid", "admin"};
+	const char *name;
+	json_t *value;
+	size_t i;
+
+	json_object_foreach(query, name, value)
+	{
+		for (i = 0; i < ARRAY_LEN(words) && strcmp(name, words[i]); i++)
+			;
+		if (i == ARRAY_LEN(words))
+			return err_set(err, "%.40s: not known; see doc/control-api.md", name);
+	}
+	return 0;
+}
+
 int qmgr_filter_read(struct qmgr_filter *f, json_t *query, struct meta1_err *err)
 {
 	const struct {
@@ -57,17 +77,20 @@ int qmgr_filter_read(struct qmgr_filter *f, json_t *query, struct meta1_err *err
 	unsigned i;
 
 	memset(f, 0, sizeof(*f));
+	if (known(query, err) < 0)
+		return -1;
 	for (i = 0; i < ARRAY_LEN(text); i++) {
 		*text[i].to = json_string_value(json_object_get(query, text[i].name));
-		f->any = f->any || *text[i].to;
+		f->more = f->more || (i > 0 && *text[i].to);
 	}
 	if (number(query, "older", 0, &f->older, err) < 0 ||
 	    number(query, "younger", INT64_MAX, &f->younger, err) < 0 ||
 	    number(query, "larger", 0, &f->larger, err) < 0 ||
 	    number(query, "smaller", INT64_MAX, &f->smaller, err) < 0)
 		return -1;
-	f->any =
-	    f->any || f->older || f->younger != INT64_MAX || f->larger || f->smaller != INT64_MAX;
+	f->more =
+	    f->more || f->older || f->younger != INT64_MAX || f->larger || f->smaller != INT64_MAX;
+	f->any = f->more || f->id;
 	f->rcpts = f->recipient || f->domain || f->reason || f->state;
 	for (i = 0; f->state && i < ARRAY_LEN(states); i++)
 		if (!strcmp(f->state, states[i]))
@@ -109,6 +132,8 @@ bool qmgr_filter_msg(const struct qmgr_filter *f, const struct qmgr_msg *m, int6
 
 	if (m->dying || (f->id && strcmp(f->id, m->id)))
 		return false;
+	if (m->unread) /* nobody knows whose it is */
+		return !f->more;
 	if (f->sender && !address(f->sender, m->from))
 		return false;
 	return age >= f->older && age <= f->younger && (int64_t)m->bytes >= f->larger &&

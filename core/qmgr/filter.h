@@ -11,6 +11,7 @@ struct qmgr_filter {
 	int64_t older, younger;					       /* seconds */
 	int64_t larger, smaller;				       /* bytes */
 	bool any;						       /* something was said */
+	bool more;						       /* more than the id */
 	bool rcpts; /* of it something about recipients */
 };
 int qmgr_filter_read(struct qmgr_filter *, json_t *query, struct meta1_err *);
@@ -49,10 +50,16 @@ json_t *qmgr_look_page(struct qmgr *, json_t *query, int64_t def, const char *id
 /* Of place i: NULL when it is gone or cannot be read. */
 struct qmgr_msg *qmgr_look_msg(struct qmgr *, const struct qmgr_look *, uint32_t i);
 void qmgr_look_next(const struct qmgr_look *, json_t *page); /* adds "next", if there is more */
+/* Of one message: recipients from cursor= on, as many as a page holds; then the page with "next".
+ */
+uint32_t qmgr_look_rcpts(const struct qmgr_look *, const struct qmgr_msg *, uint32_t *end);
+json_t *qmgr_look_more(json_t *page, const struct qmgr_msg *, uint32_t end);
+json_t *qmgr_look_unread(int *status, struct meta1_err *); /* the refusal */
 
 #define QMGR_PAGE_MAX	  1000
 #define QMGR_PAGE_DEFAULT 100
 #define QMGR_PAGE_LOOK	  4000 /* recipients that a page may look at */
+#define QMGR_PAGE_RCPTS	  1000 /* of the one message that is shown */
 
 /* act.c, why.c: requests of their own */
 void qmgr_act_add(struct role *, struct ctl *);

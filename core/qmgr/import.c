@@ -16,7 +16,6 @@
 
 #define IMPORTS_MAX 4
 #define IDLE_MS	    30000
-#define EXPORT_PAGE 1000 /* recipients */
 
 METRIC_COUNTER(m_imported, "imported_total", "Messages that an admin put into the queue.");
 METRIC_COUNTER(m_left, "imports_given_up_total", "Imports that were refused or not finished.");
@@ -31,6 +30,7 @@ struct qmgr_import {
 	int64_t uid;
 	char id[META1_ID_MAX];
 	bool committing, committed, entered;
+	struct qmgr_records records; /* of what is not of its envelope: held, tries */
 	/* Content so far. */
 	uint64_t bytes, stuffed, lines;
 	bool cr, inside, head, eight, eight_head; /* inside: of a line; head: of the header */
@@ -156,10 +156,28 @@ static json_t *part_recipients(
 
 /* ---- commit ---- */
 
+/* It is in the queue as it was said to be, also after a crash. */
 static void check_over(struct qmgr_import *im)
 {
-	if (im->committed && im->entered)
-		end(&im);
+	if (!im->committed || !im->entered)
+		return;
+	ctl_answer(&im->client,
+	    im->records.failed
+		? NULL
+		: json_pack("{s:s s:s s:I s:I}", "id", im->id, "was", im->e.was, "recipients",
+		      (json_int_t)im->e.nrcpt, "size", (json_int_t)im->bytes),
+	    503, "it is in the queue, but that it is held, or was tried, could not be recorded");
+	end(&im);
+}
+
+static void recorded(struct qmgr *q, struct qmgr_records *records)
+{
+	struct qmgr_import *im =
+	    (struct qmgr_import *)((char *)records - offsetof(struct qmgr_import, records));
+
+	(void)q;
+	im->entered = true;
+	check_over(im);
 }
 
 /* It is in the queue: what is not of its envelope (held, tries) is recorded as an outcome is. */
@@ -169,6 +187,8 @@ static void record(void *arg)
 	struct qmgr_msg *m = qmgr_msg_find(im->q, im->id, strlen(im->id));
 	uint32_t i;
 
+	im->records.done = recorded;
+	qmgr_store_watch(im->q, &im->records);
 	for (i = 0; m && !m->dying && i < m->nrcpt; i++) {
 		struct qmgr_rcpt *r = &m->rcpt[i];
 
@@ -176,8 +196,7 @@ static void record(void *arg)
 		    (r->mark || r->tries || r->reason || r->warned))
 			qmgr_store_deferred(im->q, r);
 	}
-	im->entered = true;
-	check_over(im);
+	qmgr_store_watched(im->q);
 }
 
 const struct meta1_env *qmgr_import_entry(struct qmgr *q, const char *id)
@@ -209,11 +228,8 @@ static void committed(void *arg, enum meta1_status st, const struct meta1_reply 
 		    *im->e.was ? im->e.was : "-", (int)im->e.env.from.len,
 		    im->e.env.from.len ? (const char *)im->e.env.from.data : "", im->e.nrcpt,
 		    (long long)im->uid);
-		ctl_answer(&im->client,
-		    json_pack("{s:s s:s s:I s:I}", "id", im->id, "was", im->e.was, "recipients",
-			(json_int_t)im->e.nrcpt, "size", (json_int_t)im->bytes),
-		    200, NULL);
 		im->committed = true;
+		im->entered = q->ended;
 		if (!q->ended)
 			qmgr_store_notice(q, reply->val[0], im->id, &im->e.env);
 		check_over(im);
@@ -387,19 +403,12 @@ void qmgr_import_stop(struct qmgr *q)
 
 static json_t *exported(struct qmgr *q, struct qmgr_look *l, int *status, struct meta1_err *err)
 {
-	int64_t first = qmgr_query_number(l->query, "cursor", 0);
 	const struct qmgr_msg *m = qmgr_look_msg(q, l, 0);
-	char next[24];
-	json_t *out;
+	uint32_t end, first = qmgr_look_rcpts(l, m, &end);
 
-	(void)status, (void)err;
-	out = qmgr_envelope_json(
-	    q, m, first > UINT32_MAX ? UINT32_MAX : (uint32_t)first, EXPORT_PAGE);
-	if (first + EXPORT_PAGE < m->nrcpt) {
-		snprintf(next, sizeof(next), "%lld", (long long)first + EXPORT_PAGE);
-		json_object_set_new(out, "next", json_string(next));
-	}
-	return out;
+	if (m->unread)
+		return qmgr_look_unread(status, err);
+	return qmgr_look_more(qmgr_envelope_json(q, m, first, end - first), m, end);
 }
 
 static json_t *get_export(

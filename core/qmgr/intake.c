@@ -4,8 +4,8 @@
  * it had to skip some), the store makes of it each message exactly once (entry), also of what
  * it finds at start; and how much may come: credits, one a transaction.
  * Comes from smtps' channels and store.c; goes to msg.c and active.c. Owns the feeders.
- * On failure: memory near its bound (envelopes that are loaded, and a part for each message that
- * is queued), no more credits, and smtps answers 451 4.3.2.
+ * On failure: memory near its bound (envelopes that are loaded, and a part for each message and
+ * further recipient that is queued), no more credits, and smtps answers 451 4.3.2.
  *
  * What is recovered may pass the bound: it is on disk already, and must be delivered.
  */
@@ -26,7 +26,8 @@ static struct qmgr_feeder *feeder_of(struct chan *c)
 
 size_t qmgr_intake_memory(const struct qmgr *q)
 {
-	return q->memory + qmgr_reason_memory() + (size_t)q->index.n * QMGR_INDEX;
+	return q->memory + qmgr_reason_memory() + qmgr_mark_memory() +
+	       (size_t)q->index.n * QMGR_INDEX + q->index.more * QMGR_FURTHER;
 }
 
 static uint64_t window(struct qmgr *q)
@@ -201,8 +202,14 @@ static void decide(struct qmgr *q)
 {
 	struct qmgr_item *i;
 
-	while ((i = qmgr_list_pop(&q->doubts)))
-		qmgr_bounce_doubt(q, (struct qmgr_rcpt *)i);
+	while ((i = qmgr_list_pop(&q->doubts))) {
+		struct qmgr_rcpt *r = (struct qmgr_rcpt *)i;
+
+		if (r->state == META1_R_WAITING)
+			qmgr_bounce_doubt(q, r);
+		else /* it was deleted while it was delivered */
+			qmgr_outcome_final(q, r, r->state);
+	}
 }
 
 void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
@@ -225,7 +232,7 @@ void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
 	said = qmgr_import_entry(q, e->id);
 	if (said)
 		ours.env = said;
-	m = qmgr_msg_new(q, qmgr_slot_new(&q->index, e->id), &ours);
+	m = qmgr_msg_new(q, qmgr_slot_new(&q->index, e->id, e->env->nrcpt), &ours);
 	m_entries.value++;
 	for (i = 0; i < m->nrcpt; i++) {
 		struct qmgr_rcpt *r = &m->rcpt[i];

@@ -208,7 +208,9 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 		qmgr_bounce_read(r, &why);
 		if (why.len)
 			r->reason = same(m, i, why);
-		r->phase = r->report ? QP_DOUBT : QP_WAIT;
+		if (qmgr_mark_deleted(r))
+			r->state = META1_R_DELETED;
+		r->phase = r->report || r->state != META1_R_WAITING ? QP_DOUBT : QP_WAIT;
 	}
 }
 

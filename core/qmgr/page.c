@@ -26,6 +26,46 @@ void qmgr_look_next(const struct qmgr_look *l, json_t *page)
 	json_object_set_new(page, "next", json_string(next));
 }
 
+uint32_t qmgr_look_rcpts(const struct qmgr_look *l, const struct qmgr_msg *m, uint32_t *end)
+{
+	int64_t first = qmgr_query_number(l->query, "cursor", 0);
+
+	first = first < 0 || first > m->nrcpt ? m->nrcpt : first;
+	*end = m->nrcpt - first > QMGR_PAGE_RCPTS ? (uint32_t)first + QMGR_PAGE_RCPTS : m->nrcpt;
+	return (uint32_t)first;
+}
+
+json_t *qmgr_look_more(json_t *page, const struct qmgr_msg *m, uint32_t end)
+{
+	char next[24];
+
+	snprintf(next, sizeof(next), "%u", end);
+	if (end < m->nrcpt)
+		json_object_set_new(page, "next", json_string(next));
+	return page;
+}
+
+json_t *qmgr_look_unread(int *status, struct meta1_err *err)
+{
+	return qmgr_refuse(
+	    status, err, 503, "its envelope cannot be read; it is tried again later, see the log");
+}
+
+/* By its id, or as a listing named one that cannot be read. */
+static uint32_t slot_of(struct qmgr *q, const char *id)
+{
+	uint32_t slot = qmgr_slot_find(&q->index, id, strlen(id));
+	char name[META1_ID_MAX];
+
+	if (slot || strncmp(id, QMGR_UNREAD, strlen(QMGR_UNREAD)) != 0)
+		return slot;
+	slot = qmgr_slot_from(&q->index, strtoull(id + strlen(QMGR_UNREAD), NULL, 10));
+	if (!slot)
+		return 0;
+	qmgr_park_name(qmgr_slot_at(&q->index, slot), name);
+	return strcmp(name, id) ? 0 : slot;
+}
+
 static void add(struct qmgr *q, struct qmgr_show *sh, uint32_t slot)
 {
 	sh->slot[sh->n] = slot;
@@ -38,6 +78,8 @@ static bool there(struct qmgr *q, const struct qmgr_look *l, int *status, struct
 	struct qmgr_msg *m = sh->n ? qmgr_park_shown(q, sh, 0) : NULL;
 	const struct qmgr_slot *s = sh->n ? qmgr_slot_at(&q->index, sh->slot[0]) : NULL;
 
+	if (m && m->unread) /* its id is not known: the one that found it */
+		str_copy(m->id, sizeof(m->id), l->id);
 	if (m && !strcmp(m->id, l->id))
 		return true;
 	*status = s && s->seq == sh->seq[0] && s->lost ? 503 : 404;
@@ -111,7 +153,7 @@ json_t *qmgr_look_page(struct qmgr *q, json_t *query, int64_t def, const char *i
 	id = id ? id : f.id;
 	if (id) {
 		str_copy(l->id, sizeof(l->id), *id ? id : "?");
-		slot = qmgr_slot_find(&q->index, id, strlen(id));
+		slot = slot_of(q, id);
 		if (slot)
 			add(q, l->show, slot);
 	} else {

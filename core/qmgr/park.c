@@ -5,10 +5,12 @@
  * needed. What is known of an unloaded one is its slot; the store keeps its states.
  * Comes from active.c and control.c; goes to active.c. Owns the requests under way.
  * On failure: an envelope that cannot be read is named; its message stays, and is asked for
- * again after max_retry_delay. A store that cannot read now is asked again after a second.
+ * again after max_retry_delay. An admin is shown a stub of it, with what the store knows, and may
+ * delete it. A store that cannot read now is asked again after a second.
  */
 #include "qmgr/qmgr.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define AGAIN_MS 1000
@@ -140,7 +142,42 @@ void qmgr_park_flush(struct qmgr *q)
 
 /* ---- told ---- */
 
-static void lost(struct qmgr *q, uint32_t slot, const char *why)
+void qmgr_park_name(const struct qmgr_slot *s, char out[META1_ID_MAX])
+{
+	snprintf(out, META1_ID_MAX, QMGR_UNREAD "%llu", (unsigned long long)s->seq);
+}
+
+static bool is_shown(const struct qmgr *q, uint32_t slot)
+{
+	const struct qmgr_show *sh = q->shows;
+	uint32_t i;
+
+	for (i = 0; sh && i < sh->n && sh->slot[i] != slot; i++)
+		;
+	return sh && i < sh->n;
+}
+
+/* What the store still knows, for who wants to see or delete it; its id is given by page.c. */
+static void stub(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e)
+{
+	struct qmgr_msg *m = qmgr_msg_new(q, slot, e);
+	uint32_t i;
+
+	m->unread = true;
+	if (!*m->id)
+		qmgr_park_name(qmgr_slot_at(&q->index, slot), m->id);
+	for (i = 0; i < m->nrcpt; i++) {
+		struct qmgr_rcpt *r = &m->rcpt[i];
+
+		r->due = INT64_MAX;
+		r->report = 0;
+		if (r->phase == QP_DOUBT)
+			r->phase = QP_WAIT;
+	}
+	qmgr_msg_list(q, m, QL_UNREAD);
+}
+
+static void lost(struct qmgr *q, uint32_t slot, const struct meta1_qentry *e, const char *why)
 {
 	struct qmgr_slot *s = qmgr_slot_at(&q->index, slot);
 
@@ -150,6 +187,8 @@ static void lost(struct qmgr *q, uint32_t slot, const char *why)
 	    "the message stays in the queue and is tried again later");
 	s->lost = 1;
 	not_now(q, slot, q->lim.max_retry);
+	if (e && is_shown(q, slot))
+		stub(q, slot, e);
 }
 
 static void gone(struct qmgr *q, uint32_t slot)
@@ -214,7 +253,7 @@ void qmgr_park_loaded(void *arg, uint64_t key, const struct meta1_qentry *e, con
 
 	if (q->ended)
 		return;
-	i = e ? qmgr_slot_find(&q->index, e->id, strlen(e->id)) : 0;
+	i = e && !why ? qmgr_slot_find(&q->index, e->id, strlen(e->id)) : 0;
 	if (i && qmgr_slot_at(&q->index, i)->loading && qmgr_slot_at(&q->index, i)->at.key == key) {
 		ready(q, i, e);
 		return;
@@ -223,10 +262,12 @@ void qmgr_park_loaded(void *arg, uint64_t key, const struct meta1_qentry *e, con
 		for (i = 0; i < f->n; i++) {
 			if (f->key[i] != key || !waits(q, f, i))
 				continue;
-			if (e)
+			if (e && !why) {
 				why = "another message is stored under its key";
+				e = NULL;
+			}
 			if (why)
-				lost(q, f->slot[i], why);
+				lost(q, f->slot[i], e, why);
 			else
 				gone(q, f->slot[i]);
 			return;
@@ -287,7 +328,7 @@ void qmgr_park_trim(struct qmgr *q)
 		struct qmgr_msg *m = q->lists[QL_IDLE]->rprev;
 		struct qmgr_slot *s = qmgr_slot_at(&q->index, m->slot);
 
-		if (q->memory + qmgr_reason_memory() <= q->lim.loaded / 4 * 3)
+		if (q->memory + qmgr_reason_memory() + qmgr_mark_memory() <= q->lim.loaded / 4 * 3)
 			return;
 		if (!may_go(m)) {
 			DL_DELETE2(q->lists[QL_IDLE], m, rprev, rnext);
@@ -317,6 +358,16 @@ struct qmgr_msg *qmgr_park_shown(struct qmgr *q, const struct qmgr_show *sh, uin
 	return m && !m->dying ? m : NULL;
 }
 
+/* Those of which nothing is being recorded. */
+static void drop_stubs(struct qmgr *q)
+{
+	struct qmgr_msg *m, *next;
+
+	DL_FOREACH_SAFE2(q->lists[QL_UNREAD], m, next, rnext)
+	if (may_go(m))
+		qmgr_msg_unload(q, &m);
+}
+
 /* One after the other, so that only one holds memory. */
 static void show_pump(struct qmgr *q)
 {
@@ -340,6 +391,7 @@ static void show_pump(struct qmgr *q)
 		}
 		DL_DELETE(q->shows, sh);
 		sh->done(q, sh);
+		drop_stubs(q);
 	}
 }
 

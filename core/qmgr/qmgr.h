@@ -45,288 +45,13 @@ struct qmgr_limits {
 	size_t loaded; /* bytes of envelopes that wait: beyond, they are unloaded */
 };
 
-/* ---- a recipient and its message -------------------------------------------------- */
+/* ---- msg, mark: a recipient and its message ---------------------------------------------- */
 
-/* A place in one list at a time: of a route, of a destination, of what is to be recorded. */
-struct qmgr_item {
-	struct qmgr_item *next;
-	const void *group; /* items of one group travel together: of a message and a sender */
-};
-struct qmgr_list {
-	struct qmgr_item *head, *tail;
-	uint32_t n;
-};
-void qmgr_list_add(struct qmgr_list *, struct qmgr_item *);
-struct qmgr_item *qmgr_list_pop(struct qmgr_list *);
+#include "qmgr/msg.h"
 
-enum qmgr_phase {
-	QP_WAIT,   /* until due */
-	QP_ROUTE,  /* smar is asked where to */
-	QP_QUEUED, /* at its destination */
-	QP_SENT,   /* in a delivery */
-	QP_INTENT, /* that a report of it (action) is due is being recorded */
-	QP_REPORT, /* recorded, the report is not yet written */
-	QP_DOUBT,  /* was so at the last end; known when recovery is through */
-	QP_WARNED, /* the sender was told that it waits; being recorded, then QP_WAIT */
-	QP_FINAL,  /* state is final and being recorded */
-	QP_DONE	   /* recorded */
-};
+/* ---- slot, park, lane: the index of all that is queued ----------------------------------- */
 
-/* What a recipient in QP_WAIT waits for. */
-enum qmgr_cause { QW_RETRY, QW_DEAD, QW_RATE, QW_FULL };
-
-/* What a report says of a recipient: Action of RFC 3464. */
-enum qmgr_action { QA_FAILED, QA_DELAYED, QA_DELIVERED, QA_RELAYED };
-
-/* Why something is as it is: the last reply or error. Shared, read only. */
-struct qmgr_reason {
-	uint32_t refs, size;
-	uint16_t smtp;
-	char dsn[12];
-	const char *host; /* who said it, or "" */
-	const char *text; /* as said */
-	const char *line; /* "host said: 550 5.1.1 text", for show, log and journal */
-	char b[];
-};
-
-struct qmgr_rcpt {
-	struct qmgr_item item;
-	const char *addr;
-	struct qmgr_reason *reason; /* or NULL */
-	struct qmgr_mark *mark;	    /* or NULL */
-	int64_t due;		    /* monotonic ms, of QP_WAIT */
-	uint32_t report;	    /* number of the report it is in, 0: none */
-	uint32_t index : 24, again : 1, expired : 1, anew : 1; /* anew: to be routed again */
-	uint32_t notify : 4; /* enum meta1_notify; 0: the sender did not say */
-	uint32_t orcpt : 1;  /* qmgr_msg_orcpt() has it */
-	uint32_t warned : 1; /* the sender knows that it waits */
-	uint32_t action : 2; /* enum qmgr_action, of its report */
-	uint32_t sender : 1; /* qmgr_msg_sender() is its own */
-	uint32_t alias : 1;  /* qmgr_msg_alias() has it */
-	uint32_t verp : 1;   /* the address that mail comes from names the recipient */
-	uint32_t flags : 3;  /* enum meta1_rflag */
-	uint16_t tries;
-	uint8_t state; /* enum meta1_rstate */
-	uint8_t phase; /* enum qmgr_phase */
-	uint8_t cause; /* enum qmgr_cause */
-	bool blocked;  /* its destination is dead or has enough: waits in its dock */
-};
-
-enum qmgr_lists { /* where a loaded message is */
-	QL_NONE,  /* some of it is active */
-	QL_GOING, /* being looked at: its recipients become active */
-	QL_FIRST, /* the same, for the first time, and nothing of its sender was before */
-	QL_IDLE,  /* all of it waits: may be unloaded */
-	QL_DYING, /* all is recorded: freed at the end of the turn */
-	QL_N
-};
-
-struct qmgr_msg {			/* one allocation with its recipients and strings */
-	struct qmgr_msg *rnext, *rprev; /* in its list */
-	struct qmgr_report *report;	/* those that still gather, or NULL */
-	uint64_t seq, bytes, stored;
-	int64_t time; /* accepted, wall clock seconds, for show */
-	int64_t born; /* the same on the monotonic clock, so that no jump ages a mail */
-	struct meta1_ref ref;
-	uint64_t key; /* the store's */
-	size_t memory;
-	const char *from, *client;
-	const char *envid; /* as said, or "" */
-	uint32_t flags, nrcpt, slot;
-	uint32_t nopen;	  /* recipients not QP_DONE */
-	uint32_t nactive; /* in QP_ROUTE, QP_QUEUED, QP_SENT */
-	uint32_t cursor;  /* QL_GOING: next to look at */
-	uint32_t lane;	  /* QL_GOING: where it came from, 0: nowhere */
-	uint32_t coming;  /* QL_GOING: what that has ahead for it */
-	uint8_t list;	  /* enum qmgr_lists */
-	bool dying;
-	bool dsn; /* a recipient has notify or orcpt */
-	char id[META1_ID_MAX];
-	struct qmgr_rcpt rcpt[];
-};
-
-struct qmgr_reason *qmgr_reason_new(
-    struct meta1_buf host, unsigned smtp, struct meta1_buf dsn, struct meta1_buf text);
-void qmgr_reason_set(struct qmgr_rcpt *, struct qmgr_reason *); /* takes a reference */
-void qmgr_reason_drop(struct qmgr_reason **);
-size_t qmgr_reason_memory(void); /* of all */
-
-/* ORCPT as the sender said it, or "": it stands behind the address. */
-static inline const char *qmgr_msg_orcpt(const struct qmgr_rcpt *r)
-{
-	return r->orcpt ? r->addr + strlen(r->addr) + 1 : "";
-}
-
-/* Who sends to this one: the owner of a list, else who sent the message. */
-static inline const char *qmgr_msg_sender(const struct qmgr_msg *m, const struct qmgr_rcpt *r)
-{
-	const char *s = r->addr;
-
-	if (!r->sender)
-		return m->from;
-	s += strlen(s) + 1;
-	return r->orcpt ? s + strlen(s) + 1 : s;
-}
-/* The address that it stands for, with META1_RF_TELL; or "". */
-static inline const char *qmgr_msg_alias(const struct qmgr_rcpt *r)
-{
-	const char *s = r->addr;
-	unsigned skip;
-
-	if (!r->alias)
-		return "";
-	for (skip = 1 + r->orcpt + r->sender; skip > 0; skip--)
-		s += strlen(s) + 1;
-	return s;
-}
-/* The address from which its mail is sent and to which reports about it go. */
-const char *qmgr_msg_return(const struct qmgr *, const struct qmgr_rcpt *, char verp[255]);
-
-/* What an admin said about a recipient; NULL: nothing. Held ones are in QP_WAIT, due never
- * (INT64_MAX); one that is under way becomes held when it comes back. Each outcome that leaves it
- * waiting begins its reason with the note, and msg.c reads it from there. */
-#define QMGR_VIA_MAX 255
-bool qmgr_mark_held(const struct qmgr_rcpt *);
-uint32_t qmgr_mark_uid(const struct qmgr_rcpt *);
-const char *qmgr_mark_via(const struct qmgr_rcpt *); /* next hops, or "" */
-void qmgr_mark_hold(struct qmgr_rcpt *, bool held, uint32_t uid);
-void qmgr_mark_way(struct qmgr_rcpt *, const char *via);
-bool qmgr_mark_way_ok(const char *via);
-void qmgr_mark_note(const struct qmgr_rcpt *, char *out, size_t size);
-void qmgr_mark_read(struct qmgr_rcpt *, struct meta1_buf *why); /* which is moved behind it */
-void qmgr_mark_drop(struct qmgr_rcpt *);
-
-/* Messages in memory. */
-struct qmgr_msg *qmgr_msg_new(struct qmgr *, uint32_t slot, const struct meta1_qentry *);
-struct qmgr_msg *qmgr_msg_find(struct qmgr *, const char *id, size_t len); /* if loaded */
-void qmgr_msg_list(struct qmgr *, struct qmgr_msg *, enum qmgr_lists);
-void qmgr_msg_unload(struct qmgr *, struct qmgr_msg **);
-/* Frees it at the end of the turn if all of it is recorded. */
-void qmgr_msg_check(struct qmgr *, struct qmgr_msg *);
-void qmgr_msg_reap(struct qmgr *);
-void qmgr_msg_free_all(struct qmgr *);
-static inline struct qmgr_msg *qmgr_msg_of(const struct qmgr_rcpt *r)
-{
-	return (
-	    struct qmgr_msg *)((char *)(uintptr_t)(r - r->index) - offsetof(struct qmgr_msg, rcpt));
-}
-
-/* ---- slot: the index of all that is queued -------------------------------------------- */
-
-#define QMGR_CHUNK 4096u /* slots of one allocation */
-struct qmgr_slot {
-	union {
-		uint64_t key;	      /* the store's, of one that is not loaded */
-		struct qmgr_msg *msg; /* loaded */
-	} at;
-	uint64_t hash; /* of the id */
-	uint64_t seq : 48, loaded : 1;
-	uint64_t loading : 1; /* asked for */
-	uint64_t going : 1;   /* and then to be looked at */
-	uint64_t urgent : 1;  /* an admin wants it tried now, whenever it is due */
-	uint64_t lost : 1;    /* its envelope could not be read */
-	uint64_t held : 1, warned : 1, pad : 9;
-	uint32_t next, prev; /* in order of seq */
-	uint32_t hnext;
-	uint32_t due;	 /* monotonic seconds: of the earliest recipient, while in the heap */
-	uint32_t heap;	 /* place there, 0: none */
-	uint32_t nopen;	 /* recipients that are not final; of an unloaded one */
-	uint32_t sender; /* its hash */
-	uint32_t lane, lnext, lprev; /* 0: in none */
-};
-struct qmgr_index {
-	struct qmgr_slot **chunk;
-	uint32_t *hash;
-	struct qmgr_page *pages, *page_list;
-	uint64_t seq;
-	uint32_t nchunk, cap, top, free, n, first, last;
-};
-static inline struct qmgr_slot *qmgr_slot_at(const struct qmgr_index *x, uint32_t i)
-{
-	return &x->chunk[i / QMGR_CHUNK][i % QMGR_CHUNK];
-}
-uint32_t qmgr_slot_new(struct qmgr_index *, const char *id);
-uint32_t qmgr_slot_find(const struct qmgr_index *, const char *id, size_t len); /* by its hash */
-/* The first with a number of at least seq, or 0. */
-uint32_t qmgr_slot_from(struct qmgr_index *, uint64_t seq);
-void qmgr_slot_free(struct qmgr_index *, uint32_t);
-void qmgr_slot_free_all(struct qmgr_index *);
-
-/* ---- park: envelopes that are not in memory --------------------------------------------- */
-
-#define QMGR_FETCHES 4	 /* requests to the store at a time */
-#define QMGR_INDEX   160 /* bytes that one more message costs at least, here and in the store */
-
-struct qmgr_fetch { /* one of those requests; or the next, being gathered */
-	struct qmgr_fetch *next, *prev;
-	struct qmgr *q;
-	uint32_t n;
-	uint32_t slot[META1_FETCH_MAX];
-	uint64_t key[META1_FETCH_MAX];
-};
-bool qmgr_park_ready(const struct qmgr *); /* one more can be asked for */
-/* It shall be loaded; and looked at then, for a lane that has so many ahead (or 0). */
-void qmgr_park_load(struct qmgr *, uint32_t slot, uint32_t lane, uint32_t coming);
-/* An admin wants one that is not loaded tried now. */
-void qmgr_park_now(struct qmgr *, uint32_t slot);
-void qmgr_park_flush(struct qmgr *); /* what was gathered is asked for */
-void qmgr_park_loaded(void *arg, uint64_t key, const struct meta1_qentry *, const char *why);
-/* Unloads what may be, while more is loaded than shall be. */
-void qmgr_park_trim(struct qmgr *);
-void qmgr_park_free_all(struct qmgr *);
-/* For control.c: done() when all of these are loaded that can be, at once or later. They stay so
- * until the end of that call. */
-#define QMGR_SHOW_MAX 1000
-struct qmgr_show {
-	struct qmgr_show *next, *prev;
-	uint32_t n, left;
-	uint64_t seq[QMGR_SHOW_MAX];
-	uint32_t slot[QMGR_SHOW_MAX];
-	void (*done)(struct qmgr *, struct qmgr_show *);
-	void *arg, *arg2;
-};
-void qmgr_park_show(struct qmgr *, struct qmgr_show *); /* taken; done() frees it */
-/* The message of place i, or NULL: gone, or not to be read. */
-struct qmgr_msg *qmgr_park_shown(struct qmgr *, const struct qmgr_show *, uint32_t i);
-
-/* ---- lane: whose message is looked at next ------------------------------------------------ */
-
-enum { QMGR_FRESH, QMGR_AGAIN }; /* docks; further ones are of destinations */
-struct qmgr_lane {
-	uint32_t first, last; /* slots */
-	uint32_t next, prev;  /* round of those that hold something */
-	uint32_t hnext, sender, dock;
-	uint32_t ahead; /* recipients taken from here and not looked through */
-};
-struct qmgr_lanes {
-	struct qmgr_lane *lane;
-	uint32_t *hash, cap, free;
-};
-struct qmgr_dock {
-	struct qmgr_dock *next, *prev; /* round of those that may go on */
-	struct qmgr_dest *dest;	       /* with a reference; NULL: FRESH, AGAIN */
-	uint32_t round[2];	       /* lanes: with nothing ahead; with something */
-	uint32_t number, nlane;
-	uint32_t coming; /* recipients taken from here that have not reached the destination */
-	uint64_t rcpts;	 /* recipients of what waits here */
-	bool open;
-};
-void qmgr_lane_init(struct qmgr *);
-void qmgr_lane_add(struct qmgr *, uint32_t slot, unsigned dock);
-void qmgr_lane_block(struct qmgr *, uint32_t slot, struct qmgr_dest *);
-void qmgr_lane_remove(struct qmgr *, uint32_t slot);
-/* Taken out of its lane; 0: none may go on. newcomers: only of a lane with nothing ahead. */
-uint32_t qmgr_lane_next(struct qmgr *, bool newcomers, uint32_t *lane, uint32_t *coming);
-/* What was taken is looked through: it came to its destination, or did not. */
-void qmgr_lane_arrived(struct qmgr *, uint32_t *lane, uint32_t n);
-/* Is what is coming all that its lane has ahead? */
-bool qmgr_lane_first(const struct qmgr *, uint32_t lane, uint32_t coming);
-void qmgr_lane_through(struct qmgr *, uint32_t slot);	 /* before nopen becomes one less */
-void qmgr_lane_check(struct qmgr *, struct qmgr_dest *); /* it may have room now */
-/* The destination whose dock it is in, or NULL. */
-const struct qmgr_dest *qmgr_lane_dest(const struct qmgr *, uint32_t slot);
-void qmgr_lane_tick(int, short, void *);
-void qmgr_lane_free_all(struct qmgr *);
+#include "qmgr/index.h"
 
 /* ---- intake: from smtps to the store's events ---------------------------------------- */
 
@@ -368,6 +93,14 @@ void qmgr_store_notice(
 /* Records a recipient's final state, or the intent to report it (by phase); on
  * failure again and again until it is recorded. */
 void qmgr_store_record(struct qmgr *, struct qmgr_rcpt *);
+/* Somebody waits until all is recorded that is said between these two: then done(), at once or
+ * later; failed: so many are not recorded (yet). One at a time. */
+struct qmgr_records {
+	uint32_t open, failed;
+	void (*done)(struct qmgr *, struct qmgr_records *);
+};
+void qmgr_store_watch(struct qmgr *, struct qmgr_records *);
+void qmgr_store_watched(struct qmgr *);
 /* Records a try that changed nothing; not repeated when it fails. */
 void qmgr_store_deferred(struct qmgr *, struct qmgr_rcpt *);
 /* An admin deleted it while it is in some list, but in no delivery: recorded at once, and once
@@ -424,148 +157,9 @@ void qmgr_route_void(struct qmgr *); /* everything known is to be asked again */
 void qmgr_route_free_all(struct qmgr *);
 void qmgr_route_let_go(struct qmgr_dest *); /* what a destination carries */
 
-/* ---- sched: whose turn it is; no I/O, no clock of its own ------------------------------- */
+/* ---- bounds, sched, turn, dead: destinations and whose turn it is there -------------------- */
 
-#define QMGR_RCPTS_MAX	1000  /* recipients of one delivery */
-#define QMGR_QUANTUM	50    /* recipients a sender may send before the next one's turn */
-#define QMGR_DESTS_MAX	20000 /* beyond, idle dead destinations are forgotten */
-#define QMGR_SENDER_MAX 512   /* longer ones share their turn with others that begin so */
-#define QMGR_DEAD_MS	60000 /* first pause of a dead destination; doubles */
-#define QMGR_TICK_MS	100   /* of rates: what becomes free within one goes together */
-#define QMGR_AHEAD_MS	60000 /* a sender may queue what a rate lets go in this time */
-
-/* What a row of the map in qmgr { conf } says of a destination; 0: nothing, the general holds. */
-struct qmgr_bounds {
-	uint32_t max, initial; /* deliveries at a time */
-	uint32_t max_rcpts;    /* of a delivery */
-	int64_t msg_us;	       /* from one message to the next */
-	int64_t rcpt_us;       /* from one recipient to the next */
-};
-/* Pure: "max_connections = 5; rate = 10/1m;". <0: err says what is wrong with it. */
-int qmgr_bounds_parse(struct qmgr_bounds *, struct meta1_buf text, struct meta1_err *);
-/* Takes the row for a destination; a bad one is named once, and counts as none. */
-void qmgr_bounds_set(
-    struct qmgr *, struct qmgr_dest *, struct meta1_buf row, struct meta1_buf text);
-
-struct qmgr_group { /* one message at one destination */
-	UT_hash_handle hh;
-	struct qmgr_group *next, *prev;
-	struct qmgr_list items;
-	struct qmgr_flow *flow;
-	struct {
-		struct qmgr_dest *dest;
-		const void *group;
-	} key;
-};
-struct qmgr_flow { /* one sender at one destination */
-	UT_hash_handle hh;
-	struct qmgr_flow *next, *prev;
-	struct qmgr_group *groups; /* in order */
-	uint32_t n;		   /* items */
-	int32_t deficit;
-	bool fresh;		/* a newcomer's */
-	struct qmgr_sender *of; /* its account */
-	struct qmgr_dest *dest; /* with sender the key */
-	char sender[];
-};
-struct qmgr_dest {
-	UT_hash_handle hh;
-	struct qmgr_dest *next, *prev; /* round of destinations that may send */
-	struct qmgr_flow *turn;	       /* round of senders */
-	struct qmgr_flow *fresh;       /* newcomers, in order */
-	bool fresh_turn;
-	uint32_t queued, sent;		/* recipients, waiting here and at smtpc */
-	uint32_t active, limit;		/* deliveries */
-	uint32_t refs;			/* of routes */
-	uint8_t round;			/* 0: in none; else of ready[], and 1 */
-	int64_t dead_until, dead_delay; /* ms; 0: alive */
-	int64_t last_ok, shrunk;	/* ms */
-	struct qmgr_bounds own;
-	struct qmgr_dest *rnext, *rprev; /* resting: its rate lets nothing go */
-	int64_t rest_until;		 /* ms; 0: it does not rest */
-	int64_t free_us;		 /* when the next may go, by its rate */
-	int64_t late_us;		 /* until when those that were sent away have places */
-	/* Of route.c, dispatch.c and lane.c, not of the schedule. */
-	struct qmgr_dock *dock; /* what waits for it alone, or NULL */
-	struct qmgr_hops *hops;
-	struct qmgr_reason *why; /* last failure of its hosts */
-	char *bounds;		 /* text of the row, or NULL */
-	char key[];
-};
-struct qmgr_sched {
-	struct qmgr_dest *dests, *resting;
-	struct qmgr_dest *ready[2]; /* rounds: 1 with newcomers, 0 the others */
-	bool fresh_turn;
-	int64_t rest_next; /* ms; the earliest of those that rest */
-	bool changed;	   /* which destinations are dead, since somebody set this to false */
-	struct qmgr_flow *flows;
-	struct qmgr_group *groups;
-	struct qmgr_sender *senders;
-	uint32_t initial, max, max_rcpts, share;
-	int64_t max_pause;
-	/* Recipients that count as active: of each destination at most share, so that one slow
-	 * destination with a big mailing cannot fill the active queue. */
-	uint64_t counted;
-	void (*let_go)(struct qmgr_dest *); /* before it is freed; may be NULL */
-};
-enum qmgr_fate { /* of a delivery, for its destination */
-	QF_OK,
-	QF_NEUTRAL, /* says nothing about the host */
-	QF_REFUSED, /* a host answered, and did not want */
-	QF_NOBODY   /* no host answered */
-};
-void qmgr_sched_init(struct qmgr_sched *);
-void qmgr_sched_conf(struct qmgr_sched *, const struct qmgr_limits *);
-void qmgr_sched_free(struct qmgr_sched *);
-struct qmgr_dest *qmgr_sched_dest(struct qmgr_sched *, const char *key, size_t len);
-void qmgr_sched_unref(struct qmgr_sched *, struct qmgr_dest **, int64_t now);
-/* ms that it stays dead; 0: it may be tried. */
-int64_t qmgr_sched_dead(const struct qmgr_dest *, int64_t now);
-void qmgr_sched_revive(struct qmgr_sched *, struct qmgr_dest *); /* an admin wants it tried now */
-void qmgr_sched_add(
-    struct qmgr_sched *, struct qmgr_dest *, const char *sender, struct qmgr_item *);
-/* Before an item is added: ms that it should wait elsewhere, since a rate lets go no more than what
- * its sender has queued there already; 0: none. */
-int64_t qmgr_sched_late(struct qmgr_sched *, struct qmgr_dest *, const char *sender, int64_t now);
-/* The next delivery: items of one group, at most max_rcpts. NULL: nobody may send. */
-struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *, struct qmgr_list *out, int64_t now);
-/* When the next that rests may send, ms; INT64_MAX: none rests. */
-int64_t qmgr_sched_rest(const struct qmgr_sched *);
-void qmgr_sched_bound(struct qmgr_sched *, struct qmgr_dest *, const struct qmgr_bounds *);
-/* It was dead in an earlier life. */
-void qmgr_sched_restore(struct qmgr_sched *, const char *key, size_t len, int64_t dead_until,
-    int64_t dead_delay, int64_t now);
-/* A delivery of n recipients that began at started is over. true: the destination is dead (now),
- * and what it holds must be taken off by qmgr_sched_take(). */
-bool qmgr_sched_done(struct qmgr_sched *, struct qmgr_dest *, uint32_t n, enum qmgr_fate,
-    int64_t started, int64_t now);
-/* It has its share. But the rest of a group that is there joins, and the first of a sender that has
- * nothing there (up to twice the share), so that it need not wait for others' mailings. */
-bool qmgr_sched_full(
-    const struct qmgr_sched *, const struct qmgr_dest *, const char *sender, const void *group);
-struct qmgr_item *qmgr_sched_take(struct qmgr_sched *, struct qmgr_dest *);
-void qmgr_sched_tidy(struct qmgr_sched *, int64_t now); /* forgets idle ones; once a minute */
-
-/* ---- turn: senders at one destination; part of the schedule ------------------------------ */
-
-#define QMGR_LITTLE                                                                                \
-	8 /* items of a sender in the schedule: with fewer it is a newcomer elsewhere              \
-	   */
-
-void qmgr_turn_add(struct qmgr_sched *, struct qmgr_dest *, const char *sender, struct qmgr_item *);
-/* What the sender, or the group, has there; or NULL. */
-struct qmgr_flow *qmgr_turn_find(const struct qmgr_sched *, struct qmgr_dest *, const char *sender);
-struct qmgr_group *qmgr_turn_group(
-    const struct qmgr_sched *, struct qmgr_dest *, const void *group);
-/* At most so many of one group; there must be some. */
-void qmgr_turn_take(struct qmgr_sched *, struct qmgr_dest *, struct qmgr_list *out, uint32_t most);
-void qmgr_turn_free(struct qmgr_sched *, struct qmgr_dest *);
-
-/* ---- dead: dead destinations are remembered over a restart ------------------------------- */
-
-void qmgr_dead_start(struct qmgr *);
-void qmgr_dead_load(struct qmgr *);
-void qmgr_dead_save(struct qmgr *); /* if something changed; by a worker */
+#include "qmgr/sched.h"
 
 /* ---- dispatch: deliveries at smtpc ---------------------------------------------------- */
 
@@ -700,6 +294,7 @@ struct qmgr {
 	struct mod_inst *store;
 	const struct meta1_queue_ops *qops;
 	uint64_t recording; /* outcomes under way */
+	struct qmgr_records *watching;
 	struct qmgr_list unrecorded;
 	struct watch *record_timer;
 

@@ -273,25 +273,48 @@ static void domain_of(struct qmgr *q, const char *addr, char *out, size_t size)
 		str_copy(out, size, domain);
 }
 
-static struct qmgr_route *route_of(struct qmgr *q, const struct qmgr_rcpt *r)
-{
-	char name[ADDR_DOMAIN_MAX + QMGR_VIA_MAX + 2];
+#define WAY_MAX (ADDR_DOMAIN_MAX + QMGR_VIA_MAX + 2)
 
+static void name_of(struct qmgr *q, const struct qmgr_rcpt *r, char name[WAY_MAX])
+{
 	if (*qmgr_mark_via(r))
-		snprintf(name, sizeof(name), "%c%s", VIA, qmgr_mark_via(r));
+		snprintf(name, WAY_MAX, "%c%s", VIA, qmgr_mark_via(r));
 	else
 		domain_of(q, r->addr, name, ADDR_DOMAIN_MAX + 1);
+}
+
+static struct qmgr_route *route_of(struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	char name[WAY_MAX];
+
+	name_of(q, r, name);
 	return route_get(q, name);
+}
+
+/* For who only looks: makes no route, so none is forgotten for it. */
+static struct qmgr_route *route_known(struct qmgr *q, const struct qmgr_rcpt *r)
+{
+	char name[WAY_MAX];
+	struct qmgr_route *route;
+
+	name_of(q, r, name);
+	HASH_FIND_STR(q->routes, name, route);
+	return route;
 }
 
 struct qmgr_dest *qmgr_route_dest(struct qmgr *q, const struct qmgr_rcpt *r)
 {
-	return route_of(q, r)->dest;
+	struct qmgr_route *route = route_known(q, r);
+
+	return route ? route->dest : NULL;
 }
 
 void qmgr_route_anew(struct qmgr *q, const struct qmgr_rcpt *r)
 {
-	route_of(q, r)->expires = 0;
+	struct qmgr_route *route = route_known(q, r);
+
+	if (route)
+		route->expires = 0;
 }
 
 void qmgr_route_find(struct qmgr *q, struct qmgr_rcpt *r)

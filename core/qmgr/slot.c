@@ -119,7 +119,27 @@ static uint32_t number(struct qmgr_index *x)
 	return i;
 }
 
-uint32_t qmgr_slot_new(struct qmgr_index *x, const char *id)
+/* Eleven bits tell how many recipients there are, a 64th too many at most: so what is added for a
+ * message is taken off again when only its slot is left. */
+static uint64_t more_of(const struct qmgr_slot *s)
+{
+	uint64_t e = s->more >> 6, m = s->more & 63u;
+
+	return e ? (64 + m) << (e - 1) : m;
+}
+
+static void set_more(struct qmgr_slot *s, uint32_t n)
+{
+	uint64_t e = 0, m = n;
+
+	while (m >= 128) {
+		m = (m + 1) / 2;
+		e++;
+	}
+	s->more = (m < 64 ? m : (e + 1) << 6 | (m & 63)) & 0x7ff;
+}
+
+uint32_t qmgr_slot_new(struct qmgr_index *x, const char *id, uint32_t nrcpt)
 {
 	uint32_t i = number(x), *p;
 	struct qmgr_slot *s;
@@ -140,6 +160,8 @@ uint32_t qmgr_slot_new(struct qmgr_index *x, const char *id)
 		x->first = i;
 	x->last = i;
 	page_add(x, i);
+	set_more(s, nrcpt ? nrcpt - 1 : 0);
+	x->more += more_of(s);
 	m_queued.value = (int64_t)++x->n;
 	return i;
 }
@@ -160,6 +182,7 @@ void qmgr_slot_free(struct qmgr_index *x, uint32_t i)
 	uint32_t *p = &x->hash[s->hash & (x->cap - 1)];
 
 	page_remove(x, i);
+	x->more -= more_of(s);
 	while (*p != i)
 		p = &qmgr_slot_at(x, *p)->hnext;
 	*p = s->hnext;

@@ -147,9 +147,34 @@ static void postpone(struct qmgr *q, struct qmgr_rcpt *r)
 	qmgr_list_add(&q->unrecorded, &r->item);
 }
 
+/* ---- who waits for them ---- */
+
+void qmgr_store_watch(struct qmgr *q, struct qmgr_records *w)
+{
+	w->open = 1;
+	w->failed = 0;
+	q->watching = w;
+}
+
+static void one_less(struct qmgr *q, struct qmgr_records *w, bool failed)
+{
+	w->failed += failed;
+	if (--w->open == 0)
+		w->done(q, w);
+}
+
+void qmgr_store_watched(struct qmgr *q)
+{
+	struct qmgr_records *w = q->watching;
+
+	q->watching = NULL;
+	one_less(q, w, false);
+}
+
 struct recording {
 	struct qmgr *q;
-	struct qmgr_rcpt *r; /* NULL: nobody waits for it */
+	struct qmgr_rcpt *r;	      /* NULL: nobody waits for it */
+	struct qmgr_records *watcher; /* or NULL */
 };
 
 static void recorded(void *arg, enum meta1_status st, const struct meta1_reply *reply)
@@ -159,6 +184,9 @@ static void recorded(void *arg, enum meta1_status st, const struct meta1_reply *
 
 	free(arg);
 	rec.q->recording--;
+	/* What the store does not know (any more) has nothing left to be recorded. */
+	if (rec.watcher)
+		one_less(rec.q, rec.watcher, st != META1_OK && st != META1_PERMFAIL);
 	if (st != META1_OK && st != META1_PERMFAIL) {
 		if (!m_failed.value++ || r)
 			log_event(LOG_L_WARN, "qmgr.unrecorded", "id=%s error=%s",
@@ -188,7 +216,7 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	size_t n;
 
 	if (q->recording >= OUTCOMES_OPEN)
-		return false;
+		goto none;
 	if (r->mark && o->state == META1_R_WAITING) {
 		qmgr_mark_note(r, text, sizeof(text));
 		n = strlen(text);
@@ -199,13 +227,16 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	rec = base_alloc(sizeof(*rec));
 	rec->q = q;
 	rec->r = waits ? r : NULL;
+	rec->watcher = q->watching;
 	/* No deadline: the store says when it is safe, however long its disk takes; asked twice it
 	 * would know nothing of the message the second time. */
 	req = mod_req(q->store, INT64_MAX, recorded, rec);
 	if (!req) {
 		free(rec);
-		return false;
+		goto none;
 	}
+	if (rec->watcher)
+		rec->watcher->open++;
 	o->size = sizeof(*o);
 	o->rcpt = r->index;
 	o->id = m->id;
@@ -218,6 +249,10 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	m_outcomes.value++;
 	q->qops->outcome(mod_data(q->store), req, o);
 	return true;
+none:
+	if (q->watching)
+		q->watching->failed++;
+	return false;
 }
 
 /* Wall clock seconds of the next try; 0: none. */

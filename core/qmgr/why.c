@@ -97,6 +97,12 @@ static void cause_of(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 {
 	struct chan *smar = role_peer(&q->role, "smar");
 
+	if (qmgr_msg_of(r)->unread && r->phase == QP_WAIT) {
+		say(c, "envelope",
+		    wall(q, (int64_t)qmgr_slot_at(&q->index, qmgr_msg_of(r)->slot)->due * 1000),
+		    "its envelope, which cannot be read: it is tried again; see the log");
+		return;
+	}
 	switch (r->phase) {
 	case QP_WAIT:
 		waits(q, r, c);
@@ -131,11 +137,11 @@ static void cause_of(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 static json_t *told(struct qmgr *q, struct qmgr_look *l, int *status, struct meta1_err *err)
 {
 	struct qmgr_msg *m = qmgr_look_msg(q, l, 0);
+	uint32_t end, i = qmgr_look_rcpts(l, m, &end);
 	json_t *list = json_array();
-	uint32_t i;
 
 	(void)status, (void)err;
-	for (i = 0; i < m->nrcpt && i < QMGR_PAGE_LOOK; i++) {
+	for (; i < end; i++) {
 		const struct qmgr_rcpt *r = &m->rcpt[i];
 		struct cause c = {"", 0, ""};
 
@@ -146,8 +152,9 @@ static json_t *told(struct qmgr *q, struct qmgr_look *l, int *status, struct met
 			"text", qmgr_text(c.text), "via", qmgr_text(qmgr_mark_via(r)), "reason",
 			qmgr_text(qmgr_reason_line(q, r))));
 	}
-	return json_pack("{s:s s:I s:I s:o}", "id", m->id, "time", (json_int_t)m->time, "expires",
-	    (json_int_t)(m->time + q->lim.max_queue / 1000), "recipients", list);
+	list = json_pack("{s:s s:I s:I s:o}", "id", m->id, "time", (json_int_t)m->time, "expires",
+	    (json_int_t)(m->unread ? 0 : m->time + q->lim.max_queue / 1000), "recipients", list);
+	return qmgr_look_more(list, m, end);
 }
 
 static json_t *why(void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
@@ -255,6 +262,8 @@ static json_t *opened(struct qmgr *q, struct qmgr_look *l, int *status, struct m
 	if (offset < 0 || length < 1 || length > CONTENT_MAX)
 		return qmgr_refuse(
 		    status, err, 400, "offset: a number; length: 1 to 16777216 (16 MiB)");
+	if (m->unread)
+		return qmgr_look_unread(status, err);
 	g = base_alloc(sizeof(*g));
 	g->q = q;
 	g->skip = (uint64_t)offset;
@@ -280,7 +289,8 @@ void qmgr_why_add(struct role *role, struct ctl *ctl)
 {
 	static const struct ctl_request rows[] = {
 	    {"GET", "/v1/why/", CTL_READ, why,
-		"What each recipient of a message waits for, and until when."},
+		"What each recipient of a message waits for, and until when; in pages of 1000: "
+		"cursor=."},
 	    {"GET", "/v1/content/", CTL_ADMIN, content,
 		"The message as it is stored, dot-stuffed (at most 16 MiB, or length=, from "
 		"offset= on); headers=1: only those."}};

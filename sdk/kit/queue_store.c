@@ -57,10 +57,10 @@ static void on_loaded(void *arg, uint64_t key, const struct meta1_qentry *e, con
 {
 	struct q *q = arg;
 
-	if (e && q->got && q->ngot < Q_MAX && e->key == key)
+	if (e && !why && q->got && q->ngot < Q_MAX && e->key == key)
 		keep(&q->got[q->ngot++], e);
 	q->nnone += !e && !why;
-	q->nlost += !e && why;
+	q->nlost += why != NULL;
 }
 
 /* Every third one is just being read, the first time it is asked for. */

@@ -86,3 +86,40 @@ def test_damage_is_set_aside(inst, what, stopped):
                 assert what in ('table', 'header', 'content')
     finally:
         g.close()
+
+
+@pytest.mark.parametrize('kind', ['log', 'dir'])
+def test_unreadable_while_it_waits(inst, kind):
+    """An envelope that turns out damaged when it is read again is listed, shown and deleted; no filter takes it."""
+    g = lab.relay_all(inst, lab.free_port(), qmgr=f'min_retry_delay = 1h; max_memory = 768KB; queue {{ type = {kind}; }}')
+    with g:
+        ids = []
+        while len(ids) < 3000 and not g.metrics('qmgr')['envelopes_unloaded_total'] > 20:  # until memory keeps no more
+            with g.client() as c:
+                ids += [c.mail('a@client.test', [f'r{i}@far.test', f's{i}@far.test'], b'Subject: x\r\n\r\nx\r\n', ehlo=None if i else 'client.test').split()[-1]
+                        for i in range(50)]
+        lab.wait_for('nothing to be tried', lambda: json.loads(g.http('qmgr', 'GET', '/v1/status')[1])['active_recipients'] == 0)
+        if kind == 'log':
+            for seg in (g.dir / 'q').glob('in/*/s*'):
+                for at in batches(seg):
+                    flip(seg, at + 150)
+        else:
+            for p in (g.dir / 'q').glob('in/*/*/m*'):
+                flip(p, p.stat().st_size - 150)  # of the envelope, before the last line
+        rows = [json.loads(l) for l in g.ctl('queue', 'list', '--json').stdout.splitlines()]
+        lost = [m for m in rows if m.get('unreadable')]
+        assert len(rows) == len(ids) and lost and all(m['recipients_total'] == 2 for m in lost)
+        one = lost[0]['id']
+        shown = json.loads(g.ctl('queue', 'show', one, '--json').stdout)
+        assert shown['id'] == one and [r['state'] for r in shown['recipients']] == ['waiting'] * 2
+        assert f'{one}  cannot be read' in g.ctl('queue', 'list').stdout
+        assert g.ctl('queue', 'show', one, '--content', check=False).returncode == 1
+        assert json.loads(g.ctl('queue', 'why', one, '--json').stdout)['recipients'][0]['waits_for'] == 'envelope'
+        hidden = next(i for i in reversed(ids) if i not in {m['id'] for m in rows})
+        assert json.loads(g.ctl('queue', 'show', hidden, '--json').stdout)['unreadable'] is True
+        assert '0 recipients' in g.ctl('queue', 'delete', '--sender', '<>').stdout
+        assert '2 recipients deleted' in g.ctl('queue', 'delete', one).stdout
+        assert '2 recipients deleted' in g.ctl('queue', 'delete', hidden).stdout
+        assert g.ctl('queue', 'show', one, check=False).returncode == 1
+        g.ctl('queue', 'delete', '--all')
+        g.queue_empty()

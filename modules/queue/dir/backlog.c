@@ -190,6 +190,20 @@ static void fetch_work(void *arg)
 	read_them(f->m->d, f->r, f->n);
 }
 
+/* What is known of it without its file. */
+static void tell_unread(struct manager *m, const struct rec *r, const char *why)
+{
+	struct meta1_qrcpt *v = r->nrcpt > 0 ? calloc(r->nrcpt, sizeof(*v)) : NULL;
+	struct meta1_env env = {
+	    .size = sizeof(env), .nrcpt = r->nrcpt, .sizeof_rcpt = sizeof(*v), .rcpt = v};
+	struct meta1_qentry q = {.size = sizeof(q), .id = "", .env = &env, .key = r->number};
+
+	if (v != NULL)
+		states(r, v, r->nrcpt);
+	m->ev->loaded(m->arg, r->number, v != NULL ? &q : NULL, why);
+	free(v);
+}
+
 /* What became final meanwhile is gone like what never was. */
 static void fetch_one(struct manager *m, struct reading *x, bool *later)
 {
@@ -206,7 +220,7 @@ static void fetch_one(struct manager *m, struct reading *x, bool *later)
 		*later = true;
 	} else {
 		unreadable(m, x);
-		m->ev->loaded(m->arg, x->number, NULL, x->why);
+		tell_unread(m, r, x->why);
 	}
 	file_free(&x->e);
 }

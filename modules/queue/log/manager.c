@@ -121,6 +121,22 @@ void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool a
 	free(v);
 }
 
+void manager_tell_unread(struct manager *m, uint64_t key, const char *why)
+{
+	uint32_t n = table_by_key(m->t, key);
+	const struct mrec *r = n != 0 ? table_at(m->t, n) : NULL;
+	struct meta1_qrcpt *v = r != NULL && r->nrcpt > 0 ? calloc(r->nrcpt, sizeof(*v)) : NULL;
+	struct meta1_env env = {.size = sizeof(env), .sizeof_rcpt = sizeof(*v), .rcpt = v};
+	struct meta1_qentry e = {.size = sizeof(e), .id = "", .env = &env, .key = key};
+
+	if (v != NULL) {
+		env.nrcpt = r->nrcpt;
+		fill_states(m->t, r, v);
+	}
+	m->ev->loaded(m->arg, key, v != NULL ? &e : NULL, why);
+	free(v);
+}
+
 /* The notice follows the cursor. false: no memory, so the store is read later. */
 static bool direct(
     struct mwriter *w, const struct log_notice *n, const char *id, const struct meta1_env *env)

@@ -200,9 +200,10 @@ static void fetched(void *arg)
 
 		if (i != 0)
 			manager_tell(m, i, &s, true);
+		else if (!p->e[k].later && p->e[k].why[0] != '\0')
+			manager_tell_unread(m, p->e[k].key, p->e[k].why);
 		else if (!p->e[k].later)
-			m->ev->loaded(
-			    m->arg, p->e[k].key, NULL, p->e[k].why[0] ? p->e[k].why : NULL);
+			m->ev->loaded(m->arg, p->e[k].key, NULL, NULL);
 		all = all && !p->e[k].later;
 	}
 	log_answer(m->l, &p->req, all ? META1_OK : META1_TEMPFAIL,

@@ -41,6 +41,7 @@ struct world {
 
 	uint64_t credits; /* intake, granted to smtps */
 	unsigned asked;	  /* routes */
+	bool smar_silent; /* it does not answer */
 	char via[64];	  /* of the last question that had one */
 	struct delivery d[6000];
 	unsigned nd;
@@ -51,14 +52,21 @@ struct world {
 	bool store_holds; /* requests are not finished */
 	bool store_fails; /* they finish with TEMPFAIL */
 	bool store_lost;  /* no envelope can be read */
+	bool store_blind; /* and nothing is known of it */
 	unsigned fetches, fetched;
 	bool commit_fails; /* no message is taken; outcomes are */
 	bool stopped;
 };
 
-/* A control request; *status is 200 when it has an answer (the caller's). */
+/* A control request; *status is 200 when it has an answer (the caller's), 0: it has none yet. */
 json_t *world_ask(struct world *, const char *method, const char *path, const char *key,
     const char *value, int *status);
+json_t *world_answer(struct world *, int *status); /* perhaps now */
+json_int_t world_number(json_t *, const char *key);
+/* What a recipient waits for, and until when. */
+const char *world_why(struct world *, const char *id, unsigned rcpt, int64_t *until);
+/* What was done to how many recipients; -status: it was refused. */
+int64_t world_act(struct world *, const char *path, const char *key, const char *value);
 /* Options of the next world_new(). */
 extern int64_t world_delay_warning;
 extern const char *world_double_bounce, *const *world_verp;
@@ -66,6 +74,7 @@ extern const char *world_double_bounce, *const *world_verp;
 extern const char *world_envid;
 extern uint32_t world_flags, world_taken;
 struct world *world_new(int64_t aq_max);
+struct world *world_small(int64_t aq_max); /* whatever waits is unloaded */
 void world_free(struct world **);
 void world_run(struct world *);		      /* until nothing more happens */
 void world_pass(struct world *, int64_t sec); /* time goes by, in small steps */
@@ -73,6 +82,7 @@ void world_pass(struct world *, int64_t sec); /* time goes by, in small steps */
  * Domains: "never.…" has no host, "later.…" cannot be resolved now, "*.shared" go to one
  * destination, the others to one each. */
 void world_mail(struct world *, const char *id, const char *from, const char *rcpts);
+void world_mail_to(struct world *, const char *id, const char *rcpts); /* from me@example.org */
 /* What the store would tell at a restart. */
 void world_entry(struct world *, const char *id, const char *from, const struct meta1_qrcpt *,
     uint32_t n, int64_t time);
@@ -87,5 +97,14 @@ void world_smtpc_gone(struct world *);
 struct delivery *world_open(struct world *, const char *key);
 /* The last outcome of a recipient; state -1: none. */
 struct outcome world_outcome(struct world *, const char *id, uint32_t rcpt);
+
+/* ---- world_store.c, for world.c ---- */
+
+extern struct world *W; /* the one that there is */
+void world_copy(char *out, size_t size, struct meta1_buf);
+bool world_store_step(void); /* finishes a request; false: none is ready */
+void world_store_tell(const char *id, const struct meta1_env *);
+void world_store_recovered(void);
+void world_store_free(void);
 
 #endif
