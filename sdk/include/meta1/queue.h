@@ -108,8 +108,8 @@ struct meta1_qevents {
 	void (*space)(void *arg, uint32_t writer, uint64_t unit);
 	/* A record could not be read: quarantined and named in text. */
 	void (*damage)(void *arg, const char *text);
-	/* Of fetch(). why says what cannot be read (damage() was told too): then entry has only what
-	 * is known without it, the key, as many recipients as there were, and their states; id
+	/* Of fetch(). why says what cannot be read (damage() was told too): then entry has only
+	 * what is known without it, the key, as many recipients as there were, and their states; id
 	 * "" and no addresses; or it is NULL. Both NULL: all of it is final, or it never was. */
 	void (*loaded)(void *arg, uint64_t key, const struct meta1_qentry *entry, const char *why);
 	/* The content stands elsewhere now, to waste less space; the old reference is good no
