@@ -258,22 +258,6 @@ static bool alias_lists(struct smtps_tx *tx, const struct meta1_env *env, struct
 	return true;
 }
 
-/* What would be too long a frame qmgr reads in the store. */
-static bool fits(const struct p_queued *m)
-{
-	size_t all = 16384; /* the rest of it */
-	uint32_t i;
-
-	for (i = 0; i < m->rcpts.n; i++) {
-		all += m->rcpts.v[i].len + 8;
-		all += i < m->orcpts.n ? m->orcpts.v[i].len + 4 : 0;
-		all += i < m->aliases.n ? m->aliases.v[i].len + 8 : 0;
-	}
-	for (i = 0; i < m->owners.n; i++)
-		all += m->owners.v[i].len + 2;
-	return all <= PROTO_FRAME_MAX;
-}
-
 void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const struct meta1_env *env,
     struct meta1_buf notice)
 {
@@ -291,7 +275,8 @@ void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const str
 		skipped(in, tx);
 		return;
 	}
-	if (!lists(tx, env, &m) || !alias_lists(tx, env, &m) || !fits(&m) ||
+	/* Too large a frame is not sent either: qmgr reads the message in the store. */
+	if (!lists(tx, env, &m) || !alias_lists(tx, env, &m) ||
 	    !chan_send(in->srv->qmgr, P_QUEUED, &m)) {
 		skipped(in, tx);
 		return;

@@ -99,10 +99,12 @@ def test_deleted_while_delivered(inst):
         id_ = mail(c, 1).split()[-1]
         assert hang.wait(20)
         g.ctl('queue', 'delete', id_)
-        assert counts(g, 'qmgr', 'journal_syncs') == 0
+        assert counts(g, 'qmgr', 'journal_syncs') == 1  # that it is deleted is on disk, its end is not
+        m, = g.queue()
+        assert m['id'] == id_ and m['recipients'][0]['state'] == 'deleted' and counts(g, 'qmgr', 'dead_units_now') == 0
         go.set()
         g.queue_empty()
-        lab.wait_for('its end to be synced', lambda: counts(g, 'qmgr', 'journal_syncs') >= 1)
+        lab.wait_for('its end to be synced', lambda: counts(g, 'qmgr', 'journal_syncs') >= 2)
         assert 'unrecorded' not in g.log()
 
 
