@@ -277,9 +277,9 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 	    !same_list(was->trusted_nameserver, now->trusted_nameserver) ||
 	    was->DNS_timeout != now->DNS_timeout || was->DNS_tries != now->DNS_tries ||
 	    was->DNS_random_case != now->DNS_random_case) {
-		err_set(err,
-		    "smar: nameserver, trusted_nameserver, DNS_timeout, DNS_tries and DNS_random_case "
-		    "are set at its start");
+		err_set(err, "smar: nameserver, trusted_nameserver, DNS_timeout, DNS_tries and "
+			     "DNS_random_case "
+			     "are set at its start");
 		return 1;
 	}
 	me.next = policy_open(role, set, err);
