@@ -219,6 +219,8 @@ static const struct tool_command others[] = {
     {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, tool_sessions},
     {"clients", "[ROLE]", "who has most connections to all smtps together", 0, 1, tool_clients},
     {"route", "DOMAIN", "where mail for a domain goes", 1, 1, cmd_route},
+    {"explain", "--ip A --from F --to T",
+	"what would be said to such a mail, check by check, and its route", 0, 0, tool_explain},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };
@@ -244,6 +246,8 @@ static void usage(void)
 		snprintf(left, sizeof(left), "%s %s", c->words, c->args);
 		printf("  %-40s %s\n", left, c->doc);
 	}
+	printf("\nexplain takes besides: --helo NAME --auth USER --listener NAME of an smtps "
+	       "section\n  --tls SUBJECT --issuer NAME of a verified certificate\n");
 	printf("\nFILTER, all of which must hold: --sender ADDR --recipient ADDR --domain DOMAIN\n"
 	       "  --older TIME --younger TIME --larger SIZE --smaller SIZE --reason TEXT --state "
 	       "STATE\n"
@@ -297,7 +301,11 @@ static int dispatch(struct tool *t, int argc, char **argv)
 	return 64;
 }
 
-enum { OPT_QUEUE = 256 }; /* an option of queue.c */
+enum { OPT_QUEUE = 256, OPT_EXPLAIN }; /* an option of queue.c, of explain.c */
+#define ASKS(name)                                                                                 \
+	{                                                                                          \
+		name, required_argument, NULL, OPT_EXPLAIN                                         \
+	}
 #define WITH(name)                                                                                 \
 	{                                                                                          \
 		name, required_argument, NULL, OPT_QUEUE                                           \
@@ -309,7 +317,9 @@ enum { OPT_QUEUE = 256 }; /* an option of queue.c */
 static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
     {"help", no_argument, NULL, 'h'}, WITH("sender"), WITH("recipient"), WITH("domain"),
     WITH("older"), WITH("younger"), WITH("larger"), WITH("smaller"), WITH("reason"), WITH("state"),
-    WITH("to"), FLAG("dry-run"), FLAG("all"), FLAG("content"), FLAG("headers"), {NULL, 0, NULL, 0}};
+    ASKS("ip"), ASKS("helo"), ASKS("from"), ASKS("tls"), ASKS("issuer"), ASKS("auth"),
+    ASKS("listener"), WITH("to"), FLAG("dry-run"), FLAG("all"), FLAG("content"), FLAG("headers"),
+    {NULL, 0, NULL, 0}};
 
 /* getopt says nothing itself; what it stopped at is said here, in one line. */
 static int wrong_option(int c, const char *word)
@@ -332,6 +342,16 @@ static int wrong_option(int c, const char *word)
 	return 64;
 }
 
+/* --to is of both. */
+static int option(struct tool *t, const char *name, int kind, struct meta1_err *err)
+{
+	if (kind == OPT_QUEUE && tool_queue_option(t, name, optarg, err) < 0)
+		return -1;
+	if (kind == OPT_EXPLAIN || strcmp(name, "to") == 0)
+		return tool_explain_option(t, name, optarg, err);
+	return 0;
+}
+
 /* <0: go on; else the exit status. */
 static int options(struct tool *t, int argc, char **argv, const char **file)
 {
@@ -347,8 +367,8 @@ static int options(struct tool *t, int argc, char **argv, const char **file)
 		} else if (c == 'V') {
 			printf("meta1ctl %s\n", PACKAGE_VERSION);
 			return 0;
-		} else if (c == OPT_QUEUE) {
-			if (tool_queue_option(t, longs[at].name, optarg, &err) < 0) {
+		} else if (c == OPT_QUEUE || c == OPT_EXPLAIN) {
+			if (option(t, longs[at].name, c, &err) < 0) {
 				fprintf(stderr, "meta1ctl: --%s: %s\n", longs[at].name, err.text);
 				return 64;
 			}

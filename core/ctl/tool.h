@@ -14,6 +14,7 @@ struct tool {
 	/* Options of the queue commands. */
 	char filter[1800]; /* "&sender=…&older=…", encoded */
 	bool dry_run, all, content, headers;
+	char question[4000]; /* of explain: "?ip=…&from=…", encoded */
 };
 struct tool_command {
 	const char *words, *args, *doc;
@@ -27,6 +28,9 @@ extern const unsigned tool_nqueue;
 /* An option --name; <0: err says what is wrong with its value. value NULL: it takes none. */
 int tool_queue_option(struct tool *, const char *name, const char *value, struct meta1_err *);
 
+/* explain.c, with its options */
+int tool_explain(struct tool *);
+int tool_explain_option(struct tool *, const char *name, const char *value, struct meta1_err *);
 /* table.c */
 int tool_destinations(struct tool *);
 int tool_sessions(struct tool *);

@@ -23,7 +23,7 @@ static const struct {
     {"DISCARD", RHS_DISCARD},
 };
 
-/* "550 5.7.1 text" */
+/* "550 5.7.1 text", with or without "error:" before it */
 static int parse_error(const char *p, struct smar_access *a, struct meta1_err *err)
 {
 	size_t used;
@@ -33,12 +33,12 @@ static int parse_error(const char *p, struct smar_access *a, struct meta1_err *e
 	if (strspn(p, "0123456789") != 3 || (p[0] != '4' && p[0] != '5') || p[1] > '5' ||
 	    (p[3] != ' ' && p[3] != '\0'))
 		return err_set(err,
-		    "\"error:%.40s\": expected error:4xx or 5xx and a text, "
+		    "\"%.40s\": expected a reply of 4xx or 5xx and a text, "
 		    "like \"error:550 5.7.1 not here\"",
 		    p);
 	a->smtp = atoi(p);
 	if (a->smtp == 421)
-		return err_set(err, "\"error:421\": 421 ends the session, use 450 or 451");
+		return err_set(err, "\"421\": 421 ends the session, use 450 or 451");
 	for (p += 3; *p == ' ';)
 		p++;
 	used = reply_dsn(a->smtp, p, a->dsn);
@@ -72,6 +72,8 @@ int smar_access_parse(struct meta1_buf value, struct smar_access *a, struct meta
 	}
 	if (strncasecmp(p, "error:", 6) == 0)
 		return parse_error(p + 6, a, err);
+	if (*p >= '0' && *p <= '9')
+		return parse_error(p, a, err);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		if (strcasecmp(p, words[i].word) == 0) {
 			a->rhs = words[i].rhs;
@@ -79,6 +81,6 @@ int smar_access_parse(struct meta1_buf value, struct smar_access *a, struct meta
 		}
 	return err_set(err,
 	    "\"%.60s\": expected RELAY, OK, REJECT, DISCARD, CONT or "
-	    "error:550 5.7.1 text, perhaps after QUICK:",
+	    "a reply like error:550 5.7.1 text, perhaps after QUICK:",
 	    text);
 }

@@ -36,6 +36,7 @@ static const struct check_step steps[] = {
     {"helo", STAGE_HELO, TAG_HELO, CHECK_JUDGES, check_helo},
     {"from", STAGE_MAIL, TAG_FROM, 0, check_from},
     {"to", STAGE_RCPT, TAG_TO, CHECK_MAY_RELAY, check_to},
+    {"protectedrcpt", STAGE_RCPT, TAG_PROTECTED, CHECK_ANYWAY, check_protected},
     {"relay", STAGE_RCPT, 0, 0, check_relay},
     {"utf8", STAGE_RCPT, 0, 0, check_utf8},
 };
@@ -45,7 +46,7 @@ uint32_t smar_check_stages(const struct smar_policy *p)
 	uint32_t stages = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(steps); i++)
-		if (p->access.map && (steps[i].tag & TAGS_DEFAULT))
+		if (p->access.map && steps[i].tag)
 			stages |= steps[i].stage;
 	return stages;
 }
@@ -174,7 +175,7 @@ static const char *left_out(const struct check *c, const struct check_step *s)
 		return "this smtps has not the flag access";
 	if (c->quick)
 		return "QUICK stood before";
-	return c->ok ? "OK stood before" : NULL;
+	return c->ok && !(s->flags & CHECK_ANYWAY) ? "OK stood before" : NULL;
 }
 
 static void next(struct check *c)
@@ -219,11 +220,16 @@ void check_accept(struct check *c)
 }
 
 /* ---- rows of the access map ---- */
+void check_ttl(struct check *c, uint32_t ttl)
+{
+	if (ttl < c->ttl)
+		c->ttl = ttl;
+}
+
 bool check_found(struct check *c, const struct smar_found *f)
 {
 	c->looked = true;
-	if (f->ttl < c->ttl)
-		c->ttl = f->ttl;
+	check_ttl(c, f->ttl);
 	if (f->status == META1_OK)
 		reply_clean(f->value.data, f->value.len, c->answer, sizeof(c->answer));
 	if (f->status != META1_NOTFOUND)
@@ -290,6 +296,14 @@ static void apply(struct check *c, const struct smar_access *a)
 	}
 }
 
+void check_mistake(struct check *c, const char *why)
+{
+	log_event(LOG_L_WARN, "smar.access", "map=%s key=%s error=%s", c->seek.use->map->name,
+	    c->seek.key, why);
+	str_copy(c->answer, sizeof(c->answer), why);
+	check_say(c, ACT_TEMPFAIL, 451, "4.3.5", "the server's access map has a mistake");
+}
+
 static void access_found(void *arg, const struct smar_found *f)
 {
 	struct check *c = arg;
@@ -301,10 +315,7 @@ static void access_found(void *arg, const struct smar_found *f)
 	if (f->status != META1_OK) {
 		check_go_on(c, "no row");
 	} else if (smar_access_parse(f->value, &a, &err) < 0) {
-		log_event(
-		    LOG_L_WARN, "smar.access", "map=%s key=%s error=%s", f->map, f->key, err.text);
-		str_copy(c->answer, sizeof(c->answer), err.text);
-		check_say(c, ACT_TEMPFAIL, 451, "4.3.5", "the server's access map has a mistake");
+		check_mistake(c, err.text);
 	} else {
 		apply(c, &a);
 	}

@@ -6,6 +6,7 @@
  *   check_client.c   who the client is: AUTH, certificate, address, name
  *   check_mail.c     what it says: HELO, sender
  *   check_rcpt.c     the recipient: local, postmaster, access, relaying, what the next hop takes
+ *   check_protected.c  recipients that only some may write to
  * A step ends in exactly one of check_go_on() and check_say(), now or later. A step that looks in
  * the access map sets c->seek.keys and calls check_access().
  */
@@ -20,13 +21,14 @@ enum check_tag {
 	TAG_FROM = 4,
 	TAG_TO = 8,
 	TAG_CERTSUBJECT = 16,
-	TAG_CERTISSUER = 32
+	TAG_CERTISSUER = 32,
+	TAG_PROTECTED = 256
 };
-#define TAGS_DEFAULT	63u
 
 #define CHECK_MAY_RELAY 1u /* RELAY under its tag permits relaying; else it is as OK */
 #define CHECK_PROOF	2u /* what it permits was proven: AUTH, a certificate */
 #define CHECK_JUDGES	4u /* of no interest when the client's address may relay */
+#define CHECK_ANYWAY	8u /* looked up even when a row before said OK */
 
 struct check;
 struct check_step {
@@ -77,10 +79,16 @@ void check_seek(
     struct check *, const struct smar_use *, void (*found)(void *, const struct smar_found *));
 /* Looks c->seek.keys up in the access map and does what the row says. */
 void check_access(struct check *);
+/* The row under c->seek.key cannot be read: 451, and why in the log. */
+void check_mistake(struct check *, const char *why);
+/* The verdict may not be kept for longer. */
+void check_ttl(struct check *, uint32_t ttl);
 /* Notes where the answer came from. false: the map could not say, the question is answered. */
 bool check_found(struct check *, const struct smar_found *);
 
 /* check_client.c */
+/* The key of a name in a certificate, as one word. */
+void check_name_keys(struct smar_keys *, const char *tag, const char *name);
 void check_auth(struct check *);
 void check_certsubject(struct check *);
 void check_certissuer(struct check *);
@@ -92,6 +100,7 @@ void check_from(struct check *);
 void check_local(struct check *);
 void check_postmaster(struct check *);
 void check_to(struct check *);
+void check_protected(struct check *);
 void check_relay(struct check *);
 void check_utf8(struct check *);
 

@@ -36,17 +36,21 @@ static void one_word(const char *name, char *out, size_t size)
 	out[n] = '\0';
 }
 
-static void by_certificate(struct check *c, const char *tag, const char *name)
+void check_name_keys(struct smar_keys *k, const char *tag, const char *name)
 {
-	struct smar_keys *k = &c->seek.keys;
 	char word[sizeof(k->local)];
 
+	one_word(name, word, sizeof(word));
+	smar_keys_word(k, tag, word);
+}
+
+static void by_certificate(struct check *c, const char *tag, const char *name)
+{
 	if (c->tls != TLS_GOOD_CERT || !name) {
 		check_go_on(c, "no verified certificate");
 		return;
 	}
-	one_word(name, word, sizeof(word));
-	smar_keys_word(k, tag, word);
+	check_name_keys(&c->seek.keys, tag, name);
 	check_access(c);
 }
 

@@ -59,16 +59,15 @@ static json_t *with_offers(json_t *answer)
 	return o;
 }
 
-static void routed(void *arg, const struct p_routes *r)
+json_t *smar_control_route(const struct p_routes *r, const char *domain)
 {
 	static const char *const status[] = {
 	    [META1_OK] = "ok", [META1_TEMPFAIL] = "tempfail", [META1_PERMFAIL] = "permfail"};
-	struct asked *a = arg;
 	json_t *o = json_object(), *hops = json_array();
 
 	for (uint32_t i = 0; i < r->hops.n; i++)
 		json_array_append_new(hops, json_buf(r->hops.v[i]));
-	json_object_set_new(o, "domain", json_string(a->domain));
+	json_object_set_new(o, "domain", json_string(domain));
 	json_object_set_new(o, "status", json_string(status[r->status]));
 	json_object_set_new(o, "transport", json_buf(r->transport));
 	json_object_set_new(o, "key", json_buf(r->key));
@@ -81,7 +80,14 @@ static void routed(void *arg, const struct p_routes *r)
 		json_object_set_new(o, "dsn", json_buf(r->dsn));
 		json_object_set_new(o, "text", json_buf(r->text));
 	}
-	a->answer = o;
+	return o;
+}
+
+static void routed(void *arg, const struct p_routes *r)
+{
+	struct asked *a = arg;
+
+	a->answer = smar_control_route(r, a->domain);
 	a->pending = false;
 	a->at = loop_now(ctx.loop);
 	if (--ctx.pending == 0)

@@ -62,7 +62,7 @@ static void map_changed(void *arg)
 {
 	struct role *role = arg;
 
-	me.generation++;
+	me.generation++; /* with POLICY: another configuration may look at other stages */
 	m_generation.value = (int64_t)me.generation;
 	loop_defer(role->loop, &me.tell);
 }
@@ -111,6 +111,7 @@ static void finish_stop(struct role *role)
 {
 	task_cancel(&me.tell);
 	smar_control_free();
+	smar_explain_set(NULL);
 	dns_free(&me.dns);
 	smar_policy_close(&me.policy);
 	smar_caps_free(&me.caps);
@@ -126,7 +127,7 @@ static void question_end(struct question *q, enum proto_type type, const void *m
 
 static bool busy(void)
 {
-	return me.open > 0 || smar_control_pending() > 0;
+	return me.open > 0 || smar_control_pending() > 0 || smar_explain_pending() > 0;
 }
 
 /* After the last question of a role that stops, on a turn of its own: whoever answered it still
@@ -259,6 +260,7 @@ static int start(struct role *role, struct meta1_err *err)
 	if (!me.policy)
 		return -1;
 	smar_control_set(me.policy, me.dns);
+	smar_explain_set(me.policy);
 	return 0;
 }
 
@@ -296,6 +298,7 @@ static void reload_finish(struct role *role, bool commit)
 	me.policy = me.next;
 	me.next = NULL;
 	smar_control_set(me.policy, me.dns);
+	smar_explain_set(me.policy);
 	dns_forget(me.dns);
 	map_changed(role);
 }
@@ -309,6 +312,7 @@ static void stop(struct role *role)
 static void control(struct role *role, struct ctl *ctl)
 {
 	smar_control_add(role->loop, ctl, maybe_stop);
+	smar_explain_add(role, ctl, maybe_stop);
 }
 
 int main(int argc, char **argv)

@@ -2,28 +2,29 @@
 /*
  * smar.h -- the resolver: may this recipient be taken, and where does it go?
  *
- * The story. smtps asks RCPT_CHECK (check.c): is the recipient's domain ours
- * (local.c), what does the access map say (access.c), may it be relayed. qmgr asks
- * ROUTE (route.c): a row of the mailertable (mailertable.c) or MX records (mx.c).
- * Both derive keys from addresses (keys.c) and try them one by one in a map (seek.c);
- * the maps and options of one life of the configuration are a policy (policy.c).
- * DNS is ours: dns.h tells that part.
+ * The story. smtps asks CHECK (check.h, check.c): may this client, HELO, sender and recipient?
+ * The steps ask whether the recipient's domain is ours (local.c), what the access map says
+ * (access.c), may it be relayed. qmgr asks ROUTE (route.c): a row of the mailertable
+ * (mailertable.c) or MX records (mx.c). Both derive keys from addresses (keys.c) and try them one
+ * by one in a map (seek.c); the maps and options of one life of the configuration are a policy
+ * (policy.c). explain.c shows an admin what both would say. The DNS stands in dns.h.
  *
  * What smar never does: guess. A map or name server that cannot say makes the answer
  * temporary, and the deadline of a question (10 s) goes down to every key and packet.
  *
- * Who is accepted, in this order:
+ * Who is accepted, in the order of the table in check.c:
  *  1. postmaster, bare or at a local domain, whoever asks (RFC 5321 4.5.1).
  *  2. access map (with an "access" section, when the smtps section has the flag "access"):
- *     cltaddr:, then from:, then to:. In each the most specific key that exists decides:
+ *     certsubject:, certissuer:, cltaddr:, helo:, from:, to:, protectedrcpt:. In each the most
+ *     specific key that exists decides:
  *	REJECT       550 5.7.1
  *	DISCARD      accepted and thrown away
- *	error:TEXT   that reply, "error:450 4.7.1 come back later"; 4xx or 5xx
- *	OK           no further access checks; permits no relaying
- *	RELAY        permits relaying, later tags may still refuse; under from: the same as OK,
- *		     since anyone can write any sender
+ *	error:TEXT   that reply, "error:450 4.7.1 come back later"; 4xx or 5xx; or without error:
+ *	OK           no further rows but protectedrcpt:; permits no relaying
+ *	RELAY        permits relaying, later tags may still refuse; under from: and helo: the
+ *		     same as OK, since anyone can write any
  *	CONT         this tag has no opinion; go on with the next tag
- *	QUICK:x      like x, and no further access checks
+ *	QUICK:x      like x, and no further access checks at all
  *  3. the domain is local: accepted.   4. relaying is permitted: accepted.
  *  5. 550 5.7.1 relaying denied. A mailertable row with a next hop routes, it does not permit:
  *     a gateway says "to:example.org RELAY" for the domains it takes mail for.

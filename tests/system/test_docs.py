@@ -152,6 +152,8 @@ def test_control_api(gateway, role):
         if path == '/v1/route':
             path += '?domain=example.net'
             lab.wait_for('a route', lambda: 'pending' not in g.http(role, 'GET', path)[1])
+        if path == '/v1/explain':
+            path += '?ip=192.0.2.1&from=a@b.test&to=u@example.net'
         status, body = g.http(role, method, path)
         assert status == 200, body
         assert keys(json.loads(body)) - words == set(), f'{role} {path}: not in doc/control-api.md'

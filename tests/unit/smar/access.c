@@ -21,6 +21,8 @@ static void good(void **state)
 	    {"CONT", RHS_CONT, false, 0, "", ""},
 	    {"error:550 5.7.1 not here", RHS_ERROR, false, 550, "5.7.1", "not here"},
 	    {"error: 450 4.7.1 later", RHS_ERROR, false, 450, "4.7.1", "later"},
+	    {"550 5.7.1 plain", RHS_ERROR, false, 550, "5.7.1", "plain"},
+	    {"QUICK:451 later", RHS_ERROR, true, 451, "4.3.0", "later"},
 	    {"QUICK:error:554 go away", RHS_ERROR, true, 554, "5.0.0", "go away"},
 	    {"error:550", RHS_ERROR, false, 550, "5.1.1", "access denied"},
 	    /* A class that is not the reply's belongs to the text. */
@@ -46,7 +48,7 @@ static void bad(void **state)
 {
 	static const char *const row[] = {"", "RELAYED", "OK please", "error:", "error:250 ok",
 	    "error:55 x", "error:5500 x", "error:560 x", "error:421 bye", "error:550x",
-	    "QUICK:", "QUICK:QUICK:OK", "550 5.7.1 no"};
+	    "QUICK:", "QUICK:QUICK:OK", "250 ok", "55 5.7.1 no", "421 bye"};
 	char big[1000];
 	struct smar_access a;
 	struct meta1_err err;
