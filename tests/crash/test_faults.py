@@ -6,6 +6,7 @@ import os, pathlib, subprocess, threading
 import pytest
 
 import lab
+from smalldisk import SmallDisk
 from trace import Strace
 
 SLOW = 'min_retry_delay = 1s; max_retry_delay = 2s; '
@@ -127,23 +128,6 @@ def test_content_that_cannot_be_read(inst, sink):
         for m in sink.mails:
             n = m['rcpts'][0].split('@')[0][1:]
             assert lab.split_received(m['body'])[1].startswith(f'Subject: {n}\r\n'.encode())
-
-
-class SmallDisk(lab.Gateway):
-    """Its queue is on a file system of its own of 4 MB, which goes with the server."""
-    SIZE = '4m'
-
-    def run_as(self, cmd):
-        q = self.dir / 'q'
-        return ['unshare', '-m', 'sh', '-c', f'mount -t tmpfs -o size={self.SIZE},mode=755,uid={self.uid},gid={self.uid} '
-                'none "$0" && exec "$@"', str(q), *super().run_as(cmd)]
-
-    def q(self):
-        return pathlib.Path(f'/proc/{self.proc.pid}/root{self.dir}/q')
-
-    def free(self):
-        st = os.statvfs(self.q())
-        return st.f_bavail * st.f_frsize
 
 
 class LoopDisk(SmallDisk):

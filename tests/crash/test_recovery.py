@@ -2,7 +2,9 @@
 """Promises 2 and 3: after a kill at any point every acknowledged mail is there once, none is half; what
 is torn is cut, what is damaged goes to quarantine, and the start goes on; what was recorded as
 done is not done again."""
-import fcntl, os, re, signal, struct, threading
+import fcntl, json, os, re, signal, struct, threading
+
+import pytest
 
 import lab
 from test_faults import SLOW, arrived, mail, queue
@@ -82,6 +84,21 @@ def test_done_is_not_done_again(inst):
             lab.wait_for('the ten that waited', lambda: len([m for m in sink.mails if 'r7@far.test' in m['rcpts']]) == 10)
             g.queue_empty()
             assert len(sink.mails) == 20, 'something was delivered twice'
+
+
+@pytest.mark.parametrize('kind', ['log', 'dir'])
+def test_start_reads_no_content(inst, kind):
+    """A start is linear in envelopes: of 12 MB that wait, in segments and in files of their own, qmgr reads next to nothing."""
+    with Gate() as sink, lab.relay_all(inst, sink.port, qmgr=f'min_retry_delay = 1h; queue {{ type = {kind}; }}') as g:
+        send(g, range(40), size=100000)
+        send(g, range(40, 48), size=1000000)
+        lab.wait_for('all to be known', lambda: len(g.queue()) == 48)
+        g.stop()
+        g.start().ready()
+        lab.wait_for('all to be known again', lambda: len(g.queue()) == 48 and json.loads(g.http('qmgr', 'GET', '/v1/status')[1])['recovered'])
+        with open(f'/proc/{g.pids()["qmgr"]}/io') as f:
+            read = int(re.search(r'rchar: (\d+)', f.read())[1])
+        assert read < 1500000, f'{read} bytes read at a start'
 
 
 def test_killed_between_write_and_sync(inst):

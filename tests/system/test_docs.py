@@ -50,6 +50,18 @@ def test_tests_that_are_named(page):
     assert not [r for r in rows if '::' not in r]
 
 
+def test_each_promise_has_its_test():
+    """The two tables of promises in doc/architecture.md: each row names tests, and they are there."""
+    body = text('doc/architecture.md')
+    body = body[body.index('## What the store promises'):body.index('## Modules')]
+    rows = [r for r in body.splitlines() if r.startswith('| ') and not r.startswith('| promise |')]
+    assert len(rows) > 25 and {r[2] for r in rows} >= set('1234567')
+    for row in rows:
+        named = re.findall(r'\b((?:tests|sdk/kit)/[\w/]+\.(?:c|py))::(\w+)', row.split('|')[3])
+        wrong = [f'{p}::{f}' for p, f in named if not (SRC / p).is_file() or not defines(p, f)]
+        assert named and not wrong, f'{row[:80]}: {wrong}'
+
+
 def test_readme_names_two_commands():
     body = text('README.md')
     assert set(re.findall(r'\./(\w+)', body)) == {'quickstart', 'check'}
