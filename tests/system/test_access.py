@@ -31,15 +31,31 @@ to:no@far.test          error:550 5.1.1 no such user
 to:plus+*@far.test      error:550 5.1.1 not even with a detail
 to:closed.far.test      REJECT
 to:hole@far.test        DISCARD
+to:plain@far.test       551 5.1.6 no word before the reply
+helo:liar.test          error:550 5.7.1 you are not liar
+helo:.dyn.test          REJECT
+helo:friend.test        RELAY
+protectedrcpt:all@own.test    cltaddr:127.0.0.2 from:boss@b.test
+protectedrcpt:ours@own.test   relay 450 4.7.1 not a word
+protectedrcpt:team@own.test   relay error:550 5.7.1 ours alone
+certsubject:/cn=x       REJECT
+smtps_session_conf:127.0.0.1  flags = { }
 '''
 
 
-@pytest.fixture(scope='module')
-def gw(inst):
-    with lab.Sink() as sink, lab.relay_all(inst, sink.port, 'max_bad_commands = 1000;', ac=ACCESS, mt=(
+@pytest.fixture(scope='module', params=['delay_checks', 'dont_delay_checks'])
+def gw(inst, request):
+    with lab.Sink() as sink, lab.relay_all(inst, sink.port, 'max_bad_commands = 1000;', f'8bitmime, access, {request.param}', ac=ACCESS, mt=(
             f'own.test lmtp:[127.0.0.1]:{sink.port}\n. [127.0.0.1]:{sink.port}\n')) as g:
-        g.sink = sink
+        g.sink, g.early = sink, request.param.startswith('dont')
         yield g
+
+
+def asks(g, c, sender, rcpt):
+    """The reply to RCPT, or, where client, HELO and sender are judged there, of a MAIL that is refused."""
+    got = c.cmd(f'MAIL FROM:<{sender}>')
+    assert g.early or got.startswith('250'), got
+    return c.cmd(f'RCPT TO:<{rcpt}>') if got.startswith('250') else got
 
 
 @pytest.mark.parametrize('client, sender, rcpt, want', [
@@ -95,15 +111,111 @@ def gw(inst):
     ('127.0.0.1', 'a@b.test', 'plus+tag@far.test', '550 5.1.1 not even'),
     ('127.0.0.1', 'a@b.test', 'b@closed.far.test', '550 5.7.1 access denied'),
     ('127.0.0.1', 'a@b.test', 'b@notfar.test', '550 5.7.1'),
+    ('127.0.0.1', 'a@b.test', 'plain@far.test', '551 5.1.6 no word before the reply'),
+    # who may write to whom
+    ('127.0.0.1', 'a@b.test', 'all@own.test', '550 5.7.1 you may not send to this recipient'),
+    ('127.0.0.2', 'a@b.test', 'all@own.test', '250'),
+    ('127.0.0.1', 'Boss@b.test', 'All@own.test', '250'),
+    ('127.0.10.1', 'a@b.test', 'all@own.test', '550 5.7.1 you may not'),  # OK is not enough
+    ('127.0.8.1', 'a@b.test', 'all@own.test', '250'),  # QUICK is
+    ('127.0.0.2', 'a@b.test', 'team@own.test', '250'),
+    ('127.0.0.1', 'a@b.test', 'team@own.test', '550 5.7.1 ours alone'),
+    ('127.0.0.1', 'a@b.test', 'ours@own.test', '451 4.3.5'),
 ])
 def test_decisions(gw, client, sender, rcpt, want):
+    if gw.early and client == '127.0.5.128':
+        want = '550 5.7.1 access denied'  # postmaster too, who is reached with delay_checks only
     with lab.Client(('127.0.0.1', gw.port), source=client) as c:
         c.cmd('EHLO c.test', 250)
-        c.cmd(f'MAIL FROM:<{sender}>', 250)
-        got = c.cmd(f'RCPT TO:<{rcpt}>')
+        got = asks(gw, c, sender, rcpt)
         assert got.startswith(want), got
         assert all(32 <= ord(x) < 127 for x in got), got
         c.cmd('NOOP', 250)  # no reply of the map ends the session or leaves it confused
+
+
+@pytest.mark.parametrize('client, helo, rcpt, want', [
+    ('127.0.0.1', 'liar.test', 'b@own.test', '550 5.7.1 you are not liar'),
+    ('127.0.0.1', 'LIAR.test.', 'b@own.test', '550 5.7.1 you are not liar'),
+    ('127.0.0.1', 'x.y.dyn.test', 'b@own.test', '550 5.7.1 access denied'),
+    ('127.0.0.1', 'dyn.test', 'b@own.test', '250'),
+    ('127.0.0.1', 'friend.test', 'b@elsewhere.test', '550 5.7.1 relaying denied'),  # anyone can say so
+    ('127.0.0.2', 'liar.test', 'b@elsewhere.test', '250'),  # who may relay may call himself as he likes
+    ('127.0.0.1', '[127.0.0.1]', 'b@own.test', '250')])
+def test_helo(gw, client, helo, rcpt, want):
+    with lab.Client(('127.0.0.1', gw.port), source=client) as c:
+        c.cmd(f'EHLO {helo}', 250)
+        got = asks(gw, c, 'a@b.test', rcpt)
+        assert got.startswith(want), got
+
+
+def test_where_it_is_said(gw):
+    """With dont_delay_checks client, HELO and sender are refused at MAIL, and the log names the row; the next MAIL is judged anew."""
+    at = 'mail' if gw.early else 'rcpt'
+    with lab.Client(('127.0.0.1', gw.port), source='127.0.5.128') as c:
+        c.cmd('EHLO c.test', 250)
+        asks(gw, c, 'where@b.test', 'b@own.test')
+    gw.wait_log(rf'smtps\.{at}_refused .*client=127.0.5.128 .*from=<where@b.test> .*rule="ac cltaddr:127.0.5.128"')
+    with gw.client() as c:
+        c.cmd('EHLO c.test', 250)
+        assert asks(gw, c, 'a@bad.test', 'b@own.test').startswith('550')
+        c.cmd('RSET', 250)
+        assert asks(gw, c, 'a@b.test', 'b@own.test').startswith('250')
+        c.cmd('RSET', 250)
+        got = c.cmd('MAIL FROM:<a@x.bad.test>')
+        assert got.startswith('553' if gw.early else '250')
+
+
+def test_refused_senders_end_the_session(inst, sink):
+    """Each refusal of a sender counts as one of a recipient does."""
+    with lab.relay_all(inst, sink.port, 'max_invalid_addresses = 3; tarpit_after = 0;', '8bitmime, access, dont_delay_checks', ac='from:bad.test REJECT\n') as g, g.client() as c:
+        c.cmd('EHLO c.test', 250)
+        for _ in range(3):
+            c.cmd('MAIL FROM:<a@bad.test>', 550)
+        assert c.reply().startswith('421 4.7.0')
+        c.closed()
+
+
+# flags of smtps, access section, questions at MAIL and at RCPT for two mails with two recipients each
+@pytest.mark.parametrize('flags, access, at_mail, at_rcpt', [
+    ('8bitmime', False, 0, 4), ('8bitmime, access', False, 0, 4), ('8bitmime, dont_delay_checks', True, 0, 4),
+    ('8bitmime, access, dont_delay_checks', False, 0, 4),
+    ('8bitmime, access', True, 0, 4), ('8bitmime, access, dont_delay_checks', True, 2, 4)])
+def test_what_nobody_looks_at_is_not_asked(inst, sink, flags, access, at_mail, at_rcpt):
+    g = lab.relay_all(inst, sink.port, flags=flags, ac='cltaddr:127.0.0.1 RELAY\n', mt='own.test lmtp:/nowhere\n')
+    if not access:
+        g.conf.write_text(g.conf.read_text().replace('access { name = ac; }', ''))
+    with g:
+        before = g.metrics('smar')
+        for i in range(2):
+            with g.client() as c:
+                c.cmd('EHLO c.test', 250)
+                c.cmd(f'MAIL FROM:<a{i}@b.test>', 250)
+                c.cmd('RCPT TO:<b@own.test>', 250)
+                c.cmd('RCPT TO:<c@own.test>', 250)
+        now = g.metrics('smar')
+        assert (now['mail_checks_total'] - before['mail_checks_total'], now['rcpt_checks_total'] - before['rcpt_checks_total']) == (at_mail, at_rcpt)
+
+
+def test_a_reload_changes_what_is_asked(inst, sink):
+    """smar tells anew which stages count; a transaction under way is judged by what it was not asked yet."""
+    with lab.relay_all(inst, sink.port, flags='8bitmime, access, dont_delay_checks', ac='from:bad.test REJECT\n', mt='own.test lmtp:/nowhere\n') as g:
+        with_access = g.conf.read_text()
+        g.conf.write_text(with_access.replace('access { name = ac; }', ''))
+        g.proc.send_signal(signal.SIGHUP)
+        g.wait_log('mcp.reload result=committed')
+
+        def mail(c):
+            c.cmd('RSET', 250)
+            return c.cmd('MAIL FROM:<a@bad.test>')
+        with g.client() as c:
+            c.cmd('EHLO c.test', 250)
+            lab.wait_for('no more questions at MAIL', lambda: mail(c).startswith('250'))
+            g.conf.write_text(with_access)
+            g.proc.send_signal(signal.SIGHUP)
+            with g.client() as other:
+                other.cmd('EHLO c.test', 250)
+                lab.wait_for('questions at MAIL', lambda: mail(other).startswith('550'))
+            c.cmd('RCPT TO:<b@own.test>', 550)
 
 
 @pytest.mark.parametrize('client, sender, rcpt', [
