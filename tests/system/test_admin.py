@@ -20,10 +20,10 @@ def block(name):
 def gw(inst):
     smar = 'map ac { type = text; file = "access"; } map mt { type = text; file = "mailertable"; } access { name = ac; } mailertable { name = mt; }'
     g = lab.Gateway(inst, smtps='flags = { access };', smar=smar, files={'access': block('access'), 'mailertable': block('mailertable')})
-    conf = g.conf.read_text().replace('gw.test', 'mail.example.org').replace('\nsmtps {', '\nsmtps MX {')
+    conf = g.conf.read_text().replace('gw.test', 'mail.example.org')
     early = (f'smtps EARLY {{ path = "{g.bin}/libexec/smtps"; flags = {{ access, dont_delay_checks }};'
              f' listen_socket {{ type = inet; address = 127.0.0.1; port = {lab.free_port()}; }} }}\n')
-    g.conf.write_text(conf + early)
+    g.conf.write_text(conf.replace('\nsmtps {', f'\n{early}smtps MX {{'))
     with g:
         yield g
 
