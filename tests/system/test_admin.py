@@ -23,7 +23,7 @@ def gw(inst):
     conf = g.conf.read_text().replace('gw.test', 'mail.example.org')
     early = (f'smtps EARLY {{ path = "{g.bin}/libexec/smtps"; flags = {{ access, dont_delay_checks }};'
              f' listen_socket {{ type = inet; address = 127.0.0.1; port = {lab.free_port()}; }} }}\n')
-    g.conf.write_text(conf.replace('\nsmtps {', f'\n{early}smtps MX {{'))
+    g.conf.write_text(conf.replace('\nsmtps {', '\nsmtps MX {').replace('\nsmtpc {', f'\n{early}smtpc {{'))
     with g:
         yield g
 
