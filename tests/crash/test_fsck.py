@@ -2,7 +2,7 @@
 """Promise 7: meta1ctl queue fsck accounts for every message that was accepted, says what was done with it
 and by whom, and sees what is missing; and promise 4 from the outside: a few old messages do not
 keep the space of thousands that are done."""
-import json, os, random, shutil, threading
+import json, os, random, shutil, subprocess, threading
 
 import lab
 from test_faults import SLOW, queue
@@ -115,6 +115,32 @@ def test_sparse_segments(inst):
         g.stop()
         rc, fates, found, summary = fsck(g)
         assert rc == 0 and summary['waiting'] == 0, found
+
+
+def test_checkpoint_of_a_table_with_holes(inst):
+    """More messages than a checkpoint writes in a turn, deleted all but the oldest and the newest: what it
+    finds between them is nothing, again and again."""
+    with Gate() as gate, lab.relay_all(inst, gate.port, qmgr=queue() + 'min_retry_delay = 1h; max_retry_delay = 1h; ') as g:
+        ends = send(g, (0,))
+        source = subprocess.run(['smtp-source', '-d', '-s', '4', '-m', '7000', '-f', 'many@fault.test', '-t', 'x@far.test', f'127.0.0.1:{g.port}'],
+                                capture_output=True, text=True)
+        assert source.returncode == 0, source.stderr
+        ends |= send(g, (1,))
+        lab.wait_for('all to be known', lambda: json.loads(g.http('qmgr', 'GET', '/v1/status')[1])['messages'] == 7002)
+        pid = g.pids()['qmgr']
+        g.ctl('queue', 'delete', '--sender', 'many@fault.test')
+        lab.wait_for('the two that stay', lambda: {m['id'] for m in g.queue()} == set(ends.values()))
+        before = g.metrics('qmgr').get('module_checkpoints_total', 0)
+        for n in range(2, 80):  # records, until a checkpoint is due
+            one = send(g, (n,))[n]
+            lab.wait_for('qmgr to hear of it', lambda: g.ctl('queue', 'delete', one, check=False).returncode == 0)
+        lab.wait_for('a checkpoint', lambda: g.metrics('qmgr').get('module_checkpoints_total', 0) > before)
+        assert g.pids()['qmgr'] == pid
+        kill_all(g)
+        gate.open.set()
+        g.start().ready()
+        g.ctl('queue', 'flush')
+        lab.wait_for('the two', lambda: sorted(m['rcpts'][0] for m in gate.mails) == ['r0@far.test', 'r1@far.test'])
 
 
 def test_flipped_bits_anywhere(inst):

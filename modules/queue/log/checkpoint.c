@@ -131,7 +131,11 @@ static void put_next(struct ckpt *c, uint32_t i)
 
 static void put_piece(struct ckpt *c)
 {
-	for (unsigned n = 0; c->walk < c->m->t->top && n < PIECE && c->buf.len < PIECE_LEN; n++)
+	/* A piece has at least one record: there is no empty frame, and free places are soon
+	 * passed. */
+	for (unsigned n = 0;
+	     c->walk < c->m->t->top && (n < PIECE || c->buf.len == 0) && c->buf.len < PIECE_LEN;
+	     n++)
 		put_next(c, ++c->walk);
 	if (c->walk >= c->m->t->top) {
 		struct jrec j = {.type = J_END};
