@@ -187,16 +187,13 @@ static int cmd_get(struct tool *t)
 }
 
 /* smar answers "pending" until the DNS has answered it; never longer than a question may take. */
-static int cmd_route(struct tool *t)
+static int ask_smar(struct tool *t, const char *target)
 {
 	static const struct timespec pause = {.tv_nsec = ROUTE_PAUSE_MS * 1000000L};
-	char target[600], domain[512];
 	struct meta1_err err;
 	json_t *j = NULL;
 	int i;
 
-	tool_encode(t->args[0], domain, sizeof(domain));
-	snprintf(target, sizeof(target), "/v1/route?domain=%s", domain);
 	for (i = 0; i < ROUTE_TRIES; i++) {
 		json_decref(j);
 		if (!(j = tool_ask(t, "smar", "GET", target, &err)))
@@ -211,6 +208,28 @@ static int cmd_route(struct tool *t)
 	return 0;
 }
 
+static int cmd_route(struct tool *t)
+{
+	char target[600], domain[512];
+
+	tool_encode(t->args[0], domain, sizeof(domain));
+	snprintf(target, sizeof(target), "/v1/route?domain=%s", domain);
+	return ask_smar(t, target);
+}
+
+static int cmd_dns(struct tool *t)
+{
+	char target[700] = "/v1/dns", name[512], type[64] = "A";
+
+	if (t->nargs > 0) {
+		tool_encode(t->args[0], name, sizeof(name));
+		if (t->nargs > 1)
+			tool_encode(t->args[1], type, sizeof(type));
+		snprintf(target, sizeof(target), "/v1/dns?name=%s&type=%s", name, type);
+	}
+	return ask_smar(t, target);
+}
+
 static const struct tool_command others[] = {
     {"status", "", "the processes, and how much they have to do", 0, 0, cmd_status},
     {"queue fsck", "", "is everything that was accepted accounted for? (root, or as qmgr)", 0, 0,
@@ -221,6 +240,7 @@ static const struct tool_command others[] = {
     {"route", "DOMAIN", "where mail for a domain goes", 1, 1, cmd_route},
     {"explain", "--ip A --from F --to T",
 	"what would be said to such a mail, check by check, and its route", 0, 0, tool_explain},
+    {"dns", "[NAME [TYPE]]", "name servers and DNS lists; or a question to them", 0, 2, cmd_dns},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };

@@ -42,10 +42,14 @@ enum proto_grant {
 };
 enum proto_tls { TLS_OFF, TLS_NO_CERT, TLS_BAD_CERT, TLS_GOOD_CERT /* its names are verified */ };
 
-#define NUM(f)	      uint64_t f;
-#define STR(f, m)     struct meta1_buf f;
-#define STRS(f, m, k) struct proto_strs f;
-#define NUMS(f, k)    struct proto_nums f;
+/* enum spf_result of core/smar/spf.h as an index into the words; helo: it is about that name. */
+#define PROTO_SPF(result, helo) (1u + (uint32_t)(result) + ((helo) ? 16u : 0))
+#define PROTO_SPF_WORDS		"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"
+
+#define NUM(f)			uint64_t f;
+#define STR(f, m)		struct meta1_buf f;
+#define STRS(f, m, k)		struct proto_strs f;
+#define NUMS(f, k)		struct proto_nums f;
 #define MSG(U, l, from, to, deadline, F)                                                           \
 	struct p_##l {                                                                             \
 		uint8_t none_; /* a message may have no field */                                   \

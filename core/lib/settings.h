@@ -15,6 +15,7 @@
 enum { START_WAIT, START_PASS, START_ACCEPT, START_NOSTARTACCEPT };
 enum { SOCK_INET, SOCK_INET6, SOCK_UNIX };
 enum { NEWLINE_REJECT, NEWLINE_REPAIR }; /* bare_newline */
+enum { SPF_HEADER_NONE, SPF_HEADER_RECEIVED, SPF_HEADER_RESULTS };
 enum { PROXY_MODE_OFF, PROXY_MODE_ALLOW, PROXY_MODE_REQUIRED };
 enum { NO_8BITMIME_SEND, NO_8BITMIME_BOUNCE };
 /* bits in the order of the record's range */
@@ -72,6 +73,7 @@ struct set_smtps {
 	    max_nop_commands, max_invalid_addresses, max_sessions, max_memory, queue_wait,
 	    greet_delay, tarpit_after, tarpit_delay, tarpit_max_delay;
 	int32_t vrfy;
+	int32_t spf_header; /* SPF_HEADER_ */
 	int32_t bare_newline;
 	const char *const *xclient;
 	int32_t proxy_mode; /* proxy_protocol { } */
@@ -144,6 +146,7 @@ struct set_smar {
 	unsigned nmap;
 	const char *address_delimiter;
 	struct set_use use[USES];
+	int32_t client_names, spf;
 	struct set_dnsbl *dnsbl;
 	unsigned ndnsbl;
 	int64_t dnsbl_threshold; /* 0: weights decide nothing */

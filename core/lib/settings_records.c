@@ -143,6 +143,11 @@ static const struct meta1_opt opt_smtps[] = {
 	"The first such pause; each is twice the one before."),
     META1_OPT_MSEC(
 	struct set_smtps, tarpit_max_delay, "20s", "10ms..2m", "The longest such pause."),
+    META1_OPT_ENUM(struct set_smtps, spf_header, "none", "none|received_spf|authentication_results",
+	"What smar found out with spf = yes is put into the header as Received-SPF (RFC 7208) or "
+	"Authentication-Results (RFC 8601); with the latter, fields of that name which came with "
+	"the "
+	"mail and claim to be of this host are taken out."),
     META1_OPT_BOOL(struct set_smtps, vrfy, "no",
 	"no answers 252 to every VRFY; yes tells what RCPT would say to the address. EXPN is never "
 	"offered."),
@@ -230,6 +235,13 @@ static const struct meta1_opt opt_smar[] = {
     META1_OPT_STR(struct set_smar, address_delimiter, "+", 0,
 	"Characters of which the first in a local part begins its detail, user+detail; \"\": "
 	"addresses have no details."),
+    META1_OPT_BOOL(struct set_smar, client_names, "no",
+	"The name of each client is looked up in the DNS, and believed when it has the client's "
+	"address: it stands in Received lines, and the access map is asked about cltname: and "
+	"cltresolve:."),
+    META1_OPT_BOOL(struct set_smar, spf, "no",
+	"May the client send mail of this sender's domain (SPF, RFC 7208)? The access map is asked "
+	"about the result, spf:fail and so on; see spf_header of smtps."),
     META1_OPT_INT(struct set_smar, dnsbl_threshold, "0", "0..100000",
 	"A client is refused (550 5.7.1) when the weights of the DNS lists that it is on come to "
 	"this sum; 0: weights decide nothing."),

@@ -27,14 +27,21 @@ METRIC_COUNTER(m_mail_refused, "mail_refused_total", "Senders refused at MAIL.")
 
 /* The order of all checks. */
 static const struct check_step steps[] = {
+    {"name", STAGE_CONNECT, 0, 0, check_name},
     {"local", STAGE_RCPT, 0, 0, check_local},
     {"postmaster", STAGE_RCPT, 0, 0, check_postmaster},
     {"auth", STAGE_RCPT, 0, CHECK_PROOF, check_auth},
     {"certsubject", STAGE_MAIL, TAG_CERTSUBJECT, CHECK_MAY_RELAY | CHECK_PROOF, check_certsubject},
     {"certissuer", STAGE_MAIL, TAG_CERTISSUER, CHECK_MAY_RELAY | CHECK_PROOF, check_certissuer},
     {"cltaddr", STAGE_CONNECT, TAG_CLTADDR, CHECK_MAY_RELAY, check_cltaddr},
+    {"cltname", STAGE_CONNECT, TAG_CLTNAME, CHECK_MAY_RELAY, check_cltname},
+    {"cltresolve", STAGE_CONNECT, TAG_CLTRESOLVE, CHECK_JUDGES, check_cltresolve},
+    {"dnsbl", STAGE_CONNECT, 0, CHECK_JUDGES, check_dnsbl_client},
     {"helo", STAGE_HELO, TAG_HELO, CHECK_JUDGES, check_helo},
+    {"dnsbl_helo", STAGE_HELO, 0, CHECK_JUDGES, check_dnsbl_helo},
     {"from", STAGE_MAIL, TAG_FROM, 0, check_from},
+    {"dnsbl_sender", STAGE_MAIL, 0, CHECK_JUDGES, check_dnsbl_sender},
+    {"spf", STAGE_MAIL, 0, CHECK_JUDGES, check_spf},
     {"to", STAGE_RCPT, TAG_TO, CHECK_MAY_RELAY, check_to},
     {"protectedrcpt", STAGE_RCPT, TAG_PROTECTED, CHECK_ANYWAY, check_protected},
     {"relay", STAGE_RCPT, 0, 0, check_relay},
@@ -49,6 +56,16 @@ uint32_t smar_check_stages(const struct smar_policy *p)
 		if (p->access.map && steps[i].tag)
 			stages |= steps[i].stage;
 	return stages;
+}
+
+/* Of every smtps: HELO is asked about for SPF too, since its name is a part of the answer. */
+uint32_t smar_check_always(const struct smar_policy *p)
+{
+	return STAGE_RCPT | (p->client_names ? STAGE_CONNECT : 0) |
+	       (dnsbl_any(p->dnsbl, DNSBL_CLIENT) ? STAGE_CONNECT : 0) |
+	       (dnsbl_any(p->dnsbl, DNSBL_HELO) ? STAGE_HELO : 0) |
+	       (dnsbl_any(p->dnsbl, DNSBL_SENDER) ? STAGE_MAIL : 0) |
+	       (p->spf ? STAGE_HELO | STAGE_MAIL : 0);
 }
 
 /* ---- the trace ---- */
@@ -114,6 +131,7 @@ static void check_free(struct check *c)
 	free(c->auth);
 	free(c->subject);
 	free(c->issuer);
+	free(c->lists);
 	free(c);
 }
 
@@ -145,6 +163,9 @@ void check_say(
 	v.rule = buf_str(c->rule[0] || !c->step ? c->rule : c->step->name);
 	v.grants = (c->relay || c->relay_client || c->relay_proof ? GRANT_RELAY : 0) |
 		   (c->ok ? GRANT_OK : 0) | (c->quick ? GRANT_QUICK : 0);
+	v.name = buf_str(c->name);
+	v.spf = c->spf;
+	v.spf_why = buf_str(c->spf_why);
 	count(c, action);
 	snprintf(effect, sizeof(effect), "%s%d %s %s", action == ACT_DISCARD ? "thrown away: " : "",
 	    smtp, dsn, text);
@@ -304,9 +325,8 @@ void check_mistake(struct check *c, const char *why)
 	check_say(c, ACT_TEMPFAIL, 451, "4.3.5", "the server's access map has a mistake");
 }
 
-static void access_found(void *arg, const struct smar_found *f)
+void check_row(struct check *c, const struct smar_found *f)
 {
-	struct check *c = arg;
 	struct smar_access a;
 	struct meta1_err err;
 
@@ -319,6 +339,11 @@ static void access_found(void *arg, const struct smar_found *f)
 	} else {
 		apply(c, &a);
 	}
+}
+
+static void access_found(void *arg, const struct smar_found *f)
+{
+	check_row(arg, f);
 }
 
 void check_seek(

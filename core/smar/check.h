@@ -5,6 +5,7 @@
  * check.c walks its table of steps; those whose stage is asked about run in that order:
  *   check_client.c   who the client is: AUTH, certificate, address, name
  *   check_mail.c     what it says: HELO, sender
+ *   check_dns.c      what the DNS says of both: the client's name, lists, SPF
  *   check_rcpt.c     the recipient: local, postmaster, access, relaying, what the next hop takes
  *   check_protected.c  recipients that only some may write to
  * A step ends in exactly one of check_go_on() and check_say(), now or later. A step that looks in
@@ -13,6 +14,7 @@
 #ifndef META1_SMAR_CHECK_H
 #define META1_SMAR_CHECK_H
 #include "smar/smar.h"
+#include "smar/spf.h"
 
 /* Tags of the access map. One bit each, for what an admin looks at at all. */
 enum check_tag {
@@ -22,6 +24,8 @@ enum check_tag {
 	TAG_TO = 8,
 	TAG_CERTSUBJECT = 16,
 	TAG_CERTISSUER = 32,
+	TAG_CLTNAME = 64,
+	TAG_CLTRESOLVE = 128,
 	TAG_PROTECTED = 256
 };
 
@@ -64,6 +68,13 @@ struct check {
 	char rule[1001];		      /* what the step looked up: "MAP KEY"; "": nothing */
 	char answer[200];		      /* and found, for the trace */
 	bool looked;			      /* in a map, by keys */
+	bool resolved;			      /* resolve is known */
+	enum dns_client_result resolve;
+	char name[ADDR_DOMAIN_MAX + 1]; /* of the client, confirmed; "" */
+	struct check_lists *lists;	/* what DNS lists said last, or NULL */
+	char list_tag[64];		/* of the hit that is looked up */
+	uint32_t spf;			/* PROTO_SPF(), 0: not known */
+	char spf_why[160];
 	smar_verdict_fn fn;
 	smar_trace_fn trace; /* NULL: live */
 	void *arg;
@@ -86,6 +97,17 @@ void check_ttl(struct check *, uint32_t ttl);
 /* Notes where the answer came from. false: the map could not say, the question is answered. */
 bool check_found(struct check *, const struct smar_found *);
 
+/* Does what a row of the access map says, or goes on when there is none. */
+void check_row(struct check *, const struct smar_found *);
+
+/* check_dns.c */
+void check_name(struct check *);
+void check_cltresolve(struct check *);
+void check_cltname(struct check *);
+void check_dnsbl_client(struct check *);
+void check_dnsbl_helo(struct check *);
+void check_dnsbl_sender(struct check *);
+void check_spf(struct check *);
 /* check_client.c */
 /* The key of a name in a certificate, as one word. */
 void check_name_keys(struct smar_keys *, const char *tag, const char *name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * control.c -- what smar answers on its control socket: where a domain goes, which maps
- * are open, and forgetting what the DNS said.
+ * are open, what the name servers do (control_dns.c), and forgetting what the DNS said.
  * From core/ctl/server.c; to route.c and dns.c. Owns the table of routes asked for here.
  * A route may need the DNS and the control socket does not wait, so the first request starts
  * the question and says "pending"; the same request a little later has the answer.
@@ -10,11 +10,12 @@
 
 #include <meta1/transport.h>
 
-#define KEPT	16 /* routes asked for */
+#define KEPT	16 /* questions */
 #define KEEP_MS 5000
+#define ROUTE	"route " /* keys of routes begin so */
 
 struct asked {
-	char domain[ADDR_DOMAIN_MAX + 1];
+	char key[512];
 	json_t *answer; /* NULL: pending */
 	int64_t at;
 	bool used, pending;
@@ -87,11 +88,7 @@ static void routed(void *arg, const struct p_routes *r)
 {
 	struct asked *a = arg;
 
-	a->answer = smar_control_route(r, a->domain);
-	a->pending = false;
-	a->at = loop_now(ctx.loop);
-	if (--ctx.pending == 0)
-		ctx.idle();
+	smar_control_answer(a, smar_control_route(r, a->key + strlen(ROUTE)));
 }
 
 static void forget(struct asked *a)
@@ -100,8 +97,8 @@ static void forget(struct asked *a)
 	memset(a, 0, sizeof(*a));
 }
 
-/* The entry for the domain, a free one, or NULL when all are pending. */
-static struct asked *find(const char *domain)
+/* The entry for the key, a free one, or NULL when all are pending. */
+static struct asked *find(const char *key)
 {
 	struct asked *spare = NULL;
 
@@ -110,7 +107,7 @@ static struct asked *find(const char *domain)
 
 		if (a->used && !a->pending && loop_now(ctx.loop) - a->at > KEEP_MS)
 			forget(a);
-		if (a->used && strcmp(a->domain, domain) == 0)
+		if (a->used && strcmp(a->key, key) == 0)
 			return a;
 		if (!a->pending && (!spare || !a->used))
 			spare = a;
@@ -118,33 +115,75 @@ static struct asked *find(const char *domain)
 	return spare;
 }
 
+struct asked *smar_control_asked(const char *key, bool *fresh, int *status, struct meta1_err *err)
+{
+	struct asked *a = find(key);
+
+	*fresh = false;
+	if (!a || strlen(key) >= sizeof(a->key)) {
+		*status = 503;
+		err_set(err, "%d questions are under way", KEPT);
+		return NULL;
+	}
+	if (a->used && strcmp(a->key, key) == 0)
+		return a;
+	forget(a);
+	a->used = a->pending = *fresh = true;
+	ctx.pending++;
+	str_copy(a->key, sizeof(a->key), key);
+	return a;
+}
+
+void smar_control_answer(struct asked *a, json_t *answer)
+{
+	a->answer = answer;
+	a->pending = false;
+	a->at = loop_now(ctx.loop);
+	if (--ctx.pending == 0)
+		ctx.idle();
+}
+
+json_t *smar_control_answered(struct asked *a)
+{
+	return a->pending ? NULL : json_incref(a->answer);
+}
+
+struct dns *smar_control_resolver(void)
+{
+	return ctx.dns;
+}
+
+struct smar_policy *smar_control_policy(void)
+{
+	return ctx.policy;
+}
+
+struct loop *smar_control_loop(void)
+{
+	return ctx.loop;
+}
+
 static json_t *get_route(
     void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
 	const char *text = json_string_value(json_object_get(query, "domain"));
-	char domain[ADDR_DOMAIN_MAX + 1];
+	char key[ADDR_DOMAIN_MAX + sizeof(ROUTE)] = ROUTE, *domain = key + strlen(ROUTE);
 	struct asked *a;
+	bool fresh;
 
 	(void)arg, (void)rest;
-	if (!ctx.policy || !text || addr_domain_key(buf_str(text), domain, sizeof(domain)) < 0) {
+	if (!ctx.policy || !text ||
+	    addr_domain_key(buf_str(text), domain, ADDR_DOMAIN_MAX + 1) < 0) {
 		*status = 400;
 		err_set(err, "domain: expected ?domain=NAME");
 		return NULL;
 	}
-	a = find(domain);
-	if (!a) {
-		*status = 503;
-		err_set(err, "%d routes are being looked up", KEPT);
+	a = smar_control_asked(key, &fresh, status, err);
+	if (!a)
 		return NULL;
-	}
-	if (!a->used || strcmp(a->domain, domain) != 0) {
-		forget(a);
-		a->used = a->pending = true;
-		ctx.pending++;
-		str_copy(a->domain, sizeof(a->domain), domain);
-		smar_route(ctx.policy, ctx.dns, buf_str(a->domain), buf_str(""),
+	if (fresh)
+		smar_route(ctx.policy, ctx.dns, buf_str(domain), buf_str(""),
 		    loop_now(ctx.loop) + proto_deadline(P_ROUTE), routed, a);
-	}
 	if (a->pending)
 		return json_pack("{s:s, s:b}", "domain", domain, "pending", 1);
 	return with_offers(a->answer);
@@ -181,6 +220,8 @@ static const struct ctl_request requests[] = {
     {"GET", "/v1/route", CTL_READ, get_route,
 	"Where mail for ?domain=NAME goes; \"pending\" while the DNS is asked."},
     {"GET", "/v1/maps", CTL_READ, get_maps, "The maps that are open, their modules and uses."},
+    {"GET", "/v1/dns", CTL_READ, smar_control_dns,
+	"The name servers and DNS lists; with ?name=NAME&type=A a question to them."},
     {"DELETE", "/v1/dns-cache", CTL_ADMIN, delete_cache, "Forgets what the DNS said."},
 };
 

@@ -10,6 +10,22 @@ void smar_control_add(struct loop *, struct ctl *, void (*idle)(void));
 /* What is in force now; the caller keeps both. */
 void smar_control_set(struct smar_policy *, struct dns *);
 unsigned smar_control_pending(void); /* questions of ours that are under way */
+/* control_dns.c: the name servers and lists of /v1/dns, and a question to them. */
+json_t *smar_control_dns(
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err);
+
+/* ---- questions that take a while: the first request starts one, later ones find its answer ----
+ */
+struct asked;
+/* The place of a key, of at most 500 bytes; fresh: the caller starts the question, and its answer
+ * is given to smar_control_answer() once. NULL: status and err say why. */
+struct asked *smar_control_asked(const char *key, bool *fresh, int *status, struct meta1_err *err);
+void smar_control_answer(struct asked *, json_t *); /* takes it */
+json_t *smar_control_answered(struct asked *);	    /* a new reference; NULL: pending */
+struct dns *smar_control_resolver(void);
+struct smar_policy *smar_control_policy(void);
+struct loop *smar_control_loop(void);
+
 /* Nothing is in force any more, and nothing is pending. */
 void smar_control_free(void);
 /* An answer to ROUTE. */

@@ -4,25 +4,24 @@
  * RFC 1035 section 3.5, RFC 3596 section 2.5, RFC 5782 section 2.
  * For dns_client.c, dnsbl.c and the files of SPF. Owns nothing, no I/O.
  */
-#include "lib/netlist.h"
 #include "smar/smar.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 bool dns_addr_parse(const char *text, struct mx_addr *a)
 {
-	char plain[64];
-	struct net net;
+	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 	memset(a, 0, sizeof(*a));
-	if (strlen(text) >= sizeof(plain) || strchr(text, '/'))
+	a->family = strchr(text, ':') ? AF_INET6 : AF_INET;
+	if (inet_pton(a->family, text, a->ip) != 1)
 		return false;
-	str_copy(plain, sizeof(plain), text);
-	netlist_plain(plain);
-	if (!netlist_parse(plain, &net) || (net.family != AF_INET && net.family != AF_INET6))
-		return false;
-	a->family = net.family;
-	memcpy(a->ip, net.bin, net.family == AF_INET ? 4 : 16);
+	if (a->family == AF_INET6 && memcmp(a->ip, mapped, sizeof(mapped)) == 0) {
+		memmove(a->ip, a->ip + 12, 4);
+		memset(a->ip + 4, 0, 12);
+		a->family = AF_INET;
+	}
 	return true;
 }
 

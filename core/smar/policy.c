@@ -186,6 +186,9 @@ static int fill(
 	const char *socket = set->smtpc.LMTP_socket;
 
 	p->loop = host->loop;
+	p->client_names = set->smar.client_names;
+	p->spf = set->smar.spf;
+	p->dnsbl = dnsbl_new(&set->smar);
 	p->remote_port = (uint16_t)set->smtpc.remote_port;
 	str_copy(p->delimiters, sizeof(p->delimiters), set->smar.address_delimiter);
 	if (fold_domain(set->hostname, "hostname", p->hostname, err) < 0 ||
@@ -241,6 +244,7 @@ static void policy_free(struct smar_policy *p)
 	free(p->map);
 	free(p->local);
 	free(p->listen);
+	dnsbl_free(&p->dnsbl);
 	free(p);
 }
 

@@ -43,7 +43,7 @@ static void send_generation(struct chan *c)
 	struct p_generation g = {.generation = me.generation};
 
 	if (chan_peer(c) == SMTPS && me.policy) {
-		struct p_policy p = {.stages = STAGE_RCPT};
+		struct p_policy p = {.stages = smar_check_always(me.policy)};
 
 		p.access = smar_check_stages(me.policy);
 		chan_send(c, P_POLICY, &p);

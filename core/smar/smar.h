@@ -128,6 +128,8 @@ struct smar_policy {
 	uint16_t remote_port;
 	struct smar_endpoint *listen;
 	unsigned nlisten;
+	bool client_names, spf;
+	struct dnsbl *dnsbl; /* NULL: no lists */
 };
 /* Opens every map. NULL: err says which and why, nothing is left open. */
 struct smar_policy *smar_policy_open(struct mod_host *, struct settings *, struct meta1_err *);
@@ -188,6 +190,8 @@ typedef void (*smar_verdict_fn)(void *arg, const struct p_verdict *);
  * question are copied. deadline: monotonic ms. */
 void smar_check(
     struct smar_policy *, const struct p_check *, int64_t deadline, smar_verdict_fn, void *arg);
+/* Stages that every smtps asks about: RCPT, and those of the options of smar. */
+uint32_t smar_check_always(const struct smar_policy *);
 /* Stages that some tag of the access map is about: smtps with the flag access asks about them. */
 uint32_t smar_check_stages(const struct smar_policy *);
 /* One step of a question, for explain. The strings live during the call. */

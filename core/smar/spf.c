@@ -23,15 +23,7 @@ METRIC_COUNTER(m_fail, "spf_fail_total", "Evaluations with the result fail.");
 METRIC_COUNTER(m_temp, "spf_temperror_total", "Evaluations that the DNS could not answer.");
 METRIC_COUNTER(m_perm, "spf_permerror_total", "Evaluations of records with a mistake.");
 
-static const char *const words[] = {
-    [SPF_NONE] = "none",
-    [SPF_NEUTRAL] = "neutral",
-    [SPF_PASS] = "pass",
-    [SPF_FAIL] = "fail",
-    [SPF_SOFTFAIL] = "softfail",
-    [SPF_TEMPERROR] = "temperror",
-    [SPF_PERMERROR] = "permerror",
-};
+static const char *const words[] = {PROTO_SPF_WORDS}; /* in the order of enum spf_result */
 
 const char *spf_word(enum spf_result r)
 {
@@ -125,6 +117,11 @@ static void explained(void *arg, const struct dns_data *d, uint32_t ttl)
 	int n = d->n == 1 ? joined(d->rdata[0], text, sizeof(text)) : -1;
 
 	(void)ttl;
+	if (n > 0 && !s->name[0] && spf_macro_name(buf_of(text, (size_t)n))) {
+		s->ending = true;
+		spf_name(s);
+		return;
+	}
 	spf_values(s, &v);
 	if (n > 0 && spf_macro_ok(buf_of(text, (size_t)n), SPF_M_EXP) &&
 	    (n = spf_macro_expand(buf_of(text, (size_t)n), &v, out, sizeof(out))) > 0)
@@ -152,37 +149,55 @@ static void finish(struct spf *s, enum spf_result result)
 /* ---- records ---- */
 static void walk(struct spf *s);
 
-static bool fetch_parse(struct spf *s, const struct dns_data *d)
+/* The one record among the texts, the caller's. many: there are more. */
+static char *find_record(const struct dns_data *d, bool *many)
 {
-	struct spf_frame *f = s->frame[s->depth - 1];
 	char *text = base_alloc(SPF_RECORD_MAX + 2), *found = NULL;
-	struct meta1_err err;
-	bool many = false, ok = true;
 
+	*many = false;
 	for (uint32_t i = 0; i < d->n; i++) {
 		int n = joined(d->rdata[i], text, SPF_RECORD_MAX + 2);
-		/* Of one that is too long the beginning tells. */
-		struct meta1_buf head =
-		    n < 0 ? buf_of((const char *)d->rdata[i].data + 1, d->rdata[i].len - 1)
-			  : buf_of(text, (size_t)n);
 
-		if (!spf_record_is(head))
+		if (n < 0 && d->rdata[i].len < 8)
 			continue;
-		many = many || found;
-		if (!found)
-			found = base_strndup(n < 0 ? "" : text, n < 0 ? 0 : (size_t)n);
+		if (n < 0) { /* longer than any that we take: its beginning tells what it is */
+			n = SPF_RECORD_MAX + 1;
+			memset(text, ' ', (size_t)n);
+			memcpy(text, (const char *)d->rdata[i].data + 1, 7);
+		}
+		if (!spf_record_is(buf_of(text, (size_t)n)))
+			continue;
+		*many = found != NULL;
+		if (*many)
+			break;
+		found = base_alloc((size_t)n + 1); /* a NUL in it is an error of its own */
+		memcpy(found, text, (size_t)n);
+		for (int k = 0; k < n; k++)
+			found[k] = found[k] ? found[k] : '\1';
 	}
 	free(text);
+	return found;
+}
+
+/* false: the question is over. */
+static bool take_record(struct spf *s, const struct dns_data *d)
+{
+	struct spf_frame *f = s->frame[s->depth - 1];
+	struct meta1_err err;
+	bool many, ok = false;
+	char *text = find_record(d, &many);
+
 	if (many)
 		spf_error(s, SPF_PERMERROR, "%s: more than one record", f->domain);
-	else if (!found && s->depth == 1 && !f->redirected)
+	else if (!text && s->depth == 1 && !f->redirected)
 		spf_error(s, SPF_NONE, "%s: no record", f->domain);
-	else if (!found)
+	else if (!text)
 		spf_error(s, SPF_PERMERROR, "%s: no record", f->domain);
-	else if (spf_record_parse(buf_str(found), &f->rec, &err) < 0)
+	else if (spf_record_parse(buf_str(text), &f->rec, &err) < 0)
 		spf_error(s, SPF_PERMERROR, "%s: %s", f->domain, err.text);
-	ok = !many && found && f->rec.text;
-	free(found);
+	else
+		ok = true;
+	free(text);
 	return ok;
 }
 
@@ -195,7 +210,7 @@ static void fetched(void *arg, const struct dns_data *d, uint32_t ttl)
 		return;
 	}
 	spf_ttl(s, ttl);
-	if (fetch_parse(s, d))
+	if (take_record(s, d))
 		walk(s);
 }
 
@@ -297,7 +312,10 @@ static void walk(struct spf *s)
 
 void spf_again(struct spf *s)
 {
-	walk(s);
+	if (s->ending)
+		finish(s, s->answer.result);
+	else
+		walk(s);
 }
 
 void spf_go(struct spf *s, bool matched)

@@ -102,6 +102,7 @@ struct spf {
 	struct spf_frame *frame[SPF_LOOKUPS + 1];
 	unsigned depth, lookups, voids;
 	unsigned open;	      /* questions of this term */
+	bool ending;	      /* the result is known, its explanation is looked for */
 	bool matched, failed; /* one of their answers did; the DNS could not say */
 	char why[160];
 	struct spf_answer answer;
@@ -116,7 +117,8 @@ enum spf_step {
 };
 enum spf_step spf_term(struct spf *, const struct spf_term *);
 void spf_go(struct spf *, bool matched); /* the term that waited has its answer */
-void spf_again(struct spf *);		 /* the term that waited begins anew */
+void spf_name(struct spf *);		 /* looks up s->name, then: */
+void spf_again(struct spf *);		 /* what waited begins anew */
 /* The end of all, by an error. */
 enum spf_step spf_error(struct spf *, enum spf_result, const char *fmt, ...) PRINTF(3, 4);
 enum spf_step spf_include(struct spf *, const char *domain); /* WAIT */

@@ -252,7 +252,7 @@ bool spf_macro_label(const char *d)
 	size_t label = 0, i;
 
 	for (i = 0; d[i]; i++) {
-		if (d[i] < '!' || d[i] > '~' || d[i] == '\\' || d[i] == '"')
+		if (d[i] < ' ' || d[i] > '~' || d[i] == '\\' || d[i] == '"')
 			return false;
 		if (d[i] == '.' && label == 0)
 			return false;

@@ -231,12 +231,17 @@ static void named(void *arg, const struct dns_names *f)
 	spf_again(s);
 }
 
+void spf_name(struct spf *s)
+{
+	dns_names_ask(s->dns, &s->addr, DNS_NAMES_MAX, s->deadline, named, s);
+}
+
 enum spf_step spf_term(struct spf *s, const struct spf_term *t)
 {
 	char name[DNS_NAME_MAX] = "";
 
 	if (spf_macro_name(t->spec) && !s->name[0]) {
-		dns_names_ask(s->dns, &s->addr, DNS_NAMES_MAX, s->deadline, named, s);
+		spf_name(s);
 		return SPF_WAIT;
 	}
 	if (kinds[t->kind].asks) {

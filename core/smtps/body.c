@@ -56,11 +56,27 @@ static void store(struct smtps_session *s, const void *p, size_t n)
 	}
 }
 
+static void store_piece(void *arg, const void *p, size_t n)
+{
+	store(arg, p, n);
+}
+
+/* Content as the scanner left it; without what claims to be ours. */
+static void content(struct smtps_session *s, const void *p, size_t n)
+{
+	struct smtps_tx *tx = s->tx;
+
+	if (n == 0 || s->srv->lim.spf_header != SPF_HEADER_RESULTS)
+		store(s, p, n);
+	else
+		tx->cut += smtps_authres_pass(&tx->authres, s->srv->hostname, p, n, store_piece, s);
+}
+
 static bool begin(struct smtps_session *s)
 {
 	struct smtps_tx *tx = s->tx;
 	const struct smtps *srv = s->srv;
-	char line[RECEIVED_MAX];
+	char line[2 * RECEIVED_MAX];
 	struct meta1_err err = {""};
 	enum meta1_status st;
 
@@ -71,7 +87,8 @@ static bool begin(struct smtps_session *s)
 		tx->msg = NULL;
 		return false;
 	}
-	tx->head = smtps_received_line(line, sizeof(line), s, tx);
+	tx->head = smtps_authres_line(line, sizeof(line), s, tx);
+	tx->head += smtps_received_line(line + tx->head, sizeof(line) - tx->head, s, tx);
 	store(s, line, tx->head);
 	return true;
 }
@@ -125,8 +142,8 @@ static size_t scan(struct smtps_session *s, const uint8_t *p, size_t n)
 	else if (d->bare || (lim->hops > 0 && d->hops > lim->hops) ||
 		 (lim->message_size > 0 && d->stored - d->stuffed > (uint64_t)lim->message_size))
 		drop(tx);
-	store(s, run.add, run.nadd);
-	store(s, p, run.keep);
+	content(s, run.add, run.nadd);
+	content(s, p, run.keep);
 	return used;
 }
 
@@ -199,5 +216,5 @@ void smtps_body_finish(struct smtps_session *s)
 	struct smtps_run run;
 
 	smtps_data_end(&s->tx->scan, &run);
-	store(s, run.add, run.nadd);
+	content(s, run.add, run.nadd);
 }

@@ -163,7 +163,7 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 	    .envid = tx->envid,
 	    .rcpt = v,
 	    .time = loop_wall(s->srv->role->loop),
-	    .bytes = tx->head + tx->scan.stored - tx->scan.stuffed};
+	    .bytes = tx->head + tx->scan.stored - tx->scan.stuffed - tx->cut};
 	env->client = buf_str(pool_strn(&tx->pool, client, strlen(client)));
 	if (tx->scan.eight)
 		env->flags |= META1_M_8BIT;

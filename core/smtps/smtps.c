@@ -193,6 +193,7 @@ static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 	    .tarpit_delay = set->tarpit_delay,
 	    .tarpit_max_delay = set->tarpit_max_delay,
 	    .vrfy = set->vrfy,
+	    .spf_header = set->spf_header,
 	    .client_connections = set->client_connections,
 	    .client_rate = set->client_rate,
 	    .client_ipv4 = set->client_ipv4,

@@ -22,6 +22,7 @@
  *   memory.c    what all sessions hold together
  *   data.c      the scanner: where the message ends, what it counts, how it is stored
  *   received.c  the Received line that goes first into the store
+ *   authres.c   what is known of the sender, and lines that claim to be ours
  *   commit.c    stable storage, then 250, then QUEUED to qmgr
  *   show.c      sessions and state for the control socket
  *   smtps.c     the role: start, stop, reload, messages of qmgr and smar
@@ -39,6 +40,7 @@
 #include "mail/reply.h"
 #include "mail/xtext.h"
 #include "role.h"
+#include "smtps/authres.h"
 
 #include <meta1/queue.h>
 #include <meta1/transport.h>
@@ -70,8 +72,9 @@ struct smtps_limits {
 	int32_t proxy_mode; /* PROXY_MODE_ of lib/settings.h */
 	/* smtps.c owns these; NULL: nobody */
 	struct netlist *proxy_trusted, *xclient, *client_exempt;
-	bool vrfy;   /* asks smar */
-	bool repair; /* bare_newline = repair */
+	int32_t spf_header; /* SPF_HEADER_ of lib/settings.h */
+	bool vrfy;	    /* asks smar */
+	bool repair;	    /* bare_newline = repair */
 };
 
 struct smtps {
@@ -358,8 +361,12 @@ struct smtps_tx {
 	uint32_t epoch;		  /* of the credit it holds, 0: none */
 	struct meta1_qmsg *msg;
 	struct smtps_scan scan;
+	struct smtps_authres authres;
 	enum smtps_body body;
-	uint64_t head;		     /* bytes of our Received line */
+	uint64_t head;		     /* bytes of our trace lines */
+	uint64_t cut;		     /* bytes of the header that were taken out */
+	uint32_t spf;		     /* PROTO_SPF() of ipc/proto.h, 0: not known */
+	const char *spf_why;	     /* in pool */
 	uint64_t held;		     /* bytes in srv->memory, since the session is gone */
 	uint64_t dropped;	     /* bytes thrown away since it is DROP */
 	uint64_t announced;	     /* plain bytes, with all of the chunk that BDAT announced */
@@ -445,7 +452,8 @@ struct smtps_verdict {
 	const struct p_verdict *more;
 	uint32_t grants; /* enum proto_grant */
 	char dsn[12], text[401];
-	struct meta1_buf rule, name; /* of the frame, or of what is kept */
+	uint32_t spf;			      /* PROTO_SPF(), 0: not known */
+	struct meta1_buf rule, name, spf_why; /* of the frame, or of what is kept */
 };
 
 struct smtps_verdicts *smtps_verdict_new(unsigned max);

@@ -197,6 +197,16 @@ static void learn_name(struct smtps_session *s, const struct smtps_verdict *v)
 	s->name = smtps_verbs_name((const char *)v->name.data, v->name.len);
 }
 
+static void learn_spf(struct smtps_tx *tx, const struct smtps_verdict *v)
+{
+	if (v->spf == 0)
+		return;
+	tx->spf = v->spf;
+	tx->spf_why = pool_strn(&tx->pool, v->spf_why.data, v->spf_why.len);
+	if (tx->spf_why == NULL)
+		tx->spf_why = "";
+}
+
 static bool taken(const struct smtps_verdict *v)
 {
 	return v->action == ACT_ACCEPT || v->action == ACT_DISCARD;
@@ -224,6 +234,7 @@ static void mail_judged(struct smtps_session *s, const struct smtps_verdict *v)
 		return;
 	}
 	learn_name(s, v);
+	learn_spf(s->tx, v);
 	if (taken(v)) {
 		s->tx->grants = v->grants;
 		s->tx->discard = v->action == ACT_DISCARD;
@@ -307,6 +318,7 @@ static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 	struct smtps_tx *tx = s->tx;
 
 	learn_name(s, v);
+	learn_spf(tx, v);
 	if (v->action == ACT_DISCARD) {
 		tx->ndiscard++;
 	} else if (v->action == ACT_ACCEPT &&

@@ -163,13 +163,14 @@ void smtps_verdict_keep(struct smtps_verdicts *c, const struct p_check *q,
 		drop(c, e);
 	if (HASH_COUNT(c->table) >= c->max)
 		drop(c, TAILQ_FIRST(&c->used));
-	e = base_alloc(sizeof(*e) + n + v->rule.len + v->name.len);
+	e = base_alloc(sizeof(*e) + n + v->rule.len + v->name.len + v->spf_why.len);
 	e->v = *v;
 	e->until = until;
 	memcpy(e->key, key, n);
 	more = e->key + n;
 	e->v.rule = put_buf(&more, v->rule);
 	e->v.name = put_buf(&more, v->name);
+	e->v.spf_why = put_buf(&more, v->spf_why);
 	HASH_ADD_KEYPTR(hh, c->table, e->key, n, e);
 	TAILQ_INSERT_TAIL(&c->used, e, used);
 	m_kept.value++;
@@ -215,6 +216,8 @@ void smtps_verdict_read(const struct p_verdict *m, struct smtps_verdict *v)
 	v->grants = (uint32_t)m->grants;
 	v->rule = m->rule;
 	v->name = m->name;
+	v->spf = (uint32_t)m->spf;
+	v->spf_why = m->spf_why;
 	/* the class is the action's; a code of another class is not believed */
 	if (m->smtp / 100 == (uint64_t)v->smtp / 100 && m->smtp >= 200)
 		v->smtp = (int)m->smtp;

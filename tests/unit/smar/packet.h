@@ -58,7 +58,7 @@ static inline void put_head(
 }
 
 /* text: A and AAAA an address, MX "10 name", CNAME and NS a name, SOA the minimum, else hex-free
- * bytes. section: 0 answer, 1 authority. */
+ * bytes; TXT strings of at most 255. section: 0 answer, 1 authority. */
 static inline void put_rr(
     struct packet *p, int section, const char *name, uint16_t type, uint32_t ttl, const char *text)
 {
@@ -81,7 +81,16 @@ static inline void put_rr(
 	} else if (type == DNS_MX) {
 		put16(p, (unsigned)atoi(text));
 		put_name(p, strchr(text, ' ') + 1);
-	} else if (type == DNS_CNAME || type == DNS_NS) {
+	} else if (type == DNS_TXT) {
+		for (size_t n = strlen(text), part; n > 0 || !*text; n -= part, text += part) {
+			part = n < 255 ? n : 255;
+			put8(p, (unsigned)part);
+			for (size_t i = 0; i < part; i++)
+				put8(p, (unsigned char)text[i]);
+			if (part == 0 || n == part)
+				break;
+		}
+	} else if (type == DNS_CNAME || type == DNS_NS || type == DNS_PTR) {
 		put_name(p, text);
 	} else if (type == DNS_SOA) {
 		put_name(p, "ns");

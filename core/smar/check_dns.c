@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * check_dns.c -- steps of check.c about what the DNS says of client, HELO and sender: the name of
+ * the client, DNS lists, SPF. Their answers are keys of the access map: cltresolve:, cltname:, the
+ * tag of each list, spf:.
+ * From check.c; to dns_client.c, dnsbl.c, spf.c and the access map. Owns the answers of the lists
+ * while their rows are looked up. Each step has a share of the question's time, so that a name
+ * server that does not answer delays a mail and never makes it wait for ever.
+ * On failure: no name, nothing listed, temperror; rows decide what that means.
+ */
+#include "smar/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SHARE 3 /* a third of the time that is left */
+
+METRIC_COUNTER(m_listed, "dnsbl_refused_total", "Clients refused by the sum of DNS lists.");
+
+static int64_t share(const struct check *c)
+{
+	int64_t now = loop_now(c->policy->loop);
+
+	return now + (c->deadline - now) / SHARE;
+}
+
+/* ---- the name of the client ---- */
+static void named(void *arg, const struct dns_client *n)
+{
+	struct check *c = arg;
+
+	c->resolved = true;
+	c->resolve = n->result;
+	check_ttl(c, n->ttl);
+	snprintf(c->answer, sizeof(c->answer), "%s %.100s%.80s", dns_client_word(n->result),
+	    n->name, n->why);
+	if (n->result == CLIENT_OK)
+		str_copy(c->name, sizeof(c->name), n->name);
+	check_go_on(c, "noted");
+}
+
+void check_name(struct check *c)
+{
+	if (c->policy->client_names && c->policy->dns)
+		dns_client_ask(c->policy->dns, c->client, share(c), named, c);
+	else
+		check_go_on(c, "client_names is off");
+}
+
+void check_cltresolve(struct check *c)
+{
+	if (!c->resolved) {
+		check_go_on(c, "client_names is off");
+		return;
+	}
+	smar_keys_word(&c->seek.keys, "cltresolve:", dns_client_word(c->resolve));
+	check_access(c);
+}
+
+void check_cltname(struct check *c)
+{
+	if (!c->name[0]) {
+		check_go_on(c, c->resolved ? "no confirmed name" : "client_names is off");
+		return;
+	}
+	smar_keys_host(&c->seek.keys, "cltname:", c->name);
+	check_access(c);
+}
+
+/* ---- DNS lists ---- */
+struct check_lists {
+	struct dnsbl_found found;
+	unsigned at; /* the hit whose row is looked up */
+	char text[160];
+	char unknown[64];
+	struct dnsbl_hit hit[];
+};
+
+static void lists_over(struct check *c)
+{
+	struct check_lists *l = c->lists;
+	char text[300];
+
+	if (l->found.over) {
+		m_listed.value += !c->trace;
+		snprintf(text, sizeof(text), "refused because of DNS lists: %s", l->text);
+		check_say(c, ACT_REJECT, 550, "5.7.1", text);
+	} else if (l->found.unknown) {
+		snprintf(text, sizeof(text), "the DNS list %s does not answer, try again later",
+		    l->unknown);
+		check_say(c, ACT_TEMPFAIL, 451, "4.4.3", text);
+	} else {
+		check_go_on(c, l->found.n > 0 ? "listed, no row and no sum decides" : "not listed");
+	}
+}
+
+static void next_hit(struct check *c);
+
+static void row_found(void *arg, const struct smar_found *f)
+{
+	struct check *c = arg;
+	struct smar_access a;
+	struct meta1_err err;
+
+	if (f->status == META1_NOTFOUND ||
+	    (f->status == META1_OK && smar_access_parse(f->value, &a, &err) == 0 &&
+		a.rhs == RHS_CONT && !a.quick)) {
+		c->looked = true;
+		check_ttl(c, f->ttl);
+		c->lists->at++;
+		next_hit(c);
+		return;
+	}
+	check_row(c, f);
+}
+
+static void next_hit(struct check *c)
+{
+	struct check_lists *l = c->lists;
+	bool rows = c->policy->access.map && (c->flags & SMTPS_F_ACCESS);
+
+	while (l->at < l->found.n && (!rows || !l->hit[l->at].tag[0]))
+		l->at++;
+	if (l->at == l->found.n) {
+		lists_over(c);
+		return;
+	}
+	snprintf(c->list_tag, sizeof(c->list_tag), "%s:", l->hit[l->at].tag);
+	smar_keys_client(&c->seek.keys, c->list_tag, l->hit[l->at].answer);
+	check_seek(c, &c->policy->access, row_found);
+}
+
+/* "zen 127.0.0.2, other 127.0.0.4" */
+static void list_text(struct check_lists *l)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < l->found.n && n < sizeof(l->text) - 1; i++) {
+		int k = snprintf(l->text + n, sizeof(l->text) - n, "%s%s %s", i > 0 ? ", " : "",
+		    l->hit[i].list, l->hit[i].answer);
+
+		n += k > 0 ? (size_t)k : 0;
+	}
+}
+
+static void listed(void *arg, const struct dnsbl_found *f)
+{
+	struct check *c = arg;
+	struct check_lists *l = base_alloc(sizeof(*l) + f->n * sizeof(l->hit[0]));
+
+	l->found = *f;
+	if (f->n > 0)
+		memcpy(l->hit, f->hit, f->n * sizeof(l->hit[0]));
+	str_copy(l->unknown, sizeof(l->unknown), f->unknown ? f->unknown : "");
+	list_text(l);
+	free(c->lists);
+	c->lists = l;
+	check_ttl(c, f->ttl);
+	snprintf(c->answer, sizeof(c->answer), "%s (sum %lld)", l->text, (long long)f->score);
+	next_hit(c);
+}
+
+static void ask_lists(struct check *c, enum dnsbl_kind kind, const char *what)
+{
+	struct smar_policy *p = c->policy;
+
+	if (!dnsbl_any(p->dnsbl, kind) || !p->dns)
+		check_go_on(c, "no such list");
+	else if (c->ok)
+		check_go_on(c, "OK stood before");
+	else if (c->relay || c->relay_proof)
+		check_go_on(c, "the client may relay");
+	else
+		dnsbl_ask(p->dnsbl, p->dns, p->loop, kind, what, share(c), listed, c);
+}
+
+void check_dnsbl_client(struct check *c)
+{
+	ask_lists(c, DNSBL_CLIENT, c->client);
+}
+
+void check_dnsbl_helo(struct check *c)
+{
+	ask_lists(c, DNSBL_HELO, c->helo ? c->helo : "");
+}
+
+/* The empty sender has our own domain here. */
+void check_dnsbl_sender(struct check *c)
+{
+	ask_lists(c, DNSBL_SENDER, c->from_local[0] ? c->from_domain : "");
+}
+
+/* ---- SPF ---- */
+static void spf_known(void *arg, const struct spf_answer *a)
+{
+	struct check *c = arg;
+
+	check_ttl(c, a->ttl);
+	c->spf = PROTO_SPF(a->result, a->helo);
+	str_copy(c->spf_why, sizeof(c->spf_why), a->mechanism[0] ? a->mechanism : a->why);
+	snprintf(c->answer, sizeof(c->answer), "%s, domain %.80s%s%.80s", spf_word(a->result),
+	    a->domain, c->spf_why[0] ? ", " : "", c->spf_why);
+	if (c->ok || !c->policy->access.map || !(c->flags & SMTPS_F_ACCESS)) {
+		check_go_on(c, "noted");
+		return;
+	}
+	smar_keys_word(&c->seek.keys, "spf:", spf_word(a->result));
+	check_access(c);
+}
+
+void check_spf(struct check *c)
+{
+	struct smar_policy *p = c->policy;
+	struct spf_question q = {
+	    .client = c->client,
+	    .helo = c->helo ? c->helo : "",
+	    .local = c->from_local,
+	    .domain = c->from_local[0] ? c->from_domain : "",
+	    .hostname = p->hostname,
+	};
+
+	if (!p->spf || !p->dns)
+		check_go_on(c, "spf is off");
+	else if (c->relay || c->relay_proof)
+		check_go_on(c, "the client may relay");
+	else
+		spf_ask(p->dns, &q, share(c), spf_known, c);
+}
