@@ -384,6 +384,7 @@ enum dns_read dns_msg_read(
 		read = judge(pkt, q, name, r);
 	if (r->folded && !q->tcp && read != DNS_IGNORE) {
 		dns_data_unref(&r->data);
+		r->why[0] = '\0';
 		read = DNS_TRUNCATED;
 	}
 	ldns_pkt_free(pkt);

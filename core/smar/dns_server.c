@@ -105,10 +105,10 @@ void dns_server_note(struct dns_server *s, const struct dns_result *r, int64_t m
 	s->asked++;
 	if (r->folded && !s->folds) {
 		s->folds = true;
-		log_event(LOG_L_WARN, "smar.dns",
-		    "nameserver=%s cause=it answers names in another case than they were asked in; "
-		    "they are sent to it as they are from now on",
-		    s->text);
+		log_event(LOG_L_WARN, "smar.dns", "nameserver=%s cause=%s", s->text,
+		    "it answers names in another case than they were asked in; from now on they "
+		    "are "
+		    "sent to it as they are");
 	}
 	if (silent)
 		s->timeouts++;

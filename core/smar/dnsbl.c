@@ -131,9 +131,8 @@ static void failed(struct question *q, struct list *l, const char *why)
 		return;
 	if (l->row == FAILURES)
 		log_event(LOG_L_WARN, "smar.dnsbl",
-		    "list=%s domain=%s error=%s cause=%u times in a row, it is asked once a minute "
-		    "until it answers",
-		    l->name, l->domain, why, l->row);
+		    "list=%s domain=%s failures=%u error=%s cause=%s", l->name, l->domain, l->row,
+		    why, "it does not answer; it is asked once a minute until it does");
 	l->rests = now + REST_MS;
 }
 
@@ -220,6 +219,7 @@ static void answered(void *arg, const struct dns_data *d, uint32_t ttl)
 			q->found.unknown = l->name;
 	} else {
 		l->row = 0;
+		l->rests = 0;
 		if (take(q, l, d)) {
 			l->hits++;
 			m_listed.value++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * dns.c -- fuzz target of core/smar/dns_msg.c and mx.c: packets of name servers.
- * The input: a byte for the question (its type, EDNS0), then a packet. Its id is taken for the
+ * The input: a byte for the question (its type, EDNS0, AD, TCP, case), then a packet. Its id is taken for the
  * one asked; the name asked is example.org. What is taken for an answer keeps all bounds,
  * and what routing makes of it does too.
  */
@@ -70,10 +70,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	q.type = types[data[0] & 7];
 	q.edns = (data[0] & 8) != 0;
+	q.ad = (data[0] & 16) != 0;
+	q.tcp = (data[0] & 32) != 0;
+	q.mixed = (data[0] & 64) != 0;
 	q.id = (uint16_t)(data[1] << 8 | data[2]);
 	read = dns_msg_read(data + 1, n - 1, &q, &r);
 	must((read == DNS_GOOD) == (r.data != NULL));
 	must((read == DNS_FAIL) == (r.why[0] != '\0'));
+	must(!r.secure || q.ad);
+	must(read != DNS_GOOD || !r.folded || q.tcp);
 	if (read == DNS_FOLLOW) {
 		host_name(r.follow);
 		must(r.follow[0] != '\0' && r.ttl <= 86400);

@@ -68,7 +68,8 @@ static void macros(void **state)
 		"com"},
 	    {"%{lr-}.lp._spf.%{d2}", "bad.strong.lp._spf.example.com", NULL},
 	    {"%{ir}.%{v}.%{l1r-}.lp._spf.%{d2}", "3.2.0.192.in-addr.strong.lp._spf.example.com",
-		NULL},
+		"1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.strong.lp."
+		"_spf.example.com"},
 	    {"%{d2}.trusted-domains.example.net", "example.com.trusted-domains.example.net", NULL},
 	    {"%{S}", "strong-bad%40email.example.com", NULL},
 	    {"%%%_%-", "% %20", NULL},
