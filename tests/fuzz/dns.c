@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * dns.c -- fuzz target of core/smar/dns_msg.c and mx.c: packets of name servers.
- * The input: a byte for the question (its type, EDNS0, AD, TCP, case), then a packet. Its id is taken for the
- * one asked; the name asked is example.org. What is taken for an answer keeps all bounds,
- * and what routing makes of it does too.
+ * The input: a byte for the question (its type, EDNS0, AD, TCP, case), then a packet. Its id is
+ * taken for the one asked; the name asked is example.org. What is taken for an answer keeps all
+ * bounds, and what routing makes of it does too.
  */
 #include "fuzz.h"
 #include "smar/smar.h"
