@@ -27,45 +27,53 @@ METRIC_COUNTER(m_mail_refused, "mail_refused_total", "Senders refused at MAIL.")
 
 /* The order of all checks. */
 static const struct check_step steps[] = {
-    {"name", STAGE_CONNECT, 0, 0, check_name},
-    {"local", STAGE_RCPT, 0, 0, check_local},
-    {"postmaster", STAGE_RCPT, 0, 0, check_postmaster},
-    {"auth", STAGE_RCPT, 0, CHECK_PROOF, check_auth},
-    {"certsubject", STAGE_MAIL, TAG_CERTSUBJECT, CHECK_MAY_RELAY | CHECK_PROOF, check_certsubject},
-    {"certissuer", STAGE_MAIL, TAG_CERTISSUER, CHECK_MAY_RELAY | CHECK_PROOF, check_certissuer},
-    {"cltaddr", STAGE_CONNECT, TAG_CLTADDR, CHECK_MAY_RELAY, check_cltaddr},
-    {"cltname", STAGE_CONNECT, TAG_CLTNAME, CHECK_MAY_RELAY, check_cltname},
-    {"cltresolve", STAGE_CONNECT, TAG_CLTRESOLVE, CHECK_JUDGES, check_cltresolve},
-    {"dnsbl", STAGE_CONNECT, 0, CHECK_JUDGES, check_dnsbl_client},
-    {"helo", STAGE_HELO, TAG_HELO, CHECK_JUDGES, check_helo},
-    {"dnsbl_helo", STAGE_HELO, 0, CHECK_JUDGES, check_dnsbl_helo},
-    {"from", STAGE_MAIL, TAG_FROM, 0, check_from},
-    {"dnsbl_sender", STAGE_MAIL, 0, CHECK_JUDGES, check_dnsbl_sender},
-    {"spf", STAGE_MAIL, 0, CHECK_JUDGES, check_spf},
-    {"to", STAGE_RCPT, TAG_TO, CHECK_MAY_RELAY, check_to},
-    {"protectedrcpt", STAGE_RCPT, TAG_PROTECTED, CHECK_ANYWAY, check_protected},
-    {"relay", STAGE_RCPT, 0, 0, check_relay},
-    {"utf8", STAGE_RCPT, 0, 0, check_utf8},
+    {"name", STAGE_CONNECT, 0, 0, check_name, check_names_on},
+    {"local", STAGE_RCPT, 0, 0, check_local, NULL},
+    {"postmaster", STAGE_RCPT, 0, 0, check_postmaster, NULL},
+    {"auth", STAGE_RCPT, 0, CHECK_PROOF, check_auth, NULL},
+    {"certsubject", STAGE_MAIL, TAG_CERTSUBJECT, CHECK_MAY_RELAY | CHECK_PROOF, check_certsubject,
+	NULL},
+    {"certissuer", STAGE_MAIL, TAG_CERTISSUER, CHECK_MAY_RELAY | CHECK_PROOF, check_certissuer,
+	NULL},
+    {"cltaddr", STAGE_CONNECT, TAG_CLTADDR, CHECK_MAY_RELAY, check_cltaddr, NULL},
+    {"cltresolve", STAGE_CONNECT, TAG_CLTRESOLVE, CHECK_JUDGES, check_cltresolve, check_names_on},
+    {"cltname", STAGE_CONNECT, TAG_CLTNAME, CHECK_MAY_RELAY, check_cltname, check_names_on},
+    {"dnsbl", STAGE_CONNECT, 0, CHECK_JUDGES, check_dnsbl_client, check_dnsbl_client_on},
+    {"helo", STAGE_HELO, TAG_HELO, CHECK_JUDGES, check_helo, NULL},
+    {"dnsbl_helo", STAGE_HELO, 0, CHECK_JUDGES, check_dnsbl_helo, check_dnsbl_helo_on},
+    {"from", STAGE_MAIL, TAG_FROM, 0, check_from, NULL},
+    {"dnsbl_sender", STAGE_MAIL, 0, CHECK_JUDGES, check_dnsbl_sender, check_dnsbl_sender_on},
+    {"spf", STAGE_MAIL, 0, CHECK_JUDGES, check_spf, check_spf_on},
+    {"to", STAGE_RCPT, TAG_TO, CHECK_MAY_RELAY, check_to, NULL},
+    {"protectedrcpt", STAGE_RCPT, TAG_PROTECTED, CHECK_ANYWAY, check_protected, NULL},
+    {"relay", STAGE_RCPT, 0, 0, check_relay, NULL},
+    {"utf8", STAGE_RCPT, 0, 0, check_utf8, NULL},
 };
+
+static bool is_on(const struct check_step *s, const struct smar_policy *p)
+{
+	return !s->on || s->on(p);
+}
 
 uint32_t smar_check_stages(const struct smar_policy *p)
 {
 	uint32_t stages = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(steps); i++)
-		if (p->access.map && steps[i].tag)
+		if (p->access.map && steps[i].tag && is_on(&steps[i], p))
 			stages |= steps[i].stage;
 	return stages;
 }
 
-/* Of every smtps: HELO is asked about for SPF too, since its name is a part of the answer. */
 uint32_t smar_check_always(const struct smar_policy *p)
 {
-	return STAGE_RCPT | (p->client_names ? STAGE_CONNECT : 0) |
-	       (dnsbl_any(p->dnsbl, DNSBL_CLIENT) ? STAGE_CONNECT : 0) |
-	       (dnsbl_any(p->dnsbl, DNSBL_HELO) ? STAGE_HELO : 0) |
-	       (dnsbl_any(p->dnsbl, DNSBL_SENDER) ? STAGE_MAIL : 0) |
-	       (p->spf ? STAGE_HELO | STAGE_MAIL : 0);
+	uint32_t stages = STAGE_RCPT;
+
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+		if (steps[i].on && steps[i].on(p))
+			stages |= steps[i].stage;
+	/* SPF needs the name too, so that an answer that is kept is one about that name. */
+	return stages | (check_spf_on(p) ? STAGE_HELO : 0);
 }
 
 /* ---- the trace ---- */
@@ -206,7 +214,7 @@ static void next(struct check *c)
 	while (c->at < ARRAY_LEN(steps)) {
 		const struct check_step *s = &steps[c->at++];
 
-		if (!(s->stage & c->stages))
+		if (!(s->stage & c->stages) || !is_on(s, c->policy))
 			continue;
 		c->step = s;
 		c->rule[0] = c->answer[0] = '\0';

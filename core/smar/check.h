@@ -41,6 +41,7 @@ struct check_step {
 	uint32_t tag;	/* of the access map; 0: it does not look there */
 	unsigned flags; /* CHECK_ */
 	void (*run)(struct check *);
+	bool (*on)(const struct smar_policy *); /* is it configured? NULL: it always is */
 };
 
 struct check {
@@ -101,6 +102,11 @@ bool check_found(struct check *, const struct smar_found *);
 void check_row(struct check *, const struct smar_found *);
 
 /* check_dns.c */
+bool check_names_on(const struct smar_policy *);
+bool check_dnsbl_client_on(const struct smar_policy *);
+bool check_dnsbl_helo_on(const struct smar_policy *);
+bool check_dnsbl_sender_on(const struct smar_policy *);
+bool check_spf_on(const struct smar_policy *);
 void check_name(struct check *);
 void check_cltresolve(struct check *);
 void check_cltname(struct check *);

@@ -24,6 +24,32 @@ static int64_t share(const struct check *c)
 	return now + (c->deadline - now) / SHARE;
 }
 
+/* ---- what is configured ---- */
+bool check_names_on(const struct smar_policy *p)
+{
+	return p->client_names && p->dns;
+}
+
+bool check_dnsbl_client_on(const struct smar_policy *p)
+{
+	return p->dns && dnsbl_any(p->dnsbl, DNSBL_CLIENT);
+}
+
+bool check_dnsbl_helo_on(const struct smar_policy *p)
+{
+	return p->dns && dnsbl_any(p->dnsbl, DNSBL_HELO);
+}
+
+bool check_dnsbl_sender_on(const struct smar_policy *p)
+{
+	return p->dns && dnsbl_any(p->dnsbl, DNSBL_SENDER);
+}
+
+bool check_spf_on(const struct smar_policy *p)
+{
+	return p->spf && p->dns;
+}
+
 /* ---- the name of the client ---- */
 static void named(void *arg, const struct dns_client *n)
 {
@@ -41,16 +67,13 @@ static void named(void *arg, const struct dns_client *n)
 
 void check_name(struct check *c)
 {
-	if (c->policy->client_names && c->policy->dns)
-		dns_client_ask(c->policy->dns, c->client, share(c), named, c);
-	else
-		check_go_on(c, "client_names is off");
+	dns_client_ask(c->policy->dns, c->client, share(c), named, c);
 }
 
 void check_cltresolve(struct check *c)
 {
-	if (!c->resolved) {
-		check_go_on(c, "client_names is off");
+	if (!c->resolved) { /* postmaster's mail, or OK stood before */
+		check_go_on(c, "not looked up");
 		return;
 	}
 	smar_keys_word(&c->seek.keys, "cltresolve:", dns_client_word(c->resolve));
@@ -60,7 +83,7 @@ void check_cltresolve(struct check *c)
 void check_cltname(struct check *c)
 {
 	if (!c->name[0]) {
-		check_go_on(c, c->resolved ? "no confirmed name" : "client_names is off");
+		check_go_on(c, "no confirmed name");
 		return;
 	}
 	smar_keys_host(&c->seek.keys, "cltname:", c->name);
@@ -164,9 +187,7 @@ static void ask_lists(struct check *c, enum dnsbl_kind kind, const char *what)
 {
 	struct smar_policy *p = c->policy;
 
-	if (!dnsbl_any(p->dnsbl, kind) || !p->dns)
-		check_go_on(c, "no such list");
-	else if (c->ok)
+	if (c->ok)
 		check_go_on(c, "OK stood before");
 	else if (c->relay || c->relay_proof)
 		check_go_on(c, "the client may relay");
@@ -219,9 +240,7 @@ void check_spf(struct check *c)
 	    .hostname = p->hostname,
 	};
 
-	if (!p->spf || !p->dns)
-		check_go_on(c, "spf is off");
-	else if (c->relay || c->relay_proof)
+	if (c->relay || c->relay_proof)
 		check_go_on(c, "the client may relay");
 	else
 		spf_ask(p->dns, &q, share(c), spf_known, c);
