@@ -186,6 +186,7 @@ static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_sect
 	bind_role(l, &set->role, "smtps", sec);
 	bind(l, sec, &rec_smtps, set, sec ? owner_of(l, sec) : "smtps");
 	check_networks(l->conf, sec, "xclient", set->xclient);
+	check_networks(l->conf, sec, "verp_clients", set->verp_clients);
 	bind_proxy(l, set, sec);
 	bind_clients(l, set, sec);
 	set->tls = later(l, sec, "tls", &rec_tls, &set->tls_set, "TLS");

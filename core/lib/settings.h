@@ -75,7 +75,7 @@ struct set_smtps {
 	int32_t vrfy;
 	int32_t spf_header; /* SPF_HEADER_ */
 	int32_t bare_newline;
-	const char *const *xclient;
+	const char *const *xclient, *const *verp_clients;
 	int32_t proxy_mode; /* proxy_protocol { } */
 	const char *const *proxy_trusted;
 	struct conf_section *proxy_protocol;				   /* or NULL */

@@ -159,6 +159,11 @@ static const struct meta1_opt opt_smtps[] = {
     META1_OPT_LIST(struct set_smtps, xclient, "", 0,
 	"Peers that may say by XCLIENT for whom they speak: addresses, networks such as "
 	"192.0.2.0/24, or unix. Behind a balancer the address that it gave is looked for."),
+    META1_OPT_LIST(struct set_smtps, verp_clients, "", 0,
+	"Clients that may say XVERP, or XVERP=+= with delimiters, at MAIL, as the mailing lists of "
+	"this site: addresses, networks, or unix. Then each recipient of the mail has a sender "
+	"address "
+	"of its own, and one mail becomes as many deliveries: so nobody else may ask for it."),
 };
 RECORDS(smtps);
 

@@ -26,6 +26,10 @@ static const struct qmgr_word flag_words[] = {{"8bitmime", META1_M_8BIT},
     {"bounce_8bit", META1_M_BOUNCE_8BIT}, {NULL, 0}};
 static const struct qmgr_word ret_words[] = {
     {"", 0}, {"full", META1_M_RET_FULL}, {"hdrs", META1_M_RET_HDRS}, {NULL, 0}};
+#define V(a, b) (META1_M_VERP | (a) << META1_VERP_AT | (b) << (META1_VERP_AT + 2))
+static const struct qmgr_word verp_words[] = {{"", 0}, {"default", V(3, 3)}, {"--", V(0, 0)},
+    {"-=", V(0, 1)}, {"-+", V(0, 2)}, {"=-", V(1, 0)}, {"==", V(1, 1)}, {"=+", V(1, 2)},
+    {"+-", V(2, 0)}, {"+=", V(2, 1)}, {"++", V(2, 2)}, {NULL, 0}};
 static const struct qmgr_word notify_words[] = {{"never", META1_N_NEVER},
     {"success", META1_N_SUCCESS}, {"failure", META1_N_FAILURE}, {"delay", META1_N_DELAY},
     {NULL, 0}};
@@ -83,6 +87,16 @@ static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 	    words_json(alias_words, r->flags), "alias", qmgr_text(qmgr_msg_alias(r)));
 }
 
+/* "", "default", or the delimiters that were said with XVERP */
+static const char *verp(const struct qmgr_msg *m)
+{
+	const struct qmgr_word *w = verp_words;
+
+	while (w[1].name && w->bit != (m->flags & V(3, 3)))
+		w++;
+	return m->flags & META1_M_VERP ? w->name : "";
+}
+
 json_t *qmgr_envelope_json(struct qmgr *q, const struct qmgr_msg *m, uint32_t first, uint32_t n)
 {
 	json_t *list = json_array();
@@ -90,10 +104,11 @@ json_t *qmgr_envelope_json(struct qmgr *q, const struct qmgr_msg *m, uint32_t fi
 
 	for (i = first; i < m->nrcpt && i - first < n; i++)
 		json_array_append_new(list, rcpt_json(q, &m->rcpt[i]));
-	return json_pack("{s:s s:o s:o s:I s:I s:o s:s s:o s:o}", "id", m->id, "from",
+	return json_pack("{s:s s:o s:o s:I s:I s:o s:s s:o s:s s:o}", "id", m->id, "from",
 	    qmgr_text(m->from), "client", qmgr_text(m->client), "time", (json_int_t)m->time, "size",
 	    (json_int_t)m->bytes, "flags", words_json(flag_words, m->flags), "ret",
-	    qmgr_envelope_ret(m), "envid", qmgr_text(m->envid), "recipients", list);
+	    qmgr_envelope_ret(m), "envid", qmgr_text(m->envid), "verp", verp(m), "recipients",
+	    list);
 }
 
 /* ---- in: values ---- */
@@ -167,6 +182,16 @@ static int in_ret(struct into *t, const json_t *v, struct meta1_err *err)
 	return 0;
 }
 
+static int in_verp(struct into *t, const json_t *v, struct meta1_err *err)
+{
+	uint32_t bits = 0;
+
+	if (qmgr_value_word(v, verp_words, &bits, err) < 0)
+		return -1;
+	t->e->env.flags |= bits;
+	return 0;
+}
+
 static int in_from(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	return address_of(t, v, ADDR_NULL, &t->e->env.from, err);
@@ -216,7 +241,7 @@ static int in_id(struct into *t, const json_t *v, struct meta1_err *err)
 
 static const struct field fields[] = {{"flags", in_flags}, {"from", in_from}, {"id", in_id},
     {"client", in_client}, {"time", in_time}, {"size", in_size}, {"ret", in_ret},
-    {"envid", in_envid}, {NULL, NULL}};
+    {"envid", in_envid}, {"verp", in_verp}, {NULL, NULL}};
 
 /* ---- in: fields of a recipient ---- */
 

@@ -135,8 +135,10 @@ static struct qmgr_reason *same(const struct qmgr_msg *m, uint32_t i, struct met
 const char *qmgr_msg_return(const struct qmgr *q, const struct qmgr_rcpt *r, char verp[255])
 {
 	const char *sender = qmgr_msg_sender(qmgr_msg_of(r), r);
+	char delimiters[3];
 
-	if (r->verp && qmgr_verp_make(sender, r->addr, q->lim.verp_delimiters, verp))
+	qmgr_verp_delimiters(qmgr_msg_of(r)->flags, q->lim.verp_delimiters, delimiters);
+	if (r->verp && qmgr_verp_make(sender, r->addr, delimiters, verp))
 		return verp;
 	return sender;
 }
@@ -172,7 +174,9 @@ static void fill_rcpt(struct qmgr *q, struct qmgr_msg *m, struct qmgr_rcpt *r,
 		keep(to, more->sender);
 	if (r->alias)
 		keep(to, more->alias);
-	r->verp = qmgr_verp_listed(q->lim.verp_senders, qmgr_msg_sender(m, r));
+	/* said at MAIL it is about that sender, not about the owner of a list */
+	r->verp = (m->flags & META1_M_VERP && !r->sender) ||
+		  qmgr_verp_listed(q->lim.verp_senders, qmgr_msg_sender(m, r));
 	r->item.group = group_of(m, r);
 	m->dsn |= r->notify || r->orcpt;
 }

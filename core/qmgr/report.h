@@ -86,6 +86,8 @@ void qmgr_dsn_write(struct evbuffer *, struct qmgr_dsn *);
 
 /* The list of the option verp_senders: "a@b", "@b" (all of the domain), "*" (everybody). */
 bool qmgr_verp_listed(const char *const *list, const char *from);
+/* Those that the client said in flags (META1_M_VERP), or the option's. */
+void qmgr_verp_delimiters(uint32_t flags, const char *option, char out[3]);
 /* "list@b" and "joe@c" with "+=" make "list+joe=c@b"; false: they cannot. */
 bool qmgr_verp_make(
     const char *from, const char *to, const char *delimiters, char out[QMGR_VERP_MAX + 1]);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * verp.c -- variable envelope return paths: for listed senders each recipient has a sender
- * address of its own, which names it, so that a bounce tells by its address alone who failed.
- * Comes from msg.c (is the sender listed?), dispatch.c and bounce.c (the address). Owns nothing,
- * no I/O. On failure: an address that cannot be made (too long, quoted) leaves the sender as it is.
+ * verp.c -- variable envelope return paths: for listed senders, or when a client may say XVERP,
+ * each recipient has a sender address of its own, which names it, so that a bounce tells by its
+ * address alone who failed. Comes from msg.c (is the sender listed?), dispatch.c and bounce.c (the
+ * address). Owns nothing, no I/O. On failure: an address that cannot be made (too long, quoted)
+ * leaves the sender as it is.
  */
 #include "qmgr/qmgr.h"
 
@@ -20,6 +21,19 @@ bool qmgr_verp_listed(const char *const *list, const char *from)
 		if (!strcmp(*list, "*") || !strcasecmp(*list, **list == '@' ? at : from))
 			return true;
 	return false;
+}
+
+void qmgr_verp_delimiters(uint32_t flags, const char *option, char out[3])
+{
+	unsigned a = flags >> META1_VERP_AT & 3, b = flags >> (META1_VERP_AT + 2) & 3;
+
+	if (flags & META1_M_VERP && a < 3 && b < 3) {
+		out[0] = META1_VERP_CHARS[a];
+		out[1] = META1_VERP_CHARS[b];
+		out[2] = '\0';
+	} else {
+		str_copy(out, 3, option);
+	}
 }
 
 bool qmgr_verp_make(

@@ -96,6 +96,30 @@ static int set_envid(
 	return 0;
 }
 
+/* As mailing lists say it to Postfix; of clients that are listed only. */
+static int set_verp(
+    struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
+{
+	static const char chars[] = META1_VERP_CHARS;
+	const char *at[2] = {chars + 3, chars + 3};
+	size_t i;
+
+	(void)s;
+	for (i = 0; v != NULL && i < 2; i++)
+		at[i] = n == 2 && v[i] != '\0' ? strchr(chars, v[i]) : NULL;
+	if (at[0] == NULL || at[1] == NULL) {
+		err_set(err, "5.5.4 XVERP wants no value, or two delimiters of %s", chars);
+		return 501;
+	}
+	if (tx->from.len == 0) {
+		err_set(err, "5.5.4 XVERP makes addresses of the sender, and there is none");
+		return 501;
+	}
+	tx->flags |= META1_M_VERP | (uint32_t)(at[0] - chars) << META1_VERP_AT |
+		     (uint32_t)(at[1] - chars) << (META1_VERP_AT + 2);
+	return 0;
+}
+
 /* One word of NOTIFY; 0: it is none. */
 static uint32_t notify_word(struct meta1_buf word)
 {
@@ -170,6 +194,7 @@ static const struct smtps_param {
     {false, "PRDR", "PRDR", set_prdr},
     {false, "RET", "DSN", set_ret},
     {false, "ENVID", "DSN", set_envid},
+    {false, "XVERP", "XVERP", set_verp},
     {true, "NOTIFY", "DSN", set_notify},
     {true, "ORCPT", "DSN", set_orcpt},
 };

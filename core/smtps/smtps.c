@@ -201,6 +201,7 @@ static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 	    .client_exempt = netlist_new(set->client_exempt),
 	    .proxy_mode = set->proxy_mode,
 	    .proxy_trusted = netlist_new(set->proxy_trusted),
+	    .verp_clients = netlist_new(set->verp_clients),
 	    .xclient = netlist_new(set->xclient)};
 }
 
@@ -208,6 +209,7 @@ static void free_limits(struct smtps_limits *lim)
 {
 	netlist_free(&lim->proxy_trusted);
 	netlist_free(&lim->xclient);
+	netlist_free(&lim->verp_clients);
 	netlist_free(&lim->client_exempt);
 }
 

@@ -71,7 +71,7 @@ struct smtps_limits {
 	int64_t client_connections, client_rate, client_ipv4, client_ipv6; /* client_limits */
 	int32_t proxy_mode; /* PROXY_MODE_ of lib/settings.h */
 	/* smtps.c owns these; NULL: nobody */
-	struct netlist *proxy_trusted, *xclient, *client_exempt;
+	struct netlist *proxy_trusted, *xclient, *client_exempt, *verp_clients;
 	int32_t spf_header; /* SPF_HEADER_ of lib/settings.h */
 	bool vrfy;	    /* asks smar */
 	bool repair;	    /* bare_newline = repair */

@@ -7,6 +7,7 @@
  * need no one else, tx.c for MAIL and RCPT, body.c for DATA, bdat.c for BDAT.
  * Owns nothing. On failure: a 5xx that counts against max_bad_commands.
  */
+#include "lib/netlist.h"
 #include "smtps/smtps.h"
 
 #include <stdio.h>
@@ -17,8 +18,8 @@
 #define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
 /* SIZE adds 26 to MAIL, BODY 17, SMTPUTF8 10 (RFC 1870, 6152, 6531), PRDR 5, RET and ENVID 116 (RFC
  * 3461); NOTIFY and ORCPT add 536 to RCPT; our paths may be 66 longer than 256. Bounds are of
- * bytes. */
-#define MAIL_LINE (BASE + 26 + 17 + 10 + 5 + 116 + 66)
+ * bytes; XVERP adds 9 to MAIL. */
+#define MAIL_LINE (BASE + 26 + 17 + 10 + 5 + 9 + 116 + 66)
 #define RCPT_LINE (BASE + 536 + 66)
 #define SAID_MAX  200 /* bytes of a command in the log */
 #define ANYWHERE  (IN(OPEN) | GREETED)
@@ -59,6 +60,8 @@ bool smtps_verbs_offered(const struct smtps_session *s, const char *keyword)
 {
 	size_t i;
 
+	if (strcmp(keyword, "XVERP") == 0) /* by who asks */
+		return netlist_has(s->srv->lim.verp_clients, s->client);
 	for (i = 0; i < ARRAY_LEN(extensions); i++)
 		if (strcmp(extensions[i].keyword, keyword) == 0)
 			return extensions[i].flag == 0 ||
@@ -128,6 +131,8 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 			conn_printf(s->conn, "250-%s\r\n", verbs[i].name);
 	if (s->xclient)
 		smtps_xclient_offer(s);
+	if (smtps_verbs_offered(s, "XVERP"))
+		conn_printf(s->conn, "250-XVERP\r\n");
 	for (i = 0; i < ARRAY_LEN(extensions); i++) {
 		const struct smtps_ext *e = &extensions[i];
 		char dash = i + 1 < ARRAY_LEN(extensions) ? '-' : ' ', words[80] = "";

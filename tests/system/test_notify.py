@@ -224,6 +224,29 @@ def test_verp(inst):
             ('list-y=far.test@client.test', ['y@far.test']), ('other@client.test', ['x@far.test', 'y@far.test'])]
 
 
+def test_xverp(inst):
+    """A client that is listed says it at MAIL, with its own delimiters or without; an export keeps it; nobody else may."""
+    with lab.Sink(answer=refuse) as sink, lab.relay_all(inst, sink.port, smtps='verp_clients = { "127.0.0.1" };', qmgr='min_retry_delay = 1h;') as g:
+        with g.client() as c:
+            assert 'XVERP' in c.cmd('EHLO c.test', 250)
+            for bad, code in (('<a@b.test> XVERP=+', 501), ('<a@b.test> XVERP=+x', 501), ('<a@b.test> XVERP=', 501), ('<> XVERP', 501),
+                              ('<a@b.test> XVERP XVERP', 501)):
+                c.cmd(f'MAIL FROM:{bad}', code)
+        send(g, ['x@far.test', 'y@far.test'], ' XVERP', sender='list@client.test')
+        send(g, ['x@far.test', 'bad@far.test'], ' XVERP=-=', sender='news@client.test')
+        kept = send(g, ['later@far.test'], ' XVERP==-', sender='slow@client.test')
+        sink.wait(4)
+        lab.wait_for('the others to be done', lambda: len(g.queue()) == 1)
+        assert sorted((m['from'], m['rcpts']) for m in sink.mails) == [
+            ('', ['news-bad=far.test@client.test']), ('list+x=far.test@client.test', ['x@far.test']),
+            ('list+y=far.test@client.test', ['y@far.test']), ('news-x=far.test@client.test', ['x@far.test'])]
+        assert json.loads(g.ctl('get', 'qmgr', f'/v1/export/{kept}', '--json').stdout)['verp'] == '=-'
+        assert 'FROM:<slow=later-far.test@client.test>' in [a.split()[0] for v, a in sink.commands if v == 'MAIL']
+    with lab.relay_all(inst, 1, smtps='verp_clients = { "192.0.2.1" };') as g, g.client() as c:
+        assert 'XVERP' not in c.cmd('EHLO c.test', 250)
+        c.cmd('MAIL FROM:<a@b.test> XVERP', 555)
+
+
 def test_wrong_options(inst):
     """All three are named, with what was expected, and nothing starts."""
     g = lab.relay_all(inst, 1, qmgr='verp_delimiters = "+"; double_bounce = "postmaster"; verp_senders = { "list" };')

@@ -31,8 +31,13 @@ enum meta1_mailflag {
 	META1_M_RET_HDRS = 32,
 	/* The header has bytes above 127. With SMTPUTF8 such a mail needs a hop with SMTPUTF8;
 	 * without it the bytes are somebody's mistake, and go as they came. */
-	META1_M_HEADER_8BIT = 64
+	META1_M_HEADER_8BIT = 64,
+	/* XVERP was said: each recipient has a sender address of its own. Its two delimiters stand
+	 * above, each as an index into META1_VERP_CHARS; both 3: those of the configuration. */
+	META1_M_VERP = 128
 };
+#define META1_VERP_CHARS "-=+"
+#define META1_VERP_AT	 8 /* the first bit of the first one; of the second 2 more */
 
 /* RFC 3461 NOTIFY of a recipient; 0: the sender did not say. */
 enum meta1_notify {
