@@ -2,7 +2,7 @@
 /*
  * deliver.c -- one delivery: from qmgr's DELIVER to our DELIVERED.
  *
- * Comes from qmgr (core/qmgr/dispatch.c) as a frame; content from the queue module;
+ * Comes from qmgr (core/qmgr/dispatch.c) as a frame, read by take.c; content from the queue module;
  * goes out by a session (core/smtpc/session.c) and back to qmgr as results.
  * Hosts are tried in qmgr's order. A failure about the host moves on to the next; one
  * about a session that had waited repeats the same host with a new session, once; a
@@ -24,9 +24,6 @@
 #define LOAD_LIMIT  60000	/* ms */
 #define SEND_LIMIT  3600000	/* ms, and one more for each byte: 1 KB/s */
 #define REPORT_WAIT 100		/* ms until a full channel is tried again */
-#define MAIL_FLAGS                                                                                 \
-	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_HEADER_8BIT |                 \
-	    META1_M_RET_FULL | META1_M_RET_HDRS)
 
 METRIC_COUNTER(m_deliveries, "deliveries_total", "Deliveries that qmgr handed over.");
 METRIC_COUNTER(m_bytes, "bytes_total", "Bytes of content sent in deliveries that ended well.");
@@ -145,15 +142,6 @@ static void end(struct smtpc_delivery *d)
 	delivery_free(&d);
 }
 
-/* A copy that lives with the delivery; nothing when its pool is full. */
-static struct meta1_buf keep(struct smtpc_delivery *d, const char *text, size_t max)
-{
-	size_t len = text ? strnlen(text, max) : 0;
-	char *p = len ? pool_strn(&d->pool, text, len) : NULL;
-
-	return buf_of(p ? p : "", p ? len : 0);
-}
-
 static const char *hop_name(const struct smtpc_delivery *d)
 {
 	return d->at < d->nhop ? d->hop[d->at].host : NULL;
@@ -168,9 +156,9 @@ static void set_end(struct smtpc_delivery *d, enum meta1_status status, enum met
 	    .scope = scope,
 	    .smtp = r ? r->smtp : 0,
 	    .taken = r ? r->taken : 0,
-	    .dsn = keep(d, r ? r->dsn : NULL, sizeof(r->dsn)),
-	    .text = keep(d, r ? r->text : NULL, 1024),
-	    .host = keep(d, host, 255)};
+	    .dsn = smtpc_take_text(d, r ? r->dsn : NULL, sizeof(r->dsn)),
+	    .text = smtpc_take_text(d, r ? r->text : NULL, 1024),
+	    .host = smtpc_take_text(d, host, 255)};
 }
 
 static void end_text(
@@ -241,35 +229,19 @@ static void on_rcpt(void *arg, uint32_t i, enum meta1_status status, const struc
 	if (!d->held && chan_send(d->c->qmgr, P_RCPT_RESULT, &m))
 		return;
 	held = base_alloc(sizeof(*held));
-	m.dsn = keep(d, r->dsn, sizeof(r->dsn));
-	m.text = keep(d, r->text, 1024);
-	m.host = keep(d, r->host, 255);
+	m.dsn = smtpc_take_text(d, r->dsn, sizeof(r->dsn));
+	m.text = smtpc_take_text(d, r->text, 1024);
+	m.host = smtpc_take_text(d, r->host, 255);
 	held->m = m;
 	*d->held_tail = held;
 	d->held_tail = &held->next;
-}
-
-/* Takes recipients with a result out of the mail, before it is offered again. */
-static void compact(struct smtpc_delivery *d)
-{
-	uint32_t i, n = 0;
-
-	for (i = 0; i < d->mail.nrcpt; i++) {
-		if (d->known[i] == KNOWN_RESULT)
-			continue;
-		d->rcpt[n] = d->rcpt[i];
-		d->index[n++] = d->index[i];
-	}
-	memset(d->known, KNOWN_NOT, d->mail.nrcpt);
-	d->mail.nrcpt = n;
-	d->lacking = 0;
 }
 
 static void next_host(struct smtpc_delivery *d)
 {
 	d->at++;
 	d->fresh = false;
-	compact(d);
+	smtpc_take_rest(d);
 	next_try(d);
 }
 
@@ -344,7 +316,7 @@ static void on_sent(void *arg, enum meta1_status status, const struct meta1_repl
 	} else if (r->scope == META1_ABOUT_SESSION && d->reused) {
 		m_session.value++;
 		d->fresh = true;
-		compact(d);
+		smtpc_take_rest(d);
 		next_try(d);
 	} else {
 		host_failed(d, r);
@@ -455,98 +427,6 @@ static void load(struct smtpc_delivery *d)
 
 /* ---- begin ---- */
 
-static struct meta1_buf word(const char **p, const char *end)
-{
-	const char *from = *p, *sep;
-
-	sep = memrchr(from, ' ', (size_t)(end - from));
-	*p = sep ? sep : from;
-	return sep ? buf_of(sep + 1, (size_t)(end - sep - 1)) : buf_of(NULL, 0);
-}
-
-/* From the right: the path may have blanks, port and name have none. */
-int smtpc_deliver_hop(struct pool *pool, struct meta1_buf text, struct meta1_hop *hop)
-{
-	const char *begin = text.data, *end = begin + text.len, *p = begin;
-	struct meta1_buf name, port;
-	uint32_t v = 0;
-	size_t i;
-
-	name = word(&p, end);
-	end = p;
-	p = begin;
-	port = name.len ? word(&p, end) : name;
-	end = p;
-	if (!port.len || port.len > 5 || end == begin)
-		return -1;
-	for (i = 0; i < port.len; i++) {
-		char c = ((const char *)port.data)[i];
-
-		if (c < '0' || c > '9')
-			return -1;
-		v = v * 10 + (uint32_t)(c - '0');
-	}
-	*hop = (struct meta1_hop){.size = sizeof(*hop), .port = v};
-	hop->host = pool_strn(pool, name.data, name.len);
-	hop->addr = pool_strn(pool, begin, (size_t)(end - begin));
-	return v <= 65535 && hop->host && hop->addr ? 0 : -1;
-}
-
-static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
-{
-	const struct smtpc_gear *gear = d->gear;
-	uint32_t i;
-
-	d->hop = pool_try(&d->pool, (m->hops.n + 1) * sizeof(*d->hop));
-	for (i = 0; d->hop && i < m->hops.n; i++) {
-		struct meta1_hop *hop = &d->hop[d->nhop];
-
-		if (smtpc_deliver_hop(&d->pool, m->hops.v[i], hop) < 0) {
-			log_event(LOG_L_WARN, "smtpc.hop", "id=%s malformed=%.*s", d->name,
-			    (int)m->hops.v[i].len, (const char *)m->hops.v[i].data);
-			continue;
-		}
-		if (hop->port == 0 && hop->addr[0] != '/')
-			hop->port = (uint32_t)gear->remote_port;
-		hop->connect_timeout = gear->connect_timeout;
-		hop->io_timeout = gear->io_timeout;
-		d->nhop++;
-	}
-	return d->nhop > 0;
-}
-
-static bool take_mail(struct smtpc_delivery *d, const struct p_deliver *m)
-{
-	uint32_t i, n = m->rcpts.n;
-
-	d->rcpt = pool_try(&d->pool, n * sizeof(*d->rcpt));
-	d->index = pool_try(&d->pool, n * sizeof(*d->index));
-	d->known = pool_try(&d->pool, n);
-	if (!n || !d->rcpt || !d->index || !d->known)
-		return false;
-	for (i = 0; i < n; i++) {
-		d->rcpt[i].addr = keep(d, m->rcpts.v[i].data, m->rcpts.v[i].len);
-		if (i < m->notify.n)
-			d->rcpt[i].notify = (uint32_t)m->notify.v[i];
-		if (i < m->orcpts.n)
-			d->rcpt[i].orcpt = keep(d, m->orcpts.v[i].data, m->orcpts.v[i].len);
-		d->index[i] = i;
-	}
-	d->total = d->left = n;
-	d->mail = (struct meta1_mail){.size = sizeof(d->mail),
-	    .nrcpt = n,
-	    .sizeof_rcpt = sizeof(*d->rcpt),
-	    .flags = (uint32_t)m->flags & MAIL_FLAGS,
-	    .id = d->name,
-	    .from = keep(d, m->from.data, m->from.len),
-	    .rcpt = d->rcpt,
-	    .bytes = m->bytes,
-	    .envid = keep(d, m->envid.data, m->envid.len)};
-	if (d->gear->bounce_8bit)
-		d->mail.flags |= META1_M_BOUNCE_8BIT;
-	return true;
-}
-
 void smtpc_deliver_frame(struct chan *chan, uint32_t req, const void *msg, void *arg)
 {
 	const struct p_deliver *m = msg;
@@ -564,8 +444,8 @@ void smtpc_deliver_frame(struct chan *chan, uint32_t req, const void *msg, void 
 	smtpc_gear_use(d->gear);
 	d->held_tail = &d->held;
 	pool_init(&d->pool, POOL_BOUND);
-	d->name = keep(d, m->id.data, m->id.len).data;
-	d->key = keep(d, m->key.data, m->key.len).data;
+	d->name = smtpc_take_text(d, m->id.data, m->id.len).data;
+	d->key = smtpc_take_text(d, m->key.data, m->key.len).data;
 	DL_APPEND(c->deliveries, d);
 	m_active.value = ++c->active;
 	d->transport = smtpc_transport(c, m->transport);
@@ -576,11 +456,9 @@ void smtpc_deliver_frame(struct chan *chan, uint32_t req, const void *msg, void 
 		    (int)m->transport.len, (const char *)m->transport.data);
 		log_event(LOG_L_WARN, "smtpc.transport", "id=%s error=%s", d->name, text);
 		end_text(d, META1_ABOUT_MAIL, "4.3.5", text);
-	} else if (!take_hops(d, m) || !take_mail(d, m) || m->ref.len > sizeof(d->ref.b)) {
+	} else if (!smtpc_take(d, m)) {
 		end_text(d, META1_ABOUT_MAIL, "4.3.5", "a delivery without hosts or recipients");
 	} else {
-		d->ref.len = (uint32_t)m->ref.len;
-		memcpy(d->ref.b, m->ref.data, m->ref.len);
 		load(d);
 	}
 }

@@ -127,8 +127,17 @@ void smtpc_deliver_opened(struct smtpc_delivery *, enum meta1_status, const stru
 /* qmgr is gone or the role stops. */
 void smtpc_deliver_forget_reports(struct smtpc *);
 void smtpc_deliver_stop(struct smtpc *);
+
+/* ---- take.c: what DELIVER says --------------------------------------------------------- */
+
+/* Hosts, mail and reference of the content; false: it makes no sense, or there is no memory. */
+bool smtpc_take(struct smtpc_delivery *, const struct p_deliver *);
+/* Recipients with a result leave the mail, before it is offered again. */
+void smtpc_take_rest(struct smtpc_delivery *);
+/* A copy that lives with the delivery; nothing when its pool is full. */
+struct meta1_buf smtpc_take_text(struct smtpc_delivery *, const char *text, size_t max);
 /* "ADDR PORT NAME" (ADDR may be a path with blanks) into hop; strings from pool. -1: malformed. */
-int smtpc_deliver_hop(struct pool *, struct meta1_buf text, struct meta1_hop *);
+int smtpc_take_hop(struct pool *, struct meta1_buf text, struct meta1_hop *);
 
 /* ---- hosts.c: next hops that did not answer lately ---------------------------------- */
 

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * take.c -- what qmgr's DELIVER says becomes a delivery: its hosts in order, the mail and its
+ * recipients as a transport wants them. All strings are copied, the frame is gone soon.
+ * Comes from deliver.c with a frame; goes back there. Owns nothing: all is in the delivery's pool.
+ * On failure: a host that is malformed is passed over with a line in the log; no host, no
+ * recipient or no memory say false.
+ */
+#include "smtpc.h"
+
+#define MAIL_FLAGS                                                                                 \
+	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_HEADER_8BIT |                 \
+	    META1_M_RET_FULL | META1_M_RET_HDRS)
+
+/* A copy that lives with the delivery; nothing when its pool is full. */
+struct meta1_buf smtpc_take_text(struct smtpc_delivery *d, const char *text, size_t max)
+{
+	size_t len = text ? strnlen(text, max) : 0;
+	char *p = len ? pool_strn(&d->pool, text, len) : NULL;
+
+	return buf_of(p ? p : "", p ? len : 0);
+}
+
+static struct meta1_buf word(const char **p, const char *end)
+{
+	const char *from = *p, *sep;
+
+	sep = memrchr(from, ' ', (size_t)(end - from));
+	*p = sep ? sep : from;
+	return sep ? buf_of(sep + 1, (size_t)(end - sep - 1)) : buf_of(NULL, 0);
+}
+
+/* From the right: the path may have blanks, port and name have none. */
+int smtpc_take_hop(struct pool *pool, struct meta1_buf text, struct meta1_hop *hop)
+{
+	const char *begin = text.data, *end = begin + text.len, *p = begin;
+	struct meta1_buf name, port;
+	uint32_t v = 0;
+	size_t i;
+
+	name = word(&p, end);
+	end = p;
+	p = begin;
+	port = name.len ? word(&p, end) : name;
+	end = p;
+	if (!port.len || port.len > 5 || end == begin)
+		return -1;
+	for (i = 0; i < port.len; i++) {
+		char c = ((const char *)port.data)[i];
+
+		if (c < '0' || c > '9')
+			return -1;
+		v = v * 10 + (uint32_t)(c - '0');
+	}
+	*hop = (struct meta1_hop){.size = sizeof(*hop), .port = v};
+	hop->host = pool_strn(pool, name.data, name.len);
+	hop->addr = pool_strn(pool, begin, (size_t)(end - begin));
+	return v <= 65535 && hop->host && hop->addr ? 0 : -1;
+}
+
+static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
+{
+	const struct smtpc_gear *gear = d->gear;
+	uint32_t i;
+
+	d->hop = pool_try(&d->pool, (m->hops.n + 1) * sizeof(*d->hop));
+	for (i = 0; d->hop && i < m->hops.n; i++) {
+		struct meta1_hop *hop = &d->hop[d->nhop];
+
+		if (smtpc_take_hop(&d->pool, m->hops.v[i], hop) < 0) {
+			log_event(LOG_L_WARN, "smtpc.hop", "id=%s malformed=%.*s", d->name,
+			    (int)m->hops.v[i].len, (const char *)m->hops.v[i].data);
+			continue;
+		}
+		if (hop->port == 0 && hop->addr[0] != '/')
+			hop->port = (uint32_t)gear->remote_port;
+		hop->connect_timeout = gear->connect_timeout;
+		hop->io_timeout = gear->io_timeout;
+		d->nhop++;
+	}
+	return d->nhop > 0;
+}
+
+static bool take_mail(struct smtpc_delivery *d, const struct p_deliver *m)
+{
+	uint32_t i, n = m->rcpts.n;
+
+	d->rcpt = pool_try(&d->pool, n * sizeof(*d->rcpt));
+	d->index = pool_try(&d->pool, n * sizeof(*d->index));
+	d->known = pool_try(&d->pool, n);
+	if (!n || !d->rcpt || !d->index || !d->known)
+		return false;
+	for (i = 0; i < n; i++) {
+		d->rcpt[i].addr = smtpc_take_text(d, m->rcpts.v[i].data, m->rcpts.v[i].len);
+		if (i < m->notify.n)
+			d->rcpt[i].notify = (uint32_t)m->notify.v[i];
+		if (i < m->orcpts.n)
+			d->rcpt[i].orcpt =
+			    smtpc_take_text(d, m->orcpts.v[i].data, m->orcpts.v[i].len);
+		d->index[i] = i;
+	}
+	d->total = d->left = n;
+	d->mail = (struct meta1_mail){.size = sizeof(d->mail),
+	    .nrcpt = n,
+	    .sizeof_rcpt = sizeof(*d->rcpt),
+	    .flags = (uint32_t)m->flags & MAIL_FLAGS,
+	    .id = d->name,
+	    .from = smtpc_take_text(d, m->from.data, m->from.len),
+	    .rcpt = d->rcpt,
+	    .bytes = m->bytes,
+	    .envid = smtpc_take_text(d, m->envid.data, m->envid.len)};
+	if (d->gear->bounce_8bit)
+		d->mail.flags |= META1_M_BOUNCE_8BIT;
+	return true;
+}
+
+bool smtpc_take(struct smtpc_delivery *d, const struct p_deliver *m)
+{
+	if (!take_hops(d, m) || !take_mail(d, m) || m->ref.len > sizeof(d->ref.b))
+		return false;
+	d->ref.len = (uint32_t)m->ref.len;
+	memcpy(d->ref.b, m->ref.data, m->ref.len);
+	return true;
+}
+
+void smtpc_take_rest(struct smtpc_delivery *d)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < d->mail.nrcpt; i++) {
+		if (d->known[i] == KNOWN_RESULT)
+			continue;
+		d->rcpt[n] = d->rcpt[i];
+		d->index[n++] = d->index[i];
+	}
+	memset(d->known, KNOWN_NOT, d->mail.nrcpt);
+	d->mail.nrcpt = n;
+	d->lacking = 0;
+}
