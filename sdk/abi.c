@@ -247,6 +247,7 @@ static const struct {
 	F(meta1_qcheck, size)
 	F(meta1_qcheck, fate)
 	F(meta1_qcheck, found)
+	F(meta1_qcheck, message)
 	S(meta1_queue_ops)
 	F(meta1_queue_ops, size)
 	F(meta1_queue_ops, props)

@@ -291,6 +291,7 @@ int kit_queue(struct kit *k)
 			}
 		space(k);
 		numbers(k);
+		kit_queue_damage(k);
 		kit_queue_compact(k);
 		kit_queue_crash(k);
 	}

@@ -12,6 +12,7 @@
 
 #include <meta1/queue.h>
 #include <meta1/transport.h>
+#include <sys/types.h>
 
 #define Q_MAX 4096 /* messages of a test */
 
@@ -81,8 +82,20 @@ bool q_fetch(struct q *, const uint64_t *key, unsigned n);
 bool q_copy(const char *from, const char *to); /* a folder, without its holes */
 void q_remove(const char *dir);
 uint64_t q_usage(const char *dir); /* bytes on disk */
+/* In which file text stands, and where; -1: in none. */
+off_t q_search(const char *dir, const char *text, char path[512]);
+off_t q_stands(const char *path, const char *text); /* the same in one file */
+bool q_spoil(const char *path, off_t at);	    /* turns bits over; again: back */
+/* What check() says of a folder: found of any kind but space that nothing needs, and recipients. */
+struct q_account {
+	unsigned found, lost, fates;
+	char text[256]; /* the last that was found */
+};
+/* false: it cannot say. */
+bool q_account(struct kit *, const char *dir, struct q_account *);
 
 void kit_queue_compact(struct kit *); /* queue_compact.c */
+void kit_queue_damage(struct kit *);  /* queue_damage.c */
 void kit_queue_crash(struct kit *);   /* queue_crash.c */
 
 #endif

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * queue_store.c -- the store under test: opened, asked, copied; the ledger.
+ * queue_store.c -- the store under test: opened, asked; the ledger.
  * Comes from: queue.c, queue_crash.c. Goes to: the module through the host.
  * Owns: the instances of a struct q. On failure: the caller's kit_ok() says which step.
  */
 #include "queue.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -449,99 +446,44 @@ bool q_fetch(struct q *q, const uint64_t *key, unsigned n)
 	return ok;
 }
 
-/* Only what holds data is copied; the rest stays a hole of the same length. */
-static bool copy_file(int from, int to, const char *name)
+static void on_fate(void *arg, const struct meta1_qfate *f)
 {
-	int in = openat(from, name, O_RDONLY), out = openat(to, name, O_WRONLY | O_CREAT, 0640);
-	static char b[65536];
-	struct stat st;
-	off_t at = 0, hole;
-	bool ok = in >= 0 && out >= 0 && !fstat(in, &st) && !ftruncate(out, st.st_size);
+	struct q_account *a = arg;
 
-	while (ok && (at = lseek(in, at, SEEK_DATA)) >= 0) {
-		hole = lseek(in, at, SEEK_HOLE);
-		while (ok && at < hole) {
-			size_t n = hole - at < (off_t)sizeof(b) ? (size_t)(hole - at) : sizeof(b);
-
-			ok = pread(in, b, n, at) == (ssize_t)n &&
-			     pwrite(out, b, n, at) == (ssize_t)n;
-			at += (off_t)n;
-		}
-	}
-	if (in >= 0)
-		close(in);
-	if (out >= 0)
-		close(out);
-	return ok;
+	(void)f;
+	a->fates++;
 }
 
-bool q_copy(const char *from, const char *to)
+static void on_found(void *arg, enum meta1_qfinding what, const char *text)
 {
-	int out, in = open(from, O_RDONLY | O_DIRECTORY);
-	DIR *d = opendir(from);
-	struct dirent *e;
+	struct q_account *a = arg;
+
+	if (what == META1_QF_ORPHAN)
+		return;
+	a->found++;
+	a->lost += what == META1_QF_LOST;
+	snprintf(a->text, sizeof(a->text), "%s", text);
+}
+
+bool q_account(struct kit *k, const char *dir, struct q_account *a)
+{
+	static const struct meta1_qcheck ev = {
+	    .size = sizeof(ev), .fate = on_fate, .found = on_found};
+	const struct meta1_queue_ops *ops = k->m->ops;
+	static struct q q;
+	struct meta1_err e = {""};
 	bool ok;
 
-	mkdir(to, 0750);
-	out = open(to, O_RDONLY | O_DIRECTORY);
-	ok = d && in >= 0 && out >= 0;
-	while (ok && (e = readdir(d))) {
-		char a[512], b[512];
-		struct stat st;
-
-		if (e->d_name[0] == '.' || fstatat(in, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
-			continue;
-		snprintf(a, sizeof(a), "%s/%s", from, e->d_name);
-		snprintf(b, sizeof(b), "%s/%s", to, e->d_name);
-		ok = S_ISDIR(st.st_mode) ? q_copy(a, b) : copy_file(in, out, e->d_name);
-	}
-	if (d)
-		closedir(d);
-	if (in >= 0)
-		close(in);
-	if (out >= 0)
-		close(out);
+	memset(a, 0, sizeof(*a));
+	memset(&q, 0, sizeof(q));
+	q.k = k;
+	k->host.qdir = dir;
+	q.w = open_as(&q, META1_TOOL);
+	ok = q.w && META1_HAS(ops, check) && ops->check &&
+	     ops->check(mod_data(q.w), &ev, a, &e) >= 0;
+	if (!ok)
+		kit_note(k, "check: %s", e.text);
+	if (q.w)
+		kit_close(k, &q.w);
 	return ok;
-}
-
-void q_remove(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		char p[512];
-		struct stat st;
-
-		snprintf(p, sizeof(p), "%s/%s", dir, e->d_name);
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || lstat(p, &st))
-			continue;
-		if (S_ISDIR(st.st_mode))
-			q_remove(p);
-		else
-			unlink(p);
-	}
-	if (d)
-		closedir(d);
-	rmdir(dir);
-}
-
-uint64_t q_usage(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	uint64_t n = 0;
-
-	while (d && (e = readdir(d))) {
-		char p[512];
-		struct stat st;
-
-		snprintf(p, sizeof(p), "%s/%s", dir, e->d_name);
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || lstat(p, &st))
-			continue;
-		n += S_ISDIR(st.st_mode) ? q_usage(p) : (uint64_t)st.st_blocks * 512;
-	}
-	if (d)
-		closedir(d);
-	return n;
 }

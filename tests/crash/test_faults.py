@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Promise 5 and what hangs on it: failing writes and syncs, a full disk. Nothing is acknowledged that
 is not safe, nothing is done twice, and work goes on when the fault is over."""
-import os, pathlib, subprocess, threading
+import errno, os, pathlib, signal, subprocess, threading
 
 import pytest
 
@@ -298,3 +298,60 @@ def test_folder_that_cannot_be_read(inst, sink):
         lab.wait_for('the last mail', lambda: 5 in arrived(sink))
         g.queue_empty()
         assert arrived(sink) == list(range(6))
+
+
+class FullDisk(SmallDisk):
+    """Somebody else fills what is left of the disk."""
+    SIZE = '24m'
+
+    def fill(self):
+        with open(self.q() / 'ballast', 'wb', buffering=0) as f:
+            try:
+                while f.write(bytes(4096)):
+                    pass
+            except OSError as e:
+                assert e.errno == errno.ENOSPC
+        assert self.free() == 0
+
+
+def test_outcomes_and_reports_on_a_full_disk(inst):
+    """Not a block is left: what is delivered is recorded, what fails is reported, and space comes back from nothing but
+    that; and the same after a kill of qmgr, which must begin a new file of outcomes."""
+    open_ = threading.Event()
+
+    def answer(verb, arg, s):
+        if verb != 'RCPT' or open_.is_set() and 'nobody' not in arg or 's@x.test' in arg:
+            return None
+        return '550 5.1.1 no such user' if open_.is_set() else '451 4.3.2 later'
+    with lab.Sink(answer=answer) as sink, FullDisk(
+            inst, smtps='flags = { 8bitmime, access };', smar=lab.MAPS, files={'mt': f'. [127.0.0.1]:{sink.port}\n', 'ac': 'cltaddr:127.0.0.1 RELAY\n'},
+            qmgr='queue { type = dir; min_free = 0; journal_size = 1MB; } min_retry_delay = 10m;', env={'META1_BACKOFF_MAX_MS': '200'}) as g:
+        to = [f'r{n}@far.test' for n in range(6)] + [f'nobody{n}@far.test' for n in range(6)]
+        with g.client() as c:
+            c.cmd('EHLO dir.test', 250)
+            for r in to:
+                assert c.mail('s@x.test', r, 'Subject: x\r\n\r\nx\r\n', ehlo=None).startswith('250')
+            lab.wait_for('a try of each', lambda: all(r['tries'] for m in g.queue() for r in m['recipients']))
+            g.fill()
+            c.cmd('MAIL FROM:<s@x.test>', 250)
+            c.cmd('RCPT TO:<r99@far.test>', 250)
+            reply = c.cmd('DATA')
+            if reply.startswith('354'):
+                c.send(b'Subject: x\r\n\r\nx\r\n.\r\n')
+                reply = c.reply()
+            assert reply.startswith('452 4.3.1'), reply
+        old = g.pids()['qmgr']
+        os.kill(old, signal.SIGKILL)
+        lab.wait_for('a new qmgr', lambda: g.pids().get('qmgr', old) != old)
+        g.ready()
+        g.fill()
+        lab.wait_for('the queue to be known again', lambda: len(g.queue()) == len(to))
+        open_.set()
+        g.ctl('queue', 'flush')
+        lab.wait_for('an empty queue', lambda: not g.queue() or g.ctl('queue', 'flush') and False, 40)
+        got = [m['rcpts'][0] for m in sink.mails]
+        assert sorted(r for r in got if r != 's@x.test') == sorted(to[:6])
+        assert lab.statuses(sink.mails) == {r: ['5.1.1'] for r in to[6:]}
+        lab.wait_for('no file to be left', lambda: not list(g.q().glob('in/*/*/m*')) and not list(g.q().glob('qm/*/m*')))
+        assert (g.q() / 'ballast').stat().st_size > 1 << 20
+        (g.q() / 'ballast').unlink()

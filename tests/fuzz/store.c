@@ -173,7 +173,7 @@ static int make_file(int dir, const char *name)
 
 enum { F_CKPT = 1, F_SPOIL = 2, F_HOLE = 4 };
 
-static void put_record(struct in *in, struct jbuf *b)
+static void put_record(struct in *in, struct bytes *b)
 {
 	uint8_t how = take(in);
 	struct jtext text = {.by = {"by", 2}};
@@ -210,7 +210,7 @@ static bool put_frames(struct in *in, int journal, int ckpt)
 	while (in->n > 0) {
 		uint8_t how = take(in), n = take(in) % 8;
 		int k = how & F_CKPT ? 1 : 0;
-		struct jbuf b = {0};
+		struct bytes b = {0};
 		size_t len;
 
 		for (unsigned i = 0; i <= n; i++)
@@ -260,7 +260,7 @@ static void journals(struct in *in)
 	uint8_t flags = take(in);
 	int journal = make_file(state, "journal.0000000000000001");
 	int ckpt = make_file(state, "checkpoint.0000000000000001");
-	struct log l = {.qfd = qfd};
+	struct store l = {.qfd = qfd};
 	struct manager m = {.l = &l, .dir = state};
 	/* No room is asked for: the new journal is refused at the end, nothing stays. */
 	struct replay p = {.m = &m, .dir = state, .qfd = qfd};
@@ -405,7 +405,7 @@ static unsigned look(const struct scan *s)
 
 static unsigned scan_all(struct pos at, struct pos known, uint64_t life)
 {
-	struct log l = {.qfd = qfd};
+	struct store l = {.qfd = qfd};
 	unsigned found = 0, pages = 0;
 	bool end = false;
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """queue { type = dir; }: mail through the gateway, with files that an admin can read."""
-import os, signal, threading
+import json, os, signal, threading
 
 import lab
 
@@ -81,11 +81,11 @@ def test_file_that_is_damaged_or_gone(inst):
 
 
 def test_a_tool_leaves_no_trace(inst):
-    """meta1ctl queue fsck says that it cannot, and takes no writer's folder: as root it would shut out smtps."""
+    """meta1ctl queue fsck changes nothing, and takes no writer's folder: as root it would shut out smtps."""
     with lab.Sink() as sink, lab.relay_all(inst, sink.port, qmgr=DIR) as g:
         before = sorted(str(p) for p in (g.dir / 'q').rglob('*'))
-        p = g.ctl('queue', 'fsck', check=False)
-        assert p.returncode == 2 and 'cannot check its store' in p.stderr and 'accounted for' not in p.stdout
+        p = g.ctl('queue', 'fsck')
+        assert 'the queue is in use' in p.stdout and 'everything is accounted for' in p.stdout
         assert sorted(str(p) for p in (g.dir / 'q').rglob('*')) == before
 
 
@@ -104,3 +104,82 @@ def test_one_store_does_not_pass_over_the_mail_of_another(inst):
             g.conf.write_text(g.conf.read_text().replace(f'type = {then};', f'type = {first};'))
             g.start().ready()
             lab.wait_for('the mail that waits', lambda: len(g.queue()) == 1)
+
+
+def fates(g):
+    """(exit status, recipient -> state, findings) of meta1ctl queue fsck."""
+    p = g.ctl('queue', 'fsck', '--json', check=False)
+    assert p.returncode in (0, 1), p.stderr
+    rows = [json.loads(line) for line in p.stdout.splitlines()]
+    return p.returncode, {r['recipient']: r['state'] for r in rows if 'id' in r}, [(r['finding'], r['text']) for r in rows if 'finding' in r]
+
+
+def test_fsck_accounts_for_all(inst):
+    """Delivered, bounced, deleted, waiting: over rotations and a restart; then what is damaged or missing is named."""
+    open_ = threading.Event()
+
+    def answer(verb, arg, s):
+        if verb == 'RCPT' and 'nobody' in arg:
+            return '550 5.1.1 no such user'
+        return '451 4.3.2 later' if verb == 'RCPT' and 'wait' in arg and not open_.is_set() else None
+    with lab.Sink(answer=answer) as sink, lab.relay_all(
+            inst, sink.port, qmgr='queue { type = dir; min_free = 0; journal_size = 64KB; } min_retry_delay = 10m;') as g:
+        with g.client() as c:
+            c.cmd('EHLO dir.test', 250)
+
+            def send(*to):
+                return c.mail('s@x.test', [f'{t}@far.test' for t in to], 'Subject: x\r\n\r\nx\r\n', ehlo=None).split()[-1]
+            for n in range(300):
+                send(f'r{n}')
+            send('nobody', 'ok')
+            waits = [send(f'wait{n}') for n in range(6)]
+            gone = send('wait6')
+            g.ctl('queue', 'delete', gone)
+            lab.wait_for('all that can be delivered', lambda: sorted(m['id'] for m in g.queue()) == sorted(waits) and all(r['tries'] for m in g.queue() for r in m['recipients']))
+            expected = {**{f'r{n}@far.test': 'delivered' for n in range(300)}, 'ok@far.test': 'delivered', 'nobody@far.test': 'bounced',
+                        **{f'wait{n}@far.test': 'waiting' for n in range(6)}, 'wait6@far.test': 'deleted', 's@x.test': 'delivered'}
+            assert len(list((g.dir / 'q/state').glob('history.*'))) >= 1, 'nothing became history'
+            lab.wait_for('its account', lambda: fates(g) == (0, expected, []))
+            assert 'everything is accounted for' in g.ctl('queue', 'fsck').stdout
+            last = send('wait7')
+            expected['wait7@far.test'] = 'waiting'
+            lab.wait_for('a try of it', lambda: all(r['tries'] for m in g.queue() for r in m['recipients']))
+            g.stop()
+        assert fates(g) == (0, expected, [])
+        path = {i: next(f for f in files(g) if i.encode() in f.read_bytes()) for i in waits + [last]}
+        # damaged: named, and the others are told of
+        a, whole = path[waits[0]], path[waits[0]].read_bytes()
+        a.write_bytes(whole.replace(b'rcpt wait0', b'rcpt waitX'))
+        rc, got, found = fates(g)
+        assert rc == 1 and [k for k, _ in found] == ['damage'] and a.name in found[0][1] and set(got) == set(expected) - {'wait0@far.test'}
+        a.write_bytes(whole)
+        # one in the midst, and the newest, are missing; the words of qmgr about them too
+        state = {f: f.read_bytes() for f in (g.dir / 'q/state').glob('*.0*')}
+        for i in (waits[2], last):
+            path[i].rename(g.dir / 'taken')
+            rc, got, found = fates(g)
+            assert rc == 1 and [k for k, _ in found] == ['lost'] and path[i].name in found[0][1], found
+            for f, b in state.items():
+                f.write_bytes(b'\n'.join(b' ' * len(line) if path[i].name[1:].encode() in line and not line.endswith(b' seen') else line for line in b.split(b'\n')))
+            rc, got, found = fates(g)
+            assert rc == 1 and [k for k, _ in found] == ['lost'] and path[i].name in found[0][1], found
+            for f, b in state.items():
+                f.write_bytes(b)
+            (g.dir / 'taken').rename(path[i])
+        # in the wrong folder it is no mail
+        wrong = path[last].parent.parent / ('00' if path[last].parent.name != '00' else '01')
+        wrong.mkdir(exist_ok=True)
+        path[last].rename(wrong / path[last].name)
+        rc, got, found = fates(g)
+        assert rc == 1 and {k for k, _ in found} == {'lost', 'damage'} and any('wrong folder' in t for _, t in found), found
+        (wrong / path[last].name).rename(path[last])
+        numbers = g.dir / 'q/in/0/numbers'
+        numbers.write_text('1 1\n')
+        rc, got, found = fates(g)
+        assert rc == 1 and 'in/0/numbers: missing or damaged' in found[0][1], found
+        open_.set()
+        g.start().ready()
+        g.ctl('queue', 'flush')
+        g.queue_empty()
+        expected.update({f'wait{n}@far.test': 'delivered' for n in (0, 1, 2, 3, 4, 5, 7)})
+        lab.wait_for('its account', lambda: fates(g) == (0, expected, []))

@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define PAGE   200
@@ -24,12 +23,6 @@
 
 /* ---- telling ---- */
 
-struct reading { /* of one file */
-	uint64_t number;
-	struct envelope e;
-	bool later, gone, whole; /* no means now; no file; content is checked too */
-	char why[80];
-};
 struct page {
 	struct mwriter *w;
 	size_t n;
@@ -42,51 +35,11 @@ static void pump_all(struct manager *m)
 		backlog_pump(w);
 }
 
-static void path_of(uint64_t number, char out[64])
-{
-	char folder[16], name[32];
-
-	file_folder((uint32_t)(number & 0xff), folder);
-	file_name(number, name);
-	snprintf(out, 64, "%s/%s", folder, name);
-}
-
-static void read_them(struct dir *d, struct reading *r, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		char path[64];
-		int fd;
-
-		path_of(r[i].number, path);
-		fd = openat(d->qfd, path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0) {
-			r[i].gone = errno == ENOENT; /* an admin took it away meanwhile */
-			r[i].later = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
-			snprintf(r[i].why, sizeof(r[i].why), "%s", strerror(errno));
-			continue;
-		}
-		r[i].later = file_read(fd, r[i].number, r[i].whole, &r[i].e, r[i].why) < 0 &&
-			     r[i].why[0] == '\0';
-		close(fd);
-	}
-}
-
 static void page_work(void *arg)
 {
 	struct page *p = arg;
 
-	read_them(p->w->m->d, p->r, p->n);
-}
-
-static void states(const struct rec *r, struct meta1_qrcpt *v, uint32_t n)
-{
-	for (uint32_t i = 0; i < r->nst && i < n; i++) {
-		v[i].state = r->st[i].state;
-		v[i].tries = r->st[i].tries;
-		v[i].next_try = r->st[i].next_try;
-		if (r->st[i].reason != NULL)
-			v[i].reason = (struct meta1_buf){r->st[i].reason, strlen(r->st[i].reason)};
-	}
+	fetch_read(p->w->m->d, p->r, p->n);
 }
 
 static void tell(struct manager *m, uint32_t writer, struct reading *x)
@@ -101,25 +54,17 @@ static void tell(struct manager *m, uint32_t writer, struct reading *x)
 			    m, "out of memory: a message is not told before the next start");
 		return;
 	}
-	r->nrcpt = e->env.nrcpt;
+	table_admit(&m->t, r, e->env.nrcpt);
+	r->after = e->after;
 	if (table_final(r)) {
-		outcomes_skip(&m->o, r);
+		outcomes_skip(m, r);
 		table_dead(&m->t, r); /* its end was not said: nr 0, its lines are durable */
 		return;
 	}
-	states(r, e->rcpt, e->env.nrcpt);
+	table_states(&m->t, r, e->rcpt, e->env.nrcpt);
 	r->told = true;
 	q = manager_entry(r, e->id, &e->env, e->len);
 	m->ev->entry(m->arg, &q);
-}
-
-static void unreadable(struct manager *m, const struct reading *x)
-{
-	char text[200], path[64];
-
-	path_of(x->number, path);
-	snprintf(text, sizeof(text), "%s: %s%s", path, x->why, x->gone ? "" : ": it stays there");
-	manager_damage(m, text);
 }
 
 static void page_done(void *arg)
@@ -137,12 +82,12 @@ static void page_done(void *arg)
 		} else if (p->r[i].later) {
 			again = again < i ? again : i;
 		} else if (!p->r[i].gone) {
-			unreadable(m, &p->r[i]);
+			fetch_unreadable(m, &p->r[i]);
 		}
 	}
 	w->at -= p->n - again;
 	if (again < p->n)
-		dir_arm(m->d, m->tick, 1000);
+		store_arm(m->d, m->tick, 1000);
 	else
 		backlog_pump(w);
 	free(p);
@@ -164,99 +109,14 @@ static bool read_page(struct mwriter *w)
 			p->r[p->n].whole = !m->loaded && w->nv - w->at <= NEWEST;
 			p->r[p->n++].number = w->v[w->at++];
 		}
-		w->busy = dir_job(m->d, page_work, page_done, p);
+		w->busy = store_job(m->d, page_work, page_done, p);
 	}
 	if (!w->busy) {
 		w->at = had;
 		free(p);
-		dir_arm(m->d, m->tick, 50);
+		store_arm(m->d, m->tick, 50);
 	}
 	return true;
-}
-
-/* ---- telling again ---- */
-
-struct fetch {
-	struct manager *m;
-	struct meta1_req *req;
-	uint32_t n;
-	struct reading r[];
-};
-
-static void fetch_work(void *arg)
-{
-	struct fetch *f = arg;
-
-	read_them(f->m->d, f->r, f->n);
-}
-
-/* What is known of it without its file. */
-static void tell_unread(struct manager *m, const struct rec *r, const char *why)
-{
-	struct meta1_qrcpt *v = r->nrcpt > 0 ? calloc(r->nrcpt, sizeof(*v)) : NULL;
-	struct meta1_env env = {
-	    .size = sizeof(env), .nrcpt = r->nrcpt, .sizeof_rcpt = sizeof(*v), .rcpt = v};
-	struct meta1_qentry q = {.size = sizeof(q), .id = "", .env = &env, .key = r->number};
-
-	if (v != NULL)
-		states(r, v, r->nrcpt);
-	m->ev->loaded(m->arg, r->number, v != NULL ? &q : NULL, why);
-	free(v);
-}
-
-/* What became final meanwhile is gone like what never was. */
-static void fetch_one(struct manager *m, struct reading *x, bool *later)
-{
-	const struct rec *r = table_find(&m->t, (uint32_t)(x->number & 0xff), x->number);
-	struct meta1_qentry q;
-
-	if (r == NULL || !r->told || r->dead) {
-		m->ev->loaded(m->arg, x->number, NULL, NULL);
-	} else if (x->e.text != NULL) {
-		states(r, x->e.rcpt, x->e.env.nrcpt);
-		q = manager_entry(r, x->e.id, &x->e.env, x->e.len);
-		m->ev->loaded(m->arg, x->number, &q, NULL);
-	} else if (x->later) {
-		*later = true;
-	} else {
-		unreadable(m, x);
-		tell_unread(m, r, x->why);
-	}
-	file_free(&x->e);
-}
-
-static void fetch_done(void *arg)
-{
-	struct fetch *f = arg;
-	bool later = false;
-
-	for (uint32_t i = 0; i < f->n; i++)
-		fetch_one(f->m, &f->r[i], &later);
-	dir_answer(f->m->d, &f->req, later ? META1_TEMPFAIL : META1_OK,
-	    later ? "queue_dir: no memory or descriptors now" : NULL);
-	free(f);
-}
-
-void manager_fetch(void *inst, struct meta1_req *req, const uint64_t *key, uint32_t n)
-{
-	struct dir *d = inst;
-	struct fetch *f;
-
-	if (d->m == NULL || !d->m->replayed || d->m->ev->loaded == NULL || n > META1_FETCH_MAX) {
-		dir_answer(d, &req, META1_PERMFAIL, "queue_dir: nothing to fetch from");
-		return;
-	}
-	f = calloc(1, sizeof(*f) + n * sizeof(f->r[0]));
-	if (f != NULL) {
-		f->m = d->m;
-		f->req = req;
-		for (; f->n < n; f->n++)
-			f->r[f->n].number = key[f->n];
-		if (dir_job(d, fetch_work, fetch_done, f))
-			return;
-	}
-	free(f);
-	dir_answer(d, &req, META1_TEMPFAIL, "queue_dir: no memory, or too much work waits");
 }
 
 /* ---- listing ---- */
@@ -300,7 +160,7 @@ static void list_work(void *arg)
 	char folder[16], life[17] = "";
 	int dir, lock;
 
-	file_folder(l->w->number, folder);
+	folder_name(l->w->number, folder);
 	dir = openat(l->w->m->d->qfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0) {
 		l->err = errno == ENOENT ? 0 : errno;
@@ -312,7 +172,7 @@ static void list_work(void *arg)
 		sync_names(l, dir);
 	/* After the list: what an owner makes later is not in it. */
 	lock = openat(dir, "lock", O_RDONLY | O_CLOEXEC);
-	l->locked = lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) < 0;
+	l->locked = folder_locked(dir);
 	if (l->locked && pread(lock, life, 16, 0) == 16)
 		l->holder = strtoull(life, NULL, 16);
 	if (lock >= 0)
@@ -328,7 +188,8 @@ static uint64_t upto(const struct list_job *l)
 	return !l->locked ? UINT64_MAX : n > l->life ? n : l->life;
 }
 
-/* Records whose file is gone are history. */
+/* Records whose file is gone are history; but one that an admin took away may come back,
+ * and who has it already must not get it again: its lines stay. */
 static void sweep(struct mwriter *w, uint64_t end)
 {
 	struct manager *m = w->m;
@@ -337,7 +198,9 @@ static void sweep(struct mwriter *w, uint64_t end)
 		next = r->next;
 		if (r->writer != w->number || r->told || r->seen || r->number > end)
 			continue;
-		outcomes_skip(&m->o, r);
+		if (r->nst > 0 && !table_final(r))
+			continue;
+		outcomes_skip(m, r);
 		table_remove(&m->t, r);
 	}
 }
@@ -376,7 +239,7 @@ static void list_done(void *arg)
 		m->d->h->log(m->d->ctx, META1_WARN, "folder of writer %u cannot be listed: %s",
 		    w->number, strerror(l->err));
 		free(l->v);
-		dir_arm(m->d, m->tick, 1000);
+		store_arm(m->d, m->tick, 1000);
 		free(l);
 		return;
 	}
@@ -391,7 +254,7 @@ static void list_done(void *arg)
 	w->scan = w->cursor < w->known || w->life != l->life;
 	w->poll = l->locked && w->attached == 0;
 	if (w->poll)
-		dir_arm(m->d, m->tick, 1000);
+		store_arm(m->d, m->tick, 1000);
 	free(l);
 	backlog_pump(w);
 }
@@ -405,8 +268,8 @@ static void check_loaded(struct manager *m)
 			return;
 	m->loaded = true;
 	manager_synced(m);
-	dir_answer(m->d, &m->req, META1_OK, NULL);
-	outcomes_clean(&m->o);
+	store_answer(m->d, &m->req, META1_OK, NULL);
+	outcomes_clean(m);
 }
 
 void backlog_pump(struct mwriter *w)
@@ -414,7 +277,7 @@ void backlog_pump(struct mwriter *w)
 	struct manager *m = w->m;
 	struct list_job *l;
 
-	if (!m->replayed || w->busy || read_page(w))
+	if (!m->o.j.open || w->busy || read_page(w))
 		return;
 	if (!w->scan) {
 		check_loaded(m);
@@ -426,11 +289,11 @@ void backlog_pump(struct mwriter *w)
 		l->above = m->loaded && w->life != 0 ? w->cursor : 0;
 		l->known = w->known;
 		l->life = w->life;
-		w->busy = dir_job(m->d, list_work, list_done, l);
+		w->busy = store_job(m->d, list_work, list_done, l);
 	}
 	if (!w->busy) {
 		free(l);
-		dir_arm(m->d, m->tick, 50);
+		store_arm(m->d, m->tick, 50);
 	}
 }
 
@@ -446,14 +309,11 @@ static void replayed(void *arg)
 		    "queue state cannot be read: %s: again in a second", strerror(p->err));
 		table_free(&p->t);
 		free(p);
-		dir_arm(m->d, m->tick, 1000);
+		store_arm(m->d, m->tick, 1000);
 		return;
 	}
 	m->t = p->t;
-	m->o.fd = p->fd >= 0 ? p->fd : -1;
-	m->o.serial = p->serial;
-	m->o.next = p->fd >= 0 ? 0 : p->serial;
-	m->replayed = true;
+	journal_start(&m->o.j, p->fd, p->serial);
 	if (p->damaged > 0)
 		manager_damage(m,
 		    "state/outcomes: damaged lines were passed over; what they said may be "
@@ -471,7 +331,7 @@ static void tick(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!m->replayed) {
+	if (!m->o.j.open) {
 		backlog_start(m);
 		return;
 	}
@@ -490,15 +350,15 @@ void backlog_start(struct manager *m)
 		m->tick = m->d->h->watch_timer(m->d->ctx, -1, tick, m);
 	p = m->tick != NULL ? calloc(1, sizeof(*p)) : NULL;
 	if (p == NULL) {
-		dir_answer(m->d, &m->req, META1_TEMPFAIL, "queue_dir: out of memory");
+		store_answer(m->d, &m->req, META1_TEMPFAIL, "queue_dir: out of memory");
 		return;
 	}
 	p->m = m;
 	p->dir = m->dir;
 	p->qfd = m->d->qfd;
-	p->room = 2 * m->d->c->journal_size;
-	if (dir_job(m->d, replay_work, replayed, p))
+	p->size = m->d->c->journal_size;
+	if (store_job(m->d, replay_work, replayed, p))
 		return;
 	free(p);
-	dir_arm(m->d, m->tick, 50);
+	store_arm(m->d, m->tick, 50);
 }

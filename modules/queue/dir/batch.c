@@ -6,7 +6,7 @@
  * A message's file is synced before it has its name; it is answered when the folder with the
  * name was synced. One batch of a process is in flight at a time.
  * Comes from: writer.c. Goes to: the requests of commit, with the notice for qmgr.
- * On failure: of one file: that message says TEMPFAIL; of a folder: all that were to be in it.
+ * On failure: of one file: that message says TEMPFAIL; of a folder: all of the batch.
  */
 #define XXH_INLINE_ALL
 #include "dir.h"
@@ -24,8 +24,9 @@
 struct batch {
 	struct writer *w;
 	struct meta1_qmsg *first;
+	uint64_t last;	   /* the message before, in this life */
 	bool touched[256]; /* folders to be synced */
-	int folder_err[256];
+	int err;	   /* of one of them */
 };
 
 static unsigned sub_of(uint64_t number)
@@ -33,26 +34,30 @@ static unsigned sub_of(uint64_t number)
 	return (unsigned)(number >> 14 & 0xff);
 }
 
-static int finish_file(struct meta1_qmsg *m)
+static int finish_file(struct batch *b, struct meta1_qmsg *m)
 {
-	struct trailer r = {.number = m->number, .len = m->len, .envlen = m->env.len};
+	struct trailer r = {.number = m->number, .len = m->len};
 	int err;
 
 	/* What a job wrote before is counted in; the rest is in m->in. */
 	if (m->out.len == 0) {
-		struct text t = m->out;
+		struct bytes t = m->out;
 
 		m->out = m->in;
 		m->in = t;
 	}
 	err = writer_part(m);
 	r.sum = XXH3_64bits_digest(m->sum);
+	bytes_fmt(&m->env, "after %016" PRIx64 "\n", b->last);
+	r.envlen = m->env.len;
 	r.envsum = text_sum(m->env.b, m->env.len);
 	file_trailer(&m->env, &r);
 	if (err == 0 && m->env.bad)
 		err = ENOMEM;
 	if (err == 0)
-		err = file_write(m->fd, m->env.b, m->env.len);
+		err = writer_put(m, m->env.b, m->env.len);
+	if (err == 0 && m->reserved && ftruncate(m->fd, (off_t)m->on_disk) < 0)
+		err = errno;
 	if (err == 0 && fdatasync(m->fd) < 0)
 		err = errno;
 	close(m->fd);
@@ -72,7 +77,7 @@ static int give_name(struct batch *b, struct meta1_qmsg *m)
 		if (errno != ENOENT)
 			return errno;
 		file_sub(m->number, sub);
-		fd = common_mkdir(dir, sub, 02750, &e); /* synced in its folder */
+		fd = folder_make(dir, sub, 02750, &e); /* synced in its folder */
 		if (fd < 0)
 			return errno;
 		close(fd);
@@ -95,9 +100,24 @@ static void sync_folders(struct batch *b)
 		snprintf(sub, sizeof(sub), "%02x", i);
 		fd = openat(b->w->dir, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0 || fsync(fd) < 0)
-			b->folder_err[i] = errno;
+			b->err = errno;
 		if (fd >= 0)
 			close(fd);
+	}
+}
+
+/* Each message names the one before it: so when one of them is not there none counts, or fsck would
+ * miss it. */
+static void take_back(struct batch *b)
+{
+	for (struct meta1_qmsg *m = b->first; m != NULL; m = m->next) {
+		char name[32];
+
+		if (m->err != 0)
+			continue;
+		m->err = b->err;
+		file_name(m->number, name);
+		unlinkat(b->w->dir, name, 0);
 	}
 }
 
@@ -106,20 +126,15 @@ static void work(void *arg)
 	struct batch *b = arg;
 
 	for (struct meta1_qmsg *m = b->first; m != NULL; m = m->next) {
-		m->err = finish_file(m);
+		m->err = finish_file(b, m);
 		if (m->err == 0)
 			m->err = give_name(b, m);
+		if (m->err == 0)
+			b->last = m->number;
 	}
 	sync_folders(b);
-	for (struct meta1_qmsg *m = b->first; m != NULL; m = m->next) {
-		char name[32];
-
-		if (m->err != 0 || b->folder_err[sub_of(m->number)] == 0)
-			continue;
-		m->err = b->folder_err[sub_of(m->number)];
-		file_name(m->number, name);
-		unlinkat(b->w->dir, name, 0);
-	}
+	if (b->err != 0)
+		take_back(b);
 }
 
 static void answer(struct writer *w, struct meta1_qmsg *m)
@@ -133,7 +148,7 @@ static void answer(struct writer *w, struct meta1_qmsg *m)
 	struct meta1_buf val = {&n, sizeof(n)};
 	struct meta1_reply r = {.size = sizeof(r), .nval = 1, .val = &val};
 	struct meta1_req *req = m->req;
-	struct dir *d = w->d;
+	struct store *d = w->d;
 
 	if (m->err != 0) {
 		char text[160];
@@ -144,7 +159,7 @@ static void answer(struct writer *w, struct meta1_qmsg *m)
 		d->h->count(d->ctx, "failed_batches", 1);
 		if (m->err == ENOSPC || m->err == EDQUOT)
 			space_out(w);
-		dir_answer(d, &m->req, META1_TEMPFAIL, text);
+		store_answer(d, &m->req, META1_TEMPFAIL, text);
 		writer_drop(&m);
 		return;
 	}
@@ -176,7 +191,7 @@ static void done(void *arg)
 	w->batch = NULL;
 	free(b);
 	if (w->q != NULL)
-		dir_arm(w->d, w->timer, 0); /* after this turn, so that its dots are in */
+		store_arm(w->d, w->timer, 0); /* after this turn, so that its dots are in */
 }
 
 void batch_add(struct meta1_qmsg *m)
@@ -186,7 +201,7 @@ void batch_add(struct meta1_qmsg *m)
 	m->next = NULL;
 	*w->qtail = m;
 	w->qtail = &m->next;
-	dir_arm(w->d, w->timer, 0);
+	store_arm(w->d, w->timer, 0);
 }
 
 /* Numbers are given here, so that they grow in the order of the commits. */
@@ -214,9 +229,10 @@ void batch_start(struct writer *w)
 		struct meta1_qmsg *rest = *end;
 
 		b->w = w;
+		b->last = w->end;
 		b->first = w->q;
 		*end = NULL;
-		if (dir_job(w->d, work, done, b)) {
+		if (store_job(w->d, work, done, b)) {
 			w->batch = b;
 			w->q = rest;
 			if (rest == NULL)
@@ -226,5 +242,5 @@ void batch_start(struct writer *w)
 		*end = rest;
 	}
 	free(b);
-	dir_arm(w->d, w->timer, 10); /* no thread, number or memory right now */
+	store_arm(w->d, w->timer, 10); /* no thread, number or memory right now */
 }

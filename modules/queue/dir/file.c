@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,41 +25,7 @@
 
 /* ---- text ---- */
 
-void text_add(struct text *t, const void *p, size_t n)
-{
-	if (t->len + n + 1 > t->cap) {
-		size_t cap = t->cap > 0 ? t->cap : 512;
-		char *b;
-
-		while (cap < t->len + n + 1)
-			cap *= 2;
-		b = realloc(t->b, cap);
-		if (b == NULL) {
-			t->bad = true;
-			return;
-		}
-		t->b = b;
-		t->cap = cap;
-	}
-	if (n > 0)
-		memcpy(t->b + t->len, p, n);
-	t->len += n;
-	t->b[t->len] = '\0';
-}
-
-void text_fmt(struct text *t, const char *fmt, ...)
-{
-	char line[400];
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	text_add(t, line, n < (int)sizeof(line) ? (size_t)n : sizeof(line) - 1);
-}
-
-void text_word(struct text *t, struct meta1_buf b)
+void text_word(struct bytes *t, struct meta1_buf b)
 {
 	const unsigned char *p = b.data;
 	size_t from = 0;
@@ -68,11 +33,11 @@ void text_word(struct text *t, struct meta1_buf b)
 	for (size_t i = 0; i < b.len; i++) {
 		if (p[i] > ' ' && p[i] != '%' && p[i] != 0x7f)
 			continue;
-		text_add(t, p + from, i - from);
-		text_fmt(t, "%%%02X", p[i]);
+		bytes_add(t, p + from, i - from);
+		bytes_fmt(t, "%%%02X", p[i]);
 		from = i + 1;
 	}
-	text_add(t, b.len > 0 ? (const char *)b.data + from : "", b.len - from);
+	bytes_add(t, b.len > 0 ? (const char *)b.data + from : "", b.len - from);
 }
 
 static int hex(char c)
@@ -108,38 +73,38 @@ static const struct meta1_qrcpt *rcpt(const struct meta1_env *e, uint32_t i)
 	return (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
 }
 
-bool file_envelope(struct text *t, const char *id, const struct meta1_env *e)
+bool file_envelope(struct bytes *t, const char *id, const struct meta1_env *e)
 {
 	if (e->nrcpt == 0 || e->nrcpt > DIR_NRCPT_MAX)
 		return false;
-	text_fmt(t, "id %s\ntime %" PRId64 "\nflags %" PRIu32 "\nbytes %" PRIu64 "\nfrom ", id,
+	bytes_fmt(t, "id %s\ntime %" PRId64 "\nflags %" PRIu32 "\nbytes %" PRIu64 "\nfrom ", id,
 	    e->time, e->flags, e->bytes);
 	text_word(t, e->from);
-	text_add(t, "\nclient ", 8);
+	bytes_add(t, "\nclient ", 8);
 	text_word(t, e->client);
 	if (META1_HAS(e, envid) && e->envid.len > 0) {
-		text_add(t, "\nenvid ", 7);
+		bytes_add(t, "\nenvid ", 7);
 		text_word(t, e->envid);
 	}
 	for (uint32_t i = 0; i < e->nrcpt && t->len < DIR_ENV_MAX; i++) {
 		const struct meta1_qrcpt *r = rcpt(e, i);
 		bool dsn = e->sizeof_rcpt >= sizeof(*r);
 
-		text_add(t, "\nrcpt ", 6);
+		bytes_add(t, "\nrcpt ", 6);
 		text_word(t, r->addr);
 		if (dsn && (r->notify != 0 || r->orcpt.len > 0)) {
-			text_fmt(t, " %" PRIu32 " ", r->notify);
+			bytes_fmt(t, " %" PRIu32 " ", r->notify);
 			text_word(t, r->orcpt);
 		}
 		if (dsn && (r->flags != 0 || r->sender.len > 0 || r->alias.len > 0)) {
-			text_fmt(t, "\nalias %" PRIu32 " ", r->flags);
+			bytes_fmt(t, "\nalias %" PRIu32 " ", r->flags);
 			text_word(t, r->sender);
-			text_add(t, " ", 1);
+			bytes_add(t, " ", 1);
 			text_word(t, r->alias);
 		}
 	}
-	text_add(t, "\n", 1);
-	return !t->bad && t->len < DIR_ENV_MAX;
+	bytes_add(t, "\n", 1);
+	return !t->bad && t->len < DIR_ENV_MAX - 64; /* batch.c adds a line */
 }
 
 static struct meta1_buf value(char *s)
@@ -210,18 +175,20 @@ static bool line(struct envelope *e, char *key)
 		e->env.client = value(v);
 	else if (strcmp(key, "envid") == 0)
 		e->env.envid = value(v);
+	else if (strcmp(key, "after") == 0)
+		e->after = strtoull(v, NULL, 16);
 	return true;
 }
 
 /* ---- the file ---- */
 
-void file_trailer(struct text *t, const struct trailer *r)
+void file_trailer(struct bytes *t, const struct trailer *r)
 {
 	size_t at = t->len;
 
-	text_fmt(t, TRAILER_FMT, r->number, r->len, r->sum, r->envlen, r->envsum);
+	bytes_fmt(t, TRAILER_FMT, r->number, r->len, r->sum, r->envlen, r->envsum);
 	if (!t->bad)
-		text_fmt(t, TRAILER_SUM, text_sum(t->b + at, t->len - at));
+		bytes_fmt(t, TRAILER_SUM, text_sum(t->b + at, t->len - at));
 }
 
 static int read_at(int fd, void *b, size_t n, uint64_t off)
@@ -238,19 +205,23 @@ static int read_at(int fd, void *b, size_t n, uint64_t off)
 	return 0;
 }
 
-int file_read_trailer(int fd, uint64_t number, struct trailer *r, char why[80])
+int file_read_trailer(int fd, uint64_t number, struct trailer *r)
 {
 	char b[TRAILER_LEN + 1] = "";
 	uint64_t sum = 0;
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 || st.st_size < TRAILER_LEN ||
-	    read_at(fd, b, TRAILER_LEN, (uint64_t)st.st_size - TRAILER_LEN) < 0 ||
-	    sscanf(b + SUM_AT, TRAILER_SUM, &sum) != 1 || sum != text_sum(b, SUM_AT) ||
+	if (fstat(fd, &st) < 0)
+		return -1;
+	errno = 0;
+	if (st.st_size < TRAILER_LEN ||
+	    read_at(fd, b, TRAILER_LEN, (uint64_t)st.st_size - TRAILER_LEN) < 0)
+		return -1;
+	if (sscanf(b + SUM_AT, TRAILER_SUM, &sum) != 1 || sum != text_sum(b, SUM_AT) ||
 	    sscanf(b, TRAILER_FMT, &r->number, &r->len, &r->sum, &r->envlen, &r->envsum) != 5 ||
 	    r->number != number || r->envlen > DIR_ENV_MAX ||
 	    r->len != (uint64_t)st.st_size - TRAILER_LEN - r->envlen) {
-		snprintf(why, 80, "its last line is not as it was written");
+		errno = 0;
 		return -1;
 	}
 	return 0;
@@ -264,16 +235,21 @@ bool file_content_ok(int fd, const struct trailer *r)
 	uint64_t at = 0;
 	bool ok = b != NULL && st != NULL && XXH3_64bits_reset(st) != XXH_ERROR;
 
+	if (!ok)
+		errno = ENOMEM;
 	while (ok && at < r->len) {
-		ssize_t n =
-		    pread(fd, b, r->len - at < PIECE ? (size_t)(r->len - at) : PIECE, (off_t)at);
+		size_t n = r->len - at < PIECE ? (size_t)(r->len - at) : PIECE;
 
-		ok = n > 0;
+		errno = 0;
+		ok = read_at(fd, b, n, at) == 0;
 		if (ok)
-			XXH3_64bits_update(st, b, (size_t)n);
-		at += ok ? (uint64_t)n : 0;
+			XXH3_64bits_update(st, b, n);
+		at += n;
 	}
-	ok = ok && XXH3_64bits_digest(st) == r->sum;
+	if (ok && XXH3_64bits_digest(st) != r->sum) {
+		errno = 0;
+		ok = false;
+	}
 	XXH3_freeState(st);
 	free(b);
 	return ok;
@@ -285,10 +261,16 @@ int file_read(int fd, uint64_t number, bool whole, struct envelope *e, char why[
 	bool memory = true;
 
 	memset(e, 0, sizeof(*e));
-	if (file_read_trailer(fd, number, &r, why) < 0)
+	if (file_read_trailer(fd, number, &r) < 0) {
+		snprintf(why, 80, "%s",
+		    errno != 0 ? strerror(errno) : "its last line is not as it was written");
 		return -1;
+	}
 	if (whole && !file_content_ok(fd, &r)) {
-		snprintf(why, 80, "its content: checksum differs");
+		snprintf(
+		    why, 80, "its content: %s", errno != 0 ? strerror(errno) : "checksum differs");
+		if (errno == ENOMEM)
+			why[0] = '\0';
 		return -1;
 	}
 	why[0] = '\0';
@@ -327,29 +309,7 @@ void file_free(struct envelope *e)
 	memset(e, 0, sizeof(*e));
 }
 
-int file_write(int fd, const void *b, size_t n)
-{
-	for (size_t at = 0; at < n;) {
-		ssize_t k = write(fd, (const char *)b + at, n - at);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return k < 0 ? errno : EIO;
-		at += (size_t)k;
-	}
-	return 0;
-}
-
 /* ---- names ---- */
-
-void file_folder(uint32_t writer, char out[16])
-{
-	if (writer == DIR_QM)
-		snprintf(out, 16, "qm");
-	else
-		snprintf(out, 16, "in/%u", (unsigned)(writer & 0xff));
-}
 
 /* 64 neighbours share a folder, so that a batch syncs few of them; a million are 4,000 each.
  * The low byte of a number is its writer's. */
@@ -364,6 +324,15 @@ void file_name(uint64_t number, char out[32])
 
 	file_sub(number, sub);
 	snprintf(out, 32, "%s/m%016" PRIx64, sub, number);
+}
+
+void file_path(uint64_t number, char out[64])
+{
+	char folder[16], name[32];
+
+	folder_name((uint32_t)(number & 0xff), folder);
+	file_name(number, name);
+	snprintf(out, 64, "%s/%s", folder, name);
 }
 
 bool file_number(const char *name, char kind, uint64_t *number)

@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,6 +71,7 @@ static bool direct(
 	if (r != NULL || (r = table_add(&m->t, n->writer, n->number)) == NULL)
 		return false;
 	r->nrcpt = env->nrcpt;
+	r->after = n->prev;
 	w->cursor = n->number;
 	r->told = true;
 	e = manager_entry(r, id, env, n->len);
@@ -82,7 +82,7 @@ static bool direct(
 void manager_notice(
     void *inst, struct meta1_buf notice, const char *id, const struct meta1_env *env)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct dir_notice n;
 	struct mwriter *w = NULL;
 
@@ -104,7 +104,7 @@ void manager_notice(
 	}
 	if (n.number > w->known)
 		w->known = n.number;
-	if (!d->m->replayed || n.number <= w->cursor) {
+	if (!d->m->o.j.open || n.number <= w->cursor) {
 		backlog_pump(w);
 		return;
 	}
@@ -122,50 +122,42 @@ void manager_notice(
 
 static void end(struct manager *m, struct rec *r)
 {
-	static const struct meta1_buf none;
-
 	/* Not said: then it ends at the next start, from its recipients' lines. */
-	if (!outcomes_put(&m->o, r, 0, NULL, none, NULL, NULL))
+	if (!outcomes_done(m, r))
 		return;
-	r->nr = m->o.put;
-	outcomes_skip(&m->o, r);
+	r->nr = m->o.j.put;
+	outcomes_skip(m, r);
 	table_dead(&m->t, r);
 }
 
 void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct manager *m = d->m;
-	struct rst s = {.state = o->state, .tries = o->tries, .next_try = o->next_try}, was = {0};
-	static const struct meta1_buf none;
+	struct rst s = {.state = o->state, .tries = o->tries, .next_try = o->next_try};
 	struct rec *r = NULL;
 
-	if (m != NULL && m->replayed)
+	if (m != NULL && m->o.j.open)
 		r = table_find(&m->t, (uint32_t)(o->key & 0xff), o->key);
 	if (r == NULL || !r->told || r->dead || o->rcpt >= r->nrcpt || o->state > META1_R_DELETED) {
-		dir_answer(d, &req, META1_PERMFAIL, "queue_dir: no such message or recipient");
+		store_answer(d, &req, META1_PERMFAIL, "queue_dir: no such message or recipient");
 		return;
 	}
-	if (o->rcpt < r->nst)
-		was = r->st[o->rcpt];
-	was.reason = NULL;
-	if (!table_state(r, o->rcpt, &s, o->reason) ||
-	    !outcomes_put(&m->o, r, o->rcpt, &s, o->reason, o->by, req)) {
-		/* It was not said: else the file would go with its last other recipient, and what
-		 * is counted as said would be done once more after a crash. */
-		if (s.state != META1_R_WAITING && o->rcpt < r->nst)
-			table_state(r, o->rcpt, &was, none);
-		dir_answer(
+	/* What is not said did not happen: else the file would go with its last other recipient,
+	 * and what is counted as said would be done once more after a crash. */
+	if (!table_room(r, o->rcpt) || !outcomes_put(m, r, o, req)) {
+		store_answer(
 		    d, &req, META1_TEMPFAIL, "queue_dir: the outcome cannot be recorded now");
 		return;
 	}
+	table_state(&m->t, r, o->rcpt, &s, o->reason);
 	if (table_final(r))
 		end(m, r);
 }
 
 void manager_announce(struct manager *m, struct rec *r)
 {
-	struct dir *d = m->d;
+	struct store *d = m->d;
 
 	r->announced = true;
 	if (d->w != NULL && d->w->number == r->writer)
@@ -176,7 +168,7 @@ void manager_announce(struct manager *m, struct rec *r)
 
 void manager_synced(struct manager *m)
 {
-	for (; m->t.say != NULL && m->t.say->nr <= m->o.synced; m->t.say = m->t.say->next)
+	for (; m->t.say != NULL && m->t.say->nr <= m->o.j.synced; m->t.say = m->t.say->next)
 		manager_announce(m, m->t.say);
 	m->d->h->count(m->d->ctx, "dead_units_now", (int64_t)m->t.ndead);
 	if (m->t.ndead < m->dead_look + DEAD_MORE)
@@ -195,15 +187,6 @@ struct look { /* which of the dead have a file */
 	} v[];
 };
 
-static void look_path(const struct look *l, size_t i, char out[64])
-{
-	char folder[16], name[32];
-
-	file_folder(l->v[i].writer, folder);
-	file_name(l->v[i].number, name);
-	snprintf(out, 64, "%s/%s", folder, name);
-}
-
 /* Before an end is forgotten, that the file is gone must be as sure: a power loss that brings
  * the file back would bring back a mail that is done. Neighbours share a folder. */
 static void make_sure(struct look *l)
@@ -215,7 +198,7 @@ static void make_sure(struct look *l)
 
 		if (l->v[i].there)
 			continue;
-		look_path(l, i, folder);
+		file_path(l->v[i].number, folder);
 		*strrchr(folder, '/') = '\0';
 		if (strcmp(folder, synced) == 0)
 			continue;
@@ -236,7 +219,7 @@ static void look_work(void *arg)
 		char path[64];
 		struct stat st;
 
-		look_path(l, i, path);
+		file_path(l->v[i].number, path);
 		l->v[i].there = fstatat(l->m->d->qfd, path, &st, 0) == 0 || errno != ENOENT;
 	}
 	make_sure(l);
@@ -257,7 +240,7 @@ static void looked(void *arg)
 			manager_announce(m, r);
 			continue;
 		}
-		outcomes_skip(&m->o, r);
+		outcomes_skip(m, r);
 		table_remove(&m->t, r);
 	}
 	m->dead_look = 2 * m->t.ndead;
@@ -283,26 +266,26 @@ void manager_look(struct manager *m, uint32_t writer)
 		l->v[l->n].number = r->number;
 		l->v[l->n++].writer = r->writer;
 	}
-	m->looking = dir_job(m->d, look_work, looked, l);
+	m->looking = store_job(m->d, look_work, looked, l);
 	if (!m->looking)
 		free(l);
 }
 
 void manager_attach(void *inst, uint32_t writer)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct mwriter *w = d->m != NULL ? manager_writer(d->m, writer) : NULL;
 
 	if (w == NULL)
 		return;
 	w->attached++;
-	if (d->m->replayed)
+	if (d->m->o.j.open)
 		manager_look(d->m, writer);
 }
 
 void manager_detach(void *inst, uint32_t writer)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct mwriter *w = d->m != NULL ? manager_writer(d->m, writer) : NULL;
 
 	if (w == NULL || w->attached == 0)
@@ -314,7 +297,7 @@ void manager_detach(void *inst, uint32_t writer)
 
 /* ---- life ---- */
 
-static struct manager *make(struct dir *d, struct meta1_err *e)
+static struct manager *make(struct store *d, struct meta1_err *e)
 {
 	struct manager *m = calloc(1, sizeof(*m));
 
@@ -323,18 +306,9 @@ static struct manager *make(struct dir *d, struct meta1_err *e)
 		return NULL;
 	}
 	m->d = d;
-	m->lock = m->o.fd = -1;
-	m->dir = common_mkdir(d->qfd, "state", 0700, e);
-	if (m->dir < 0)
+	if (folder_state(d->qfd, &m->dir, &m->lock, e) < 0)
 		goto fail;
-	m->lock = openat(m->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (m->lock < 0 || flock(m->lock, LOCK_EX | LOCK_NB) < 0) {
-		snprintf(e->text, sizeof(e->text),
-		    "queue folder state: lock: %s (is another qmgr running here?)",
-		    strerror(errno));
-		goto fail;
-	}
-	if (outcomes_open(&m->o, m, m->dir))
+	if (outcomes_open(m))
 		return m;
 	snprintf(e->text, sizeof(e->text), "queue_dir: out of memory");
 fail:
@@ -344,13 +318,13 @@ fail:
 
 void manager_manage(void *inst, struct meta1_req *req, const struct meta1_qevents *ev, void *arg)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct meta1_err e = {""};
 	uint8_t tail[META1_NOTICE_MAX];
 	struct manager *m = d->m == NULL ? make(d, &e) : NULL;
 
 	if (m == NULL) {
-		dir_answer(
+		store_answer(
 		    d, &req, META1_PERMFAIL, d->m != NULL ? "queue_dir: already managed" : e.text);
 		return;
 	}
@@ -363,11 +337,6 @@ void manager_manage(void *inst, struct meta1_req *req, const struct meta1_qevent
 	backlog_start(m);
 }
 
-bool manager_idle(const struct manager *m)
-{
-	return !m->replayed || (!m->o.busy && m->o.gather.len == 0 && m->o.out.len == 0);
-}
-
 void manager_close(struct manager **mp)
 {
 	struct manager *m = *mp;
@@ -377,7 +346,7 @@ void manager_close(struct manager **mp)
 		return;
 	if (m->tick != NULL)
 		m->d->h->unwatch(&m->tick);
-	outcomes_close(&m->o);
+	journal_close(&m->o.j);
 	while (m->ws != NULL) {
 		struct mwriter *w = m->ws;
 
@@ -386,7 +355,7 @@ void manager_close(struct manager **mp)
 		free(w);
 	}
 	table_free(&m->t);
-	dir_answer(m->d, &m->req, META1_TEMPFAIL, "the queue is shut down");
+	store_answer(m->d, &m->req, META1_TEMPFAIL, "the queue is shut down");
 	if (m->lock >= 0)
 		close(m->lock);
 	if (m->dir >= 0)

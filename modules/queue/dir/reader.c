@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 struct load {
-	struct dir *d;
+	struct store *d;
 	struct meta1_req *req;
 	struct dir_ref ref;
 	struct meta1_content c;
@@ -28,23 +28,23 @@ struct load {
 static void work(void *arg)
 {
 	struct load *l = arg;
-	char folder[16], name[32], path[64], why[80];
+	char path[64];
 	struct trailer r;
 
-	file_folder(l->ref.writer, folder);
-	file_name(l->ref.number, name);
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file_path(l->ref.number, path);
 	l->fd = openat(l->d->qfd, path, O_RDONLY | O_CLOEXEC);
 	if (l->fd < 0) {
 		l->damaged = errno == ENOENT;
 		snprintf(l->why, sizeof(l->why), "%s: %s", path, strerror(errno));
 		return;
 	}
-	if (file_read_trailer(l->fd, l->ref.number, &r, why) == 0 && r.len == l->ref.len &&
+	errno = 0;
+	if (file_read_trailer(l->fd, l->ref.number, &r) == 0 && r.len == l->ref.len &&
 	    file_content_ok(l->fd, &r))
 		return;
-	l->damaged = true;
-	snprintf(l->why, sizeof(l->why), "%s: content: checksum differs", path);
+	l->damaged = errno == 0; /* else the disk or memory fails just now, perhaps */
+	snprintf(l->why, sizeof(l->why), "%s: content: %s", path,
+	    errno != 0 ? strerror(errno) : "checksum differs");
 	close(l->fd);
 	l->fd = -1;
 }
@@ -56,7 +56,7 @@ static void done(void *arg)
 	struct meta1_req *req = l->req;
 
 	if (l->fd < 0) {
-		dir_answer(l->d, &l->req, l->damaged ? META1_PERMFAIL : META1_TEMPFAIL, l->why);
+		store_answer(l->d, &l->req, l->damaged ? META1_PERMFAIL : META1_TEMPFAIL, l->why);
 		free(l);
 		return;
 	}
@@ -71,11 +71,12 @@ static void done(void *arg)
 
 void reader_load(void *inst, struct meta1_req *req, const struct meta1_ref *ref)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct load *l = calloc(1, sizeof(*l));
 
-	if (l == NULL || ref->len != sizeof(l->ref) || !d->reads) {
-		dir_answer(d, &req, l == NULL ? META1_TEMPFAIL : META1_PERMFAIL,
+	if (l == NULL || ref->len != sizeof(l->ref) ||
+	    (d->h->role & (META1_SMTPC | META1_QMGR | META1_TOOL)) == 0) {
+		store_answer(d, &req, l == NULL ? META1_TEMPFAIL : META1_PERMFAIL,
 		    "queue_dir: no memory, not a reference of this store, or no reader");
 		free(l);
 		return;
@@ -84,9 +85,9 @@ void reader_load(void *inst, struct meta1_req *req, const struct meta1_ref *ref)
 	l->req = req;
 	l->fd = -1;
 	memcpy(&l->ref, ref->b, sizeof(l->ref));
-	if (dir_job(d, work, done, l))
+	if (store_job(d, work, done, l))
 		return;
-	dir_answer(d, &req, META1_TEMPFAIL, "queue_dir: too much work waits");
+	store_answer(d, &req, META1_TEMPFAIL, "queue_dir: too much work waits");
 	free(l);
 }
 

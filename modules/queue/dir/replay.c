@@ -1,24 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * replay.c -- the lines of state/outcomes.N become a table; on a worker, at start.
+ * replay.c -- the lines of state/outcomes.N become a table; on a worker, at start, or for fsck.
  *
  * A bad line at the end of all is a torn one; one behind which a later piece begins was synced
  * once: damage, named, and passed over. What it said may be done again.
- * Comes from: state/. Goes to: backlog.c. Owns: the table until it is handed over.
+ * Comes from: state/. Goes to: backlog.c, fsck.c. Owns: the table until it is handed over.
  * On failure: only lack of memory and a folder that cannot be read stop it, for a while.
  */
 #include "dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define ALIGN 4096u
+#define CHUNK (256u << 10) /* more than any line has */
 
 static char *field(char **p)
 {
@@ -37,35 +35,74 @@ static uint64_t number(char **p, int base)
 	return f != NULL ? strtoull(f, NULL, base) : 0;
 }
 
-/* The part behind the sum, checked. */
-static void take(struct replay *p, char *text)
+static struct meta1_buf text(char **p)
 {
-	uint32_t writer = (uint32_t)number(&text, 10);
-	uint64_t n = number(&text, 16);
-	struct rec *r = writer <= DIR_QM ? table_add(&p->t, writer, n) : NULL;
-	struct rst s = {.state = 0};
-	struct meta1_buf why = {NULL, 0};
-	uint32_t rcpt;
+	char *f = field(p);
 
-	if (r == NULL) {
+	return f != NULL ? (struct meta1_buf){f, text_unword(f)} : (struct meta1_buf){"", 0};
+}
+
+/* A recipient's; it is none that a writer of ours would say when it does not fit. */
+static bool take_state(struct replay *p, struct rec *r, char *rest)
+{
+	struct said x = {.rcpt = (uint32_t)number(&rest, 10)};
+	struct rst s = {.reason = 0};
+	struct meta1_buf why;
+	uint32_t nrcpt;
+	bool first;
+
+	x.state = (uint32_t)number(&rest, 10);
+	x.tries = s.tries = (uint32_t)number(&rest, 10);
+	s.next_try = (int64_t)number(&rest, 10);
+	x.time = (int64_t)number(&rest, 10);
+	why = text(&rest);
+	x.by = text(&rest);
+	x.id = text(&rest).data;
+	x.addr = text(&rest);
+	x.from = text(&rest);
+	x.bytes = number(&rest, 10);
+	nrcpt = (uint32_t)number(&rest, 10);
+	r->after = r->after != 0 ? r->after : number(&rest, 16);
+	if (r->dead)
+		return true;
+	if (x.state > META1_R_DELETED || x.rcpt >= DIR_NRCPT_MAX || nrcpt > DIR_NRCPT_MAX ||
+	    (r->nrcpt > 0 && x.rcpt >= r->nrcpt) || (nrcpt > 0 && x.rcpt >= nrcpt))
+		return false;
+	if (nrcpt > 0 && r->nrcpt == 0)
+		table_admit(&p->t, r, nrcpt);
+	if (!table_room(r, x.rcpt)) {
 		p->err = ENOMEM;
-		return;
+		return true;
 	}
-	if (text != NULL && strcmp(text, "done") == 0) {
+	s.state = x.state & 0xff;
+	first = r->st[x.rcpt].state == META1_R_WAITING;
+	table_state(&p->t, r, x.rcpt, &s, why);
+	if (p->final != NULL && first && x.state != META1_R_WAITING && *x.id != '\0')
+		p->final(p->arg, r, &x);
+	return true;
+}
+
+/* The part behind the sum, checked. */
+static bool take(struct replay *p, char *rest)
+{
+	uint64_t writer = number(&rest, 10), n = number(&rest, 16);
+	struct rec *r;
+
+	if (writer > DIR_QM || (n & 0xff) != writer || rest == NULL)
+		return false;
+	if (strcmp(rest, "seen") == 0) {
+		if (p->cursor != NULL)
+			p->cursor(p->arg, (uint32_t)writer, n);
+		return true;
+	}
+	r = table_add(&p->t, (uint32_t)writer, n);
+	if (r == NULL)
+		p->err = ENOMEM;
+	else if (strcmp(rest, "done") == 0)
 		table_dead(&p->t, r);
-		return;
-	}
-	rcpt = (uint32_t)number(&text, 10);
-	s.state = (uint32_t)number(&text, 10);
-	s.tries = (uint32_t)number(&text, 10);
-	s.next_try = (int64_t)number(&text, 10);
-	field(&text); /* when it was said */
-	why.data = field(&text);
-	if (why.data != NULL)
-		why.len = text_unword((char *)(uintptr_t)why.data);
-	if (s.state <= META1_R_DELETED && !r->dead && rcpt < DIR_NRCPT_MAX &&
-	    !table_state(r, rcpt, &s, why))
-		p->err = ENOMEM;
+	else
+		return take_state(p, r, rest);
+	return true;
 }
 
 static bool good(const char *line, size_t len)
@@ -81,138 +118,123 @@ static bool good(const char *line, size_t len)
 	return sum == text_sum(line + 17, len - 17 + 1); /* with its newline */
 }
 
-static void read_lines(struct replay *p, char *b, size_t len)
+/* The whole lines of a chunk that stands at off; how many bytes they are. */
+static size_t read_lines(struct replay *p, char *b, size_t len, uint64_t off, bool *bad)
 {
-	bool bad = false;
+	size_t at = 0, n;
 
-	for (char *at = b, *end; at < b + len && p->err == 0; at = end + 1) {
-		size_t n;
+	for (;;) {
+		char *end;
 
-		while (at < b + len && (*at == '\0' || *at == ' ')) /* room that was never used */
+		while (at < len && (b[at] == '\0' || b[at] == ' ')) /* room that was never used */
 			at++;
-		end = memchr(at, '\n', len - (size_t)(at - b));
-		if (end == NULL) {
-			if (at < b + len)
-				bad = true;
-			break;
-		}
-		n = (size_t)(end - at);
-		if (n == 0)
-			continue;
-		/* A piece begins here: what was before it had been synced. */
-		if (n == 1 && *at == '#' && (size_t)(at - b) % ALIGN == 0) {
-			p->damaged += bad;
-			bad = false;
-			continue;
-		}
-		if (!good(at, n)) {
-			bad = true;
-			continue;
-		}
+		end = memchr(b + at, '\n', len - at);
+		if (end == NULL || p->err != 0)
+			return at;
+		n = (size_t)(end - b) - at;
 		*end = '\0';
-		take(p, at + 17);
+		/* A piece begins here: what was before it had been synced. */
+		if (n == 1 && b[at] == '#' && (off + at) % JOURNAL_ALIGN == 0) {
+			p->damaged += *bad;
+			*bad = false;
+		} else if (n > 0) {
+			*end = '\n';
+			if (!good(b + at, n)) {
+				*bad = true;
+			} else {
+				*end = '\0';
+				p->damaged += !take(p, b + at + 17);
+			}
+		}
+		at += n + 1;
 	}
 }
 
-static void read_file(struct replay *p, uint64_t serial)
+static void read_all(struct replay *p, int fd, char *b)
 {
-	struct stat st;
-	char name[40], *b = NULL;
-	size_t at = 0;
-	int fd;
+	size_t len = 0, used;
+	uint64_t off = 0;
+	bool bad = false;
 
-	snprintf(name, sizeof(name), "outcomes.%016" PRIx64, serial);
-	fd = openat(p->dir, name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		p->err = errno;
-		goto out;
-	}
-	b = malloc((size_t)st.st_size + 1);
-	if (b == NULL) {
-		p->err = ENOMEM;
-		goto out;
-	}
-	while (at < (size_t)st.st_size) {
-		ssize_t n = pread(fd, b + at, (size_t)st.st_size - at, (off_t)at);
+	while (p->err == 0) {
+		ssize_t n = pread(fd, b + len, CHUNK - len, (off_t)(off + len));
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0) {
+		if (n < 0)
 			p->damaged++;
-			break;
+		if (n <= 0)
+			return; /* what is left is a torn line */
+		len += (size_t)n;
+		used = read_lines(p, b, len, off, &bad);
+		if (used == 0 && len == CHUNK) { /* no line of ours is so long */
+			used = len;
+			bad = true;
 		}
-		at += (size_t)n;
+		memmove(b, b + used, len - used);
+		len -= used;
+		off += used;
 	}
-	b[at] = '\0';
-	read_lines(p, b, at);
+}
+
+void replay_file(struct replay *p, const char *name, bool sync)
+{
+	int fd = openat(p->dir, name, O_RDONLY | O_CLOEXEC);
+	char *b = fd >= 0 ? malloc(CHUNK) : NULL;
+
+	if (fd < 0) {
+		p->err = errno;
+		return;
+	}
+	if (b == NULL)
+		p->err = ENOMEM;
+	else
+		read_all(p, fd, b);
 	/* What a killed qmgr left is in memory only, perhaps; files are removed on its word now. */
-	if (fdatasync(fd) < 0)
+	if (sync && p->err == 0 && fdatasync(fd) < 0)
 		p->damaged++;
-out:
-	if (fd >= 0)
-		close(fd);
+	close(fd);
 	free(b);
 }
 
-static int by_number(const void *a, const void *b)
+uint64_t replay_end(int fd, uint64_t serial)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	uint64_t off = 0, end = 0;
+	char b[16384];
+	ssize_t n;
 
-	return x < y ? -1 : x > y;
-}
-
-/* Numbers in the names of a folder's entries. */
-static size_t names(struct replay *p, int at, const char *path, const char *prefix, int base,
-    uint64_t *v, size_t max)
-{
-	int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	size_t n = 0, skip = strlen(prefix);
-	struct dirent *e;
-
-	if (d == NULL) {
-		if (errno != ENOENT)
-			p->err = errno;
-		if (fd >= 0)
-			close(fd);
-		return 0;
+	(void)serial;
+	while ((n = pread(fd, b, sizeof(b), (off_t)off)) > 0) {
+		for (ssize_t i = n; i > 0 && end <= off; i--)
+			if (b[i - 1] != '\0')
+				end = off + (uint64_t)i;
+		off += (uint64_t)n;
 	}
-	while (n < max && (errno = 0, (e = readdir(d)) != NULL)) {
-		char *end;
-
-		if (strncmp(e->d_name, prefix, skip) != 0 || e->d_name[skip] == '\0')
-			continue;
-		v[n] = strtoull(e->d_name + skip, &end, base);
-		n += *end == '\0';
-	}
-	if (n < max && errno != 0)
-		p->err = errno;
-	closedir(d);
-	if (n > 0)
-		qsort(v, n, sizeof(*v), by_number);
-	return n;
+	return n < 0 ? UINT64_MAX : end;
 }
 
 void replay_work(void *arg)
 {
 	struct replay *p = arg;
-	static uint64_t v[4096]; /* one replay runs at a time */
-	size_t n = names(p, p->dir, ".", "outcomes.", 16, v, 4096);
+	uint64_t *v;
+	size_t n;
 
 	p->fd = -1;
 	p->serial = 1;
-	for (size_t i = 0; i < n && p->err == 0; i++) {
-		read_file(p, v[i]);
-		p->serial = v[i] + 1;
-		p->files++;
-	}
-	if (p->err != 0)
+	if (serial_list(p->dir, OUTCOMES, &v, &n) < 0) {
+		p->err = errno;
 		return;
-	n = names(p, p->qfd, "in", "", 10, v, 255);
-	p->folder[p->nfolder++] = DIR_QM;
-	for (size_t i = 0; i < n; i++)
-		if (v[i] < DIR_QM)
-			p->folder[p->nfolder++] = (uint32_t)v[i];
+	}
+	for (size_t i = 0; i < n && p->err == 0; i++) {
+		char name[40];
+
+		serial_name(name, OUTCOMES, v[i]);
+		replay_file(p, name, true);
+		p->serial = v[i] + 1;
+	}
+	free(v);
+	if (p->err == 0 && folder_writers(p->qfd, p->folder, &p->nfolder) < 0)
+		p->err = errno;
 	if (p->err == 0)
-		p->fd = outcomes_make(p->dir, p->serial, p->room);
+		p->fd = journal_make(p->dir, OUTCOMES, p->serial, p->size);
 }

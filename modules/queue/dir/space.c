@@ -19,6 +19,7 @@ struct space {
 	uint64_t want[FILES], job[FILES];
 	size_t nwant, njob;
 	bool busy;
+	uint64_t number; /* about the next one */
 	struct statvfs vfs;
 	int err;
 };
@@ -51,14 +52,14 @@ static void start(struct space *s)
 		return;
 	memcpy(s->job, s->want, s->nwant * sizeof(s->want[0]));
 	s->njob = s->nwant;
-	s->busy = dir_job(s->w->d, unlink_them, unlinked, s);
+	s->busy = store_job(s->w->d, unlink_them, unlinked, s);
 	if (s->busy)
 		s->nwant = 0;
 }
 
 void space_reclaim(void *inst, uint64_t number)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct space *s = d->w != NULL ? d->w->space : NULL;
 
 	if (s == NULL || s->nwant == FILES || (number & 0xff) != d->w->number)
@@ -67,21 +68,32 @@ void space_reclaim(void *inst, uint64_t number)
 	start(s);
 }
 
+static uint64_t room(const struct space *s)
+{
+	return (uint64_t)s->vfs.f_bavail * s->vfs.f_frsize;
+}
+
+static bool is_full(const struct space *s)
+{
+	return s->err == 0 && (room(s) < (uint64_t)s->w->d->c->min_free ||
+				  (s->vfs.f_files > 0 && s->vfs.f_favail == 0));
+}
+
 static void look(void *arg)
 {
 	struct space *s = arg;
 
 	s->err = fstatvfs(s->w->dir, &s->vfs) < 0 ? errno : 0;
+	if (s->w->number == DIR_QM && s->err == 0 && !is_full(s))
+		reserve_fill(s->w, s->number);
 }
 
 static void looked(void *arg)
 {
 	struct space *s = arg;
 	struct writer *w = s->w;
-	struct dir *d = w->d;
-	uint64_t room = (uint64_t)s->vfs.f_bavail * s->vfs.f_frsize;
-	bool full = s->err == 0 && (room < (uint64_t)d->c->min_free ||
-				       (s->vfs.f_files > 0 && s->vfs.f_favail == 0));
+	struct store *d = w->d;
+	bool full = is_full(s);
 
 	w->checking = false;
 	if (full != w->full)
@@ -90,18 +102,19 @@ static void looked(void *arg)
 			   "new mail "
 			   "until there is more"
 			 : "queue disk: %llu bytes free (min_free %lld): mail is taken again",
-		    (unsigned long long)room, (long long)d->c->min_free);
+		    (unsigned long long)room(s), (long long)d->c->min_free);
 	w->full = full;
 }
 
-/* qmgr's reports are taken as long as there is any room: they let other mail go. */
+/* qmgr's reports are taken all the same, see reserve.c: they let other mail go. */
 bool space_full(struct writer *w)
 {
 	int64_t now = w->d->h->now(w->d->ctx);
 
 	if (!w->checking && now - w->checked >= 1000) {
 		w->checked = now;
-		w->checking = dir_job(w->d, look, looked, w->space);
+		w->space->number = numbers_soon(&w->ids);
+		w->checking = store_job(w->d, look, looked, w->space);
 	}
 	return w->full && w->number != DIR_QM;
 }
@@ -120,9 +133,9 @@ int space_open(struct writer *w)
 		return -1;
 	s->w = w;
 	w->space = s;
+	s->number = numbers_soon(&w->ids);
 	look(s);
-	w->full = s->err == 0 &&
-		  (uint64_t)s->vfs.f_bavail * s->vfs.f_frsize < (uint64_t)w->d->c->min_free;
+	w->full = is_full(s);
 	w->checked = w->d->h->now(w->d->ctx);
 	return 0;
 }

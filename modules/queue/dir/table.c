@@ -85,52 +85,70 @@ struct rec *table_add(struct table *t, uint32_t writer, uint64_t number)
 	return r;
 }
 
-bool table_state(struct rec *r, uint32_t rcpt, const struct rst *s, struct meta1_buf reason)
+bool table_room(struct rec *r, uint32_t rcpt)
 {
 	struct rst *x;
-	char *why = NULL;
+	uint32_t n;
 
 	if (rcpt >= DIR_NRCPT_MAX || (r->nrcpt > 0 && rcpt >= r->nrcpt))
 		return false;
-	if (rcpt >= r->nst) {
-		uint32_t n = r->nrcpt > 0 ? r->nrcpt : rcpt + 1;
-
-		x = realloc(r->st, n * sizeof(*x));
-		if (x == NULL)
-			return false;
-		memset(x + r->nst, 0, (n - r->nst) * sizeof(*x));
-		r->st = x;
-		r->nst = n;
-	}
-	/* Only who waits has somebody who asks why. */
-	if (s->state == META1_R_WAITING && reason.len > 0) {
-		why = malloc(reason.len + 1);
-		if (why == NULL)
-			return false;
-		memcpy(why, reason.data, reason.len);
-		why[reason.len] = '\0';
-	}
-	x = &r->st[rcpt];
-	free(x->reason);
-	*x = *s;
-	x->reason = why;
+	if (rcpt < r->nst)
+		return true;
+	n = r->nrcpt > 0 ? r->nrcpt : rcpt + 1;
+	x = realloc(r->st, n * sizeof(*x));
+	if (x == NULL)
+		return false;
+	memset(x + r->nst, 0, (n - r->nst) * sizeof(*x));
+	r->st = x;
+	r->nst = n;
 	return true;
+}
+
+void table_state(
+    struct table *t, struct rec *r, uint32_t rcpt, const struct rst *s, struct meta1_buf reason)
+{
+	struct rst *x = &r->st[rcpt];
+	uint32_t was = x->reason;
+
+	r->nfinal += (s->state != META1_R_WAITING) - (x->state != META1_R_WAITING);
+	*x = *s;
+	/* Only who waits has somebody who asks why. */
+	x->reason =
+	    s->state == META1_R_WAITING ? texts_take(&t->texts, reason.data, reason.len) : 0;
+	texts_drop(&t->texts, was);
+}
+
+void table_admit(struct table *t, struct rec *r, uint32_t nrcpt)
+{
+	while (r->nst > nrcpt) {
+		const struct rst *x = &r->st[--r->nst];
+
+		r->nfinal -= x->state != META1_R_WAITING;
+		texts_drop(&t->texts, x->reason);
+	}
+	r->nrcpt = nrcpt;
+}
+
+/* Over what the envelope says. */
+void table_states(const struct table *t, const struct rec *r, struct meta1_qrcpt *v, uint32_t n)
+{
+	for (uint32_t i = 0; i < r->nst && i < n; i++) {
+		v[i].state = r->st[i].state;
+		v[i].tries = r->st[i].tries;
+		v[i].next_try = r->st[i].next_try;
+		v[i].reason = texts_get(&t->texts, r->st[i].reason);
+	}
 }
 
 bool table_final(const struct rec *r)
 {
-	if (r->nrcpt == 0 || r->nst < r->nrcpt)
-		return false;
-	for (uint32_t i = 0; i < r->nrcpt; i++)
-		if (r->st[i].state == META1_R_WAITING)
-			return false;
-	return true;
+	return r->nrcpt > 0 && r->nfinal == r->nrcpt;
 }
 
-static void forget_states(struct rec *r)
+static void forget_states(struct table *t, struct rec *r)
 {
 	for (uint32_t i = 0; i < r->nst; i++)
-		free(r->st[i].reason);
+		texts_drop(&t->texts, r->st[i].reason);
 	free(r->st);
 	r->st = NULL;
 	r->nst = 0;
@@ -141,7 +159,7 @@ void table_dead(struct table *t, struct rec *r)
 	if (r->dead)
 		return;
 	r->dead = true;
-	forget_states(r);
+	forget_states(t, r);
 	unlink_it(&t->live, r);
 	link_last(&t->dead, r);
 	if (t->say == NULL)
@@ -161,7 +179,7 @@ void table_remove(struct table *t, struct rec *r)
 	unlink_it(r->dead ? &t->dead : &t->live, r);
 	t->ndead -= r->dead;
 	t->n--;
-	forget_states(r);
+	forget_states(t, r);
 	free(r);
 }
 
@@ -172,5 +190,6 @@ void table_free(struct table *t)
 	while (t->dead.first != NULL)
 		table_remove(t, t->dead.first);
 	free(t->h);
+	texts_free(&t->texts);
 	*t = (struct table){.h = NULL};
 }

@@ -44,7 +44,7 @@ static void tidy(int dir)
 	free(v);
 }
 
-int writer_open(struct dir *d, struct meta1_err *e)
+int writer_open(struct store *d, struct meta1_err *e)
 {
 	struct writer *w = calloc(1, sizeof(*w));
 	char life[18];
@@ -58,11 +58,9 @@ int writer_open(struct dir *d, struct meta1_err *e)
 	w->d = d;
 	w->dir = w->lock = -1;
 	w->qtail = &w->q;
-	n = lock_writer(d, d->h->role == META1_QMGR, &w->dir, &w->lock, e);
-	if (n < 0) {
-		w->dir = w->lock = -1;
+	n = folder_take(d->qfd, d->h->role == META1_QMGR, &w->dir, &w->lock, e);
+	if (n < 0)
 		return -1;
-	}
 	w->number = (uint32_t)n;
 	tidy(w->dir);
 	if (numbers_open(&w->ids, d, w->dir, w->number, e) < 0)
@@ -93,7 +91,7 @@ void writer_close(struct writer **wp)
 		struct meta1_qmsg *m = w->q;
 
 		w->q = m->next;
-		dir_answer(w->d, &m->req, META1_TEMPFAIL, "the queue is shut down");
+		store_answer(w->d, &m->req, META1_TEMPFAIL, "the queue is shut down");
 		writer_drop(&m);
 	}
 	space_close(w);
@@ -111,14 +109,14 @@ bool writer_idle(const struct writer *w)
 
 uint32_t writer_number(void *inst)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 
 	return d->w != NULL ? d->w->number : 0;
 }
 
 uint64_t writer_next_id(void *inst)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 
 	return d->w != NULL ? numbers_next(&d->w->ids) : 0;
 }
@@ -127,7 +125,7 @@ enum meta1_status writer_begin(void *inst, const char *id,
     const struct meta1_qops_writer_events *ev, void *arg, struct meta1_qmsg **out,
     struct meta1_err *e)
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct meta1_qmsg *m;
 
 	if (d->w == NULL || id == NULL || strlen(id) >= META1_ID_MAX) {
@@ -156,26 +154,43 @@ enum meta1_status writer_begin(void *inst, const char *id,
 	return META1_OK;
 }
 
-static void tmp_name(const struct meta1_qmsg *m, char out[24])
+void writer_tmp(const struct meta1_qmsg *m, char out[24])
 {
 	snprintf(out, 24, "t%016" PRIx64, m->tmp);
+}
+
+static bool no_room(int err)
+{
+	return err == ENOSPC || err == EDQUOT;
+}
+
+int writer_put(struct meta1_qmsg *m, const void *b, size_t n)
+{
+	int err = bytes_write(m->fd, b, n, m->on_disk);
+
+	if (no_room(err) && reserve_take(m))
+		err = bytes_write(m->fd, b, n, m->on_disk);
+	m->on_disk += err == 0 ? n : 0;
+	return err;
 }
 
 int writer_part(struct meta1_qmsg *m)
 {
 	char name[24];
+	int err;
 
-	tmp_name(m, name);
+	writer_tmp(m, name);
 	if (!m->made) {
-		m->fd = openat(m->w->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-		if (m->fd < 0)
-			return errno;
+		m->fd = openat(m->w->dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+		err = m->fd < 0 ? errno : 0;
+		if (err != 0 && (!no_room(err) || !reserve_take(m)))
+			return err;
 		m->made = true;
 		if (fchmod(m->fd, 0640) < 0) /* whatever the umask: the group reads */
 			return errno;
 	}
 	XXH3_64bits_update(m->sum, m->out.b, m->out.len);
-	return file_write(m->fd, m->out.b, m->out.len);
+	return writer_put(m, m->out.b, m->out.len);
 }
 
 void writer_drop(struct meta1_qmsg **mp)
@@ -186,7 +201,7 @@ void writer_drop(struct meta1_qmsg **mp)
 	*mp = NULL;
 	if (m->fd >= 0)
 		close(m->fd);
-	tmp_name(m, name);
+	writer_tmp(m, name);
 	if (m->made)
 		unlinkat(m->w->dir, name, 0);
 	m->w->mem -= m->in.len + m->out.len;
@@ -218,7 +233,7 @@ static void commit(struct meta1_qmsg *m)
 		batch_add(m);
 		return;
 	}
-	dir_answer(m->w->d, &m->req, META1_TEMPFAIL, m->why);
+	store_answer(m->w->d, &m->req, META1_TEMPFAIL, m->why);
 	writer_drop(&m);
 }
 
@@ -252,13 +267,13 @@ static void feed(struct meta1_qmsg *m)
 	bool tight = m->w->mem > (uint64_t)m->w->d->c->memory;
 
 	if (!m->failed && !m->busy && m->in.len >= (tight ? 1 : FEED)) {
-		struct text t = m->out;
+		struct bytes t = m->out;
 
 		if (m->tmp == 0)
 			m->tmp = numbers_next(&m->w->ids);
 		m->out = m->in;
 		m->in = t;
-		m->busy = m->tmp != 0 && dir_job(m->w->d, fed_work, fed, m);
+		m->busy = m->tmp != 0 && store_job(m->w->d, fed_work, fed, m);
 		if (!m->busy) {
 			fail(m, "too much work waits");
 			return;
@@ -271,7 +286,7 @@ enum meta1_status writer_write(struct meta1_qmsg *m, const void *data, size_t n)
 {
 	size_t had = m->in.len;
 
-	text_add(&m->in, data, n);
+	bytes_add(&m->in, data, n);
 	m->w->mem += m->in.len - had;
 	m->len += n;
 	if (m->in.bad && !m->failed)
@@ -311,7 +326,7 @@ void writer_commit(struct meta1_qmsg **mp, struct meta1_req *req, const struct m
 
 size_t writer_tail(void *inst, uint8_t out[META1_NOTICE_MAX])
 {
-	struct dir *d = inst;
+	struct store *d = inst;
 	struct dir_notice n = {.kind = NOTICE_TAIL};
 
 	if (d->w == NULL)

@@ -34,7 +34,7 @@ static void page_done(void *arg)
 	}
 	page_free(&p);
 	if (again) {
-		log_arm(m->l, m->tick, 1000);
+		store_arm(m->l, m->tick, 1000);
 		return;
 	}
 	m->at = m->upto;
@@ -51,7 +51,7 @@ static void walk(struct manager *m)
 		return;
 	p = page_new(m);
 	if (p == NULL) {
-		log_arm(m->l, m->tick, 1000);
+		store_arm(m->l, m->tick, 1000);
 		return;
 	}
 	for (; at < m->norder && p->n < SCAN_PAGE; at++) {
@@ -70,12 +70,12 @@ static void walk(struct manager *m)
 		return;
 	}
 	m->upto = at;
-	if (log_job(m->l, page_work, page_done, p)) {
+	if (store_job(m->l, page_work, page_done, p)) {
 		m->pages++;
 		return;
 	}
 	page_free(&p);
-	log_arm(m->l, m->tick, 50);
+	store_arm(m->l, m->tick, 50);
 }
 
 /* Its outcomes stand in a journal that a checkpoint under way will remove, and the
@@ -94,7 +94,7 @@ static void finish(struct manager *m, uint32_t n)
 		    .seg = r->seg,
 		    .off = table_boff(r)};
 
-		journal_put(&m->j, &j, NULL, NULL);
+		record_put(&m->j, &j, NULL, NULL);
 	}
 	units_final(m, n);
 }
@@ -115,14 +115,14 @@ static bool copy_counts(
 	    .type = J_VOID, .writer = w->number, .seg = b->seg, .off = b->off, .idx = idx};
 	char folder[16], name[24], path[48];
 
-	log_folder(s->origin.writer, folder);
+	folder_name(s->origin.writer, folder);
 	seg_name(name, 's', s->origin.seg);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	if (table_find(m->t, s->origin.writer, s->origin.seg, s->origin.off, s->origin.idx) == 0 &&
 	    faccessat(m->l->qfd, path, F_OK, 0) < 0)
 		return true;
 	if (!compact_busy(m))
-		journal_put(&m->j, &j, NULL, NULL);
+		record_put(&m->j, &j, NULL, NULL);
 	return false;
 }
 
@@ -174,7 +174,7 @@ static void missing(struct mwriter *w, const struct scan *s)
 
 		if (u != NULL && u->dead)
 			continue;
-		log_folder(w->number, folder);
+		folder_name(w->number, folder);
 		snprintf(text, sizeof(text), "%s/s%016llx is missing: messages in it are lost",
 		    folder, (unsigned long long)s->gone[i]);
 		manager_damage(w->m, text);
@@ -184,7 +184,7 @@ static void missing(struct mwriter *w, const struct scan *s)
 
 static void report(struct mwriter *w, const struct scan *s)
 {
-	struct log *l = w->m->l;
+	struct store *l = w->m->l;
 
 	if (s->damage[0] != '\0') {
 		manager_damage(w->m, s->damage);
@@ -229,7 +229,7 @@ static void scan_ended(struct mwriter *w, const struct scan *s)
 	w->scan = pos_cmp(w->cursor, w->known) < 0 || w->life != s->life;
 	w->poll = s->locked && w->attached == 0;
 	if (w->poll)
-		log_arm(w->m->l, w->m->tick, 1000);
+		store_arm(w->m->l, w->m->tick, 1000);
 	if (!w->scan && w->life != 0)
 		units_tidy(w);
 }
@@ -253,7 +253,7 @@ static void scan_done(void *arg)
 	if (pos_cmp(s->at, w->cursor) > 0)
 		w->cursor = s->at;
 	if (s->later) {
-		log_arm(m->l, m->tick, 1000);
+		store_arm(m->l, m->tick, 1000);
 	} else {
 		if (s->end)
 			scan_ended(w, s);
@@ -280,12 +280,12 @@ void manager_pump(struct mwriter *w)
 		s->known = w->known;
 		s->life = w->life;
 		s->state = m->dir;
-		w->busy = log_job(m->l, scan_work, scan_done, s);
+		w->busy = store_job(m->l, scan_work, scan_done, s);
 		if (w->busy)
 			return;
 		free(s);
 	}
-	log_arm(m->l, m->tick, 50);
+	store_arm(m->l, m->tick, 50);
 }
 
 static void tick(int fd, short what, void *arg)
@@ -327,7 +327,7 @@ static void refused(struct manager *m, const struct replay *p)
 	snprintf(text, sizeof(text), "queue state cannot be read: %s: again in a second",
 	    p->err != 0 ? strerror(p->err) : "out of memory");
 	m->l->h->log(m->l->ctx, META1_ERR, "%s", text);
-	log_arm(m->l, m->tick, 1000);
+	store_arm(m->l, m->tick, 1000);
 }
 
 static void replay_free(struct replay *p)
@@ -352,9 +352,7 @@ static void replayed(void *arg)
 	p->t = NULL;
 	if (p->damage[0] != '\0')
 		manager_damage(m, p->damage);
-	m->j.fd = p->fd >= 0 ? p->fd : -1;
-	m->j.serial = p->serial;
-	m->j.next = p->fd >= 0 ? 0 : p->serial;
+	journal_start(&m->j, p->fd, p->serial);
 	for (size_t i = 0; i < p->ncur; i++) {
 		struct mwriter *w = manager_writer(m, p->cur[i].writer);
 
@@ -391,15 +389,15 @@ void backlog_start(struct manager *m)
 		m->tick = m->l->h->watch_timer(m->l->ctx, -1, tick, m);
 	p = m->tick != NULL ? calloc(1, sizeof(*p)) : NULL;
 	if (p == NULL) {
-		log_answer(m->l, &m->req, META1_TEMPFAIL, "queue_log: out of memory");
+		store_answer(m->l, &m->req, META1_TEMPFAIL, "queue_log: out of memory");
 		return;
 	}
 	p->m = m;
 	p->dir = m->dir;
 	p->qfd = m->l->qfd;
-	p->reserve = 2 * (uint64_t)m->l->c->checkpoint_size;
-	if (log_job(m->l, replay_work, replayed, p))
+	p->size = m->l->c->checkpoint_size;
+	if (store_job(m->l, replay_work, replayed, p))
 		return;
 	free(p);
-	log_arm(m->l, m->tick, 50);
+	store_arm(m->l, m->tick, 50);
 }

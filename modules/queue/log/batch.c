@@ -239,7 +239,7 @@ static void refuse(struct batch *b, struct meta1_qmsg *m)
 	char text[160];
 
 	snprintf(text, sizeof(text), "queue %s: %s", b->what, strerror(b->err));
-	log_answer(b->w->l, &m->req, META1_TEMPFAIL, text);
+	store_answer(b->w->l, &m->req, META1_TEMPFAIL, text);
 	if (m->copied != NULL)
 		m->copied(m->arg, NULL);
 	if (m->big != NULL)
@@ -263,7 +263,7 @@ static void done(void *arg)
 {
 	struct batch *b = arg;
 	struct writer *w = b->w;
-	struct log *l = w->l;
+	struct store *l = w->l;
 	uint32_t idx = 0;
 
 	w->fd = b->fd;
@@ -298,7 +298,7 @@ static void done(void *arg)
 	free(b);
 	/* What gathered meanwhile: after this turn, so that its dots are in. */
 	if (w->q != NULL)
-		log_arm(l, w->timer, 0);
+		store_arm(l, w->timer, 0);
 }
 
 /* Which of the queue go in: LOG_BATCH_MAX, but at least one. */
@@ -364,7 +364,7 @@ bool batch_start(struct writer *w)
 	if (b->fresh && b->size == (uint64_t)w->l->c->segment_size)
 		b->spare = space_spare(w);
 	b->first = w->q;
-	if (!log_job(w->l, work, done, b)) {
+	if (!store_job(w->l, work, done, b)) {
 		if (b->spare != 0)
 			space_unspare(w, b->spare);
 		goto fail;

@@ -148,7 +148,7 @@ void big_drop(struct meta1_qmsg **mp)
 	if (m->big->busy)
 		return;
 	/* A thousand jobs wait: better a short unlink here than a file that nobody owns. */
-	if (!log_job(m->w->l, discard, discarded, m)) {
+	if (!store_job(m->w->l, discard, discarded, m)) {
 		discard(m);
 		discarded(m);
 	}
@@ -159,7 +159,7 @@ static void fail(struct meta1_qmsg *m, const char *why)
 	m->failed = true;
 	snprintf(m->why, sizeof(m->why), "file of its own for a large message: %s", why);
 	if (m->req != NULL) {
-		log_answer(m->w->l, &m->req, META1_TEMPFAIL, m->why);
+		store_answer(m->w->l, &m->req, META1_TEMPFAIL, m->why);
 		big_drop(&m);
 	}
 }
@@ -175,7 +175,7 @@ static void start(struct meta1_qmsg *m)
 	b->finish = m->req != NULL;
 	m->head = m->tail = NULL;
 	m->pending = 0;
-	b->busy = log_job(m->w->l, work, done, m);
+	b->busy = store_job(m->w->l, work, done, m);
 	if (!b->busy)
 		fail(m, "too much work waits");
 }
@@ -184,7 +184,7 @@ static void done(void *arg)
 {
 	struct meta1_qmsg *m = arg;
 	struct big *b = m->big;
-	struct log *l = m->w->l;
+	struct store *l = m->w->l;
 	bool was_paused = m->paused, committed = m->req != NULL;
 
 	b->busy = false;

@@ -28,7 +28,7 @@
 struct ckpt {
 	struct manager *m;
 	uint64_t serial, off, seq; /* first journal to be replayed over it */
-	struct jbuf buf;
+	struct bytes buf;
 	uint32_t walk; /* number of the last one looked at */
 	int fd, err;
 	bool busy, walked, ended, finishing;
@@ -149,7 +149,7 @@ static void put_piece(struct ckpt *c)
 static void write_piece(void *arg)
 {
 	struct ckpt *c = arg;
-	size_t n = frame_seal(&c->buf, ~c->serial, c->off, c->seq), at = 0;
+	size_t n = frame_seal(&c->buf, ~c->serial, c->off, c->seq);
 
 	if (c->fd < 0) {
 		c->fd = openat(c->m->dir, TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
@@ -158,19 +158,27 @@ static void write_piece(void *arg)
 			return;
 		}
 	}
-	while (at < n) {
-		ssize_t k = pwrite(c->fd, c->buf.b + at, n - at, (off_t)(c->off + at));
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0) {
-			c->err = k < 0 ? errno : EIO;
-			return;
-		}
-		at += (size_t)k;
-	}
+	c->err = bytes_write(c->fd, c->buf.b, n, c->off);
+	if (c->err != 0)
+		return;
 	c->off += n;
 	c->seq++;
+}
+
+static void remove_older(const struct ckpt *c)
+{
+	uint64_t *v;
+	size_t n;
+
+	if (serial_list(c->m->dir, "checkpoint", &v, &n) < 0)
+		return;
+	for (size_t i = 0; i < n && v[i] < c->serial; i++) {
+		char name[40];
+
+		serial_name(name, "checkpoint", v[i]);
+		unlinkat(c->m->dir, name, 0);
+	}
+	free(v);
 }
 
 static void finish_work(void *arg)
@@ -178,12 +186,13 @@ static void finish_work(void *arg)
 	struct ckpt *c = arg;
 	char name[40];
 
-	frame_name(name, "checkpoint", c->serial);
+	serial_name(name, "checkpoint", c->serial);
 	if (fdatasync(c->fd) < 0 || renameat(c->m->dir, TMP, c->m->dir, name) < 0 ||
 	    fsync(c->m->dir) < 0) {
 		c->err = errno;
 		return;
 	}
+	remove_older(c);
 	history_keep(&c->keep);
 }
 
@@ -239,7 +248,7 @@ static void step(struct ckpt *c)
 	if (!c->ended) {
 		if (!c->walked)
 			put_piece(c);
-		c->busy = log_job(m->l, write_piece, written, c);
+		c->busy = store_job(m->l, write_piece, written, c);
 	} else if (m->j.synced < c->need) {
 		journal_flush(&m->j);
 		return;
@@ -248,12 +257,14 @@ static void step(struct ckpt *c)
 		return;
 	} else {
 		c->keep = (struct history){.dir = m->dir,
+		    .what = "journal",
+		    .end = frame_end,
 		    .serial = c->serial,
 		    .now = m->l->h->wall(m->l->ctx),
 		    .time = META1_HAS(m->ev, history_size) ? m->ev->history_time : 0,
 		    .size = META1_HAS(m->ev, history_size) ? m->ev->history_size : 0,
 		    .min_free = m->l->c->min_free};
-		c->busy = log_job(m->l, finish_work, finished, c);
+		c->busy = store_job(m->l, finish_work, finished, c);
 	}
 	if (!c->busy)
 		give_up(c, EAGAIN);
@@ -281,7 +292,7 @@ void ckpt_start(struct manager *m)
 		return;
 	m->want = false;
 	journal_rotate(&m->j);
-	journal_put(&m->j, &j, NULL, NULL); /* the new file comes even if nothing else does */
+	record_put(&m->j, &j, NULL, NULL); /* the new file comes even if nothing else does */
 	c->m = m;
 	c->fd = -1;
 	c->serial = m->j.next;

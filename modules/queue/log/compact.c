@@ -111,7 +111,7 @@ static int open_seg(const struct compact *c)
 {
 	char folder[16], name[24], path[48];
 
-	log_folder(c->u->writer, folder);
+	folder_name(c->u->writer, folder);
 	seg_name(name, 's', c->u->number);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	return openat(c->m->l->qfd, path, O_RDONLY | O_CLOEXEC);
@@ -275,13 +275,13 @@ static bool move(struct manager *m, struct item *it, const struct log_notice *n)
 
 	/* Moved without that word in the journal, the origin would be freed and the copy not count.
 	 */
-	if (i == 0 || table_at(m->t, i)->nrcpt == 0 || !journal_ready(&m->j) ||
+	if (i == 0 || table_at(m->t, i)->nrcpt == 0 || !record_ready(&m->j) ||
 	    table_unit(m->t, n->writer, n->seg, true) == NULL)
 		return false;
 	seg_ref(&to, &is);
 	if (!m->ev->moved(m->arg, it->m.id, table_key(m->t, i), &to))
 		return false;
-	journal_put(&m->j, &j, NULL, NULL);
+	record_put(&m->j, &j, NULL, NULL);
 	return table_move(m->t, i, n->writer, n->seg, n->off, n->idx);
 }
 
@@ -308,7 +308,7 @@ static void copied(void *arg, const struct log_notice *n)
 			j.seg = n->seg;
 			j.off = n->off;
 			/* Not said: while its origin is there, a copy counts for nothing. */
-			if (!journal_put(&m->j, &j, NULL, NULL))
+			if (!record_put(&m->j, &j, NULL, NULL))
 				c->u->hold++; /* for this life */
 		}
 	}
@@ -367,7 +367,7 @@ static void step(struct compact *c)
 	if (c->next < c->nitem)
 		return;
 	forget_items(c);
-	c->busy = log_job(c->m->l, read_tables, tables, c);
+	c->busy = store_job(c->m->l, read_tables, tables, c);
 }
 
 static void copy_some(struct compact *c)
@@ -380,7 +380,7 @@ static void copy_some(struct compact *c)
 
 		bytes += (int64_t)r->len + (r->unit != 0 ? 0 : (int64_t)r->clen);
 	}
-	c->busy = log_job(c->m->l, load_contents, loaded, c);
+	c->busy = store_job(c->m->l, load_contents, loaded, c);
 }
 
 static void tick(int fd, short what, void *arg)
@@ -390,7 +390,7 @@ static void tick(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	log_arm(m->l, c->timer, TICK_MS);
+	store_arm(m->l, c->timer, TICK_MS);
 	if (c->busy || c->waiting > 0)
 		return;
 	if (c->u != NULL) {

@@ -74,12 +74,12 @@ static int check(int at, const char *folder, struct meta1_err *e)
 	return -1;
 }
 
-int format_check(struct log *l, struct meta1_err *e)
+int format_check(struct store *l, struct meta1_err *e)
 {
 	char folder[16];
 
 	for (uint32_t w = 0; w <= LOG_QM; w++) {
-		log_folder(w, folder);
+		folder_name(w, folder);
 		if (check(l->qfd, folder, e) < 0)
 			return -1;
 	}

@@ -19,22 +19,12 @@
 #define FRAME_VERSION 2u
 #define FRAME_MAX     (64u << 20)
 
-bool frame_room(struct jbuf *j, size_t n)
+bool frame_room(struct bytes *j, size_t n)
 {
-	size_t cap = j->cap > 0 ? j->cap : 16384;
-	uint8_t *b;
-
+	if (!bytes_room(j, FRAME_HEAD + n + LOG_ALIGN))
+		return false;
 	if (j->len == 0)
 		j->len = FRAME_HEAD;
-	while (cap < j->len + n + LOG_ALIGN)
-		cap *= 2;
-	if (cap == j->cap)
-		return true;
-	b = realloc(j->b, cap);
-	if (b == NULL)
-		return false;
-	j->b = b;
-	j->cap = cap;
 	return true;
 }
 
@@ -48,7 +38,7 @@ static size_t strings(const struct jrec *r)
 	return (size_t)r->reasonlen + r->bylen + r->idlen + r->addrlen + r->fromlen;
 }
 
-bool frame_put(struct jbuf *j, struct jrec *r, const struct jtext *text)
+bool frame_put(struct bytes *j, struct jrec *r, const struct jtext *text)
 {
 	static const struct jtext none;
 	const struct jtext *t = text != NULL ? text : &none;
@@ -62,10 +52,8 @@ bool frame_put(struct jbuf *j, struct jrec *r, const struct jtext *text)
 	r->addrlen = cut(t->addr);
 	r->fromlen = cut(t->from);
 	len = (sizeof(*r) + strings(r) + 7) & ~(size_t)7;
-	if (!frame_room(j, len)) {
-		j->bad = true;
+	if (!frame_room(j, len))
 		return false;
-	}
 	r->len = (uint32_t)len;
 	p = j->b + j->len;
 	memset(p, 0, len);
@@ -81,7 +69,7 @@ bool frame_put(struct jbuf *j, struct jrec *r, const struct jtext *text)
 }
 
 /* frame_room() left room for the padding. */
-size_t frame_seal(struct jbuf *j, uint64_t serial, uint64_t off, uint64_t seq)
+size_t frame_seal(struct bytes *j, uint64_t serial, uint64_t off, uint64_t seq)
 {
 	struct frame f = {.magic = FRAME_MAGIC,
 	    .serial = serial,
@@ -222,9 +210,4 @@ int frame_read(int fd, uint64_t serial, frame_fn rec, void *arg)
 		off += seg_align(FRAME_HEAD + f.len);
 		free(b);
 	}
-}
-
-void frame_name(char out[40], const char *what, uint64_t serial)
-{
-	snprintf(out, 40, "%s.%016" PRIx64, what, serial);
 }

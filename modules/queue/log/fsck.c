@@ -15,26 +15,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
-
-__attribute__((format(printf, 3, 4))) void fsck_found(
-    struct fsck *f, enum meta1_qfinding what, const char *fmt, ...)
-{
-	char text[400];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	f->ev->found(f->arg, what, text);
-}
 
 /* ---- what was read of contents ---- */
 
@@ -58,25 +44,23 @@ static bool sum_of(int fd, uint64_t off, uint64_t len, uint64_t *sum)
 	return ok;
 }
 
-static bool content_good(
-    struct fsck *f, int fd, const struct scan_batch *b, const struct seg_rec *r)
+/* x gets where it is; its descriptor is fd, or one that the caller closes. */
+static bool content_good(struct fsck *f, int fd, const struct scan_batch *b,
+    const struct seg_rec *r, struct meta1_extent *x)
 {
 	char folder[16], name[24], path[48];
 	uint64_t sum = 0;
-	bool ok;
 
+	*x = (struct meta1_extent){.fd = fd, .off = b->off + r->coff, .len = r->clen};
 	if (r->unit == 0)
 		return r->coff <= b->len && r->clen <= b->len - r->coff &&
-		       sum_of(fd, b->off + r->coff, r->clen, &sum) &&
-		       seg_seal(sum, b->seg) == r->csum;
-	log_folder(r->uwriter, folder);
+		       sum_of(fd, x->off, r->clen, &sum) && seg_seal(sum, b->seg) == r->csum;
+	folder_name(r->uwriter, folder);
 	seg_name(name, 'b', r->unit);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	fd = openat(f->qfd, path, O_RDONLY | O_CLOEXEC);
-	ok = fd >= 0 && sum_of(fd, 0, r->clen, &sum) && seg_seal(sum, r->unit) == r->csum;
-	if (fd >= 0)
-		close(fd);
-	return ok;
+	x->fd = openat(f->qfd, path, O_RDONLY | O_CLOEXEC);
+	x->off = 0;
+	return x->fd >= 0 && sum_of(x->fd, 0, r->clen, &sum) && seg_seal(sum, r->unit) == r->csum;
 }
 
 /* ---- a message that stands in a segment ---- */
@@ -104,21 +88,61 @@ static void tell(struct fsck *f, const struct seg_msg *s, const struct mrec *r)
 			fate.time = st->next_try;
 			fate.by = texts_get(&f->p.t->texts, st->reason);
 		}
-		f->ev->fate(f->arg, &fate);
+		f->c.ev->fate(f->c.arg, &fate);
 	}
+	free(v);
+}
+
+/* For an export: as the manager would tell it. */
+static void message(
+    struct fsck *f, const struct seg_msg *s, const struct mrec *r, const struct meta1_extent *x)
+{
+	struct meta1_qrcpt *v = calloc(s->r.nrcpt, sizeof(*v));
+	struct meta1_env env = seg_env(s, v);
+	struct meta1_qentry e = {
+	    .size = sizeof(e), .id = s->id, .bytes_stored = s->r.clen, .env = &env};
+	struct meta1_content c = {
+	    .size = sizeof(c), .nextent = x->len > 0, .extent = x, .bytes_stored = s->r.clen};
+
+	if (v == NULL) {
+		check_found(&f->c, META1_QF_NOTE, "%s: no memory for its envelope", s->id);
+		return;
+	}
+	seg_rcpts(s, v);
+	if (r != NULL)
+		table_states(f->p.t, r, v, s->r.nrcpt);
+	f->enough = !f->c.ev->message(f->c.arg, &e, &c);
 	free(v);
 }
 
 static void waiting(struct fsck *f, int fd, const struct scan_batch *b, const struct seg_msg *s,
     const struct mrec *r, uint32_t idx)
 {
+	struct meta1_extent x;
+
 	tell(f, s, r);
 	if (s->r.unit != 0)
 		fsck_unit(f, s->r.uwriter, s->r.unit);
-	if (!content_good(f, fd, b, &s->r))
-		fsck_found(f, META1_QF_DAMAGE,
+	if (content_good(f, fd, b, &s->r, &x)) {
+		if (check_tells(&f->c) && !f->enough)
+			message(f, s, r, &x);
+	} else {
+		check_found(&f->c, META1_QF_DAMAGE,
 		    "%s waits in %s at %llu (%u), and its content is damaged or missing", s->id,
 		    f->name, (unsigned long long)b->off, idx);
+	}
+	if (x.fd >= 0 && x.fd != fd)
+		close(x.fd);
+}
+
+static bool whole(struct fsck *f, int fd, const struct scan_batch *b, const struct seg_rec *r)
+{
+	struct meta1_extent x;
+	bool ok = content_good(f, fd, b, r, &x);
+
+	if (x.fd >= 0 && x.fd != fd)
+		close(x.fd);
+	return ok;
 }
 
 static void one(struct fsck *f, int fd, const struct scan_batch *b, const struct seg_msg *s,
@@ -143,15 +167,16 @@ static void one(struct fsck *f, int fd, const struct scan_batch *b, const struct
 		return; /* a copy that does not count */
 	if (pos_cmp(at, fsck_cursor(f, f->writer)) >= 0) {
 		/* Not told yet. The newest batch may be one that was never acknowledged. */
-		if (last && !content_good(f, fd, b, &s->r))
-			fsck_found(f, META1_QF_NOTE, "%s at %llu: torn end, nothing of it counts",
-			    f->name, (unsigned long long)b->off);
+		if (last && !whole(f, fd, b, &s->r))
+			check_found(&f->c, META1_QF_NOTE,
+			    "%s at %llu: torn end, or damage in what was written last", f->name,
+			    (unsigned long long)b->off);
 		else
 			waiting(f, fd, b, s, r, idx);
 		return;
 	}
 	if (s->r.time > f->horizon)
-		fsck_found(f, META1_QF_LOST,
+		check_found(&f->c, META1_QF_LOST,
 		    "%s stands in %s at %llu (%u), does not wait, and no outcome is known", s->id,
 		    f->name, (unsigned long long)b->off, idx);
 }
@@ -164,7 +189,7 @@ static void batch(struct fsck *f, int fd, const struct scan_batch *b, bool last)
 
 	for (uint32_t i = 0; i < b->nmsg; i++) {
 		if (seg_rec_decode(p, left, &s) < 0) {
-			fsck_found(f, META1_QF_DAMAGE, "%s at %llu: envelope %u is malformed",
+			check_found(&f->c, META1_QF_DAMAGE, "%s at %llu: envelope %u is malformed",
 			    f->name, (unsigned long long)b->off, i);
 			return;
 		}
@@ -193,12 +218,17 @@ static void walk(struct fsck *f, int fd, uint64_t seg, uint64_t exact)
 
 		if (b == NULL && next == 0 && exact > off)
 			next = exact;
-		if (b == NULL && next == 0)
+		if (b == NULL && next == 0) {
+			if (scan_head(fd, seg, off, &h) || seg_head_broken(&h, seg, off))
+				check_found(&f->c, META1_QF_NOTE,
+				    "%s at %llu: torn end, or damage in what was written last",
+				    f->name, (unsigned long long)off);
 			return;
+		}
 		if (b == NULL) {
 			g->damaged = true;
-			fsck_found(f, META1_QF_DAMAGE, "%s at %llu to %llu: damaged: %s", f->name,
-			    (unsigned long long)off, (unsigned long long)next, e.text);
+			check_found(&f->c, META1_QF_DAMAGE, "%s at %llu to %llu: damaged: %s",
+			    f->name, (unsigned long long)off, (unsigned long long)next, e.text);
 			off = next;
 			if (off == exact)
 				return;
@@ -239,9 +269,10 @@ static void segments(struct fsck *f, int dir)
 	uint64_t *v;
 	size_t n;
 
-	log_folder(f->writer, folder);
+	folder_name(f->writer, folder);
 	if (scan_list(dir, 's', &v, &n) < 0) {
-		fsck_found(f, META1_QF_DAMAGE, "%s: cannot be listed: %s", folder, strerror(errno));
+		check_found(
+		    &f->c, META1_QF_DAMAGE, "%s: cannot be listed: %s", folder, strerror(errno));
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -251,7 +282,7 @@ static void segments(struct fsck *f, int dir)
 		snprintf(f->name, sizeof(f->name), "%s/%s", folder, name);
 		fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
 		if (fd < 0) {
-			fsck_found(f, META1_QF_DAMAGE, "%s: %s", f->name, strerror(errno));
+			check_found(&f->c, META1_QF_DAMAGE, "%s: %s", f->name, strerror(errno));
 			continue;
 		}
 		fsck_number(f, v[i]);
@@ -266,12 +297,12 @@ static void folder(struct fsck *f, uint32_t writer)
 	char path[16];
 	int dir;
 
-	log_folder(writer, path);
+	folder_name(writer, path);
 	f->writer = writer;
 	dir = openat(f->qfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0) {
 		if (errno != ENOENT)
-			fsck_found(f, META1_QF_DAMAGE, "%s: %s", path, strerror(errno));
+			check_found(&f->c, META1_QF_DAMAGE, "%s: %s", path, strerror(errno));
 		return;
 	}
 	segments(f, dir);
@@ -297,33 +328,17 @@ static void unseen(struct fsck *f)
 
 		if (!r->used || r->moved || f->seen[i] || (r->nrcpt == 0 && is_done(f, r)))
 			continue;
-		log_folder(r->writer, path);
-		fsck_found(f, META1_QF_LOST,
+		folder_name(r->writer, path);
+		check_found(&f->c, META1_QF_LOST,
 		    "message %u of the batch at %llu in %s/s%016llx waits, and cannot be read",
 		    (unsigned)r->idx, (unsigned long long)table_boff(r), path,
 		    (unsigned long long)r->seg);
 	}
 }
 
-static bool in_use(int state)
-{
-	int fd = openat(state, "lock", O_RDONLY | O_CLOEXEC);
-	bool used = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
-
-	if (fd >= 0)
-		close(fd);
-	return used;
-}
-
 static int read_state(struct fsck *f, struct meta1_err *e)
 {
-	f->state = openat(f->qfd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (f->state < 0) {
-		snprintf(e->text, sizeof(e->text), "queue folder state: %s%s", strerror(errno),
-		    errno == EACCES ? " (only root and the account of qmgr may read it)" : "");
-		return -1;
-	}
-	f->p.dir = f->state;
+	f->p.dir = f->c.state;
 	f->p.qfd = f->qfd;
 	replay_read(&f->p);
 	if (f->p.refuse || f->p.err != 0) {
@@ -332,21 +347,23 @@ static int read_state(struct fsck *f, struct meta1_err *e)
 		return -1;
 	}
 	if (f->p.damage[0] != '\0')
-		fsck_found(f, META1_QF_DAMAGE, "%s", f->p.damage);
+		check_found(&f->c, META1_QF_DAMAGE, "%s", f->p.damage);
 	f->seen = calloc(f->p.t->top + 1, 1);
 	return f->seen != NULL ? 0 : -1;
 }
 
 int fsck_check(void *inst, const struct meta1_qcheck *ev, void *arg, struct meta1_err *e)
 {
-	struct log *l = inst;
-	struct fsck f = {.qfd = l->qfd, .state = -1, .ev = ev, .arg = arg};
+	struct store *l = inst;
+	struct fsck f = {.qfd = l->qfd};
 	int ret = -1;
 
+	if (check_begin(&f.c, l, ev, arg, e) < 0)
+		goto out;
 	snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
 	if (read_state(&f, e) < 0)
 		goto out;
-	ret = in_use(f.state);
+	ret = f.c.used;
 	fsck_records(&f);
 	for (unsigned i = 0; i < f.p.nfolder; i++)
 		folder(&f, f.p.folder[i]);
@@ -355,7 +372,6 @@ int fsck_check(void *inst, const struct meta1_qcheck *ev, void *arg, struct meta
 	fsck_leftovers(&f);
 out:
 	fsck_free(&f);
-	if (f.state >= 0)
-		close(f.state);
+	check_end(&f.c);
 	return ret;
 }

@@ -24,9 +24,9 @@ struct fseg { /* a segment that is there, or that the history tells of */
 };
 #define FSCK_SLOTS 65536u
 struct fsck {
-	int qfd, state;
-	const struct meta1_qcheck *ev;
-	void *arg;
+	struct check c;
+	int qfd;
+	bool enough; /* no more messages are wanted */
 	struct replay p;
 	uint8_t *seen;	 /* by number in the table */
 	int64_t horizon; /* seconds: what was accepted before may be forgotten */
@@ -42,8 +42,6 @@ struct fsck {
 	char name[48];	 /* of the segment */
 };
 
-__attribute__((format(printf, 3, 4))) void fsck_found(
-    struct fsck *, enum meta1_qfinding, const char *fmt, ...);
 /* ---- fsck_state.c ---- */
 void fsck_records(struct fsck *);   /* history and journals: fates, messages, segments */
 void fsck_history(struct fsck *);   /* are those of segments that are gone all known? */

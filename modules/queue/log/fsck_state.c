@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -142,7 +141,7 @@ static void on_outcome(struct fsck *f, const struct jrec *r, const struct jtext 
 	m->nfinal++;
 	memcpy(id, t->id.data, t->id.len);
 	fate.id = id;
-	f->ev->fate(f->arg, &fate);
+	f->c.ev->fate(f->c.arg, &fate);
 }
 
 static void on_moved(struct fsck *f, const struct jrec *r, const struct jtext *t)
@@ -224,16 +223,16 @@ static void read_all(struct fsck *f, const char *what, bool *first)
 	uint64_t *v;
 	size_t n;
 
-	if (replay_serials(f->state, what, &v, &n) < 0)
+	if (serial_list(f->c.state, what, &v, &n) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		char name[40];
 		int fd, bad;
 
-		frame_name(name, what, v[i]);
-		fd = openat(f->state, name, O_RDONLY | O_CLOEXEC);
+		serial_name(name, what, v[i]);
+		fd = openat(f->c.state, name, O_RDONLY | O_CLOEXEC);
 		if (fd < 0) {
-			fsck_found(f, META1_QF_DAMAGE, "state/%s: %s", name, strerror(errno));
+			check_found(&f->c, META1_QF_DAMAGE, "state/%s: %s", name, strerror(errno));
 			continue;
 		}
 		if (*first)
@@ -241,7 +240,7 @@ static void read_all(struct fsck *f, const char *what, bool *first)
 		*first = false;
 		bad = frame_read(fd, v[i], record, f);
 		if (bad != 0)
-			fsck_found(f, META1_QF_DAMAGE,
+			check_found(&f->c, META1_QF_DAMAGE,
 			    "state/%s: %d damaged places, outcomes in them are unknown", name, bad);
 		close(fd);
 	}
@@ -284,8 +283,8 @@ static void unfinished(struct fsck *f)
 			if (m->seen || m->moved || m->nrcpt == 0 || m->nfinal >= m->nrcpt ||
 			    table_find(f->p.t, m->writer, m->at.seg, m->at.off, m->at.idx) != 0)
 				continue;
-			log_folder(m->writer, path);
-			fsck_found(f, META1_QF_LOST,
+			folder_name(m->writer, path);
+			check_found(&f->c, META1_QF_LOST,
 			    "message %u of the batch at %llu in %s/s%016llx was tried, is not "
 			    "done, and cannot be read",
 			    m->at.idx, (unsigned long long)m->at.off, path,
@@ -314,7 +313,7 @@ static void holes(struct fsck *f, struct fseg **v, size_t n)
 
 		if (v[i]->life == 0 || v[i]->begin <= from || (!same && f->horizon != INT64_MIN))
 			continue;
-		fsck_found(f, META1_QF_LOST,
+		check_found(&f->c, META1_QF_LOST,
 		    "writer %u, life %llx: its messages %llu to %llu are in no segment, and the "
 		    "history does not tell of one",
 		    v[i]->writer, (unsigned long long)v[i]->life, (unsigned long long)from,
@@ -333,7 +332,7 @@ void fsck_history(struct fsck *f)
 		n++;
 		if (g->there || !g->said || g->time <= f->horizon || g->known >= g->end - g->begin)
 			continue;
-		fsck_found(f, META1_QF_LOST,
+		check_found(&f->c, META1_QF_LOST,
 		    "segment %llx of writer %u is gone with %llu messages, outcomes are known of "
 		    "%llu",
 		    (unsigned long long)g->seg, g->writer, (unsigned long long)(g->end - g->begin),
@@ -364,16 +363,6 @@ static bool needed(const struct fsck *f, uint32_t writer, uint64_t number)
 	return false;
 }
 
-static bool locked(int dir)
-{
-	int fd = openat(dir, "lock", O_RDONLY | O_CLOEXEC);
-	bool yes = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
-
-	if (fd >= 0)
-		close(fd);
-	return yes;
-}
-
 static void own_files(struct fsck *f, uint32_t writer)
 {
 	char path[16];
@@ -381,7 +370,7 @@ static void own_files(struct fsck *f, uint32_t writer)
 	size_t n = 0;
 	int dir;
 
-	log_folder(writer, path);
+	folder_name(writer, path);
 	f->writer = writer;
 	dir = openat(f->qfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0 || scan_list(dir, 'b', &v, &n) < 0)
@@ -389,10 +378,11 @@ static void own_files(struct fsck *f, uint32_t writer)
 	for (size_t i = 0; i < n; i++) {
 		fsck_number(f, v[i]);
 		if (!needed(f, writer, v[i]))
-			fsck_found(f, META1_QF_ORPHAN, "%s/b%016llx: no waiting message needs it%s",
-			    path, (unsigned long long)v[i],
-			    locked(dir) ? " (or it is being written)"
-					: " (the next start frees it)");
+			check_found(&f->c, META1_QF_ORPHAN,
+			    "%s/b%016llx: no waiting message needs it%s", path,
+			    (unsigned long long)v[i],
+			    folder_locked(dir) ? " (or it is being written)"
+					       : " (the next start frees it)");
 	}
 	free(v);
 	if (dir >= 0)
@@ -401,7 +391,7 @@ static void own_files(struct fsck *f, uint32_t writer)
 
 static void kept(struct fsck *f)
 {
-	int fd = openat(f->state, "quarantine", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(f->c.state, "quarantine", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *e;
 	struct stat st;
@@ -413,7 +403,7 @@ static void kept(struct fsck *f)
 	}
 	while ((e = readdir(d)) != NULL)
 		if (e->d_name[0] != '.' && fstatat(fd, e->d_name, &st, 0) == 0)
-			fsck_found(f, META1_QF_QUARANTINE,
+			check_found(&f->c, META1_QF_QUARANTINE,
 			    "state/quarantine/%s: %lld damaged bytes, kept for you", e->d_name,
 			    (long long)st.st_size);
 	closedir(d);
@@ -423,14 +413,14 @@ static void counter(struct fsck *f, const char *path, uint64_t highest)
 {
 	uint64_t next = 0;
 
-	if (ids_look(f->qfd, path, &next) < 0) {
+	if (counter_look(f->qfd, path, &next) < 0) {
 		if (highest > 0)
-			fsck_found(f, META1_QF_DAMAGE,
+			check_found(&f->c, META1_QF_DAMAGE,
 			    "%s: missing or damaged; the next start goes on far above", path);
 		return;
 	}
 	if (highest >= next)
-		fsck_found(f, META1_QF_DAMAGE,
+		check_found(&f->c, META1_QF_DAMAGE,
 		    "%s: the counter is at %llx, but number %llx was used", path,
 		    (unsigned long long)next, (unsigned long long)highest);
 }

@@ -9,157 +9,30 @@
  */
 #ifndef QUEUE_LOG_H
 #define QUEUE_LOG_H
-#include "../common.h"
+#include "seg.h"
+#include "table.h"
 
-#include <dirent.h>
-#include <meta1/queue.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <sys/types.h>
 #include <sys/uio.h>
 
 #define LOG_FORMAT    "log/2"
-#define LOG_ALIGN     4096u	   /* batches and frames start here: none shares a block */
 #define LOG_SMALL     (256u << 10) /* contents above this have a file of their own */
 #define LOG_BATCH     (1u << 20)   /* gathered bytes that close a batch */
 #define LOG_BATCH_MAX (8u << 20)   /* a batch takes no more than this, but one message */
 #define LOG_TABLE_MAX (64u << 20)  /* envelopes of a batch; more is damage */
-#define LOG_QM	      255u	   /* qmgr's number as a writer; its folder is qm/ */
-#define LOG_NRCPT_MAX (1u << 20)
 
-struct log_conf { /* options; see log.c */
+struct conf { /* options; see log.c */
 	int64_t commit_delay, segment_size, spare_segments, status_sync;
 	int64_t checkpoint_size, min_free, memory;
 	int64_t compact_after, compact_rate, max_disk;
 };
 
-/* ---- log.c: the instance, its faces by role, jobs on worker threads ---- */
-struct log {
-	const struct meta1_host *h;
-	struct meta1_ctx *ctx;
-	const struct log_conf *c;
-	int qfd; /* queue_directory */
-	struct writer *w;
-	struct reader *r;
-	struct manager *m;
-	struct jobs jobs;
-};
-/* work on a thread, then done on the loop. false: too many wait, neither runs. */
-bool log_job(struct log *, void (*work)(void *), void (*done)(void *), void *arg);
-void log_arm(struct log *, struct meta1_watch *, int64_t ms);
-void log_answer(struct log *, struct meta1_req **, enum meta1_status, const char *text);
-void log_folder(uint32_t writer, char out[16]); /* "in/7" or "qm" */
-
-/* ---- seg.c: what a segment looks like (pure) ---- */
-struct pos { /* of a message in the log of a writer; its next one when idx is 0 */
-	uint64_t seg, off;
-	uint32_t idx, pad;
-};
-int pos_cmp(struct pos, struct pos);
-
-#define SEG_MAGIC   0x31484354424d314dULL /* "M1MBTCH1" */
-#define SEG_VERSION 2u
-#define SEG_HEAD    128u /* the header's room; the table follows */
-struct seg_head {	 /* native byte order: a foreign one fails the magic */
-	uint64_t magic;
-	uint32_t version, nmsg;
-	uint64_t seg, off, batch;    /* where it stands; number in the segment */
-	uint64_t table_len, len;     /* len: whole batch, a multiple of LOG_ALIGN */
-	uint64_t prev_seg, prev_off; /* all before this was durable; 0: first of a life */
-	uint64_t life, count;	     /* of the writer; messages of this life before the batch */
-	uint64_t table_sum, sum;     /* seeded with seg */
-};
-struct seg_rec { /* an envelope in the table; strings follow, padded to 8 */
-	uint32_t len, flags;
-	uint64_t coff, clen, csum; /* coff from the batch's start; csum sealed with seg */
-	uint64_t unit;		   /* number of the own file, or 0; csum is sealed with it then */
-	uint64_t bytes;
-	int64_t time;
-	uint32_t nrcpt;
-	uint16_t idlen, fromlen, clientlen, envidlen;
-	uint32_t ndsn;	  /* recipients with a seg_dsn; these follow the recipients and the envid */
-	uint32_t uwriter; /* in whose folder the own file is */
-	uint32_t kind;	  /* SEG_COPY or 0 */
-	uint32_t nalias;  /* recipients with a seg_alias; these follow */
-};
-#define SEG_COPY 1u /* made by compaction: where it came from stands at the end */
-struct seg_origin { /* a copy counts when the journal says "moved", or its origin is gone */
-	uint64_t seg, off;
-	uint32_t writer, idx;
-};
-struct seg_dsn { /* of RFC 3461; the orcpt follows */
-	uint32_t rcpt;
-	uint16_t notify, orcptlen;
-};
-struct seg_alias { /* of a recipient that an alias stands for; sender and alias follow */
-	uint32_t rcpt;
-	uint16_t flags, senderlen, aliaslen, pad;
-};
-struct seg_msg { /* a record, taken apart; points into it */
-	struct seg_rec r;
-	char id[META1_ID_MAX];
-	struct meta1_buf from, client, envid;
-	const uint8_t *rcpts, *dsns, *aliases;
-	struct seg_origin origin; /* of a copy */
-};
-uint64_t seg_align(uint64_t);
-uint64_t seg_sum(uint64_t seg, const void *, size_t);
-uint64_t seg_seal(uint64_t sum, uint64_t unit); /* binds a content's sum to its file */
-size_t seg_rec_size(const char *id, const struct meta1_env *); /* 0: cannot be stored */
-void seg_rec_encode(uint8_t *, size_t len, const char *id, const struct meta1_env *);
-int seg_rec_decode(const uint8_t *, size_t avail, struct seg_msg *); /* <0: malformed */
-void seg_rcpts(const struct seg_msg *, struct meta1_qrcpt *);
-/* The record rec of m as that of a copy: its length; out NULL: nothing is written. */
-size_t seg_copy(
-    const struct seg_msg *m, const uint8_t *rec, const struct seg_origin *, uint8_t *out);
-void seg_head_seal(struct seg_head *, const void *table);
-bool seg_head_ok(const struct seg_head *, uint64_t seg, uint64_t off);
-void seg_name(char out[24], char kind, uint64_t number); /* s segment, x spare, b big */
-char seg_parse(const char *name, uint64_t *number);	 /* its kind, or 0 */
-
-/* What leaves for other processes. */
-struct log_ref {
-	uint32_t writer, idx;
-	uint64_t seg, boff;	 /* key of the message: segment, batch, index */
-	uint64_t coff, len, sum; /* content: offset in the segment, sealed sum */
-	uint64_t unit;		 /* own file, or 0 */
-	uint32_t uwriter, pad;	 /* in whose folder */
-};
-#define NOTICE_MESSAGE 0x314e514du
-#define NOTICE_TAIL    0x3154514du
-struct log_notice {
-	uint32_t kind, writer;
-	uint64_t life;		       /* numbers below this are of earlier lives */
-	uint64_t seg, off, next;       /* batch; next: offset behind it */
-	uint64_t prev_seg, prev_off;   /* end of the batch before */
-	uint32_t idx, nmsg;	       /* message in the batch */
-	uint64_t coff, len, sum, unit; /* of the ref */
-	uint64_t count;		       /* messages of this life before the batch */
-};
-void seg_ref(struct meta1_ref *, const struct log_ref *);
-int seg_unref(const struct meta1_ref *, struct log_ref *); /* <0: not ours */
-int seg_notice(struct meta1_buf, struct log_notice *);
-struct pos seg_before(const struct log_notice *);
-struct pos seg_after(const struct log_notice *);
-
 /* ---- format.c: a queue of another version is refused ---- */
-int format_check(struct log *, struct meta1_err *);
+int format_check(struct store *, struct meta1_err *);
 
-/* ---- ids.c: numbers that never repeat, for messages, segments and own files ---- */
-#define IDS_BLOCK 65536u
-struct ids {
-	struct log *l;
-	int fd;
-	uint64_t next, end;  /* the block in use */
-	uint64_t ahead;	     /* start of the block reserved ahead, or 0 */
-	uint64_t floor, got; /* of the job */
-	int err;
-	bool busy;
-};
-int ids_open(struct ids *, struct log *, int dir, uint64_t floor, struct meta1_err *);
-uint64_t ids_next(struct ids *); /* loop thread, never blocks; 0: none now */
-void ids_close(struct ids *);
-int ids_look(int at, const char *path, uint64_t *next); /* <0: none that is good */
+/* ---- counter.c: numbers that never repeat, for messages, segments and own files ---- */
+int counter_open(struct ids *, struct store *, int dir, uint64_t floor, struct meta1_err *);
+void counter_close(struct ids *);
+int counter_look(int at, const char *path, uint64_t *next); /* <0: none that is good */
 
 /* ---- writer.c: a message is gathered, then waits for its batch ---- */
 struct chunk {
@@ -188,7 +61,7 @@ struct meta1_qmsg {
 	char id[META1_ID_MAX];
 };
 struct writer {
-	struct log *l;
+	struct store *l;
 	uint32_t number;
 	int dir, lock;
 	struct ids ids;
@@ -207,7 +80,7 @@ struct writer {
 	struct meta1_watch *timer;
 	struct space *space;
 };
-int writer_open(struct log *, struct meta1_err *);
+int writer_open(struct store *, struct meta1_err *);
 void writer_close(struct writer **);
 void writer_gather(struct meta1_qmsg *); /* ready for a batch */
 void writer_evaluate(struct writer *, bool force);
@@ -252,121 +125,10 @@ void space_unspare(struct writer *, uint64_t); /* it was not used */
 void space_reclaim(void *inst, uint64_t unit);
 
 /* ---- reader.c: contents, checked ---- */
-int reader_open(struct log *, struct meta1_err *);
+int reader_open(struct store *, struct meta1_err *);
 void reader_close(struct reader **);
 void reader_load(void *inst, struct meta1_req *, const struct meta1_ref *);
 void reader_unload(void *inst, struct meta1_content **);
-
-/* ---- texts.c: reasons, each kept once, within a bound ---- */
-#define TEXTS_MAX (16u << 20) /* bytes; beyond, new ones are cut short */
-struct text;
-struct texts {
-	struct text **v;       /* by number; 0 is no text */
-	uint32_t *hash;	       /* cap of them, a power of two */
-	uint32_t cap, n, free; /* n: numbers given out */
-	size_t used;
-};
-uint32_t texts_take(struct texts *, const void *, size_t); /* 0: none, or no memory */
-void texts_drop(struct texts *, uint32_t);
-struct meta1_buf texts_get(const struct texts *, uint32_t);
-void texts_free(struct texts *);
-
-/* ---- table.c: what the manager knows of each waiting message and each unit ---- */
-struct rst {			   /* a recipient that was tried */
-	uint32_t next_try, reason; /* wall clock seconds; a text */
-	uint16_t tries;
-	uint8_t state, pad;
-};
-struct rsts {
-	uint32_t n;
-	struct rst v[];
-};
-struct unit {				    /* a segment or an own file */
-	struct unit *hnext, *next, **prevp; /* chain; list of the dead */
-	uint64_t number;
-	uint32_t writer, live; /* messages that need it */
-	uint32_t own;	       /* its number among own files, or 0 */
-	uint32_t hold;	       /* others that do: compaction; a damaged place without a copy */
-	uint64_t bytes;	       /* about what they take, envelopes too; compaction would keep it */
-	bool closed, dead;
-	bool told;	/* announced */
-	bool file;	/* an own file */
-	bool stuck;	/* cannot be compacted in this life */
-	int64_t sparse; /* monotonic ms since when it is; 0: not */
-	uint64_t nr;	/* journal record of its death: announced when durable */
-};
-/* A waiting message: 48 bytes, found by its number. A million of them may be here, so no
- * strings, no pointers to others, no allocation for one that has one recipient. */
-struct mrec {
-	uint64_t seg;
-	union {
-		struct rst one;	   /* nrcpt 1 */
-		struct rsts *many; /* else; NULL: no recipient was tried */
-	} st;
-	uint32_t page; /* the batch's offset, in LOG_ALIGN */
-	uint32_t hnext;
-	uint32_t idx : 24, writer : 8;
-	uint32_t own;				 /* own file (table_own), or 0 */
-	uint32_t nrcpt : 21, used : 1, told : 1; /* nrcpt 0: only outcomes are known */
-	uint32_t moved : 1; /* what stands there is no message: moved away, or an unused copy */
-	uint32_t size : 8;  /* envelope and content in its segment; see table_size() */
-	uint32_t nfinal : 21, life : 11; /* life: a number is used again, a key is not (soon) */
-};
-#define TABLE_CHUNK 4096u
-struct table {
-	struct mrec **chunk;
-	size_t nchunk;
-	uint32_t top, free; /* numbers given out, first is 1; chain of free ones */
-	uint32_t *mh;
-	struct unit **uh, **own;
-	size_t mcap, mcount, ucap, ucount;
-	uint32_t nown, own_free; /* as top and free; a free place holds nothing */
-	struct unit *dead;
-	size_t ndead, nsegs; /* nsegs: segments with messages that wait, bytes: theirs */
-	uint64_t bytes;
-	struct texts texts;
-};
-struct table *table_new(void);
-void table_free(struct table **);
-static inline struct mrec *table_at(const struct table *t, uint32_t i)
-{
-	return &t->chunk[i / TABLE_CHUNK][i % TABLE_CHUNK];
-}
-static inline uint64_t table_boff(const struct mrec *r)
-{
-	return (uint64_t)r->page * LOG_ALIGN;
-}
-/* Could a message be there? What a damaged journal says may be anything. */
-bool table_fits(uint32_t writer, uint64_t boff, uint32_t idx);
-/* Numbers of records; 0: none, or no memory. */
-uint32_t table_find(
-    const struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
-uint32_t table_add(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
-/* What the manager's user calls it, for this life. 0 when it is gone. */
-uint64_t table_key(const struct table *, uint32_t);
-uint32_t table_by_key(const struct table *, uint64_t key);
-/* Names its size and units; they are held for it from now on. false: no memory. len: of
- * envelope and content in its segment; own: number of the own file in the folder of ownw, or 0. */
-bool table_admit(
-    struct table *, uint32_t, uint32_t nrcpt, uint64_t len, uint32_t ownw, uint64_t own);
-uint64_t table_size(const struct mrec *); /* len again, to 6 % */
-/* Takes an outcome; false: no memory or no such recipient. */
-bool table_outcome(struct table *, uint32_t, uint32_t rcpt, uint32_t state, uint32_t tries,
-    int64_t next_try, const void *reason, size_t len);
-/* NULL: never tried. */
-const struct rst *table_rst(const struct mrec *, uint32_t rcpt);
-uint32_t table_nrst(const struct mrec *);
-bool table_final(const struct mrec *);
-void table_remove(struct table *, uint32_t);
-/* It stands elsewhere from now on, under the same number and key. false: no memory. */
-bool table_move(
-    struct table *, uint32_t, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
-/* What stands there is passed over when it is read. false: no memory. */
-bool table_void(struct table *, uint32_t writer, uint64_t seg, uint64_t boff, uint32_t idx);
-struct unit *table_unit(struct table *, uint32_t writer, uint64_t number, bool make);
-struct unit *table_own(const struct table *, const struct mrec *);
-void table_dead(struct table *, struct unit *);
-void table_forget(struct table *, struct unit **);
 
 /* ---- frame.c: journal and checkpoint are files of frames of records (pure) ---- */
 #define FRAME_MAGIC 0x314d4152464d314dULL /* "M1MFRAM1" */
@@ -400,14 +162,10 @@ struct jtext {
 	struct meta1_buf reason, by, id, addr, from;
 };
 typedef void (*frame_fn)(void *, const struct jrec *, const struct jtext *);
-struct jbuf { /* grows; the first FRAME_HEAD bytes are kept for the header */
-	uint8_t *b;
-	size_t len, cap;
-	bool bad; /* a record found no memory */
-};
-bool frame_put(struct jbuf *, struct jrec *, const struct jtext *); /* NULL: no strings */
-bool frame_room(struct jbuf *, size_t); /* a record of so many bytes will find its memory */
-size_t frame_seal(struct jbuf *, uint64_t serial, uint64_t off, uint64_t seq); /* whole length */
+/* The first FRAME_HEAD bytes of a buffer are kept for the header. */
+bool frame_put(struct bytes *, struct jrec *, const struct jtext *); /* NULL: no strings */
+bool frame_room(struct bytes *, size_t); /* a record of so many bytes will find its memory */
+size_t frame_seal(struct bytes *, uint64_t serial, uint64_t off, uint64_t seq); /* whole length */
 bool frame_ok(const struct frame *, uint64_t serial, uint64_t off);
 /* The next record of a payload, checked; advances. false: no more or malformed. */
 bool frame_next(const uint8_t **, size_t *, struct jrec *, struct jtext *);
@@ -415,32 +173,13 @@ bool frame_next(const uint8_t **, size_t *, struct jrec *, struct jtext *);
  * (a bad frame with a good one behind it), -1: cannot be read. */
 int frame_read(int fd, uint64_t serial, frame_fn, void *arg);
 uint64_t frame_end(int fd, uint64_t serial); /* behind the last frame */
-void frame_name(char out[40], const char *what, uint64_t serial);
 
-/* ---- journal.c: outcomes, one sync for many ---- */
-struct journal {
-	struct log *l;
-	struct manager *m;
-	int dir, fd; /* state/; the file in use or -1 */
-	uint64_t serial, off, seq;
-	struct jbuf gather, out;
-	uint64_t put, output, synced; /* records: appended, in flight, durable */
-	struct jwait *wait, **wtail;
-	struct meta1_watch *timer;
-	uint64_t next, using; /* serial to go on with, its file to be made; of the job */
-	bool busy, armed;
-	int newfd, err;
-	const char *what;
-};
-bool journal_open(struct journal *, struct manager *, int dir);
-void journal_close(struct journal *);
+/* ---- record.c: records go to the journal (common/journal.c) as frames ---- */
+bool record_open(struct manager *);
 /* Appends; when durable the request is finished OK. false: too much waits. */
-bool journal_put(struct journal *, struct jrec *, const struct jtext *, struct meta1_req *);
+bool record_put(struct journal *, struct jrec *, const struct jtext *, struct meta1_req *);
 /* One record without strings and request would be taken now. */
-bool journal_ready(struct journal *);
-void journal_flush(struct journal *);
-void journal_rotate(struct journal *);			      /* what follows goes to a new file */
-int journal_make(int dir, uint64_t serial, uint64_t reserve); /* fd or -errno; blocks */
+bool record_ready(struct journal *);
 
 /* ---- checkpoint.c: all that is known, written anew; then old journals go ---- */
 struct ckpt;
@@ -469,10 +208,10 @@ struct replay {
 	size_t ncur;
 	uint32_t folder[256];
 	unsigned nfolder;
-	uint64_t serial; /* for the next journal */
-	unsigned files;	 /* journals read */
-	uint64_t reserve;
-	int fd, err;	    /* the new journal */
+	uint64_t serial;    /* for the next journal */
+	unsigned files;	    /* journals read */
+	int64_t size;	    /* of a journal */
+	int fd, err;	    /* the new one */
 	bool ended, refuse; /* the checkpoint was whole; out of memory */
 	bool all;	    /* no checkpoint: the history is read too */
 	bool rescue;	    /* records are missing: copies may be all that is left of a message */
@@ -485,18 +224,6 @@ struct replay {
 };
 void replay_work(void *);
 void replay_read(struct replay *); /* the same without making the new journal */
-int replay_serials(int dir, const char *what, uint64_t **, size_t *); /* sorted; <0: errno */
-
-/* ---- history.c: journals that no start needs any more tell of what was done ---- */
-/* Makes history of the journals before serial, removes checkpoints before it, and what is too old
- * or too much; on a worker. */
-struct history {
-	int dir;
-	uint64_t serial;
-	int64_t now, time, size; /* seconds; now: wall clock */
-	int64_t min_free;
-};
-void history_keep(const struct history *);
 
 /* ---- scan.c: envelopes from a folder, in pages; runs on a worker ---- */
 #define SCAN_PAGE 512u
@@ -508,7 +235,7 @@ struct scan_batch { /* a table that was read */
 	uint8_t table[];
 };
 struct scan {
-	struct log *l;
+	struct store *l;
 	struct mwriter *w;
 	uint32_t writer;
 	struct pos at, known;
@@ -552,7 +279,7 @@ struct mwriter {
 	struct pos rescue;	  /* before it only copies are told that nothing else knows */
 };
 struct manager {
-	struct log *l;
+	struct store *l;
 	const struct meta1_qevents *ev;
 	void *arg;
 	struct meta1_req *req; /* of manage() */
@@ -580,7 +307,6 @@ void manager_detach(void *inst, uint32_t writer);
 void manager_close(struct manager **);
 /* The cursor of our own folder passes a copy; nothing is told. */
 void manager_own(struct manager *, const struct log_notice *);
-bool manager_idle(const struct manager *);
 struct mwriter *manager_writer(struct manager *, uint32_t number);
 void manager_pump(struct mwriter *);
 void manager_check(struct manager *); /* all told? then manage() is done */

@@ -10,12 +10,9 @@
  */
 #include "log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 struct mwriter *manager_writer(struct manager *m, uint32_t number)
@@ -53,24 +50,9 @@ void manager_check(struct manager *m)
 		if (w->scan || w->busy)
 			return;
 	m->loaded = true;
-	log_answer(m->l, &m->req, META1_OK, NULL);
+	store_answer(m->l, &m->req, META1_OK, NULL);
 	if (m->want)
 		ckpt_start(m);
-}
-
-/* What the table knows of its recipients, over what the envelope says. */
-static void fill_states(const struct table *t, const struct mrec *r, struct meta1_qrcpt *v)
-{
-	for (uint32_t i = 0; i < r->nrcpt; i++) {
-		const struct rst *s = table_rst(r, i);
-
-		if (s == NULL)
-			continue;
-		v[i].state = s->state;
-		v[i].tries = s->tries;
-		v[i].next_try = s->next_try;
-		v[i].reason = texts_get(&t->texts, s->reason);
-	}
 }
 
 void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool again)
@@ -85,16 +67,7 @@ void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool a
 	    .sum = s->r.csum,
 	    .unit = s->r.unit,
 	    .uwriter = s->r.uwriter};
-	struct meta1_env env = {.size = sizeof(env),
-	    .nrcpt = s->r.nrcpt,
-	    .sizeof_rcpt = sizeof(*v),
-	    .flags = s->r.flags,
-	    .from = s->from,
-	    .client = s->client,
-	    .rcpt = v,
-	    .time = s->r.time,
-	    .bytes = s->r.bytes,
-	    .envid = s->envid};
+	struct meta1_env env = seg_env(s, v);
 	struct meta1_qentry e = {.size = sizeof(e),
 	    .id = s->id,
 	    .bytes_stored = ref.len,
@@ -112,7 +85,7 @@ void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool a
 	ref.coff = s->r.unit != 0 ? 0 : ref.boff + s->r.coff;
 	seg_ref(&e.ref, &ref);
 	seg_rcpts(s, v);
-	fill_states(m->t, r, v);
+	table_states(m->t, r, v, s->r.nrcpt);
 	r->told = 1;
 	if (again)
 		m->ev->loaded(m->arg, e.key, &e, NULL);
@@ -131,7 +104,7 @@ void manager_tell_unread(struct manager *m, uint64_t key, const char *why)
 
 	if (v != NULL) {
 		env.nrcpt = r->nrcpt;
-		fill_states(m->t, r, v);
+		table_states(m->t, r, v, r->nrcpt);
 	}
 	m->ev->loaded(m->arg, key, v != NULL ? &e : NULL, why);
 	free(v);
@@ -207,7 +180,7 @@ void manager_own(struct manager *m, const struct log_notice *n)
 void manager_notice(
     void *inst, struct meta1_buf notice, const char *id, const struct meta1_env *env)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct log_notice n;
 	struct mwriter *w;
 	struct pos after;
@@ -258,13 +231,15 @@ static void history_text(const struct meta1_qoutcome *o, struct jrec *j, struct 
 
 void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct manager *m = l->m;
 	struct jtext text = {.reason = o->reason, .by = {o->by, o->by != NULL ? strlen(o->by) : 0}};
 	uint32_t i = m != NULL && m->t != NULL ? table_by_key(m->t, o->key) : 0;
 	const struct mrec *r = i != 0 ? table_at(m->t, i) : NULL;
 	struct unit *own;
 	struct rst was = {.tries = 0};
+	char why[TEXT_MAX];
+	size_t whylen = 0;
 	struct jrec j = {.type = J_OUTCOME,
 	    .rcpt = o->rcpt,
 	    .state = o->state,
@@ -273,11 +248,17 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 	    .time = l->h->wall(l->ctx)};
 
 	if (r == NULL || !r->told || o->rcpt >= r->nrcpt || o->state > META1_R_DELETED) {
-		log_answer(l, &req, META1_PERMFAIL, "queue_log: no such message or recipient");
+		store_answer(l, &req, META1_PERMFAIL, "queue_log: no such message or recipient");
 		return;
 	}
-	if (table_rst(r, o->rcpt) != NULL)
+	if (table_rst(r, o->rcpt) != NULL) {
+		struct meta1_buf b;
+
 		was = *table_rst(r, o->rcpt);
+		b = texts_get(&m->t->texts, was.reason);
+		whylen = b.len < sizeof(why) ? b.len : sizeof(why);
+		memcpy(why, b.len > 0 ? b.data : "", whylen);
+	}
 	own = table_own(m->t, r);
 	j.writer = r->writer;
 	j.idx = r->idx;
@@ -288,16 +269,16 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 	history_text(o, &j, &text);
 	if (!table_outcome(
 		m->t, i, o->rcpt, o->state, o->tries, o->next_try, o->reason.data, o->reason.len)) {
-		log_answer(l, &req, META1_TEMPFAIL, "queue_log: out of memory");
+		store_answer(l, &req, META1_TEMPFAIL, "queue_log: out of memory");
 		return;
 	}
-	if (!journal_put(&m->j, &j, &text, req)) {
+	if (!record_put(&m->j, &j, &text, req)) {
 		/* It was not said: else the message would be gone with its last other recipient,
 		 * and the next start would deliver this one once more. */
 		if (o->state != META1_R_WAITING)
 			table_outcome(
-			    m->t, i, o->rcpt, was.state, was.tries, was.next_try, NULL, 0);
-		log_answer(
+			    m->t, i, o->rcpt, was.state, was.tries, was.next_try, why, whylen);
+		store_answer(
 		    l, &req, META1_TEMPFAIL, "queue_log: the outcome cannot be recorded now");
 		return;
 	}
@@ -307,7 +288,7 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 
 void manager_attach(void *inst, uint32_t writer)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct mwriter *w = l->m != NULL ? manager_writer(l->m, writer) : NULL;
 
 	if (w == NULL)
@@ -320,7 +301,7 @@ void manager_attach(void *inst, uint32_t writer)
 /* What it had no time to tell is read; while its folder is in use it may still write. */
 void manager_detach(void *inst, uint32_t writer)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct mwriter *w = l->m != NULL ? manager_writer(l->m, writer) : NULL;
 
 	if (w == NULL || w->attached == 0)
@@ -330,7 +311,7 @@ void manager_detach(void *inst, uint32_t writer)
 	manager_pump(w);
 }
 
-static struct manager *make(struct log *l, struct meta1_err *e)
+static struct manager *make(struct store *l, struct meta1_err *e)
 {
 	struct manager *m = calloc(1, sizeof(*m));
 
@@ -339,18 +320,9 @@ static struct manager *make(struct log *l, struct meta1_err *e)
 		return NULL;
 	}
 	m->l = l;
-	m->lock = -1;
-	m->dir = common_mkdir(l->qfd, "state", 0700, e);
-	if (m->dir < 0)
+	if (folder_state(l->qfd, &m->dir, &m->lock, e) < 0)
 		goto fail;
-	m->lock = openat(m->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (m->lock < 0 || flock(m->lock, LOCK_EX | LOCK_NB) < 0) {
-		snprintf(e->text, sizeof(e->text),
-		    "queue folder state: lock: %s (is another qmgr running here?)",
-		    strerror(errno));
-		goto fail;
-	}
-	if (journal_open(&m->j, m, m->dir))
+	if (record_open(m))
 		return m;
 	snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
 fail:
@@ -360,18 +332,18 @@ fail:
 
 void manager_manage(void *inst, struct meta1_req *req, const struct meta1_qevents *ev, void *arg)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct meta1_err e = {""};
 	uint8_t tail[META1_NOTICE_MAX];
 	struct manager *m;
 
 	if (l->m != NULL) {
-		log_answer(l, &req, META1_PERMFAIL, "queue_log: already managed");
+		store_answer(l, &req, META1_PERMFAIL, "queue_log: already managed");
 		return;
 	}
 	m = make(l, &e);
 	if (m == NULL) {
-		log_answer(l, &req, META1_PERMFAIL, e.text);
+		store_answer(l, &req, META1_PERMFAIL, e.text);
 		return;
 	}
 	m->ev = ev;
@@ -382,11 +354,6 @@ void manager_manage(void *inst, struct meta1_req *req, const struct meta1_qevent
 	/* Our own folder is like any other. */
 	manager_notice(l, (struct meta1_buf){tail, writer_tail(l, tail)}, NULL, NULL);
 	backlog_start(m);
-}
-
-bool manager_idle(const struct manager *m)
-{
-	return m->t == NULL || (!m->j.busy && m->j.gather.len == 0 && m->j.out.len == 0);
 }
 
 void manager_close(struct manager **mp)
@@ -409,7 +376,7 @@ void manager_close(struct manager **mp)
 		free(w);
 	}
 	table_free(&m->t);
-	log_answer(m->l, &m->req, META1_TEMPFAIL, "the queue is shut down");
+	store_answer(m->l, &m->req, META1_TEMPFAIL, "the queue is shut down");
 	if (m->lock >= 0)
 		close(m->lock);
 	if (m->dir >= 0)

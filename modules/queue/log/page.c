@@ -74,7 +74,7 @@ static int open_segment(const struct page *p, struct page_entry *e)
 	char folder[16], name[24], path[48];
 	int fd;
 
-	log_folder(e->writer, folder);
+	folder_name(e->writer, folder);
 	seg_name(name, 's', e->seg);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	fd = openat(p->m->l->qfd, path, O_RDONLY | O_CLOEXEC);
@@ -154,7 +154,7 @@ static void lost(struct manager *m, const struct page_entry *e)
 {
 	char text[256], folder[16];
 
-	log_folder(e->writer, folder);
+	folder_name(e->writer, folder);
 	snprintf(text, sizeof(text),
 	    "%s/s%016llx at %llu: message %u that waits there cannot be read: %s", folder,
 	    (unsigned long long)e->seg, (unsigned long long)e->boff, e->idx, e->why);
@@ -206,24 +206,24 @@ static void fetched(void *arg)
 			m->ev->loaded(m->arg, p->e[k].key, NULL, NULL);
 		all = all && !p->e[k].later;
 	}
-	log_answer(m->l, &p->req, all ? META1_OK : META1_TEMPFAIL,
+	store_answer(m->l, &p->req, all ? META1_OK : META1_TEMPFAIL,
 	    all ? NULL : "queue_log: not all envelopes can be read now");
 	page_free(&p);
 }
 
 void manager_fetch(void *inst, struct meta1_req *req, const uint64_t *key, uint32_t n)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct manager *m = l->m;
 	struct page *p;
 
 	if (m == NULL || m->t == NULL || n > META1_FETCH_MAX || m->ev->loaded == NULL) {
-		log_answer(l, &req, META1_PERMFAIL, "queue_log: nothing to fetch from");
+		store_answer(l, &req, META1_PERMFAIL, "queue_log: nothing to fetch from");
 		return;
 	}
 	p = page_new(m);
 	if (p == NULL) {
-		log_answer(l, &req, META1_TEMPFAIL, "queue_log: out of memory");
+		store_answer(l, &req, META1_TEMPFAIL, "queue_log: out of memory");
 		return;
 	}
 	for (uint32_t k = 0; k < n; k++) {
@@ -235,8 +235,8 @@ void manager_fetch(void *inst, struct meta1_req *req, const uint64_t *key, uint3
 			m->ev->loaded(m->arg, key[k], NULL, NULL);
 	}
 	p->req = req;
-	if (log_job(l, page_work, fetched, p))
+	if (store_job(l, page_work, fetched, p))
 		return;
 	page_free(&p);
-	log_answer(l, &req, META1_TEMPFAIL, "queue_log: too many jobs wait");
+	store_answer(l, &req, META1_TEMPFAIL, "queue_log: too many jobs wait");
 }

@@ -32,7 +32,7 @@ struct segfd {
 	uint64_t seg, stamp;
 };
 struct reader {
-	struct log *l;
+	struct store *l;
 	struct segfd fd[NFD];
 	uint64_t clock, mark; /* counts uses; as it was at the last tick */
 	struct meta1_watch *timer;
@@ -41,7 +41,7 @@ struct reader {
 struct load {
 	struct meta1_content c; /* first: the handle */
 	struct meta1_extent ext;
-	struct log *l;
+	struct store *l;
 	struct meta1_req *req;
 	struct log_ref ref;
 	struct segfd *slot;
@@ -61,13 +61,13 @@ static void close_done(void *arg)
 }
 
 /* The last close of an unlinked file frees its blocks: that may take a while. */
-static void close_later(struct log *l, int fd)
+static void close_later(struct store *l, int fd)
 {
 	struct load *ld = calloc(1, sizeof(*ld));
 
 	if (ld != NULL) {
 		ld->fd = fd;
-		if (log_job(l, close_work, close_done, ld))
+		if (store_job(l, close_work, close_done, ld))
 			return;
 		free(ld);
 	}
@@ -94,10 +94,10 @@ static void tick(int fd, short what, void *arg)
 	r->mark = r->clock;
 	r->armed = any;
 	if (any)
-		log_arm(r->l, r->timer, IDLE_MS);
+		store_arm(r->l, r->timer, IDLE_MS);
 }
 
-int reader_open(struct log *l, struct meta1_err *e)
+int reader_open(struct store *l, struct meta1_err *e)
 {
 	struct reader *r = calloc(1, sizeof(*r));
 
@@ -161,7 +161,7 @@ static bool keep(struct reader *r, const struct load *ld)
 	*best = (struct segfd){
 	    .fd = ld->fd, .writer = ld->ref.writer, .seg = ld->ref.seg, .stamp = ++r->clock};
 	if (!r->armed)
-		log_arm(r->l, r->timer, IDLE_MS);
+		store_arm(r->l, r->timer, IDLE_MS);
 	r->armed = true;
 	return true;
 }
@@ -193,7 +193,7 @@ static void answer(struct load *ld, enum meta1_status st)
 		ld->l->h->finish(req, st, &r);
 		return;
 	}
-	log_folder(ld->ref.unit != 0 ? ld->ref.uwriter : ld->ref.writer, folder);
+	folder_name(ld->ref.unit != 0 ? ld->ref.uwriter : ld->ref.writer, folder);
 	snprintf(text, sizeof(text), "content in %s/%c%016llx at %llu, %llu bytes: %s", folder,
 	    ld->ref.unit != 0 ? 'b' : 's',
 	    (unsigned long long)(ld->ref.unit != 0 ? ld->ref.unit : ld->ref.seg),
@@ -210,7 +210,7 @@ static int open_file(struct load *ld)
 {
 	char folder[16], name[24], path[48];
 
-	log_folder(ld->ref.unit != 0 ? ld->ref.uwriter : ld->ref.writer, folder);
+	folder_name(ld->ref.unit != 0 ? ld->ref.uwriter : ld->ref.writer, folder);
 	seg_name(
 	    name, ld->ref.unit != 0 ? 'b' : 's', ld->ref.unit != 0 ? ld->ref.unit : ld->ref.seg);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
@@ -332,12 +332,12 @@ static bool at_once(struct load *ld)
 
 void reader_load(void *inst, struct meta1_req *req, const struct meta1_ref *ref)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct load *ld = calloc(1, sizeof(*ld));
 
 	if (ld == NULL || l->r == NULL) {
 		free(ld);
-		log_answer(l, &req, META1_TEMPFAIL, "queue_log: out of memory, or no reader");
+		store_answer(l, &req, META1_TEMPFAIL, "queue_log: out of memory, or no reader");
 		return;
 	}
 	ld->l = l;
@@ -345,7 +345,7 @@ void reader_load(void *inst, struct meta1_req *req, const struct meta1_ref *ref)
 	ld->fd = -1;
 	if (seg_unref(ref, &ld->ref) < 0 || (ld->ref.unit == 0 && ld->ref.len > INLINE_MAX)) {
 		free(ld);
-		log_answer(l, &req, META1_PERMFAIL, "queue_log: not a reference of this store");
+		store_answer(l, &req, META1_PERMFAIL, "queue_log: not a reference of this store");
 		return;
 	}
 	if (ld->ref.unit == 0) {
@@ -365,8 +365,8 @@ void reader_load(void *inst, struct meta1_req *req, const struct meta1_ref *ref)
 		ld->fd = ld->slot->fd;
 		ld->slot->used++;
 	}
-	if (ld->ref.unit != 0 ? log_job(l, work_own, done_own, ld)
-			      : log_job(l, work_small, done_small, ld))
+	if (ld->ref.unit != 0 ? store_job(l, work_own, done_own, ld)
+			      : store_job(l, work_small, done_small, ld))
 		return;
 	if (ld->slot != NULL)
 		ld->slot->used--;
@@ -376,7 +376,7 @@ void reader_load(void *inst, struct meta1_req *req, const struct meta1_ref *ref)
 
 void reader_unload(void *inst, struct meta1_content **cp)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct load *ld = *cp != NULL ? (*cp)->store : NULL;
 
 	*cp = NULL;

@@ -18,55 +18,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static int by_number(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-int replay_serials(int dir, const char *what, uint64_t **out, size_t *n)
-{
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	size_t len = strlen(what);
-	struct dirent *e;
-	int err;
-
-	*out = NULL;
-	*n = 0;
-	if (d == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	while (errno = 0, (e = readdir(d)) != NULL) {
-		const char *hex = e->d_name + len + 1;
-		uint64_t *v;
-
-		if (strncmp(e->d_name, what, len) != 0 || e->d_name[len] != '.' ||
-		    strspn(hex, "0123456789abcdef") != 16 || hex[16] != '\0')
-			continue;
-		v = realloc(*out, (*n + 1) * sizeof(*v));
-		if (v == NULL)
-			break; /* errno says so */
-		*out = v;
-		v[(*n)++] = strtoull(hex, NULL, 16);
-	}
-	err = errno;
-	closedir(d);
-	if (err != 0) {
-		free(*out);
-		*out = NULL;
-		*n = 0;
-		errno = err;
-		return -1;
-	}
-	if (*n > 0)
-		qsort(*out, *n, sizeof(**out), by_number);
-	return 0;
-}
-
 static struct cursor *cursor(struct replay *p, uint32_t writer)
 {
 	struct cursor *c;
@@ -118,7 +69,7 @@ static bool gone(struct replay *p, uint32_t writer, uint64_t seg)
 	if (!p->all)
 		return false;
 	if (p->last.seg != seg || p->last.writer != writer) {
-		log_folder(writer, folder);
+		folder_name(writer, folder);
 		seg_name(name, 's', seg);
 		snprintf(path, sizeof(path), "%s/%s", folder, name);
 		p->last.seg = seg;
@@ -253,7 +204,7 @@ static int read_file(struct replay *p, const char *what, uint64_t serial, uint64
 	char name[40];
 	int fd, bad;
 
-	frame_name(name, what, serial);
+	serial_name(name, what, serial);
 	fd = openat(p->dir, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
@@ -276,7 +227,7 @@ static int read_file(struct replay *p, const char *what, uint64_t serial, uint64
 
 static int serials(struct replay *p, const char *what, uint64_t **v, size_t *n)
 {
-	if (replay_serials(p->dir, what, v, n) == 0)
+	if (serial_list(p->dir, what, v, n) == 0)
 		return 0;
 	p->err = errno;
 	return -1;
@@ -363,30 +314,6 @@ static void sweep(struct replay *p)
 	qsort(p->order, p->norder, sizeof(*p->order), by_place);
 }
 
-static void find_folders(struct replay *p)
-{
-	int fd = openat(p->qfd, "in", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
-
-	p->folder[p->nfolder++] = LOG_QM;
-	if (d == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while (p->nfolder < 256 && (errno = 0, (e = readdir(d)) != NULL)) {
-		char *end;
-		unsigned long n = strtoul(e->d_name, &end, 10);
-
-		if (end != e->d_name && *end == '\0' && n < LOG_QM)
-			p->folder[p->nfolder++] = (uint32_t)n;
-	}
-	if (p->nfolder < 256)
-		p->err = errno;
-	closedir(d);
-}
-
 void replay_read(struct replay *p)
 {
 	uint64_t from;
@@ -405,7 +332,8 @@ void replay_read(struct replay *p)
 	sweep(p);
 	if (p->refuse)
 		return;
-	find_folders(p);
+	if (folder_writers(p->qfd, p->folder, &p->nfolder) < 0)
+		p->err = errno;
 }
 
 void replay_work(void *arg)
@@ -414,5 +342,5 @@ void replay_work(void *arg)
 
 	replay_read(p);
 	if (!p->refuse && p->err == 0)
-		p->fd = journal_make(p->dir, p->serial, p->reserve);
+		p->fd = journal_make(p->dir, "journal", p->serial, p->size);
 }

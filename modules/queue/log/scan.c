@@ -17,59 +17,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #define SEARCH_MAX (1ull << 30)
 #define SAVE_MAX   (64u << 20)
 
-static int by_number(const void *a, const void *b)
+static bool is_kind(const char *name, const void *kind, uint64_t *number)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
+	return seg_parse(name, number) == *(const char *)kind;
 }
 
 int scan_list(int dir, char kind, uint64_t **out, size_t *n)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *e;
-	uint64_t number, *v;
-	size_t cap = 0;
-	int err;
-
 	*out = NULL;
 	*n = 0;
-	if (d == NULL) {
-		if (fd >= 0)
-			close(fd);
+	if (folder_list(dir, ".", is_kind, &kind, out, n) < 0)
 		return -1;
-	}
-	while (errno = 0, (e = readdir(d)) != NULL) {
-		if (seg_parse(e->d_name, &number) != kind)
-			continue;
-		if (*n == cap) {
-			cap = cap > 0 ? 2 * cap : 64;
-			v = realloc(*out, cap * sizeof(*v));
-			if (v == NULL)
-				break; /* errno says so */
-			*out = v;
-		}
-		(*out)[(*n)++] = number;
-	}
-	err = errno;
-	closedir(d);
-	if (err != 0) { /* half a list would look like lost files */
-		free(*out);
-		*out = NULL;
-		*n = 0;
-		errno = err;
-		return -1;
-	}
-	if (*n > 0)
-		qsort(*out, *n, sizeof(**out), by_number);
+	folder_sort(*out, *n);
 	return 0;
 }
 
@@ -145,7 +110,7 @@ static void note(
 	char folder[16];
 	size_t n = strlen(text);
 
-	log_folder(s->writer, folder);
+	folder_name(s->writer, folder);
 	snprintf(text + n, size - n, "%s%s/s%016llx at %llu to %llu: %s", n > 0 ? "; " : "", folder,
 	    (unsigned long long)s->at.seg, (unsigned long long)from, (unsigned long long)to, what);
 }
@@ -156,7 +121,7 @@ static void quarantine(struct scan *s, uint64_t from, uint64_t to)
 	uint8_t *piece = malloc(LOG_ALIGN * 16);
 	struct meta1_err e;
 	char name[64];
-	int dir = common_mkdir(s->state, "quarantine", 0700, &e), fd = -1;
+	int dir = folder_make(s->state, "quarantine", 0700, &e), fd = -1;
 	bool ok = false;
 
 	snprintf(name, sizeof(name), "w%u-s%016llx-%llu", s->writer, (unsigned long long)s->at.seg,
@@ -315,7 +280,7 @@ static void torn(struct scan *s, uint64_t to)
 {
 	s->torn[0] = '\0';
 	note(s->torn, sizeof(s->torn), s, s->at.off, to,
-	    "torn end, nothing of it was acknowledged: cut");
+	    "torn end (or damage in what was written last): cut");
 	next_seg(s);
 }
 
@@ -327,9 +292,8 @@ static void bad_head(struct scan *s, const struct seg_head *h, bool durable)
 	if (durable || s->closed)
 		found = scan_search(s->fd, s->at.seg, s->at.off);
 	if (found == 0 && !durable) {
-		if (h->magic == SEG_MAGIC && h->seg == s->at.seg && h->off == s->at.off &&
-		    s->closed)
-			torn(s, s->at.off + h->len);
+		if (s->closed && seg_head_broken(h, s->at.seg, s->at.off))
+			torn(s, s->at.off + LOG_ALIGN);
 		else
 			next_seg(s);
 		return;
@@ -384,18 +348,14 @@ static void step(struct scan *s)
 static int enter(struct scan *s)
 {
 	char folder[16];
-	int lock;
 
-	log_folder(s->writer, folder);
+	folder_name(s->writer, folder);
 	s->dir = openat(s->l->qfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dir < 0)
 		return errno == ENOENT ? 0 : -1;
 	if (scan_list(s->dir, 's', &s->have, &s->nhave) < 0)
 		return -1;
-	lock = openat(s->dir, "lock", O_RDONLY | O_CLOEXEC);
-	s->locked = lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) < 0;
-	if (lock >= 0)
-		close(lock);
+	s->locked = folder_locked(s->dir);
 	return 1;
 }
 

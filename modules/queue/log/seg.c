@@ -247,6 +247,20 @@ size_t seg_copy(
 	return n;
 }
 
+struct meta1_env seg_env(const struct seg_msg *s, const struct meta1_qrcpt *v)
+{
+	return (struct meta1_env){.size = sizeof(struct meta1_env),
+	    .nrcpt = s->r.nrcpt,
+	    .sizeof_rcpt = sizeof(*v),
+	    .flags = s->r.flags,
+	    .from = s->from,
+	    .client = s->client,
+	    .rcpt = v,
+	    .time = s->r.time,
+	    .bytes = s->r.bytes,
+	    .envid = s->envid};
+}
+
 void seg_rcpts(const struct seg_msg *m, struct meta1_qrcpt *v)
 {
 	const uint8_t *p = m->rcpts;
@@ -296,6 +310,12 @@ bool seg_head_ok(const struct seg_head *h, uint64_t seg, uint64_t off)
 	       h->off == off && h->sum == seg_sum(seg, h, offsetof(struct seg_head, sum)) &&
 	       h->nmsg > 0 && h->table_len <= LOG_TABLE_MAX && h->len % LOG_ALIGN == 0 &&
 	       h->len >= SEG_HEAD + h->table_len && h->len <= (uint64_t)1 << 32;
+}
+
+bool seg_head_broken(const struct seg_head *h, uint64_t seg, uint64_t off)
+{
+	return (h->magic == SEG_MAGIC || (h->seg == seg && h->off == off && h->len != 0)) &&
+	       !seg_head_ok(h, h->seg, h->off);
 }
 
 void seg_name(char out[24], char kind, uint64_t number)

@@ -89,7 +89,7 @@ static void start(struct space *s)
 	s->room = keep > s->nspare ? keep - s->nspare : 0;
 	s->nshed = s->nspare > keep ? s->nspare - keep : 0;
 	memcpy(s->shed, s->spare + s->nspare - s->nshed, s->nshed * sizeof(s->shed[0]));
-	s->busy = log_job(s->w->l, free_units, freed, s);
+	s->busy = store_job(s->w->l, free_units, freed, s);
 	if (!s->busy)
 		return;
 	s->nwant = 0;
@@ -108,7 +108,7 @@ static void freed(void *arg)
 
 void space_reclaim(void *inst, uint64_t unit)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct writer *w = l->w;
 
 	if (w == NULL || w->space->nwant == UNITS)
@@ -169,7 +169,7 @@ static uint64_t folder_size(int qfd, uint32_t writer)
 	DIR *d;
 	int fd;
 
-	log_folder(writer, folder);
+	folder_name(writer, folder);
 	fd = openat(qfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	d = fd >= 0 ? fdopendir(fd) : NULL;
 	if (d == NULL) {
@@ -205,7 +205,7 @@ static bool too_much(const struct space *s)
 static void looked(void *arg)
 {
 	struct space *s = arg;
-	struct log *l = s->w->l;
+	struct store *l = s->w->l;
 	uint64_t room = (uint64_t)s->vfs.f_bavail * s->vfs.f_frsize;
 	bool full, over = too_much(s);
 
@@ -234,7 +234,7 @@ bool space_full(struct writer *w)
 
 	if (!s->checking && now - s->checked >= 1000) {
 		s->checked = now;
-		s->checking = log_job(w->l, look, looked, s);
+		s->checking = store_job(w->l, look, looked, s);
 	}
 	return s->full && w->number != LOG_QM;
 }

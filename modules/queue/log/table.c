@@ -365,6 +365,21 @@ bool table_outcome(struct table *t, uint32_t i, uint32_t rcpt, uint32_t state, u
 	return true;
 }
 
+/* Over what the envelope says. */
+void table_states(const struct table *t, const struct mrec *r, struct meta1_qrcpt *v, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const struct rst *s = table_rst(r, i);
+
+		if (s == NULL)
+			continue;
+		v[i].state = s->state;
+		v[i].tries = s->tries;
+		v[i].next_try = s->next_try;
+		v[i].reason = texts_get(&t->texts, s->reason);
+	}
+}
+
 bool table_final(const struct mrec *r)
 {
 	return r->nrcpt > 0 && r->nfinal == r->nrcpt;

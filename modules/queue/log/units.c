@@ -19,7 +19,7 @@
 
 static void announce(struct manager *m, struct unit *u)
 {
-	struct log *l = m->l;
+	struct store *l = m->l;
 
 	u->told = true;
 	if (l->w != NULL && l->w->number == u->writer)
@@ -34,7 +34,7 @@ void units_settle(struct manager *m, struct unit *u)
 
 	if (u->live > 0 || u->hold > 0 || !u->closed || u->dead)
 		return;
-	if (!journal_put(&m->j, &j, NULL, NULL))
+	if (!record_put(&m->j, &j, NULL, NULL))
 		return;
 	u->nr = m->j.put;
 	table_dead(m->t, u);
@@ -64,7 +64,7 @@ static void put_seg(struct mwriter *w)
 	    .time = w->tally.time};
 
 	if (w->open != 0 && w->tally.life != 0)
-		journal_put(&w->m->j, &j, NULL, NULL);
+		record_put(&w->m->j, &j, NULL, NULL);
 }
 
 void units_count(struct mwriter *w, uint64_t off, uint64_t life, uint64_t count, uint32_t n)
@@ -116,7 +116,7 @@ void units_synced(struct manager *m)
 		units_attach(m, w->number);
 }
 
-struct check { /* files of one folder, on a worker */
+struct census { /* files of one folder, on a worker */
 	struct manager *m;
 	uint32_t writer;
 	bool tidy;
@@ -128,12 +128,12 @@ struct check { /* files of one folder, on a worker */
 
 static void look(void *arg)
 {
-	struct check *c = arg;
+	struct census *c = arg;
 	char folder[16], name[24];
 	struct stat st;
 	int dir;
 
-	log_folder(c->writer, folder);
+	folder_name(c->writer, folder);
 	dir = openat(c->m->l->qfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return;
@@ -146,7 +146,7 @@ static void look(void *arg)
 	close(dir);
 }
 
-static void check_free(struct check *c)
+static void check_free(struct census *c)
 {
 	free(c->v);
 	free(c->there);
@@ -155,7 +155,7 @@ static void check_free(struct check *c)
 
 static void looked(void *arg)
 {
-	struct check *c = arg;
+	struct census *c = arg;
 
 	for (size_t i = 0; i < c->n; i++) {
 		struct unit *u = table_unit(c->m->t, c->writer, c->v[i], false);
@@ -174,7 +174,7 @@ static void looked(void *arg)
 
 void units_attach(struct manager *m, uint32_t writer)
 {
-	struct check *c;
+	struct census *c;
 	size_t n = 0;
 
 	for (struct unit *u = m->t->dead; u != NULL; u = u->next)
@@ -191,7 +191,7 @@ void units_attach(struct manager *m, uint32_t writer)
 	for (struct unit *u = m->t->dead; u != NULL; u = u->next)
 		if (u->writer == writer)
 			c->v[c->n++] = u->number;
-	if (log_job(m->l, look, looked, c))
+	if (store_job(m->l, look, looked, c))
 		return;
 fail:
 	check_free(c);
@@ -199,13 +199,13 @@ fail:
 
 static void list(void *arg)
 {
-	struct check *c = arg;
+	struct census *c = arg;
 	char folder[16];
 	uint64_t *s = NULL, *b = NULL;
 	size_t ns = 0, nb = 0;
 	int dir;
 
-	log_folder(c->writer, folder);
+	folder_name(c->writer, folder);
 	dir = openat(c->m->l->qfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return;
@@ -225,7 +225,7 @@ static void list(void *arg)
 
 static void listed(void *arg)
 {
-	struct check *c = arg;
+	struct census *c = arg;
 	struct manager *m = c->m;
 
 	for (size_t i = 0; i < c->n; i++) {
@@ -243,7 +243,7 @@ static void listed(void *arg)
  * seen an own file may belong to a lost envelope: there everything stays. */
 void units_tidy(struct mwriter *w)
 {
-	struct check *c;
+	struct census *c;
 
 	if (w->tidied == w->life || w->damaged)
 		return;
@@ -253,7 +253,7 @@ void units_tidy(struct mwriter *w)
 	c->m = w->m;
 	c->writer = w->number;
 	c->life = w->life;
-	if (log_job(w->m->l, list, listed, c))
+	if (store_job(w->m->l, list, listed, c))
 		w->tidied = w->life;
 	else
 		check_free(c);

@@ -26,48 +26,6 @@ static void tick(int fd, short what, void *arg)
 	writer_evaluate(arg, false);
 }
 
-/* Takes the lock of a folder. 1: somebody else has it. */
-static int lock_folder(struct writer *w, int at, const char *name, struct meta1_err *e)
-{
-	w->dir = common_mkdir(at, name, 02750, e);
-	if (w->dir < 0)
-		return -1;
-	w->lock = openat(w->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-	if (w->lock < 0) {
-		snprintf(
-		    e->text, sizeof(e->text), "queue folder %s: lock: %s", name, strerror(errno));
-		return -1;
-	}
-	/* A reader that looks whether the folder is in use holds the lock for microseconds. */
-	for (int try = 0; try < 4; try++) {
-		if (flock(w->lock, LOCK_EX | LOCK_NB) == 0)
-			return fchmod(w->lock, 0640) < 0 && errno != EPERM ? -1 : 0;
-		nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
-	}
-	snprintf(e->text, sizeof(e->text), "queue folder %s is in use by another process", name);
-	close(w->lock);
-	close(w->dir);
-	w->lock = w->dir = -1;
-	return 1;
-}
-
-/* smtps: the first folder under in/ that nobody holds. */
-static int take_folder(struct writer *w, int in, struct meta1_err *e)
-{
-	for (w->number = 0; w->number < LOG_QM; w->number++) {
-		char name[16];
-		int r;
-
-		snprintf(name, sizeof(name), "%u", w->number);
-		r = lock_folder(w, in, name, e);
-		if (r <= 0)
-			return r;
-	}
-	snprintf(
-	    e->text, sizeof(e->text), "queue folder in: all of 0 to %u are in use", LOG_QM - 1);
-	return -1;
-}
-
 /* The highest number in any folder: all take theirs from one counter, which may be lost. */
 static void look_everywhere(int in, uint64_t *highest)
 {
@@ -91,12 +49,12 @@ static void look_everywhere(int in, uint64_t *highest)
 	}
 }
 
-int writer_open(struct log *l, struct meta1_err *e)
+int writer_open(struct store *l, struct meta1_err *e)
 {
 	struct writer *w = calloc(1, sizeof(*w));
 	bool qm = l->h->role == META1_QMGR;
 	uint64_t highest = 0;
-	int home = -1, ret = -1;
+	int home = -1, ret = -1, n;
 
 	if (w == NULL) {
 		snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
@@ -106,16 +64,17 @@ int writer_open(struct log *l, struct meta1_err *e)
 	w->l = l;
 	w->fd = w->lock = w->dir = w->ids.fd = -1;
 	w->qtail = &w->q;
-	home = qm ? common_mkdir(l->qfd, "state", 0700, e) : common_mkdir(l->qfd, "in", 02750, e);
+	home = qm ? folder_make(l->qfd, "state", 0700, e) : folder_make(l->qfd, "in", 02750, e);
 	if (home < 0)
 		goto out;
-	w->number = LOG_QM;
-	if (qm ? lock_folder(w, l->qfd, "qm", e) != 0 : take_folder(w, home, e) < 0)
+	n = folder_take(l->qfd, qm, &w->dir, &w->lock, e);
+	if (n < 0)
 		goto out;
+	w->number = w->ids.writer = (uint32_t)n;
 	/* After the lock: so the numbers of a folder grow from life to life. */
 	if (!qm)
 		look_everywhere(home, &highest);
-	if (space_open(w, &highest, e) < 0 || ids_open(&w->ids, l, home, highest, e) < 0)
+	if (space_open(w, &highest, e) < 0 || counter_open(&w->ids, l, home, highest, e) < 0)
 		goto out;
 	w->life = w->ids.next;
 	if (qm)
@@ -145,10 +104,10 @@ void writer_close(struct writer **wp)
 		struct meta1_qmsg *m = w->q;
 
 		w->q = m->next;
-		log_answer(w->l, &m->req, META1_TEMPFAIL, "the queue is shut down");
+		store_answer(w->l, &m->req, META1_TEMPFAIL, "the queue is shut down");
 		writer_drop(&m);
 	}
-	ids_close(&w->ids);
+	counter_close(&w->ids);
 	space_close(w);
 	if (w->fd >= 0)
 		close(w->fd);
@@ -161,14 +120,14 @@ void writer_close(struct writer **wp)
 
 uint32_t writer_number(void *inst)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 
 	return l->w != NULL ? l->w->number : 0;
 }
 
 uint64_t writer_next_id(void *inst)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 
 	return l->w != NULL ? ids_next(&l->w->ids) : 0;
 }
@@ -177,7 +136,7 @@ enum meta1_status writer_begin(void *inst, const char *id,
     const struct meta1_qops_writer_events *ev, void *arg, struct meta1_qmsg **out,
     struct meta1_err *e)
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct meta1_qmsg *m = NULL;
 
 	if (l->w == NULL || id == NULL || strlen(id) >= META1_ID_MAX) {
@@ -285,7 +244,7 @@ static void closed(struct writer *w)
 {
 	w->open--;
 	if (w->q != NULL && w->open == 0)
-		log_arm(w->l, w->timer, 0);
+		store_arm(w->l, w->timer, 0);
 }
 
 void writer_abort(struct meta1_qmsg **mp)
@@ -303,7 +262,7 @@ void writer_abort(struct meta1_qmsg **mp)
 void writer_commit(struct meta1_qmsg **mp, struct meta1_req *req, const struct meta1_env *env)
 {
 	struct meta1_qmsg *m = *mp;
-	struct log *l = m->w->l;
+	struct store *l = m->w->l;
 
 	*mp = NULL;
 	closed(m->w);
@@ -321,7 +280,7 @@ void writer_commit(struct meta1_qmsg **mp, struct meta1_req *req, const struct m
 		}
 	}
 	if (m->failed) {
-		log_answer(l, &m->req, META1_TEMPFAIL, m->why);
+		store_answer(l, &m->req, META1_TEMPFAIL, m->why);
 		if (m->big != NULL)
 			big_drop(&m);
 		else
@@ -368,13 +327,13 @@ void writer_gather(struct meta1_qmsg *m)
 	if (w->q == NULL) {
 		w->oldest = w->l->h->now(w->l->ctx);
 		/* At the end of the turn: all dots of this turn share the batch. */
-		log_arm(w->l, w->timer, 0);
+		store_arm(w->l, w->timer, 0);
 	}
 	*w->qtail = m;
 	w->qtail = &m->next;
 	w->qbytes += m->reclen + (m->big != NULL ? 0 : m->len);
 	if (w->open == 0)
-		log_arm(w->l, w->timer, 0);
+		store_arm(w->l, w->timer, 0);
 	if (w->qbytes >= LOG_BATCH)
 		writer_evaluate(w, false);
 }
@@ -389,11 +348,11 @@ void writer_evaluate(struct writer *w, bool force)
 		return;
 	wait = w->oldest + w->l->c->commit_delay - w->l->h->now(w->l->ctx);
 	if (!force && w->open > 0 && wait > 0 && w->qbytes < LOG_BATCH) {
-		log_arm(w->l, w->timer, wait);
+		store_arm(w->l, w->timer, wait);
 		return;
 	}
 	if (!batch_start(w))
-		log_arm(w->l, w->timer, 10); /* no thread or no number right now */
+		store_arm(w->l, w->timer, 10); /* no thread or no number right now */
 }
 
 bool writer_idle(const struct writer *w)
@@ -403,7 +362,7 @@ bool writer_idle(const struct writer *w)
 
 size_t writer_tail(void *inst, uint8_t out[META1_NOTICE_MAX])
 {
-	struct log *l = inst;
+	struct store *l = inst;
 	struct log_notice n = {.kind = NOTICE_TAIL};
 
 	if (l->w == NULL)

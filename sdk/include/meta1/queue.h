@@ -163,6 +163,10 @@ struct meta1_qcheck {
 	uint32_t size, pad;
 	void (*fate)(void *arg, const struct meta1_qfate *);
 	void (*found)(void *arg, enum meta1_qfinding, const char *text);
+	/* Every message that waits, with its content; both are good for the call. false: that is
+	 * enough. When it is set the store must not be in use (else <0), and cannot be taken
+	 * meanwhile. What cannot be read is only found(). */
+	bool (*message)(void *arg, const struct meta1_qentry *, const struct meta1_content *);
 };
 
 struct meta1_qops_writer_events {

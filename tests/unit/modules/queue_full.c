@@ -17,10 +17,10 @@
 
 #define FULL (17u << 20)
 
-static struct log l;
+static struct store l;
 static struct manager m;
 static struct writer w = {.number = LOG_QM};
-static const struct log_conf conf = {
+static const struct conf conf = {
     .segment_size = 1 << 20, .compact_rate = 1 << 20, .status_sync = 1000};
 static enum meta1_status answer;
 static void (*tick)(int, short, void *);
@@ -74,7 +74,7 @@ static const struct meta1_host host = {.size = sizeof(host),
 
 /* ---- the rest of the store ---- */
 
-bool log_job(struct log *log, void (*work)(void *), void (*done)(void *), void *arg)
+bool store_job(struct store *log, void (*work)(void *), void (*done)(void *), void *arg)
 {
 	(void)log;
 	job.work = work;
@@ -92,24 +92,15 @@ static void run_jobs(void)
 		done(job.arg);
 	}
 }
-void log_arm(struct log *log, struct meta1_watch *t, int64_t ms)
+void store_arm(struct store *log, struct meta1_watch *t, int64_t ms)
 {
 	(void)log, (void)t, (void)ms;
 }
-void log_answer(struct log *log, struct meta1_req **req, enum meta1_status st, const char *text)
+void store_answer(struct store *log, struct meta1_req **req, enum meta1_status st, const char *text)
 {
 	(void)log, (void)text;
 	*req = NULL;
 	answer = st;
-}
-int common_mkdir(int at, const char *name, mode_t mode, struct meta1_err *e)
-{
-	(void)at, (void)name, (void)mode, (void)e;
-	return -1;
-}
-void log_folder(uint32_t writer, char out[16])
-{
-	snprintf(out, 16, "w%u", writer);
 }
 void backlog_start(struct manager *mm)
 {
@@ -209,10 +200,11 @@ static void start(void)
 {
 	static const struct meta1_qevents ev = {.size = sizeof(ev), .moved = on_moved};
 
-	l = (struct log){.h = &host, .c = &conf, .w = &w, .m = &m, .qfd = -1};
+	l = (struct store){.h = &host, .c = &conf, .w = &w, .m = &m, .qfd = -1};
 	m = (struct manager){.l = &l, .ev = &ev, .t = table_new(), .loaded = true, .dir = -1};
 	m.lock = -1;
-	assert_true(journal_open(&m.j, &m, -1));
+	m.dir = -1;
+	assert_true(record_open(&m));
 	moved = 0;
 }
 
@@ -288,9 +280,10 @@ static void move_said(bool full, bool *held)
 	start();
 	assert_non_null(mkdtemp(dir));
 	l.qfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(mkdirat(l.qfd, "w1", 0700), 0);
+	assert_int_equal(mkdirat(l.qfd, "in", 0700), 0);
+	assert_int_equal(mkdirat(l.qfd, "in/1", 0700), 0);
 	seg_name(name, 's', 10);
-	snprintf(path, sizeof(path), "w1/%s", name);
+	snprintf(path, sizeof(path), "in/1/%s", name);
 	fd = openat(l.qfd, path, O_WRONLY | O_CREAT, 0600);
 	assert_true(fd >= 0);
 	close(fd);
@@ -310,7 +303,8 @@ static void move_said(bool full, bool *held)
 	run_jobs(); /* the end of the pass */
 	*held = u->hold > 0;
 	unlinkat(l.qfd, path, 0);
-	unlinkat(l.qfd, "w1", AT_REMOVEDIR);
+	unlinkat(l.qfd, "in/1", AT_REMOVEDIR);
+	unlinkat(l.qfd, "in", AT_REMOVEDIR);
 	close(l.qfd);
 	rmdir(dir);
 }

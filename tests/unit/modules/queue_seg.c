@@ -218,7 +218,7 @@ static int journal(uint64_t serial)
 	assert_true(fd >= 0);
 	unlink(path);
 	for (unsigned f = 0; f < 3; f++) {
-		struct jbuf b = {0};
+		struct bytes b = {0};
 		size_t n;
 
 		for (unsigned i = 0; i < 2; i++) {

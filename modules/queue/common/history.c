@@ -2,14 +2,14 @@
 /*
  * history.c -- journals that no start needs any more are the history of outcomes.
  *
- * Nothing is written for it: a journal whose outcomes a checkpoint holds is renamed, so a record
- * is in exactly one file at any time, and no crash can make the two disagree. It tells of each
- * final outcome (id, recipient, sender, size, time, by whom), of each segment how many messages it
- * had, and what was moved where: enough for fsck to account for all that was accepted.
- * Comes from: checkpoint.c. Goes to: fsck.c; replay.c when the checkpoint is lost.
- * Owns: state/history.S. On failure: a file stays until the next checkpoint.
+ * Nothing is written for it: a journal of which all that matters is said elsewhere is renamed, so
+ * a record is in exactly one file at any time, and no crash can make the two disagree. It tells of
+ * each final outcome (id, recipient, sender, size, time, by whom), and what else fsck needs to
+ * account for all that was accepted.
+ * Comes from: whoever made a journal needless. Goes to: fsck.c; in queue_log to replay.c when the
+ * checkpoint is lost. Owns: state/history.S. On failure: a file stays until the next time.
  */
-#include "log.h"
+#include "common.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,15 +20,15 @@
 #include <unistd.h>
 
 /* Without its spare room. */
-static void trim(int dir, const char *name, uint64_t serial)
+static void trim(const struct history *h, const char *name, uint64_t serial)
 {
-	int fd = openat(dir, name, O_RDWR | O_CLOEXEC);
+	int fd = openat(h->dir, name, O_RDWR | O_CLOEXEC);
 	uint64_t end;
 	struct stat st;
 
 	if (fd < 0)
 		return;
-	end = frame_end(fd, serial);
+	end = h->end(fd, serial);
 	if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > end && ftruncate(fd, (off_t)end) < 0)
 		errno = 0; /* it stays larger than it need be */
 	close(fd);
@@ -39,31 +39,15 @@ static void rename_old(const struct history *h)
 	uint64_t *v;
 	size_t n;
 
-	if (replay_serials(h->dir, "journal", &v, &n) < 0)
+	if (serial_list(h->dir, h->what, &v, &n) < 0)
 		return;
 	for (size_t i = 0; i < n && v[i] < h->serial; i++) {
 		char from[40], to[40];
 
-		frame_name(from, "journal", v[i]);
-		frame_name(to, "history", v[i]);
-		trim(h->dir, from, v[i]);
+		serial_name(from, h->what, v[i]);
+		serial_name(to, "history", v[i]);
+		trim(h, from, v[i]);
 		renameat(h->dir, from, h->dir, to);
-	}
-	free(v);
-}
-
-static void remove_checkpoints(const struct history *h)
-{
-	uint64_t *v;
-	size_t n;
-
-	if (replay_serials(h->dir, "checkpoint", &v, &n) < 0)
-		return;
-	for (size_t i = 0; i < n && v[i] < h->serial; i++) {
-		char name[40];
-
-		frame_name(name, "checkpoint", v[i]);
-		unlinkat(h->dir, name, 0);
 	}
 	free(v);
 }
@@ -83,13 +67,13 @@ static void expire(const struct history *h)
 	uint64_t *v;
 	size_t n;
 
-	if (replay_serials(h->dir, "history", &v, &n) < 0)
+	if (serial_list(h->dir, "history", &v, &n) < 0)
 		return;
 	while (n-- > 0) {
 		char name[40];
 		struct stat st;
 
-		frame_name(name, "history", v[n]);
+		serial_name(name, "history", v[n]);
 		if (fstatat(h->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		size += (int64_t)st.st_blocks * 512;
@@ -101,7 +85,6 @@ static void expire(const struct history *h)
 
 void history_keep(const struct history *h)
 {
-	remove_checkpoints(h);
 	rename_old(h);
 	expire(h);
 }

@@ -8,12 +8,13 @@
  * is: without it a sender would be told twice.
  * Comes from: table.c. Owns: the texts. On failure (no memory): no text is kept.
  */
-#include "log.h"
+#define XXH_INLINE_ALL
+#include "common.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
-#define TEXT_MAX  400u
 #define SHORT_MAX 48u
 
 struct text {
@@ -24,7 +25,7 @@ struct text {
 
 static uint32_t *slot(const struct texts *t, const void *s, size_t len)
 {
-	return &t->hash[(uint32_t)seg_sum(1, s, len) & (t->cap - 1)];
+	return &t->hash[(uint32_t)XXH3_64bits(s, len) & (t->cap - 1)];
 }
 
 /* A free place holds the number of the next free one, marked as no pointer. */
