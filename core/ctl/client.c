@@ -21,8 +21,9 @@ static int dial(const char *path, struct meta1_err *err)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct timeval tv = {.tv_sec = WAIT_SEC};
-	int fd;
+	int fd, why;
 
+	errno = ENAMETOOLONG;
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return err_set(err, "%s: the path of the control socket is too long", path);
 	str_copy(sa.sun_path, sizeof(sa.sun_path), path);
@@ -33,13 +34,24 @@ static int dial(const char *path, struct meta1_err *err)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
 		return fd;
-	err_set(err, "%s: %s%s", path, strerror(errno),
-	    errno == EACCES ? " (members of group meta1 may; or use root)"
-	    : errno == ENOENT || errno == ECONNREFUSED
-		? " (is mcp running with this configuration?)"
-		: "");
+	why = errno;
+	err_set(err, "%s: %s%s", path, strerror(why),
+	    why == EACCES			   ? " (members of group meta1 may; or use root)"
+	    : why == ENOENT || why == ECONNREFUSED ? " (is mcp running with this configuration?)"
+						   : "");
 	close(fd);
+	errno = why;
 	return -1;
+}
+
+bool client_gone(const char *path)
+{
+	struct meta1_err err;
+	int fd = dial(path, &err), why = errno;
+
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 && (why == ENOENT || why == ECONNREFUSED);
 }
 
 static char *read_all(int fd, size_t *len, struct meta1_err *err)

@@ -9,6 +9,8 @@
 /* One request with its body, or with none. The body of the answer (free it; NUL stands behind its
  * *got bytes), or NULL: err says what and what to do. status: the HTTP status, 0 when there was no
  * answer. Answers are bounded to 64 MiB, waits to 30 s. */
+/* Nobody listens there: the role does not run. */
+bool client_gone(const char *socket_path);
 char *client_call(const char *socket_path, const char *method, const char *target,
     struct meta1_buf body, int *status, size_t *got, struct meta1_err *);
 /* Without a body, of an answer that is text. */

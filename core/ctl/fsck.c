@@ -166,7 +166,17 @@ static int look(struct mod_inst *in, bool json)
 	return rc;
 }
 
+static int check(struct mod_inst *in, void *arg)
+{
+	return look(in, *(bool *)arg);
+}
+
 int ctl_fsck(struct settings *set, bool json)
+{
+	return ctl_store(set, check, &json);
+}
+
+int ctl_store(struct settings *set, int (*use)(struct mod_inst *, void *), void *arg)
 {
 	static const char *const core_names[] = {"type", NULL};
 	struct mod_host host = {.role = META1_TOOL,
@@ -189,7 +199,7 @@ int ctl_fsck(struct settings *set, bool json)
 		in = mod_open(&host, mod, m[i].instance, set->conf, m[i].section, core_names,
 		    OPT_CHECK, &err);
 	if (in)
-		rc = look(in, json);
+		rc = use(in, arg);
 	else
 		fprintf(stderr, "meta1ctl: %s\n", err.text);
 	if (in)

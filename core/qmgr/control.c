@@ -8,6 +8,8 @@
 #include "qmgr/filter.h"
 #include "qmgr/transfer.h"
 
+#include "ctl/envelope.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,16 +18,7 @@
 
 json_t *qmgr_text(const char *s)
 {
-	json_t *j = json_string(s);
-	char clean[1200];
-	size_t i;
-
-	if (j)
-		return j;
-	for (i = 0; s[i] && i + 1 < sizeof(clean); i++)
-		clean[i] = s[i] < 32 || s[i] == 127 ? '?' : s[i];
-	clean[i] = 0;
-	return json_string(clean);
+	return envelope_text(s);
 }
 
 json_t *qmgr_refuse(int *status, struct meta1_err *err, int code, const char *what)

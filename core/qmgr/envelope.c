@@ -21,35 +21,8 @@ struct qmgr_text_kept {
 	struct qmgr_text_kept *next;
 	char s[];
 };
-static const struct qmgr_word flag_words[] = {{"8bitmime", META1_M_8BIT},
-    {"smtputf8", META1_M_SMTPUTF8}, {"header_8bit", META1_M_HEADER_8BIT},
-    {"bounce_8bit", META1_M_BOUNCE_8BIT}, {NULL, 0}};
-static const struct qmgr_word ret_words[] = {
-    {"", 0}, {"full", META1_M_RET_FULL}, {"hdrs", META1_M_RET_HDRS}, {NULL, 0}};
-#define V(a, b) (META1_M_VERP | (a) << META1_VERP_AT | (b) << (META1_VERP_AT + 2))
-static const struct qmgr_word verp_words[] = {{"", 0}, {"default", V(3, 3)}, {"--", V(0, 0)},
-    {"-=", V(0, 1)}, {"-+", V(0, 2)}, {"=-", V(1, 0)}, {"==", V(1, 1)}, {"=+", V(1, 2)},
-    {"+-", V(2, 0)}, {"+=", V(2, 1)}, {"++", V(2, 2)}, {NULL, 0}};
-static const struct qmgr_word notify_words[] = {{"never", META1_N_NEVER},
-    {"success", META1_N_SUCCESS}, {"failure", META1_N_FAILURE}, {"delay", META1_N_DELAY},
-    {NULL, 0}};
-static const struct qmgr_word state_words[] = {{"waiting", META1_R_WAITING},
-    {"delivered", META1_R_DELIVERED}, {"bounced", META1_R_BOUNCED}, {"failed", META1_R_FAILED},
-    {"deleted", META1_R_DELETED}, {NULL, 0}};
-static const struct qmgr_word alias_words[] = {
-    {"expanded", META1_RF_EXPANDED}, {"list", META1_RF_LIST}, {"tell", META1_RF_TELL}, {NULL, 0}};
 
 /* ---- out ---- */
-
-static json_t *words_json(const struct qmgr_word *w, uint32_t bits)
-{
-	json_t *list = json_array();
-
-	for (; w->name; w++)
-		if (bits & w->bit)
-			json_array_append_new(list, json_string(w->name));
-	return list;
-}
 
 /* One that was delivered, and of which the sender is just being told, does not wait any more. */
 static uint32_t state_of(const struct qmgr_rcpt *r)
@@ -63,12 +36,12 @@ static uint32_t state_of(const struct qmgr_rcpt *r)
 
 json_t *qmgr_envelope_notify(const struct qmgr_rcpt *r)
 {
-	return words_json(notify_words, r->notify);
+	return envelope_words(envelope_notify, r->notify);
 }
 
 const char *qmgr_envelope_ret(const struct qmgr_msg *m)
 {
-	return m->flags & META1_M_RET_FULL ? "full" : m->flags & META1_M_RET_HDRS ? "hdrs" : "";
+	return envelope_ret_word(m->flags);
 }
 
 static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
@@ -77,38 +50,30 @@ static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 
 	if (r->phase == QP_WAIT && !qmgr_mark_held(r))
 		next = loop_wall(q->loop) + (in > 0 ? in / 1000 : 0);
-	return json_pack("{s:o s:s s:I s:I s:o s:o s:o s:b s:o s:b s:o s:o s:o}", "address",
-	    qmgr_text(r->addr), "state", state_words[state_of(r)].name, "tries",
-	    (json_int_t)r->tries, "next_try", (json_int_t)next, "reason",
-	    qmgr_text(r->reason ? r->reason->line : ""), "notify", qmgr_envelope_notify(r), "orcpt",
-	    qmgr_text(qmgr_msg_orcpt(r)), "held", qmgr_mark_held(r), "via",
-	    qmgr_text(qmgr_mark_via(r)), "warned", (int)r->warned, "sender",
-	    qmgr_text(r->sender ? qmgr_msg_sender(qmgr_msg_of(r), r) : ""), "of_alias",
-	    words_json(alias_words, r->flags), "alias", qmgr_text(qmgr_msg_alias(r)));
-}
-
-/* "", "default", or the delimiters that were said with XVERP */
-static const char *verp(const struct qmgr_msg *m)
-{
-	const struct qmgr_word *w = verp_words;
-
-	while (w[1].name && w->bit != (m->flags & V(3, 3)))
-		w++;
-	return m->flags & META1_M_VERP ? w->name : "";
+	return envelope_rcpt_json(&(struct envelope_rcpt){.address = r->addr,
+	    .state = state_of(r),
+	    .tries = r->tries,
+	    .next_try = next,
+	    .reason = r->reason ? r->reason->line : "",
+	    .notify = r->notify,
+	    .orcpt = qmgr_msg_orcpt(r),
+	    .held = qmgr_mark_held(r),
+	    .via = qmgr_mark_via(r),
+	    .warned = r->warned,
+	    .sender = r->sender ? qmgr_msg_sender(qmgr_msg_of(r), r) : "",
+	    .flags = r->flags,
+	    .alias = qmgr_msg_alias(r)});
 }
 
 json_t *qmgr_envelope_json(struct qmgr *q, const struct qmgr_msg *m, uint32_t first, uint32_t n)
 {
+	struct meta1_env env = {.time = m->time, .bytes = m->bytes, .flags = m->flags};
 	json_t *list = json_array();
 	uint32_t i;
 
 	for (i = first; i < m->nrcpt && i - first < n; i++)
 		json_array_append_new(list, rcpt_json(q, &m->rcpt[i]));
-	return json_pack("{s:s s:o s:o s:I s:I s:o s:s s:o s:s s:o}", "id", m->id, "from",
-	    qmgr_text(m->from), "client", qmgr_text(m->client), "time", (json_int_t)m->time, "size",
-	    (json_int_t)m->bytes, "flags", words_json(flag_words, m->flags), "ret",
-	    qmgr_envelope_ret(m), "envid", qmgr_text(m->envid), "verp", verp(m), "recipients",
-	    list);
+	return envelope_json(m->id, m->from, m->client, m->envid, &env, list);
 }
 
 /* ---- in: values ---- */
@@ -169,14 +134,14 @@ static int address_of(
 
 static int in_flags(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return qmgr_value_words(v, flag_words, &t->e->env.flags, err);
+	return qmgr_value_words(v, envelope_flags, &t->e->env.flags, err);
 }
 
 static int in_ret(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	uint32_t bit = 0;
 
-	if (qmgr_value_word(v, ret_words, &bit, err) < 0)
+	if (qmgr_value_word(v, envelope_ret, &bit, err) < 0)
 		return -1;
 	t->e->env.flags |= bit;
 	return 0;
@@ -186,7 +151,7 @@ static int in_verp(struct into *t, const json_t *v, struct meta1_err *err)
 {
 	uint32_t bits = 0;
 
-	if (qmgr_value_word(v, verp_words, &bits, err) < 0)
+	if (qmgr_value_word(v, envelope_verp, &bits, err) < 0)
 		return -1;
 	t->e->env.flags |= bits;
 	return 0;
@@ -252,7 +217,7 @@ static int in_address(struct into *t, const json_t *v, struct meta1_err *err)
 
 static int in_state(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return qmgr_value_word(v, state_words, &t->r->state, err);
+	return qmgr_value_word(v, envelope_states, &t->r->state, err);
 }
 
 static int in_tries(struct into *t, const json_t *v, struct meta1_err *err)
@@ -282,7 +247,7 @@ static int in_reason(struct into *t, const json_t *v, struct meta1_err *err)
 
 static int in_notify(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	if (qmgr_value_words(v, notify_words, &t->r->notify, err) < 0)
+	if (qmgr_value_words(v, envelope_notify, &t->r->notify, err) < 0)
 		return -1;
 	if (t->r->notify & META1_N_NEVER && t->r->notify != META1_N_NEVER)
 		return err_set(err, "\"never\" stands alone (RFC 3461)");
@@ -330,7 +295,7 @@ static int in_sender(struct into *t, const json_t *v, struct meta1_err *err)
 
 static int in_of_alias(struct into *t, const json_t *v, struct meta1_err *err)
 {
-	return qmgr_value_words(v, alias_words, &t->r->flags, err);
+	return qmgr_value_words(v, envelope_aliases, &t->r->flags, err);
 }
 
 static int in_alias(struct into *t, const json_t *v, struct meta1_err *err)

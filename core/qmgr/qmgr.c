@@ -173,6 +173,7 @@ static void stop(struct role *role)
 
 	q->stopping = true;
 	qmgr_import_stop(q);
+	qmgr_content_drop(q);
 	q->stop_timer = loop_timer(q->loop, STOP_DELIVERIES_MS, stop_late, q);
 	qmgr_stop_check(q);
 }

@@ -103,6 +103,9 @@ void qmgr_store_watch(struct qmgr *, struct qmgr_records *);
 void qmgr_store_watched(struct qmgr *);
 /* Records a try that changed nothing; not repeated when it fails. */
 void qmgr_store_deferred(struct qmgr *, struct qmgr_rcpt *);
+/* The same for who must know when it is durable. false: not asked, then() is not called. */
+bool qmgr_store_noted(
+    struct qmgr *, struct qmgr_rcpt *, void (*then)(void *arg, bool kept), void *arg);
 /* An admin deleted it while it is in some list, but in no delivery: recorded at once, and once
  * more when it has left that list. */
 void qmgr_store_deleted(struct qmgr *, struct qmgr_rcpt *);
@@ -246,6 +249,7 @@ bool qmgr_control_pump(struct qmgr *); /* goes on with a flush of everything; tr
 /* The store told of a message: if it is one of ours, the envelope with all that was said of it. */
 const struct meta1_env *qmgr_import_entry(struct qmgr *, const char *id);
 void qmgr_import_stop(struct qmgr *); /* those that are not being committed are given up */
+void qmgr_content_drop(struct qmgr *);
 
 /* ---- the role ---------------------------------------------------------------------------- */
 
@@ -326,7 +330,8 @@ struct qmgr {
 
 	/* import.c */
 	struct qmgr_import *imports;
-	uint32_t nimporting; /* commits under way */
+	struct qmgr_kept *kept; /* a content of which more is asked for, soon; or NULL */
+	uint32_t nimporting;	/* commits under way */
 
 	/* control.c */
 	bool flushing;

@@ -2,22 +2,21 @@
 /* transfer.h -- what envelope.c and import.c share: an envelope between its JSON and the store. */
 #ifndef META1_QMGR_TRANSFER_H
 #define META1_QMGR_TRANSFER_H
+#include "ctl/envelope.h"
 #include "qmgr/filter.h"
 
 #define QMGR_IMPORT_RCPTS  100000      /* of one message */
 #define QMGR_IMPORT_MEMORY (16u << 20) /* of its envelope */
 
 /* ---- value.c: single values; <0: err says what is expected ---- */
-struct qmgr_word { /* the last one has no name */
-	const char *name;
-	uint32_t bit;
-};
 /* Printable, and no longer than max. */
 int qmgr_value_text(const json_t *, size_t max, const char **, struct meta1_err *);
 int qmgr_value_number(const json_t *, int64_t max, int64_t *, struct meta1_err *);
-int qmgr_value_word(const json_t *, const struct qmgr_word *, uint32_t *bit, struct meta1_err *);
+int qmgr_value_word(
+    const json_t *, const struct envelope_word *, uint32_t *bit, struct meta1_err *);
 /* A list of them; bits are added. */
-int qmgr_value_words(const json_t *, const struct qmgr_word *, uint32_t *bits, struct meta1_err *);
+int qmgr_value_words(
+    const json_t *, const struct envelope_word *, uint32_t *bits, struct meta1_err *);
 int qmgr_value_bool(const json_t *, bool *, struct meta1_err *);
 
 struct qmgr_envelope {		  /* being read */

@@ -34,7 +34,7 @@ int qmgr_value_number(const json_t *v, int64_t max, int64_t *out, struct meta1_e
 }
 
 int qmgr_value_word(
-    const json_t *v, const struct qmgr_word *w, uint32_t *bit, struct meta1_err *err)
+    const json_t *v, const struct envelope_word *w, uint32_t *bit, struct meta1_err *err)
 {
 	const char *s = json_string_value(v);
 	size_t n = 0;
@@ -51,7 +51,7 @@ int qmgr_value_word(
 }
 
 int qmgr_value_words(
-    const json_t *v, const struct qmgr_word *w, uint32_t *bits, struct meta1_err *err)
+    const json_t *v, const struct envelope_word *w, uint32_t *bits, struct meta1_err *err)
 {
 	const json_t *one;
 	uint32_t bit;

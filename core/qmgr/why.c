@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define KEEP_MS	     10000
 #define CONTENT_MAX  (16u << 20) /* more is cut */
 #define HEADERS_PART (256u << 10)
 
@@ -169,14 +170,73 @@ struct reading {
 	struct ctl_later *client;
 	struct meta1_content *content;
 	struct evbuffer *out;
+	struct meta1_ref ref;
 	uint64_t skip; /* bytes before the part that is wanted */
 	size_t max;
-	bool headers, failed;
+	bool headers, failed, more; /* more: it has bytes behind the part */
 };
+
+/* A large content is asked for in parts, and the store checks all of it whenever it is opened: so
+ * it stays open for a moment. */
+struct qmgr_kept {
+	struct qmgr *q;
+	struct meta1_ref ref;
+	struct meta1_content *content;
+	struct watch *timer;
+};
+
+void qmgr_content_drop(struct qmgr *q)
+{
+	struct qmgr_kept *k = q->kept;
+
+	q->kept = NULL;
+	if (!k)
+		return;
+	loop_unwatch(&k->timer);
+	qmgr_store_unload(q, k->content);
+	free(k);
+}
+
+static void too_long(int fd, short what, void *arg)
+{
+	struct qmgr_kept *k = arg;
+
+	(void)fd, (void)what;
+	qmgr_content_drop(k->q);
+}
+
+static void keep(struct reading *g)
+{
+	struct qmgr_kept *k = base_alloc(sizeof(*k));
+
+	qmgr_content_drop(g->q);
+	k->q = g->q;
+	k->ref = g->ref;
+	k->content = g->content;
+	k->timer = loop_timer(g->q->loop, KEEP_MS, too_long, k);
+	g->q->kept = k;
+}
+
+/* Takes it; NULL: another one is open, or none. */
+static struct meta1_content *kept(struct qmgr *q, const struct meta1_ref *ref)
+{
+	struct qmgr_kept *k = q->kept;
+	struct meta1_content *c;
+
+	if (!k || k->ref.len != ref->len || memcmp(k->ref.b, ref->b, ref->len))
+		return NULL;
+	c = k->content;
+	k->content = NULL;
+	qmgr_content_drop(q);
+	return c;
+}
 
 static void read_end(struct reading *g)
 {
-	qmgr_store_unload(g->q, g->content);
+	if (g->content && !g->failed && g->more && !g->q->stopping)
+		keep(g);
+	else
+		qmgr_store_unload(g->q, g->content);
 	evbuffer_free(g->out);
 	free(g);
 }
@@ -234,20 +294,26 @@ static void was_read(void *arg)
 	read_end(g);
 }
 
+static void read_content(struct reading *g)
+{
+	g->more = !g->headers && g->skip + g->max < g->content->bytes_stored;
+	if (!work_do(g->q->role.work, &g->q->report_work, read_parts, was_read, g)) {
+		ctl_answer(&g->client, NULL, 503, "too much is being read; try again");
+		read_end(g);
+	}
+}
+
 static void loaded(void *arg, enum meta1_status st, const struct meta1_reply *reply)
 {
 	struct reading *g = arg;
 
-	if (st == META1_OK)
+	if (st == META1_OK) {
 		g->content = (struct meta1_content *)(uintptr_t)reply->ext;
-	if (st != META1_OK) {
-		ctl_answer(
-		    &g->client, NULL, 503, reply->text ? reply->text : "the store cannot read it");
-		read_end(g);
-	} else if (!work_do(g->q->role.work, &g->q->report_work, read_parts, was_read, g)) {
-		ctl_answer(&g->client, NULL, 503, "too much is being read; try again");
-		read_end(g);
+		read_content(g);
+		return;
 	}
+	ctl_answer(&g->client, NULL, 503, reply->text ? reply->text : "the store cannot read it");
+	read_end(g);
 }
 
 /* Takes the client from the look: it is answered when the text is read. */
@@ -270,12 +336,16 @@ static json_t *opened(struct qmgr *q, struct qmgr_look *l, int *status, struct m
 	g->out = evbuffer_new();
 	g->headers = part && *part && strcmp(part, "0");
 	g->max = g->headers ? HEADERS_PART : (size_t)length;
-	if (q->stopping || !qmgr_store_load(q, &m->ref, loaded, g)) {
+	g->ref = m->ref;
+	g->content = kept(q, &m->ref);
+	if (q->stopping || (!g->content && !qmgr_store_load(q, &m->ref, loaded, g))) {
 		read_end(g);
 		return qmgr_refuse(status, err, 503, "the store takes no more requests now");
 	}
 	g->client = l->client;
 	l->client = NULL;
+	if (g->content)
+		read_content(g);
 	return NULL;
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """meta1ctl queue export and import: mail as files, and back into a queue."""
-import json, os, random, re, shutil, socket, subprocess
+import fcntl, json, os, random, re, shutil, socket, subprocess
 
 import lab, pytest
 
@@ -271,12 +271,82 @@ def test_only_admins(gw):
     (gw.dir / 'run/qmgr.ctl').chmod(0o600)
 
 
-def test_stopped_queue(inst):
+def test_import_into_a_stopped_queue(inst):
     g = lab.relay_all(inst, lab.free_port())
     try:
         p = g.ctl('queue', 'import', str(g.dir), check=False)
         assert p.returncode == 1
         p = g.ctl('queue', 'export', str(g.dir / 'out'), check=False)
-        assert p.returncode == 1 and 'is mcp running with this configuration?' in p.stderr
+        assert p.returncode == 1 and 'queue folder state: No such file' in p.stderr
     finally:
         g.close()
+
+
+def exported(folder):
+    """id -> (envelope, text)"""
+    return {p.stem: (json.loads(p.read_text()), p.with_suffix('.eml').read_bytes()) for p in folder.glob('*.json')}
+
+
+def same_envelopes(a, b):
+    """Times are rounded, and told from a clock that goes on: some seconds are no difference. Of a recipient that is done
+    only that counts."""
+    for i in a:
+        for r, t in zip(a[i][0]['recipients'], b[i][0]['recipients']):
+            assert abs(r.pop('next_try') - t.pop('next_try')) <= 5
+            if r['state'] == t['state'] != 'waiting':
+                r['tries'], r['reason'] = t['tries'], t['reason']
+    assert a == b
+
+
+@pytest.mark.parametrize('kind', ['log', 'dir'])
+def test_export_from_a_stopped_queue(inst, kind):
+    """The gateway is down, by a stop or by a kill: meta1ctl reads the store itself and writes what qmgr would have written,
+    or refuses when somebody has it."""
+    with lab.Sink(answer=Later(), ehlo=DSN) as sink, lab.relay_all(
+            inst, sink.port, smtps='max_rcpts_per_transaction = 1000;', qmgr=f'min_retry_delay = 10m; queue {{ type = {kind}; min_free = 0; }}') as g:
+        sent = {}
+        with g.client() as c:
+            c.cmd('EHLO odd.test', 250)
+            for n, m in enumerate(odd_mails()):
+                if n < 30:
+                    sent[put(c, *m)] = m
+        held = next(i for i, m in sent.items() if m[1] == ['held@far.test'])
+        g.ctl('queue', 'hold', held)
+        g.ctl('queue', 'requeue', next(i for i, m in sent.items() if m[1] == ['r0@far.test']), '--to', f'[127.0.0.1]:{sink.port}')
+        lab.wait_for('a try of each', lambda: tried(g, 30) and any(
+            r['address'] == 'r0@far.test' and r['tries'] == 1 and r['next_try'] and r.get('via') for m in g.queue() for r in m['recipients']))
+        g.ctl('queue', 'export', str(g.dir / 'asked'))
+        asked = exported(g.dir / 'asked')
+        assert set(asked) == set(sent)
+        g.stop()
+        before = sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (g.dir / 'q').rglob('*'))
+        assert '30 messages exported' in g.ctl('queue', 'export', str(g.dir / 'stopped')).stdout
+        assert before == sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in (g.dir / 'q').rglob('*')), 'it changed something'
+        same_envelopes(json.loads(json.dumps({i: (e, t.decode('latin1')) for i, (e, t) in asked.items()})),
+                       json.loads(json.dumps({i: (e, t.decode('latin1')) for i, (e, t) in exported(g.dir / 'stopped').items()})))
+        two = sorted(sent)[:2]
+        p = g.ctl('queue', 'export', '--json', str(g.dir / 'two'), *two, 'S0123', check=False)
+        assert p.returncode == 1 and 'S0123: not in the queue' in p.stderr and set(exported(g.dir / 'two')) == set(two)
+        p = g.ctl('queue', 'export', str(g.dir / 'x'), '--sender', 's@x.test', check=False)
+        assert p.returncode == 1 and 'only it knows filters' in p.stderr and not list((g.dir / 'x').iterdir())
+        with open(g.dir / 'q/state/lock') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            p = g.ctl('queue', 'export', str(g.dir / 'x'), check=False)
+            assert p.returncode == 1 and 'a qmgr has it' in p.stderr and not list((g.dir / 'x').iterdir())
+        # one that is damaged is named, the others come
+        path = next(p for p in sorted((g.dir / 'q/in').rglob('*')) if p.is_file() and b'Subject: dots' in p.read_bytes())
+        path.write_bytes(path.read_bytes().replace(b'Subject: dots', b'Subject: DOTS'))
+        p = g.ctl('queue', 'export', str(g.dir / 'y'), check=False)
+        assert p.returncode == 1 and len(exported(g.dir / 'y')) == 29 and 'content' in p.stderr, p
+        path.write_bytes(path.read_bytes().replace(b'Subject: DOTS', b'Subject: dots'))
+        g.start().ready()
+        pids = g.pids()
+        for name in sorted(pids, key=lambda n: n != 'mcp'):
+            os.kill(pids[name], 9)
+        g.proc.wait()
+        lab.wait_for('all to be gone', lambda: not g.pids())
+        assert set(exported(g.dir / 'stopped')) == set(sent)
+        assert '30 messages exported' in g.ctl('queue', 'export', str(g.dir / 'killed')).stdout
+        wipe(g)
+        g.ctl('queue', 'import', str(g.dir / 'stopped'))
+        assert len(g.queue()) == 30 and sum(r['state'] == 'held' for m in g.queue() for r in m['recipients']) == 1

@@ -40,7 +40,7 @@ void ctl_add(struct ctl *c, const struct ctl_request *r, unsigned n, void *arg)
 }
 struct meta1_buf ctl_body(void)
 {
-	return buf_of("", 0);
+	return buf_str(W->body ? W->body : "");
 }
 void ctl_answer_data(struct ctl_later **l, const char *type, struct evbuffer *b)
 {

@@ -49,6 +49,7 @@ struct world {
 	unsigned no;
 	struct stored s[16];
 	unsigned ns;
+	const char *body; /* of the next control requests */
 	bool store_holds; /* requests are not finished */
 	bool store_fails; /* they finish with TEMPFAIL */
 	bool store_lost;  /* no envelope can be read */

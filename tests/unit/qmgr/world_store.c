@@ -269,6 +269,14 @@ static void op_commit(struct meta1_qmsg **m, struct meta1_req *r, const struct m
 	op_abort(m);
 }
 
+static uint64_t op_next_id(void *inst)
+{
+	static uint64_t n;
+
+	(void)inst;
+	return ++n;
+}
+
 static void op_attach(void *inst, uint32_t writer)
 {
 	(void)inst, (void)writer;
@@ -281,6 +289,7 @@ static void op_cancel(void *inst, struct meta1_req *r)
 
 static const struct meta1_queue_ops ops = {.size = sizeof(ops),
     .format = "test/1",
+    .next_id = op_next_id,
     .begin = op_begin,
     .write = op_write,
     .commit = op_commit,
