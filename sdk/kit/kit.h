@@ -25,7 +25,8 @@ struct kit {
 	struct kit_pair *pair; /* -k, in order */
 	unsigned npair;
 	unsigned passed, failed, skipped, number;
-	struct kit_conf *confs; /* of open instances */
+	struct kit_conf *confs;	  /* of open instances */
+	struct kit_other *others; /* -m, -d */
 	char fault[512]; /* what the host complained of since the last kit_ok(); "" nothing */
 };
 
@@ -64,6 +65,12 @@ struct meta1_req *kit_req(struct kit *, struct mod_inst *, struct kit_answer *a)
 /* Turns the loop until it was told; false after 10 s of real time. */
 bool kit_wait(struct kit *, struct kit_answer *a);
 void kit_answer_free(struct kit_answer *a);
+
+/* ---- others.c: whom the module may ask ---- */
+/* The text of -m or -d. <0: it is none. */
+int kit_other(struct kit *, int option, const char *text);
+int kit_others_open(struct kit *); /* <0: a map cannot be opened, which was said */
+void kit_others_close(struct kit *);
 
 /* A map that makes its own file gets one, with pairs to look up. */
 int kit_map_sample(struct kit *);

@@ -2,9 +2,9 @@
 /*
  * modtest.c -- main() of meta1-modtest: loads one module as a role would and runs the
  * suites on it.
- *	meta1-modtest FILE.so [-c 'options'] [-k key=value]...
- * Comes from module authors and ./check; goes to the suites by the table below.
- * On failure: TAP with "not ok" lines, "N passed, N failed" last, exit status 1.
+ *	meta1-modtest FILE.so [-c 'options'] [-k key=value]... [-m NAME=FILE.so:options]... [-d
+ *name=text]... Comes from module authors and ./check; goes to the suites by the table below. On
+ *failure: TAP with "not ok" lines, "N passed, N failed" last, exit status 1.
  */
 #include "kit.h"
 
@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -33,10 +34,13 @@ static const struct {
 
 static void usage(FILE *out)
 {
-	fputs("meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]...\n"
+	fputs("meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]... [-m map]... [-d "
+	      "record]...\n"
 	      "Tries a module as the server would use it. Output is TAP; the last line counts.\n"
 	      "  -c   its options, as in the braces of its section\n"
-	      "  -k   map: a key that it holds, and its value; may be repeated\n",
+	      "  -k   map: a key that it holds, and its value; may be repeated\n"
+	      "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
+	      "  -d   name=text, a TXT record that it may ask for; there is no other\n",
 	    out);
 }
 
@@ -55,12 +59,14 @@ static int options(struct kit *k, int argc, char **argv)
 
 	k->options = "";
 	k->pair = base_alloc((size_t)argc * sizeof(*k->pair));
-	while ((c = getopt(argc, argv, "c:k:h")) != -1) {
+	while ((c = getopt(argc, argv, "c:k:m:d:h")) != -1) {
 		if (c == 'c') {
 			k->options = optarg;
 		} else if (c == 'k' && (eq = strchr(optarg, '='))) {
 			*eq = '\0';
 			k->pair[k->npair++] = (struct kit_pair){buf_str(optarg), buf_str(eq + 1)};
+		} else if ((c == 'm' || c == 'd') && kit_other(k, c, optarg) == 0) {
+			continue;
 		} else {
 			usage(c == 'h' ? stdout : stderr);
 			exit(c == 'h' ? 0 : 64);
@@ -94,7 +100,7 @@ static int load(struct kit *k, const char *file)
 	for (bit = 1; !(k->m->roles & bit); bit <<= 1)
 		;
 	k->host.role = bit;
-	return kit_map_sample(k);
+	return kit_others_open(k) < 0 ? -1 : kit_map_sample(k);
 }
 
 static void run(struct kit *k)
@@ -120,6 +126,7 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	pairs = k.pair;
+	signal(SIGPIPE, SIG_IGN);
 	if (!mkdtemp(k.dir)) {
 		perror(k.dir);
 		return EXIT_OS;
@@ -134,6 +141,7 @@ int main(int argc, char **argv)
 	k.host.work = work_new(k.host.loop);
 	if (load(&k, argv[optind]) == 0)
 		run(&k);
+	kit_others_close(&k);
 	work_free(&k.host.work);
 	kit_turn(&k);
 	mod_unload_all(&k.host);

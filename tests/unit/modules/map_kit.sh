@@ -3,15 +3,19 @@
 # The maps that need no server through the conformance kit. Runs in the build folder; a module that
 # was not built is passed over.
 status=0
-try() { # module, options, key=value
-	so=modules/maps/.libs/$1.so
-	[ ! -e "$so" ] || sdk/kit/meta1-modtest "$so" -c "$2" -k "$3" || status=1
+try() { # module, options, key=value, more arguments
+	so=modules/maps/.libs/$1.so options=$2 pair=$3
+	shift 3
+	[ ! -e "$so" ] || sdk/kit/meta1-modtest "$so" -c "$options" -k "$pair" "$@" || status=1
 }
 try map_text 'rows = { "key value" };' key=value
 # shellcheck disable=SC2016
 try map_regex 'rows = { "/^k(ey)$/ $1" };' key=ey
 try map_cidr 'rows = { "192.0.2.0/24 net" };' 192.0.2.1=net
 try map_passwd '' root=root
+try map_sequence 'maps = { one, two };' key=first -k other=second -m "one=modules/maps/.libs/map_text.so:rows = { \"key first\" };" \
+	-m "two=modules/maps/.libs/map_text.so:rows = { \"key no\", \"other second\" };"
+try map_dns 'name = "%s.x.test";' key=value -d key.x.test=value
 # these make a file of their own
 for so in modules/maps/.libs/map_gdbm.so modules/maps/.libs/map_lmdb.so; do
 	[ ! -e "$so" ] || sdk/kit/meta1-modtest "$so" || status=1
