@@ -116,3 +116,25 @@ def test_lmdb_of_a_million_keys(inst, folder):
         for i in range(0, 1000000, 2003):
             assert verdict(g, f'user{i * 7919 % 1000003}@far.test') == f'550 5.1.1 number {i}'
         assert SANITIZED or anonymous_kib(g.pids()['smar']) - before < 4096
+
+
+def test_dns(inst):
+    """Routes from TXT records of a real name server: found, not there (an MX is looked for), and away (later)."""
+    with lab.Sink() as sink, lab.Nsd({'routes.test': f'''$ORIGIN routes.test.
+$TTL 1
+@ IN SOA ns h 1 3600 600 86400 1
+@ IN NS ns
+ns IN A 127.0.0.1
+far.test IN TXT "[127.0.0.1]:" "{sink.port}"
+'''}) as nsd:
+        smar = (f'nameserver = "127.0.0.1:{nsd.port}"; DNS_timeout = 300ms; DNS_tries = 1; map mt {{ type = dns; name = "%s.routes.test"; }} '
+                'mailertable { name = mt; } map ac { type = text; rows = { "cltaddr:127.0.0.1 RELAY" }; } access { name = ac; }')
+        with lab.Gateway(inst, smtps='flags = { access };', smar=smar) as g:
+            with g.client() as c:
+                assert c.mail('a@client.test', 'b@far.test', 'Subject: x\r\n\r\ny\r\n').startswith('250')
+            assert sink.wait(1)[0]['rcpts'] == ['b@far.test']
+            nsd.stop()
+            assert verdict(g, 'b@other.test').startswith('451 4.3.0')
+            g.wait_log(r'smar.map map=mt key=other.test')
+            nsd.start()
+            lab.wait_for('DNS to be asked again', lambda: verdict(g, 'b@third.test').startswith('250'))

@@ -71,7 +71,8 @@ static void samples_accepted(void **state)
 static void shipped(void **state)
 {
 	static const char *const extra[] = {"", "transport_lmtp map_text queue_log syslog",
-	    "map_gdbm", "map_sqlite", "map_lmdb", "queue_dir"};
+	    "map_gdbm", "map_sqlite", "map_lmdb", "map_redis", "map_pgsql", "map_ldap", "map_dns",
+	    "queue_dir"};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(extra); i++) {
 		char text[4096], names[128], *save = NULL;
