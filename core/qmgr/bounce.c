@@ -12,12 +12,13 @@
  *	  and only then
  *	5 the report itself is taken as a new message.
  *
- * Kinds: failed; delayed; delivered or relayed. N is the index of the recipient that opened it
- * + 1, of a delay + nrcpt too: a recipient opens at most one about its end and one about its
- * delay, so N never repeats. A restart between 1 and 4 asks whether PARENT-N is queued: it is
- * there or was never written, for it cannot be gone without the records that follow it.
- * Then a failed recipient is tried again, a late one waits on, and of one that was delivered,
- * which stays so whatever happens, the report is written now.
+ * Kinds: failed; delayed; delivered or relayed; expanded, about the alias that a recipient stands
+ *for (RFC 3461 5.2.7.3), made before that is tried first. N is the index of the recipient that
+ *opened it + 1, of a delay + nrcpt too, of an expansion + 2 nrcpt: a recipient opens at most one
+ *about its end, one about its delay and one about its alias, so N never repeats. A restart between
+ *1 and 4 asks whether PARENT-N is queued: it is there or was never written, for it cannot be gone
+ *without the records that follow it. Then a failed recipient is tried again, a late one waits on,
+ *and of one that was delivered, which stays so whatever happens, the report is written now.
  *
  * NOTIFY (RFC 3461) decides who is told; without it failures are, and delays after delay_warning,
  * once. A failing mail without a sender, a report above all, goes to double_bounce or nowhere, and
@@ -41,7 +42,9 @@ METRIC_COUNTER(m_double, "dsn_double_total", "Of these: that a report could not 
 METRIC_COUNTER(m_dropped, "dsn_not_due_total", "Failures of which nobody wants a report.");
 METRIC_COUNTER(m_retry, "dsn_retries_total", "Reports that could not be stored at once.");
 
-static const char *const action_name[] = {"", "delayed", "delivered", "relayed"};
+METRIC_COUNTER(m_expanded, "dsn_expanded_total", "Of these: that an alias was expanded.");
+
+static const char *const action_name[] = {"", "delayed", "delivered", "relayed", "expanded"};
 
 void qmgr_bounce_id(const struct qmgr_msg *m, uint32_t number, char out[META1_ID_MAX])
 {
@@ -60,14 +63,17 @@ void qmgr_bounce_id(const struct qmgr_msg *m, uint32_t number, char out[META1_ID
 
 void qmgr_bounce_note(const struct qmgr_rcpt *r, char *out, size_t size)
 {
-	const char *blank = r->report ? " " : "";
+	const char *known = r->warned && r->told ? "warned told"
+			    : r->warned		 ? "warned"
+			    : r->told		 ? "told"
+						 : "";
 
 	*out = 0;
 	if (r->report)
-		snprintf(out, size, "report=%u%s%s%s%s; ", r->report, r->action ? blank : "",
-		    action_name[r->action], r->warned ? " " : "", r->warned ? "warned" : "");
-	else if (r->warned)
-		snprintf(out, size, "warned; ");
+		snprintf(out, size, "report=%u%s%s%s%s; ", r->report, r->action ? " " : "",
+		    action_name[r->action], *known ? " " : "", known);
+	else if (*known)
+		snprintf(out, size, "%s; ", known);
 }
 
 static bool note_word(struct qmgr_rcpt *r, const char *s, size_t len)
@@ -81,9 +87,13 @@ static bool note_word(struct qmgr_rcpt *r, const char *s, size_t len)
 		r->warned = 1;
 		return true;
 	}
+	if (len == 4 && !memcmp(s, "told", 4)) {
+		r->told = 1;
+		return true;
+	}
 	for (a = 1; a < ARRAY_LEN(action_name); a++)
 		if (strlen(action_name[a]) == len && !memcmp(s, action_name[a], len)) {
-			r->action = a & 3;
+			r->action = a & 7;
 			return true;
 		}
 	if (len <= i || memcmp(s, prefix, i) != 0)
@@ -112,6 +122,7 @@ void qmgr_bounce_read(struct qmgr_rcpt *r, struct meta1_buf *reason)
 	}
 	r->report = 0;
 	r->warned = 0;
+	r->told = 0;
 	r->action = QA_FAILED;
 }
 
@@ -153,6 +164,9 @@ static bool wanted(struct qmgr *q, const struct qmgr_rcpt *r, enum qmgr_action a
 	    META1_N_FAILURE, META1_N_DELAY, META1_N_SUCCESS, META1_N_SUCCESS};
 	const char *twice = q->lim.double_bounce;
 
+	if (action == QA_EXPANDED)
+		return r->flags & META1_RF_TELL && !r->told && *qmgr_msg_of(r)->from &&
+		       *qmgr_msg_alias(r);
 	if (!*qmgr_msg_sender(qmgr_msg_of(r), r))
 		return action == QA_FAILED && twice && *twice && strcasecmp(r->addr, twice) != 0;
 	if (action <= QA_DELAYED && !r->notify)
@@ -160,10 +174,12 @@ static bool wanted(struct qmgr *q, const struct qmgr_rcpt *r, enum qmgr_action a
 	return r->notify & bit[action];
 }
 
-/* To whom: verp has room for an address of its own. */
-static const char *told_to(struct qmgr *q, const struct qmgr_rcpt *r, char verp[QMGR_VERP_MAX + 1])
+/* To whom: verp has room for an address of its own. Of an alias who sent the mail is told, though
+ * the owner of a list gets what comes of its members. */
+static const char *told_to(struct qmgr *q, const struct qmgr_rcpt *r, enum qmgr_action action,
+    char verp[QMGR_VERP_MAX + 1])
 {
-	const char *to = qmgr_msg_return(q, r, verp);
+	const char *to = action == QA_EXPANDED ? qmgr_msg_of(r)->from : qmgr_msg_return(q, r, verp);
 
 	return *to ? to : q->lim.double_bounce;
 }
@@ -178,7 +194,8 @@ static struct qmgr_report *open_report(
 	rep->q = q;
 	rep->msg = m;
 	rep->kind = kind;
-	rep->number = r->index + 1 + (kind == QA_DELAYED ? m->nrcpt : 0);
+	rep->number = r->index + 1 + (kind == QA_DELAYED ? m->nrcpt : 0) +
+		      (kind == QA_EXPANDED ? 2 * m->nrcpt : 0);
 	rep->close_at = loop_now(q->loop) + QMGR_REPORT_HOLD;
 	qmgr_bounce_id(m, rep->number, rep->id);
 	LL_PREPEND2(m->report, rep, mnext);
@@ -202,14 +219,14 @@ static void report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action action)
 {
 	enum qmgr_action kind = action == QA_DELIVERED ? QA_RELAYED : action;
 	char verp[QMGR_VERP_MAX + 1];
-	const char *to = told_to(q, r, verp);
+	const char *to = told_to(q, r, action, verp);
 	struct qmgr_report *rep = open_of(qmgr_msg_of(r), kind, to);
 
 	if (!rep)
 		rep = open_report(q, r, kind, to);
 	rep->unrecorded++;
 	r->report = rep->number;
-	r->action = action & 3;
+	r->action = action & 7;
 	r->phase = QP_INTENT;
 	qmgr_store_record(q, r);
 }
@@ -222,6 +239,12 @@ bool qmgr_bounce_report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action ac
 	}
 	report(q, r, action);
 	return true;
+}
+
+void qmgr_bounce_expanded(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	if (r->phase == QP_WAIT && r->state == META1_R_WAITING && wanted(q, r, QA_EXPANDED))
+		report(q, r, QA_EXPANDED);
 }
 
 static bool late(struct qmgr *q, const struct qmgr_rcpt *r)
@@ -241,7 +264,7 @@ bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
 	if (!q->lim.delay_warning || loop_now(q->loop) - m->born < q->lim.delay_warning ||
 	    !late(q, r))
 		return false;
-	first = !open_of(m, QA_DELAYED, told_to(q, r, verp));
+	first = !open_of(m, QA_DELAYED, told_to(q, r, QA_DELAYED, verp));
 	report(q, r, QA_DELAYED);
 	for (i = 0; first && i < m->nrcpt; i++)
 		if (late(q, &m->rcpt[i]))
@@ -326,7 +349,10 @@ static void end_writing(struct qmgr_report *rep)
 /* The sender knows, and that it does is recorded. */
 static void warned(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	r->warned = 1;
+	if (r->action == QA_EXPANDED)
+		r->told = 1;
+	else
+		r->warned = 1;
 	r->report = 0;
 	r->phase = QP_WARNED;
 	qmgr_store_record(q, r);
@@ -334,7 +360,7 @@ static void warned(struct qmgr *q, struct qmgr_rcpt *r)
 
 static void finish(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	if (r->action == QA_DELAYED)
+	if (r->action == QA_DELAYED || r->action == QA_EXPANDED)
 		warned(q, r);
 	else
 		qmgr_outcome_final(
@@ -376,6 +402,7 @@ static void count(const struct qmgr_report *rep)
 	m_dsn.value++;
 	m_warnings.value += rep->kind == QA_DELAYED;
 	m_success.value += rep->kind == QA_RELAYED;
+	m_expanded.value += rep->kind == QA_EXPANDED;
 	m_double.value += !*rep->msg->from;
 }
 
@@ -400,6 +427,13 @@ void qmgr_bounce_written(
 		qmgr_stop_check(q);
 }
 
+/* That its alias was expanded is told now; then it goes on. */
+static void again(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	qmgr_active_wait(q, r, r->due);
+	qmgr_bounce_expanded(q, r);
+}
+
 void qmgr_bounce_doubt(struct qmgr *q, struct qmgr_rcpt *r)
 {
 	char id[META1_ID_MAX];
@@ -414,6 +448,8 @@ void qmgr_bounce_doubt(struct qmgr *q, struct qmgr_rcpt *r)
 		qmgr_active_wait(q, r, loop_now(q->loop));
 	else if (r->action == QA_DELAYED)
 		qmgr_active_wait(q, r, r->due);
+	else if (r->action == QA_EXPANDED)
+		again(q, r);
 	else if (!qmgr_bounce_report(q, r, r->action))
 		qmgr_outcome_final(q, r, META1_R_DELIVERED);
 }

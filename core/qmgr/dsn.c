@@ -74,6 +74,8 @@ static const struct words *words_of(const struct qmgr_dsn *d)
 	    "has not been delivered yet to:", "You need not do anything; it is tried again for"};
 	static const struct words taken = {"Your mail was delivered",
 	    "was delivered or passed on, for which you had asked, to:", NULL};
+	static const struct words expanded = {"Your mail was sent on to several addresses",
+	    "was taken, and is sent on to several addresses, for:", NULL};
 	static const struct words twice = {"A report was not delivered",
 	    "could not be delivered to:", "No further attempt will be made for"};
 
@@ -81,6 +83,8 @@ static const struct words *words_of(const struct qmgr_dsn *d)
 		return &twice;
 	if (!d->nrcpt || d->rcpt[0].action == QA_FAILED)
 		return &failed;
+	if (d->rcpt[0].action == QA_EXPANDED)
+		return &expanded;
 	return d->rcpt[0].action == QA_DELAYED ? &delayed : &taken;
 }
 
@@ -125,8 +129,9 @@ static void head(struct evbuffer *out, struct qmgr_dsn *d, const char *boundary)
 
 static void human_rcpt(struct evbuffer *out, struct qmgr_dsn *d, const struct qmgr_dsn_rcpt *r)
 {
-	static const char *const fate[] = {
-	    "failed", "waiting", "delivered", "passed on to a server without reports of success"};
+	static const char *const fate[] = {"failed", "waiting", "delivered",
+	    "passed on to a server without reports of success",
+	    "stands for several addresses; of success nothing more is told"};
 	bool reply = r->reason && *r->reason->line;
 
 	line(out, d, "%s", "");
@@ -167,7 +172,8 @@ static void human(struct evbuffer *out, struct qmgr_dsn *d, const char *boundary
 
 static void status_rcpt(struct evbuffer *out, struct qmgr_dsn *d, const struct qmgr_dsn_rcpt *r)
 {
-	static const char *const action[] = {"failed", "delayed", "delivered", "relayed"};
+	static const char *const action[] = {
+	    "failed", "delayed", "delivered", "relayed", "expanded"};
 	const struct qmgr_reason *why = r->reason;
 	char text[FIELD_MAX], when[DATE_SIZE];
 	bool again = why && strncmp(why->text, why->dsn, strlen(why->dsn)) == 0;

@@ -243,6 +243,7 @@ void qmgr_intake_entry(void *arg, const struct meta1_qentry *e)
 			qmgr_list_add(&q->doubts, &r->item);
 		else if (r->phase == QP_WAIT && r->due > loop_now(q->loop))
 			qmgr_active_wait(q, r, r->due);
+		qmgr_bounce_expanded(q, r);
 	}
 	qmgr_active_start(q, m, fresh);
 	qmgr_msg_check(q, m);

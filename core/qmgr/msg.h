@@ -29,7 +29,7 @@ enum qmgr_phase {
 	QP_INTENT, /* that a report of it (action) is due is being recorded */
 	QP_REPORT, /* recorded, the report is not yet written */
 	QP_DOUBT,  /* was so, or deleted, at the last end; known when recovery is through */
-	QP_WARNED, /* the sender was told that it waits; being recorded, then QP_WAIT */
+	QP_WARNED, /* the sender was told that it waits, or of its alias; recorded, then QP_WAIT */
 	QP_FINAL,  /* state is final and being recorded */
 	QP_DONE	   /* recorded */
 };
@@ -38,7 +38,7 @@ enum qmgr_phase {
 enum qmgr_cause { QW_RETRY, QW_DEAD, QW_RATE, QW_FULL };
 
 /* What a report says of a recipient: Action of RFC 3464. */
-enum qmgr_action { QA_FAILED, QA_DELAYED, QA_DELIVERED, QA_RELAYED };
+enum qmgr_action { QA_FAILED, QA_DELAYED, QA_DELIVERED, QA_RELAYED, QA_EXPANDED };
 
 /* Why something is as it is: the last reply or error. Shared, read only. */
 struct qmgr_reason {
@@ -62,7 +62,8 @@ struct qmgr_rcpt {
 	uint32_t notify : 4; /* enum meta1_notify; 0: the sender did not say */
 	uint32_t orcpt : 1;  /* qmgr_msg_orcpt() has it */
 	uint32_t warned : 1; /* the sender knows that it waits */
-	uint32_t action : 2; /* enum qmgr_action, of its report */
+	uint32_t told : 1;   /* the sender knows that its alias was expanded */
+	uint32_t action : 3; /* enum qmgr_action, of its report */
 	uint32_t sender : 1; /* qmgr_msg_sender() is its own */
 	uint32_t alias : 1;  /* qmgr_msg_alias() has it */
 	uint32_t verp : 1;   /* the address that mail comes from names the recipient */

@@ -73,9 +73,16 @@ static void fill(struct qmgr_report *rep, struct evbuffer *out, struct qmgr_dsn 
 	for (i = n = 0; i < m->nrcpt; i++) {
 		const struct qmgr_rcpt *r = &m->rcpt[i];
 
-		if (qmgr_report_has(rep, r))
-			rcpt[n++] = (struct qmgr_dsn_rcpt){
-			    r->addr, qmgr_msg_orcpt(r), r->reason, r->action, r->expired};
+		if (!qmgr_report_has(rep, r))
+			continue;
+		rcpt[n] = (struct qmgr_dsn_rcpt){
+		    r->addr, qmgr_msg_orcpt(r), r->reason, r->action, r->expired};
+		if (r->action == QA_EXPANDED) { /* to a list it is delivered */
+			rcpt[n].addr = qmgr_msg_alias(r);
+			rcpt[n].reason = NULL;
+			rcpt[n].action = r->flags & META1_RF_LIST ? QA_DELIVERED : QA_EXPANDED;
+		}
+		n++;
 	}
 	dsn->rcpt = rcpt;
 	dsn->nrcpt = n;

@@ -18,6 +18,8 @@
 bool qmgr_bounce_report(struct qmgr *, struct qmgr_rcpt *, enum qmgr_action);
 /* It waits (QP_WAIT): is it time to tell the sender? true: it is recorded as waiting, by this. */
 bool qmgr_bounce_late(struct qmgr *, struct qmgr_rcpt *);
+/* An alias stands for it, and the sender wants to know: it goes on when that is told. */
+void qmgr_bounce_expanded(struct qmgr *, struct qmgr_rcpt *);
 void qmgr_bounce_recorded(struct qmgr *, struct qmgr_rcpt *); /* the intent is */
 void qmgr_bounce_check(struct qmgr *, struct qmgr_msg *);     /* may its report be written? */
 bool qmgr_bounce_reads(const struct qmgr *, const struct qmgr_msg *); /* its content, just now */

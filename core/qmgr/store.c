@@ -278,7 +278,9 @@ void qmgr_store_record(struct qmgr *q, struct qmgr_rcpt *r)
 		n = strlen(text);
 		snprintf(text + n, sizeof(text) - n, "%s", why);
 		o.state = META1_R_WAITING;
-		o.next_try = r->action == QA_DELAYED ? next_try(q, r) : loop_wall(q->loop);
+		o.next_try = r->action == QA_DELAYED || r->action == QA_EXPANDED
+				 ? next_try(q, r)
+				 : loop_wall(q->loop);
 		why = text;
 	} else if (r->state == META1_R_BOUNCED) {
 		qmgr_bounce_id(qmgr_msg_of(r), r->report, id);
