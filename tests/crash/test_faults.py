@@ -317,12 +317,12 @@ class FullDisk(SmallDisk):
 def test_outcomes_and_reports_on_a_full_disk(inst):
     """Not a block is left: what is delivered is recorded, what fails is reported, and space comes back from nothing but
     that; and the same after a kill of qmgr, which must begin a new file of outcomes."""
-    open_ = threading.Event()
+    open_, refuse = threading.Event(), threading.Event()
 
     def answer(verb, arg, s):
         if verb != 'RCPT' or open_.is_set() and 'nobody' not in arg or 's@x.test' in arg:
             return None
-        return '550 5.1.1 no such user' if open_.is_set() else '451 4.3.2 later'
+        return '550 5.1.1 no such user' if refuse.is_set() and 'nobody' in arg else '451 4.3.2 later'
     with lab.Sink(answer=answer) as sink, FullDisk(
             inst, smtps='flags = { 8bitmime, access };', smar=lab.MAPS, files={'mt': f'. [127.0.0.1]:{sink.port}\n', 'ac': 'cltaddr:127.0.0.1 RELAY\n'},
             qmgr='queue { type = dir; min_free = 0; journal_size = 1MB; } min_retry_delay = 10m;', env={'META1_BACKOFF_MAX_MS': '200'}) as g:
@@ -346,6 +346,10 @@ def test_outcomes_and_reports_on_a_full_disk(inst):
         g.ready()
         g.fill()
         lab.wait_for('the queue to be known again', lambda: len(g.queue()) == len(to))
+        g.fill()
+        refuse.set()  # nothing is delivered that would give room back before the first report
+        g.ctl('queue', 'flush')
+        lab.wait_for('the reports', lambda: len(g.queue()) == 6, 40)
         open_.set()
         g.ctl('queue', 'flush')
         lab.wait_for('an empty queue', lambda: not g.queue() or g.ctl('queue', 'flush') and False, 40)
