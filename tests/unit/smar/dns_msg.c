@@ -211,7 +211,7 @@ static void wrong_lengths(void **state)
 	static const struct {
 		uint16_t type;
 		const char *rdata;
-	} row[] = {{16, "x"}, {DNS_TLSA, ""}, {DNS_TLSA, "\3"}, {DNS_TLSA, "\3\1\1"}};
+	} row[] = {{DNS_TLSA, ""}, {DNS_TLSA, "\3"}, {DNS_TLSA, "\3\1\1"}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
@@ -219,6 +219,11 @@ static void wrong_lengths(void **state)
 		put_rr(&p, 0, "a.test", row[i].type, 300, row[i].rdata);
 		assert_int_equal(take("a.test", row[i].type), DNS_FAIL);
 	}
+	/* TXT whose string is longer than the record */
+	put_head(&p, 7, 0, "a.test", DNS_TXT);
+	put_rr(&p, 0, "a.test", 99, 300, "x");
+	p.b[p.n - 10] = DNS_TXT;
+	assert_int_equal(take("a.test", DNS_TXT), DNS_FAIL);
 	/* A of 3 bytes, MX of 2 and of no name */
 	for (int len = 0; len < 4; len++) {
 		put_head(&p, 7, 0, "a.test", DNS_A);
@@ -237,6 +242,40 @@ static void wrong_lengths(void **state)
 		for (int k = 0; k < len; k++)
 			put8(&p, 1);
 		assert_int_equal(take("a.test", DNS_MX), DNS_FAIL);
+	}
+}
+
+/* A name sent as A.tesT: back in that case it is good; in another it is asked again over TCP, and
+ * believed there. */
+static void random_case(void **state)
+{
+	static const struct {
+		const char *back;
+		bool tcp, ad;
+		enum dns_read read;
+	} row[] = {
+	    {"A.tesT", false, true, DNS_GOOD},
+	    {"A.tesT", true, false, DNS_GOOD},
+	    {"a.test", false, true, DNS_TRUNCATED},
+	    {"a.test", true, true, DNS_GOOD},
+	    {"b.tesT", false, true, DNS_IGNORE},
+	    {"b.tesT", true, true, DNS_IGNORE},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct dns_question q = {.id = 7, .type = DNS_A, .mixed = true, .name = "A.tesT"};
+
+		q.tcp = row[i].tcp;
+		q.ad = row[i].ad;
+		put_head(&p, 7, 0x20, row[i].back, DNS_A); /* AD */
+		put_rr(&p, 0, row[i].back, DNS_A, 60, "192.0.2.1");
+		assert_int_equal(dns_msg_read(p.b, p.n, &q, &r), row[i].read);
+		if (row[i].read == DNS_GOOD) {
+			assert_int_equal(r.secure, row[i].ad);
+			assert_int_equal(r.folded, row[i].back[0] == 'a');
+		}
+		done();
 	}
 }
 
@@ -309,6 +348,7 @@ int main(void)
 	    cmocka_unit_test(strangers),
 	    cmocka_unit_test(every_cut),
 	    cmocka_unit_test(wrong_lengths),
+	    cmocka_unit_test(random_case),
 	    cmocka_unit_test(many),
 	    cmocka_unit_test(chained_pointers),
 	};
