@@ -12,8 +12,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
-#define SHARE 3 /* a third of the time that is left */
+#define SHARE	3     /* a third of the time that is left */
+#define SLOW	256   /* questions remembered that the DNS could not answer */
+#define SLOW_MS 30000 /* for so long: a mail to ten recipients does not wait ten times */
 
 METRIC_COUNTER(m_listed, "dnsbl_refused_total", "Clients refused by the sum of DNS lists.");
 
@@ -22,6 +25,36 @@ static int64_t share(const struct check *c)
 	int64_t now = loop_now(c->policy->loop);
 
 	return now + (c->deadline - now) / SHARE;
+}
+
+/* ---- what the DNS could not say a moment ago ---- */
+static struct {
+	uint64_t key;
+	int64_t until;
+} slow[SLOW];
+
+static uint64_t slow_key(const struct check *c, const char *what, const char *domain)
+{
+	char text[600];
+	int n = snprintf(
+	    text, sizeof(text), "%p %s %s %s", (void *)c->policy->dns, what, c->client, domain);
+
+	return XXH3_64bits(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
+static void note_slow(const struct check *c, const char *what, const char *domain)
+{
+	uint64_t key = slow_key(c, what, domain);
+
+	slow[key % SLOW].key = key;
+	slow[key % SLOW].until = loop_now(c->policy->loop) + SLOW_MS;
+}
+
+static bool was_slow(const struct check *c, const char *what, const char *domain)
+{
+	uint64_t key = slow_key(c, what, domain);
+
+	return slow[key % SLOW].key == key && slow[key % SLOW].until > loop_now(c->policy->loop);
 }
 
 /* ---- what is configured ---- */
@@ -60,6 +93,8 @@ static void named(void *arg, const struct dns_client *n)
 	check_ttl(c, n->ttl);
 	snprintf(c->answer, sizeof(c->answer), "%s %.100s%.80s", dns_client_word(n->result),
 	    n->name, n->why);
+	if (n->result == CLIENT_TEMP)
+		note_slow(c, "name", "");
 	if (n->result == CLIENT_OK)
 		str_copy(c->name, sizeof(c->name), n->name);
 	check_go_on(c, "noted");
@@ -67,7 +102,14 @@ static void named(void *arg, const struct dns_client *n)
 
 void check_name(struct check *c)
 {
-	dns_client_ask(c->policy->dns, c->client, share(c), named, c);
+	if (!was_slow(c, "name", "")) {
+		dns_client_ask(c->policy->dns, c->client, share(c), named, c);
+		return;
+	}
+	c->resolved = true;
+	c->resolve = CLIENT_TEMP;
+	check_ttl(c, 0);
+	check_go_on(c, "the DNS could not say a moment ago");
 }
 
 void check_cltresolve(struct check *c)
@@ -212,10 +254,17 @@ void check_dnsbl_sender(struct check *c)
 }
 
 /* ---- SPF ---- */
+static const char *spf_domain(const struct check *c)
+{
+	return c->from_local[0] ? c->from_domain : "";
+}
+
 static void spf_known(void *arg, const struct spf_answer *a)
 {
 	struct check *c = arg;
 
+	if (a->result == SPF_TEMPERROR && !was_slow(c, "spf", spf_domain(c)))
+		note_slow(c, "spf", spf_domain(c));
 	check_ttl(c, a->ttl);
 	c->spf = PROTO_SPF(a->result, a->helo);
 	str_copy(c->spf_why, sizeof(c->spf_why), a->mechanism[0] ? a->mechanism : a->why);
@@ -236,12 +285,16 @@ void check_spf(struct check *c)
 	    .client = c->client,
 	    .helo = c->helo ? c->helo : "",
 	    .local = c->from_local,
-	    .domain = c->from_local[0] ? c->from_domain : "",
+	    .domain = spf_domain(c),
 	    .hostname = p->hostname,
 	};
 
 	if (c->relay || c->relay_proof)
 		check_go_on(c, "the client may relay");
+	else if (was_slow(c, "spf", q.domain))
+		spf_known(c, &(struct spf_answer){.result = SPF_TEMPERROR,
+				 .helo = !q.domain[0],
+				 .why = "the DNS could not say a moment ago"});
 	else
 		spf_ask(p->dns, &q, share(c), spf_known, c);
 }

@@ -374,8 +374,9 @@ struct smtps_tx {
 	bool failed;		     /* the store lost the message */
 	bool counted;		     /* in srv->nopen */
 	const struct meta1_env *env; /* from the final dot on; in pool */
-	const char *client, *helo;   /* of the session, copied; in pool */
-	struct meta1_buf asking;     /* the recipient that smar is asked about; in ask */
+	const char *client, *name,
+	    *helo;		 /* of the session, copied; in pool; name "": none is known */
+	struct meta1_buf asking; /* the recipient that smar is asked about; in ask */
 	char ask[ADDR_PATH_MAX];
 	uint32_t ask_notify; /* RFC 3461, of that recipient */
 	struct meta1_buf ask_orcpt;

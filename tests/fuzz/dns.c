@@ -61,7 +61,7 @@ static void good(const struct dns_data *d, uint16_t type)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static const uint16_t types[] = {
-	    DNS_A, DNS_MX, DNS_AAAA, DNS_CNAME, DNS_NS, DNS_SOA, DNS_TLSA, DNS_MX};
+	    DNS_A, DNS_MX, DNS_AAAA, DNS_CNAME, DNS_NS, DNS_SOA, DNS_TLSA, DNS_TXT};
 	struct dns_question q = {.name = "example.org"};
 	struct dns_result r;
 	enum dns_read read;

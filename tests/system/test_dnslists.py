@@ -152,12 +152,23 @@ def test_the_name_of_the_client(inst, sink, dns):
         assert send(g, '192.0.2.1', 'a@x.test', 'u@there.test').startswith('250')
         g.queue_empty()
         assert b'Received: from client.test (mail.good.test [192.0.2.1])' in sink.mails[0]['body']
+        g.wait_log(r'smtps.accepted .*client=192.0.2.1 name=mail.good.test helo=client.test')
         # the same PTR of another address is worth nothing
         assert send(g, '192.0.2.2', 'a@x.test').startswith('550 5.7.25')
         # none, and a name server that does not answer: no name, no harm
         for addr in ('192.0.2.3', '203.0.113.77'):
             assert send(g, addr, 'a@x.test', 'u@there.test').startswith('550 5.7.1 relaying denied')
         assert g.metrics('smar')['client_names_forged_total'] >= 1
+        # ten recipients do not wait ten times for a name server that is silent
+        before = g.metrics('smar')['dns_timeouts_total']
+        with g.client() as c:
+            c.cmd('EHLO c.test', 250)
+            c.cmd('XCLIENT ADDR=203.0.113.78', 220)
+            c.cmd('EHLO c.test', 250)
+            c.cmd('MAIL FROM:<a@x.test>', 250)
+            for i in range(10):
+                c.cmd(f'RCPT TO:<u{i}@here.test>', 250)
+        assert g.metrics('smar')['dns_timeouts_total'] <= before + 1
 
 
 def test_lists_decide(inst, sink, dns):
@@ -170,6 +181,8 @@ def test_lists_decide(inst, sink, dns):
         assert send(g, '203.0.113.50', 'a@spam.test').startswith('550 5.7.1 access denied')
         assert send(g, '198.51.100.1', 'a@spam.test', 'u@there.test').startswith('250')  # may relay: not judged
         assert send(g, '203.0.113.2', 'a@x.test', 'postmaster@here.test').startswith('250')
+        shown = g.ctl('explain', '--ip', '203.0.113.4', '--helo', 'h.test', '--from', 'a@x.test', '--to', 'u@here.test').stdout
+        assert re.search(r'CONNECT +dnsbl .*550 5.7.1 refused because of DNS lists: also 127.0.0.3, zen 127.0.0.4', shown), shown
         lists = {x['name']: x for x in json.loads(g.ctl('dns', '--json').stdout)['lists']}
         assert lists['zen']['listed'] >= 3 and lists['zen']['failures'] == 0 and not lists['zen']['resting'], lists
 
