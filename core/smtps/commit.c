@@ -119,9 +119,9 @@ static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
 		m_accepted.value++;
 		m_mended.value += tx->scan.mended;
 		log_event(LOG_L_NORMAL, "smtps.accepted",
-		    "id=%s from=<%.*s> nrcpt=%u size=%llu client=%s name=%s helo=%s", tx->id,
+		    "id=%s from=<%.*s> nrcpt=%u size=%llu client=%s helo=%s name=%s", tx->id,
 		    (int)tx->from.len, (const char *)tx->from.data, tx->nrcpt,
-		    (unsigned long long)tx->env->bytes, tx->client, tx->name, tx->helo);
+		    (unsigned long long)tx->env->bytes, tx->client, tx->helo, tx->name);
 		smtps_intake_queued(tx->srv->intake, tx, tx->env,
 		    r != NULL && r->nval > 0 ? r->val[0] : buf_of(NULL, 0));
 	} else {
