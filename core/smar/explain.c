@@ -154,7 +154,8 @@ static void set_reply(struct explain *x, const struct p_verdict *v)
 
 static uint32_t wanted(const struct explain *x)
 {
-	return x->section->flags & SMTPS_F_ACCESS ? smar_check_stages(x->policy) : 0;
+	return smar_check_always(x->policy) |
+	       (x->section->flags & SMTPS_F_ACCESS ? smar_check_stages(x->policy) : 0);
 }
 
 static void judged(void *arg, const struct p_verdict *v)
@@ -163,7 +164,7 @@ static void judged(void *arg, const struct p_verdict *v)
 
 	if (!(x->stages & STAGE_RCPT) && v->action == ACT_ACCEPT) {
 		x->grants = (uint32_t)v->grants;
-		ask(x, (wanted(x) & ~x->stages) | STAGE_RCPT);
+		ask(x, wanted(x) & ~x->stages);
 		return;
 	}
 	set_reply(x, v);
@@ -282,7 +283,7 @@ static json_t *get_explain(
 	*status = CTL_LATER;
 	ctx.open++;
 	early = x->section->flags & SMTPS_F_DELAY ? 0 : wanted(x) & AT_MAIL;
-	ask(x, early ? early : wanted(x) | STAGE_RCPT);
+	ask(x, early ? early : wanted(x));
 	return NULL;
 }
 
