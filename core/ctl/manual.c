@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * manual.c -- prints the OPTIONS part of meta1.conf(5) from the records.
+ * manual.c -- prints the OPTIONS part of meta1.conf(5) from the records, or a part of meta1-maps(5)
+ * from those of the modules that are named.
  *
- * Comes from settings_groups(); goes through doc/man.am between the written head and
- * tail of the manual page. Built and run by make only, not installed.
+ * Comes from settings_groups() and the modules' descriptors; goes through doc/man.am between the
+ * written head and tail of the manual page. Built and run by make only, not installed.
  */
 #include "lib/settings.h"
+#include "mod/mod.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Text of a page: no line may begin with a dot or quote, a backslash is \e, a dash is a dash. */
 static void text(const char *s)
@@ -107,10 +111,47 @@ static void group(const struct settings_group *g)
 		option(&g->opt[i]);
 }
 
-int main(void)
+/* map_text: type = text */
+static int module(struct mod_host *host, const char *file)
+{
+	char path[PATH_MAX];
+	struct meta1_err err = {"no such file"};
+	struct mod *mod = realpath(file, path) ? mod_load_file(host, path, &err) : NULL;
+	const struct meta1_module *m = mod ? mod_descriptor(mod) : NULL;
+
+	if (!m) {
+		fprintf(stderr, "%s: %s\n", file, err.text);
+		return -1;
+	}
+	printf(".SS \"type = %s\"\n", strchr(m->name, '_') + 1);
+	text(m->summary);
+	putchar('\n');
+	for (uint32_t i = 0; i < m->nopt; i++)
+		option(&m->opt[i]);
+	return 0;
+}
+
+static int modules(char **file)
+{
+	struct mod_host host = {.role = META1_TOOL, .hostname = "localhost", .qdir = "/"};
+	int rc = 0;
+
+	host.loop = loop_new();
+	puts(".SH TYPES");
+	for (; *file && rc == 0; file++)
+		rc = module(&host, *file);
+	mod_unload_all(&host);
+	loop_free(&host.loop);
+	return rc < 0 || fflush(stdout) != 0;
+}
+
+int main(int argc, char **argv)
 {
 	size_t n;
 	const struct settings_group *g = settings_groups(&n);
+
+	if (argc > 1)
+		return modules(argv + 1);
 	puts(".SH OPTIONS");
 	for (size_t i = 0; i < n; i++)
 		group(&g[i]);

@@ -85,6 +85,21 @@ def test_every_option_is_in_the_manual():
     assert not [n for n in sorted(names) if f'\n.B {n}\n' not in page]
 
 
+def test_every_option_of_a_map_is_in_its_manual():
+    page = (lab.BUILD / 'doc/man/meta1-maps.5').read_text()
+    for so in (lab.BUILD / 'modules/maps').rglob('map_*.so'):
+        kind = so.stem[4:]
+        assert f'.SS "type = {kind}"\n' in page
+        part = page.split(f'.SS "type = {kind}"\n')[1].split('.SS ')[0].split('.SH ')[0]
+        source = ''.join(p.read_text() for p in (SRC / 'modules/maps' / kind).glob('*.c'))
+        names = set(re.findall(r'META1_OPT\w*\(\s*struct \w+,\s*(\w+),', source))
+        for frame in ('FILEMAP', 'NETMAP'):
+            if f'{frame}_OPTIONS' in source:
+                head = (SRC / f'modules/maps/{frame.lower()}/{frame.lower()}.h').read_text()
+                names |= set(re.findall(r'META1_OPT\w*\(\s*struct \w+,\s*(\w+),', head.replace('\\\n', '')))
+        assert names and not [n for n in sorted(names) if f'\n.B {n}\n' not in part], (kind, names)
+
+
 def test_limits_are_those_of_the_program(inst, tmp_path):
     """Each limit's default is what the program has; each option that is one has its row."""
     conf = tmp_path / 'meta1.conf'

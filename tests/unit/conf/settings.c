@@ -179,6 +179,8 @@ static void in_section(char *out, size_t size, const char *path, const char *lin
 		snprintf(out, size, "%s", line);
 	else if (sub && strcmp(sub, "map") == 0)
 		snprintf(out, size, "smar { map m { %s %s } }", line, more);
+	else if (sub && strcmp(sub, "dnsbl") == 0)
+		snprintf(out, size, "smar { dnsbl d { domain = d.test; %s %s } }", line, more);
 	else if (sub)
 		snprintf(out, size, "%s { %s { %s } %s }", role, sub, line, more);
 	else
