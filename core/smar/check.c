@@ -175,10 +175,11 @@ void check_say(
 	v.spf = c->spf;
 	v.spf_why = buf_str(c->spf_why);
 	count(c, action);
-	snprintf(effect, sizeof(effect), "%s%d %s %s", action == ACT_DISCARD ? "thrown away: " : "",
-	    smtp, dsn, text);
-	if (c->step)
+	if (c->trace && c->step) {
+		snprintf(effect, sizeof(effect), "%s%d %s %s",
+		    action == ACT_DISCARD ? "thrown away: " : "", smtp, dsn, text);
 		tell(c, effect, false);
+	}
 	log_event(LOG_L_DEBUG, "smar.check",
 	    "client=%s from=<%s@%s> rcpt=<%s@%s> stages=%u action=%d smtp=%d rule=%s text=%s",
 	    c->client, c->from_local, c->from_domain, c->local_part, c->domain, c->stages,

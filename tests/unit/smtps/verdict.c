@@ -51,6 +51,42 @@ static void by_key_and_time(void **state)
 	assert_null(c);
 }
 
+/* Stages, what MAIL granted, and HELO where it counts, make another question; what hangs on AUTH or
+ * TLS, and a probe, is not kept at all. */
+static void other_questions(void **state)
+{
+	struct smtps_verdicts *c = smtps_verdict_new(10);
+	struct p_check q = question("192.0.2.1", "a@b", "x@y"), other;
+
+	(void)state;
+	q.grants = GRANT_RELAY;
+	q.helo = buf_str("c.test");
+	smtps_verdict_keep(c, &q, &ok, 1, 1000);
+	assert_non_null(smtps_verdict_find(c, &q, 0));
+	other = q;
+	other.helo = buf_str("d.test"); /* RCPT alone does not look at it */
+	assert_non_null(smtps_verdict_find(c, &other, 0));
+	other = q;
+	other.grants = 0;
+	assert_null(smtps_verdict_find(c, &other, 0));
+	other = q;
+	other.stages = STAGE_ALL;
+	assert_null(smtps_verdict_find(c, &other, 0));
+	smtps_verdict_keep(c, &other, &ok, 1, 1000);
+	assert_non_null(smtps_verdict_find(c, &other, 0));
+	other.helo = buf_str("d.test");
+	assert_null(smtps_verdict_find(c, &other, 0));
+	for (int i = 0; i < 3; i++) {
+		other = q;
+		other.probe = i == 0;
+		other.auth = buf_str(i == 1 ? "ann" : "");
+		other.tls = i == 2 ? TLS_GOOD_CERT : TLS_OFF;
+		smtps_verdict_keep(c, &other, &ok, 1, 1000);
+		assert_null(smtps_verdict_find(c, &other, 0));
+	}
+	smtps_verdict_free(&c);
+}
+
 static void generations(void **state)
 {
 	struct smtps_verdicts *c = smtps_verdict_new(10);
@@ -150,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(by_key_and_time),
+	    cmocka_unit_test(other_questions),
 	    cmocka_unit_test(generations),
 	    cmocka_unit_test(bounded),
 	    cmocka_unit_test(spellings),
