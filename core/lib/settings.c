@@ -237,16 +237,11 @@ static void bind_maps(struct loader *l, struct set_smar *set, struct conf_sectio
 static void bind_use(struct loader *l, const struct set_smar *set, const struct set_use_kind *kind,
     struct set_use *use, struct conf_section *smar)
 {
-	struct conf_section *t;
-	if (kind->later) {
-		t = later(l, smar, kind->keyword, &rec_use, use, kind->later);
-	} else {
-		t = sub(l, smar, kind->keyword);
-		if (t)
-			bind_only(l, t, &rec_use, use);
-	}
-	if (t)
-		check_use(l->conf, set, t, owner_of(l, t), use, kind->flags);
+	struct conf_section *t = sub(l, smar, kind->keyword);
+	if (!t)
+		return;
+	bind_only(l, t, &rec_use, use);
+	check_use(l->conf, set, t, owner_of(l, t), use, kind->flags);
 }
 
 static void bind_dnsbls(struct loader *l, struct set_smar *set, struct conf_section *sec)

@@ -118,11 +118,10 @@ enum {
 	USE_F_KEEP_DETAIL = 64
 };
 /* The sections of smar that use a map, in the order of the table in settings_records.c. */
-enum { USE_ACCESS, USE_MAILERTABLE, USE_ALIASES, USE_LOCAL_USERS, USES };
+enum { USE_ACCESS, USE_MAILERTABLE, USE_ALIASES, USE_LOCAL_USERS, USE_VIRTUAL, USES };
 struct set_use_kind {
 	const char *keyword;
-	uint64_t flags;	   /* those that mean something there */
-	const char *later; /* not served by this version: what it lacks */
+	uint64_t flags; /* those that mean something there */
 };
 extern const struct set_use_kind set_use_kinds[USES];
 
@@ -145,6 +144,7 @@ struct set_smar {
 	struct set_map *map;
 	unsigned nmap;
 	const char *address_delimiter;
+	const char *const *virtual_domains, *const *alias_include;
 	struct set_use use[USES];
 	int32_t client_names, spf;
 	struct set_dnsbl *dnsbl;

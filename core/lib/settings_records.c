@@ -237,6 +237,13 @@ static const struct meta1_opt opt_smar[] = {
 	struct set_smar, DNS_tries, "3", "1..10", "Queries before a name is a temporary failure."),
     META1_OPT_LIST(struct set_smar, local_domains, "", 0,
 	"Domains whose mail is delivered here, besides those with lmtp: in the mailertable."),
+    META1_OPT_LIST(struct set_smar, virtual_domains, "", 0,
+	"Domains whose addresses are rows of virtual_aliases and nothing else, besides those for "
+	"which that map has a row itself: who has no row does not exist (550 5.1.1)."),
+    META1_OPT_LIST(struct set_smar, alias_include, "", 0,
+	"Folders whose files the rows of aliases and virtual_aliases may name: "
+	":include:/folder/file, an address or several a line. Files of root or of smar's account "
+	"that nobody else may write; none unless set."),
     META1_OPT_STR(struct set_smar, address_delimiter, "+", 0,
 	"Characters of which the first in a local part begins its detail, user+detail; \"\": "
 	"addresses have no details."),
@@ -349,11 +356,13 @@ RECORDS(use);
 
 #define USE_F_KEYS (USE_F_LOCALPART | USE_F_FULL_ADDRESS | USE_F_LOCAL_DOMAINS | USE_F_DETAIL)
 const struct set_use_kind set_use_kinds[USES] = {
-    [USE_ACCESS] = {"access", USE_F_DETAIL | USE_F_MACROS, NULL},
-    [USE_MAILERTABLE] = {"mailertable", USE_F_MACROS, NULL},
+    [USE_ACCESS] = {"access", USE_F_DETAIL | USE_F_MACROS},
+    [USE_MAILERTABLE] = {"mailertable", USE_F_MACROS},
     [USE_ALIASES] = {"aliases",
-	USE_F_KEYS | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL, "aliases"},
-    [USE_LOCAL_USERS] = {"local_user_map", USE_F_KEYS, "local_user_map"},
+	USE_F_KEYS | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL},
+    [USE_LOCAL_USERS] = {"local_user_map", USE_F_KEYS},
+    [USE_VIRTUAL] = {"virtual_aliases",
+	USE_F_DETAIL | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL},
 };
 
 static const struct meta1_opt opt_tls[] = {
@@ -413,9 +422,13 @@ static const struct settings_group groups[] = {
     GROUP("smar.mailertable", use, struct set_use,
 	"Where domains go, which are local. Of the flags replace_macros serves here."),
     GROUP("smar.aliases", use, struct set_use,
-	"Aliases. Checked; this version does not start with it."),
+	"Whom an address stands for: addresses with blanks or commas between, see ALIASES."),
     GROUP("smar.local_user_map", use, struct set_use,
-	"Which local users exist. Checked; this version does not start with it."),
+	"Which local users exist: a local recipient that is neither here nor an alias is refused "
+	"with 550 5.1.1. Without it all are taken."),
+    GROUP("smar.virtual_aliases", use, struct set_use,
+	"The same as aliases by the whole address, user@domain or domain for all the rest of it; "
+	"asked before them, for local domains and for virtual ones."),
 };
 
 const struct settings_group *settings_groups(size_t *n)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * report.c -- one report becomes a message: the begin of the failed mail, or all of it, is read
- * (worker thread), dsn.c makes the text, the store takes it.
+ * report.c -- one report becomes a message: smar says whom its recipient stands for (the postmaster
+ * of a gateway is an alias, and so is the owner of a list), the begin of the failed mail, or all of
+ * it, is read (worker thread), dsn.c makes the text, the store takes it.
  * Comes from bounce.c, and goes back there, written or failed. Owns the draft.
- * On failure to read: reported without the headers, with a line in the log.
+ * On failure: of smar, the report is tried again later; to read: reported without the headers, with
+ * a line in the log.
  */
 #include "qmgr/qmgr.h"
 
@@ -25,13 +27,15 @@ struct qmgr_draft {
 	bool whole, failed;
 	int err; /* of the worker thread */
 	char error[160];
-	struct meta1_qrcpt to;
+	struct meta1_qrcpt *to; /* with the addresses behind */
+	uint32_t nto;
 	struct meta1_env env;
 };
 
 static void draft_free(struct qmgr_report *rep)
 {
 	free(rep->draft->text);
+	free(rep->draft->to);
 	free(rep->draft);
 	rep->draft = NULL;
 }
@@ -93,11 +97,10 @@ static void fill(struct qmgr_report *rep, struct evbuffer *out, struct qmgr_dsn 
 /* NOTIFY=NEVER: nobody wants a report of a report. */
 static void envelope(struct qmgr_draft *d, const struct qmgr_dsn *dsn)
 {
-	d->to = (struct meta1_qrcpt){.addr = buf_str(d->rep->to), .notify = META1_N_NEVER};
 	d->env = (struct meta1_env){.size = sizeof(d->env),
-	    .nrcpt = 1,
-	    .sizeof_rcpt = sizeof(d->to),
-	    .rcpt = &d->to,
+	    .nrcpt = d->nto,
+	    .sizeof_rcpt = sizeof(*d->to),
+	    .rcpt = d->to,
 	    .time = dsn->now,
 	    .bytes = dsn->bytes};
 	if (dsn->stuffed)
@@ -219,11 +222,53 @@ static void loaded(void *arg, enum meta1_status st, const struct meta1_reply *re
 	}
 }
 
+/* ---- to whom ---- */
+
+static void take_targets(struct qmgr_draft *d, const struct meta1_buf *v, uint32_t n)
+{
+	size_t size = n * sizeof(*d->to);
+	uint32_t i;
+	char *at;
+
+	for (i = 0; i < n; i++)
+		size += v[i].len;
+	d->to = base_alloc(size);
+	d->nto = n;
+	at = (char *)(d->to + n);
+	for (i = 0; i < n; i++) {
+		memcpy(at, v[i].data, v[i].len);
+		d->to[i] =
+		    (struct meta1_qrcpt){.addr = buf_of(at, v[i].len), .notify = META1_N_NEVER};
+		at += v[i].len;
+	}
+}
+
+/* What smar does not know, or no more, is tried as it is: then it is the hop that says no. */
+static void expanded(void *arg, const void *msg)
+{
+	struct qmgr_report *rep = arg;
+	const struct p_expanded *m = msg;
+	struct meta1_buf self = buf_str(rep->to);
+
+	if (!m || m->status == META1_TEMPFAIL) {
+		failed(rep, "smar cannot say whom the report is for");
+		return;
+	}
+	if (m->targets.n)
+		take_targets(rep->draft, m->targets.v, m->targets.n);
+	else
+		take_targets(rep->draft, &self, 1);
+	if (!qmgr_store_load(rep->q, &rep->msg->ref, loaded, rep))
+		failed(rep, "too many requests at the store");
+}
+
 /* RET is about failures only (RFC 3461 4.3). */
 void qmgr_report_write(struct qmgr_report *rep)
 {
 	const struct qmgr_msg *m = rep->msg;
 	struct qmgr_draft *d = base_alloc(sizeof(*d));
+	struct chan *smar = role_peer(&rep->q->role, "smar");
+	struct p_expand ask = {.rcpt = buf_str(rep->to)};
 
 	d->rep = rep;
 	d->whole = rep->kind == QA_FAILED && m->flags & META1_M_RET_FULL &&
@@ -231,6 +276,6 @@ void qmgr_report_write(struct qmgr_report *rep)
 	d->max = d->whole ? m->stored : QMGR_HEADERS_MAX;
 	d->text = base_alloc(d->max + 1);
 	rep->draft = d;
-	if (!qmgr_store_load(rep->q, &m->ref, loaded, rep))
-		failed(rep, "too many requests at the store");
+	if (!smar || !chan_ask(smar, P_EXPAND, &ask, 0, expanded, rep))
+		failed(rep, "smar is away");
 }

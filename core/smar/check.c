@@ -9,6 +9,7 @@
  * have an answer about this key, and a warning that names map and key.
  */
 #include "smar/check.h"
+#include "smar/users.h"
 
 #include "mail/reply.h"
 
@@ -29,6 +30,7 @@ METRIC_COUNTER(m_mail_refused, "mail_refused_total", "Senders refused at MAIL.")
 static const struct check_step steps[] = {
     {"name", STAGE_CONNECT, 0, 0, check_name, check_names_on},
     {"local", STAGE_RCPT, 0, 0, check_local, NULL},
+    {"virtual", STAGE_RCPT, 0, CHECK_EVER, check_virtual, check_virtual_on},
     {"postmaster", STAGE_RCPT, 0, 0, check_postmaster, NULL},
     {"auth", STAGE_RCPT, 0, CHECK_PROOF, check_auth, NULL},
     {"certsubject", STAGE_MAIL, TAG_CERTSUBJECT, CHECK_MAY_RELAY | CHECK_PROOF, check_certsubject,
@@ -47,6 +49,7 @@ static const struct check_step steps[] = {
     {"to", STAGE_RCPT, TAG_TO, CHECK_MAY_RELAY, check_to, NULL},
     {"protectedrcpt", STAGE_RCPT, TAG_PROTECTED, CHECK_ANYWAY, check_protected, NULL},
     {"relay", STAGE_RCPT, 0, 0, check_relay, NULL},
+    {"exists", STAGE_RCPT, 0, CHECK_EVER, check_exists, check_exists_on},
     {"utf8", STAGE_RCPT, 0, 0, check_utf8, NULL},
 };
 
@@ -168,6 +171,12 @@ void check_say(
 	v.dsn = buf_str(dsn);
 	v.text = buf_str(text);
 	v.ttl = action == ACT_TEMPFAIL ? 0 : c->ttl;
+	if (c->expanded && action == ACT_ACCEPT) {
+		v.targets = (struct proto_strs){c->expanded->target, c->expanded->n};
+		v.owners = (struct proto_strs){c->expanded->owners, c->expanded->nowner};
+		v.owner = (struct proto_nums){c->expanded->owner, c->expanded->n};
+		v.ttl = 0;
+	}
 	v.rule = buf_str(c->rule[0] || !c->step ? c->rule : c->step->name);
 	v.grants = (c->relay || c->relay_client || c->relay_proof ? GRANT_RELAY : 0) |
 		   (c->ok ? GRANT_OK : 0) | (c->quick ? GRANT_QUICK : 0);
@@ -193,6 +202,8 @@ static const char *left_out(const struct check *c, const struct check_step *s)
 {
 	bool proven = c->relay_proof && (c->flags & SMTPS_F_DELAY);
 
+	if (c->postmaster && !(s->flags & CHECK_EVER))
+		return "postmaster is always taken";
 	if (s->stage & (STAGE_CONNECT | STAGE_HELO) && proven)
 		return "the client may relay by AUTH or its certificate";
 	if (s->flags & CHECK_JUDGES && c->relay_client)

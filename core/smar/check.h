@@ -6,6 +6,7 @@
  *   check_client.c   who the client is: AUTH, certificate, address, name
  *   check_mail.c     what it says: HELO, sender
  *   check_dns.c      what the DNS says of both: the client's name, lists, SPF
+ *   check_user.c     who the recipient is: virtual domains, users, aliases
  *   check_rcpt.c     the recipient: local, postmaster, access, relaying, what the next hop takes
  *   check_protected.c  recipients that only some may write to
  * A step ends in exactly one of check_go_on() and check_say(), now or later. A step that looks in
@@ -34,7 +35,10 @@ enum check_tag {
 #define CHECK_JUDGES	4u /* of no interest when the client's address may relay */
 #define CHECK_ANYWAY	8u /* looked up even when a row before said OK */
 
+#define CHECK_EVER	8u /* also of postmaster, who is always taken */
+
 struct check;
+struct smar_expanded;
 struct check_step {
 	const char *name;
 	uint32_t stage; /* one of enum proto_stage */
@@ -53,6 +57,8 @@ struct check {
 	uint32_t stages, tls;
 	uint64_t flags;		    /* of the smtps section: SMTPS_F_ */
 	bool local;		    /* the recipient's domain is ours */
+	bool virtual;		    /* likewise, and has no mailboxes */
+	bool postmaster;	    /* of ours: taken, whatever else is said */
 	bool relay_to;		    /* to: permits it */
 	bool relay_client;	    /* the client's address or name may relay */
 	bool relay_proof;	    /* AUTH or a certificate may */
@@ -76,6 +82,7 @@ struct check {
 	char list_tag[64];		/* of the hit that is looked up */
 	uint32_t spf;			/* PROTO_SPF(), 0: not known */
 	char spf_why[160];
+	const struct smar_expanded *expanded; /* whom it stands for, while the verdict is said */
 	smar_verdict_fn fn;
 	smar_trace_fn trace; /* NULL: live */
 	void *arg;
@@ -124,6 +131,11 @@ void check_cltaddr(struct check *);
 /* check_mail.c */
 void check_helo(struct check *);
 void check_from(struct check *);
+/* check_user.c */
+void check_virtual(struct check *);
+void check_exists(struct check *);
+bool check_virtual_on(const struct smar_policy *);
+bool check_exists_on(const struct smar_policy *);
 /* check_rcpt.c */
 void check_local(struct check *);
 void check_postmaster(struct check *);

@@ -36,10 +36,8 @@ void check_local(struct check *c)
 /* Postmaster can always be reached. */
 void check_postmaster(struct check *c)
 {
-	if (c->local && strcmp(c->local_part, "postmaster") == 0)
-		check_accept(c);
-	else
-		check_go_on(c, "another");
+	c->postmaster = c->local && strcmp(c->local_part, "postmaster") == 0;
+	check_go_on(c, c->postmaster ? "taken from everybody" : "another");
 }
 
 void check_to(struct check *c)

@@ -41,8 +41,12 @@ bool smar_local_fixed(const struct smar_policy *p, const char *domain)
 		return true;
 	if (domain[0] == '[')
 		return our_literal(p, domain);
-	return p->nlocal > 0 &&
-	       bsearch(domain, p->local, p->nlocal, sizeof(*p->local), compare) != NULL;
+	return smar_local_listed(p->local, p->nlocal, domain);
+}
+
+bool smar_local_listed(char *const *list, unsigned n, const char *domain)
+{
+	return n > 0 && bsearch(domain, list, n, sizeof(*list), compare) != NULL;
 }
 
 bool smar_local_value(struct meta1_buf value)

@@ -31,21 +31,37 @@ static int fold_domain(const char *text, const char *what, char *out, struct met
 	return 0;
 }
 
-static int take_domains(struct smar_policy *p, const char *const *list, struct meta1_err *err)
+static char **room_for(const char *const *list, unsigned *n)
+{
+	unsigned all = 0;
+
+	while (list && list[all] && list[all][0])
+		all++;
+	*n = all;
+	return base_alloc((all + 1) * sizeof(char *));
+}
+
+static int take_domains(
+    const char *what, const char *const *list, char ***out, unsigned *nout, struct meta1_err *err)
 {
 	char folded[ADDR_DOMAIN_MAX + 1];
-	unsigned n = 0;
+	unsigned n;
 
-	while (list && list[n] && list[n][0])
-		n++;
-	p->local = base_alloc((n + 1) * sizeof(*p->local));
+	*out = room_for(list, &n);
 	for (unsigned i = 0; i < n; i++) {
-		if (fold_domain(list[i], "local_domains", folded, err) < 0)
+		if (fold_domain(list[i], what, folded, err) < 0)
 			return -1;
-		p->local[p->nlocal++] = base_strdup(folded);
+		(*out)[(*nout)++] = base_strdup(folded);
 	}
-	qsort(p->local, p->nlocal, sizeof(*p->local), compare);
+	qsort(*out, *nout, sizeof(**out), compare);
 	return 0;
+}
+
+static void take_folders(struct smar_policy *p, const char *const *list)
+{
+	p->include = room_for(list, &p->ninclude);
+	for (unsigned i = 0; i < p->ninclude; i++)
+		p->include[i] = base_strdup(list[i]);
 }
 
 /* ---- endpoints that are ourselves: an MX that leads there is cut ---- */
@@ -151,6 +167,7 @@ static const struct {
     [USE_MAILERTABLE] = {"mailertable", offsetof(struct smar_policy, mailertable)},
     [USE_ALIASES] = {"aliases", offsetof(struct smar_policy, aliases)},
     [USE_LOCAL_USERS] = {"local_user_map", offsetof(struct smar_policy, local_users)},
+    [USE_VIRTUAL] = {"virtual_aliases", offsetof(struct smar_policy, virtual_aliases)},
     [USES] = {"qmgr: conf", offsetof(struct smar_policy, limits)},
 };
 
@@ -192,8 +209,12 @@ static int fill(
 	p->remote_port = (uint16_t)set->smtpc.remote_port;
 	str_copy(p->delimiters, sizeof(p->delimiters), set->smar.address_delimiter);
 	if (fold_domain(set->hostname, "hostname", p->hostname, err) < 0 ||
-	    take_domains(p, set->smar.local_domains, err) < 0)
+	    take_domains("local_domains", set->smar.local_domains, &p->local, &p->nlocal, err) <
+		0 ||
+	    take_domains("virtual_domains", set->smar.virtual_domains, &p->virtual_domains,
+		&p->nvirtual, err) < 0)
 		return -1;
+	take_folders(p, set->smar.alias_include);
 	if (socket && socket[0]) {
 		int n = snprintf(p->lmtp_path, sizeof(p->lmtp_path), "%s%s%s",
 		    socket[0] == '/' ? "" : set->queue_directory, socket[0] == '/' ? "" : "/",
@@ -222,6 +243,7 @@ struct smar_policy *smar_policy_open(
 	struct smar_policy *p = base_alloc(sizeof(*p));
 
 	p->refs = 1;
+	work_owner_init(&p->include_work, 2);
 	if (fill(p, host, set, err) < 0)
 		smar_policy_close(&p);
 	return p;
@@ -233,16 +255,23 @@ struct smar_policy *smar_policy_ref(struct smar_policy *p)
 	return p;
 }
 
+static void free_list(char **list, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		free(list[i]);
+	free(list);
+}
+
 static void policy_free(struct smar_policy *p)
 {
 	for (unsigned i = 0; i < p->nmap; i++) {
 		free(p->map[i].name);
 		free(p->map[i].module);
 	}
-	for (unsigned i = 0; i < p->nlocal; i++)
-		free(p->local[i]);
+	free_list(p->local, p->nlocal);
+	free_list(p->virtual_domains, p->nvirtual);
+	free_list(p->include, p->ninclude);
 	free(p->map);
-	free(p->local);
 	free(p->listen);
 	dnsbl_free(&p->dnsbl);
 	free(p);

@@ -7,7 +7,7 @@
  * one struct question an open question. On failure: a question is always answered, at the latest
  * when its deadline passes.
  */
-#include "smar/smar.h"
+#include "smar/users.h"
 
 #include "smar/control.h"
 
@@ -201,6 +201,36 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 	    question_new(c, req));
 }
 
+static void expanded(void *arg, const struct smar_expanded *e)
+{
+	struct p_expanded out = {.status = e->status};
+	struct question *q = arg;
+
+	if (e->status == META1_OK)
+		out.targets = (struct proto_strs){e->target, e->n};
+	else
+		out.text = buf_str(e->text);
+	question_end(q, P_EXPANDED, &out);
+	maybe_stop();
+}
+
+static void on_expand(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+	const struct p_expand *e = msg;
+	struct p_expanded out = {.status = META1_TEMPFAIL};
+	struct role *role = arg;
+
+	if (!role->stopping && me.policy &&
+	    smar_keys_split(e->rcpt, me.policy->hostname, local, domain) == 0) {
+		smar_expand(me.policy, local, domain, OURS_ASK, false, deadline(role, P_EXPAND),
+		    expanded, question_new(c, req));
+		return;
+	}
+	out.text = buf_str("the server is stopping");
+	chan_answer(c, req, P_EXPANDED, &out);
+}
+
 static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	struct role *role = arg;
@@ -213,6 +243,7 @@ static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)
 static const struct chan_handler handlers[] = {
     {P_CHECK, on_check},
     {P_ROUTE, on_route},
+    {P_EXPAND, on_expand},
     {P_CAPS, on_caps},
     {P_NONE, NULL},
 };
@@ -227,6 +258,7 @@ static struct smar_policy *policy_open(
 	if (p) {
 		p->dns = me.dns;
 		p->caps = me.caps;
+		p->work = role->work;
 	}
 	return p;
 }

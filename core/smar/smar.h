@@ -122,7 +122,14 @@ struct smar_policy {
 	struct smar_map *map;
 	unsigned nmap;
 	struct smar_use access, mailertable, aliases, local_users; /* by their sections */
-	struct smar_use limits;					   /* qmgr { conf { name } } */
+	struct smar_use virtual_aliases;
+	char **virtual_domains; /* as local */
+	unsigned nvirtual;
+	char **include; /* alias_include */
+	unsigned ninclude;
+	struct work *work; /* the role's; NULL in tests that need none */
+	struct work_owner include_work;
+	struct smar_use limits; /* qmgr { conf { name } } */
 	char delimiters[8];
 	char lmtp_path[108]; /* LMTP_socket; "": none */
 	uint16_t remote_port;
@@ -181,6 +188,8 @@ int smar_access_parse(struct meta1_buf value, struct smar_access *, struct meta1
 /* ---- local.c: which domains are ours ---- */
 /* Our name, local_domains, literals of addresses that we listen on. domain is folded. */
 bool smar_local_fixed(const struct smar_policy *, const char *domain);
+/* domain is in a list of the policy. */
+bool smar_local_listed(char *const *list, unsigned n, const char *domain);
 /* A mailertable value that makes its domain local: its first next hop is LMTP. */
 bool smar_local_value(struct meta1_buf value);
 

@@ -350,8 +350,6 @@ static void refused_at_start(void **state)
 		"t:1:9: smtps.tls: this version has no TLS; remove the section\n"},
 	    {"smtpc { tls { } }", "smtpc.tls: this version has no TLS; remove the section\n"},
 	    {"smtps { auth { } }", "smtps.auth: this version has no AUTH; remove the section\n"},
-	    {"smar { map a { type = text; } aliases { name = a; } }",
-		"smar.aliases: this version has no aliases; remove the section\n"},
 	    {"smtps { user = nosuchuser; }",
 		"t:1:16: smtps: option user: user nosuchuser: there is no"},
 	    {"smtps { path = /no/such; }", "option path: file /no/such: No such file"},

@@ -191,6 +191,32 @@ static void expanded_aliases(void **state)
 	end(w);
 }
 
+/* A report to an alias is for those it stands for; while smar cannot say it is written later. */
+static void reports_to_aliases(void **state)
+{
+	struct world *w = start(0);
+	unsigned to = 0;
+
+	(void)state;
+	world_mail(w, "S1", "alias@x", "a@one.example");
+	world_run(w);
+	world_end(w, world_open(w, "one.example"), META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
+	world_run(w);
+	assert_int_equal(w->ns, 1);
+	for (unsigned i = 0; i < w->nd; i++)
+		to += !strcmp(w->d[i].rcpts, "one@x two@x") && !w->d[i].from[0];
+	assert_int_equal(to, 1);
+	world_mail(w, "S2", "away@x", "a@two.example");
+	world_run(w);
+	world_end(w, world_open(w, "two.example"), META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
+	world_run(w);
+	assert_int_equal(w->ns, 1);
+	world_pass(w, 40);
+	assert_int_equal(w->ns, 2);
+	assert_string_equal(w->s[1].to, "away@x");
+	end(w);
+}
+
 /* The hop that knows RFC 3461 tells the sender itself; delivered is not relayed. */
 static void who_takes_it(void **state)
 {
@@ -500,6 +526,7 @@ int main(void)
 	    cmocka_unit_test(table),
 	    cmocka_unit_test(owners_of_lists),
 	    cmocka_unit_test(expanded_aliases),
+	    cmocka_unit_test(reports_to_aliases),
 	    cmocka_unit_test(who_takes_it),
 	    cmocka_unit_test(two_kinds),
 	    cmocka_unit_test(order_of_a_success),

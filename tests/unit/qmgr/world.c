@@ -201,7 +201,24 @@ static void got_deliver(struct chan *c, uint32_t req, const void *msg, void *arg
 }
 
 static const struct chan_handler smtps_h[] = {{P_INTAKE, got_intake}, {P_NONE, NULL}};
-static const struct chan_handler smar_h[] = {{P_ROUTE, got_route}, {P_NONE, NULL}};
+/* Whom a report is for: alias@x stands for two, away@x cannot be told at first. */
+static void got_expand(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	static const struct meta1_buf two[] = {{"one@x", 5}, {"two@x", 5}};
+	const struct p_expand *m = msg;
+	struct p_expanded a = {.status = META1_OK};
+	static unsigned away;
+
+	(void)arg;
+	if (buf_eq(m->rcpt, buf_str("alias@x")))
+		a.targets = (struct proto_strs){two, 2};
+	if (buf_eq(m->rcpt, buf_str("away@x")) && away++ == 0)
+		a.status = META1_TEMPFAIL;
+	chan_answer(c, req, P_EXPANDED, &a);
+}
+
+static const struct chan_handler smar_h[] = {
+    {P_ROUTE, got_route}, {P_EXPAND, got_expand}, {P_NONE, NULL}};
 static const struct chan_handler smtpc_h[] = {{P_DELIVER, got_deliver}, {P_NONE, NULL}};
 
 static void far_down(struct chan *c, void *arg)
