@@ -11,7 +11,6 @@
 
 #include "ctl/server.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,17 +40,6 @@ static int by_name(const void *a, const void *b)
 	return c ? c : strcmp(x->instance, y->instance);
 }
 
-/* instance="x": names of sections may hold anything. */
-static void label(const char *instance, char *out, size_t size)
-{
-	char *p = out + snprintf(out, size, "instance=\"%.100s", instance);
-
-	for (char *c = strchr(out, '"') + 1; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("_.-/", *c))
-			*c = '_';
-	snprintf(p, size - (size_t)(p - out), "\"");
-}
-
 void role_metrics(void *arg, struct evbuffer *out, const struct ctl *ctl)
 {
 	struct role *role = arg;
@@ -70,7 +58,7 @@ void role_metrics(void *arg, struct evbuffer *out, const struct ctl *ctl)
 			continue;
 		}
 		snprintf(name, sizeof(name), "module_%s%s", r->name, r->gauge ? "" : "_total");
-		label(r->instance, which, sizeof(which));
+		ctl_label("instance", r->instance, which, sizeof(which));
 		ctl_metric(out, ctl, name,
 		    strcmp(last, r->name) ? "Counted by modules, see their manuals." : NULL,
 		    r->gauge, which, r->value);

@@ -241,6 +241,11 @@ static const struct tool_command others[] = {
     {"explain", "--ip A --from F --to T",
 	"what would be said to such a mail, check by check, and its route", 0, 0, tool_explain},
     {"dns", "[NAME [TYPE]]", "name servers and DNS lists; or a question to them", 0, 2, cmd_dns},
+    {"map list", "", "the maps of smar: uses, kept answers, counts", 0, 0, tool_maps},
+    {"map query", "NAME KEY", "what a map says to this key as it stands; -: from stdin", 2, 2,
+	tool_map_query},
+    {"map flush", "[NAME]", "forget the answers that are kept in front of maps", 0, 1,
+	tool_map_flush},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };

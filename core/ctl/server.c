@@ -9,6 +9,7 @@
 #include "lib/log.h"
 #include "lib/metric.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -46,8 +47,11 @@ struct ctl {
 	unsigned ntables;
 	uid_t admins[ADMINS_MAX];
 	unsigned nadmins;
-	ctl_metrics_fn more;
-	void *more_arg;
+	struct {
+		ctl_metrics_fn fn;
+		void *arg;
+	} more[4];
+	unsigned nmore;
 };
 
 static struct ctl *all; /* one a process, but in tests */
@@ -108,6 +112,17 @@ void ctl_metric(struct evbuffer *out, const struct ctl *c, const char *name, con
 	    label ? "," : "", label ? label : "", (long long)value);
 }
 
+void ctl_label(const char *key, const char *value, char *out, size_t size)
+{
+	char clean[101];
+
+	str_copy(clean, sizeof(clean), value);
+	for (char *c = clean; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("_.-/", *c))
+			*c = '_';
+	snprintf(out, size, "%s=\"%s\"", key, clean);
+}
+
 static void metrics(struct ctl *c, struct evhttp_request *req)
 {
 	struct evbuffer *b = evbuffer_new();
@@ -117,8 +132,8 @@ static void metrics(struct ctl *c, struct evhttp_request *req)
 		ctl_metric(b, c, m->name, m->help, m->gauge, NULL, m->value);
 	ctl_metric(b, c, "log_lines_dropped_total", "Log lines that could not be written.", false,
 	    NULL, (int64_t)log_dropped());
-	if (c->more)
-		c->more(c->more_arg, b, c);
+	for (unsigned i = 0; i < c->nmore; i++)
+		c->more[i].fn(c->more[i].arg, b, c);
 	send_buf(req, 200, "text/plain; version=0.0.4", b);
 	evbuffer_free(b);
 }
@@ -445,8 +460,9 @@ void ctl_add(struct ctl *c, const struct ctl_request *req, unsigned n, void *arg
 
 void ctl_more_metrics(struct ctl *c, ctl_metrics_fn fn, void *arg)
 {
-	c->more = fn;
-	c->more_arg = arg;
+	ensure(c->nmore < ARRAY_LEN(c->more));
+	c->more[c->nmore].fn = fn;
+	c->more[c->nmore++].arg = arg;
 }
 
 /* Names to numbers once, not at each request: getpwnam may ask a slow server. */

@@ -47,12 +47,14 @@ struct ctl_request {
 struct ctl *ctl_new(
     struct loop *, int listen_fd, const char *role, uint32_t index, const struct settings *);
 void ctl_add(struct ctl *, const struct ctl_request *, unsigned n, void *arg);
-/* More lines for /metrics than the process's own list: one ctl_metric() call each. */
+/* More lines for /metrics than the process's own list: one ctl_metric() call each. At most 4. */
 typedef void (*ctl_metrics_fn)(void *arg, struct evbuffer *out, const struct ctl *);
 void ctl_more_metrics(struct ctl *, ctl_metrics_fn, void *arg);
 /* help NULL: a further line of the metric before. label: key=\"value\" or NULL. */
 void ctl_metric(struct evbuffer *out, const struct ctl *, const char *name, const char *help,
     bool gauge, const char *label, int64_t value);
+/* key="value" with what may not stand in it made '_'. */
+void ctl_label(const char *key, const char *value, char *out, size_t size);
 void ctl_settings(struct ctl *, const struct settings *); /* after a reload */
 void ctl_free(struct ctl **);
 

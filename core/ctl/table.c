@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * table.c -- lists of roles as tables for people: destinations, sessions, clients; with --json as
- * the role gave them, a page a line. Comes from meta1ctl.c; goes to a role's control socket, page
- * by page. Owns nothing. On failure: one line on stderr, exit 1.
+ * table.c -- lists of roles as tables for people: destinations, sessions, clients, maps; with
+ * --json as the role gave them, a page a line. Comes from meta1ctl.c; goes to a role's control
+ * socket, page by page. Owns nothing. On failure: one line on stderr, exit 1.
  */
 #include "ctl/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum shape { TEXT, NUMBER, WHEN };
+enum shape { TEXT, NUMBER, WHEN, MS };
 struct column {
 	const char *key, *head; /* head NULL: end */
 	enum shape shape;
@@ -33,6 +33,8 @@ static void cell(const json_t *row, const struct column *c)
 		snprintf(text, sizeof(text), "%lld", tool_number(row, c->key));
 	else if (c->shape == WHEN && tool_number(row, c->key))
 		tool_when(tool_number(row, c->key), text, sizeof(text));
+	else if (c->shape == MS)
+		snprintf(text, sizeof(text), "%.3f", json_real_value(json_object_get(row, c->key)));
 	else if (c->shape == TEXT && *tool_text(row, c->key))
 		s = tool_text(row, c->key);
 	print_cell(c, s);
@@ -120,6 +122,24 @@ static const struct column *of_client(const json_t *row)
 
 	(void)row;
 	return c;
+}
+
+static const struct column *of_map(const json_t *row)
+{
+	static const struct column c[] = {{"name", "map", TEXT, -16}, {"module", "kind", TEXT, -12},
+	    {"asked", "asked", NUMBER, 9}, {"hits", "kept", NUMBER, 9},
+	    {"joined", "joined", NUMBER, 7}, {"found", "found", NUMBER, 9},
+	    {"missing", "missing", NUMBER, 9}, {"failed", "failed", NUMBER, 7},
+	    {"cached", "in cache", NUMBER, 8}, {"ms", "ms", MS, 8}, {"use", "use", TEXT, -24},
+	    {"file", "file", TEXT, 0}, {NULL, NULL, TEXT, 0}};
+
+	(void)row;
+	return c;
+}
+
+int tool_maps(struct tool *t)
+{
+	return table(t, "smar", "/v1/maps", "maps", of_map);
 }
 
 int tool_destinations(struct tool *t)

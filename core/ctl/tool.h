@@ -35,10 +35,14 @@ int tool_explain_option(struct tool *, const char *name, const char *value, stru
 int tool_destinations(struct tool *);
 int tool_sessions(struct tool *);
 int tool_clients(struct tool *);
+int tool_maps(struct tool *);
 /* A message with all its recipients, which come in pages; path: "/v1/queue/". NULL: err, and
  * *status, -1 when there was no answer. */
 json_t *tool_message(
     const struct tool *, const char *path, const char *id, int *status, struct meta1_err *);
+/* map.c */
+int tool_map_query(struct tool *);
+int tool_map_flush(struct tool *);
 /* export.c, import.c: queue export and queue import. */
 int tool_export(struct tool *);
 int tool_import(struct tool *);

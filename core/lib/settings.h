@@ -100,6 +100,7 @@ struct set_smtpc {
 
 struct set_map { /* map NAME { type; module's options } */
 	const char *name, *type;
+	int64_t cache_size, cache_memory, cache_ttl, cache_negative_ttl;
 	struct conf_section *section;
 };
 

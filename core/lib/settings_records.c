@@ -312,6 +312,18 @@ RECORDS(queue);
 static const struct meta1_opt opt_map[] = {
     META1_OPT_STR(struct set_map, type, NULL, META1_O_REQUIRED,
 	"Kind of the map: module map_TYPE; hash is map_gdbm."),
+    META1_OPT_INT(struct set_map, cache_size, "-1", "-1..1000000",
+	"Answers that smar keeps in front of the map; 0: none; -1: 10000, but none for a map that "
+	"answers from memory or a local file (text, regex, cidr, hash, lmdb). A reload, and a change "
+	"that "
+	"the map sees, empties it."),
+    META1_OPT_BYTES(struct set_map, cache_memory, "8MB", "64KB..1GB",
+	"Memory of these answers; the one unused for longest goes first."),
+    META1_OPT_MSEC(struct set_map, cache_ttl, "5m", "0..1d",
+	"Longest time for which a value is kept, by smar and by those who ask it; shorter when the "
+	"map says so."),
+    META1_OPT_MSEC(struct set_map, cache_negative_ttl, "30s", "0..1d",
+	"The same for \"not found\". Failures are never kept."),
 };
 RECORDS(map);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * control.c -- what smar answers on its control socket: where a domain goes, which maps
- * are open, what the name servers do (control_dns.c), and forgetting what the DNS said.
+ * control.c -- what smar answers on its control socket: where a domain goes, what the name servers
+ * do (control_dns.c), what maps do (control_maps.c), and forgetting what the DNS said.
  * From core/ctl/server.c; to route.c and dns.c. Owns the table of routes asked for here.
  * A route may need the DNS and the control socket does not wait, so the first request starts
  * the question and says "pending"; the same request a little later has the answer.
@@ -189,26 +189,6 @@ static json_t *get_route(
 	return with_offers(a->answer);
 }
 
-static json_t *get_maps(
-    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
-{
-	json_t *list = json_array();
-
-	(void)arg, (void)rest, (void)query, (void)status, (void)err;
-	for (unsigned i = 0; ctx.policy && i < ctx.policy->nmap; i++) {
-		const struct smar_map *m = &ctx.policy->map[i];
-		const struct smar_use *u;
-		const char *section, *use = "";
-
-		for (unsigned k = 0; (u = smar_policy_use(ctx.policy, k, &section)); k++)
-			if (u->map == m)
-				use = section;
-		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:s}", "name", m->name, "module", m->module, "use", use));
-	}
-	return json_pack("{s:o}", "maps", list);
-}
-
 static json_t *delete_cache(
     void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
@@ -219,16 +199,16 @@ static json_t *delete_cache(
 static const struct ctl_request requests[] = {
     {"GET", "/v1/route", CTL_READ, get_route,
 	"Where mail for ?domain=NAME goes; \"pending\" while the DNS is asked."},
-    {"GET", "/v1/maps", CTL_READ, get_maps, "The maps that are open, their modules and uses."},
     {"GET", "/v1/dns", CTL_READ, smar_control_dns,
 	"The name servers and DNS lists; with ?name=NAME&type=A a question to them."},
     {"DELETE", "/v1/dns-cache", CTL_ADMIN, delete_cache, "Forgets what the DNS said."},
 };
 
-void smar_control_add(struct loop *l, struct ctl *ctl, void (*idle)(void))
+void smar_control_add(struct loop *l, struct mod_host *host, struct ctl *ctl, void (*idle)(void))
 {
 	ctx.loop = l;
 	ctx.idle = idle;
+	smar_control_maps_add(l, host, ctl, idle);
 	ctl_add(ctl, requests, ARRAY_LEN(requests), NULL);
 }
 
@@ -236,17 +216,17 @@ void smar_control_set(struct smar_policy *p, struct dns *d)
 {
 	ctx.policy = p;
 	ctx.dns = d;
+	smar_control_maps_set(p);
 }
 
 unsigned smar_control_pending(void)
 {
-	return ctx.pending;
+	return ctx.pending + smar_control_maps_pending();
 }
 
 void smar_control_free(void)
 {
-	ctx.policy = NULL;
-	ctx.dns = NULL;
+	smar_control_set(NULL, NULL);
 	for (unsigned i = 0; i < KEPT; i++)
 		forget(&ctx.asked[i]);
 }

@@ -6,7 +6,7 @@
 #include "smar/smar.h"
 
 /* idle: called when the last question of ours was answered. */
-void smar_control_add(struct loop *, struct ctl *, void (*idle)(void));
+void smar_control_add(struct loop *, struct mod_host *, struct ctl *, void (*idle)(void));
 /* What is in force now; the caller keeps both. */
 void smar_control_set(struct smar_policy *, struct dns *);
 unsigned smar_control_pending(void); /* questions of ours that are under way */
@@ -35,5 +35,10 @@ json_t *smar_control_route(const struct p_routes *, const char *domain);
 void smar_explain_add(struct role *, struct ctl *, void (*idle)(void));
 void smar_explain_set(struct smar_policy *); /* in force now; NULL: none any more */
 unsigned smar_explain_pending(void);
+
+/* control_maps.c, from control.c: the same for maps. */
+void smar_control_maps_add(struct loop *, struct mod_host *, struct ctl *, void (*idle)(void));
+void smar_control_maps_set(struct smar_policy *);
+unsigned smar_control_maps_pending(void);
 
 #endif

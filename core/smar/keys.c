@@ -192,13 +192,14 @@ void smar_keys_path(struct smar_keys *k, const struct smar_use *use, const char 
     const char *local, const char *domain)
 {
 	start(k, tag, domain, next_path);
+	k->path = true;
 	k->delimiters = use->delimiters ? use->delimiters : "";
 	k->alone = use->flags & USE_F_LOCALPART;
 	k->no_full = k->alone && !(use->flags & USE_F_FULL_ADDRESS);
 	k->implicit = use->flags & USE_F_DETAIL;
 	if (local[0] == '\0' && domain[0] == '\0') {
-		str_copy(k->local, sizeof(k->local), "<>");
-		k->next = next_literal;
+		smar_keys_word(k, tag, "<>");
+		k->null = true;
 		return;
 	}
 	str_copy(k->local, sizeof(k->local), local);

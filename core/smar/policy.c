@@ -116,16 +116,31 @@ static void take_listener(struct smar_policy *p, const struct set_listen *l)
 }
 
 /* ---- maps ---- */
-static void ask_instance(
+static struct meta1_req *ask_instance(
     struct smar_map *m, struct meta1_buf key, int64_t deadline, mod_done_fn fn, void *arg)
 {
-	mod_map_lookup(m->inst, key, deadline, fn, arg);
+	return mod_map_lookup(m->inst, key, deadline, fn, arg);
+}
+
+static void take_map(struct smar_map *m, const struct settings *set, const char *name)
+{
+	const struct conf_option *file;
+
+	for (unsigned i = 0; i < set->smar.nmap; i++) {
+		if (strcmp(set->smar.map[i].name, name) != 0)
+			continue;
+		smar_map_cache(m, &set->smar.map[i]);
+		file = conf_find(set->smar.map[i].section, "file");
+		if (file && file->values)
+			m->file = base_strdup(file->values->text);
+	}
 }
 
 static int open_map(struct smar_policy *p, struct mod_host *host, struct settings *set,
     const struct settings_module *sm, struct meta1_err *err)
 {
-	static const char *const core_names[] = {"type", NULL};
+	static const char *const core_names[] = {
+	    "type", "cache_size", "cache_memory", "cache_ttl", "cache_negative_ttl", NULL};
 	struct smar_map *m = &p->map[p->nmap];
 	struct meta1_err why = {""};
 	struct mod *mod = mod_load(host, sm->module, &why);
@@ -139,6 +154,8 @@ static int open_map(struct smar_policy *p, struct mod_host *host, struct setting
 	m->name = base_strdup(sm->instance);
 	m->module = base_strdup(sm->module);
 	m->lookup = ask_instance;
+	m->loop = p->loop;
+	take_map(m, set, sm->instance);
 	p->nmap++;
 	return 0;
 }
@@ -249,6 +266,20 @@ struct smar_policy *smar_policy_open(
 	return p;
 }
 
+void smar_policy_flush(struct smar_policy *p)
+{
+	for (unsigned i = 0; p && i < p->nmap; i++)
+		smar_map_flush(&p->map[i]);
+}
+
+void smar_policy_counts(struct smar_policy *p, const struct smar_policy *before)
+{
+	for (unsigned i = 0; i < p->nmap; i++)
+		for (unsigned k = 0; k < before->nmap; k++)
+			if (strcmp(p->map[i].name, before->map[k].name) == 0)
+				p->map[i].count = before->map[k].count;
+}
+
 struct smar_policy *smar_policy_ref(struct smar_policy *p)
 {
 	p->refs++;
@@ -267,6 +298,7 @@ static void policy_free(struct smar_policy *p)
 	for (unsigned i = 0; i < p->nmap; i++) {
 		free(p->map[i].name);
 		free(p->map[i].module);
+		free(p->map[i].file);
 	}
 	free_list(p->local, p->nlocal);
 	free_list(p->virtual_domains, p->nvirtual);
@@ -285,6 +317,8 @@ void smar_policy_close(struct smar_policy **pp)
 	if (!p)
 		return;
 	ensure(p->refs == 1);
+	for (unsigned i = 0; i < p->nmap; i++)
+		smar_map_end(&p->map[i]);
 	/* The last opened may ask the others (a sequence): it goes first. */
 	for (unsigned i = p->nmap; i > 0; i--)
 		if (p->map[i - 1].inst)
@@ -306,6 +340,8 @@ void smar_policy_unref(struct smar_policy **pp)
 	*pp = NULL;
 	if (!p || --p->refs > 0)
 		return;
+	for (unsigned i = 0; i < p->nmap; i++)
+		smar_map_end(&p->map[i]);
 	for (unsigned i = p->nmap; i > 0; i--)
 		if (p->map[i - 1].inst)
 			mod_drain(p->map[i - 1].inst, loop_now(p->loop) + DRAIN_MS, drained,

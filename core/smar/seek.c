@@ -1,70 +1,124 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * seek.c -- asks a map for one key after the other until one is there.
- * From check.c and route.c; to core/mod. Owns nothing: the asker embeds it and stays
- * until done(). A map that cannot say ends it at once, for now (TEMPFAIL) or for good
- * (PERMFAIL): a less specific key must not decide in place of one that could not be read.
+ * From check.c, route.c and limits.c; to map.c, and macro.c for the value. Owns nothing: the asker
+ * embeds it and stays until done(). A map that cannot say ends it at once, for now (TEMPFAIL) or
+ * for good (PERMFAIL): a less specific key must not decide in place of one that could not be read.
  */
 #include "smar/smar.h"
+
+#include <stdlib.h>
 
 METRIC_COUNTER(m_lookups, "map_lookups_total", "Keys looked up in maps.");
 METRIC_COUNTER(m_failed, "map_failures_total", "Look-ups that a map could not answer.");
 
-static void ask(struct smar_seek *s);
+static void failed(struct smar_seek *s, enum meta1_status status, const char *why)
+{
+	struct smar_found f = {
+	    .status = status, .map = s->use->map->name, .key = s->key, .why = why};
+
+	m_failed.value++;
+	log_event(LOG_L_WARN, "smar.map", "map=%s key=%s result=%s error=%s", f.map, s->key,
+	    status == META1_PERMFAIL ? "permanent" : "temporary", why);
+	s->done(s->arg, &f);
+}
 
 static void tell(struct smar_seek *s, enum meta1_status status, const struct meta1_reply *r)
 {
 	struct smar_found f = {
 	    .status = status, .map = s->use->map->name, .key = s->key, .ttl = s->ttl};
 
-	if (status == META1_OK)
+	if (status == META1_OK) {
 		f.value = r->val[0];
+		f.val = r->val;
+		f.nval = r->nval;
+	}
 	if (status == META1_NOMORE) {
 		f.status = META1_NOTFOUND;
 		f.nomore = true;
 	}
-	if (status == META1_TEMPFAIL || status == META1_PERMFAIL)
-		f.why = r && r->text ? r->text : "no answer";
 	s->done(s->arg, &f);
+}
+
+static bool any_macro(const struct meta1_reply *r)
+{
+	for (uint32_t i = 0; i < r->nval; i++)
+		if (smar_macro_any(r->val[i]))
+			return true;
+	return false;
+}
+
+static void found(struct smar_seek *s, const struct meta1_reply *r)
+{
+	enum meta1_status status = META1_OK;
+	struct meta1_reply with = *r;
+	struct meta1_buf *val;
+	struct meta1_err err;
+	uint32_t n = 0;
+
+	if (!(s->use->flags & USE_F_MACROS) || !any_macro(r)) {
+		tell(s, META1_OK, r);
+		return;
+	}
+	val = base_alloc(r->nval * sizeof(*val));
+	while (n < r->nval && status == META1_OK) {
+		status = smar_macro_replace(&s->keys, s->key, r->val[n], &val[n], &err);
+		n += status == META1_OK;
+	}
+	with.val = val;
+	if (status == META1_OK)
+		tell(s, META1_OK, &with);
+	else
+		failed(s, status, err.text);
+	while (n > 0)
+		free((void *)(uintptr_t)val[--n].data);
+	free(val);
+}
+
+/* True: there is a next key to ask for; else it is told. */
+static bool judge(struct smar_seek *s, enum meta1_status status, const struct meta1_reply *r)
+{
+	uint32_t ttl = r ? r->ttl : 0;
+
+	if (ttl < s->ttl)
+		s->ttl = ttl;
+	if (status == META1_NOTFOUND && smar_keys_next(&s->keys, s->key, sizeof(s->key)))
+		return true;
+	if (status == META1_NOTFOUND || status == META1_NOMORE)
+		tell(s, status, r);
+	else if (status == META1_OK && r && r->nval > 0)
+		found(s, r);
+	else
+		failed(s, status == META1_PERMFAIL ? META1_PERMFAIL : META1_TEMPFAIL,
+		    r && r->text ? r->text : "no answer");
+	return false;
+}
+
+static void answered(void *arg, enum meta1_status status, const struct meta1_reply *r);
+
+/* Key after key while the answers are known; what is not known is asked for. */
+static void go_on(void *arg)
+{
+	struct smar_seek *s = arg;
+	enum meta1_status status;
+	struct meta1_reply r;
+
+	do {
+		m_lookups.value++;
+		if (!smar_map_known(s->use->map, buf_str(s->key), &status, &r)) {
+			smar_map_ask(
+			    s->use->map, &s->ask, buf_str(s->key), s->deadline, answered, s);
+			return;
+		}
+	} while (judge(s, status, &r));
 }
 
 static void answered(void *arg, enum meta1_status status, const struct meta1_reply *r)
 {
 	struct smar_seek *s = arg;
-	uint32_t ttl = r ? r->ttl : 0;
 
-	if (ttl < s->ttl)
-		s->ttl = ttl;
-	switch (status) {
-	case META1_OK:
-		if (r && r->nval > 0) {
-			tell(s, META1_OK, r);
-			return;
-		}
-		break;
-	case META1_NOTFOUND:
-		if (smar_keys_next(&s->keys, s->key, sizeof(s->key)))
-			ask(s);
-		else
-			tell(s, META1_NOTFOUND, r);
-		return;
-	case META1_NOMORE:
-		tell(s, META1_NOMORE, r);
-		return;
-	default:
-		break;
-	}
-	m_failed.value++;
-	log_event(LOG_L_WARN, "smar.map", "map=%s key=%s result=%s error=%s", s->use->map->name,
-	    s->key, status == META1_PERMFAIL ? "permanent" : "temporary",
-	    r && r->text ? r->text : "no answer");
-	tell(s, status == META1_PERMFAIL ? META1_PERMFAIL : META1_TEMPFAIL, r);
-}
-
-static void ask(struct smar_seek *s)
-{
-	m_lookups.value++;
-	s->use->map->lookup(s->use->map, buf_str(s->key), s->deadline, answered, s);
+	if (judge(s, status, r))
+		go_on(s);
 }
 
 void smar_seek_start(struct smar_seek *s, const struct smar_use *use, int64_t deadline,
@@ -78,5 +132,10 @@ void smar_seek_start(struct smar_seek *s, const struct smar_use *use, int64_t de
 	/* The first key of every kind exists: a client, path or domain is never empty here. */
 	if (!smar_keys_next(&s->keys, s->key, sizeof(s->key)))
 		str_copy(s->key, sizeof(s->key), ".");
-	ask(s);
+	if (use->map->cache.all) { /* perhaps it is known, and is told on a later turn */
+		task_init(&s->task, go_on, s);
+		loop_defer(use->map->loop, &s->task);
+	} else {
+		go_on(s);
+	}
 }

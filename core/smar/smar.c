@@ -62,6 +62,8 @@ static void map_changed(void *arg)
 {
 	struct role *role = arg;
 
+	smar_policy_flush(me.policy);
+	smar_policy_flush(me.next);
 	me.generation++; /* with POLICY: another configuration may look at other stages */
 	m_generation.value = (int64_t)me.generation;
 	loop_defer(role->loop, &me.tell);
@@ -326,6 +328,7 @@ static void reload_finish(struct role *role, bool commit)
 		smar_policy_close(&me.next);
 		return;
 	}
+	smar_policy_counts(me.next, me.policy);
 	smar_policy_unref(&me.policy);
 	me.policy = me.next;
 	me.next = NULL;
@@ -343,7 +346,7 @@ static void stop(struct role *role)
 
 static void control(struct role *role, struct ctl *ctl)
 {
-	smar_control_add(role->loop, ctl, maybe_stop);
+	smar_control_add(role->loop, &role->host, ctl, maybe_stop);
 	smar_explain_add(role, ctl, maybe_stop);
 }
 

@@ -5,8 +5,9 @@
  * The story. smtps asks CHECK (check.h, check.c): may this client, HELO, sender and recipient?
  * The steps ask whether the recipient's domain is ours (local.c), what the access map says
  * (access.c), may it be relayed. qmgr asks ROUTE (route.c): a row of the mailertable
- * (mailertable.c) or MX records (mx.c). Both derive keys from addresses (keys.c) and try them one
- * by one in a map (seek.c); the maps and options of one life of the configuration are a policy
+ * (mailertable.c) or MX records (mx.c). Both derive keys from addresses (keys.c), try them one by
+ * one in a map (seek.c, through map.c, which keeps answers), and put parts of the address into the
+ * value (macro.c); the maps and options of one life of the configuration are a policy
  * (policy.c). explain.c shows an admin what both would say. The DNS stands in dns.h.
  *
  * What smar never does: guess. A map or name server that cannot say makes the answer
@@ -34,6 +35,7 @@
  */
 #ifndef META1_SMAR_H
 #define META1_SMAR_H
+#include "lib/lru.h"
 #include "mail/addr.h"
 #include "role.h"
 #include "smar/dns.h"
@@ -61,6 +63,7 @@ struct smar_keys {
 	bool alone, no_full, implicit; /* the local part alone too; only that; user for details */
 	bool rest;		       /* "." at the end */
 	bool domained;		       /* the last key has the domain in it */
+	bool path, null;	       /* of an address; of the null sender */
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
 	/* The domain with U-labels, "" when it has none: each key with an A-label comes once more
 	 * as people write it, so that a row of either form is found. */
@@ -97,14 +100,58 @@ bool smar_keys_next(struct smar_keys *, char *out, size_t size);
  * <0: does not fit. */
 int smar_keys_split(struct meta1_buf path, const char *instead, char *local, char *domain);
 
-/* ---- policy.c: maps and options of one life of the configuration ---- */
+/* ---- map.c: asks a map; many who ask for one key ask once; answers are kept for a while ---- */
 struct smar_map {
-	char *name, *module; /* owned by the policy */
+	char *name, *module, *file; /* owned by the policy; file: of its option, or NULL */
 	struct mod_inst *inst;
-	/* mod_map_lookup(), or a table in tests. */
-	void (*lookup)(
+	struct loop *loop;
+	/* mod_map_lookup(), or a table in tests, which gives NULL. */
+	struct meta1_req *(*lookup)(
 	    struct smar_map *, struct meta1_buf key, int64_t deadline, mod_done_fn, void *arg);
+	bool local;	     /* answers from memory or a file of this host: asked as it is */
+	struct lru cache;    /* max 0: none */
+	int64_t ttl, no_ttl; /* ms at most that a value, that a "not found" may be kept */
+	struct smar_flight *flights, *list; /* by key; all of them */
+	unsigned open;			    /* questions at the module */
+	struct smar_map_counts {
+		int64_t asked;			    /* all questions */
+		int64_t hits, joined;		    /* from the cache; along with another's */
+		int64_t found, missing, temp, perm; /* answers of the module */
+		int64_t us;			    /* time of these answers together */
+	} count;
 };
+struct smar_ask { /* an open question, in its asker, which stays until fn */
+	struct smar_ask *prev, *next;
+	struct smar_map *map;
+	struct smar_flight *flight;
+	int64_t deadline, start;
+	struct watch *timer;
+	mod_done_fn fn;
+	void *arg;
+};
+/* What the section map { } says about the cache; local maps have none by default. */
+void smar_map_cache(struct smar_map *, const struct set_map *);
+/* The answer, valid until the next turn of the loop, with the ttl that is left; false: not known.
+ */
+bool smar_map_known(
+    struct smar_map *, struct meta1_buf key, enum meta1_status *, struct meta1_reply *);
+/* fn comes once, on a later turn, at the latest at the deadline. */
+void smar_map_ask(struct smar_map *, struct smar_ask *, struct meta1_buf key, int64_t deadline,
+    mod_done_fn fn, void *arg);
+/* Forgets all answers, those that are under way too; how many there were. */
+unsigned smar_map_flush(struct smar_map *);
+/* Nobody asks any more; what is under way is cancelled. */
+void smar_map_end(struct smar_map *);
+
+/* ---- macro.c: ${user} in a value ---- */
+#define SMAR_VALUE_MAX 65536
+bool smar_macro_any(struct meta1_buf value);
+/* key: with which the value was found. OK: *out is allocated; TEMPFAIL: the row is wrong; PERMFAIL:
+ * the address has what cannot be put in. */
+enum meta1_status smar_macro_replace(const struct smar_keys *, const char *key,
+    struct meta1_buf value, struct meta1_buf *out, struct meta1_err *);
+
+/* ---- policy.c: maps and options of one life of the configuration ---- */
 struct smar_endpoint { /* address and port that we listen on; all zero bytes: every address */
 	int family;
 	unsigned char ip[16];
@@ -144,6 +191,9 @@ struct smar_policy *smar_policy_ref(struct smar_policy *);
 /* The sections that use maps: the i-th, or NULL. */
 const struct smar_use *smar_policy_use(
     const struct smar_policy *, unsigned i, const char **section);
+void smar_policy_flush(struct smar_policy *); /* forgets what is kept of all maps; NULL: none */
+/* Maps of the same name count on from those of before. */
+void smar_policy_counts(struct smar_policy *, const struct smar_policy *before);
 /* The last one drains and closes the maps, after a while. */
 void smar_policy_unref(struct smar_policy **);
 /* Closes the maps now: nothing but the caller holds it (a reload given up, the end). */
@@ -156,12 +206,16 @@ struct smar_found {
 	enum meta1_status status;
 	bool nomore;	       /* NOTFOUND: the map said that no further key is to be tried */
 	const char *map, *key; /* where it was found or failed; the last that was asked */
-	struct meta1_buf value;
+	struct meta1_buf value;	     /* the first */
+	const struct meta1_buf *val; /* all of them: a database may have several rows */
+	uint32_t nval;
 	const char *why;
 	uint32_t ttl; /* seconds that all answers together may be kept */
 };
 struct smar_seek {
 	const struct smar_use *use;
+	struct smar_ask ask;
+	struct task task; /* what is known is told on a later turn too */
 	struct smar_keys keys;
 	int64_t deadline;
 	uint32_t ttl;

@@ -173,7 +173,7 @@ def test_control_api(gateway, role):
         if method == 'DELETE' or path == '/v1/content/' or path.startswith('/v1/import'):
             continue
         if method == 'POST':
-            path += '?all=1&dry_run=1'
+            path += '?map=mt' if role == 'smar' else '?all=1&dry_run=1'
         if path.endswith('/'):
             path += g.queue()[0]['id']
         if path == '/v1/route':

@@ -49,7 +49,7 @@ static unsigned address(const char *text, size_t n, uint8_t ip[17])
 {
 	char s[INET6_ADDRSTRLEN];
 
-	if (n == 0 || n >= sizeof(s))
+	if (n == 0 || n >= sizeof(s) || memchr(text, '\0', n))
 		return 0;
 	memcpy(s, text, n);
 	s[n] = '\0';

@@ -20,7 +20,8 @@ static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const 
 	return filemap_open(&cidr_ops, host, ctx, conf, inst, err);
 }
 
-static const struct meta1_map_ops ops = {.size = sizeof(ops), .lookup = filemap_lookup};
+static const struct meta1_map_ops ops = {
+    .size = sizeof(ops), .props = META1_MAP_LOCAL, .lookup = filemap_lookup};
 
 META1_MODULE(map_cidr, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "0.1.0",
     .summary = "Values by network, IPv4 and IPv6.", .opt = options,

@@ -196,7 +196,7 @@ static int create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *
 }
 
 static const struct meta1_map_ops ops = {
-    .size = sizeof(ops), .lookup = map_lookup, .create = create};
+    .size = sizeof(ops), .props = META1_MAP_LOCAL, .lookup = map_lookup, .create = create};
 
 META1_MODULE(map_gdbm, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "0.1.0",
     .summary = "Keys and values from a GDBM file.", .opt = options,

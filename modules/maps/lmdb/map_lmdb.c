@@ -187,7 +187,7 @@ static void map_lookup(void *inst, struct meta1_req *req, struct meta1_buf key)
 }
 
 static const struct meta1_map_ops ops = {
-    .size = sizeof(ops), .lookup = map_lookup, .create = lmdb_create};
+    .size = sizeof(ops), .props = META1_MAP_LOCAL, .lookup = map_lookup, .create = lmdb_create};
 
 META1_MODULE(map_lmdb, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "0.1.0",
     .summary = "Keys and values from an LMDB file.", .opt = options,

@@ -4,7 +4,9 @@
  *
  * Results of lookup(): OK with nval >= 1 (an empty value is a value) · NOTFOUND
  * · NOMORE (not found, and stop deriving keys) · TEMPFAIL · PERMFAIL. A map that
- * cannot say is TEMPFAIL, never NOTFOUND. Keys arrive in lower case.
+ * cannot say is TEMPFAIL, never NOTFOUND; PERMFAIL is for a key about which there never will be an
+ * answer, not for a map that is broken: mail that needs it is refused for good. Keys arrive in
+ * lower case and may hold any byte.
  */
 #ifndef META1_MAP_H
 #define META1_MAP_H
@@ -16,8 +18,13 @@ struct meta1_mapsrc {
 	    struct meta1_err *);
 };
 
+enum meta1_mapprop {
+	META1_MAP_LOCAL = 1 /* answers at once from memory or a file of this host: nothing is kept
+			     * in front of it, and a change counts at once */
+};
+
 struct meta1_map_ops {
-	uint32_t size, props;
+	uint32_t size, props; /* enum meta1_mapprop */
 	void (*lookup)(void *inst, struct meta1_req *, struct meta1_buf key);
 	void (*cancel)(void *inst, struct meta1_req *); /* finish it soon; NULL: answers at once */
 	/* Tools only; may block. Writes conf's file anew beside the old one, syncs it, renames it

@@ -178,9 +178,11 @@ static void in_section(char *out, size_t size, const char *path, const char *lin
 	if (!*role)
 		snprintf(out, size, "%s", line);
 	else if (sub && strcmp(sub, "map") == 0)
-		snprintf(out, size, "smar { map m { %s %s } }", line, more);
+		snprintf(out, size, "smar { map m { %s %s %s } }",
+		    strncmp(line, "type ", 5) == 0 ? "" : "type = text;", line, more);
 	else if (sub && strcmp(sub, "dnsbl") == 0)
-		snprintf(out, size, "smar { dnsbl d { domain = d.test; %s %s } }", line, more);
+		snprintf(out, size, "smar { dnsbl d { %s %s %s } }",
+		    strncmp(line, "domain ", 7) == 0 ? "" : "domain = l.test;", line, more);
 	else if (sub)
 		snprintf(out, size, "%s { %s { %s } %s }", role, sub, line, more);
 	else

@@ -51,7 +51,7 @@ static inline void table_answer(void *arg)
 	a.fn(a.arg, status, &r);
 }
 
-static inline void table_lookup(
+static inline struct meta1_req *table_lookup(
     struct smar_map *m, struct meta1_buf key, int64_t deadline, mod_done_fn fn, void *arg)
 {
 	struct table_answer *a = base_alloc(sizeof(*a));
@@ -66,6 +66,7 @@ static inline void table_lookup(
 	memcpy(a->key, key.data, key.len);
 	task_init(&a->task, table_answer, a);
 	loop_defer(t->loop, &a->task);
+	return NULL;
 }
 
 static inline struct smar_use table_map(
@@ -80,6 +81,8 @@ static inline struct smar_use table_map(
 	t->map.name = (char *)(uintptr_t)name;
 	t->map.module = module;
 	t->map.lookup = table_lookup;
+	t->map.loop = l;
+	t->map.local = true;
 	return (struct smar_use){&t->map, USE_F_DETAIL, "+"};
 }
 
