@@ -45,6 +45,8 @@ struct conf; /* the tree, its memory and its errors */
 /* Reads file and what it includes. Always returns a conf; conf_errors() > 0 when bad. */
 struct conf *conf_read(const char *file);
 struct conf *conf_read_text(const char *name, const char *text); /* tests, defaults */
+/* A value of a map: no includes, since whoever writes it is not who writes the configuration. */
+struct conf *conf_read_row(const char *name, const char *text);
 void conf_free(struct conf **);
 struct conf_section *conf_root(struct conf *); /* keyword "" */
 const char *conf_dir(struct conf *);	       /* folder of the first file, absolute */

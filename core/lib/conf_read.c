@@ -213,6 +213,10 @@ static void read_section(
 static void include(
     struct reader *r, struct conf_section *s, const struct conf_pos *pos, const char *pattern)
 {
+	if (r->includes == CONF_NO_INCLUDES) {
+		conf_error(r->c, pos, "there is no include here");
+		return;
+	}
 	if (r->includes >= CONF_INCLUDES) {
 		conf_error(r->c, pos, "includes are nested deeper than %d", CONF_INCLUDES);
 		return;
@@ -450,13 +454,23 @@ struct conf *conf_read(const char *file)
 	return c;
 }
 
-struct conf *conf_read_text(const char *name, const char *text)
+static struct conf *read_string(const char *name, const char *text, unsigned includes)
 {
 	struct conf *c = conf_new();
 	char cwd[PATH_MAX];
 	c->dir = conf_printf(c, "%s", getcwd(cwd, sizeof(cwd)) ? cwd : "/");
-	struct reader r = {0};
+	struct reader r = {.includes = includes};
 	size_t len = strlen(text);
 	read_text(c, conf_printf(c, "%s", name), base_strndup(text, len), len, &c->root, &r);
 	return c;
+}
+
+struct conf *conf_read_text(const char *name, const char *text)
+{
+	return read_string(name, text, 0);
+}
+
+struct conf *conf_read_row(const char *name, const char *text)
+{
+	return read_string(name, text, CONF_NO_INCLUDES);
 }

@@ -16,6 +16,7 @@ enum {
 	CONF_ENTRIES = 20000,	 /* options and sections of one configuration */
 	CONF_NESTING = 16,
 	CONF_INCLUDES = 8, /* includes inside includes */
+	CONF_NO_INCLUDES,  /* of a text that may have none */
 	CONF_MESSAGES = 100
 };
 

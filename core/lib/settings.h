@@ -24,7 +24,8 @@ enum {
 	SMTPS_F_ACCESS = 2,
 	SMTPS_F_SMTPUTF8 = 4,
 	SMTPS_F_PRDR = 8,
-	SMTPS_F_DELAY = 16
+	SMTPS_F_DELAY = 16,
+	SMTPS_F_SESSION_CONF = 32
 };
 
 struct set_log { /* log { } */

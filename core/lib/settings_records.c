@@ -96,7 +96,7 @@ RECORDS(listen);
 
 static const struct meta1_opt opt_smtps[] = {
     META1_OPT_FLAGS(struct set_smtps, flags, "8bitmime, smtputf8, delay_checks",
-	"8bitmime|access|smtputf8|prdr|delay_checks",
+	"8bitmime|access|smtputf8|prdr|delay_checks|session_conf",
 	"8bitmime offers 8BITMIME; smtputf8 offers SMTPUTF8 (RFC 6531), which needs 8bitmime and "
 	"is "
 	"not offered without it; access asks smar's access map about clients, senders and "
@@ -104,7 +104,9 @@ static const struct meta1_opt opt_smtps[] = {
 	"delay_checks answers what the access map says about client, HELO and sender at RCPT, so "
 	"that postmaster can be reached and whoever may relay by AUTH or a certificate is not "
 	"judged "
-	"by address and name; with dont_delay_checks it is answered at MAIL."),
+	"by address and name; with dont_delay_checks it is answered at MAIL; session_conf asks the "
+	"access map for a row "
+	"smtps_session_conf:CLIENT with options for the sessions of that client."),
     META1_OPT(struct set_smtps, CDB_gid, META1_INT, int64_t, "-1", "-1..4294967294",
 	META1_O_GROUP | META1_O_RESTART,
 	"Group, by number or name, that may read stored mail: smtpc's and qmgr's users are in it; "

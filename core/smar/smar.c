@@ -186,6 +186,25 @@ static void on_check(struct chan *c, uint32_t req, const void *msg, void *arg)
 	smar_check(me.policy, msg, deadline(role, P_CHECK), verdict, question_new(c, req));
 }
 
+static void session_conf(void *arg, const struct p_session_conf_is *is)
+{
+	question_end(arg, P_SESSION_CONF_IS, is);
+	maybe_stop();
+}
+
+static void on_session_conf(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_session_conf *m = msg;
+	struct p_session_conf_is no = {.status = META1_TEMPFAIL};
+	struct role *role = arg;
+
+	if (role->stopping || !me.policy)
+		chan_answer(c, req, P_SESSION_CONF_IS, &no);
+	else
+		smar_session_conf(me.policy, m->client, deadline(role, P_SESSION_CONF),
+		    session_conf, question_new(c, req));
+}
+
 static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	const struct p_route *r = msg;
@@ -244,6 +263,7 @@ static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)
 
 static const struct chan_handler handlers[] = {
     {P_CHECK, on_check},
+    {P_SESSION_CONF, on_session_conf},
     {P_ROUTE, on_route},
     {P_EXPAND, on_expand},
     {P_CAPS, on_caps},

@@ -273,6 +273,12 @@ typedef void (*smar_trace_fn)(void *arg, const struct smar_trace *);
 void smar_check_explain(struct smar_policy *, const struct p_check *, int64_t deadline,
     smar_verdict_fn, smar_trace_fn trace, void *arg);
 
+/* ---- session_conf.c: SESSION_CONF ---- */
+typedef void (*smar_session_conf_fn)(void *arg, const struct p_session_conf_is *);
+/* fn comes exactly once, perhaps inside the call; the strings live during it. */
+void smar_session_conf(struct smar_policy *, struct meta1_buf client, int64_t deadline,
+    smar_session_conf_fn, void *arg);
+
 /* ---- caps.c: what destinations offer, as smtpc told ---- */
 #define SMAR_CAPS_MAX 10000
 struct smar_caps *smar_caps_new(unsigned max);

@@ -105,7 +105,7 @@ bool smtps_body_begin(struct smtps_session *s, bool plain)
 		    s, 452, "4.3.1", "The queue takes no message now, try again later");
 		return false;
 	}
-	smtps_data_start(&tx->scan, plain, s->srv->lim.repair);
+	smtps_data_start(&tx->scan, plain, s->lim->repair);
 	tx->counted = true;
 	s->srv->nopen++;
 	return true;
@@ -130,7 +130,7 @@ void smtps_body_data(struct smtps_session *s, const struct smtps_line *l)
 /* One step of the scanner; returns the bytes taken. */
 static size_t scan(struct smtps_session *s, const uint8_t *p, size_t n)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 	struct smtps_tx *tx = s->tx;
 	struct smtps_scan *d = &tx->scan;
 	struct smtps_run run;
@@ -175,7 +175,7 @@ static size_t gulp(struct smtps_session *s, struct evbuffer *in)
 
 bool smtps_body_endless(struct smtps_session *s, uint64_t dropped)
 {
-	if (dropped <= (uint64_t)s->srv->lim.message_size + DROP_MORE)
+	if (dropped <= (uint64_t)s->lim->message_size + DROP_MORE)
 		return false;
 	m_cut.value++;
 	log_event(LOG_L_WARN, "smtps.endless_data", SMTPS_WHO " reply=421 dsn=4.7.0 dropped=%llu",

@@ -64,7 +64,7 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 	    "Too many Received lines: the mail goes round in a loop", "hops", &m_hops};
 	static const struct refusal lost = {452, "4.3.1",
 	    "The queue could not keep the message, try again later", "store", &m_store};
-	const struct smtps_limits *lim = &tx->srv->lim;
+	const struct smtps_limits *lim = tx->session->lim;
 
 	if (tx->scan.bare)
 		return &bare;

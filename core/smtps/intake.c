@@ -133,11 +133,11 @@ static void wait_over(int fd, short what, void *arg)
 
 bool smtps_intake_wait(struct smtps_intake *in, struct smtps_session *s)
 {
-	if (in->srv->lim.queue_wait <= 0 || !up(in) || in->srv->stopping)
+	if (s->lim->queue_wait <= 0 || !up(in) || in->srv->stopping)
 		return false;
 	m_waits.value++;
 	smtps_session_await(s, AWAIT_QUEUE);
-	s->timer = loop_timer(in->srv->role->loop, in->srv->lim.queue_wait, wait_over, s);
+	s->timer = loop_timer(in->srv->role->loop, s->lim->queue_wait, wait_over, s);
 	TAILQ_INSERT_TAIL(&in->line, s, waits);
 	return true;
 }

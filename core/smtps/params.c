@@ -27,7 +27,7 @@ static int set_size(
 		err_set(err, "5.5.4 SIZE wants a number of bytes");
 		return 501;
 	}
-	if (s->srv->lim.message_size > 0 && size > (uint64_t)s->srv->lim.message_size) {
+	if (s->lim->message_size > 0 && size > (uint64_t)s->lim->message_size) {
 		m_declared.value++;
 		err_set(err, "5.3.4 Message is larger than is taken here");
 		return 552;

@@ -86,7 +86,7 @@ void smtps_session_refuse(struct smtps_session *s, int code, const char *dsn, co
 
 void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const char *text)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 
 	m_bad.value++;
 	smtps_session_refuse(s, code, dsn, text);
@@ -97,7 +97,7 @@ void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const
 
 bool smtps_session_nop(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 
 	if (lim->nop_commands <= 0 || ++s->nop <= lim->nop_commands)
 		return true;
@@ -111,9 +111,9 @@ void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 {
 	s->await = (struct smtps_await){.what = what, .since = loop_now(s->srv->role->loop)};
 	/* while we are slow the client is not; these waits have deadlines of their own */
-	if ((what == AWAIT_MAIL || what == AWAIT_RCPT || what == AWAIT_VRFY ||
+	if ((what == AWAIT_CONF || what == AWAIT_MAIL || what == AWAIT_RCPT || what == AWAIT_VRFY ||
 		what == AWAIT_TARPIT || what == AWAIT_QUEUE || what == AWAIT_COMMIT) &&
-	    s->srv->lim.io_timeout <= SMTPS_WAIT_MAX)
+	    s->lim->io_timeout <= SMTPS_WAIT_MAX)
 		conn_timeout(s->conn, 0);
 }
 
@@ -121,7 +121,7 @@ void smtps_session_awake(struct smtps_session *s)
 {
 	s->await = (struct smtps_await){.what = AWAIT_NOTHING};
 	if (s->conn != NULL)
-		conn_timeout(s->conn, s->srv->lim.io_timeout);
+		conn_timeout(s->conn, s->lim->io_timeout);
 }
 
 /* ---- the end ---- */
@@ -156,7 +156,7 @@ static void tear_down(struct smtps_session *s)
 
 	if (s->tx != NULL)
 		give_up_tx(s);
-	else if (s->await.what == AWAIT_VRFY)
+	else if (s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF)
 		smtps_tx_reset(s);
 	smtps_client_give(s);
 	smtps_memory_give(s);
@@ -167,6 +167,7 @@ static void tear_down(struct smtps_session *s)
 	LIST_REMOVE(s, all);
 	srv->nsession--;
 	m_now.value = srv->nsession;
+	free(s->own);
 	free(s->helo);
 	free(s->name);
 	free(s);
@@ -333,7 +334,7 @@ static void on_input(void *arg)
 
 	if (s->state == ST_PROXY)
 		smtps_peer_input(s);
-	if (s->state == ST_GREET && evbuffer_get_length(conn_in(s->conn)) > 0)
+	if (s->await.what == AWAIT_GREET && evbuffer_get_length(conn_in(s->conn)) > 0)
 		early(s);
 	smtps_session_run(s);
 }
@@ -401,12 +402,22 @@ static void greet_due(int fd, short what, void *arg)
 
 void smtps_session_begin(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 
 	conn_timeout(s->conn, lim->io_timeout);
 	s->xclient = netlist_has(lim->xclient, s->client);
 	if (!smtps_client_take(s))
 		return;
+	if (lim->flags & SMTPS_F_SESSION_CONF)
+		smtps_conf_ask(s);
+	else
+		smtps_session_welcome(s);
+}
+
+void smtps_session_welcome(struct smtps_session *s)
+{
+	const struct smtps_limits *lim = s->lim;
+
 	if (lim->greet_delay > 0) {
 		s->state = ST_GREET;
 		smtps_session_await(s, AWAIT_GREET);
@@ -423,6 +434,7 @@ void smtps_session_new(struct smtps *srv, int fd, const char *client)
 	struct loop *loop = srv->role->loop;
 
 	s->srv = srv;
+	s->lim = &srv->lim;
 	s->serial = ++srv->serial;
 	s->since = loop_wall(loop);
 	str_copy(s->client, sizeof(s->client), client);

@@ -133,6 +133,7 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 #define SMTPS_AWAITS(X)                                                                            \
 	X(NOTHING, "nothing")                                                                      \
 	X(PROXY, "proxy-header")                                                                   \
+	X(CONF, "settings at smar")                                                                \
 	X(GREET, "greet-delay")                                                                    \
 	X(MAIL, "mail-check at smar")                                                              \
 	X(RCPT, "rcpt-check at smar")                                                              \
@@ -160,6 +161,8 @@ struct smtps_session {
 	LIST_ENTRY(smtps_session) all;
 	TAILQ_ENTRY(smtps_session) waits; /* for a credit, while it awaits QUEUE */
 	struct smtps *srv;
+	const struct smtps_limits *lim; /* those of srv, or own */
+	struct smtps_limits *own;	/* of a row for this client; NULL: none (conf.c) */
 	struct conn *conn;
 	struct smtps_tx *tx;   /* NULL: none */
 	struct watch *timer;   /* of the PROXY header, greet_delay, tarpit or queue_wait */
@@ -199,6 +202,8 @@ void smtps_session_new(struct smtps *, int fd, const char *client);
 /* Who the client is, is known: its rights, greet_delay, the greeting. */
 void smtps_session_begin(struct smtps_session *);
 void smtps_session_greet(struct smtps_session *); /* 220, and all is as after the connect */
+/* Its limits are known: greet_delay, the greeting. */
+void smtps_session_welcome(struct smtps_session *);
 /* Takes lines until there is none, or the session waits, or ends. */
 void smtps_session_run(struct smtps_session *);
 /* One line of a reply: code, enhanced code (or NULL), text. */
@@ -218,6 +223,15 @@ void smtps_session_end(struct smtps_session *);
 void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DATA */
 const char *smtps_session_state(enum smtps_state);
 const char *smtps_session_waits_for(enum smtps_await_what);
+
+/* ---- conf.c: options that a row of the access map gives to one client ---- */
+
+/* Asks; then the session is welcomed, or was refused. */
+void smtps_conf_ask(struct smtps_session *);
+void smtps_conf_forget(struct smtps_session *); /* its limits are those of all again */
+/* The section's limits, changed as the row says; the lists of peers are NULL. <0: err. */
+int smtps_conf_read(
+    const struct smtps_limits *, const char *row, struct smtps_limits *out, struct meta1_err *);
 
 /* ---- peer.c, proxy.c: who the client is ---- */
 

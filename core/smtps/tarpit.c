@@ -26,7 +26,7 @@ static void over(int fd, short what, void *arg)
 
 void smtps_tarpit(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 	int64_t errors = (int64_t)s->bad + s->invalid, ms = lim->tarpit_delay;
 
 	if (lim->tarpit_after <= 0 || errors < lim->tarpit_after || s->state == ST_CLOSE ||

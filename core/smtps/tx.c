@@ -56,7 +56,7 @@ void smtps_tx_free(struct smtps_tx **txp)
 void smtps_tx_reset(struct smtps_session *s)
 {
 	if (s->await.what == AWAIT_MAIL || s->await.what == AWAIT_RCPT ||
-	    s->await.what == AWAIT_VRFY) {
+	    s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF) {
 		if (s->await.req != 0)
 			chan_forget(s->srv->smar, s->await.req);
 		smtps_session_awake(s);
@@ -248,7 +248,7 @@ static void mail_judged(struct smtps_session *s, const struct smtps_verdict *v)
 
 void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 	struct meta1_err err = {""};
 	struct smtps_tx *tx;
 	int code;
@@ -280,7 +280,7 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 
 void smtps_tx_invalid(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 
 	if (lim->invalid_addresses <= 0 || ++s->invalid < lim->invalid_addresses) {
 		smtps_tarpit(s);
@@ -363,7 +363,7 @@ static void ask(struct smtps_session *s)
 
 static bool too_many(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 	const struct smtps_tx *tx = s->tx;
 
 	if (tx->ntaken < smtps_tx_rcpts_max(lim) && tx->nrcpt < SMTPS_RCPTS_MAX &&

@@ -64,8 +64,7 @@ bool smtps_verbs_offered(const struct smtps_session *s, const char *keyword)
 		return netlist_has(s->srv->lim.verp_clients, s->client);
 	for (i = 0; i < ARRAY_LEN(extensions); i++)
 		if (strcmp(extensions[i].keyword, keyword) == 0)
-			return extensions[i].flag == 0 ||
-			       (s->srv->lim.flags & extensions[i].flag) != 0;
+			return extensions[i].flag == 0 || (s->lim->flags & extensions[i].flag) != 0;
 	return false;
 }
 
@@ -119,7 +118,7 @@ static size_t nverbs(void);
 
 static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 	size_t i;
 
 	if (!hello(s, l))

@@ -37,7 +37,7 @@ static bool says_utf8(const struct smtps_session *s, const char *p, size_t *len)
 	static const char word[] = " SMTPUTF8";
 	size_t n = sizeof(word) - 1;
 
-	if ((s->srv->lim.flags & SMTPS_F_SMTPUTF8) == 0 || *len <= n ||
+	if ((s->lim->flags & SMTPS_F_SMTPUTF8) == 0 || *len <= n ||
 	    !buf_caseeq(buf_of(p + *len - n, n), word))
 		return false;
 	*len -= n;
@@ -61,7 +61,7 @@ void smtps_vrfy(struct smtps_session *s, const struct smtps_line *l)
 		smtps_session_bad(s, 553, "5.6.7", "Address is not ASCII; say SMTPUTF8 behind it");
 		return;
 	}
-	if (!s->srv->lim.vrfy) {
+	if (!s->lim->vrfy) {
 		smtps_session_reply(s, 252, "2.0.0", "Not verified here; send mail to it and see");
 		return;
 	}

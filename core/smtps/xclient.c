@@ -186,6 +186,7 @@ void smtps_xclient(struct smtps_session *s, const struct smtps_line *l)
 		smtps_client_give(s);
 		str_copy(s->client, sizeof(s->client), g.client);
 		s->proxied = true;
+		smtps_conf_forget(s);
 		free(s->name);
 		s->name = NULL;
 	}
@@ -194,6 +195,12 @@ void smtps_xclient(struct smtps_session *s, const struct smtps_line *l)
 	s->helo_given = s->helo != NULL;
 	s->esmtp = false;
 	s->bad = s->invalid = s->nrcpt = s->ntx = 0; /* what another did is not this one's */
-	if (!g.addr || smtps_client_take(s))
+	if (!g.addr)
+		smtps_session_greet(s);
+	else if (!smtps_client_take(s))
+		return;
+	else if (s->lim->flags & SMTPS_F_SESSION_CONF)
+		smtps_conf_ask(s);
+	else
 		smtps_session_greet(s);
 }
