@@ -316,7 +316,8 @@ static const struct meta1_opt opt_map[] = {
 	"Kind of the map: module map_TYPE; hash is map_gdbm."),
     META1_OPT_INT(struct set_map, cache_size, "-1", "-1..1000000",
 	"Answers that smar keeps in front of the map; 0: none; -1: 10000, but none for a map that "
-	"answers from memory or a local file (text, regex, cidr, hash, lmdb). A reload, and a change "
+	"answers from memory or a local file (text, regex, cidr, hash, lmdb). A reload, and a "
+	"change "
 	"that "
 	"the map sees, empties it."),
     META1_OPT_BYTES(struct set_map, cache_memory, "8MB", "64KB..1GB",

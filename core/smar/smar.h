@@ -204,8 +204,8 @@ struct smar_found {
 	/* OK, NOTFOUND, TEMPFAIL: ask again later, PERMFAIL: the map has no answer about this and
 	 * will have none, a mail that needs it is refused. */
 	enum meta1_status status;
-	bool nomore;	       /* NOTFOUND: the map said that no further key is to be tried */
-	const char *map, *key; /* where it was found or failed; the last that was asked */
+	bool nomore;		     /* NOTFOUND: the map said that no further key is to be tried */
+	const char *map, *key;	     /* where it was found or failed; the last that was asked */
 	struct meta1_buf value;	     /* the first */
 	const struct meta1_buf *val; /* all of them: a database may have several rows */
 	uint32_t nval;

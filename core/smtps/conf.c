@@ -26,6 +26,11 @@ METRIC_COUNTER(m_failed, "session_conf_failed_total",
 /* What a row may change; what is offered besides is the section's. */
 #define FLAGS  (SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8 | SMTPS_F_PRDR)
 
+#define LIMIT(option, field)                                                                       \
+	{                                                                                          \
+#option, NUMBER, offsetof(struct smtps_limits, field)                              \
+	}
+
 enum what { NUMBER, FLAG_LIST, REPAIR, VRFY };
 static const struct item {
 	const char *name;
@@ -33,20 +38,20 @@ static const struct item {
 	size_t off; /* NUMBER: in the limits */
 } items[] = {
     {"flags", FLAG_LIST, 0},
-    {"IO_timeout", NUMBER, offsetof(struct smtps_limits, io_timeout)},
-    {"max_message_size", NUMBER, offsetof(struct smtps_limits, message_size)},
-    {"max_hops", NUMBER, offsetof(struct smtps_limits, hops)},
-    {"max_rcpts_per_transaction", NUMBER, offsetof(struct smtps_limits, rcpts_per_tx)},
-    {"max_rcpts_per_session", NUMBER, offsetof(struct smtps_limits, rcpts_per_session)},
-    {"max_transactions", NUMBER, offsetof(struct smtps_limits, transactions)},
-    {"max_bad_commands", NUMBER, offsetof(struct smtps_limits, bad_commands)},
-    {"max_nop_commands", NUMBER, offsetof(struct smtps_limits, nop_commands)},
-    {"max_invalid_addresses", NUMBER, offsetof(struct smtps_limits, invalid_addresses)},
-    {"queue_wait", NUMBER, offsetof(struct smtps_limits, queue_wait)},
-    {"greet_delay", NUMBER, offsetof(struct smtps_limits, greet_delay)},
-    {"tarpit_after", NUMBER, offsetof(struct smtps_limits, tarpit_after)},
-    {"tarpit_delay", NUMBER, offsetof(struct smtps_limits, tarpit_delay)},
-    {"tarpit_max_delay", NUMBER, offsetof(struct smtps_limits, tarpit_max_delay)},
+    LIMIT(IO_timeout, io_timeout),
+    LIMIT(max_message_size, message_size),
+    LIMIT(max_hops, hops),
+    LIMIT(max_rcpts_per_transaction, rcpts_per_tx),
+    LIMIT(max_rcpts_per_session, rcpts_per_session),
+    LIMIT(max_transactions, transactions),
+    LIMIT(max_bad_commands, bad_commands),
+    LIMIT(max_nop_commands, nop_commands),
+    LIMIT(max_invalid_addresses, invalid_addresses),
+    LIMIT(queue_wait, queue_wait),
+    LIMIT(greet_delay, greet_delay),
+    LIMIT(tarpit_after, tarpit_after),
+    LIMIT(tarpit_delay, tarpit_delay),
+    LIMIT(tarpit_max_delay, tarpit_max_delay),
     {"bare_newline", REPAIR, 0},
     {"vrfy", VRFY, 0},
 };
