@@ -376,6 +376,7 @@ const struct set_use_kind set_use_kinds[USES] = {
     [USE_ALIASES] = {"aliases",
 	USE_F_KEYS | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL},
     [USE_LOCAL_USERS] = {"local_user_map", USE_F_KEYS},
+    [USE_SENDER_ROUTES] = {"sender_routes", USE_F_DETAIL | USE_F_MACROS},
     [USE_VIRTUAL] = {"virtual_aliases",
 	USE_F_DETAIL | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL},
 };
@@ -441,6 +442,11 @@ static const struct settings_group groups[] = {
     GROUP("smar.local_user_map", use, struct set_use,
 	"Which local users exist: a local recipient that is neither here nor an alias is refused "
 	"with 550 5.1.1. Without it all are taken."),
+    GROUP("smar.sender_routes", use, struct set_use,
+	"Next hops, as in the mailertable, by the sender: user@domain, domain, .parent, <>. For "
+	"mail "
+	"that is not local and whose domain has no row of its own in the mailertable; before the "
+	"row \".\" and MX records."),
     GROUP("smar.virtual_aliases", use, struct set_use,
 	"The same as aliases by the whole address, user@domain or domain for all the rest of it; "
 	"asked before them, for local domains and for virtual ones."),

@@ -305,6 +305,7 @@ struct qmgr {
 	/* route.c */
 	struct qmgr_route *routes, *route_lru, *route_ask;
 	uint64_t route_epoch;
+	bool route_by_sender; /* routes depend on who sends */
 
 	struct qmgr_sched sched;
 

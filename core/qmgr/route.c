@@ -16,7 +16,9 @@
 METRIC_COUNTER(m_asked, "routes_asked_total", "Questions to smar for a route.");
 METRIC_COUNTER(m_kept, "routes_kept_total", "Routes taken from a kept answer.");
 
-#define VIA ' ' /* before next hops that an admin gave, in place of a domain, which has none */
+#define VIA    ' ' /* before next hops that an admin gave, in place of a domain, which has none */
+
+#define SENDER '\1' /* behind a domain, before the sender, when routes depend on it */
 
 enum route_state { R_VOID, R_WANTED, R_ASKED, R_KNOWN };
 
@@ -99,8 +101,12 @@ void qmgr_route_void(struct qmgr *q)
 
 void qmgr_route_generation(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
-	(void)c, (void)req, (void)msg;
-	qmgr_route_void(arg);
+	const struct p_generation *g = msg;
+	struct qmgr *q = arg;
+
+	(void)c, (void)req;
+	q->route_by_sender = g->by_sender != 0;
+	qmgr_route_void(q);
 }
 
 void qmgr_route_free_all(struct qmgr *q)
@@ -250,7 +256,13 @@ void qmgr_route_pump(struct qmgr *q)
 	struct qmgr_route *r;
 
 	while (smar && (r = q->route_ask)) {
+		const char *sender = strchr(r->domain, SENDER);
 		struct p_route ask = {.domain = buf_str(r->domain)};
+
+		if (sender) {
+			ask.domain = buf_of(r->domain, (size_t)(sender - r->domain));
+			ask.from = buf_str(sender + 1);
+		}
 
 		if (*r->domain == VIA)
 			ask = (struct p_route){.via = buf_str(r->domain + 1)};
@@ -273,14 +285,19 @@ static void domain_of(struct qmgr *q, const char *addr, char *out, size_t size)
 		str_copy(out, size, domain);
 }
 
-#define WAY_MAX (ADDR_DOMAIN_MAX + QMGR_VIA_MAX + 2)
+#define WAY_MAX (ADDR_DOMAIN_MAX + QMGR_VIA_MAX + ADDR_PATH_MAX + 3)
 
 static void name_of(struct qmgr *q, const struct qmgr_rcpt *r, char name[WAY_MAX])
 {
+	size_t n;
+
 	if (*qmgr_mark_via(r))
 		snprintf(name, WAY_MAX, "%c%s", VIA, qmgr_mark_via(r));
 	else
 		domain_of(q, r->addr, name, ADDR_DOMAIN_MAX + 1);
+	n = strlen(name);
+	if (q->route_by_sender && *name != VIA)
+		snprintf(name + n, WAY_MAX - n, "%c%s", SENDER, qmgr_msg_sender(qmgr_msg_of(r), r));
 }
 
 static struct qmgr_route *route_of(struct qmgr *q, const struct qmgr_rcpt *r)

@@ -184,6 +184,7 @@ static const struct {
     [USE_MAILERTABLE] = {"mailertable", offsetof(struct smar_policy, mailertable)},
     [USE_ALIASES] = {"aliases", offsetof(struct smar_policy, aliases)},
     [USE_LOCAL_USERS] = {"local_user_map", offsetof(struct smar_policy, local_users)},
+    [USE_SENDER_ROUTES] = {"sender_routes", offsetof(struct smar_policy, sender_routes)},
     [USE_VIRTUAL] = {"virtual_aliases", offsetof(struct smar_policy, virtual_aliases)},
     [USES] = {"qmgr: conf", offsetof(struct smar_policy, limits)},
 };

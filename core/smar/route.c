@@ -40,7 +40,10 @@ struct route {
 	struct dns *dns;
 	struct smar_seek seek;
 	char domain[ADDR_DOMAIN_MAX + 1];
-	bool row; /* the mailertable has one */
+	bool row; /* the mailertable, or the sender, has one */
+	bool by_sender;
+	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
+	char *rest; /* value of the row ".", while the sender is looked up; NULL: none */
 	struct smar_target target[SMAR_TARGETS];
 	struct goal goal[SMAR_TARGETS];
 	unsigned n, pending;
@@ -66,6 +69,7 @@ static void end(struct route *r, const struct p_routes *out)
 	for (unsigned i = 0; i < r->n; i++)
 		free(r->goal[i].host);
 	free(r->text);
+	free(r->rest);
 	smar_policy_unref(&r->policy);
 	free(r);
 }
@@ -428,6 +432,30 @@ static void start_all(struct route *r)
 	part_done(r);
 }
 
+static void follow(struct route *r, struct meta1_buf hops);
+static void without_row(struct route *r);
+
+static void sender_found(void *arg, const struct smar_found *f)
+{
+	struct route *r = arg;
+
+	r->by_sender = false;
+	if (f->status == META1_TEMPFAIL || f->status == META1_PERMFAIL)
+		end_fail(r, META1_TEMPFAIL, "4.3.0", "the routes of senders cannot be read now");
+	else if (f->status == META1_OK)
+		follow(r, f->value);
+	else if (r->rest)
+		follow(r, buf_str(r->rest));
+	else
+		without_row(r);
+}
+
+static void ask_sender(struct route *r)
+{
+	smar_keys_path(&r->seek.keys, &r->policy->sender_routes, "", r->from_local, r->from_domain);
+	smar_seek_start(&r->seek, &r->policy->sender_routes, r->deadline, sender_found, r);
+}
+
 static void without_row(struct route *r)
 {
 	struct smar_target *t = &r->target[0];
@@ -439,6 +467,9 @@ static void without_row(struct route *r)
 		t->lmtp = true;
 	} else if (smar_literal(r->domain, t->name, sizeof(t->name))) {
 		t->kind = TARGET_ADDR;
+	} else if (r->by_sender) {
+		ask_sender(r);
+		return;
 	} else {
 		t->kind = TARGET_MX;
 		str_copy(t->name, sizeof(t->name), r->domain);
@@ -477,13 +508,17 @@ static void row_found(void *arg, const struct smar_found *f)
 		end_fail(r, META1_TEMPFAIL, "4.3.0", "the mailertable cannot be read now");
 	} else if (f->status == META1_NOTFOUND || not_for_us(r, f)) {
 		without_row(r);
+	} else if (r->by_sender && !strcmp(f->key, ".")) {
+		r->rest = base_strndup(f->value.data, f->value.len);
+		ask_sender(r);
 	} else {
 		follow(r, f->value);
 	}
 }
 
-void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
-    struct meta1_buf via, int64_t deadline, smar_routes_fn fn, void *arg)
+static void route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
+    struct meta1_buf via, const struct meta1_buf *from, int64_t deadline, smar_routes_fn fn,
+    void *arg)
 {
 	struct route *r = base_alloc(sizeof(*r));
 
@@ -494,6 +529,8 @@ void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
 	r->ttl = TTL_MAX;
 	r->fn = fn;
 	r->arg = arg;
+	r->by_sender = from && p->sender_routes.map &&
+		       smar_keys_split(*from, p->hostname, r->from_local, r->from_domain) == 0;
 	if (domain.len == 0)
 		str_copy(r->domain, sizeof(r->domain), p->hostname);
 	else if (addr_domain_key(domain, r->domain, sizeof(r->domain)) < 0 ||
@@ -510,4 +547,16 @@ void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
 	}
 	smar_keys_domain(&r->seek.keys, r->domain);
 	smar_seek_start(&r->seek, &p->mailertable, deadline, row_found, r);
+}
+
+void smar_route(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
+    struct meta1_buf via, int64_t deadline, smar_routes_fn fn, void *arg)
+{
+	route(p, dns, domain, via, NULL, deadline, fn, arg);
+}
+
+void smar_route_from(struct smar_policy *p, struct dns *dns, struct meta1_buf domain,
+    struct meta1_buf via, struct meta1_buf from, int64_t deadline, smar_routes_fn fn, void *arg)
+{
+	route(p, dns, domain, via, &from, deadline, fn, arg);
 }

@@ -40,7 +40,8 @@ static struct { /* one role a process */
 /* ---- the generation: answers that were kept are void when it counts up ---- */
 static void send_generation(struct chan *c)
 {
-	struct p_generation g = {.generation = me.generation};
+	struct p_generation g = {
+	    .generation = me.generation, .by_sender = me.policy && me.policy->sender_routes.map};
 
 	if (chan_peer(c) == SMTPS && me.policy) {
 		struct p_policy p = {.stages = smar_check_always(me.policy)};
@@ -218,8 +219,8 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		chan_answer(c, req, P_ROUTES, &out);
 		return;
 	}
-	smar_route(me.policy, me.dns, r->domain, r->via, deadline(role, P_ROUTE), routed,
-	    question_new(c, req));
+	smar_route_from(me.policy, me.dns, r->domain, r->via, r->from, deadline(role, P_ROUTE),
+	    routed, question_new(c, req));
 }
 
 static void expanded(void *arg, const struct smar_expanded *e)

@@ -169,7 +169,7 @@ struct smar_policy {
 	struct smar_map *map;
 	unsigned nmap;
 	struct smar_use access, mailertable, aliases, local_users; /* by their sections */
-	struct smar_use virtual_aliases;
+	struct smar_use virtual_aliases, sender_routes;
 	char **virtual_domains; /* as local */
 	unsigned nvirtual;
 	char **include; /* alias_include */
@@ -331,5 +331,8 @@ typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);
 /* As smar_check(). An empty domain is our own. via: next hops as in the mailertable instead. */
 void smar_route(struct smar_policy *, struct dns *, struct meta1_buf domain, struct meta1_buf via,
     int64_t deadline, smar_routes_fn, void *arg);
+/* The same for mail from this sender (sender_routes). */
+void smar_route_from(struct smar_policy *, struct dns *, struct meta1_buf domain,
+    struct meta1_buf via, struct meta1_buf from, int64_t deadline, smar_routes_fn, void *arg);
 
 #endif

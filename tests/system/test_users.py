@@ -134,6 +134,23 @@ def test_ten_thousand_targets(inst):
         assert 'key=evil@own.test error="/etc/passwd: is not in a folder of alias_include"' in g.log()
 
 
+def test_routes_of_senders(inst):
+    """A sender's own next hop goes before "." and MX, not before a row of the domain, and never for local mail."""
+    with lab.Sink(lmtp=True) as store, lab.Sink() as far, lab.Sink() as own, lab.Sink() as row:
+        smar = 'map sr { type = text; file = "sr"; } sender_routes { name = sr; } '
+        files = {'sr': f'boss.test [127.0.0.1]:{own.port}\nann@b.test [127.0.0.1]:{own.port}\n'}
+        with lab.relay_all(inst, 0, smar=smar, files=files, mt=f'own.test lmtp:[127.0.0.1]:{store.port}\n'
+                           f'row.test [127.0.0.1]:{row.port}\n. [127.0.0.1]:{far.port}\n') as g:
+            for sender in ('x@boss.test', 'ann@b.test', 'bob@b.test', ''):
+                with g.client() as c:
+                    assert c.mail(sender, ['u@far.test', 'u@row.test', 'u@own.test'], BODY).startswith('250')
+            g.queue_empty()
+        assert sorted(m['from'] for m in own.mails) == ['ann@b.test', 'x@boss.test']
+        assert sorted(m['from'] for m in far.mails) == ['', 'bob@b.test']
+        assert [m['rcpts'] for m in row.mails] == [['u@row.test']] * 4
+        assert [m['rcpts'] for m in store.mails] == [['u@own.test']] * 4
+
+
 class Map(socketserver.ThreadingTCPServer):
     """A socket map that knows its rows and says TEMP to the rest."""
     allow_reuse_address = daemon_threads = True
