@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * meta1ctl.c -- the admin's tool: a table of commands over the control sockets.
- * Also mailq, by its name. Comes from the shell; goes to client.c.
+ * Also mailq, greyprint and greyrm, by their names. Comes from the shell; goes to client.c.
  * Owns nothing. On failure: one line on stderr, exit 1; wrong use 64; bad configuration 78.
  */
 #include "ctl/fsck.h"
@@ -246,6 +246,10 @@ static const struct tool_command others[] = {
 	tool_map_query},
     {"map flush", "[NAME]", "forget the answers that are kept in front of maps", 0, 1,
 	tool_map_flush},
+    {"grey list", "[FILTER…]", "the greylist; FILTER: --client --sender --recipient --state", 0, 0,
+	tool_grey_list},
+    {"grey remove", "KEY… | FILTER… | --all", "forget such entries (admins)", 0, 1000,
+	tool_grey_remove},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };
@@ -342,9 +346,9 @@ enum { OPT_QUEUE = 256, OPT_EXPLAIN }; /* an option of queue.c, of explain.c */
 static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
     {"help", no_argument, NULL, 'h'}, WITH("sender"), WITH("recipient"), WITH("domain"),
     WITH("older"), WITH("younger"), WITH("larger"), WITH("smaller"), WITH("reason"), WITH("state"),
-    ASKS("ip"), ASKS("helo"), ASKS("from"), ASKS("tls"), ASKS("issuer"), ASKS("auth"),
-    ASKS("listener"), WITH("to"), FLAG("dry-run"), FLAG("all"), FLAG("content"), FLAG("headers"),
-    {NULL, 0, NULL, 0}};
+    WITH("client"), ASKS("ip"), ASKS("helo"), ASKS("from"), ASKS("tls"), ASKS("issuer"),
+    ASKS("auth"), ASKS("listener"), WITH("to"), FLAG("dry-run"), FLAG("all"), FLAG("content"),
+    FLAG("headers"), {NULL, 0, NULL, 0}};
 
 /* getopt says nothing itself; what it stopped at is said here, in one line. */
 static int wrong_option(int c, const char *word)
@@ -407,26 +411,41 @@ static int options(struct tool *t, int argc, char **argv, const char **file)
 	return -1;
 }
 
-int main(int argc, char **argv)
+/* Programs that are a command under another name: argv becomes the command's words and arguments,
+ * to be freed. NULL: they take none, a line says so. */
+static char **by_name(const char *program, int *argc, char **argv)
 {
-	char queue[] = "queue", list[] = "list", *mailq_args[] = {queue, list};
-	const char *file = SYSCONFDIR "/meta1/meta1.conf";
-	struct tool t = {0};
-	struct settings *set;
-	int rc = options(&t, argc, argv, &file);
+	static struct {
+		const char *program;
+		char words[2][8];
+		const char *args;
+	} names[] = {{"mailq", {"queue", "list"}, ""}, {"greyprint", {"grey", "list"}, ""},
+	    {"greyrm", {"grey", "remove"}, "KEY… | "}};
+	char **out;
 
-	if (rc >= 0)
-		return rc;
-	argc -= optind;
-	argv += optind;
-	if (!strcmp(basename(argv[-optind]), "mailq")) {
-		if (argc) {
-			fprintf(stderr, "usage: mailq [-f meta1.conf] [--json] [FILTER…]\n");
-			return 64;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (strcmp(program, names[i].program) != 0)
+			continue;
+		if (*argc && !*names[i].args) {
+			fprintf(stderr, "usage: %s [-f meta1.conf] [--json] [%sFILTER…]\n", program,
+			    names[i].args);
+			return NULL;
 		}
-		argv = mailq_args;
-		argc = 2;
+		out = base_alloc(((size_t)*argc + 3) * sizeof(*out));
+		out[0] = names[i].words[0];
+		out[1] = names[i].words[1];
+		memcpy(out + 2, argv, (size_t)*argc * sizeof(*out));
+		*argc += 2;
+		return out;
 	}
+	return argv;
+}
+
+static int serve(struct tool *t, const char *file, int argc, char **argv)
+{
+	struct settings *set;
+	int rc;
+
 	if (!argc || !strcmp(argv[0], "help")) {
 		usage();
 		return argc ? 0 : 64;
@@ -437,9 +456,28 @@ int main(int argc, char **argv)
 		settings_free(&set);
 		return EXIT_CONFIG;
 	}
-	t.run = set->run_directory;
-	t.set = set;
-	rc = dispatch(&t, argc, argv);
+	t->run = set->run_directory;
+	t->set = set;
+	rc = dispatch(t, argc, argv);
 	settings_free(&set);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	const char *file = SYSCONFDIR "/meta1/meta1.conf";
+	struct tool t = {0};
+	char **words;
+	int rc = options(&t, argc, argv, &file);
+
+	if (rc >= 0)
+		return rc;
+	argc -= optind;
+	words = by_name(basename(argv[0]), &argc, argv + optind);
+	if (!words)
+		return 64;
+	rc = serve(&t, file, argc, words);
+	if (words != argv + optind)
+		free(words);
 	return rc;
 }

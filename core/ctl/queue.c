@@ -48,8 +48,8 @@ int tool_queue_option(struct tool *t, const char *name, const char *value, struc
 		const char *name;
 		int (*number)(const char *, long long *, struct meta1_err *);
 	} with[] = {{"sender", NULL}, {"recipient", NULL}, {"domain", NULL}, {"reason", NULL},
-	    {"state", NULL}, {"to", NULL}, {"older", seconds}, {"younger", seconds},
-	    {"larger", bytes}, {"smaller", bytes}};
+	    {"state", NULL}, {"client", NULL}, {"to", NULL}, {"older", seconds},
+	    {"younger", seconds}, {"larger", bytes}, {"smaller", bytes}};
 	const struct {
 		const char *name;
 		bool *set;

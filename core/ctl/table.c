@@ -57,7 +57,7 @@ static void print_head(const struct column *c)
 static int table(struct tool *t, const char *role, const char *path, const char *list,
     const struct column *(*columns)(const json_t *row))
 {
-	char target[1200], cursor[1000];
+	char target[3100], cursor[1000];
 	struct meta1_err err;
 	const json_t *row;
 	bool more = true;
@@ -79,7 +79,8 @@ static int table(struct tool *t, const char *role, const char *path, const char 
 		}
 		more = *tool_text(page, "next");
 		tool_encode(tool_text(page, "next"), cursor, sizeof(cursor));
-		snprintf(target, sizeof(target), "%s?cursor=%s", path, cursor);
+		snprintf(target, sizeof(target), "%s%ccursor=%s", path,
+		    strchr(path, '?') ? '&' : '?', cursor);
 		json_decref(page);
 	}
 	if (!t->json && !n)
@@ -137,9 +138,26 @@ static const struct column *of_map(const json_t *row)
 	return c;
 }
 
+static const struct column *of_grey(const json_t *row)
+{
+	static const struct column c[] = {{"key", "key", TEXT, -16}, {"state", "state", TEXT, -9},
+	    {"since", "since", WHEN, -19}, {"last", "last", WHEN, -19},
+	    {"passes", "passes", NUMBER, 6}, {"client", "client", TEXT, -18},
+	    {"sender", "sender", TEXT, -30}, {"recipient", "recipient", TEXT, 0},
+	    {NULL, NULL, TEXT, 0}};
+
+	(void)row;
+	return c;
+}
+
 int tool_maps(struct tool *t)
 {
 	return table(t, "smar", "/v1/maps", "maps", of_map);
+}
+
+int tool_grey_table(struct tool *t, const char *path)
+{
+	return table(t, "smar", path, "entries", of_grey);
 }
 
 int tool_destinations(struct tool *t)

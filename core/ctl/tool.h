@@ -36,6 +36,10 @@ int tool_destinations(struct tool *);
 int tool_sessions(struct tool *);
 int tool_clients(struct tool *);
 int tool_maps(struct tool *);
+int tool_grey_table(struct tool *, const char *path);
+/* grey.c */
+int tool_grey_list(struct tool *);
+int tool_grey_remove(struct tool *);
 /* A message with all its recipients, which come in pages; path: "/v1/queue/". NULL: err, and
  * *status, -1 when there was no answer. */
 json_t *tool_message(

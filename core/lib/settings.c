@@ -266,17 +266,41 @@ static void bind_dnsbls(struct loader *l, struct set_smar *set, struct conf_sect
 		    set->ndnsbl);
 }
 
+static void bind_greylisting(struct loader *l, struct set_smar *set, struct conf_section *smar)
+{
+	static const char *const subs[] = {"exempt"};
+	struct conf_section *t = sub(l, smar, "greylisting"), *exempt;
+	const char *owner;
+
+	if (!t)
+		return;
+	owner = owner_of(l, t);
+	set->greylisting.section = t;
+	bind(l, t, &rec_greylisting, &set->greylisting, owner);
+	exempt = sub(l, t, "exempt");
+	if (exempt) {
+		bind_only(l, exempt, &rec_lookup, &set->greylisting.exempt);
+		if (set->greylisting.exempt.name)
+			check_map_name(l->conf, set, exempt, owner_of(l, exempt),
+			    set->greylisting.exempt.name);
+	}
+	set->greylisting.exempt.flags = USE_F_DETAIL;
+	check_greylisting(l->conf, &set->greylisting);
+	opt_unknown(l->conf, t, owner, rec_greylisting.opt, rec_greylisting.n, subs, 1);
+}
+
 static void bind_smar(struct loader *l, struct set_smar *set, struct conf_section *sec)
 {
-	const char *subs[USES + 2] = {"map", "dnsbl"};
+	const char *subs[USES + 3] = {"map", "dnsbl", "greylisting"};
 	bind_role(l, &set->role, "smar", sec);
 	bind(l, sec, &rec_smar, set, "smar");
 	if (!sec)
 		return;
 	bind_maps(l, set, sec);
 	bind_dnsbls(l, set, sec);
+	bind_greylisting(l, set, sec);
 	for (size_t i = 0; i < USES; i++) {
-		subs[i + 2] = set_use_kinds[i].keyword;
+		subs[i + 3] = set_use_kinds[i].keyword;
 		bind_use(l, set, &set_use_kinds[i], &set->use[i], sec);
 	}
 	check_delimiter(l->conf, sec, set->address_delimiter);

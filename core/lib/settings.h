@@ -137,6 +137,16 @@ struct set_dnsbl { /* dnsbl NAME { } */
 	struct conf_section *section;
 };
 
+enum { NULL_SENDER_WAIT, NULL_SENDER_PASS };
+struct set_greylisting { /* greylisting { } */
+	const char *file;
+	int64_t grey_wait, grey_expire, white_expire, white_reconfirm; /* ms */
+	int64_t ipv4_bits, ipv6_bits, auto_white, max_entries;
+	int32_t null_sender;
+	struct set_use exempt;
+	struct conf_section *section; /* NULL: none */
+};
+
 struct set_smar {
 	struct set_role role;
 	const char *const *nameserver, *const *trusted_nameserver;
@@ -152,6 +162,7 @@ struct set_smar {
 	struct set_dnsbl *dnsbl;
 	unsigned ndnsbl;
 	int64_t dnsbl_threshold; /* 0: weights decide nothing */
+	struct set_greylisting greylisting;
 };
 
 struct set_qmgr {

@@ -179,6 +179,16 @@ void check_nameservers(
 	}
 }
 
+void check_greylisting(struct conf *c, const struct set_greylisting *g)
+{
+	if (g->grey_expire <= g->grey_wait)
+		conf_error(c, &g->section->pos,
+		    "greylisting: grey_expire (%lld s) is not longer than grey_wait (%lld s): "
+		    "nobody "
+		    "could ever come again in time",
+		    (long long)g->grey_expire / 1000, (long long)g->grey_wait / 1000);
+}
+
 /* A tag is what stands before the colon of a key. */
 void check_dnsbl(struct conf *c, const struct set_dnsbl *d)
 {

@@ -161,6 +161,16 @@ static void print_smtpc(struct printer *p, const struct set_smtpc *set)
 		print_sub(p, "tls", NULL, &rec_tls, &set->tls_set, set->tls);
 }
 
+static void print_greylisting(struct printer *p, const struct set_greylisting *g)
+{
+	open_section(p, "greylisting", NULL);
+	print_records(p, &rec_greylisting, g, g->section);
+	if (g->exempt.name)
+		print_sub(p, "exempt", NULL, &rec_lookup, &g->exempt,
+		    conf_sub(g->section, "exempt", NULL));
+	close_section(p);
+}
+
 static void print_smar(struct printer *p, const struct set_smar *set)
 {
 	struct conf_section *s = set->role.section;
@@ -170,6 +180,8 @@ static void print_smar(struct printer *p, const struct set_smar *set)
 	for (unsigned i = 0; i < set->ndnsbl; i++)
 		print_sub(p, "dnsbl", set->dnsbl[i].name, &rec_dnsbl, &set->dnsbl[i],
 		    set->dnsbl[i].section);
+	if (set->greylisting.section)
+		print_greylisting(p, &set->greylisting);
 	for (size_t i = 0; i < USES; i++)
 		if (conf_sub(s, set_use_kinds[i].keyword, NULL))
 			print_sub(p, set_use_kinds[i].keyword, NULL, &rec_use, &set->use[i],

@@ -348,6 +348,36 @@ static const struct meta1_opt opt_dnsbl[] = {
 };
 RECORDS(dnsbl);
 
+static const struct meta1_opt opt_greylisting[] = {
+    META1_OPT_PATH(struct set_greylisting, file, "smar/greylist",
+	META1_O_QDIR | META1_O_MAYLACK | META1_O_RESTART,
+	"Where the list is kept over restarts; below queue_directory unless absolute."),
+    META1_OPT_MSEC(struct set_greylisting, grey_wait, "5m", "1s..1d",
+	"A sender that is new to a recipient is told to come again (450 4.7.1), and is accepted "
+	"when it comes after this time."),
+    META1_OPT_MSEC(struct set_greylisting, grey_expire, "1d", "2s..52w",
+	"Who comes again later than this after its first try is new once more."),
+    META1_OPT_MSEC(struct set_greylisting, white_expire, "36d", "1s..520w",
+	"Who was accepted is accepted at once until it sent nothing for so long."),
+    META1_OPT_MSEC(struct set_greylisting, white_reconfirm, "0", "0..520w",
+	"Who was accepted must wait and come again once in this time even if it sends all the "
+	"while; 0: never."),
+    META1_OPT_INT(struct set_greylisting, ipv4_bits, "24", "8..32",
+	"Bits of an IPv4 address that make a client."),
+    META1_OPT_INT(struct set_greylisting, ipv6_bits, "64", "16..128",
+	"Bits of an IPv6 address that make a client."),
+    META1_OPT_INT(struct set_greylisting, auto_white, "5", "0..1000000",
+	"When so many senders and recipients of one client waited and came again, the client waits "
+	"no more, until it sent nothing for white_expire; 0: never."),
+    META1_OPT_ENUM(struct set_greylisting, null_sender, "wait", "wait|pass",
+	"Whether mail with the null sender <>, reports above all, waits like other mail."),
+    META1_OPT(struct set_greylisting, max_entries, META1_INT, int64_t, "500000", "64..50000000",
+	META1_O_RESTART,
+	"Entries of the list, of at most 320 bytes of memory each, commonly 150; when it is full "
+	"the oldest that are not yet accepted go first."),
+};
+RECORDS(greylisting);
+
 static const struct meta1_opt opt_lookup[] = {
     META1_OPT_STR(
 	struct set_use, name, NULL, META1_O_REQUIRED, "Name of the map section that answers."),
@@ -432,6 +462,11 @@ static const struct settings_group groups[] = {
 	"A map, with a name; further options are those of its module."),
     GROUP("smar.dnsbl", dnsbl, struct set_dnsbl,
 	"A list in the DNS of bad or good clients or domains; several need names."),
+    GROUP("smar.greylisting", greylisting, struct set_greylisting,
+	"Who sends to a recipient for the first time is told to come again."),
+    GROUP("smar.greylisting.exempt", lookup, struct set_use,
+	"A map of who is not greylisted: keys cltaddr:, from: and to: as in the access map, each "
+	"with OK, or CONT for no opinion."),
     GROUP("smar.access", use, struct set_use,
 	"Who may relay, what is refused. Of the flags implicitly_match_detail and replace_macros "
 	"serve here."),

@@ -166,5 +166,7 @@ int mcp_dirs(struct mcp *m, FILE *f)
 		rc |= at(m, f, &a, cdb, 02750, true, q, "qm");
 		rc |= at(m, f, &a, a.gid, 0700, true, q, "state");
 	}
+	if (find_role(m->set, "smar", m->root, &a) > 0)
+		rc |= at(m, f, &a, a.gid, 0700, true, q, "smar");
 	return rc | pass_folders(m, f);
 }

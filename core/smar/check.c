@@ -51,6 +51,7 @@ static const struct check_step steps[] = {
     {"relay", STAGE_RCPT, 0, 0, check_relay, NULL},
     {"exists", STAGE_RCPT, 0, CHECK_EVER, check_exists, check_exists_on},
     {"utf8", STAGE_RCPT, 0, 0, check_utf8, NULL},
+    {"greylist", STAGE_RCPT, 0, 0, check_grey, check_grey_on},
 };
 
 static bool is_on(const struct check_step *s, const struct smar_policy *p)

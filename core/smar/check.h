@@ -9,6 +9,7 @@
  *   check_user.c     who the recipient is: virtual domains, users, aliases
  *   check_rcpt.c     the recipient: local, postmaster, access, relaying, what the next hop takes
  *   check_protected.c  recipients that only some may write to
+ *   check_grey.c     greylisting, the last
  * A step ends in exactly one of check_go_on() and check_say(), now or later. A step that looks in
  * the access map sets c->seek.keys and calls check_access().
  */
@@ -66,6 +67,7 @@ struct check {
 	bool ok, quick;		    /* no further rows; quick: not even protectedrcpt */
 	bool utf8;		    /* the mail needs SMTPUTF8: a local part is not ASCII */
 	bool probe;		    /* nothing may be remembered */
+	unsigned grey;		    /* which exemption is looked for next */
 	int64_t deadline, since_us; /* since: of the step */
 	uint32_t ttl;
 	char client[64];
@@ -143,5 +145,7 @@ void check_to(struct check *);
 void check_protected(struct check *);
 void check_relay(struct check *);
 void check_utf8(struct check *);
+void check_grey(struct check *); /* check_grey.c; told in grey.h */
+bool check_grey_on(const struct smar_policy *);
 
 #endif

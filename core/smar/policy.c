@@ -187,6 +187,7 @@ static const struct {
     [USE_SENDER_ROUTES] = {"sender_routes", offsetof(struct smar_policy, sender_routes)},
     [USE_VIRTUAL] = {"virtual_aliases", offsetof(struct smar_policy, virtual_aliases)},
     [USES] = {"qmgr: conf", offsetof(struct smar_policy, limits)},
+    [USES + 1] = {"greylisting: exempt", offsetof(struct smar_policy, grey_exempt)},
 };
 
 const struct smar_use *smar_policy_use(
@@ -252,6 +253,10 @@ static int fill(
 	for (unsigned i = 0; i < USES; i++)
 		if (take_use(p, i, &set->smar.use[i], err) < 0)
 			return -1;
+	if (set->smar.greylisting.section)
+		p->greylisting = &set->smar.greylisting;
+	if (take_use(p, USES + 1, &set->smar.greylisting.exempt, err) < 0)
+		return -1;
 	return take_use(p, USES, &set->qmgr.conf, err);
 }
 

@@ -10,6 +10,7 @@
 #include "smar/users.h"
 
 #include "smar/control.h"
+#include "smar/grey.h"
 
 #include <stdlib.h>
 
@@ -118,6 +119,7 @@ static void finish_stop(struct role *role)
 	dns_free(&me.dns);
 	smar_policy_close(&me.policy);
 	smar_caps_free(&me.caps);
+	grey_stop();
 	role_stopped(role);
 }
 
@@ -137,7 +139,7 @@ static bool busy(void)
  * holds the policy. */
 static void stop_now(void *arg)
 {
-	if (me.policy && !busy())
+	if (me.policy && !busy() && grey_flushed())
 		finish_stop(arg);
 }
 
@@ -314,6 +316,10 @@ static int start(struct role *role, struct meta1_err *err)
 	me.policy = policy_open(role, role->set, err);
 	if (!me.policy)
 		return -1;
+	if (grey_start(role->loop, role->work, role->set, maybe_stop, err) < 0) {
+		smar_policy_close(&me.policy);
+		return -1;
+	}
 	smar_control_set(me.policy, me.dns);
 	smar_explain_set(me.policy);
 	return 0;
@@ -339,6 +345,11 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 			     "are set at its start");
 		return 1;
 	}
+	if (grey_restart(&was->greylisting, &now->greylisting)) {
+		err_set(err, "smar: the section greylisting, and its file and max_entries, are set "
+			     "at its start");
+		return 1;
+	}
 	me.next = policy_open(role, set, err);
 	return me.next ? 0 : -1;
 }
@@ -353,6 +364,8 @@ static void reload_finish(struct role *role, bool commit)
 	smar_policy_unref(&me.policy);
 	me.policy = me.next;
 	me.next = NULL;
+	if (me.policy->greylisting)
+		grey_reload(me.policy->greylisting);
 	smar_control_set(me.policy, me.dns);
 	smar_explain_set(me.policy);
 	dns_forget(me.dns);
@@ -369,6 +382,7 @@ static void control(struct role *role, struct ctl *ctl)
 {
 	smar_control_add(role->loop, &role->host, ctl, maybe_stop);
 	smar_explain_add(role, ctl, maybe_stop);
+	grey_control_add(ctl);
 }
 
 int main(int argc, char **argv)

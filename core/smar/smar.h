@@ -32,6 +32,8 @@
  *  6. Accepted by 3 or 4, but the local part of sender or recipient is not ASCII, and no host of
  *     the recipient's destination offered SMTPUTF8 when smtpc spoke to it within the last
  *     hour (caps.c): 550 5.6.7. What is not known is accepted, and bounces later.
+ *  7. With a "greylisting" section, who sends to the recipient for the first time is told to come
+ *     again, 450 4.7.1 (check_grey.c, grey.h); not who may relay, nor after OK or QUICK:.
  */
 #ifndef META1_SMAR_H
 #define META1_SMAR_H
@@ -176,7 +178,9 @@ struct smar_policy {
 	unsigned ninclude;
 	struct work *work; /* the role's; NULL in tests that need none */
 	struct work_owner include_work;
-	struct smar_use limits; /* qmgr { conf { name } } */
+	struct smar_use limits;			   /* qmgr { conf { name } } */
+	struct smar_use grey_exempt;		   /* greylisting { exempt { name } } */
+	const struct set_greylisting *greylisting; /* NULL: none */
 	char delimiters[8];
 	char lmtp_path[108]; /* LMTP_socket; "": none */
 	uint16_t remote_port;

@@ -201,6 +201,8 @@ static void try_value(
 		? "initial_connections = 1;"
 	    : strcmp(o->name, "min_retry_delay") == 0 ? "max_retry_delay = 1w;"
 	    : strcmp(o->name, "max_retry_delay") == 0 ? "min_retry_delay = 100ms;"
+	    : strcmp(o->name, "grey_wait") == 0	      ? "grey_expire = 52w;"
+	    : strcmp(o->name, "grey_expire") == 0     ? "grey_wait = 1s;"
 						      : "");
 	in_section(text, sizeof(text), g->path, line, more);
 	struct settings *s = settings_load_text("t", text, OPT_CHECK);

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* grey.c -- the greylist: rules by a clock of the test's own, keys, bounds, and its file. */
+#include "smar/grey_file.h"
+
+#include "../unit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct grey_conf conf = {
+    .wait = 300, .expire = 86400, .white = 1000000, .auto_white = 3, .bits4 = 24, .bits6 = 64};
+
+/* ---- rules ---- */
+struct
+try {
+	uint32_t at;
+	const char *net, *from, *to;
+	int wait; /* expected; -1: it passes */
+};
+
+static void play(const struct grey_conf *c, const struct try *t, size_t n)
+{
+	struct grey *g = grey_new(1000, 7);
+
+	for (size_t i = 0; i < n; i++) {
+		struct grey_said look, said;
+
+		look = grey_ask(g, c, t[i].at, t[i].net, t[i].from, t[i].to, true);
+		said = grey_ask(g, c, t[i].at, t[i].net, t[i].from, t[i].to, false);
+		if ((said.pass ? -1 : (int)said.wait) != t[i].wait || look.pass != said.pass ||
+		    look.wait != said.wait)
+			fail_msg("try %zu: found %d (%s), looked %d, expected %d", i,
+			    said.pass ? -1 : (int)said.wait, said.why,
+			    look.pass ? -1 : (int)look.wait, t[i].wait);
+	}
+	grey_free(&g);
+}
+
+static void rules(void **state)
+{
+	static const struct try t[] = {
+	    {1000, "n", "a", "b", 300},
+	    {1000, "n", "a", "b", 300},
+	    {1299, "n", "a", "b", 1},
+	    {1300, "n", "a", "c", 300},
+	    {1300, "m", "a", "b", 300},
+	    {1300, "n", "", "b", 300},
+	    {1300, "n", "a", "b", -1},
+	    {1301, "n", "a", "b", -1},
+	    /* too late: new once more */
+	    {1300 + 86401, "m", "a", "b", 300},
+	    {1300 + 86401 + 300, "m", "a", "b", -1},
+	    /* use keeps it white, silence does not */
+	    {1000000, "n", "a", "b", -1},
+	    {2000000, "n", "a", "b", -1},
+	    {3000001, "n", "a", "b", 300},
+	    /* a clock that goes back makes nothing pass or wait longer than told */
+	    {2999000, "n", "a", "b", 300},
+	    {3000301, "n", "a", "b", -1},
+	};
+
+	(void)state;
+	play(&conf, t, ARRAY_LEN(t));
+}
+
+static void reconfirmed(void **state)
+{
+	struct grey_conf c = conf;
+	static const struct try t[] = {{0, "n", "a", "b", 300}, {300, "n", "a", "b", -1},
+	    {1300, "n", "a", "b", -1}, {1301, "n", "a", "b", 300}, {1400, "n", "a", "b", 201},
+	    {1601, "n", "a", "b", -1}, {2601, "n", "a", "b", -1}, {2602, "n", "a", "b", 300}};
+
+	(void)state;
+	c.reconfirm = 1000;
+	play(&c, t, ARRAY_LEN(t));
+}
+
+static void nets_that_proved_good(void **state)
+{
+	struct grey_conf never = conf;
+	struct try t[] = {{0, "n", "a", "1", 300}, {0, "n", "a", "2", 300}, {0, "n", "a", "3", 300},
+	    {300, "n", "a", "1", -1}, {300, "n", "a", "1", -1}, /* a use is no pass */
+	    {300, "n", "a", "1", -1}, {300, "n", "a", "2", -1}, {300, "n", "a", "4", 300},
+	    {301, "n", "a", "3", -1}, {301, "n", "a", "5", -1}, {301, "m", "a", "5", 300},
+	    {1000301, "n", "z", "z", -1}, {2000302, "n", "z", "y", 300}};
+
+	(void)state;
+	play(&conf, t, ARRAY_LEN(t));
+	never.auto_white = 0;
+	t[9].wait = 300;
+	play(&never, t, 11);
+}
+
+static void looking_changes_nothing(void **state)
+{
+	struct grey *g = grey_new(1000, 1);
+
+	(void)state;
+	assert_false(grey_ask(g, &conf, 5, "n", "a", "b", true).pass);
+	assert_int_equal(grey_count(g), 0);
+	grey_ask(g, &conf, 5, "n", "a", "b", false);
+	assert_true(grey_ask(g, &conf, 305, "n", "a", "b", true).pass);
+	assert_int_equal(g->list[GREY_GREY].n, 1);
+	assert_int_equal(g->list[GREY_WHITE].n, 0);
+	grey_free(&g);
+}
+
+/* Nobody's flood displaces what is white, and the list does not grow. */
+static void a_flood(void **state)
+{
+	struct grey *g = grey_new(1000, 3);
+	char from[32];
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(from, sizeof(from), "good%u", i);
+		grey_ask(g, &conf, 0, "192.0.2.0/24", from, "b", false);
+		assert_true(grey_ask(g, &conf, 300, "192.0.2.0/24", from, "b", false).pass);
+	}
+	for (unsigned i = 0; i < 100000; i++) {
+		snprintf(from, sizeof(from), "x%u", i);
+		grey_ask(g, &conf, 400, "198.51.100.0/24", from, "b", false);
+		assert_true(grey_count(g) <= 1000);
+	}
+	assert_true(g->evicted > 90000);
+	assert_int_equal(g->list[GREY_WHITE].n, 3); /* the others came by their net */
+	assert_true(grey_ask(g, &conf, 400, "192.0.2.0/24", "good1", "b", true).pass);
+	assert_true(g->key_bytes <= 1000 * GREY_KEY_MAX);
+	/* the youngest grey ones are there */
+	assert_int_equal(grey_ask(g, &conf, 500, "198.51.100.0/24", "x99999", "b", true).wait, 200);
+	assert_int_equal(grey_ask(g, &conf, 500, "198.51.100.0/24", "x100", "b", true).wait, 300);
+	grey_free(&g);
+}
+
+static void old_ones_are_swept(void **state)
+{
+	struct grey *g = grey_new(1000, 3);
+	char from[32];
+
+	(void)state;
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(from, sizeof(from), "a%u", i);
+		grey_ask(g, &conf, i, "n", from, "b", false);
+	}
+	assert_true(grey_sweep(g, &conf, 86400 + 100, 1000));
+	assert_int_equal(grey_count(g), 400);
+	assert_false(grey_sweep(g, &conf, 86400 + 300, 50));
+	assert_int_equal(grey_count(g), 350);
+	assert_true(grey_sweep(g, &conf, 86400 + 1000, 1000));
+	assert_int_equal(grey_count(g), 0);
+	assert_int_equal(g->key_bytes, 0);
+	grey_free(&g);
+}
+
+/* ---- keys ---- */
+static void nets(void **state)
+{
+	static const struct {
+		const char *client, *net;
+		unsigned bits4, bits6;
+	} t[] = {{"192.0.2.77", "192.0.2.0/24", 24, 64}, {"192.0.2.77", "192.0.2.77/32", 32, 64},
+	    {"192.0.2.77", "192.0.2.64/27", 27, 64}, {"192.0.2.77", "192.0.0.0/8", 8, 64},
+	    {"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", 24, 64},
+	    {"2001:db8:1:2ff:3:4:5:6", "2001:db8:1:280::/57", 24, 57},
+	    {"2001:db8::1", "2001:db8::1/128", 24, 128},
+	    {"::ffff:192.0.2.77", "192.0.2.0/24", 24, 64}, {"unknown", NULL, 24, 64},
+	    {"unix", NULL, 24, 64}, {"", NULL, 24, 64}};
+	char net[GREY_NET_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct grey_conf c = {.bits4 = t[i].bits4, .bits6 = t[i].bits6};
+		int rc = grey_net(&c, t[i].client, net);
+
+		assert_int_equal(rc, t[i].net ? 0 : -1);
+		if (t[i].net)
+			assert_string_equal(net, t[i].net);
+	}
+}
+
+static void senders(void **state)
+{
+	static const struct {
+		const char *local, *domain, *kept;
+	} t[] = {{"user", "a.test", "user@a.test"}, {"", "gw.test", ""},
+	    {"bounce-12345-list", "a.test", "bounce-#-list@a.test"},
+	    {"prvs=4561a2b3c4=user", "a.test", "prvs=#=user@a.test"},
+	    {"list+user=b.test", "a.test", "list+user=b.test@a.test"},
+	    {"1.2_3/4", "a.test", "#.#_#/#@a.test"}, {"x9", "a.test", "#@a.test"},
+	    {"--", "a.test", "--@a.test"}};
+	char kept[GREY_ADDR_MAX + 1], other[GREY_ADDR_MAX + 1], local[200];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		grey_sender(t[i].local, t[i].domain, kept);
+		assert_string_equal(kept, t[i].kept);
+	}
+	memset(local, 'x', sizeof(local));
+	local[198] = 'a';
+	local[199] = '\0';
+	grey_sender(local, "a.test", kept);
+	local[198] = 'b';
+	grey_sender(local, "a.test", other);
+	assert_int_equal(strlen(kept), GREY_ADDR_MAX);
+	assert_string_not_equal(kept, other);
+	grey_recipient("u1", "b.test", kept);
+	assert_string_equal(kept, "u1@b.test");
+}
+
+/* ---- the file ---- */
+static char path[64];
+
+static int make_path(void **state)
+{
+	(void)state;
+	strcpy(path, "/tmp/meta1-grey-XXXXXX");
+	assert_non_null(mkdtemp(path));
+	strcat(path, "/list");
+	return 0;
+}
+
+static int drop_path(void **state)
+{
+	static const char *const ends[] = {"", ".new", ".bad"};
+	char name[80];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		snprintf(name, sizeof(name), "%s%s", path, ends[i]);
+		unlink(name);
+	}
+	*strrchr(path, '/') = '\0';
+	return rmdir(path);
+}
+
+struct life {
+	struct loop *loop;
+	struct work *work;
+	struct grey *grey;
+	struct grey_log *log;
+	bool idle;
+};
+static struct life *now;
+
+static void idle(void)
+{
+	now->idle = true;
+}
+
+static void begin(struct life *l, int64_t ms, int64_t sec)
+{
+	struct meta1_err err = {""};
+
+	memset(l, 0, sizeof(*l));
+	now = l;
+	l->loop = loop_new();
+	loop_fake_clock(l->loop, ms, sec);
+	l->work = work_new(l->loop);
+	l->grey = grey_new(5000, 9);
+	l->log = grey_log_open(l->loop, l->work, l->grey, path, idle, &err);
+	if (!l->log)
+		fail_msg("%s", err.text);
+}
+
+static void flush(struct life *l)
+{
+	if (!grey_log_flushed(l->log))
+		while (!l->idle)
+			loop_turn(l->loop, true);
+	assert_true(grey_log_flushed(l->log));
+}
+
+static void end(struct life *l)
+{
+	flush(l);
+	grey_log_close(&l->log);
+	grey_free(&l->grey);
+	work_free(&l->work);
+	loop_free(&l->loop);
+}
+
+static bool ask(struct life *l, const char *net, const char *from, const char *to)
+{
+	return grey_ask(l->grey, &conf, grey_log_now(l->log), net, from, to, false).pass;
+}
+
+static void a_list_outlives_its_process(void **state)
+{
+	struct life l;
+	struct grey_entry *e;
+
+	(void)state;
+	begin(&l, 1000000, 1700000000);
+	assert_false(ask(&l, "n", "a", "b"));
+	assert_false(ask(&l, "n", "gone", "b"));
+	assert_false(ask(&l, "n", "", "b"));
+	e = grey_find(l.grey, "n\0gone\0b", 9);
+	l.grey->changed(l.grey->arg, e, true);
+	grey_drop(l.grey, &e);
+	end(&l);
+	/* 299 s later, by both clocks, then one more */
+	begin(&l, 1299000, 1700000299);
+	assert_int_equal(grey_count(l.grey), 2);
+	assert_null(grey_find(l.grey, "n\0gone\0b", 9));
+	assert_false(ask(&l, "n", "a", "b"));
+	end(&l);
+	begin(&l, 1300000, 1700000300);
+	assert_true(ask(&l, "n", "a", "b"));
+	assert_true(ask(&l, "n", "", "b"));
+	end(&l);
+	begin(&l, 1300000, 1700000300);
+	assert_int_equal(l.grey->list[GREY_WHITE].n, 2);
+	e = grey_find(l.grey, "n", 2);
+	assert_int_equal(e->passes, 2);
+	assert_false(e->white);
+	end(&l);
+}
+
+/* The wall clock jumps by a year, ahead and back, while it runs and while it does not. */
+static void clocks_that_jump(void **state)
+{
+	const int64_t year = 31536000;
+	struct life l;
+
+	(void)state;
+	begin(&l, 1000000, 1700000000);
+	ask(&l, "n", "a", "b");
+	loop_fake_clock(l.loop, 1010000, 1700000010 + year);
+	assert_false(ask(&l, "n", "a", "b"));
+	loop_fake_clock(l.loop, 1020000, 1700000020 - year);
+	assert_false(ask(&l, "n", "a", "b"));
+	end(&l);
+	begin(&l, 1030000, 1700000030 + year);
+	assert_false(ask(&l, "n", "a", "b"));
+	end(&l);
+	begin(&l, 1040000, 1700000040 - year);
+	assert_int_equal(grey_count(l.grey), 1);
+	assert_false(ask(&l, "n", "a", "b"));
+	loop_fake_clock(l.loop, 1400000, 1700000400 - year);
+	assert_true(ask(&l, "n", "a", "b"));
+	end(&l);
+}
+
+static off_t size_of_file(void)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 ? -1 : st.st_size;
+}
+
+/* Cut at each byte, and each byte changed: the start is never refused, what stands before is there.
+ */
+static void damage(void **state)
+{
+	struct life l;
+	static char good[4096];
+	off_t size, first;
+	int fd;
+
+	(void)state;
+	begin(&l, 1000000, 1700000000);
+	ask(&l, "n", "a", "b");
+	end(&l);
+	first = size_of_file();
+	begin(&l, 1000000, 1700000000);
+	ask(&l, "n", "c", "d");
+	end(&l);
+	size = size_of_file();
+	assert_true(first > 0 && size > first);
+	fd = open(path, O_RDWR);
+	assert_int_equal(read(fd, good, sizeof(good)), size);
+	for (off_t cut = 0; cut < 2 * size; cut++) {
+		bool short_one = cut < size;
+		char byte = short_one ? 0 : (char)(good[cut - size] ^ 0x41);
+
+		assert_int_equal(ftruncate(fd, 0), 0);
+		assert_int_equal(
+		    pwrite(fd, good, (size_t)(short_one ? cut : size), 0), short_one ? cut : size);
+		if (!short_one)
+			assert_int_equal(pwrite(fd, &byte, 1, cut - size), 1);
+		begin(&l, 1300000, 1700000300);
+		if (short_one && cut >= first)
+			assert_true(grey_count(l.grey) >= 1);
+		if (!short_one && cut - size >= first)
+			assert_non_null(grey_find(l.grey, "n\0a\0b", 6));
+		assert_true(grey_count(l.grey) <= 2);
+		ask(&l, "n", "e", "f");
+		end(&l);
+		close(fd); /* it may be another file now */
+		begin(&l, 1300000, 1700000300);
+		assert_non_null(grey_find(l.grey, "n\0e\0f", 6));
+		end(&l);
+		fd = open(path, O_RDWR);
+	}
+	close(fd);
+}
+
+/* A busy list's file stays small, and nothing gets lost when it is written anew. */
+static void the_file_stays_small(void **state)
+{
+	struct life l;
+	char from[32];
+	int64_t ms = 1000000;
+
+	(void)state;
+	begin(&l, ms, 1700000000);
+	for (unsigned i = 0; i < 60000; i++) {
+		snprintf(from, sizeof(from), "x%u", i);
+		ask(&l, "n", from, "b");
+		if (i % 500 == 0) {
+			ms += 10;
+			loop_fake_clock(l.loop, ms, 1700000000);
+			loop_turn(l.loop, false);
+		}
+	}
+	for (unsigned i = 0; i < 2000 && size_of_file() > 2000000; i++) {
+		ms += 500;
+		loop_fake_clock(l.loop, ms, 1700000000);
+		usleep(1000);
+		loop_turn(l.loop, false);
+	}
+	assert_int_equal(grey_count(l.grey), 5000);
+	assert_true(size_of_file() < 2000000);
+	end(&l);
+	begin(&l, ms, 1700000000);
+	assert_int_equal(grey_count(l.grey), 5000);
+	assert_non_null(grey_find(l.grey, "n\0x59999\0b", 11));
+	end(&l);
+}
+
+/* No place on the disk (a limit on the size of files): the list goes on, and is whole on the disk
+ * when there is place. */
+static void a_full_disk(void **state)
+{
+	struct rlimit was, tight;
+	struct life l;
+	char from[32];
+	int64_t ms = 1000000;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	begin(&l, ms, 1700000000);
+	getrlimit(RLIMIT_FSIZE, &was);
+	tight = was;
+	tight.rlim_cur = 1000;
+	setrlimit(RLIMIT_FSIZE, &tight);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(from, sizeof(from), "x%u", i);
+		assert_false(ask(&l, "n", from, "b"));
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		loop_fake_clock(l.loop, ms += 500, 1700000000);
+		usleep(1000);
+		loop_turn(l.loop, false);
+	}
+	assert_true(size_of_file() < 1000);
+	setrlimit(RLIMIT_FSIZE, &was);
+	for (unsigned i = 0; i < 3000 && size_of_file() < 3000; i++) {
+		loop_fake_clock(l.loop, ms += 500, 1700000000);
+		usleep(1000);
+		loop_turn(l.loop, false);
+	}
+	end(&l);
+	begin(&l, ms, 1700000000);
+	assert_int_equal(grey_count(l.grey), 100);
+	end(&l);
+}
+
+int main(void)
+{
+#define WITH_FILE(f) cmocka_unit_test_setup_teardown(f, make_path, drop_path)
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(rules),
+	    cmocka_unit_test(reconfirmed),
+	    cmocka_unit_test(nets_that_proved_good),
+	    cmocka_unit_test(looking_changes_nothing),
+	    cmocka_unit_test(a_flood),
+	    cmocka_unit_test(old_ones_are_swept),
+	    cmocka_unit_test(nets),
+	    cmocka_unit_test(senders),
+	    WITH_FILE(a_list_outlives_its_process),
+	    WITH_FILE(clocks_that_jump),
+	    WITH_FILE(damage),
+	    WITH_FILE(the_file_stays_small),
+	    WITH_FILE(a_full_disk),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
