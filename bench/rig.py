@@ -47,9 +47,10 @@ def pss_mib(root):
 class Sink:
     """smtp-sink -c: its counter of messages is read from its output."""
 
-    def __init__(self, port, *options):
+    def __init__(self, port, *options, where=None):
+        """At a port of loopback, or where smtp-sink may be else: unix:/path."""
         self.port = port
-        self.proc = subprocess.Popen(['smtp-sink', *(['-u', 'nobody'] if os.geteuid() == 0 else []), '-c', *options, f'127.0.0.1:{port}', '1000'],
+        self.proc = subprocess.Popen(['smtp-sink', *(['-u', 'nobody'] if os.geteuid() == 0 else []), '-c', *options, where or f'127.0.0.1:{port}', '1000'],
                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.count, self.last = 0, 0.0
         threading.Thread(target=self.read, daemon=True).start()
