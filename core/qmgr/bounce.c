@@ -25,7 +25,8 @@
  * never further. With VERP each recipient has a report of its own, to its address.
  *
  * Comes from outcome.c and dispatch.c; goes to store.c and report.c. Owns the reports.
- * On failure to store one: again after RETRY_MS; a warning is given up until the next try.
+ * On failure to store one: again after RETRY_MS; a warning is given up until the next try, and that
+ * an alias was expanded until the message is read from the store again: delivery waits for neither.
  */
 #include "qmgr/qmgr.h"
 
@@ -370,14 +371,15 @@ static void finish(struct qmgr *q, struct qmgr_rcpt *r)
 void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
 {
 	struct qmgr *q = rep->q;
+	bool drop = rep->kind == QA_DELAYED || rep->kind == QA_EXPANDED;
 	struct qmgr_msg *m = rep->msg;
 	uint32_t i;
 
 	m_retry.value++;
 	log_event(LOG_L_WARN, "qmgr.report", "id=%s error=%s again_in_s=%d", rep->id, why,
-	    rep->kind == QA_DELAYED ? 0 : RETRY_MS / 1000);
+	    drop ? 0 : RETRY_MS / 1000);
 	end_writing(rep);
-	if (rep->kind != QA_DELAYED) {
+	if (!drop) {
 		rep->retry = true;
 		rep->close_at = loop_now(q->loop) + RETRY_MS;
 		DL_APPEND(q->report_retries, rep);

@@ -214,9 +214,7 @@ static void up(struct role *role, struct chan *c, const struct p_hello *hello)
 	else if (chan_peer(c) == SMTPC)
 		qmgr_dispatch_up(q, c);
 	else if (chan_peer(c) == SMAR)
-		qmgr_route_void(q); /* it may have read other maps */
-	if (chan_peer(c) == SMAR)
-		qmgr_route_pump(q);
+		qmgr_route_up(q);
 	qmgr_kick(q);
 }
 

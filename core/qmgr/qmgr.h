@@ -156,7 +156,9 @@ struct qmgr_dest *qmgr_route_dest(struct qmgr *, const struct qmgr_rcpt *); /* o
 void qmgr_route_anew(struct qmgr *, const struct qmgr_rcpt *); /* it is asked next time */
 void qmgr_route_pump(struct qmgr *); /* asks what could not be asked yet */
 void qmgr_route_generation(struct chan *, uint32_t req, const void *msg, void *arg);
-void qmgr_route_void(struct qmgr *); /* everything known is to be asked again */
+/* smar is there, perhaps with other maps: everything known is to be asked again, when it has said
+ * (GENERATION) whether routes depend on the sender. */
+void qmgr_route_up(struct qmgr *);
 void qmgr_route_free_all(struct qmgr *);
 void qmgr_route_let_go(struct qmgr_dest *); /* what a destination carries */
 
@@ -306,6 +308,7 @@ struct qmgr {
 	struct qmgr_route *routes, *route_lru, *route_ask;
 	uint64_t route_epoch;
 	bool route_by_sender; /* routes depend on who sends */
+	bool route_told;      /* which smar has said on this connection */
 
 	struct qmgr_sched sched;
 

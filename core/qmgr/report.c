@@ -4,8 +4,8 @@
  * of a gateway is an alias, and so is the owner of a list), the begin of the failed mail, or all of
  * it, is read (worker thread), dsn.c makes the text, the store takes it.
  * Comes from bounce.c, and goes back there, written or failed. Owns the draft.
- * On failure: of smar, the report is tried again later; to read: reported without the headers, with
- * a line in the log.
+ * On failure: of smar, the report is tried again later, and goes to the recipient as it is when the
+ * mail's time is over; to read: reported without the headers, with a line in the log.
  */
 #include "qmgr/qmgr.h"
 
@@ -243,6 +243,15 @@ static void take_targets(struct qmgr_draft *d, const struct meta1_buf *v, uint32
 	}
 }
 
+/* Is it worth while to ask smar again? */
+static bool not_yet(const struct qmgr_report *rep, const struct p_expanded *m)
+{
+	const struct qmgr *q = rep->q;
+
+	return !m || (m->status == META1_TEMPFAIL &&
+			 loop_now(q->loop) - rep->msg->born <= q->lim.max_queue);
+}
+
 /* What smar does not know, or no more, is tried as it is: then it is the hop that says no. */
 static void expanded(void *arg, const void *msg)
 {
@@ -250,7 +259,9 @@ static void expanded(void *arg, const void *msg)
 	const struct p_expanded *m = msg;
 	struct meta1_buf self = buf_str(rep->to);
 
-	if (!m || m->status == META1_TEMPFAIL) {
+	if (rep->q->ended)
+		return;
+	if (not_yet(rep, m)) {
 		failed(rep, "smar cannot say whom the report is for");
 		return;
 	}

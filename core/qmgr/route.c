@@ -4,6 +4,8 @@
  * all who wait for it, as many questions at a time as the channel's window allows.
  * Comes from active.c; goes to sched.c, or to outcome.c when there is no way. Owns routes (at most
  * QMGR_ROUTES_MAX idle ones, least recently used go first) and what destinations carry (hops).
+ * When smar says that routes depend on the sender, or no more, questions and answers of the other
+ * kind are void, and who waits for them asks anew.
  * On failure: while smar is away recipients wait for it, without blame; no answer in time is a
  * temporary failure of the domain.
  */
@@ -94,19 +96,10 @@ void qmgr_route_let_go(struct qmgr_dest *d)
 	d->bounds = NULL;
 }
 
-void qmgr_route_void(struct qmgr *q)
+void qmgr_route_up(struct qmgr *q)
 {
 	q->route_epoch++;
-}
-
-void qmgr_route_generation(struct chan *c, uint32_t req, const void *msg, void *arg)
-{
-	const struct p_generation *g = msg;
-	struct qmgr *q = arg;
-
-	(void)c, (void)req;
-	q->route_by_sender = g->by_sender != 0;
-	qmgr_route_void(q);
+	q->route_told = false;
 }
 
 void qmgr_route_free_all(struct qmgr *q)
@@ -214,6 +207,49 @@ static void set_failure(struct qmgr_route *r, enum meta1_status st, unsigned smt
 	r->reason = qmgr_reason_new(buf_str(""), smtp, dsn, text);
 }
 
+/* Its name has a sender though routes do not depend on it, or the reverse. */
+static bool other_kind(const struct qmgr *q, const struct qmgr_route *r)
+{
+	return *r->domain != VIA && (strchr(r->domain, SENDER) != NULL) != q->route_by_sender;
+}
+
+/* The route where they waited may be forgotten by this. */
+static void ask_anew(struct qmgr *q, struct qmgr_list *todo)
+{
+	struct qmgr_item *i;
+
+	while ((i = qmgr_list_pop(todo)))
+		qmgr_route_find(q, (struct qmgr_rcpt *)i);
+	qmgr_kick(q);
+}
+
+void qmgr_route_generation(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_generation *g = msg;
+	struct qmgr *q = arg;
+	struct qmgr_list todo = {0};
+	struct qmgr_route *r, *next;
+	struct qmgr_item *i;
+
+	(void)c, (void)req;
+	if (q->ended)
+		return;
+	q->route_by_sender = g->by_sender != 0;
+	q->route_told = true;
+	q->route_epoch++;
+	for (r = q->route_ask; r; r = next) {
+		next = r->anext;
+		if (!other_kind(q, r))
+			continue;
+		DL_DELETE2(q->route_ask, r, aprev, anext);
+		r->state = R_VOID;
+		while ((i = qmgr_list_pop(&r->waiting)))
+			qmgr_list_add(&todo, i);
+	}
+	ask_anew(q, &todo);
+	qmgr_route_pump(q);
+}
+
 static void answer(void *arg, const void *msg)
 {
 	struct qmgr_route *r = arg;
@@ -221,13 +257,18 @@ static void answer(void *arg, const void *msg)
 	const struct p_routes *m = msg;
 	struct chan *smar = role_peer(&q->role, "smar");
 	struct qmgr_dest *old = r->dest;
+	struct qmgr_list todo;
 
 	r->state = R_VOID;
 	if (q->ended)
 		return;
 	qmgr_reason_drop(&r->reason);
 	r->dest = NULL;
-	if (!m && (!smar || !chan_up(smar))) { /* it went away: ask again when it is back */
+	if (other_kind(q, r)) {
+		todo = r->waiting;
+		memset(&r->waiting, 0, sizeof(r->waiting));
+		ask_anew(q, &todo);
+	} else if (!m && (!smar || !chan_up(smar))) { /* it went away: ask again when it is back */
 		r->state = R_WANTED;
 		DL_APPEND2(q->route_ask, r, aprev, anext);
 	} else if (!m) {
@@ -255,7 +296,7 @@ void qmgr_route_pump(struct qmgr *q)
 	struct chan *smar = role_peer(&q->role, "smar");
 	struct qmgr_route *r;
 
-	while (smar && (r = q->route_ask)) {
+	while (smar && q->route_told && (r = q->route_ask)) {
 		const char *sender = strchr(r->domain, SENDER);
 		struct p_route ask = {.domain = buf_str(r->domain)};
 

@@ -6,7 +6,8 @@
  * back to the asker. Owns one struct walk a question: its addresses in the order in which they were
  * found, and HANDS look-ups at a time.
  * On failure: a map that cannot say, a file that cannot be read, a value that is no list of
- * addresses make the whole answer temporary, for mail must not reach a part of a list only.
+ * addresses make the whole answer temporary, for mail must not reach a part of a list only; so do
+ * more addresses on the way, of all walks together, than VISITS_ALL.
  */
 #include "smar/users.h"
 
@@ -18,6 +19,7 @@
 #define HANDS	   16
 #define VISITS_MAX 20000      /* addresses on the way, with those that have rows */
 #define BYTES_MAX  (6u << 20) /* of them */
+#define VISITS_ALL 200000     /* of all walks under way */
 
 METRIC_COUNTER(m_walks, "expansions_total", "Recipients looked up in aliases and users.");
 METRIC_COUNTER(m_loops, "alias_loops_total", "Aliases that led back to themselves.");
@@ -67,6 +69,8 @@ struct walk {
 	struct hand *hand[HANDS]; /* made when they are needed */
 };
 
+static unsigned visits_all; /* on the way, in all walks */
+
 static void pump(struct walk *w);
 
 /* ---- the answer ---- */
@@ -98,6 +102,7 @@ static void tell(struct walk *w, struct smar_expanded *e)
 	for (v = w->first; v; v = v->next)
 		n += v->end == TARGET;
 	if (n == 0) {
+		e->looped = w->looped;
 		e->status = w->looped ? META1_PERMFAIL : META1_NOTFOUND;
 		e->smtp = 550;
 		e->dsn = w->looped ? "5.4.6" : "5.1.1";
@@ -137,6 +142,7 @@ static void finish(struct walk *w)
 	} else {
 		tell(w, &e);
 	}
+	visits_all -= w->nvisit;
 	for (unsigned i = 0; i < HANDS; i++)
 		free(w->hand[i]);
 	HASH_CLEAR(hh, w->table);
@@ -179,8 +185,13 @@ static const char *kept(struct walk *w, const char *s)
 static struct visit *visit(
     struct walk *w, const struct visit *from, const char *text, const char *key)
 {
-	struct visit *v = pool_try(&w->pool, sizeof(*v));
+	struct visit *v;
 
+	if (visits_all >= VISITS_ALL) {
+		fail(w, 451, "4.3.2", "too many lists are looked up, try again later");
+		return NULL;
+	}
+	v = pool_try(&w->pool, sizeof(*v));
 	if (!v || w->nvisit >= VISITS_MAX) {
 		fail(w, 451, "4.3.5", "the alias stands for too many addresses");
 		return NULL;
@@ -198,6 +209,7 @@ static struct visit *visit(
 	if (!w->todo)
 		w->todo = v;
 	w->nvisit++;
+	visits_all++;
 	return v;
 }
 
@@ -355,6 +367,16 @@ static bool could_say(struct hand *h, const struct smar_found *f)
 	return false;
 }
 
+/* The key is one of this user, not of all of its domain. */
+static bool of_user(const struct hand *h, const char *key)
+{
+	const char *d = h->use->delimiters;
+	size_t n = h->user;
+
+	return strncmp(key, h->local, n) == 0 &&
+	       (key[n] == '\0' || key[n] == '@' || (d && strchr(d, key[n])));
+}
+
 static void owner_found(void *arg, const struct smar_found *f)
 {
 	struct hand *h = arg;
@@ -364,7 +386,7 @@ static void owner_found(void *arg, const struct smar_found *f)
 
 	if (!could_say(h, f))
 		return;
-	if (f->status == META1_OK) {
+	if (f->status == META1_OK && strncmp(f->key, "owner-", 6) == 0 && of_user(h, f->key + 6)) {
 		snprintf(text, sizeof(text), "owner-%.*s@%s", (int)h->user, h->local, h->domain);
 		copy = strlen(text) <= ADDR_PATH_MAX ? kept(w, text) : NULL;
 		if (copy && w->nowner < SMAR_OWNERS_MAX) {
@@ -383,7 +405,7 @@ static bool may_be_list(const struct hand *h, const char *key)
 	size_t n = h->user;
 
 	return h->walk->give_owners && h->local[0] != '"' && n + 6 <= ADDR_LOCAL_MAX &&
-	       strncmp(key, h->local, n) == 0 && strncmp(h->local, "owner-", 6) != 0 &&
+	       of_user(h, key) && strncmp(h->local, "owner-", 6) != 0 &&
 	       (n < 8 || memcmp(h->local + n - 8, "-request", 8) != 0);
 }
 

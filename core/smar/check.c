@@ -144,6 +144,7 @@ static void check_free(struct check *c)
 	free(c->subject);
 	free(c->issuer);
 	free(c->lists);
+	free(c->own);
 	free(c);
 }
 

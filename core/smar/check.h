@@ -84,7 +84,8 @@ struct check {
 	char list_tag[64];		/* of the hit that is looked up */
 	uint32_t spf;			/* PROTO_SPF(), 0: not known */
 	char spf_why[160];
-	const struct smar_expanded *expanded; /* whom it stands for, while the verdict is said */
+	const struct smar_expanded *expanded; /* whom it stands for; NULL: itself */
+	struct smar_expanded *own;	      /* a copy, while steps follow; or NULL */
 	smar_verdict_fn fn;
 	smar_trace_fn trace; /* NULL: live */
 	void *arg;

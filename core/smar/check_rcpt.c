@@ -8,6 +8,8 @@
 
 #include <meta1/transport.h>
 
+#include <stdio.h>
+
 METRIC_COUNTER(m_ascii, "rcpt_smtputf8_refused_total",
     "Recipients refused because their destination does not offer SMTPUTF8.");
 METRIC_COUNTER(m_relay, "relaying_denied_total", "Recipients refused because we do not relay.");
@@ -79,13 +81,21 @@ static void utf8_routed(void *arg, const struct p_routes *r)
  * itself. */
 void check_utf8(struct check *c)
 {
+	char from[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2] = "";
 	struct smar_policy *p = c->policy;
 
+	if (c->expanded) {
+		check_go_on(c, "it goes to others, each by a way of its own");
+		return;
+	}
 	if (!c->utf8 || !p->caps || !smar_caps_any(p->caps)) {
 		check_go_on(
 		    c, c->utf8 ? "nothing is known of next hops" : "the addresses are ASCII");
 		return;
 	}
 	c->ttl = 0;
-	smar_route(p, p->dns, buf_str(c->domain), buf_str(""), c->deadline, utf8_routed, c);
+	if (c->from_local[0])
+		snprintf(from, sizeof(from), "%s@%s", c->from_local, c->from_domain);
+	smar_route_from(
+	    p, p->dns, buf_str(c->domain), buf_str(""), buf_str(from), c->deadline, utf8_routed, c);
 }

@@ -2,12 +2,14 @@
 /*
  * check_user.c -- steps of check.c about who the recipient is: is its domain virtual, does it
  * exist, whom does it stand for.
- * From check.c; to seek.c and alias.c. Owns nothing. What an alias stands for is in the verdict.
+ * From check.c; to seek.c and alias.c. What an alias stands for is in the verdict; when steps
+ * follow (greylisting), a copy waits for it in the struct check, which owns it.
  */
 #include "smar/check.h"
 #include "smar/users.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 bool check_virtual_on(const struct smar_policy *p)
 {
@@ -66,11 +68,55 @@ static void note_targets(struct check *c, const struct smar_expanded *e)
 		snprintf(c->answer + n, size - n, " (%u in all)", e->n);
 }
 
+static struct meta1_buf *copy_strings(
+    struct meta1_buf *to, const struct meta1_buf *v, uint32_t n, char **at)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		memcpy(*at, v[i].data, v[i].len);
+		to[i] = buf_of(*at, v[i].len);
+		*at += v[i].len;
+	}
+	return to;
+}
+
+/* What is told lives during the call only. The copy is one block: the struct, the addresses, the
+ * numbers of owners, the bytes of the addresses. */
+static struct smar_expanded *keep(const struct smar_expanded *e)
+{
+	size_t n = e->n, strings = n + e->nowner, bytes = 0;
+	struct smar_expanded *own;
+	struct meta1_buf *bufs;
+	uint64_t *owner;
+	char *at;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += e->target[i].len;
+	for (size_t i = 0; i < e->nowner; i++)
+		bytes += e->owners[i].len;
+	own = base_alloc(sizeof(*own) + strings * sizeof(*bufs) + n * sizeof(*owner) + bytes);
+	bufs = (struct meta1_buf *)(own + 1);
+	owner = (uint64_t *)(bufs + strings);
+	at = (char *)(owner + n);
+	*own = *e;
+	own->dsn = own->text = NULL;
+	own->target = copy_strings(bufs, e->target, e->n, &at);
+	own->owners = copy_strings(bufs + n, e->owners, e->nowner, &at);
+	for (size_t i = 0; i < n; i++)
+		owner[i] = e->owner[i];
+	own->owner = owner;
+	return own;
+}
+
 static void stands_for(struct check *c, const struct smar_expanded *e)
 {
 	note_targets(c, e);
-	c->expanded = e;
-	check_accept(c);
+	if (c->postmaster || !check_grey_on(c->policy)) {
+		c->expanded = e;
+		check_accept(c);
+		return;
+	}
+	c->expanded = c->own = keep(e);
+	check_go_on(c, "it stands for others");
 }
 
 static void postmaster_found(void *arg, const struct smar_expanded *e);
@@ -104,7 +150,7 @@ static void postmaster_found(void *arg, const struct smar_expanded *e)
 
 	if (e->status == META1_OK && e->n > 0)
 		stands_for(c, e);
-	else if (e->status == META1_OK || e->status == META1_NOTFOUND)
+	else if (e->status == META1_OK || e->status == META1_NOTFOUND || e->looped)
 		postmaster(c);
 	else
 		check_say(c, e->status == META1_TEMPFAIL ? ACT_TEMPFAIL : ACT_REJECT, e->smtp,

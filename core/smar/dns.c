@@ -365,6 +365,7 @@ static void ask_servers(struct asker *a, const char *name, uint16_t type)
 	struct dns *d = a->dns;
 	char key[DNS_NAME_MAX + 4];
 	unsigned len;
+	struct dns_data *full;
 	struct query *q;
 
 	key[0] = (char)(type >> 8);
@@ -375,7 +376,9 @@ static void ask_servers(struct asker *a, const char *name, uint16_t type)
 		m_shared.value++;
 	if (!q && d->active >= ACTIVE && d->waiting >= WAITING) {
 		m_full.value++;
-		answer_later(a, dns_data_fail("too many DNS questions are open"), 0);
+		full = dns_data_fail("too many DNS questions are open");
+		full->unasked = true;
+		answer_later(a, full, 0);
 		return;
 	}
 	if (q) {

@@ -38,6 +38,7 @@ struct dns_data { /* an answer; shared by the cache and the askers, one allocati
 	enum meta1_status status; /* OK (n >= 1), NOTFOUND, TEMPFAIL */
 	bool nxdomain;		  /* NOTFOUND: the name does not exist at all */
 	bool secure;		  /* a trusted server says that DNSSEC proves it */
+	bool unasked;		  /* TEMPFAIL: nobody was asked, too much is open */
 	uint32_t ttl;		  /* seconds */
 	uint32_t n;
 	uint32_t memory;	       /* bytes of the allocation */

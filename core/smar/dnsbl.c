@@ -9,6 +9,7 @@
  * On failure: the list says nothing, or (on_timeout = temporary) the asker is told its name.
  */
 #include "smar/smar.h"
+#include "smar/spf.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -214,7 +215,8 @@ static void answered(void *arg, const struct dns_data *d, uint32_t ttl)
 	if (ttl < q->found.ttl)
 		q->found.ttl = ttl;
 	if (d->status == META1_TEMPFAIL) {
-		failed(q, l, d->why);
+		if (!d->unasked)
+			failed(q, l, d->why);
 		if (l->temporary)
 			q->found.unknown = l->name;
 	} else {
@@ -238,15 +240,16 @@ static void nothing(void *arg, const struct dns_data *d, uint32_t ttl)
 }
 
 /* ---- questions ---- */
+/* false: no such name can be in the DNS, so it is not listed. */
 static bool make_name(
     enum dnsbl_kind kind, const struct mx_addr *a, const char *what, const char *zone, char *out)
 {
 	int n;
 
 	if (kind == DNSBL_CLIENT)
-		return dns_addr_reverse(a, zone, out, DNS_NAME_MAX);
+		return dns_addr_reverse(a, zone, out, DNS_NAME_MAX) && spf_macro_label(out);
 	n = snprintf(out, DNS_NAME_MAX, "%s.%s", what, zone);
-	return n > 0 && n < DNS_NAME_MAX - 1;
+	return n > 0 && n < DNS_NAME_MAX && spf_macro_label(out);
 }
 
 static void ask_list(

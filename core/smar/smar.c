@@ -245,14 +245,17 @@ static void on_expand(struct chan *c, uint32_t req, const void *msg, void *arg)
 	struct p_expanded out = {.status = META1_TEMPFAIL};
 	struct role *role = arg;
 
-	if (!role->stopping && me.policy &&
-	    smar_keys_split(e->rcpt, me.policy->hostname, local, domain) == 0) {
+	if (role->stopping || !me.policy) {
+		out.text = buf_str("the server is stopping");
+		chan_answer(c, req, P_EXPANDED, &out);
+	} else if (smar_keys_split(e->rcpt, me.policy->hostname, local, domain) < 0) {
+		out.status = META1_NOTFOUND;
+		out.text = buf_str("that is no address");
+		chan_answer(c, req, P_EXPANDED, &out);
+	} else {
 		smar_expand(me.policy, local, domain, OURS_ASK, false, deadline(role, P_EXPAND),
 		    expanded, question_new(c, req));
-		return;
 	}
-	out.text = buf_str("the server is stopping");
-	chan_answer(c, req, P_EXPANDED, &out);
 }
 
 static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)

@@ -34,6 +34,7 @@
  *     hour (caps.c): 550 5.6.7. What is not known is accepted, and bounces later.
  *  7. With a "greylisting" section, who sends to the recipient for the first time is told to come
  *     again, 450 4.7.1 (check_grey.c, grey.h); not who may relay, nor after OK or QUICK:.
+ *     An alias is greylisted by its own address; 6 is not asked of it, its targets have other hops.
  */
 #ifndef META1_SMAR_H
 #define META1_SMAR_H

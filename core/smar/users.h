@@ -11,6 +11,7 @@
  * A walk has bounds: SMAR_EXPAND_MAX targets, SMAR_EXPAND_DEPTH rows on the way to one, and each
  * address is looked up once. An address that leads back to itself is a mailbox if local_user_map
  * has it (without such a map: if it names itself directly); else that branch ends, with a warning.
+ * All walks together have a bound too: beyond it the asker is told to come again (451).
  */
 #ifndef META1_SMAR_USERS_H
 #define META1_SMAR_USERS_H
@@ -61,6 +62,7 @@ struct smar_expanded {
 	const uint64_t *owner; /* of each target, 1 + an index into owners, or 0 */
 	uint32_t n, nowner;    /* n 0: it stands for itself */
 	uint32_t ttl;	       /* seconds that this may be kept */
+	bool looped;	       /* PERMFAIL: it leads back to itself, and nowhere else */
 };
 /* No map is there that could say anything. */
 bool smar_expand_idle(const struct smar_policy *, enum smar_ours);

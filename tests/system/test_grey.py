@@ -12,11 +12,13 @@ from:quick.test QUICK:OK
 to:friend@own.test OK
 to:far.test RELAY
 '''
+AL = 'team u1@own.test, v1@far.test\n'
 EXEMPT = 'cltaddr:127.8 OK\nto:open.test OK\nto:shut@open.test CONT\nfrom:known.test OK\nfrom:odd.test yes\n'
 
 
 def gateway(inst, port, options='', **kw):
-    return lab.relay_all(inst, port, mt=MT.format(port=port), ac=AC, files={'ex': EXEMPT}, smar=(
+    return lab.relay_all(inst, port, mt=MT.format(port=port), ac=AC, files={'ex': EXEMPT, 'al': AL}, smar=(
+        'map al { type = text; file = "al"; } aliases { name = al; flags = { localpart, local_domains }; } '
         f'map ex {{ type = text; file = "ex"; }}\ngreylisting {{ {options} exempt {{ name = ex; }} }}'), **kw)
 
 
@@ -44,6 +46,7 @@ def gw(inst):
     ('127.1.1.99', 'a@b.test', 'u@own.test', '450 4.7.1 greylisted'),
     ('127.1.1.1', '', 'u@own.test', '450 4.7.1 greylisted'),
     ('127.1.1.1', 'a@b.test', 'u@far.test', '450 4.7.1 greylisted'),
+    ('127.1.1.1', 'a@b.test', 'team@own.test', '450 4.7.1 greylisted'),
     # whoever may relay, and what rows of access exempt
     ('127.0.0.9', 'a@b.test', 'u@own.test', '250'),
     ('127.0.0.9', 'a@b.test', 'u@elsewhere.test', '250'),
@@ -66,6 +69,13 @@ def test_who_is_greylisted(gw, client, sender, to, want):
     for _ in range(2):
         got = rcpt(gw, client, sender, to)
         assert got.startswith(want), got
+
+
+def test_an_alias_that_passes(gw):
+    with lab.Client(('127.0.0.1', gw.port), source='127.7.1.1') as c:
+        assert c.mail('alias@b.test', 'team@own.test', BODY).startswith('250')
+    gw.queue_empty()
+    assert sorted(r for m in gw.sink.mails if m['from'] == 'alias@b.test' for r in m['rcpts']) == ['u1@own.test', 'v1@far.test']
 
 
 def listed(g, *filters):

@@ -280,6 +280,36 @@ static void routes_are_kept(void **state)
 	world_free(&w);
 }
 
+/* Nothing is asked before smar has said whether routes depend on the sender; when it says
+ * otherwise, questions that wait and answers that come are void. */
+static void routes_by_sender(void **state)
+{
+	static const struct p_generation by_sender = {.generation = 3, .by_sender = 1},
+					 by_domain = {.generation = 4};
+	struct world *w = world_new(40);
+	struct p_hello hello = {0};
+
+	(void)state;
+	world_smtpc_up(w, 100);
+	world_run(w);
+	w->q.role.up(&w->q.role, w->at_smar, &hello); /* it has come back */
+	world_mail(w, "S1", "me@example.org", "a@one.example b@two.example");
+	world_run(w);
+	assert_int_equal(w->asked, 0);
+	chan_send(w->as_smar, P_GENERATION, &by_sender);
+	world_run(w);
+	assert_int_equal(w->asked, 2);
+	assert_string_equal(w->from, "me@example.org");
+	assert_int_equal(w->nd, 2);
+	w->first = &by_domain; /* it overtakes the answer */
+	world_mail(w, "S2", "you@example.org", "c@three.example");
+	world_run(w);
+	assert_int_equal(w->asked, 4);
+	assert_string_equal(w->from, "");
+	assert_string_equal(world_open(w, "three.example")->rcpts, "c@three.example");
+	world_free(&w);
+}
+
 static void unresolved(void **state)
 {
 	struct world *w = world_new(40);
@@ -314,6 +344,7 @@ int main(void)
 	    cmocka_unit_test(smtpc_dies),
 	    cmocka_unit_test(smtpc_leaves),
 	    cmocka_unit_test(routes_are_kept),
+	    cmocka_unit_test(routes_by_sender),
 	    cmocka_unit_test(unresolved),
 	};
 

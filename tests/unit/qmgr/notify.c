@@ -188,6 +188,15 @@ static void expanded_aliases(void **state)
 	assert_int_equal(w->ns, 3);
 	assert_string_equal(w->s[2].to, "me@example.org");
 	has(w->s[2].text, "Final-Recipient: rfc822; team@example.org\r\nAction: delivered\r\n");
+	while ((d = world_open(w, "one.example"))) {
+		world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+		world_run(w);
+	}
+	w->commit_fails = true; /* delivery does not wait for a report that cannot be written */
+	world_entry(w, "S6", "me@example.org", r, 1, WALL0);
+	world_pass(w, 2);
+	assert_int_equal(w->ns, 3);
+	assert_string_equal(world_open(w, "one.example")->id, "S6");
 	end(w);
 }
 
@@ -214,6 +223,14 @@ static void reports_to_aliases(void **state)
 	world_pass(w, 40);
 	assert_int_equal(w->ns, 2);
 	assert_string_equal(w->s[1].to, "away@x");
+	world_mail(w, "S3", "lost@x", "a@three.example"); /* not known for days: then as it is */
+	world_run(w);
+	world_end(w, world_open(w, "three.example"), META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
+	world_pass(w, 400000);
+	assert_int_equal(w->ns, 2);
+	world_pass(w, 60000);
+	assert_int_equal(w->ns, 3);
+	assert_string_equal(w->s[2].to, "lost@x");
 	end(w);
 }
 

@@ -153,6 +153,10 @@ static void got_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 
 	(void)arg;
 	W->asked++;
+	world_copy(W->from, sizeof(W->from), m->from);
+	if (W->first)
+		chan_send(c, P_GENERATION, W->first);
+	W->first = NULL;
 	if (W->smar_silent)
 		return;
 	if (m->via.len) {
@@ -201,7 +205,7 @@ static void got_deliver(struct chan *c, uint32_t req, const void *msg, void *arg
 }
 
 static const struct chan_handler smtps_h[] = {{P_INTAKE, got_intake}, {P_NONE, NULL}};
-/* Whom a report is for: alias@x stands for two, away@x cannot be told at first. */
+/* Whom a report is for: alias@x stands for two, away@x cannot be told at first, lost@x never. */
 static void got_expand(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	static const struct meta1_buf two[] = {{"one@x", 5}, {"two@x", 5}};
@@ -212,7 +216,8 @@ static void got_expand(struct chan *c, uint32_t req, const void *msg, void *arg)
 	(void)arg;
 	if (buf_eq(m->rcpt, buf_str("alias@x")))
 		a.targets = (struct proto_strs){two, 2};
-	if (buf_eq(m->rcpt, buf_str("away@x")) && away++ == 0)
+	if ((buf_eq(m->rcpt, buf_str("away@x")) && away++ == 0) ||
+	    buf_eq(m->rcpt, buf_str("lost@x")))
 		a.status = META1_TEMPFAIL;
 	chan_answer(c, req, P_EXPANDED, &a);
 }
@@ -273,6 +278,7 @@ uint32_t world_flags, world_taken;
 
 struct world *world_new(int64_t aq_max)
 {
+	static const struct p_generation first = {.generation = 1};
 	struct world *w = base_alloc(sizeof(*w));
 	struct meta1_err err;
 
@@ -305,6 +311,7 @@ struct world *world_new(int64_t aq_max)
 	    .arg = &w->q,
 	    .down = near_down};
 	pair(&w->side_smar, SMAR, smar_h, &w->at_smar, &w->as_smar);
+	chan_send(w->as_smar, P_GENERATION, &first);
 	pair(&w->side_smtps, SMTPS, smtps_h, &w->at_smtps, &w->as_smtps);
 	w->q.role.control(&w->q.role, NULL);
 	w->q.role.go(&w->q.role);

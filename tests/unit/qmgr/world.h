@@ -39,10 +39,12 @@ struct world {
 	struct chan *as_smtps, *as_smar, *as_smtpc; /* the others' */
 	int64_t now, jump; /* monotonic ms; s that the wall clock is ahead */
 
-	uint64_t credits; /* intake, granted to smtps */
-	unsigned asked;	  /* routes */
-	bool smar_silent; /* it does not answer */
-	char via[64];	  /* of the last question that had one */
+	uint64_t credits;		  /* intake, granted to smtps */
+	unsigned asked;			  /* routes */
+	bool smar_silent;		  /* it does not answer */
+	char via[64];			  /* of the last question that had one */
+	char from[64];			  /* of the last question */
+	const struct p_generation *first; /* told before the next answer */
 	struct delivery d[6000];
 	unsigned nd;
 	struct outcome o[6000];

@@ -447,6 +447,23 @@ static void trace(void **state)
 	loop_free(&w.loop);
 }
 
+/* Aliases of postmaster that lead back are no reason to refuse it. */
+static void postmaster_loops(void **state)
+{
+	static const struct table_row rows[] = {
+	    {"postmaster", "root"}, {"root", "postmaster"}, {NULL, NULL}};
+	struct table_map aliases;
+	struct world w;
+
+	(void)state;
+	start(&w, false);
+	w.policy.aliases = table_map(&aliases, w.loop, "aliases", rows);
+	w.policy.aliases.flags = USE_F_LOCALPART;
+	assert_int_equal(check(&w, "192.0.2.5", "a@b.test", "root@gw.test").smtp, 550);
+	assert_int_equal(check(&w, "192.0.2.5", "a@b.test", "postmaster@gw.test").smtp, 250);
+	loop_free(&w.loop);
+}
+
 static void addresses_that_are_none(void **state)
 {
 	char path[330];
@@ -472,6 +489,7 @@ int main(void)
 	    cmocka_unit_test(grants_of_mail),
 	    cmocka_unit_test(stages),
 	    cmocka_unit_test(trace),
+	    cmocka_unit_test(postmaster_loops),
 	    cmocka_unit_test(addresses_that_are_none),
 	};
 

@@ -169,6 +169,7 @@ static void answers(void **state)
 	struct dnsbl *b = dnsbl_new(&set);
 	struct world *w = *state;
 	struct list_answer a = ask(w, b, DNSBL_CLIENT, "192.0.2.1");
+	char name[256];
 	struct dnsbl_view v;
 
 	assert_int_equal(a.n, 3); /* two answers of bad, one of good; the weight of each once */
@@ -192,6 +193,20 @@ static void answers(void **state)
 	assert_int_equal(ask(w, b, DNSBL_HELO, "spam.test").n, 0);
 	assert_int_equal(ask(w, b, DNSBL_SENDER, "spam.test").n, 1);
 	assert_int_equal(ask(w, b, DNSBL_SENDER, "sp..am.test").n, 0);
+	/* What cannot be in the DNS is not listed, and no failure of the list. */
+	assert_true(dnsbl_look(b, 2, 0, &v));
+	assert_int_equal(v.asked, 1);
+	memset(name, 'a', sizeof(name));
+	str_copy(name + 64, sizeof(name) - 64, ".test");
+	assert_int_equal(ask(w, b, DNSBL_SENDER, name).n, 0);
+	memset(name, 'a', sizeof(name));
+	for (size_t i = 50; i < 250; i += 50)
+		name[i] = '.';
+	name[250] = '\0';
+	assert_int_equal(ask(w, b, DNSBL_SENDER, name).n, 0);
+	assert_true(dnsbl_look(b, 2, 0, &v));
+	assert_int_equal(v.asked, 1);
+	assert_int_equal(v.failures, 0);
 	assert_true(dnsbl_any(b, DNSBL_SENDER));
 	assert_false(dnsbl_any(b, DNSBL_HELO));
 	assert_false(dnsbl_any(NULL, DNSBL_HELO));

@@ -22,6 +22,7 @@ static const struct table_row virtual_rows[] = {
     {"owner-list@virt.test", "boss@far.test"},
     {"old@virt.test", "error:550 5.1.6 moved to new@far.test"},
     {"all.test", "catch@far.test"},
+    {"sole@all.test", "one@far.test"},
     {"no@all.test", "error:450 4.2.1 not now"},
     {"moved@own.test", "moved@far.test"},
     {"down@virt.test", NULL},
@@ -41,6 +42,7 @@ static const struct table_row alias_rows[] = {
     {"final", "\\team"},
     {"list", "a@far.test inner"},
     {"owner-list", "boss@far.test"},
+    {"owner-*", "any@far.test"},
     {"inner", "c@far.test d"},
     {"owner-inner", "chief"},
     {"list-request", "boss@far.test"},
@@ -225,6 +227,7 @@ static void table(void **state)
 	    {"list@virt.test", "a@far.test/owner-list@virt.test b@far.test/owner-list@virt.test"},
 	    {"old@virt.test", "550 5.1.6"},
 	    {"x@all.test", "catch@far.test"},
+	    {"sole@all.test", "one@far.test"}, /* the row of the domain makes no list of it */
 	    {"no@all.test", "450 4.2.1"},
 	    {"moved@own.test", "moved@far.test"},
 	    {"moved@far.test", "itself"},
@@ -267,6 +270,14 @@ static void flags(void **state)
 	start(&w);
 	w.policy.aliases.flags |= USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL;
 	run(&w, keep, ARRAY_LEN(keep));
+	w.policy.aliases.flags = USE_F_LOCALPART | USE_F_LOCAL_DOMAINS | USE_F_DETAIL;
+	w.policy.aliases.delimiters = "-"; /* owner-* is about no list */
+	run(&w, (struct row[]){{"twice@own.test", "bob@gw.test"}}, 1);
+	run(&w,
+	    (struct row[]){{"inner@own.test", "c@far.test/owner-inner@own.test "
+					      "d@gw.test/owner-inner@own.test"}},
+	    1);
+	w.policy.aliases.delimiters = "+";
 	w.policy.aliases.flags = USE_F_LOCALPART; /* for all domains, and no details */
 	run(&w, (struct row[]){{"team@else.test", "alice@gw.test dave@far.test bob@gw.test"}}, 1);
 	run(&w, (struct row[]){{"team+x@own.test", "550 5.1.1"}}, 1);
@@ -307,6 +318,40 @@ static void bounds(void **state)
 	rows[30] = (struct table_row){NULL, NULL};
 	assert_string_equal(expand(&w, "c0@own.test", true).text, "451 4.3.5");
 	assert_string_equal(expand(&w, "c15@own.test", true).text, "c30@gw.test");
+	end(&w);
+}
+
+/* More lists at a time than all walks together may have addresses: some are put off, and when they
+ * are over others may come. */
+static void bound_of_all(void **state)
+{
+	static struct table_row rows[2] = {{"many", NULL}, {NULL, NULL}};
+	char *many = base_alloc(12 * 10001);
+	size_t n = (size_t)sprintf(many, "x@f.t,");
+	unsigned whole = 0, later = 0;
+	static struct got g[25];
+	struct world w;
+
+	(void)state;
+	start(&w);
+	for (int i = 1; i < 10000; i++)
+		n += (size_t)sprintf(many + n, "\\u%05d@f.t,", i);
+	rows[0].value = many;
+	w.alias.rows = rows;
+	for (size_t i = 0; i < ARRAY_LEN(g); i++)
+		smar_expand(&w.policy, "many", "own.test", OURS_LOCAL, false,
+		    loop_now(w.loop) + 10000, told, &g[i]);
+	for (int i = 0; i < 100; i++)
+		loop_turn(w.loop, false);
+	for (size_t i = 0; i < ARRAY_LEN(g); i++) {
+		assert_int_equal(g[i].told, 1);
+		whole += g[i].n == 10000;
+		later += strcmp(g[i].text, "451 4.3.2") == 0;
+	}
+	assert_int_equal(whole, 19);
+	assert_int_equal(later, 6);
+	assert_int_equal(expand(&w, "many@own.test", false).n, 10000);
+	free(many);
 	end(&w);
 }
 
@@ -372,6 +417,7 @@ int main(void)
 	    cmocka_unit_test(without_users),
 	    cmocka_unit_test(flags),
 	    cmocka_unit_test(bounds),
+	    cmocka_unit_test(bound_of_all),
 	    cmocka_unit_test(include),
 	};
 
