@@ -37,21 +37,28 @@ static int next(const unsigned char **p, const unsigned char *end)
 
 bool xtext_ok(struct meta1_buf b)
 {
-	const unsigned char *p = b.data, *end = p + b.len;
+	const unsigned char *p = b.data, *end;
 
-	while (b.len > 0 && p < end)
+	if (b.len == 0)
+		return false;
+	end = p + b.len;
+	while (p < end)
 		if (next(&p, end) < 0)
 			return false;
-	return b.len > 0;
+	return true;
 }
 
 void xtext_decode(struct meta1_buf b, char *out, size_t size)
 {
-	const unsigned char *p = b.data, *end = p + b.len;
+	const unsigned char *p = b.data, *end;
 	size_t n = 0;
 	int c;
 
-	while (b.len > 0 && p < end && n + 1 < size && (c = next(&p, end)) >= 0)
+	out[0] = '\0';
+	if (b.len == 0)
+		return;
+	end = p + b.len;
+	while (p < end && n + 1 < size && (c = next(&p, end)) >= 0)
 		out[n++] = (char)c;
 	out[n] = '\0';
 }

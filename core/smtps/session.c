@@ -261,10 +261,11 @@ static bool take_line(struct smtps_session *s)
 			s->skipping = true;
 		return true;
 	}
-	if (smtps_peer_line(s, line, len))
-		return true;
 	if (bare && memchr(line, '\n', len) != NULL) {
-		bare_lf(s);
+		bare_lf(s); /* first: its answer is the same when the rest of the line is still to
+			       come */
+	} else if (smtps_peer_line(s, line, len)) {
+		return true;
 	} else if (bare || memchr(line, '\0', len) != NULL) {
 		m_lf.value += bare;
 		if (smtps_bdat_like(line, len))
