@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 struct search {
+	struct smar_policy *policy; /* held, so that a reload does not take it */
 	struct smar_seek seek;
 	smar_session_conf_fn fn;
 	void *arg;
@@ -30,6 +31,7 @@ static void found(void *arg, const struct smar_found *f)
 		is.status = META1_TEMPFAIL;
 	}
 	s->fn(s->arg, &is);
+	smar_policy_unref(&s->policy);
 	free(s);
 }
 
@@ -46,6 +48,7 @@ void smar_session_conf(struct smar_policy *p, struct meta1_buf client, int64_t d
 	}
 	memcpy(text, client.data, client.len);
 	s = base_alloc(sizeof(*s));
+	s->policy = smar_policy_ref(p);
 	s->fn = fn;
 	s->arg = arg;
 	smar_keys_client(&s->seek.keys, "smtps_session_conf:", text);

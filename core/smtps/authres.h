@@ -10,6 +10,7 @@ struct smtps_tx;
 /* The filter of authres.c; all zero at the start of a message. */
 struct smtps_authres {
 	uint8_t state;
+	bool on;	/* as it was when the message began: a reload changes the next one */
 	bool dropping;	/* the last field was taken out */
 	uint16_t n, id; /* bytes kept back; where the name of a server begins */
 	char held[320];

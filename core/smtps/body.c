@@ -66,7 +66,7 @@ static void content(struct smtps_session *s, const void *p, size_t n)
 {
 	struct smtps_tx *tx = s->tx;
 
-	if (n == 0 || s->srv->lim.spf_header != SPF_HEADER_RESULTS)
+	if (n == 0 || !tx->authres.on)
 		store(s, p, n);
 	else
 		tx->cut += smtps_authres_pass(&tx->authres, s->srv->hostname, p, n, store_piece, s);
@@ -87,6 +87,7 @@ static bool begin(struct smtps_session *s)
 		tx->msg = NULL;
 		return false;
 	}
+	tx->authres.on = srv->lim.spf_header == SPF_HEADER_RESULTS;
 	tx->head = smtps_authres_line(line, sizeof(line), s, tx);
 	tx->head += smtps_received_line(line + tx->head, sizeof(line) - tx->head, s, tx);
 	store(s, line, tx->head);

@@ -423,6 +423,8 @@ void smtps_session_welcome(struct smtps_session *s)
 		s->state = ST_GREET;
 		smtps_session_await(s, AWAIT_GREET);
 		s->timer = loop_timer(s->srv->role->loop, lim->greet_delay, greet_due, s);
+		if (evbuffer_get_length(conn_in(s->conn)) > 0) /* said while we asked for conf */
+			early(s);
 	} else {
 		count_early(conn_fd(s->conn));
 		smtps_session_greet(s);

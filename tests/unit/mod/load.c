@@ -80,17 +80,23 @@ static void takes_a_good_one(void **state)
 
 static void refuses_wrong_descriptors(void **state)
 {
-	static const struct {
+	char major[80], minor[80];
+	const struct {
 		const char *name, *part;
 	} bad[] = {
-	    {"map_major", "module ABI is 99.7, expected 0.x: build it against"},
-	    {"map_minor", "module ABI is 0.99, newer than this server's 0.7: update the server"},
+	    {"map_major", major},
+	    {"map_minor", minor},
 	    {"map_magic", "magic is 0x12345678, expected 0x314d544d"},
 	    {"map_unresolved", "undefined symbol: nowhere_to_be_found"},
 	    {"map_needs", "libmeta1gone.so: cannot open shared object file"},
 	};
 	size_t i;
 
+	snprintf(major, sizeof(major), "module ABI is 99.%u, expected %u.x: build it against",
+	    META1_ABI_MINOR, META1_ABI_MAJOR);
+	snprintf(minor, sizeof(minor),
+	    "module ABI is %u.99, newer than this server's %u.%u: update the server",
+	    META1_ABI_MAJOR, META1_ABI_MAJOR, META1_ABI_MINOR);
 	for (i = 0; i < ARRAY_LEN(bad); i++) {
 		copy(bad[i].name, bad[i].name);
 		refused(*state, bad[i].name, bad[i].part);
