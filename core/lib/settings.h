@@ -120,7 +120,15 @@ enum {
 	USE_F_KEEP_DETAIL = 64
 };
 /* The sections of smar that use a map, in the order of the table in settings_records.c. */
-enum { USE_ACCESS, USE_MAILERTABLE, USE_ALIASES, USE_LOCAL_USERS, USE_VIRTUAL, USE_SENDER_ROUTES, USES };
+enum {
+	USE_ACCESS,
+	USE_MAILERTABLE,
+	USE_ALIASES,
+	USE_LOCAL_USERS,
+	USE_VIRTUAL,
+	USE_SENDER_ROUTES,
+	USES
+};
 struct set_use_kind {
 	const char *keyword;
 	uint64_t flags; /* those that mean something there */
