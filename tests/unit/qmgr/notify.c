@@ -196,7 +196,9 @@ static void expanded_aliases(void **state)
 	world_entry(w, "S6", "me@example.org", r, 1, WALL0);
 	world_pass(w, 2);
 	assert_int_equal(w->ns, 3);
-	assert_string_equal(world_open(w, "one.example")->id, "S6");
+	d = world_open(w, "one.example");
+	assert_non_null(d);
+	assert_string_equal(d->id, "S6");
 	end(w);
 }
 
