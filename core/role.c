@@ -313,6 +313,12 @@ void role_stopped(struct role *role)
 	role_end(role->run, 0);
 }
 
+void role_again(struct role *role)
+{
+	if (!role->stopping && role->run->status == 0)
+		role_end(role->run, EXIT_TEMP);
+}
+
 static void on_sigterm(int sig, short what, void *arg)
 {
 	(void)sig, (void)what;

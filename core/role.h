@@ -69,6 +69,8 @@ struct role { /* one a process */
 int role_main(struct role *, int argc, char **argv);
 /* The answer to stop(): the process may end. */
 void role_stopped(struct role *);
+/* It cannot do its work as things are: ends, and mcp starts it again after a while. */
+void role_again(struct role *);
 /* Channel to a server role by name, or NULL before go. */
 struct chan *role_peer(struct role *, const char *name);
 /* "-V" and "-VV" of any program; libraries may be NULL. */

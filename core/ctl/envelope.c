@@ -43,7 +43,7 @@ json_t *envelope_text(const char *s)
 	if (j)
 		return j;
 	for (i = 0; s[i] && i + 1 < sizeof(clean); i++)
-		clean[i] = s[i] < 32 || s[i] == 127 ? '?' : s[i];
+		clean[i] = (unsigned char)s[i] < 32 || (unsigned char)s[i] > 126 ? '?' : s[i];
 	clean[i] = 0;
 	return json_string(clean);
 }

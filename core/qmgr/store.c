@@ -29,7 +29,8 @@ static void recovered(void *arg, enum meta1_status st, const struct meta1_reply 
 	if (st != META1_OK) {
 		log_event(LOG_L_ERR, "qmgr.recover", "error=%s text=%s",
 		    reply->text ? reply->text : "failed",
-		    "not all old mail is known; restart qmgr when it is mended");
+		    "not all old mail is known; qmgr ends and is started again");
+		role_again(&q->role);
 		return;
 	}
 	log_event(LOG_L_INFO, "qmgr.recovered", "messages=%u memory=%zu", q->index.n, q->memory);

@@ -193,17 +193,51 @@ static size_t take_all(
 static char *read_all(int fd, size_t *n)
 {
 	struct stat st;
-	size_t size = fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
-	char *b = malloc(size + 1);
+	int have = fstat(fd, &st);
+	size_t size = have == 0 ? (size_t)st.st_size : 0;
+	char *b = have == 0 ? malloc(size + 1) : NULL;
 	ssize_t got = 0;
 
 	for (*n = 0; b && *n < size && (got = read(fd, b + *n, size - *n)) > 0;)
 		*n += (size_t)got;
-	if (got < 0) {
-		free(b);
-		return NULL;
+	if (got >= 0)
+		return b;
+	have = errno;
+	free(b);
+	errno = have;
+	return NULL;
+}
+
+static int write_all(int fd, const struct grey_bytes *b)
+{
+	size_t at = 0;
+
+	while (at < b->n) {
+		ssize_t n = write(fd, b->data + at, b->n - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n == 0 ? ENOSPC : errno;
+		at += (size_t)n;
 	}
-	return b;
+	return 0;
+}
+
+/* What is cut is more than the record that a crash tore: somebody may want to look at it. */
+static void keep_copy(const char *path, const char *data, size_t n)
+{
+	const struct grey_bytes b = {.data = (char *)(uintptr_t)data, .n = n};
+	char bad[1100];
+	int fd, cause;
+
+	snprintf(bad, sizeof(bad), "%s.bad", path);
+	fd = open(bad, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	cause = fd < 0 ? errno : write_all(fd, &b);
+	if (fd >= 0)
+		close(fd);
+	log_event(LOG_L_WARN, "smar.greylist", "file=%s text=%s copy=%s error=%s", path,
+	    "damaged in the middle, the rest is cut", bad, cause ? strerror(cause) : "no");
 }
 
 static void aside(const char *path, const char *why)
@@ -219,8 +253,8 @@ static int make(const char *path, struct meta1_err *err)
 {
 	int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	if (fd < 0 && (errno == ENOENT || errno == EACCES || errno == ENOTDIR || errno == EISDIR ||
-			  errno == ELOOP || errno == EPERM))
+	/* What passes must not cost the list that is there: it would be written anew, empty. */
+	if (fd < 0 && errno != EROFS && errno != ENOSPC && errno != EDQUOT)
 		return err_set(err,
 		    "greylisting: file %s: %s; it and its folder must be there for smar's account",
 		    path, strerror(errno));
@@ -251,13 +285,24 @@ int grey_file_open(const char *path, struct grey *g, struct grey_clock *c, int *
 		*fd = make(path, err);
 		return *fd < 0 && err->text[0] ? -1 : 0;
 	}
-	whole = data && n >= head ? take_all(g, c, data, n, &wrong) : 0;
-	if (data && (whole < n || wrong > 0))
+	if (!data) {
+		char why[100];
+
+		snprintf(why, sizeof(why), "cannot be read: %s; begun anew", strerror(errno));
+		aside(path, why);
+		close(*fd);
+		*fd = -1;
+		return 0;
+	}
+	whole = n >= head ? take_all(g, c, data, n, &wrong) : 0;
+	if (whole < n || wrong > 0)
 		log_event(LOG_L_WARN, "smar.greylist", "file=%s size=%zu cut=%zu wrong=%u text=%s",
 		    path, n, n - whole, wrong,
 		    "records that are not whole are left out; their senders wait once more");
+	if (n - whole > FRAME + PAYLOAD_MAX)
+		keep_copy(path, data, n);
 	free(data);
-	if (!data || (whole < n && ftruncate(*fd, (off_t)whole) < 0)) {
+	if (whole < n && ftruncate(*fd, (off_t)whole) < 0) {
 		log_event(LOG_L_WARN, "smar.greylist", "file=%s error=%s text=%s", path,
 		    strerror(errno), "not written to; it will be written anew");
 		close(*fd);
@@ -268,22 +313,6 @@ int grey_file_open(const char *path, struct grey *g, struct grey_clock *c, int *
 }
 
 /* ---- writing ---- */
-static int write_all(int fd, const struct grey_bytes *b)
-{
-	size_t at = 0;
-
-	while (at < b->n) {
-		ssize_t n = write(fd, b->data + at, b->n - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n == 0 ? ENOSPC : errno;
-		at += (size_t)n;
-	}
-	return 0;
-}
-
 static void extend(struct grey_batch *w)
 {
 	w->failed = write_all(w->fd, &w->bytes);
@@ -297,20 +326,20 @@ static void extend(struct grey_batch *w)
 	}
 }
 
-static int take_place(const char *path, const char *name, int fd)
+/* The name is the new file's from the rename on, also when its folder cannot be synced. */
+static int take_place(const char *path, const char *name, int fd, int *unsynced)
 {
 	char folder[1100];
-	int dir, rc = 0;
+	int dir;
 
 	if (fdatasync(fd) < 0 || rename(name, path) < 0)
 		return errno;
 	str_copy(folder, sizeof(folder), path);
 	dir = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || fsync(dir) < 0)
-		rc = errno;
+	*unsynced = dir < 0 || fsync(dir) < 0 ? errno : 0;
 	if (dir >= 0)
 		close(dir);
-	return rc;
+	return 0;
 }
 
 static void write_new(struct grey_batch *w)
@@ -325,7 +354,7 @@ static void write_new(struct grey_batch *w)
 	}
 	w->new_failed = w->new_fd < 0 ? errno : write_all(w->new_fd, &w->more);
 	if (!w->new_failed && w->finish)
-		w->new_failed = take_place(w->path, name, w->new_fd);
+		w->new_failed = take_place(w->path, name, w->new_fd, &w->unsynced);
 	if (w->new_failed) {
 		if (w->new_fd >= 0)
 			close(w->new_fd);

@@ -35,7 +35,8 @@ uint64_t grey_file_boot(void); /* names this run of the system */
 
 /* Opens (makes) the file and reads it into the list; clock is the last one in it, or zeros. A torn
  * end is cut, a record in the middle that is wrong is left out; both are logged. Not ours: it is
- * moved to PATH.bad. fd -1 with 0: it could not be made or read now. <0: err: it never can. */
+ * moved to PATH.bad, as what cannot be read; when more is cut than a crash tears, PATH.bad is a
+ * copy. fd -1 with 0: it could not be read, or made for lack of room. <0: err. */
 int grey_file_open(const char *path, struct grey *, struct grey_clock *, int *fd, uint64_t *size,
     struct meta1_err *);
 
@@ -50,6 +51,7 @@ struct grey_batch {
 	struct grey_bytes more;
 	bool finish; /* it takes the place of the other */
 	int failed, new_failed;
+	int unsynced; /* it has, but the folder could not be synced */
 };
 void grey_file_batch(void *batch);
 

@@ -136,6 +136,11 @@ static void anew_done(struct grey_log *g, const struct grey_batch *w)
 		g->new_fd = -1;
 		g->anew = false;
 		m_anew.value++;
+		if (w->unsynced)
+			log_event(LOG_L_WARN, "smar.greylist", "file=%s error=%s text=%s", g->path,
+			    strerror(w->unsynced),
+			    "its folder cannot be synced; a power loss may bring the older list "
+			    "back");
 	}
 	g->new_size += w->more.n;
 	if (!g->anew)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """queue { type = dir; }: mail through the gateway, with files that an admin can read."""
-import json, os, signal, threading
+import fcntl, json, os, signal, threading
 
 import lab
+import pytest
 
 DIR = 'queue { type = dir; min_free = 0; } min_retry_delay = 1s; max_retry_delay = 2s;'
 
@@ -87,6 +88,22 @@ def test_a_tool_leaves_no_trace(inst):
         p = g.ctl('queue', 'fsck')
         assert 'the queue is in use' in p.stdout and 'everything is accounted for' in p.stdout
         assert sorted(str(p) for p in (g.dir / 'q').rglob('*')) == before
+
+
+@pytest.mark.parametrize('store', ('log', 'dir'))
+def test_a_tool_that_reads_at_the_start(inst, store):
+    """While a tool has the lock of the state no qmgr begins; it tries again, and the mail flows when the tool has ended."""
+    with lab.Sink() as sink, lab.relay_all(inst, sink.port, qmgr=f'queue {{ type = {store}; }}', env={'META1_BACKOFF_MAX_MS': '200'}) as g:
+        g.stop()
+        with open(g.dir / 'q/state/lock') as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            g.start(ready=False)
+            g.wait_log(r'(?s)(qmgr\.recover.*or a tool that reads the queue.*){2}')
+        g.ready()
+        with g.client() as c:
+            assert c.mail('a@x.test', ['b@far.test'], 'Subject: flows\r\n\r\n').startswith('250')
+        sink.wait(1)
+        assert 'SIGSEGV' not in g.log() and 'SIGABRT' not in g.log() and 'AddressSanitizer' not in g.log()
 
 
 def test_one_store_does_not_pass_over_the_mail_of_another(inst):

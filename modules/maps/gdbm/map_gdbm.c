@@ -170,7 +170,7 @@ static int create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *
 
 	if (newfile_name(file, fresh, err) < 0)
 		return -1;
-	db = gdbm_open(fresh, 0, GDBM_NEWDB | GDBM_CLOEXEC, 0644, NULL);
+	db = gdbm_open(fresh, 0, GDBM_NEWDB | GDBM_CLOEXEC, 0600, NULL);
 	if (!db) {
 		snprintf(err->text, sizeof(err->text), "%s: %s: %s", fresh,
 		    gdbm_strerror(gdbm_errno), strerror(errno));

@@ -103,7 +103,7 @@ int lmdb_create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *er
 	rc = mdb_env_create(&env);
 	if (rc != 0)
 		return fail(err, fresh, rc);
-	rc = mdb_env_open(env, fresh, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0644);
+	rc = mdb_env_open(env, fresh, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0600);
 	rc = rc == 0 ? 0 : fail(err, fresh, rc);
 	if (rc == 0)
 		do

@@ -130,7 +130,9 @@ static bool may_wait(struct netmap *m, const struct netmap_ask *a, int64_t *soon
 			return true;
 		if (s->until - now <= PATIENCE_MS) {
 			wait = true;
-			if (s->until < *soonest)
+			/* Past: a connection that is dead is still with a worker thread, and
+			 * job_done() looks again. */
+			if (s->until > now && s->until < *soonest)
 				*soonest = s->until;
 		}
 	}

@@ -28,13 +28,17 @@ int newfile_name(const char *file, char fresh[NEWFILE_PATH], struct meta1_err *e
 	return unlink(fresh) == 0 || errno == ENOENT ? 0 : fail(err, fresh, "");
 }
 
-/* Without an old one the umask decides. */
+/* It was made for its owner alone. Without an old one the umask decides. */
 static int take_rights(int fd, const char *old)
 {
 	struct stat st;
+	mode_t mask;
 
-	if (stat(old, &st) < 0)
-		return 0;
+	if (stat(old, &st) < 0) {
+		mask = umask(077);
+		umask(mask);
+		return fchmod(fd, 0644 & ~mask);
+	}
 	if ((st.st_uid != geteuid() || st.st_gid != getegid()) &&
 	    fchown(fd, st.st_uid, st.st_gid) < 0)
 		return -1;

@@ -9,7 +9,8 @@
 
 /* The name beside it, where nothing is afterwards. <0: err. */
 int newfile_name(const char *file, char fresh[NEWFILE_PATH], struct meta1_err *);
-/* fd: of the new file, complete. It is for whom the old one was, and on stable storage. <0: err. */
+/* fd: of the new file, made with mode 0600, complete. It is for whom the old one was, and on stable
+ * storage. <0: err. */
 int newfile_finish(int fd, const char *fresh, const char *file, struct meta1_err *);
 /* It takes the name; readers keep the old file open. <0: err, and the old one is as it was. */
 int newfile_rename(const char *fresh, const char *file, struct meta1_err *);

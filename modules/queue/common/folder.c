@@ -54,6 +54,21 @@ fail:
 
 /* ---- locks ---- */
 
+/* 0, or -1: errno, EBUSY when somebody else has it. */
+static int lock_alone(int fd)
+{
+	for (int try = 0; try < 4; try++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -1;
+		/* A reader that looks whether it is in use holds it for microseconds. */
+		nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+	}
+	errno = EBUSY;
+	return -1;
+}
+
 /* 0: taken; 1: somebody else has it; -1: err. */
 static int take(int at, const char *name, int *dir, int *lock, struct meta1_err *e)
 {
@@ -66,19 +81,12 @@ static int take(int at, const char *name, int *dir, int *lock, struct meta1_err 
 	*lock = openat(*dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	if (*lock < 0)
 		goto fail;
-	for (int try = 0; try < 4; try++) {
-		if (flock(*lock, LOCK_EX | LOCK_NB) == 0) {
-			if (fchmod(*lock, 0640) == 0 || errno == EPERM)
-				return 0;
-			goto fail;
-		}
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			goto fail;
-		/* A reader that looks whether it is in use holds it for microseconds. */
-		nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+	if (lock_alone(*lock) == 0) {
+		if (fchmod(*lock, 0640) == 0 || errno == EPERM)
+			return 0;
+	} else if (errno == EBUSY) {
+		ret = 1;
 	}
-	errno = EBUSY;
-	ret = 1;
 fail:
 	snprintf(e->text, sizeof(e->text), "queue folder %s: lock: %s", name,
 	    ret == 1 ? "in use by another process" : strerror(errno));
@@ -118,10 +126,12 @@ int folder_state(int qfd, int *dir, int *lock, struct meta1_err *e)
 	if (*dir < 0)
 		return -1;
 	*lock = openat(*dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (*lock >= 0 && flock(*lock, LOCK_EX | LOCK_NB) == 0)
+	if (*lock >= 0 && lock_alone(*lock) == 0)
 		return 0;
 	snprintf(e->text, sizeof(e->text),
-	    "queue folder state: lock: %s (is another qmgr running here?)", strerror(errno));
+	    "queue folder state: lock: %s (is another qmgr running here, or a tool that reads the "
+	    "queue?)",
+	    strerror(errno));
 	return -1;
 }
 

@@ -60,7 +60,15 @@ static bool full(const struct history *h)
 	       (uint64_t)s.f_bavail * s.f_frsize < (uint64_t)h->min_free;
 }
 
-/* Newest first, so that the oldest goes; on a full disk mail needs the room more. */
+static void drop(const struct history *h, uint64_t serial)
+{
+	char name[40];
+
+	serial_name(name, "history", serial);
+	unlinkat(h->dir, name, 0);
+}
+
+/* Counted from the newest, so that the oldest goes; on a full disk mail needs the room more. */
 static void expire(const struct history *h)
 {
 	int64_t size = 0;
@@ -69,17 +77,19 @@ static void expire(const struct history *h)
 
 	if (serial_list(h->dir, "history", &v, &n) < 0)
 		return;
-	while (n-- > 0) {
+	for (size_t i = n; i-- > 0;) {
 		char name[40];
 		struct stat st;
 
-		serial_name(name, "history", v[n]);
+		serial_name(name, "history", v[i]);
 		if (fstatat(h->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 		size += (int64_t)st.st_blocks * 512;
-		if (size > h->size || st.st_mtime < h->now - h->time || h->time == 0 || full(h))
-			unlinkat(h->dir, name, 0);
+		if (size > h->size || st.st_mtime < h->now - h->time || h->time == 0)
+			drop(h, v[i]);
 	}
+	for (size_t i = 0; i < n && full(h); i++)
+		drop(h, v[i]);
 	free(v);
 }
 

@@ -122,6 +122,8 @@ void journal_start(struct journal *j, int fd, uint64_t serial)
 
 void journal_close(struct journal *j)
 {
+	if (j->s == NULL) /* never opened */
+		return;
 	if (j->timer != NULL)
 		j->s->h->unwatch(&j->timer);
 	while (j->wait != NULL) {

@@ -81,12 +81,32 @@ static int give_name(struct batch *b, struct meta1_qmsg *m)
 		if (fd < 0)
 			return errno;
 		close(fd);
+		b->w->named[sub_of(m->number)] = true;
 		if (renameat(dir, from, dir, to) < 0)
 			return errno;
 	}
 	m->made = false; /* its temporary name is gone */
 	b->touched[sub_of(m->number)] = true;
 	return 0;
+}
+
+/* One that was there may have been made by somebody who was killed, or failed, before its own name
+ * was on disk. */
+static void sync_names(struct batch *b)
+{
+	struct writer *w = b->w;
+	bool all = true;
+
+	for (unsigned i = 0; i < 256; i++)
+		all = all && (!b->touched[i] || w->named[i]);
+	if (all)
+		return;
+	if (fsync(w->dir) < 0) {
+		b->err = errno;
+		return;
+	}
+	for (unsigned i = 0; i < 256; i++)
+		w->named[i] = w->named[i] || b->touched[i];
 }
 
 static void sync_folders(struct batch *b)
@@ -133,6 +153,7 @@ static void work(void *arg)
 			b->last = m->number;
 	}
 	sync_folders(b);
+	sync_names(b);
 	if (b->err != 0)
 		take_back(b);
 }

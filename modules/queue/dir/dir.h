@@ -103,6 +103,7 @@ struct writer {
 	struct batch *batch;
 	struct meta1_watch *timer;
 	bool full, checking;
+	bool named[256]; /* of the batch's worker: a folder whose own name is on disk */
 	int64_t checked;
 	uint64_t room;
 	struct space *space;
@@ -187,6 +188,7 @@ struct outcomes {
 	struct rec *walk; /* live ones, then the dead */
 	bool cleaning, of_dead, walked, removing;
 	uint64_t need, keep; /* lines that must be durable; first file that stays */
+	int64_t again;	     /* monotonic ms; there was no room for a new file: not before */
 	struct history old;  /* of the job */
 };
 bool outcomes_open(struct manager *);

@@ -15,7 +15,8 @@
 #include <string.h>
 
 #define GATHER	 (1u << 20)
-#define PIECE	 2000 /* messages said again in a turn */
+#define PIECE	 2000  /* messages said again in a turn */
+#define NO_ROOM	 60000 /* ms until a new file is tried again */
 
 #define WORD_MAX 1024 /* bytes of a reply that are kept */
 
@@ -106,7 +107,7 @@ static void synced(struct manager *m)
 	manager_synced(m);
 	if (m->o.cleaning)
 		clean_step(m);
-	else if (m->o.j.off >= (uint64_t)m->o.j.size)
+	else if (m->o.j.off >= (uint64_t)m->o.j.size && m->d->h->now(m->d->ctx) >= m->o.again)
 		outcomes_clean(m);
 }
 
@@ -228,6 +229,15 @@ static void clean_step(struct manager *m)
 
 	if (o->removing)
 		return;
+	/* Nothing is said again before the new file is there: on a full disk it would fill the old
+	 * one, time and again. */
+	if (o->j.serial < o->keep) {
+		if (o->j.next == 0 && !o->j.busy) {
+			o->cleaning = false;
+			o->again = m->d->h->now(m->d->ctx) + NO_ROOM;
+		}
+		return;
+	}
 	if (!o->walked) {
 		for (unsigned n = 0; o->walk != NULL && n < PIECE && o->j.gather.len < GATHER;
 		     n++) {
@@ -238,7 +248,6 @@ static void clean_step(struct manager *m)
 		o->walked = o->walk == NULL;
 		o->need = o->j.put;
 	}
-	/* Its own first file may not have been made for lack of room: then nothing goes. */
 	if (o->walked && o->j.synced >= o->need) {
 		o->old = (struct history){.dir = m->dir,
 		    .what = OUTCOMES,
@@ -248,8 +257,7 @@ static void clean_step(struct manager *m)
 		    .time = META1_HAS(m->ev, history_size) ? m->ev->history_time : 0,
 		    .size = META1_HAS(m->ev, history_size) ? m->ev->history_size : 0,
 		    .min_free = m->d->c->min_free};
-		if (o->j.serial >= o->keep)
-			o->removing = store_job(m->d, keep_history, kept, m);
+		o->removing = store_job(m->d, keep_history, kept, m);
 		o->cleaning = o->removing;
 	}
 }
@@ -268,5 +276,6 @@ void outcomes_clean(struct manager *m)
 	o->walked = false;
 	o->of_dead = m->t.live.first == NULL;
 	o->walk = o->of_dead ? m->t.dead.first : m->t.live.first;
+	put_cursors(m); /* a piece that opens the new file */
 	clean_step(m);
 }

@@ -42,6 +42,19 @@ static void replaced(void **state)
 	lab_free(l);
 }
 
+static void rights_without_an_old_one(void **state)
+{
+	struct lab *l = lab_new(*state);
+	mode_t was = umask(026);
+	struct stat st;
+
+	assert_int_equal(lab_create(l, first, false), 0);
+	assert_int_equal(stat(l->file, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0640);
+	umask(was);
+	lab_free(l);
+}
+
 static void create_fails(void **state)
 {
 	static const char *const twice[] = {"a", "1", "a", "2", NULL};
@@ -117,6 +130,7 @@ int main(void)
 		const struct CMUnitTest tests[] = {
 		    cmocka_unit_test_prestate(look_up, modules[i]),
 		    cmocka_unit_test_prestate(replaced, modules[i]),
+		    cmocka_unit_test_prestate(rights_without_an_old_one, modules[i]),
 		    cmocka_unit_test_prestate(create_fails, modules[i]),
 		    cmocka_unit_test_prestate(damaged, modules[i]),
 		    cmocka_unit_test_prestate(long_keys, modules[i]),

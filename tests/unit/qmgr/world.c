@@ -20,6 +20,10 @@ void role_stopped(struct role *r)
 	(void)r;
 	W->stopped = true;
 }
+void role_again(struct role *r)
+{
+	(void)r;
+}
 int role_main(struct role *r, int argc, char **argv)
 {
 	(void)r, (void)argc, (void)argv;

@@ -400,6 +400,57 @@ static void damage(void **state)
 	close(fd);
 }
 
+/* The rest is cut behind a length that cannot be; somebody may look at what was there. */
+static void damage_in_the_middle(void **state)
+{
+	struct life l;
+	char from[32], bad[80];
+	struct stat st;
+	off_t size;
+	int fd;
+
+	(void)state;
+	begin(&l, 1000000, 1700000000);
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(from, sizeof(from), "x%u", i);
+		ask(&l, "n", from, "b");
+	}
+	end(&l);
+	size = size_of_file();
+	fd = open(path, O_RDWR);
+	assert_int_equal(pwrite(fd, "\0\0", 2, (off_t)strlen(GREY_FILE_HEAD)), 2);
+	close(fd);
+	begin(&l, 1000000, 1700000000);
+	assert_int_equal(grey_count(l.grey), 0);
+	snprintf(bad, sizeof(bad), "%s.bad", path);
+	assert_int_equal(stat(bad, &st), 0);
+	assert_int_equal(st.st_size, size);
+	end(&l);
+}
+
+/* What passes stops the start: else an empty list would take the place of the good one. */
+static void no_descriptor_at_the_start(void **state)
+{
+	struct rlimit was, tight;
+	struct grey_clock c = {.list = 0};
+	struct meta1_err err = {""};
+	struct grey *g = grey_new(5000, 9);
+	uint64_t size;
+	int fd;
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &was);
+	fd = open("/dev/null", O_RDONLY);
+	close(fd);
+	tight = was;
+	tight.rlim_cur = (rlim_t)fd;
+	setrlimit(RLIMIT_NOFILE, &tight);
+	assert_int_equal(grey_file_open(path, g, &c, &fd, &size, &err), -1);
+	setrlimit(RLIMIT_NOFILE, &was);
+	assert_non_null(strstr(err.text, "Too many open files"));
+	grey_free(&g);
+}
+
 /* A busy list's file stays small, and nothing gets lost when it is written anew. */
 static void the_file_stays_small(void **state)
 {
@@ -486,6 +537,8 @@ int main(void)
 	    WITH_FILE(a_list_outlives_its_process),
 	    WITH_FILE(clocks_that_jump),
 	    WITH_FILE(damage),
+	    WITH_FILE(damage_in_the_middle),
+	    WITH_FILE(no_descriptor_at_the_start),
 	    WITH_FILE(the_file_stays_small),
 	    WITH_FILE(a_full_disk),
 	};
