@@ -190,7 +190,12 @@ def full_disk(inst, kind=None, **options):
         def takes():
             with g.client() as c:
                 c.cmd('EHLO fault.test', 250)
-                return mail(c, 2000).startswith('250')
+                c.cmd('MAIL FROM:<a@fault.test>', 250)
+                c.cmd('RCPT TO:<r2000@far.test>', 250)
+                if not c.cmd('DATA').startswith('354'):
+                    return False
+                c.send('Subject: 2000\r\n\r\nx\r\n.\r\n')
+                return c.reply().startswith('250')
         lab.wait_for('mail to be taken again', takes)
         lab.wait_for('that mail', lambda: 2000 in arrived(sink))
         assert arrived(sink) == took + [2000]
