@@ -224,15 +224,13 @@ static void add_op(struct obj *o, uint64_t stamp, const struct rec *r)
 	    .data = rec_data(r)};
 }
 
-/* A file that is there and that we know by its name only: its maker was killed before it
- * could say its number; it wrote nothing. */
 static struct obj *by_ino(struct model *m, uint64_t ino, const char *path)
 {
 	struct name *n = path != NULL ? find(&m->now, path) : NULL;
 	struct obj *o = model_obj(m, ino);
 
 	if (o == NULL) {
-		o = n != NULL && n->o->ino == 0 ? n->o : new_obj(m, false);
+		o = new_obj(m, false);
 		o->ino = ino;
 	}
 	if (path != NULL && (n == NULL || n->o != o))
@@ -351,6 +349,15 @@ void model_feed(struct model *m, uint64_t stamp, const struct rec *r)
 		by_ino(m, r->ino, rec_path(r));
 	else
 		begins(m, stamp, r);
+}
+
+size_t model_cut_short(const struct model *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->nopen; i++)
+		n += m->open[i].r->type != R_SYNC;
+	return n;
 }
 
 void model_free(struct model *m)

@@ -59,6 +59,7 @@ struct model {
 	size_t nopen, opencap;
 	struct lie *lies;
 };
+size_t model_cut_short(const struct model *); /* calls that changed something, and have no end */
 void model_feed(struct model *, uint64_t stamp, const struct rec *);
 void model_free(struct model *);
 const char *rec_path(const struct rec *);

@@ -6,7 +6,9 @@
  * One file, mapped by every process. A slot is a stamp: slots are taken by a shared counter,
  * so their numbers are the global order, and each points to a struct rec. Every call has two:
  * one before it (the call may have happened from here on) and an R_END behind it, whose
- * "begin" is the stamp of the first. A slot that is 0 belongs to a process that was killed.
+ * "begin" is the stamp of the first. A process is killed between its calls (record_hold()): of one
+ * that was under way nobody could say whether it happened, though whoever looks later sees it.
+ * A slot that is 0 belongs to a process that was killed.
  */
 #ifndef CRASH_RECORD_H
 #define CRASH_RECORD_H
@@ -16,6 +18,7 @@
 #define RECORD_MAGIC 0x314443455243314dULL
 #define RECORD_SLOTS (1u << 22)
 #define RECORD_SIZE  (4ull << 30) /* sparse */
+#define RECORD_PROCS 1024
 
 enum rtype {
 	R_CREATE = 1, /* path; its end has ino */
@@ -42,8 +45,15 @@ struct rec {
 	uint64_t dlen;
 };
 
+struct proc {
+	_Atomic uint32_t pid, hold; /* hold: no call may begin */
+	_Atomic uint32_t calls;	    /* under way */
+};
+
 struct record {
 	uint64_t magic;
+	_Atomic uint32_t nproc;
+	struct proc proc[RECORD_PROCS];
 	_Atomic uint64_t slots, bytes;	     /* used */
 	_Atomic uint64_t slot[RECORD_SLOTS]; /* offset of a struct rec */
 	unsigned char b[];

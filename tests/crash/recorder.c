@@ -2,7 +2,7 @@
 /*
  * recorder.c -- LD_PRELOAD into all roles: stamps every call that changes files below
  * META1_RECORD_DIR, with its data, into the file META1_RECORD; the test's own process loads
- * it too, for record_note().
+ * it too, for record_note() and record_hold().
  *
  * Only the way to the disk is recorded: write, pwrite, (p)writev, ftruncate, fallocate, open
  * that makes or empties, fsync, fdatasync, rename, link, unlink, mkdir; and, among all that is
@@ -31,6 +31,7 @@
 #define LOOK 65536 /* bytes of a write that are looked at */
 
 static struct record *r;
+static struct proc *me;
 static const char *below;
 static size_t below_len;
 static uint8_t mark[FDS]; /* files of ours: 1 open for writing, 2 for reading (it can be synced) */
@@ -42,6 +43,7 @@ static uint8_t mark[FDS]; /* files of ours: 1 open for writing, 2 for reading (i
 
 int record_open(const char *file, const char *dir);
 void record_note(const char *text, const void *data, size_t len);
+int record_hold(pid_t pid);
 
 int record_open(const char *file, const char *dir)
 {
@@ -68,8 +70,57 @@ __attribute__((constructor)) static void start(void)
 {
 	const char *file = getenv("META1_RECORD"), *dir = getenv("META1_RECORD_DIR");
 
-	if (file != NULL && dir != NULL && record_open(file, dir) < 0)
+	uint32_t n;
+
+	if (file == NULL || dir == NULL)
+		return;
+	if (record_open(file, dir) < 0)
 		abort(); /* a run without its record would prove nothing */
+	n = atomic_fetch_add(&r->nproc, 1);
+	if (n >= RECORD_PROCS)
+		abort();
+	me = &r->proc[n];
+	atomic_store(&me->pid, (uint32_t)getpid());
+}
+
+/* ---- a process that is to be killed ---- */
+
+/* No thread of it is in a call when this returns 0, and none begins one. */
+int record_hold(pid_t pid)
+{
+	static const struct timespec ms = {.tv_nsec = 1000000};
+	struct proc *p = NULL;
+
+	for (uint32_t i = 0; i < atomic_load(&r->nproc) && i < RECORD_PROCS; i++)
+		if (atomic_load(&r->proc[i].pid) == (uint32_t)pid)
+			p = &r->proc[i];
+	if (p == NULL)
+		return 0; /* too young for a call */
+	atomic_store(&p->hold, 1);
+	for (int i = 0; atomic_load(&p->calls) > 0; i++) {
+		if (i == 20000)
+			return -1;
+		nanosleep(&ms, NULL);
+	}
+	return 0;
+}
+
+static void enter(void)
+{
+	if (me == NULL)
+		return;
+	atomic_fetch_add(&me->calls, 1);
+	if (atomic_load(&me->hold) == 0)
+		return;
+	atomic_fetch_sub(&me->calls, 1);
+	for (;;)
+		pause();
+}
+
+static void leave(void)
+{
+	if (me != NULL)
+		atomic_fetch_sub(&me->calls, 1);
 }
 
 /* ---- records ---- */
@@ -111,13 +162,28 @@ static uint64_t put(
 	return slot + 1;
 }
 
+/* A call; 0: the record is full. */
+static uint64_t begins(
+    struct rec x, const char *path, const char *path2, const struct iovec *v, int nv)
+{
+	uint64_t stamp;
+
+	enter();
+	stamp = put(x, path, path2, v, nv);
+	if (stamp == 0)
+		leave();
+	return stamp;
+}
+
 static void done(uint64_t begin, int64_t ret, uint64_t ino)
 {
 	int e = errno;
 
-	if (begin > 0)
-		put((struct rec){.type = R_END, .begin = begin, .ret = ret, .ino = ino}, NULL, NULL,
-		    NULL, 0);
+	if (begin == 0)
+		return;
+	put((struct rec){.type = R_END, .begin = begin, .ret = ret, .ino = ino}, NULL, NULL, NULL,
+	    0);
+	leave();
 	errno = e;
 }
 
@@ -190,9 +256,9 @@ static int do_open(int at, const char *path, int flags, mode_t mode)
 	int fd;
 
 	if (name != NULL && (flags & O_CREAT) && was == 0)
-		begin = put((struct rec){.type = R_CREATE}, name, NULL, NULL, 0);
+		begin = begins((struct rec){.type = R_CREATE}, name, NULL, NULL, 0);
 	else if (name != NULL && (flags & O_TRUNC) && writes)
-		begin = put((struct rec){.type = R_TRUNC, .ino = was}, name, NULL, NULL, 0);
+		begin = begins((struct rec){.type = R_TRUNC, .ino = was}, name, NULL, NULL, 0);
 	fd = openat_fn(at, path, flags, mode);
 	if (fd >= 0 && fd < FDS)
 		mark[fd] = name == NULL ? 0 : writes ? 1 : 2;
@@ -270,8 +336,8 @@ int close(int fd)
 	uint64_t begin_ = 0;                                                                       \
 	int ret_;                                                                                  \
 	if (n_ != NULL)                                                                            \
-		begin_ =                                                                           \
-		    put((struct rec){.type = (type_), .ino = ino_at(fd1, p1)}, n_, m_, NULL, 0);   \
+		begin_ = begins(                                                                   \
+		    (struct rec){.type = (type_), .ino = ino_at(fd1, p1)}, n_, m_, NULL, 0);       \
 	ret_ = (call);                                                                             \
 	done(begin_, ret_, 0);                                                                     \
 	return ret_
@@ -341,7 +407,7 @@ static uint64_t before(int fd, const struct iovec *v, int n, off_t off)
 	}
 	if (off < 0)
 		off = lseek(fd, 0, SEEK_CUR);
-	return put((struct rec){.type = R_WRITE, .ino = ino_of(fd), .off = (uint64_t)off}, NULL,
+	return begins((struct rec){.type = R_WRITE, .ino = ino_of(fd), .off = (uint64_t)off}, NULL,
 	    NULL, v, n);
 }
 
@@ -394,9 +460,9 @@ DATA(ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t o), fd, v, 
 	uint64_t begin_ = 0;                                                                       \
 	int ret_;                                                                                  \
 	if (marked(fd))                                                                            \
-		begin_ =                                                                           \
-		    put((struct rec){.type = (type_), .ino = ino_of(fd), .off = (uint64_t)(to)},   \
-			NULL, NULL, NULL, 0);                                                      \
+		begin_ = begins(                                                                   \
+		    (struct rec){.type = (type_), .ino = ino_of(fd), .off = (uint64_t)(to)}, NULL, \
+		    NULL, NULL, 0);                                                                \
 	ret_ = (call);                                                                             \
 	done(begin_, ret_, 0);                                                                     \
 	return ret_
@@ -440,10 +506,10 @@ static uint64_t sync_begins(int fd)
 		return 0;
 	if (S_ISDIR(st.st_mode)) {
 		name = ours(abs, fd, ".");
-		return name != NULL ? put((struct rec){.type = R_SYNC}, name, NULL, NULL, 0) : 0;
+		return name != NULL ? begins((struct rec){.type = R_SYNC}, name, NULL, NULL, 0) : 0;
 	}
 	return fd < FDS && mark[fd] != 0
-		   ? put((struct rec){.type = R_SYNC, .ino = st.st_ino}, NULL, NULL, NULL, 0)
+		   ? begins((struct rec){.type = R_SYNC, .ino = st.st_ino}, NULL, NULL, NULL, 0)
 		   : 0;
 }
 

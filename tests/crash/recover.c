@@ -209,6 +209,7 @@ static void run(struct replay *p)
 {
 	uint64_t rng = p->seed, next = 0;
 	unsigned long done = 0;
+	size_t cut_short;
 
 	while (feed(p)) {
 		if (p->at <= next || !may_cut(p))
@@ -222,6 +223,11 @@ static void run(struct replay *p)
 	}
 	while (feed(p))
 		;
+	cut_short = model_cut_short(&p->m);
+	if (cut_short > 0)
+		printf(
+		    "FAILED the record: %zu calls without an end: did they happen?\n", cut_short);
+	p->bad += cut_short > 0;
 	printf("%lu cuts, %lu images, %lu failed; %u mails, %u acknowledged, %u surely done, "
 	       "at most %lu in an image, %llu records\n",
 	    done, p->tried, p->bad, p->l.mails, p->l.acked, p->l.done, p->most,

@@ -48,6 +48,11 @@ class Notes:
         self.lib.record_note.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
         assert self.lib.record_open(str(record).encode(), str(folder).encode()) == 0
 
+    def hold(self, *pids):
+        """They are between their calls, and stay there."""
+        for pid in pids:
+            assert self.lib.record_hold(pid) == 0, 'a call takes too long'
+
     def __call__(self, text, data=b''):
         self.lib.record_note(text.encode(), data, len(data))
 
@@ -152,7 +157,7 @@ class Recorded:
                 for victim in kills:
                     before = sum(s.sent for s in senders)
                     lab.wait_for('mail to flow', lambda: sum(s.sent for s in senders) >= min(before + mails // (len(kills) + 1), mails))
-                    self.kill(g, victim)
+                    self.kill(g, note, victim)
                 for s in senders:
                     s.join(60)
                 g.ready()
@@ -173,15 +178,17 @@ class Recorded:
             return int.from_bytes(f.read(16)[8:], sys.byteorder)
 
     @staticmethod
-    def kill(g, victim):
+    def kill(g, note, victim):
         pids = g.pids()
         if victim == 'all':
+            note.hold(*pids.values())
             for name in sorted(pids, key=lambda n: n != 'mcp'):
                 os.kill(pids[name], signal.SIGKILL)
             g.proc.wait()
             lab.wait_for('all to be gone', lambda: not g.pids())
             g.start(ready=False)
         elif victim in pids:
+            note.hold(pids[victim])
             os.kill(pids[victim], signal.SIGKILL)
 
     def replay(self, *args, cuts=CUTS, images=3):
