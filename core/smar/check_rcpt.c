@@ -81,8 +81,9 @@ static void utf8_routed(void *arg, const struct p_routes *r)
  * itself. */
 void check_utf8(struct check *c)
 {
-	char from[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2] = "";
+	char path[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2] = "";
 	struct smar_policy *p = c->policy;
+	struct meta1_buf from;
 
 	if (c->expanded) {
 		check_go_on(c, "it goes to others, each by a way of its own");
@@ -95,7 +96,8 @@ void check_utf8(struct check *c)
 	}
 	c->ttl = 0;
 	if (c->from_local[0])
-		snprintf(from, sizeof(from), "%s@%s", c->from_local, c->from_domain);
-	smar_route_from(
-	    p, p->dns, buf_str(c->domain), buf_str(""), buf_str(from), c->deadline, utf8_routed, c);
+		snprintf(path, sizeof(path), "%s@%s", c->from_local, c->from_domain);
+	from = buf_str(path);
+	smar_route(p, p->dns, &(struct smar_route_ask){.domain = buf_str(c->domain), .from = &from},
+	    c->deadline, utf8_routed, c);
 }

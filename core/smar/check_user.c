@@ -135,7 +135,7 @@ static void postmaster(struct check *c)
 	}
 	if (strcmp(c->domain, c->policy->hostname) != 0) {
 		str_copy(c->domain, sizeof(c->domain), c->policy->hostname);
-		smar_expand(c->policy, c->local_part, c->domain, OURS_LOCAL,
+		smar_alias_expand(c->policy, c->local_part, c->domain, OURS_LOCAL,
 		    c->from_domain[0] != '\0', c->deadline, postmaster_found, c);
 		return;
 	}
@@ -178,9 +178,9 @@ void check_exists(struct check *c)
 {
 	enum smar_ours ours = c->virtual ? OURS_VIRTUAL : c->local ? OURS_LOCAL : OURS_NO;
 
-	if (smar_expand_idle(c->policy, ours))
+	if (smar_alias_idle(c->policy, ours))
 		check_go_on(c, "no map of users or aliases is asked");
 	else
-		smar_expand(c->policy, c->local_part, c->domain, ours, c->from_domain[0] != '\0',
-		    c->deadline, expanded, c);
+		smar_alias_expand(c->policy, c->local_part, c->domain, ours,
+		    c->from_domain[0] != '\0', c->deadline, expanded, c);
 }

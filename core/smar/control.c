@@ -182,7 +182,7 @@ static json_t *get_route(
 	if (!a)
 		return NULL;
 	if (fresh)
-		smar_route(ctx.policy, ctx.dns, buf_str(domain), buf_str(""),
+		smar_route(ctx.policy, ctx.dns, &(struct smar_route_ask){.domain = buf_str(domain)},
 		    loop_now(ctx.loop) + proto_deadline(P_ROUTE), routed, a);
 	if (a->pending)
 		return json_pack("{s:s, s:b}", "domain", domain, "pending", 1);

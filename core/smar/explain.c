@@ -78,7 +78,8 @@ static void next_route(struct explain *x)
 	if (x->routed == x->ndomain)
 		finish(x);
 	else
-		smar_route(p, p->dns, buf_str(x->domain[x->routed]), buf_str(""),
+		smar_route(p, p->dns,
+		    &(struct smar_route_ask){.domain = buf_str(x->domain[x->routed])},
 		    loop_now(p->loop) + proto_deadline(P_ROUTE), routed, x);
 }
 

@@ -3,7 +3,7 @@
  * include.c -- ":include:/path" in the value of an alias: the addresses are in a file. Only below
  * the folders of the option alias_include (none unless set), and only a file of root or of our own
  * account that nobody else may write: who can write it decides who gets mail.
- * From alias.c; the file is read on a worker thread. Owns one struct a file. On failure: why.
+ * From alias_row.c; the file is read on a worker thread. Owns one struct a file. On failure: why.
  */
 #include "smar/users.h"
 

@@ -2,7 +2,7 @@
 /*
  * ours.c -- is a domain ours: local (delivered here), virtual (its addresses are aliases), or
  * neither? local.c knows what needs no map; the mailertable and virtual_aliases are asked here.
- * From check.c and alias.c. Owns one struct a question. On failure of a map: its status.
+ * From alias_maps.c. Owns one struct a question. On failure of a map: its status.
  */
 #include "smar/users.h"
 

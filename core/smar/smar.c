@@ -221,8 +221,8 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		chan_answer(c, req, P_ROUTES, &out);
 		return;
 	}
-	smar_route_from(me.policy, me.dns, r->domain, r->via, r->from, deadline(role, P_ROUTE),
-	    routed, question_new(c, req));
+	smar_route(me.policy, me.dns, &(struct smar_route_ask){r->domain, r->via, &r->from},
+	    deadline(role, P_ROUTE), routed, question_new(c, req));
 }
 
 static void expanded(void *arg, const struct smar_expanded *e)
@@ -253,8 +253,8 @@ static void on_expand(struct chan *c, uint32_t req, const void *msg, void *arg)
 		out.text = buf_str("that is no address");
 		chan_answer(c, req, P_EXPANDED, &out);
 	} else {
-		smar_expand(me.policy, local, domain, OURS_ASK, false, deadline(role, P_EXPAND),
-		    expanded, question_new(c, req));
+		smar_alias_expand(me.policy, local, domain, OURS_ASK, false,
+		    deadline(role, P_EXPAND), expanded, question_new(c, req));
 	}
 }
 

@@ -4,7 +4,7 @@
  *
  * The story. smtps asks CHECK (check.h, check.c): may this client, HELO, sender and recipient?
  * The steps ask whether the recipient's domain is ours (local.c), what the access map says
- * (access.c), may it be relayed. qmgr asks ROUTE (route.c): a row of the mailertable
+ * (access.c), may it be relayed. qmgr asks ROUTE (route.h, route.c): a row of the mailertable
  * (mailertable.c) or MX records (mx.c). Both derive keys from addresses (keys.c), try them one by
  * one in a map (seek.c, through map.c, which keeps answers), and put parts of the address into the
  * value (macro.c); the maps and options of one life of the configuration are a policy
@@ -332,12 +332,15 @@ void smar_limits_find(const struct smar_use *, const char *const *names, unsigne
     int64_t deadline, void (*fn)(void *arg, const struct smar_limits *), void *arg);
 
 /* ---- route.c: ROUTE ---- */
+struct smar_route_ask {
+	struct meta1_buf domain;      /* empty: our own */
+	struct meta1_buf via;	      /* next hops as in the mailertable, instead; or empty */
+	const struct meta1_buf *from; /* empty: the null sender; NULL: whoever, so sender_routes
+				       * are not looked at */
+};
 typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);
-/* As smar_check(). An empty domain is our own. via: next hops as in the mailertable instead. */
-void smar_route(struct smar_policy *, struct dns *, struct meta1_buf domain, struct meta1_buf via,
-    int64_t deadline, smar_routes_fn, void *arg);
-/* The same for mail from this sender (sender_routes). */
-void smar_route_from(struct smar_policy *, struct dns *, struct meta1_buf domain,
-    struct meta1_buf via, struct meta1_buf from, int64_t deadline, smar_routes_fn, void *arg);
+/* As smar_check(). */
+void smar_route(struct smar_policy *, struct dns *, const struct smar_route_ask *, int64_t deadline,
+    smar_routes_fn, void *arg);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * targets.c -- the value of an alias: bare local parts, addresses with and without brackets, files
- * with more of them; blanks, commas and line ends between. Pure; from alias.c. On failure: err
+ * with more of them; blanks, commas and line ends between. Pure; from alias_row.c. On failure: err
  * says which word is wrong and why. Programs and files are no targets: nothing here delivers.
  */
 #include "smar/users.h"

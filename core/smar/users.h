@@ -2,11 +2,11 @@
 /*
  * users.h -- the part of smar.h about recipients: does this one exist, and whom does it stand for?
  *
- * ours.c says whether a domain is local, virtual, or not ours. alias.c walks from a recipient to
- * those who get its mail: virtual_aliases by the whole address (local and virtual domains), then
- * aliases, then local_user_map. targets.c reads the value of a row, include.c the file that one
- * names. What is found at RCPT goes to smtps, which writes it into the envelope; qmgr asks the same
- * for its own reports.
+ * ours.c says whether a domain is local, virtual, or not ours. alias.c (alias.h) walks from a
+ * recipient to those who get its mail: virtual_aliases by the whole address (local and virtual
+ * domains), then aliases, then local_user_map. targets.c reads the value of a row, include.c the
+ * file that one names. What is found at RCPT goes to smtps, which writes it into the envelope; qmgr
+ * asks the same for its own reports.
  *
  * A walk has bounds: SMAR_EXPAND_MAX targets, SMAR_EXPAND_DEPTH rows on the way to one, and each
  * address is looked up once. An address that leads back to itself is a mailbox if local_user_map
@@ -65,10 +65,10 @@ struct smar_expanded {
 	bool looped;	       /* PERMFAIL: it leads back to itself, and nowhere else */
 };
 /* No map is there that could say anything. */
-bool smar_expand_idle(const struct smar_policy *, enum smar_ours);
+bool smar_alias_idle(const struct smar_policy *, enum smar_ours);
 /* local and domain as of smar_keys_split(). owners: lists give a sender (not to null senders'
  * mail). fn comes once, perhaps inside the call. */
-void smar_expand(struct smar_policy *, const char *local, const char *domain, enum smar_ours,
+void smar_alias_expand(struct smar_policy *, const char *local, const char *domain, enum smar_ours,
     bool owners, int64_t deadline, void (*fn)(void *arg, const struct smar_expanded *), void *arg);
 
 #endif

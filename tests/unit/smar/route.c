@@ -117,8 +117,9 @@ static struct routes route_via(struct world *w, const char *domain, const char *
 {
 	struct routes r = {.told = 0};
 
-	smar_route(
-	    &w->policy, w->dns, buf_str(domain), buf_str(via), loop_now(w->loop) + 10000, told, &r);
+	struct smar_route_ask ask = {buf_str(domain), buf_str(via), NULL};
+
+	smar_route(&w->policy, w->dns, &ask, loop_now(w->loop) + 10000, told, &r);
 	while (!r.told)
 		loop_turn(w->loop, true);
 	assert_int_equal(r.told, 1);

@@ -109,7 +109,7 @@ static struct got expand(struct world *w, const char *rcpt, bool owners)
 	struct got g = {.told = 0};
 
 	assert_int_equal(smar_keys_split(buf_str(rcpt), "gw.test", local, domain), 0);
-	smar_expand(
+	smar_alias_expand(
 	    &w->policy, local, domain, OURS_ASK, owners, loop_now(w->loop) + 10000, told, &g);
 	for (int i = 0; i < 60000 && !g.told; i++)
 		loop_turn(w->loop, false);
@@ -339,7 +339,7 @@ static void bound_of_all(void **state)
 	rows[0].value = many;
 	w.alias.rows = rows;
 	for (size_t i = 0; i < ARRAY_LEN(g); i++)
-		smar_expand(&w.policy, "many", "own.test", OURS_LOCAL, false,
+		smar_alias_expand(&w.policy, "many", "own.test", OURS_LOCAL, false,
 		    loop_now(w.loop) + 10000, told, &g[i]);
 	for (int i = 0; i < 100; i++)
 		loop_turn(w.loop, false);

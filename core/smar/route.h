@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * route.h -- one question of qmgr (ROUTE) on its way, for the files that answer a part of it, in
+ * this order:
+ *   route.c	     whose word counts: the mailertable, the sender, the domain itself
+ *   route_goal.c    each next hop named there becomes hosts with addresses
+ *   route_hops.c    the hops of all of them, in the order in which they are tried
+ *   route_answer.c  what the destination is called, its row of limits, how long all this holds
+ * A step calls the next one, or smar_route_fail(); either ends in one answer, and the question is
+ * gone.
+ */
+#ifndef META1_SMAR_ROUTE_H
+#define META1_SMAR_ROUTE_H
+#include "smar/smar.h"
+
+#define SMAR_LMTP_PORT	   24
+#define SMAR_ROUTE_TTL_MAX 3600 /* seconds */
+
+struct smar_goal { /* a target on its way to addresses */
+	struct smar_route *route;
+	const struct smar_target *target;
+	struct mx_host *host;
+	unsigned nhost;
+	bool implicit;		  /* host[0] is the domain itself, it has no MX */
+	enum meta1_status status; /* OK until something failed */
+	const char *dsn;
+	char why[350];
+};
+struct smar_route {
+	struct smar_policy *policy;
+	struct dns *dns;
+	struct smar_seek seek;
+	char domain[ADDR_DOMAIN_MAX + 1];
+	bool row; /* the mailertable, or the sender, has one */
+	bool by_sender;
+	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
+	char *rest; /* value of the row ".", while the sender is looked up; NULL: none */
+	struct smar_target target[SMAR_TARGETS];
+	struct smar_goal goal[SMAR_TARGETS];
+	unsigned n, pending;
+	int64_t deadline;
+	uint32_t ttl;
+	char (*text)[600]; /* hops that were found */
+	unsigned nhop;
+	smar_routes_fn fn;
+	void *arg;
+};
+
+/* route_goal.c: r->target[0] to [r->n - 1] are set. */
+void smar_route_goals(struct smar_route *);
+/* The goal leads nowhere; fmt has one %s, for name. Its hosts stay in the key, so that the
+ * destination keeps its name while one of them cannot be looked up. */
+void smar_route_goal_fail(
+    struct smar_goal *, enum meta1_status, const char *dsn, const char *fmt, const char *name);
+/* It is a unix socket, no host. */
+static inline bool smar_route_socket(const struct smar_goal *g)
+{
+	return g->target->kind == TARGET_SOCKET || g->target->kind == TARGET_PATH;
+}
+
+/* route_hops.c: every goal has its addresses, or failed. */
+void smar_route_hops(struct smar_route *);
+
+/* route_answer.c */
+/* The route may be kept for no longer than this. */
+void smar_route_ttl(struct smar_route *, uint32_t ttl);
+/* There are hops: the answer, with the row of limits. */
+void smar_route_found(struct smar_route *);
+/* There are none. What follows from a row is a mistake in it, so it is temporary. */
+void smar_route_fail(struct smar_route *, enum meta1_status, const char *dsn, const char *text);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * route_answer.c -- the last step of a ROUTE: the hops are known, or there are none.
+ * From route_hops.c, or any step that failed; to limits.c for the row of the destination in the map
+ * of qmgr; the answer goes to who asked (smar.c, explain.c, control.c). Frees the question.
+ * On failure: what follows from a row, ours to mend, is temporary and logged.
+ */
+#include "smar/route.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TTL_MIN 10
+
+METRIC_COUNTER(m_tempfail, "routes_tempfail_total", "Routes not known for now.");
+METRIC_COUNTER(m_permfail, "routes_permfail_total", "Domains that take no mail.");
+
+static void end(struct smar_route *r, const struct p_routes *out)
+{
+	log_event(LOG_L_DEBUG, "smar.route", "domain=%s status=%d hops=%u text=%.*s", r->domain,
+	    (int)out->status, out->hops.n, (int)out->text.len, (const char *)out->text.data);
+	r->fn(r->arg, out);
+	for (unsigned i = 0; i < r->n; i++)
+		free(r->goal[i].host);
+	free(r->text);
+	free(r->rest);
+	smar_policy_unref(&r->policy);
+	free(r);
+}
+
+static uint32_t bounded_ttl(const struct smar_route *r)
+{
+	uint32_t ttl = r->ttl > SMAR_ROUTE_TTL_MAX ? SMAR_ROUTE_TTL_MAX : r->ttl;
+
+	return ttl < TTL_MIN ? TTL_MIN : ttl;
+}
+
+void smar_route_fail(
+    struct smar_route *r, enum meta1_status status, const char *dsn, const char *text)
+{
+	struct p_routes out = {.status = status, .text = buf_str(text)};
+	char code[12];
+
+	str_copy(code, sizeof(code), dsn);
+	if (r->row && status == META1_PERMFAIL) {
+		log_event(LOG_L_WARN, "smar.mailertable", "domain=%s key=%s error=%s", r->domain,
+		    r->seek.key, text);
+		out.status = META1_TEMPFAIL;
+	}
+	if (out.status == META1_TEMPFAIL) {
+		code[0] = '4';
+		m_tempfail.value++;
+	} else {
+		out.ttl = bounded_ttl(r);
+		m_permfail.value++;
+	}
+	out.smtp = out.status == META1_TEMPFAIL ? 451 : 550;
+	out.dsn = buf_str(code);
+	end(r, &out);
+}
+
+/* The key: all hosts of all goals in the order in which they are tried. */
+static void make_key(const struct smar_route *r, char *key, size_t size)
+{
+	struct mx_host *all;
+	unsigned n = 0, most = 0;
+	uint16_t rank = 0; /* of the row's targets and, in them, of preferences */
+	bool lmtp = r->target[0].lmtp;
+
+	for (unsigned i = 0; i < r->n; i++)
+		most += r->goal[i].nhost + 1;
+	all = base_alloc((most + 1) * sizeof(*all));
+	for (unsigned i = 0; i < r->n; i++) {
+		const struct smar_goal *g = &r->goal[i];
+
+		rank++;
+		if (g->status == META1_OK && smar_route_socket(g)) {
+			str_copy(all[n].name, sizeof(all->name),
+			    g->target->kind == TARGET_SOCKET ? r->policy->lmtp_path
+							     : g->target->name);
+			all[n++].pref = rank;
+		}
+		for (unsigned k = 0; k < g->nhost; k++) {
+			rank += k > 0 && g->host[k].pref != g->host[k - 1].pref;
+			all[n] = g->host[k];
+			all[n++].pref = rank;
+		}
+	}
+	mx_key(
+	    all, n, lmtp ? SMAR_LMTP_PORT : r->policy->remote_port, lmtp ? "lmtp:" : "", key, size);
+	free(all);
+}
+
+/* A row of the domain's own makes of it, or of those that share the row, a destination of its own:
+ * another domain at the same hosts is not bound by it. */
+static void own_key(char *key, size_t size, const struct smar_limits *lim)
+{
+	char with[sizeof(lim->row) + 256];
+
+	if (lim->own && snprintf(with, sizeof(with), "%s|%s", lim->row, key) < (int)size)
+		str_copy(key, size, with);
+}
+
+static void end_ok(struct smar_route *r, const struct smar_limits *lim)
+{
+	struct meta1_buf hop[MX_HOPS];
+	struct p_routes out = {.status = META1_OK, .ttl = bounded_ttl(r)};
+	char key[256];
+
+	for (unsigned i = 0; i < r->nhop; i++)
+		hop[i] = buf_str(r->text[i]);
+	make_key(r, key, sizeof(key));
+	if (lim && lim->status == META1_OK) {
+		out.limits = buf_str(lim->text);
+		out.limits_row = buf_str(lim->row);
+		own_key(key, sizeof(key), lim);
+	}
+	out.key = buf_str(key);
+	out.transport = buf_str(r->target[0].lmtp ? "lmtp" : "smtp");
+	out.hops.v = hop;
+	out.hops.n = r->nhop;
+	end(r, &out);
+}
+
+void smar_route_ttl(struct smar_route *r, uint32_t ttl)
+{
+	if (ttl < r->ttl)
+		r->ttl = ttl;
+}
+
+static void limits_found(void *arg, const struct smar_limits *lim)
+{
+	struct smar_route *r = arg;
+
+	smar_route_ttl(r, lim->ttl);
+	if (lim->status == META1_TEMPFAIL)
+		smar_route_fail(r, META1_TEMPFAIL, "4.3.0", "the map of limits cannot be read now");
+	else
+		end_ok(r, lim);
+}
+
+void smar_route_found(struct smar_route *r)
+{
+	const char *names[SMAR_LIMIT_NAMES] = {r->domain};
+	unsigned n = 1;
+
+	if (!r->policy->limits.map) {
+		end_ok(r, NULL);
+		return;
+	}
+	for (unsigned i = 0; i < r->n; i++)
+		for (unsigned k = 0; k < r->goal[i].nhost && n < SMAR_LIMIT_NAMES; k++)
+			names[n++] = r->goal[i].host[k].name;
+	smar_limits_find(&r->policy->limits, names, n, r->deadline, limits_found, r);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * route_hops.c -- the hops of a route, in the order in which they are tried: that of the row, in it
+ * that of the preferences of MX records, without what leads back to this server (mx.c).
+ * From route_goal.c, when the last goal has its addresses; to route_answer.c. Owns nothing.
+ * On failure: only when no goal has a hop; then the reason is that of a goal which may have one
+ * later, else that of the first.
+ */
+#include "smar/route.h"
+
+#include <stdio.h>
+
+#define TTL_PART 60 /* a host's addresses could not be asked for */
+
+static unsigned add_socket(
+    const struct smar_route *r, const struct smar_goal *g, char (*text)[600], unsigned n)
+{
+	const char *path =
+	    g->target->kind == TARGET_SOCKET ? r->policy->lmtp_path : g->target->name;
+
+	if (n < MX_HOPS)
+		snprintf(text[n++], sizeof(*text), "%s 0 %s", path, r->policy->hostname);
+	return n;
+}
+
+static unsigned goal_hops(struct smar_goal *g, char (*text)[600], unsigned n)
+{
+	unsigned before = n;
+	bool failed = false, cut;
+
+	if (g->status != META1_OK)
+		return n;
+	if (smar_route_socket(g))
+		return add_socket(g->route, g, text, n);
+	cut = mx_cut(g->route->policy, g->host, &g->nhost);
+	for (unsigned i = 0; i < g->nhost; i++) {
+		mx_hops(&g->host[i], text, &n);
+		failed |= g->host[i].failed;
+	}
+	if (failed && g->route->ttl > TTL_PART)
+		g->route->ttl = TTL_PART;
+	if (n > before)
+		return n;
+	if (cut && g->nhost == 0)
+		smar_route_goal_fail(g, META1_PERMFAIL, "5.4.6",
+		    "mail for %s loops back to this server", g->target->name);
+	else if (failed)
+		smar_route_goal_fail(g, META1_TEMPFAIL, "4.4.3",
+		    "addresses of %s cannot be looked up now", g->target->name);
+	else if (g->implicit)
+		smar_route_goal_fail(g, META1_PERMFAIL, "5.1.2",
+		    "%s has neither MX nor address records", g->target->name);
+	else
+		smar_route_goal_fail(g, META1_PERMFAIL, "5.4.4",
+		    "no mail server of %s has an address", g->target->name);
+	return n;
+}
+
+void smar_route_hops(struct smar_route *r)
+{
+	const struct smar_goal *bad = NULL;
+
+	r->text = base_alloc(MX_HOPS * sizeof(*r->text));
+	for (unsigned i = 0; i < r->n; i++) {
+		r->nhop = goal_hops(&r->goal[i], r->text, r->nhop);
+		if (r->goal[i].status != META1_OK &&
+		    (!bad ||
+			(bad->status == META1_PERMFAIL && r->goal[i].status == META1_TEMPFAIL)))
+			bad = &r->goal[i];
+	}
+	if (r->nhop > 0)
+		smar_route_found(r);
+	else
+		smar_route_fail(r, bad ? bad->status : META1_TEMPFAIL, bad ? bad->dsn : "4.4.3",
+		    bad ? bad->why : "no next hop is known");
+}
