@@ -138,6 +138,7 @@ static const struct {
 	F(meta1_map_ops, lookup)
 	F(meta1_map_ops, cancel)
 	F(meta1_map_ops, create)
+	F(meta1_map_ops, find)
 	S(meta1_rcpt)
 	F(meta1_rcpt, addr)
 	F(meta1_rcpt, orcpt)

@@ -150,6 +150,7 @@ bool mod_reply_copy(struct mod_arena *, struct meta1_reply *to, const struct met
 
 /* req.c, for look.c and host.c: never refused; not counted against the limit. */
 struct meta1_req *mod_req_new(struct mod_inst *, int64_t deadline_ms, mod_done_fn, void *arg);
+void mod_req_answer(struct meta1_req *, enum meta1_status, const struct meta1_reply *);
 void mod_req_refuse(struct meta1_req *, const char *text); /* TEMPFAIL, the module not asked */
 void mod_req_uncancelled(struct meta1_req *);	 /* drain: the module gets no cancel() for it */
 void *mod_req_arena(struct meta1_req *, size_t); /* freed with the request; NULL: too much */

@@ -130,6 +130,21 @@ static int judge_options(const struct meta1_module *m, struct meta1_err *err)
 	return 0;
 }
 
+/* One way to answer, and the one inside the call only where nothing is waited for. */
+static int judge_map(const struct meta1_module *m, struct meta1_err *err)
+{
+	const struct meta1_map_ops *ops = m->ops;
+	bool find = META1_HAS(ops, find) && ops->find;
+
+	if (!ops->lookup == !find)
+		return err_set(err, "it has %s: expected one of them",
+		    find ? "lookup() and find()" : "neither lookup() nor find()");
+	if (find && (!(ops->props & META1_MAP_LOCAL) || m->flags & META1_F_BLOCKING))
+		return err_set(err, "it has find(), which answers inside the call: expected props "
+				    "META1_MAP_LOCAL, and not META1_F_BLOCKING");
+	return 0;
+}
+
 int mod_judge(const struct meta1_module *m, const char *name, uint32_t role, struct meta1_err *err)
 {
 	uint32_t ours = event_get_version_number();
@@ -148,6 +163,8 @@ int mod_judge(const struct meta1_module *m, const char *name, uint32_t role, str
 	if (m->flags & META1_F_BLOCKING && m->kind != META1_MAP)
 		return err_set(err, "META1_F_BLOCKING is served for maps only: "
 				    "use offload() for what may sleep");
+	if (m->kind == META1_MAP && judge_map(m, err) < 0)
+		return -1;
 	if (m->libevent && m->libevent >> 16 != ours >> 16)
 		return err_set(err,
 		    "it was built for libevent %u.%u, and this is %s: build it again",

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * look.c -- a map look-up through the law of requests, measured; and maps that
- * say META1_F_BLOCKING: their lookup() runs on a worker thread, one at a time, with
- * a host table of what may be called there. The asker cannot tell.
- * Comes from roles and from ask.c; goes to the module's lookup().
+ * look.c -- a map look-up through the law of requests, measured; or inside the call, of a map that
+ * has find(); and maps that say META1_F_BLOCKING: their lookup() runs on a worker thread, one at a
+ * time, with a host table of what may be called there. The asker cannot tell.
+ * Comes from roles and from ask.c; goes to the module's lookup() or find().
  * Owns nothing: the key is copied into the request.
  * On failure: TEMPFAIL on a later turn, with the reason as text.
  */
@@ -91,12 +91,36 @@ static void look_offload(struct mod_inst *in, struct meta1_req *rq, struct meta1
 	mod_ref(in);
 }
 
+/* ---- inside the call ---- */
+
+bool mod_map_finds(const struct mod_inst *in)
+{
+	const struct meta1_map_ops *ops = ops_of(in);
+
+	return META1_HAS(ops, find) && ops->find;
+}
+
+enum meta1_status mod_map_find(struct mod_inst *in, struct meta1_buf key, struct meta1_reply *r)
+{
+	*r = (struct meta1_reply){.size = sizeof(*r)};
+	if (!in->draining)
+		return ops_of(in)->find(in->data, key, r);
+	r->text = "the map is being closed";
+	return META1_TEMPFAIL;
+}
+
+void mod_map_held(struct mod_inst *in, int64_t us)
+{
+	measured(in, us);
+}
+
 /* ---- for the asker ---- */
 
 struct meta1_req *mod_map_lookup(
     struct mod_inst *in, struct meta1_buf key, int64_t deadline_ms, mod_done_fn done, void *arg)
 {
 	struct meta1_req *rq = mod_req(in, deadline_ms, done, arg);
+	struct meta1_reply r;
 	char *copy;
 	int64_t t;
 
@@ -106,9 +130,17 @@ struct meta1_req *mod_map_lookup(
 						: "too many look-ups are open in this map");
 		return rq;
 	}
+	t = now_us();
+	if (mod_map_finds(in)) {
+		enum meta1_status st = mod_map_find(in, key, &r);
+
+		mod_req_answer(rq, st, &r);
+		measured(in, now_us() - t);
+		return rq;
+	}
 	copy = mod_req_arena(rq, key.len);
-	if (!copy || !ops_of(in)->lookup) {
-		mod_req_refuse(rq, copy ? "the map has no look-up" : "the key is too long");
+	if (!copy) {
+		mod_req_refuse(rq, "the key is too long");
 		return rq;
 	}
 	if (key.len)
@@ -118,7 +150,6 @@ struct meta1_req *mod_map_lookup(
 		look_offload(in, rq, key);
 		return rq;
 	}
-	t = now_us();
 	ops_of(in)->lookup(in->data, rq, key);
 	measured(in, now_us() - t);
 	return rq;

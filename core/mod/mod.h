@@ -97,9 +97,15 @@ void mod_req_cancel(struct meta1_req **);
 /* Answers with reply->ext that come when nobody asks any more: fn gives them back. */
 void mod_req_on_drop(struct meta1_req *, void (*fn)(void *arg, const void *ext), void *arg);
 
-/* ---- look.c: a map look-up through all of that ---- */
-/* The key is taken as it is and need not outlive the call. Over the limit, or without a
- * lookup(): TEMPFAIL, on a later turn like every answer. The request is for mod_req_cancel(). */
+/* ---- look.c: a map look-up through all of that, or inside the call ---- */
+/* The map answers inside the call. */
+bool mod_map_finds(const struct mod_inst *);
+/* Only of such a map. What the reply points to stays until the next call, or turn of the loop. */
+enum meta1_status mod_map_find(struct mod_inst *, struct meta1_buf key, struct meta1_reply *);
+/* What was found one after the other held the loop for so long. */
+void mod_map_held(struct mod_inst *, int64_t us);
+/* The key is taken as it is and need not outlive the call. Over the
+ * limit: TEMPFAIL, on a later turn like every answer. The request is for mod_req_cancel(). */
 struct meta1_req *mod_map_lookup(
     struct mod_inst *, struct meta1_buf key, int64_t deadline_ms, mod_done_fn, void *arg);
 

@@ -398,6 +398,11 @@ void mod_req_table(struct meta1_host *t)
 
 /* ---- for look.c and inst.c ---- */
 
+void mod_req_answer(struct meta1_req *rq, enum meta1_status st, const struct meta1_reply *r)
+{
+	host_finish(rq, st, r);
+}
+
 void mod_req_refuse(struct meta1_req *rq, const char *text)
 {
 	struct meta1_reply r = {.size = sizeof(r), .text = text};

@@ -373,7 +373,7 @@ void check_seek(
 {
 	if (c->trace)
 		*c->keys = c->seek.keys;
-	smar_seek_start(&c->seek, use, c->deadline, found, c);
+	smar_seek_now(&c->seek, use, c->deadline, found, c);
 }
 
 void check_access(struct check *c)

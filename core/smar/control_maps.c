@@ -126,7 +126,7 @@ static json_t *post_query(
 		memcpy(q + 1, body.data, body.len);
 	q->start = now_us();
 	if (smar_map_known(m, q->key, &result, &r)) {
-		json_t *o = answer_of(q, result, &r, true);
+		json_t *o = answer_of(q, result, &r, !m->find);
 
 		free(q);
 		return o;

@@ -11,68 +11,149 @@
 #include "mail/idn.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 
-static bool fits(int n, size_t size)
+/* Dozens of keys a mail: put together here, since printf() was most of their cost. */
+#define KEY(out, size, ...) key_of(out, size, (const char *const[]){__VA_ARGS__, NULL})
+
+/* The parts, one behind the other. false: nothing, or it does not fit; out is as it was. */
+static bool key_of(char *out, size_t size, const char *const *part)
 {
-	return n > 0 && (size_t)n < size;
+	size_t n = 0;
+
+	for (unsigned i = 0; part[i]; i++)
+		n += strlen(part[i]);
+	if (n == 0 || n >= size)
+		return false;
+	while (*part)
+		out = stpcpy(out, *part++);
+	return true;
 }
+
+static char *put_number(char *p, unsigned v)
+{
+	if (v >= 100)
+		*p++ = (char)('0' + v / 100);
+	if (v >= 10)
+		*p++ = (char)('0' + v / 10 % 10);
+	*p++ = (char)('0' + v % 10);
+	return p;
+}
+
+static char *put_hex(char *p, unsigned v)
+{
+	static const char digit[] = "0123456789abcdef";
+
+	for (int shift = v > 0xfff ? 12 : v > 0xff ? 8 : v > 15 ? 4 : 0; shift >= 0; shift -= 4)
+		*p++ = digit[v >> shift & 15];
+	return p;
+}
+
+#define NET_TEXT (INET6_ADDRSTRLEN + 4)
 
 static bool next_literal(struct smar_keys *k, char *out, size_t size)
 {
 	if (k->form++ > 0)
 		return false;
-	return fits(snprintf(out, size, "%s%s", k->tag, k->local), size);
+	return KEY(out, size, k->tag, k->local);
 }
 
 /* The address with all bits behind the prefix cleared. */
-static void masked(const struct smar_keys *k, size_t len, char *out, socklen_t size)
+static void masked(const struct smar_keys *k, unsigned char ip[16])
 {
-	unsigned char ip[16] = {0};
 	size_t whole = (size_t)k->bits / 8;
 
+	memset(ip, 0, 16);
 	memcpy(ip, k->ip, whole);
 	if (k->bits % 8 != 0)
 		ip[whole] = (unsigned char)(k->ip[whole] & (0xff00 >> (k->bits % 8)));
-	inet_ntop(len == 4 ? AF_INET : AF_INET6, ip, out, size);
+}
+
+static char *put_ip4(char *p, const unsigned char *ip, int parts)
+{
+	for (int i = 0; i < parts; i++) {
+		if (i > 0)
+			*p++ = '.';
+		p = put_number(p, ip[i]);
+	}
+	return p;
 }
 
 static bool next_ip4(struct smar_keys *k, char *out, size_t size)
 {
-	const unsigned char *a = k->ip;
-	char net[INET_ADDRSTRLEN];
+	char net[NET_TEXT], *p;
+	unsigned char ip[16];
 
 	if (k->bits < 0)
 		return false;
 	if (k->sub == 0 && k->bits % 8 == 0 && k->bits > 0) { /* a.b.c.d, a.b.c, a.b, a */
-		int n = snprintf(out, size, "%s%u.%u.%u.%u", k->tag, a[0], a[1], a[2], a[3]);
-
-		if (!fits(n, size))
-			return false;
-		for (int cut = k->bits / 8; cut < 4; cut++)
-			*strrchr(out + strlen(k->tag), '.') = '\0';
+		p = put_ip4(net, k->ip, k->bits / 8);
 		k->sub = 1;
 		if (k->bits == 32)
 			k->bits--, k->sub = 0;
-		return true;
+	} else {
+		masked(k, ip);
+		p = put_ip4(net, ip, 4);
+		*p++ = '/';
+		p = put_number(p, (unsigned)k->bits--);
+		k->sub = 0;
 	}
-	masked(k, 4, net, sizeof(net));
-	k->sub = 0;
-	return fits(snprintf(out, size, "%s%s/%d", k->tag, net, k->bits--), size);
+	*p = '\0';
+	return KEY(out, size, k->tag, net);
+}
+
+/* As inet_ntop() has it: the first longest run of zeros is "::" (RFC 5952). Addresses with IPv4 in
+ * them have more than these bits zero. */
+static char *put_ip6(char *p, const unsigned char *ip)
+{
+	int run = -1, len = 1;
+	unsigned w[8];
+
+	for (int i = 0; i < 8; i++)
+		w[i] = (unsigned)ip[2 * i] << 8 | ip[2 * i + 1];
+	for (int i = 0, n; i < 8; i += n + 1) {
+		for (n = 0; i + n < 8 && w[i + n] == 0; n++)
+			;
+		if (n > len)
+			run = i, len = n;
+	}
+	for (int i = 0; i < 8; i++) {
+		if (i == run) {
+			*p++ = ':';
+			i += len - 1;
+			if (i == 7)
+				*p++ = ':';
+			continue;
+		}
+		if (i > 0)
+			*p++ = ':';
+		p = put_hex(p, w[i]);
+	}
+	return p;
 }
 
 static bool next_ip6(struct smar_keys *k, char *out, size_t size)
 {
-	char net[INET6_ADDRSTRLEN];
+	static const unsigned char low[8];
+	char net[NET_TEXT], *p;
+	unsigned char ip[16];
 	int bits = k->bits;
 
 	if (bits < 0)
 		return false;
-	masked(k, 16, net, sizeof(net));
+	masked(k, ip);
 	k->bits -= 4;
-	if (bits == 128)
-		return fits(snprintf(out, size, "%s%s", k->tag, net), size);
-	return fits(snprintf(out, size, "%s%s/%d", k->tag, net, bits), size);
+	if (memcmp(ip, low, sizeof(low)) == 0) {
+		inet_ntop(AF_INET6, ip, net, INET6_ADDRSTRLEN);
+		p = net + strlen(net);
+	} else {
+		p = put_ip6(net, ip);
+	}
+	if (bits != 128) {
+		*p++ = '/';
+		p = put_number(p, (unsigned)bits);
+	}
+	*p = '\0';
+	return KEY(out, size, k->tag, net);
 }
 
 void smar_keys_client(struct smar_keys *k, const char *tag, const char *client)
@@ -105,7 +186,7 @@ static bool next_parent(struct smar_keys *k, char *out, size_t size)
 	if (!dot)
 		return false;
 	k->sub++;
-	return fits(snprintf(out, size, "%s%s", k->tag, dot), size);
+	return KEY(out, size, k->tag, dot);
 }
 
 /* The forms of a path in their order. Parents are as many keys as there are dots. */
@@ -127,23 +208,24 @@ enum {
 static bool user_form(const struct smar_keys *k, unsigned form, char *out, size_t size)
 {
 	bool detail = k->local[k->user] != '\0';
-	char delimiter = detail ? k->local[k->user] : k->delimiters[0];
-	int user = (int)k->user;
+	char rest[3] = {detail ? k->local[k->user] : k->delimiters[0], '\0', '\0'};
+	char user[sizeof(k->local)];
 
 	if (!detail && (form == PATH_ANY || form == PATH_USER))
 		form = form == PATH_ANY ? PATH_USER : PATH_ANY;
+	if (form == PATH_WHOLE)
+		return detail && KEY(out, size, k->local);
+	memcpy(user, k->local, k->user);
+	user[k->user] = '\0';
 	switch (form) {
-	case PATH_WHOLE:
-		return detail && fits(snprintf(out, size, "%s", k->local), size);
 	case PATH_DETAIL:
-		return detail && k->local[k->user + 1] != '\0' &&
-		       fits(snprintf(out, size, "%.*s%c+", user, k->local, delimiter), size);
+		rest[1] = '+';
+		return detail && k->local[k->user + 1] != '\0' && KEY(out, size, user, rest);
 	case PATH_ANY:
-		return delimiter != '\0' &&
-		       fits(snprintf(out, size, "%.*s%c*", user, k->local, delimiter), size);
+		rest[1] = '*';
+		return rest[0] != '\0' && KEY(out, size, user, rest);
 	default:
-		return (!detail || k->implicit) &&
-		       fits(snprintf(out, size, "%.*s", user, k->local), size);
+		return (!detail || k->implicit) && KEY(out, size, user);
 	}
 }
 
@@ -158,7 +240,7 @@ static bool next_path(struct smar_keys *k, char *out, size_t size)
 		if (k->domained ? k->no_full : !k->alone)
 			continue;
 		if (form == PATH_DOMAIN)
-			return fits(snprintf(out, size, "%s%s", k->tag, k->now), size);
+			return KEY(out, size, k->tag, k->now);
 		if (form == PATH_PARENT) {
 			if (!next_parent(k, out, size))
 				continue;
@@ -167,9 +249,7 @@ static bool next_path(struct smar_keys *k, char *out, size_t size)
 		}
 		if (!user_form(k, k->domained ? form : form - LOCAL_WHOLE, user, sizeof(user)))
 			continue;
-		if (fits(snprintf(out, size, "%s%s%s%s", k->tag, user, k->domained ? "@" : "",
-			     k->domained ? k->now : ""),
-			size))
+		if (KEY(out, size, k->tag, user, k->domained ? "@" : "", k->domained ? k->now : ""))
 			return true;
 	}
 	return false;
@@ -213,13 +293,13 @@ static bool next_domain(struct smar_keys *k, char *out, size_t size)
 {
 	if (k->form == 0) {
 		k->form = 1;
-		return fits(snprintf(out, size, "%s%s", k->tag, k->now), size);
+		return KEY(out, size, k->tag, k->now);
 	}
 	if (k->form == 1) {
 		if (next_parent(k, out, size))
 			return true;
 		k->form = 2;
-		return k->rest && fits(snprintf(out, size, "."), size);
+		return k->rest && KEY(out, size, ".");
 	}
 	return false;
 }

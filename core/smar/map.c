@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * map.c -- one question to a map: from the cache when the answer is kept, along with another's
- * question for the same key when one is under way, else to the module.
+ * question for the same key when one is under way, else to the module. A map of this host that has
+ * find() is asked inside the call.
  * From seek.c and control_maps.c; to core/mod, or a table in tests. Owns the cache and one struct
  * flight a question at the module; askers are embedded where they ask.
  *
@@ -50,6 +51,12 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+static enum meta1_status find_instance(
+    struct smar_map *m, struct meta1_buf key, struct meta1_reply *r)
+{
+	return mod_map_find(m->inst, key, r);
+}
+
 void smar_map_cache(struct smar_map *m, const struct set_map *set)
 {
 	const struct meta1_map_ops *ops = m->inst ? mod_ops(m->inst) : NULL;
@@ -59,6 +66,8 @@ void smar_map_cache(struct smar_map *m, const struct set_map *set)
 	if (size < 0)
 		size = m->local ? 0 : CACHE_SIZE;
 	lru_init(&m->cache, (unsigned)size, (size_t)set->cache_memory);
+	if (m->inst && size == 0 && mod_map_finds(m->inst))
+		m->find = find_instance;
 	m->ttl = set->cache_ttl;
 	m->no_ttl = set->cache_negative_ttl;
 }
@@ -104,12 +113,47 @@ static void keep(struct smar_map *m, struct meta1_buf key, enum meta1_status sta
 	lru_put(&m->cache, &k->lru, key.data, key.len);
 }
 
+static void tally(struct smar_map *m, enum meta1_status status)
+{
+	if (status == META1_OK)
+		m->count.found++;
+	else if (status == META1_NOTFOUND || status == META1_NOMORE)
+		m->count.missing++;
+	else if (status == META1_PERMFAIL)
+		m->count.perm++;
+	else
+		m->count.temp++;
+}
+
+int64_t smar_map_clock(const struct smar_map *m)
+{
+	return m->find ? now_us() : 0;
+}
+
+void smar_map_took(struct smar_map *m, int64_t since)
+{
+	int64_t us;
+
+	if (!m->find)
+		return;
+	us = now_us() - since;
+	m->count.us += us;
+	if (m->inst)
+		mod_map_held(m->inst, us);
+}
+
 bool smar_map_known(
     struct smar_map *m, struct meta1_buf key, enum meta1_status *status, struct meta1_reply *r)
 {
 	int64_t now;
 	struct kept *k;
 
+	if (m->find) {
+		m->count.asked++;
+		*status = m->find(m, key, r);
+		tally(m, *status);
+		return true;
+	}
 	if (!m->cache.all)
 		return false;
 	now = loop_now(m->loop);
@@ -129,14 +173,7 @@ static void count(struct smar_map *m, enum meta1_status status, int64_t start)
 {
 	m->open--;
 	m->count.us += now_us() - start;
-	if (status == META1_OK)
-		m->count.found++;
-	else if (status == META1_NOTFOUND || status == META1_NOMORE)
-		m->count.missing++;
-	else if (status == META1_PERMFAIL)
-		m->count.perm++;
-	else
-		m->count.temp++;
+	tally(m, status);
 }
 
 static void local_answered(void *arg, enum meta1_status status, const struct meta1_reply *r)

@@ -75,15 +75,18 @@ static void found(struct smar_seek *s, const struct meta1_reply *r)
 	free(val);
 }
 
-/* True: there is a next key to ask for; else it is told. */
-static bool judge(struct smar_seek *s, enum meta1_status status, const struct meta1_reply *r)
+/* There is a next key to ask for. */
+static bool further(struct smar_seek *s, enum meta1_status status, const struct meta1_reply *r)
 {
 	uint32_t ttl = r ? r->ttl : 0;
 
 	if (ttl < s->ttl)
 		s->ttl = ttl;
-	if (status == META1_NOTFOUND && smar_keys_next(&s->keys, s->key, sizeof(s->key)))
-		return true;
+	return status == META1_NOTFOUND && smar_keys_next(&s->keys, s->key, sizeof(s->key));
+}
+
+static void end(struct smar_seek *s, enum meta1_status status, const struct meta1_reply *r)
+{
 	if (status == META1_NOTFOUND || status == META1_NOMORE)
 		tell(s, status, r);
 	else if (status == META1_OK && r && r->nval > 0)
@@ -91,7 +94,6 @@ static bool judge(struct smar_seek *s, enum meta1_status status, const struct me
 	else
 		failed(s, status == META1_PERMFAIL ? META1_PERMFAIL : META1_TEMPFAIL,
 		    r && r->text ? r->text : "no answer");
-	return false;
 }
 
 static void answered(void *arg, enum meta1_status status, const struct meta1_reply *r);
@@ -100,28 +102,33 @@ static void answered(void *arg, enum meta1_status status, const struct meta1_rep
 static void go_on(void *arg)
 {
 	struct smar_seek *s = arg;
+	struct smar_map *m = s->use->map;
+	int64_t since = smar_map_clock(m);
 	enum meta1_status status;
 	struct meta1_reply r;
 
 	do {
 		m_lookups.value++;
-		if (!smar_map_known(s->use->map, buf_str(s->key), &status, &r)) {
-			smar_map_ask(
-			    s->use->map, &s->ask, buf_str(s->key), s->deadline, answered, s);
+		if (!smar_map_known(m, buf_str(s->key), &status, &r)) {
+			smar_map_ask(m, &s->ask, buf_str(s->key), s->deadline, answered, s);
 			return;
 		}
-	} while (judge(s, status, &r));
+	} while (further(s, status, &r));
+	smar_map_took(m, since);
+	end(s, status, &r);
 }
 
 static void answered(void *arg, enum meta1_status status, const struct meta1_reply *r)
 {
 	struct smar_seek *s = arg;
 
-	if (judge(s, status, r))
+	if (further(s, status, r))
 		go_on(s);
+	else
+		end(s, status, r);
 }
 
-void smar_seek_start(struct smar_seek *s, const struct smar_use *use, int64_t deadline,
+static void begin(struct smar_seek *s, const struct smar_use *use, int64_t deadline,
     void (*done)(void *, const struct smar_found *), void *arg)
 {
 	s->use = use;
@@ -132,7 +139,20 @@ void smar_seek_start(struct smar_seek *s, const struct smar_use *use, int64_t de
 	/* The first key of every kind exists: a client, path or domain is never empty here. */
 	if (!smar_keys_next(&s->keys, s->key, sizeof(s->key)))
 		str_copy(s->key, sizeof(s->key), ".");
-	if (use->map->cache.all) { /* perhaps it is known, and is told on a later turn */
+}
+
+void smar_seek_now(struct smar_seek *s, const struct smar_use *use, int64_t deadline,
+    void (*done)(void *, const struct smar_found *), void *arg)
+{
+	begin(s, use, deadline, done, arg);
+	go_on(s);
+}
+
+void smar_seek_start(struct smar_seek *s, const struct smar_use *use, int64_t deadline,
+    void (*done)(void *, const struct smar_found *), void *arg)
+{
+	begin(s, use, deadline, done, arg);
+	if (use->map->find || use->map->cache.all) { /* known, perhaps: told on a later turn too */
 		task_init(&s->task, go_on, s);
 		loop_defer(use->map->loop, &s->task);
 	} else {

@@ -111,6 +111,8 @@ struct smar_map {
 	/* mod_map_lookup(), or a table in tests, which gives NULL. */
 	struct meta1_req *(*lookup)(
 	    struct smar_map *, struct meta1_buf key, int64_t deadline, mod_done_fn, void *arg);
+	/* Of a map that answers inside the call; NULL: it does not. */
+	enum meta1_status (*find)(struct smar_map *, struct meta1_buf key, struct meta1_reply *);
 	bool local;	     /* answers from memory or a file of this host: asked as it is */
 	struct lru cache;    /* max 0: none */
 	int64_t ttl, no_ttl; /* ms at most that a value, that a "not found" may be kept */
@@ -134,10 +136,13 @@ struct smar_ask { /* an open question, in its asker, which stays until fn */
 };
 /* What the section map { } says about the cache; local maps have none by default. */
 void smar_map_cache(struct smar_map *, const struct set_map *);
-/* The answer, valid until the next turn of the loop, with the ttl that is left; false: not known.
- */
+/* The answer, that is kept or was found inside the call, with the ttl that is left; valid until the
+ * map is asked again, or the next turn of the loop. false: not known. */
 bool smar_map_known(
     struct smar_map *, struct meta1_buf key, enum meta1_status *, struct meta1_reply *);
+/* Before and after the answers that are wanted at once: how long they took. */
+int64_t smar_map_clock(const struct smar_map *);
+void smar_map_took(struct smar_map *, int64_t since);
 /* fn comes once, on a later turn, at the latest at the deadline. */
 void smar_map_ask(struct smar_map *, struct smar_ask *, struct meta1_buf key, int64_t deadline,
     mod_done_fn fn, void *arg);
@@ -229,8 +234,11 @@ struct smar_seek {
 	void *arg;
 };
 /* keys are set by the caller; the use, with its map, stays until done(), which comes on a later
- * turn of the loop. */
+ * turn of the loop. What was found stays until the map is asked again. */
 void smar_seek_start(struct smar_seek *, const struct smar_use *, int64_t deadline,
+    void (*done)(void *, const struct smar_found *), void *arg);
+/* The same, but done() comes inside the call when all answers are known at once. */
+void smar_seek_now(struct smar_seek *, const struct smar_use *, int64_t deadline,
     void (*done)(void *, const struct smar_found *), void *arg);
 
 /* ---- access.c: right-hand sides of the access map ---- */

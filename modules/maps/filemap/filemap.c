@@ -22,6 +22,7 @@ struct filemap {
 	struct meta1_ctx *ctx;
 	const struct filemap_conf *conf;
 	struct version now;
+	struct filemap_found found; /* the last */
 	struct newer newer;
 	bool watched;
 	/* What the worker leaves behind. */
@@ -160,15 +161,21 @@ fail:
 	return -1;
 }
 
-void filemap_lookup(void *inst, struct meta1_req *req, struct meta1_buf key)
+enum meta1_status filemap_find(void *inst, struct meta1_buf key, struct meta1_reply *r)
 {
 	struct filemap *m = inst;
-	struct filemap_found f = {.why = NULL};
-	struct meta1_reply r = {.size = sizeof(r), .ttl = TTL};
-	enum meta1_status st = m->ops->find(m->now.table, key, &f);
 
-	r.nval = st == META1_OK;
-	r.val = &f.val;
-	r.text = f.why;
-	m->host->finish(req, st, &r);
+	m->found.why = NULL;
+	r->ttl = TTL;
+	switch (m->ops->find(m->now.table, key, &m->found)) {
+	case META1_OK:
+		r->nval = 1;
+		r->val = &m->found.val;
+		return META1_OK;
+	case META1_NOTFOUND:
+		return META1_NOTFOUND;
+	default:
+		r->text = m->found.why;
+		return META1_TEMPFAIL;
+	}
 }

@@ -43,7 +43,7 @@ struct filemap_ops {
 int filemap_check(const void *conf, struct meta1_err *);
 int filemap_open(const struct filemap_ops *, const struct meta1_host *, struct meta1_ctx *,
     const void *conf, void **inst, struct meta1_err *);
-void filemap_lookup(void *inst, struct meta1_req *, struct meta1_buf key);
+enum meta1_status filemap_find(void *inst, struct meta1_buf key, struct meta1_reply *);
 void filemap_close(void *inst);
 
 #endif

@@ -35,6 +35,8 @@ struct map {
 	struct meta1_ctx *ctx;
 	const struct conf *conf;
 	GDBM_FILE db;
+	char *found; /* the last value, of libgdbm */
+	struct meta1_buf val;
 	struct newer newer;
 	GDBM_FILE fresh; /* what the worker leaves behind */
 };
@@ -86,6 +88,7 @@ static void map_close(void *inst)
 	gdbm_close(m->db);
 	if (m->fresh)
 		gdbm_close(m->fresh);
+	free(m->found);
 	m->host->free(m->ctx, m);
 }
 
@@ -116,27 +119,26 @@ static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const 
 }
 
 /* ---- look-ups ---- */
-static void map_lookup(void *inst, struct meta1_req *req, struct meta1_buf key)
+static enum meta1_status map_find(void *inst, struct meta1_buf key, struct meta1_reply *r)
 {
 	struct map *m = inst;
-	struct meta1_reply r = {.size = sizeof(r), .ttl = TTL};
 	datum k = {.dptr = (char *)(uintptr_t)key.data, .dsize = (int)key.len}, v;
-	struct meta1_buf val;
 
+	free(m->found);
 	v = gdbm_fetch(m->db, k);
+	m->found = v.dptr;
+	r->ttl = TTL;
 	if (v.dptr) {
-		val = (struct meta1_buf){v.dptr, (size_t)v.dsize};
-		r.nval = 1;
-		r.val = &val;
-		m->host->finish(req, META1_OK, &r);
-		free(v.dptr);
-	} else if (gdbm_errno == GDBM_ITEM_NOT_FOUND) {
-		m->host->finish(req, META1_NOTFOUND, &r);
-	} else {
-		r.ttl = 0;
-		r.text = gdbm_strerror(gdbm_errno);
-		m->host->finish(req, META1_TEMPFAIL, &r);
+		m->val = (struct meta1_buf){v.dptr, (size_t)v.dsize};
+		r->nval = 1;
+		r->val = &m->val;
+		return META1_OK;
 	}
+	if (gdbm_errno == GDBM_ITEM_NOT_FOUND)
+		return META1_NOTFOUND;
+	r->ttl = 0;
+	r->text = gdbm_strerror(gdbm_errno);
+	return META1_TEMPFAIL;
 }
 
 /* ---- createmap ---- */
@@ -196,7 +198,7 @@ static int create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *
 }
 
 static const struct meta1_map_ops ops = {
-    .size = sizeof(ops), .props = META1_MAP_LOCAL, .lookup = map_lookup, .create = create};
+    .size = sizeof(ops), .props = META1_MAP_LOCAL, .find = map_find, .create = create};
 
 META1_MODULE(map_gdbm, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "0.1.0",
     .summary = "Keys and values from a GDBM file.", .opt = options,

@@ -37,6 +37,7 @@ struct map {
 	struct meta1_ctx *ctx;
 	const struct lmdb_conf *conf;
 	struct db db;
+	struct meta1_buf val; /* the last that was found */
 	struct newer newer;
 	struct db fresh; /* what the worker leaves behind */
 };
@@ -160,34 +161,34 @@ static int fetch(struct db *d, MDB_val *k, MDB_val *v)
 	return rc == 0 ? mdb_get(d->txn, d->dbi, k, v) : rc;
 }
 
-static void map_lookup(void *inst, struct meta1_req *req, struct meta1_buf key)
+/* What is found lies in the file: the transaction that keeps it there ends with the next look-up.
+ */
+static enum meta1_status map_find(void *inst, struct meta1_buf key, struct meta1_reply *r)
 {
 	struct map *m = inst;
-	struct meta1_reply r = {.size = sizeof(r), .ttl = TTL};
 	MDB_val k = {.mv_size = key.len, .mv_data = (void *)(uintptr_t)key.data}, v;
-	struct meta1_buf val;
 	int rc = MDB_NOTFOUND;
 
+	mdb_txn_reset(m->db.txn);
 	/* no file of this kind has other keys */
 	if (key.len > 0 && key.len <= (size_t)mdb_env_get_maxkeysize(m->db.env))
 		rc = fetch(&m->db, &k, &v);
+	r->ttl = TTL;
 	if (rc == 0) {
-		val = (struct meta1_buf){v.mv_data, v.mv_size};
-		r.nval = 1;
-		r.val = &val;
-		m->host->finish(req, META1_OK, &r);
-	} else if (rc == MDB_NOTFOUND) {
-		m->host->finish(req, META1_NOTFOUND, &r);
-	} else {
-		r.ttl = 0;
-		r.text = mdb_strerror(rc);
-		m->host->finish(req, META1_TEMPFAIL, &r);
+		m->val = (struct meta1_buf){v.mv_data, v.mv_size};
+		r->nval = 1;
+		r->val = &m->val;
+		return META1_OK;
 	}
-	mdb_txn_reset(m->db.txn);
+	if (rc == MDB_NOTFOUND)
+		return META1_NOTFOUND;
+	r->ttl = 0;
+	r->text = mdb_strerror(rc);
+	return META1_TEMPFAIL;
 }
 
 static const struct meta1_map_ops ops = {
-    .size = sizeof(ops), .props = META1_MAP_LOCAL, .lookup = map_lookup, .create = lmdb_create};
+    .size = sizeof(ops), .props = META1_MAP_LOCAL, .find = map_find, .create = lmdb_create};
 
 META1_MODULE(map_lmdb, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "0.1.0",
     .summary = "Keys and values from an LMDB file.", .opt = options,

@@ -18,7 +18,7 @@ static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const 
 }
 
 static const struct meta1_map_ops ops = {
-    .size = sizeof(ops), .props = META1_MAP_LOCAL, .lookup = filemap_lookup};
+    .size = sizeof(ops), .props = META1_MAP_LOCAL, .find = filemap_find};
 
 META1_MODULE(map_text, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "0.1.0",
     .summary = "Keys and values from lines of text.", .opt = options,

@@ -2,7 +2,7 @@
 /*
  * meta1/map.h -- key to value.
  *
- * Results of lookup(): OK with nval >= 1 (an empty value is a value) · NOTFOUND
+ * Results of lookup() and find(): OK with nval >= 1 (an empty value is a value) · NOTFOUND
  * · NOMORE (not found, and stop deriving keys) · TEMPFAIL · PERMFAIL. A map that
  * cannot say is TEMPFAIL, never NOTFOUND; PERMFAIL is for a key about which there never will be an
  * answer, not for a map that is broken: mail that needs it is refused for good. Keys arrive in
@@ -20,17 +20,21 @@ struct meta1_mapsrc {
 
 enum meta1_mapprop {
 	META1_MAP_LOCAL = 1 /* answers at once from memory or a file of this host: nothing is kept
-			     * in front of it, and a change counts at once */
+			     * in front of it, and a change counts at once; it has find() */
 };
 
 struct meta1_map_ops {
 	uint32_t size, props; /* enum meta1_mapprop */
-	void (*lookup)(void *inst, struct meta1_req *, struct meta1_buf key);
+	void (*lookup)(void *inst, struct meta1_req *, struct meta1_buf key); /* or find() */
 	void (*cancel)(void *inst, struct meta1_req *); /* finish it soon; NULL: answers at once */
 	/* Tools only; may block. Writes conf's file anew beside the old one, syncs it, renames it
 	 * over, syncs the folder. <0: err says why and the old file is as it was. NULL: the
 	 * kind of file is not made by createmap. */
 	int (*create)(const void *conf, struct meta1_mapsrc *, struct meta1_err *);
+	/* In place of lookup(), of a META1_MAP_LOCAL map: the answer inside the call, since a mail
+	 * asks for dozens of keys. Never on a worker thread. The reply comes empty with its size;
+	 * what it is made to point to stays until the next call, or a later turn of the loop. */
+	enum meta1_status (*find)(void *inst, struct meta1_buf key, struct meta1_reply *);
 };
 
 #endif

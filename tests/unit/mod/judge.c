@@ -26,7 +26,18 @@ static int never(const struct meta1_host *h, struct meta1_ctx *ctx, const void *
 	return -1;
 }
 
-static const struct meta1_map_ops ops = {.size = sizeof(ops)};
+static void lookup(void *inst, struct meta1_req *rq, struct meta1_buf key)
+{
+	(void)inst, (void)rq, (void)key;
+}
+
+static enum meta1_status find(void *inst, struct meta1_buf key, struct meta1_reply *r)
+{
+	(void)inst, (void)key, (void)r;
+	return META1_NOTFOUND;
+}
+
+static const struct meta1_map_ops ops = {.size = sizeof(ops), .lookup = lookup};
 static const struct meta1_map_ops short_ops = {.size = 8};
 static struct meta1_opt opt;
 
@@ -132,6 +143,27 @@ static void blocking_is_for_maps(void **state)
 	    "use offload()");
 }
 
+static void maps_have_one_way_to_answer(void **state)
+{
+	static const struct meta1_map_ops none = {.size = sizeof(none)};
+	static const struct meta1_map_ops both = {
+	    .size = sizeof(both), .props = META1_MAP_LOCAL, .lookup = lookup, .find = find};
+	static const struct meta1_map_ops far = {.size = sizeof(far), .find = find};
+	static const struct meta1_map_ops near = {
+	    .size = sizeof(near), .props = META1_MAP_LOCAL, .find = find};
+	/* a module of ABI 0.9, whose table ends before find() */
+	static const struct meta1_map_ops old = {
+	    .size = offsetof(struct meta1_map_ops, find), .lookup = lookup, .find = find};
+
+	(void)state;
+	BREAK(m.ops = &none, "it has neither lookup() nor find()");
+	BREAK(m.ops = &both, "it has lookup() and find()");
+	BREAK(m.ops = &far, "expected props META1_MAP_LOCAL");
+	BREAK(m.ops = &near, NULL);
+	BREAK((m.ops = &near, m.flags = META1_F_BLOCKING), "not META1_F_BLOCKING");
+	BREAK(m.ops = &old, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +171,7 @@ int main(void)
 	    cmocka_unit_test(another_name),
 	    cmocka_unit_test(options),
 	    cmocka_unit_test(blocking_is_for_maps),
+	    cmocka_unit_test(maps_have_one_way_to_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

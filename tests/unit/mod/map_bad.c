@@ -30,7 +30,12 @@ static void close_(void *inst)
 	(void)inst;
 }
 
-static const struct meta1_map_ops ops = {.size = sizeof(ops)};
+static void lookup(void *inst, struct meta1_req *rq, struct meta1_buf key)
+{
+	(void)inst, (void)rq, (void)key;
+}
+
+static const struct meta1_map_ops ops = {.size = sizeof(ops), .lookup = lookup};
 
 #define SYMBOL_(n) n##_LTX_meta1_module
 #define SYMBOL(n)  SYMBOL_(n)

@@ -178,11 +178,19 @@ static inline struct lab_answer lab_ask(struct lab *l, const char *key)
 static inline void lab_expect(struct lab *l, const char *key, const char *value)
 {
 	struct lab_answer a = lab_ask(l, key);
+	struct meta1_reply r;
 
 	assert_int_equal(a.status, value ? META1_OK : META1_NOTFOUND);
 	if (value)
 		assert_string_equal(a.val, value);
 	assert_int_equal(a.ttl, 60);
+	if (!mod_map_finds(l->inst))
+		return;
+	assert_int_equal(mod_map_find(l->inst, buf_str(key), &r), a.status);
+	assert_int_equal(r.ttl, 60);
+	assert_int_equal(r.nval, value != NULL);
+	if (value)
+		assert_true(buf_eq(r.val[0], buf_str(value)));
 }
 
 #endif

@@ -130,6 +130,31 @@ static void many(void **state)
 	lab_free(l);
 }
 
+static void is_drained(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* Inside the call too, a map that is being closed knows nothing: that is no "not found". */
+static void drained(void **state)
+{
+	struct lab *l = lab_new("map_text");
+	struct meta1_reply r;
+	bool done = false;
+
+	(void)state;
+	WRITE(l, "a 1\n");
+	assert_true(lab_open(l));
+	assert_true(mod_map_finds(l->inst));
+	lab_expect(l, "a", "1");
+	mod_drain(l->inst, START_MS + 1000, is_drained, &done);
+	assert_int_equal(mod_map_find(l->inst, buf_str("a"), &r), META1_TEMPFAIL);
+	assert_string_equal(r.text, "the map is being closed");
+	loop_turn(l->host.loop, false);
+	assert_true(done);
+	lab_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +164,7 @@ int main(void)
 	    cmocka_unit_test(changes),
 	    cmocka_unit_test(half_a_file),
 	    cmocka_unit_test(many),
+	    cmocka_unit_test(drained),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,9 @@
 #include "../unit.h"
 #include "smar/smar.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
+
 static const struct smar_use use = {.flags = USE_F_DETAIL, .delimiters = "+"};
 
 /* All keys joined by a blank. */
@@ -159,6 +162,56 @@ static void client_keys_6(void **state)
 	assert_string_equal(all(&k), "cltaddr:unix");
 }
 
+/* The address, whose words are zero, short or long as the bits of n say, and each prefix of it. */
+static void try_ip6(unsigned n)
+{
+	static const unsigned char of[4][2] = {{0, 0}, {0, 0x0b}, {0x0a, 0xbc}, {0, 0}};
+	char key[SMAR_KEY_MAX], want[INET6_ADDRSTRLEN + 4];
+	unsigned char ip[16], net[16];
+	struct smar_keys k;
+
+	for (unsigned i = 0; i < 8; i++)
+		memcpy(ip + 2 * i, of[n >> 2 * i & 3], 2);
+	inet_ntop(AF_INET6, ip, want, sizeof(want));
+	smar_keys_client(&k, "", want);
+	for (unsigned bits = 128;; bits -= 4) {
+		memset(net, 0, sizeof(net));
+		memcpy(net, ip, bits / 8);
+		if (bits % 8)
+			net[bits / 8] = ip[bits / 8] & 0xf0;
+		inet_ntop(AF_INET6, net, want, INET6_ADDRSTRLEN);
+		if (bits < 128)
+			sprintf(want + strlen(want), "/%u", bits);
+		assert_true(smar_keys_next(&k, key, sizeof(key)));
+		assert_string_equal(key, want);
+		if (bits == 0)
+			break;
+	}
+	assert_false(smar_keys_next(&k, key, sizeof(key)));
+}
+
+static void client_keys_6_text(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < 1u << 16; n += 3)
+		try_ip6(n);
+}
+
+/* A key that does not fit is left out, and what was there before it stays. */
+static void too_small(void **state)
+{
+	char key[12] = "before";
+	struct smar_keys k;
+
+	(void)state;
+	smar_keys_word(&k, "helo:", "a.long.name");
+	assert_false(smar_keys_next(&k, key, sizeof(key)));
+	assert_string_equal(key, "before");
+	smar_keys_word(&k, "helo:", "fit.xx");
+	assert_true(smar_keys_next(&k, key, sizeof(key)));
+	assert_string_equal(key, "helo:fit.xx");
+}
+
 static void domain_keys(void **state)
 {
 	struct smar_keys k;
@@ -194,6 +247,8 @@ int main(void)
 	    cmocka_unit_test(host_keys),
 	    cmocka_unit_test(client_keys),
 	    cmocka_unit_test(client_keys_6),
+	    cmocka_unit_test(client_keys_6_text),
+	    cmocka_unit_test(too_small),
 	    cmocka_unit_test(domain_keys),
 	    cmocka_unit_test(too_long),
 	};

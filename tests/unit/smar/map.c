@@ -467,6 +467,72 @@ static void seeks(void **state)
 	assert_false(f.nomore);
 }
 
+/* ---- a map that answers inside the call ---- */
+static enum meta1_status find(struct smar_map *m, struct meta1_buf key, struct meta1_reply *r)
+{
+	static const struct meta1_buf val = {"v", 1};
+	struct world *w = (struct world *)(void *)m;
+
+	w->asked++;
+	*r = (struct meta1_reply){.size = sizeof(*r), .ttl = 60, .text = "broken"};
+	if (buf_eq(key, buf_str("bad@b.test")))
+		return META1_TEMPFAIL;
+	if (!buf_eq(key, buf_str("u@b.test")))
+		return META1_NOTFOUND;
+	r->nval = 1;
+	r->val = &val;
+	return META1_OK;
+}
+
+static struct found seek_now(
+    struct world *w, struct smar_seek *s, const struct smar_use *use, const char *local)
+{
+	struct found f = {.told = 0};
+
+	smar_keys_path(&s->keys, use, "", local, "b.test");
+	smar_seek_now(s, use, loop_now(w->loop) + 10000, on_found, &f);
+	return f;
+}
+
+static void inside_the_call(void **state)
+{
+	struct world *w = *state;
+	struct smar_use use = {&w->map, 0, "+"};
+	struct smar_seek s;
+	struct found f;
+
+	w->map.find = find;
+	for (int i = 1; i <= 3; i++) { /* nothing is kept */
+		assert_true(known(w, "u@b.test", META1_OK, 60));
+		assert_int_equal(w->asked, i);
+	}
+	f = seek_now(w, &s, &use, "u");
+	assert_int_equal(f.told, 1);
+	assert_string_equal(f.value, "v");
+	f = seek_now(w, &s, &use, "nobody");
+	assert_int_equal(f.status, META1_NOTFOUND);
+	assert_string_equal(f.key, ".test");
+	f = seek_now(w, &s, &use, "bad");
+	assert_int_equal(f.status, META1_TEMPFAIL);
+	assert_string_equal(f.why, "broken");
+	assert_int_equal(w->map.count.asked, w->asked);
+	assert_int_equal(w->map.count.found, 4);
+	assert_int_equal(w->map.count.missing, 4);
+	assert_int_equal(w->map.count.temp, 1);
+	assert_int_equal(w->map.count.hits + w->map.open, 0);
+	/* who cannot bear it is told later */
+	f = seek(w, &s, &use, "u", "b.test");
+	assert_string_equal(f.value, "v");
+	/* a map that does not know at once is asked all the same */
+	w->map.find = NULL;
+	smar_keys_word(&s.keys, "", "u");
+	memset(&f, 0, sizeof(f));
+	smar_seek_now(&s, &use, loop_now(w->loop) + 10000, on_found, &f);
+	assert_int_equal(f.told, 0);
+	answer(w, META1_OK, "late", 0);
+	assert_string_equal(f.value, "late");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -482,6 +548,7 @@ int main(void)
 	    TEST(flushed),
 	    TEST(no_cache),
 	    TEST(seeks),
+	    TEST(inside_the_call),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

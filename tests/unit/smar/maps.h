@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* maps.h -- a policy whose maps are tables in the test; answers come a turn later, as real ones
- * do. The key "fail" in a table stands for a map that cannot say at that point. */
+ * do, or inside the call once map.find is table_find. The key "fail" in a table stands for a map
+ * that cannot say at that point. */
 #ifndef META1_TEST_MAPS_H
 #define META1_TEST_MAPS_H
 #include "smar/smar.h"
@@ -19,6 +20,7 @@ struct table_map {
 	const struct table_row *rows;
 	unsigned asked;
 	uint32_t ttl;
+	struct meta1_buf val; /* found last */
 };
 struct table_answer {
 	struct task task;
@@ -28,26 +30,32 @@ struct table_answer {
 	void *arg;
 };
 
+static inline enum meta1_status table_row_of(
+    struct table_map *t, struct meta1_buf key, struct meta1_reply *r)
+{
+	*r = (struct meta1_reply){.size = sizeof(*r), .ttl = t->ttl};
+	for (const struct table_row *row = t->rows; row->key; row++) {
+		if (!buf_eq(key, buf_str(row->key)))
+			continue;
+		if (!row->value)
+			return META1_TEMPFAIL;
+		if (strcmp(row->value, "NOMORE") == 0)
+			return META1_NOMORE;
+		t->val = buf_str(row->value);
+		r->val = &t->val;
+		r->nval = 1;
+		return META1_OK;
+	}
+	return META1_NOTFOUND;
+}
+
 static inline void table_answer(void *arg)
 {
 	struct table_answer a = *(struct table_answer *)arg;
-	struct meta1_buf val;
-	struct meta1_reply r = {.size = sizeof(r), .ttl = a.map->ttl};
-	enum meta1_status status = META1_NOTFOUND;
+	struct meta1_reply r;
+	enum meta1_status status = table_row_of(a.map, buf_str(a.key), &r);
 
 	free(arg);
-	for (const struct table_row *row = a.map->rows; row->key; row++) {
-		if (strcmp(row->key, a.key) != 0)
-			continue;
-		val = buf_str(row->value);
-		r.val = &val;
-		r.nval = 1;
-		status = !row->value			     ? META1_TEMPFAIL
-			 : strcmp(row->value, "NOMORE") == 0 ? META1_NOMORE
-							     : META1_OK;
-	}
-	if (status != META1_OK)
-		r.nval = 0;
 	a.fn(a.arg, status, &r);
 }
 
@@ -67,6 +75,16 @@ static inline struct meta1_req *table_lookup(
 	task_init(&a->task, table_answer, a);
 	loop_defer(t->loop, &a->task);
 	return NULL;
+}
+
+/* The same, inside the call. */
+static inline enum meta1_status table_find(
+    struct smar_map *m, struct meta1_buf key, struct meta1_reply *r)
+{
+	struct table_map *t = (struct table_map *)(void *)m;
+
+	t->asked++;
+	return table_row_of(t, key, r);
 }
 
 static inline struct smar_use table_map(
