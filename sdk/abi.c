@@ -7,6 +7,7 @@
  * Comes from make check; a struct or field that is not in this table is seen by the
  * size of its struct. The table is written by hand, in the order of the headers.
  */
+#include <meta1/auth.h>
 #include <meta1/map.h>
 #include <meta1/queue.h>
 #include <meta1/transport.h>
@@ -272,6 +273,34 @@ static const struct {
 	F(meta1_queue_ops, detach)
 	F(meta1_queue_ops, fetch)
 	F(meta1_queue_ops, check)
+	S(meta1_auth_peer)
+	F(meta1_auth_peer, size)
+	F(meta1_auth_peer, flags)
+	F(meta1_auth_peer, service)
+	F(meta1_auth_peer, server)
+	F(meta1_auth_peer, local)
+	F(meta1_auth_peer, remote)
+	F(meta1_auth_peer, tls_bits)
+	F(meta1_auth_peer, pad)
+	F(meta1_auth_peer, external)
+	F(meta1_auth_peer, binding)
+	F(meta1_auth_peer, binding_data)
+	S(meta1_auth_creds)
+	F(meta1_auth_creds, size)
+	F(meta1_auth_creds, pad)
+	F(meta1_auth_creds, user)
+	F(meta1_auth_creds, act_as)
+	F(meta1_auth_creds, realm)
+	F(meta1_auth_creds, secret)
+	S(meta1_auth_ops)
+	F(meta1_auth_ops, size)
+	F(meta1_auth_ops, props)
+	F(meta1_auth_ops, offer)
+	F(meta1_auth_ops, start)
+	F(meta1_auth_ops, login)
+	F(meta1_auth_ops, step)
+	F(meta1_auth_ops, end)
+	F(meta1_auth_ops, cancel)
 };
 /* clang-format on */
 

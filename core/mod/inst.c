@@ -122,6 +122,8 @@ static void (*cancel_of(const struct meta1_module *m))(void *, struct meta1_req 
 		return ((const struct meta1_transport_ops *)m->ops)->cancel;
 	case META1_QUEUE:
 		return ((const struct meta1_queue_ops *)m->ops)->cancel;
+	case META1_AUTH:
+		return ((const struct meta1_auth_ops *)m->ops)->cancel;
 	default:
 		return NULL;
 	}

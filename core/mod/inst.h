@@ -8,6 +8,7 @@
 #include "lib/conn.h"
 #include "mod/mod.h"
 
+#include <meta1/auth.h>
 #include <meta1/map.h>
 #include <meta1/queue.h>
 #include <meta1/transport.h>

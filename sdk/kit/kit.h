@@ -11,7 +11,7 @@
 #define META1_KIT_H
 #include "mod/mod.h"
 
-struct kit_pair { /* -k key=value: what a map is known to hold */
+struct kit_pair { /* -k key=value: what a map is known to hold; of auth: a user and the secret */
 	struct meta1_buf key, val;
 };
 
@@ -82,5 +82,6 @@ int kit_requests(struct kit *);
 int kit_map(struct kit *);
 int kit_queue(struct kit *);
 int kit_transport(struct kit *);
+int kit_auth(struct kit *);
 
 #endif
