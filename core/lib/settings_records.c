@@ -469,7 +469,8 @@ static const struct settings_group groups[] = {
 	"with OK, or CONT for no opinion."),
     GROUP("smar.access", use, struct set_use,
 	"Who may relay, what is refused. Of the flags implicitly_match_detail and replace_macros "
-	"serve here."),
+	"serve here. Of a name with more than 20 parent domains, here and in the maps below, the "
+	"name itself and its 20 shortest parents are looked up."),
     GROUP("smar.mailertable", use, struct set_use,
 	"Where domains go, which are local. Of the flags replace_macros serves here."),
     GROUP("smar.aliases", use, struct set_use,

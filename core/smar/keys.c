@@ -181,7 +181,7 @@ static bool next_parent(struct smar_keys *k, char *out, size_t size)
 
 	if (k->now[0] == '[')
 		return false;
-	for (unsigned i = 0; dot && i <= k->sub; i++)
+	for (unsigned i = 0; dot && i <= k->skip + k->sub; i++)
 		dot = strchr(dot + (i > 0), '.');
 	if (!dot)
 		return false;
@@ -189,7 +189,8 @@ static bool next_parent(struct smar_keys *k, char *out, size_t size)
 	return KEY(out, size, k->tag, dot);
 }
 
-/* The forms of a path in their order. Parents are as many keys as there are dots. */
+/* The forms of a path in their order. Parents are as many keys as there are dots, but for the
+ * longest of very many. */
 enum {
 	PATH_WHOLE,  /* user+detail */
 	PATH_DETAIL, /* user++: any detail that is not empty */
@@ -258,12 +259,17 @@ static bool next_path(struct smar_keys *k, char *out, size_t size)
 static void start(struct smar_keys *k, const char *tag, const char *domain,
     bool (*next)(struct smar_keys *, char *, size_t))
 {
+	unsigned dots = 0;
+
 	memset(k, 0, sizeof(*k));
 	k->tag = tag;
 	k->next = next;
 	k->domained = true;
 	str_copy(k->domain, sizeof(k->domain), domain);
 	k->now = k->domain;
+	for (const char *p = k->domain; *p; p++)
+		dots += *p == '.';
+	k->skip = dots > SMAR_PARENTS_MAX ? dots - SMAR_PARENTS_MAX : 0;
 	if (!idn_text(k->domain, k->text, sizeof(k->text)))
 		k->text[0] = '\0';
 }

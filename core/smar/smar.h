@@ -59,7 +59,10 @@ static inline bool smar_use_asks(const struct smar_use *u, bool local)
 }
 
 /* ---- keys.c: which keys stand for an address, most specific first ---- */
-#define SMAR_KEY_MAX 896 /* tag and path, with NUL; U-labels may be longer than A-labels */
+#define SMAR_KEY_MAX	 896 /* tag and path, with NUL; U-labels may be longer than A-labels */
+/* Of a name with more parents these many are keys, the shortest: rows are about short names, and a
+ * client that makes up a long one must neither get around them nor cost a look-up a label. */
+#define SMAR_PARENTS_MAX 20
 struct smar_keys {
 	const char *tag; /* "to:" or "" */
 	const char *delimiters;
@@ -76,6 +79,7 @@ struct smar_keys {
 	unsigned was_form, was_sub; /* from which the last key was made */
 	size_t user;		    /* bytes of local before the delimiter; all of it without one */
 	unsigned form, sub;	    /* what comes next; sub: dots that are passed */
+	unsigned skip;		    /* dots whose parents are left out, being too many */
 	unsigned char ip[16];
 	int bits; /* prefix length that comes next */
 	bool (*next)(struct smar_keys *, char *out, size_t size);

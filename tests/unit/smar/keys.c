@@ -130,6 +130,44 @@ static void host_keys(void **state)
 	assert_string_equal(all(&k), "cltresolve:FORGED");
 }
 
+static unsigned count(struct smar_keys *k, char *first_parent)
+{
+	char key[SMAR_KEY_MAX];
+	unsigned n = 0;
+
+	first_parent[0] = '\0';
+	while (smar_keys_next(k, key, sizeof(key))) {
+		n++;
+		if (!first_parent[0] && key[2] == '.')
+			strcpy(first_parent, key);
+	}
+	return n;
+}
+
+/* A name of 127 labels is itself and its 20 shortest parents; so it cannot hide from their rows. */
+static void many_parents(void **state)
+{
+	char domain[ADDR_DOMAIN_MAX + 1], key[SMAR_KEY_MAX];
+	struct smar_keys k;
+
+	(void)state;
+	for (unsigned i = 0; i < 127; i++)
+		memcpy(domain + 2 * i, "a.", 3);
+	domain[253] = '\0';
+	smar_keys_host(&k, "h:", domain);
+	assert_int_equal(count(&k, key), 21);
+	assert_string_equal(key, "h:.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a");
+	smar_keys_path(&k, &use, "t:", "u", domain);
+	assert_int_equal(count(&k, key), 3 + 20);
+	smar_keys_host(&k, "h:", domain + 253 - 41); /* 21 labels */
+	assert_int_equal(count(&k, key), 21);
+	assert_string_equal(key, "h:.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a");
+	/* both forms of each, no more of them */
+	memcpy(domain + 253 - 41, "xn--bcher-kva.a.a.a.a.a.a.a.a.a.a.a.test", 41);
+	smar_keys_host(&k, "h:", domain);
+	assert_int_equal(count(&k, key), 2 + 2 * 8 + 12);
+}
+
 static void client_keys(void **state)
 {
 	struct smar_keys k;
@@ -248,6 +286,7 @@ int main(void)
 	    cmocka_unit_test(client_keys),
 	    cmocka_unit_test(client_keys_6),
 	    cmocka_unit_test(client_keys_6_text),
+	    cmocka_unit_test(many_parents),
 	    cmocka_unit_test(too_small),
 	    cmocka_unit_test(domain_keys),
 	    cmocka_unit_test(too_long),
