@@ -6,7 +6,8 @@
  * Comes from body.c, before our Received line and with each piece of the header; goes to the store.
  * The filter is a state machine over bytes, the same for every way they are cut; it keeps back at
  * most the name of the field and ours. It owns nothing. On failure: none. A field whose claim
- * cannot be read at once (a comment, a folded line before the name) is taken for a claim.
+ * cannot be read at once (a comment, a folded line before the name or the colon, more blanks than
+ * can be kept back) is taken for a claim.
  */
 #include "smtps/smtps.h"
 
@@ -148,6 +149,14 @@ static bool claims(const struct smtps_authres *f, const char *own)
 	       (len == strlen(own) && strncasecmp(f->held + f->id, own, len) == 0);
 }
 
+/* No more can be kept back: the name, if it has begun, may go on as ours. */
+static bool may_claim(const struct smtps_authres *f, const char *own)
+{
+	size_t len = f->n - f->id;
+
+	return f->id == 0 || (len <= strlen(own) && strncasecmp(f->held + f->id, own, len) == 0);
+}
+
 static bool is_name(uint8_t c)
 {
 	return c > ' ' && c < 127 && c != ';' && c != '(' && c != '"' && c != '/';
@@ -180,13 +189,16 @@ static uint64_t held_byte(
 			f->state = IN_COLON;
 		return 0;
 	}
+	if (f->state == IN_COLON && c != ':' && !blank && c != '\r' && c != '\n') {
+		release(f, o, i);
+		return 0;
+	}
 	if (f->state == IN_COLON) {
+		if (!room || c == '\r' || c == '\n')
+			return take_out(f, i, o);
 		if (c == ':')
 			f->state = IN_VALUE;
-		if ((c == ':' || blank) && room)
-			hold(f, c);
-		else
-			release(f, o, i);
+		hold(f, c);
 		return 0;
 	}
 	if (is_name(c) && room) {
@@ -198,7 +210,7 @@ static uint64_t held_byte(
 		hold(f, c);
 		return 0;
 	}
-	if (claims(f, own))
+	if (room ? claims(f, own) : may_claim(f, own))
 		return take_out(f, i, o);
 	release(f, o, i);
 	return 0;

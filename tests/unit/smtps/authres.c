@@ -5,6 +5,8 @@
 
 #include "../unit.h"
 
+#include <stdio.h>
+
 struct out {
 	char text[2000];
 	size_t n;
@@ -91,11 +93,66 @@ static void long_ones(void **state)
 	assert_int_equal(o.n, 2);
 }
 
+/* However many blanks stand where they may, a claim is found; and what claims nothing passes. */
+static void blanks(void **state)
+{
+	static const struct {
+		const char *before, *behind; /* the blanks stand between them */
+		bool ours;
+	} row[] = {
+	    {"Authentication-Results", ": gw.test; spf=pass\r\n", true},
+	    {"Authentication-Results:", "gw.test; spf=pass\r\n", true},
+	    {"Authentication-Results: gw.test", "; spf=pass\r\n", true},
+	    {"Authentication-Results:", "\r\n gw.test; spf=pass\r\n", true},
+	    {"Authentication-Results", "\r\n : gw.test; spf=pass\r\n", true},
+	    {"Authentication-Results: other.test", "; spf=pass\r\n", false},
+	    {"Authentication-Result", ": gw.test; spf=pass\r\n", false},
+	};
+	char in[800];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++)
+		for (unsigned n = 1; n < 400; n++) {
+			struct smtps_authres f = {.state = 0};
+			struct out o = {.n = 0};
+			int len = snprintf(in, sizeof(in), "%s%*s%s\r\n", row[i].before, (int)n,
+			    n % 2 ? "" : "\t", row[i].behind);
+
+			smtps_authres_pass(&f, "gw.test", (uint8_t *)in, (size_t)len, put, &o);
+			if (row[i].ours ? strcmp(o.text, "\r\n") != 0 : strcmp(o.text, in) != 0)
+				fail_msg("row %zu, %u blanks: %s", i, n, o.text);
+		}
+}
+
+/* With hundreds of blanks, a name that is not ours by its first letters passes as it is. */
+static void others_with_blanks(void **state)
+{
+	char in[800];
+	int len;
+
+	(void)state;
+	for (int n = 1; n < 400; n++) {
+		struct smtps_authres f = {.state = 0};
+		struct out o = {.n = 0};
+		bool room = n < 319 - 23 - 2;
+
+		len = snprintf(
+		    in, sizeof(in), "Authentication-Results:%*sother.test; x\r\n\r\n", n, "");
+		smtps_authres_pass(&f, "gw.test", (uint8_t *)in, (size_t)len, put, &o);
+		if (room)
+			assert_string_equal(o.text, in);
+		else
+			assert_true(strcmp(o.text, in) == 0 || strcmp(o.text, "\r\n") == 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(forged),
 	    cmocka_unit_test(long_ones),
+	    cmocka_unit_test(blanks),
+	    cmocka_unit_test(others_with_blanks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
