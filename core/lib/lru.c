@@ -13,7 +13,7 @@ static void drop(struct lru *l, struct lru_entry *e)
 {
 	HASH_DEL(l->all, e);
 	l->memory -= e->bytes;
-	free(e);
+	(l->drop ? l->drop : free)(e);
 }
 
 void *lru_get(struct lru *l, const void *key, size_t len, int64_t now)
@@ -42,8 +42,19 @@ void lru_put(struct lru *l, struct lru_entry *e, const void *key, size_t len)
 		drop(l, was);
 	HASH_ADD_KEYPTR(hh, l->all, key, len, e);
 	l->memory += e->bytes;
+	if (e->bytes > l->most)
+		drop(l, e);
 	while (l->all && (HASH_COUNT(l->all) > l->max || l->memory > l->most))
 		drop(l, l->all);
+}
+
+void lru_forget(struct lru *l, const void *key, size_t len)
+{
+	struct lru_entry *e;
+
+	HASH_FIND(hh, l->all, key, len, e);
+	if (e)
+		drop(l, e);
 }
 
 unsigned lru_count(const struct lru *l)

@@ -18,14 +18,16 @@ struct lru_entry {
 struct lru {
 	struct lru_entry *all;
 	unsigned max;
-	size_t memory, most; /* bytes of all blocks; the bound */
+	size_t memory, most;	   /* bytes of all blocks; the bound */
+	void (*drop)(void *block); /* lets go of what it holds and frees it; NULL: free() */
 };
 void lru_init(struct lru *, unsigned max, size_t most);
 /* The block, now the youngest; NULL: none, or its time is over. */
 void *lru_get(struct lru *, const void *key, size_t len, int64_t now);
-/* Takes the block, which lru frees with free(): one of the same key goes, then the oldest until it
+/* Takes the block: one of the same key goes, then the oldest until it
  * fits; one that never fits goes itself. */
 void lru_put(struct lru *, struct lru_entry *, const void *key, size_t len);
+void lru_forget(struct lru *, const void *key, size_t len);
 unsigned lru_count(const struct lru *);
 unsigned lru_clear(struct lru *); /* how many there were */
 

@@ -8,54 +8,48 @@
 #include "smar/smar.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 METRIC_COUNTER(m_hits, "dns_cache_hits_total", "DNS questions answered from the cache.");
 METRIC_GAUGE(m_memory, "dns_cache_bytes", "Memory of the answers in the DNS cache.");
 METRIC_GAUGE(m_size, "dns_cache_entries", "Answers in the DNS cache.");
 
-struct entry {
-	UT_hash_handle hh; /* in order of use: the first is the oldest */
+struct kept {
+	struct lru_entry lru; /* first */
 	struct dns_data *data;
-	int64_t expires; /* monotonic ms */
 	char key[DNS_NAME_MAX + 4];
 };
 struct dns_cache {
-	struct entry *all;
-	unsigned max;
-	size_t memory, most; /* bytes of all entries and their answers */
+	struct lru lru;
 };
+
+static void drop(void *block)
+{
+	struct kept *k = block;
+
+	dns_data_unref(&k->data);
+	free(k);
+}
+
+static void measure(const struct dns_cache *c)
+{
+	m_memory.value = (int64_t)c->lru.memory;
+	m_size.value = lru_count(&c->lru);
+}
 
 struct dns_cache *dns_cache_new(unsigned max, size_t bytes)
 {
 	struct dns_cache *c = base_alloc(sizeof(*c));
 
-	c->max = max;
-	c->most = bytes;
+	lru_init(&c->lru, max, bytes);
+	c->lru.drop = drop;
 	return c;
-}
-
-static size_t memory_of(const struct entry *e)
-{
-	return sizeof(*e) + e->data->memory;
-}
-
-static void drop(struct dns_cache *c, struct entry *e)
-{
-	HASH_DELETE(hh, c->all, e);
-	c->memory -= memory_of(e);
-	m_memory.value = (int64_t)c->memory;
-	dns_data_unref(&e->data);
-	free(e);
-	m_size.value = HASH_COUNT(c->all);
 }
 
 unsigned dns_cache_clear(struct dns_cache *c)
 {
-	unsigned n = HASH_COUNT(c->all);
+	unsigned n = lru_clear(&c->lru);
 
-	while (c->all)
-		drop(c, c->all);
+	measure(c);
 	return n;
 }
 
@@ -69,7 +63,7 @@ void dns_cache_free(struct dns_cache **cp)
 
 unsigned dns_cache_size(const struct dns_cache *c)
 {
-	return HASH_COUNT(c->all);
+	return lru_count(&c->lru);
 }
 
 /* Type in two bytes, then the name. */
@@ -84,43 +78,30 @@ struct dns_data *dns_cache_get(
     struct dns_cache *c, const char *name, uint16_t type, int64_t now, uint32_t *ttl)
 {
 	char key[DNS_NAME_MAX + 4];
-	unsigned len = make_key(name, type, key);
-	struct entry *e;
+	struct kept *k = lru_get(&c->lru, key, make_key(name, type, key), now);
 
-	HASH_FIND(hh, c->all, key, len, e);
-	if (!e)
+	measure(c);
+	if (!k)
 		return NULL;
-	if (e->expires <= now) {
-		drop(c, e);
-		return NULL;
-	}
-	HASH_DELETE(hh, c->all, e);
-	HASH_ADD(hh, c->all, key, len, e);
-	*ttl = (uint32_t)((e->expires - now + 999) / 1000);
+	*ttl = (uint32_t)((k->lru.expires - now + 999) / 1000);
 	m_hits.value++;
-	return dns_data_ref(e->data);
+	return dns_data_ref(k->data);
 }
 
 void dns_cache_put(
     struct dns_cache *c, const char *name, uint16_t type, struct dns_data *d, int64_t now)
 {
-	char key[DNS_NAME_MAX + 4];
-	unsigned len = make_key(name, type, key);
-	struct entry *e;
+	struct kept *k = base_alloc(sizeof(*k));
+	unsigned len = make_key(name, type, k->key);
 
-	HASH_FIND(hh, c->all, key, len, e);
-	if (e)
-		drop(c, e);
-	if (d->ttl == 0 || (d->status != META1_OK && d->status != META1_NOTFOUND))
-		return;
-	e = base_alloc(sizeof(*e));
-	memcpy(e->key, key, len);
-	e->data = dns_data_ref(d);
-	e->expires = now + (int64_t)d->ttl * 1000;
-	HASH_ADD(hh, c->all, key, len, e);
-	c->memory += memory_of(e);
-	while (HASH_COUNT(c->all) > c->max || c->memory > c->most)
-		drop(c, c->all);
-	m_size.value = HASH_COUNT(c->all);
-	m_memory.value = (int64_t)c->memory;
+	k->data = dns_data_ref(d);
+	if (d->ttl > 0 && (d->status == META1_OK || d->status == META1_NOTFOUND)) {
+		k->lru.expires = now + (int64_t)d->ttl * 1000;
+		k->lru.bytes = sizeof(*k) + d->memory;
+		lru_put(&c->lru, &k->lru, k->key, len);
+	} else {
+		lru_forget(&c->lru, k->key, len);
+		drop(k);
+	}
+	measure(c);
 }

@@ -8,52 +8,38 @@
  */
 #include "smtps/smtps.h"
 
+#include "lib/lru.h"
+
 #include <stdlib.h>
-#include <uthash.h>
 
 METRIC_COUNTER(m_hit, "verdicts_kept_used_total", "Questions answered from kept verdicts.");
 METRIC_GAUGE(m_kept, "verdicts_kept_now", "Verdicts of smar that are kept.");
 
 #define KEY_MAX (2 + SMTPS_CLIENT_SIZE + 256 + 2 * (ADDR_PATH_MAX + 1))
 
-struct entry {
-	UT_hash_handle hh;
-	TAILQ_ENTRY(entry) used; /* newest last */
+struct kept {
+	struct lru_entry lru; /* first */
 	struct smtps_verdict v;
-	int64_t until; /* monotonic ms */
-	char key[];    /* then rule and name */
+	char key[]; /* then rule, name and why */
 };
 
 struct smtps_verdicts {
-	struct entry *table;
-	TAILQ_HEAD(entries, entry) used;
+	struct lru lru;
 	uint64_t generation;
-	unsigned max;
 };
 
 struct smtps_verdicts *smtps_verdict_new(unsigned max)
 {
 	struct smtps_verdicts *c = base_alloc(sizeof(*c));
 
-	c->max = max;
-	TAILQ_INIT(&c->used);
+	lru_init(&c->lru, max, SIZE_MAX);
 	return c;
-}
-
-static void drop(struct smtps_verdicts *c, struct entry *e)
-{
-	HASH_DEL(c->table, e);
-	TAILQ_REMOVE(&c->used, e, used);
-	m_kept.value--;
-	free(e);
 }
 
 static void drop_all(struct smtps_verdicts *c)
 {
-	struct entry *e;
-
-	while ((e = TAILQ_FIRST(&c->used)) != NULL)
-		drop(c, e);
+	lru_clear(&c->lru);
+	m_kept.value = 0;
 }
 
 void smtps_verdict_free(struct smtps_verdicts **cp)
@@ -122,20 +108,13 @@ const struct smtps_verdict *smtps_verdict_find(
 {
 	char key[KEY_MAX];
 	size_t n = make_key(key, q);
-	struct entry *e = NULL;
+	struct kept *k = n > 0 ? lru_get(&c->lru, key, n, now) : NULL;
 
-	if (n > 0)
-		HASH_FIND(hh, c->table, key, n, e);
-	if (e == NULL)
+	m_kept.value = lru_count(&c->lru);
+	if (k == NULL)
 		return NULL;
-	if (e->until <= now) {
-		drop(c, e);
-		return NULL;
-	}
-	TAILQ_REMOVE(&c->used, e, used);
-	TAILQ_INSERT_TAIL(&c->used, e, used);
 	m_hit.value++;
-	return &e->v;
+	return &k->v;
 }
 
 static struct meta1_buf put_buf(char **at, struct meta1_buf b)
@@ -153,27 +132,21 @@ void smtps_verdict_keep(struct smtps_verdicts *c, const struct p_check *q,
 {
 	char key[KEY_MAX], *more;
 	size_t n = make_key(key, q);
-	struct entry *e = NULL;
+	struct kept *k;
 
 	smtps_verdict_generation(c, generation);
 	if (n == 0 || v->more != NULL || generation < c->generation)
 		return;
-	HASH_FIND(hh, c->table, key, n, e);
-	if (e != NULL)
-		drop(c, e);
-	if (HASH_COUNT(c->table) >= c->max)
-		drop(c, TAILQ_FIRST(&c->used));
-	e = base_alloc(sizeof(*e) + n + v->rule.len + v->name.len + v->spf_why.len);
-	e->v = *v;
-	e->until = until;
-	memcpy(e->key, key, n);
-	more = e->key + n;
-	e->v.rule = put_buf(&more, v->rule);
-	e->v.name = put_buf(&more, v->name);
-	e->v.spf_why = put_buf(&more, v->spf_why);
-	HASH_ADD_KEYPTR(hh, c->table, e->key, n, e);
-	TAILQ_INSERT_TAIL(&c->used, e, used);
-	m_kept.value++;
+	k = base_alloc(sizeof(*k) + n + v->rule.len + v->name.len + v->spf_why.len);
+	k->v = *v;
+	k->lru.expires = until;
+	memcpy(k->key, key, n);
+	more = k->key + n;
+	k->v.rule = put_buf(&more, v->rule);
+	k->v.name = put_buf(&more, v->name);
+	k->v.spf_why = put_buf(&more, v->spf_why);
+	lru_put(&c->lru, &k->lru, k->key, n);
+	m_kept.value = lru_count(&c->lru);
 }
 
 void smtps_verdict_generation(struct smtps_verdicts *c, uint64_t generation)
@@ -192,7 +165,7 @@ void smtps_verdict_forget(struct smtps_verdicts *c)
 
 unsigned smtps_verdict_count(const struct smtps_verdicts *c)
 {
-	return HASH_COUNT(c->table);
+	return lru_count(&c->lru);
 }
 
 void smtps_verdict_read(const struct p_verdict *m, struct smtps_verdict *v)

@@ -32,33 +32,12 @@ static void answered(void *arg, const struct dns_data *d, uint32_t ttl)
 	str_copy(a->why, sizeof(a->why), d->why);
 }
 
-struct world {
-	struct loop *loop;
-	struct nameserver *ns;
-	struct dns *dns;
-};
 static int set_up(void **state)
 {
-	struct world *w = base_alloc(sizeof(*w));
-
-	w->loop = loop_new();
-	w->ns = ns_new(w->loop, rows);
-	w->dns = ns_resolver(w->loop, &w->ns->port, 1, 50);
-	*state = w;
-	return 0;
-}
-static int tear_down(void **state)
-{
-	struct world *w = *state;
-
-	dns_free(&w->dns);
-	ns_free(w->ns);
-	loop_free(&w->loop);
-	free(w);
-	return 0;
+	return ns_set_up(state, rows, 50);
 }
 
-static struct answer ask(struct world *w, const char *name, int64_t ms)
+static struct answer ask(struct ns_world *w, const char *name, int64_t ms)
 {
 	struct answer a = {.told = 0};
 
@@ -72,7 +51,7 @@ static struct answer ask(struct world *w, const char *name, int64_t ms)
 
 static void answer_and_cache(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a = ask(w, "A.Test.", 5000);
 
 	assert_int_equal(a.status, META1_OK);
@@ -91,7 +70,7 @@ static void answer_and_cache(void **state)
 
 static void shared(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a[5] = {{.told = 0}};
 
 	for (int i = 0; i < 5; i++)
@@ -105,7 +84,7 @@ static void shared(void **state)
 
 static void retries(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a;
 
 	w->ns->silent = 2;
@@ -120,7 +99,7 @@ static void retries(void **state)
 
 static void deadline(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a;
 
 	w->ns->silent = 100;
@@ -132,7 +111,7 @@ static void deadline(void **state)
 /* Askers of one question have deadlines of their own. */
 static void deadlines(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a = {.told = 0}, b = {.told = 0};
 
 	w->ns->silent = 1;
@@ -147,7 +126,7 @@ static void deadlines(void **state)
 
 static void over_tcp(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a;
 
 	w->ns->truncate = true;
@@ -159,7 +138,7 @@ static void over_tcp(void **state)
 
 static void without_edns(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 
 	w->ns->no_edns = true;
 	assert_int_equal(ask(w, "a.test", 5000).status, META1_OK);
@@ -169,7 +148,7 @@ static void without_edns(void **state)
 /* BADVERS stands in the OPT record; without a look there it would be "no such record". */
 static void bad_version(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 
 	w->ns->badvers = true;
 	assert_int_equal(ask(w, "a.test", 5000).status, META1_OK);
@@ -180,7 +159,7 @@ static void bad_version(void **state)
 static void random_case(void **state)
 {
 	struct dns_conf conf = {.timeout = 1000, .plain_case = true};
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	char name[64];
 
 	for (int i = 0; i < 20; i++) {
@@ -198,7 +177,7 @@ static void random_case(void **state)
 /* A server that answers in lower case is believed over TCP, and then asked as it likes it. */
 static void server_folds(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	const struct dns_server *s;
 	unsigned n;
 
@@ -218,7 +197,7 @@ static void server_folds(void **state)
 static void proven(void **state)
 {
 	struct dns_conf conf = {.timeout = 1000};
-	struct world *w = *state;
+	struct ns_world *w = *state;
 
 	w->ns->ad = true;
 	assert_false(ask(w, "a.test", 5000).secure);
@@ -255,7 +234,7 @@ static void trust(void **state)
 /* What the servers did, for the view of them. */
 static void notes(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	const struct dns_server *s;
 	unsigned n;
 
@@ -273,7 +252,7 @@ static void notes(void **state)
 
 static void forged(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a;
 
 	w->ns->forged = 3;
@@ -288,7 +267,7 @@ static void forged(void **state)
 
 static void chains(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a = ask(w, "c0.test", 5000);
 
 	/* The server gives one alias with an SOA missing: each is asked for in turn. */
@@ -302,7 +281,7 @@ static void chains(void **state)
 
 static void next_server(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct nameserver *second = ns_new(w->loop, rows);
 	uint16_t ports[2] = {w->ns->port, second->port};
 	struct answer a;
@@ -324,7 +303,7 @@ static void next_server(void **state)
 
 static void nobody_there(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer a;
 	uint16_t port;
 	struct nameserver *gone = ns_new(w->loop, rows);
@@ -340,7 +319,7 @@ static void nobody_there(void **state)
 
 static void overload(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct answer *a = base_alloc(5000 * sizeof(*a));
 	unsigned told = 0, full = 0;
 
@@ -413,14 +392,14 @@ static void lru(void **state)
 	dns_data_unref(&d);
 }
 
-#define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, ns_tear_down)
 /* Few large answers cost as much as many small ones. */
 static void cache_memory(void **state)
 {
 	struct dns_cache *c = dns_cache_new(1000, 100000);
 	struct dns_data *d;
 	char name[16];
-	uint32_t ttl;
+	uint32_t ttl, n;
 
 	(void)state;
 	for (int i = 0; i < 100; i++) {
@@ -434,13 +413,18 @@ static void cache_memory(void **state)
 		assert_in_range(dns_cache_size(c), 1, i < 50 ? 11 : 61);
 	}
 	assert_in_range(dns_cache_size(c), 50, 61); /* the newest */
+	n = dns_cache_size(c);
+	d = base_alloc(sizeof(*d));
+	d->refs = 1;
+	d->ttl = 60;
+	d->memory = 200000; /* larger than all that may be: it displaces nothing */
+	dns_cache_put(c, "large", 1, d, 0);
+	assert_int_equal(dns_cache_size(c), n);
+	dns_data_unref(&d);
 	d = dns_cache_get(c, "n99", 1, 0, &ttl);
 	assert_non_null(d);
-	dns_cache_clear(c);
-	d->memory = 200000; /* larger than all that may be */
-	dns_cache_put(c, "large", 1, d, 0);
-	assert_int_equal(dns_cache_size(c), 0);
 	dns_data_unref(&d);
+	assert_int_equal(dns_cache_clear(c), n);
 	dns_cache_free(&c);
 }
 
