@@ -30,14 +30,8 @@ static struct ns_row rows[80] = {
     {"4.2.0.192.bad.list", DNS_A, DNS_A, 2, "127.0.0.2"},
 };
 
-struct world {
-	struct loop *loop;
-	struct nameserver *ns;
-	struct dns *dns;
-};
 static int set_up(void **state)
 {
-	struct world *w = base_alloc(sizeof(*w));
 	size_t n = 0;
 
 	while (rows[n].name)
@@ -46,21 +40,7 @@ static int set_up(void **state)
 		snprintf(many[i], sizeof(many[i]), "n%02u.example.test", i);
 		rows[n++] = (struct ns_row){"6.2.0.192.in-addr.arpa", DNS_PTR, DNS_PTR, 0, many[i]};
 	}
-	w->loop = loop_new();
-	w->ns = ns_new(w->loop, rows);
-	w->dns = ns_resolver(w->loop, &w->ns->port, 1, 100);
-	*state = w;
-	return 0;
-}
-static int tear_down(void **state)
-{
-	struct world *w = *state;
-
-	dns_free(&w->dns);
-	ns_free(w->ns);
-	loop_free(&w->loop);
-	free(w);
-	return 0;
+	return ns_set_up(state, rows, 100);
 }
 
 /* ---- names ---- */
@@ -94,7 +74,7 @@ static void names(void **state)
 	    {"unix", "none", ""},
 	    {"unknown", "none", ""},
 	};
-	struct world *w = *state;
+	struct ns_world *w = *state;
 
 	for (size_t i = 0; i < ARRAY_LEN(q); i++) {
 		struct name_answer a = {.told = 0};
@@ -114,7 +94,7 @@ static void names(void **state)
 /* Of forty names five are asked for. */
 static void many_names(void **state)
 {
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct name_answer a = {.told = 0};
 
 	dns_client_ask(w->dns, "192.0.2.6", loop_now(w->loop) + 5000, named, &a);
@@ -152,7 +132,7 @@ static struct set_dnsbl lists[] = {
 };
 
 static struct list_answer ask(
-    struct world *w, struct dnsbl *b, enum dnsbl_kind kind, const char *what)
+    struct ns_world *w, struct dnsbl *b, enum dnsbl_kind kind, const char *what)
 {
 	struct list_answer a = {.told = 0};
 
@@ -167,7 +147,7 @@ static void answers(void **state)
 {
 	struct set_smar set = {.dnsbl = lists, .ndnsbl = ARRAY_LEN(lists), .dnsbl_threshold = 2};
 	struct dnsbl *b = dnsbl_new(&set);
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct list_answer a = ask(w, b, DNSBL_CLIENT, "192.0.2.1");
 	char name[256];
 	struct dnsbl_view v;
@@ -218,7 +198,7 @@ static void dead_list(void **state)
 {
 	struct set_smar set = {.dnsbl = lists, .ndnsbl = 2};
 	struct dnsbl *b = dnsbl_new(&set);
-	struct world *w = *state;
+	struct ns_world *w = *state;
 	struct list_answer a;
 	struct dnsbl_view v;
 
@@ -243,7 +223,7 @@ static void dead_list(void **state)
 	dnsbl_free(&b);
 }
 
-#define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, ns_tear_down)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

@@ -232,4 +232,31 @@ static inline struct dns *ns_resolver(struct loop *l, const uint16_t *ports, uns
 	return ns_resolver_conf(l, ports, n, conf, false);
 }
 
+/* A test's own name server and the resolver that asks it. */
+struct ns_world {
+	struct loop *loop;
+	struct nameserver *ns;
+	struct dns *dns;
+};
+static inline int ns_set_up(void **state, const struct ns_row *rows, int64_t ms)
+{
+	struct ns_world *w = base_alloc(sizeof(*w));
+
+	w->loop = loop_new();
+	w->ns = ns_new(w->loop, rows);
+	w->dns = ns_resolver(w->loop, &w->ns->port, 1, ms);
+	*state = w;
+	return 0;
+}
+static inline int ns_tear_down(void **state)
+{
+	struct ns_world *w = *state;
+
+	dns_free(&w->dns);
+	ns_free(w->ns);
+	loop_free(&w->loop);
+	free(w);
+	return 0;
+}
+
 #endif
