@@ -5,7 +5,8 @@
  * it: its descriptor names tools only, and META1_Q_PRIVATE says why.
  *
  * Comes from: the host. Goes to: nobody. Owns: the messages until all recipients are final.
- * On failure: TEMPFAIL when `memory` is used up.
+ * On failure: TEMPFAIL when `memory` is used up; contents, envelopes and reasons count, and a
+ * reason that finds no room is not kept.
  */
 #include <meta1/queue.h>
 #include <stdbool.h>
@@ -22,7 +23,7 @@ struct meta1_qmsg {
 	struct store *s;
 	uint64_t number; /* in commit order; also the unit */
 	uint8_t *b;
-	size_t len, cap;
+	size_t len, cap, kept; /* kept: bytes of env, and of the reasons of its recipients */
 	bool failed, told;
 	uint32_t nrcpt, nfinal;
 	struct meta1_env *env;	  /* with all that it points to */
@@ -59,7 +60,7 @@ static void drop(struct meta1_qmsg **mp)
 	struct meta1_qmsg *m = *mp;
 
 	*mp = NULL;
-	m->s->used -= (int64_t)m->cap;
+	m->s->used -= (int64_t)(m->cap + m->kept);
 	free(m->b);
 	for (uint32_t i = 0; i < m->nrcpt; i++)
 		free((void *)(uintptr_t)m->rcpt[i].reason.data);
@@ -178,19 +179,29 @@ static const struct meta1_qrcpt *rcpt(const struct meta1_env *e, uint32_t i)
 	return (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
 }
 
-/* One allocation: the struct, the recipients, the strings. */
-static struct meta1_env *env_copy(const struct meta1_env *e)
+static size_t env_size(const struct meta1_env *e)
 {
 	size_t n = sizeof(*e) + e->nrcpt * sizeof(struct meta1_qrcpt) + e->from.len +
 		   e->client.len + e->envid.len;
-	struct meta1_qrcpt *v;
-	struct meta1_env *c;
-	uint8_t *at;
 
 	for (uint32_t i = 0; i < e->nrcpt; i++)
 		n += rcpt(e, i)->addr.len + rcpt(e, i)->orcpt.len + rcpt(e, i)->sender.len +
 		     rcpt(e, i)->alias.len;
-	c = calloc(1, n);
+	return n;
+}
+
+static bool has_room(const struct store *s, size_t n)
+{
+	return n <= (uint64_t)s->c->memory && s->used <= s->c->memory - (int64_t)n;
+}
+
+/* One allocation of env_size(): the struct, the recipients, the strings. */
+static struct meta1_env *env_copy(const struct meta1_env *e, size_t n)
+{
+	struct meta1_env *c = calloc(1, n);
+	struct meta1_qrcpt *v;
+	uint8_t *at;
+
 	if (c == NULL)
 		return NULL;
 	v = (void *)(c + 1);
@@ -223,15 +234,18 @@ static void memory_commit(
 	struct store *s = m->s;
 	struct meta1_buf val = {&m->number, sizeof(m->number)};
 	struct meta1_reply r = {.size = sizeof(r), .nval = 1, .val = &val};
+	size_t n = env_size(env);
 
 	*mp = NULL;
-	if (!m->failed && env->nrcpt > 0)
-		m->env = env_copy(env);
+	if (!m->failed && env->nrcpt > 0 && has_room(s, n))
+		m->env = env_copy(env, n);
 	if (m->env == NULL) {
 		answer(s, req, META1_TEMPFAIL, "queue_memory: out of memory, or no recipient");
 		drop(&m);
 		return;
 	}
+	m->kept = n;
+	s->used += (int64_t)n;
 	m->nrcpt = env->nrcpt;
 	m->rcpt = (void *)(m->env + 1);
 	m->number = ++s->number;
@@ -340,21 +354,32 @@ static void memory_notice(
 	}
 }
 
+static void set_reason(struct meta1_qmsg *m, struct meta1_qrcpt *r, struct meta1_buf why)
+{
+	char *s = NULL;
+
+	m->kept -= r->reason.len;
+	m->s->used -= (int64_t)r->reason.len;
+	free((void *)(uintptr_t)r->reason.data);
+	if (why.len > 0 && has_room(m->s, why.len))
+		s = strndup(why.data, why.len);
+	r->reason = (struct meta1_buf){s, s != NULL ? why.len : 0};
+	m->kept += r->reason.len;
+	m->s->used += (int64_t)r->reason.len;
+}
+
 static void memory_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
 {
 	struct store *s = inst;
 	struct meta1_qmsg *m = find(s, o->key);
 	struct meta1_qrcpt *r;
-	char *why;
 
 	if (m == NULL || m->done || o->rcpt >= m->nrcpt) {
 		answer(s, req, META1_PERMFAIL, "queue_memory: no such message or recipient");
 		return;
 	}
 	r = &m->rcpt[o->rcpt];
-	why = o->reason.len > 0 ? strndup(o->reason.data, o->reason.len) : NULL;
-	free((void *)(uintptr_t)r->reason.data);
-	r->reason = (struct meta1_buf){why, why != NULL ? o->reason.len : 0};
+	set_reason(m, r, o->reason);
 	m->nfinal -= r->state != META1_R_WAITING;
 	m->nfinal += o->state != META1_R_WAITING;
 	r->state = o->state;
@@ -451,7 +476,8 @@ static const struct meta1_queue_ops ops = {
 };
 
 static const struct meta1_opt options[] = {
-    META1_OPT_BYTES(struct memory_conf, memory, "64MB", "4KB..64GB", "Most bytes of all contents."),
+    META1_OPT_BYTES(struct memory_conf, memory, "64MB", "4KB..64GB",
+	"Most bytes of all contents, envelopes and reasons."),
 };
 
 META1_MODULE(queue_memory, .kind = META1_QUEUE, .roles = META1_TOOL, .version = "1",
