@@ -145,13 +145,16 @@ void qmgr_active_wait(struct qmgr *q, struct qmgr_rcpt *r, int64_t due)
 		wait_until(q, qmgr_msg_of(r), due);
 }
 
-/* When a message that is not to be tried is looked at: the sender is told that it is late, or it
- * goes back. */
+/* When a message that is not to be tried is looked at, later than now: the sender is told that it
+ * is late, or it goes back. One whose time is over waits for room all the same. */
 static int64_t look_at(struct qmgr *q, const struct qmgr_msg *m)
 {
-	int64_t warn = m->born + q->lim.delay_warning;
+	int64_t now = loop_now(q->loop), warn = m->born + q->lim.delay_warning;
+	int64_t end = m->born + q->lim.max_queue;
 
-	return q->lim.delay_warning && warn > loop_now(q->loop) ? warn : m->born + q->lim.max_queue;
+	if (q->lim.delay_warning && warn > now)
+		return warn;
+	return end > now ? end : now + ASK_AGAIN_MS;
 }
 
 /* Nothing of it is read or tried before its destination's dock opens; at the end of its time
@@ -171,7 +174,7 @@ void qmgr_active_block(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_dest *d)
 	r->due = now + dead;
 	if (elsewhere && look > now + (dead ? dead : ASK_AGAIN_MS))
 		look = now + (dead ? dead : ASK_AGAIN_MS);
-	qmgr_active_slot_due(q, m->slot, look > now ? look : now + 1000);
+	qmgr_active_slot_due(q, m->slot, look);
 	if (!elsewhere)
 		qmgr_lane_block(q, m->slot, d);
 	qmgr_bounce_late(q, r);

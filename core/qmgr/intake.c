@@ -4,8 +4,8 @@
  * it had to skip some), the store makes of it each message exactly once (entry), also of what
  * it finds at start; and how much may come: credits, one a transaction.
  * Comes from smtps' channels and store.c; goes to msg.c and active.c. Owns the feeders.
- * On failure: memory near its bound (envelopes that are loaded, and a part for each message and
- * further recipient that is queued), no more credits, and smtps answers 451 4.3.2.
+ * On failure: memory near its bound (envelopes that are loaded, and a part for each message,
+ * further recipient and destination that is known), no more credits, and smtps answers 451 4.3.2.
  *
  * What is recovered may pass the bound: it is on disk already, and must be delivered.
  */
@@ -27,7 +27,8 @@ static struct qmgr_feeder *feeder_of(struct chan *c)
 size_t qmgr_intake_memory(const struct qmgr *q)
 {
 	return q->memory + qmgr_reason_memory() + qmgr_mark_memory() +
-	       (size_t)q->index.n * QMGR_INDEX + q->index.more * QMGR_FURTHER;
+	       (size_t)q->index.n * QMGR_INDEX + q->index.more * QMGR_FURTHER +
+	       (size_t)HASH_COUNT(q->sched.dests) * QMGR_DEST;
 }
 
 static uint64_t window(struct qmgr *q)

@@ -109,10 +109,11 @@ static void round_remove(struct qmgr *q, uint32_t i)
 
 static struct qmgr_dock *dock_new(struct qmgr *q, struct qmgr_dest *d)
 {
-	uint32_t i = 0;
+	uint32_t i = q->dock_free;
 
 	while (i < q->ndock && q->docks[i])
 		i++;
+	q->dock_free = i + 1;
 	if (i == q->ndock)
 		q->docks = base_realloc(q->docks, ++q->ndock * sizeof(struct qmgr_dock *));
 	q->docks[i] = base_alloc(sizeof(struct qmgr_dock));
@@ -177,6 +178,7 @@ static void dock_check(struct qmgr *q, struct qmgr_dock *k)
 	if (!d || k->nlane)
 		return;
 	q->docks[k->number] = NULL;
+	q->dock_free = k->number < q->dock_free ? k->number : q->dock_free;
 	d->dock = NULL;
 	free(k);
 	qmgr_sched_unref(&q->sched, &d, loop_now(q->loop));

@@ -278,8 +278,8 @@ struct qmgr {
 	/* lane.c */
 	struct qmgr_dock **docks, *open_docks;
 	struct qmgr_lanes lanes;
-	uint32_t ndock;
-	uint64_t reserved; /* recipients that all lanes have ahead */
+	uint32_t ndock, dock_free; /* dock_free: none before it is free */
+	uint64_t reserved;	   /* recipients that all lanes have ahead */
 	bool lane_turn;
 	struct watch *lane_timer;
 

@@ -239,7 +239,10 @@ int64_t qmgr_sched_late(struct qmgr_sched *s, struct qmgr_dest *d, const char *s
 	from = now * 1000 + d->queued * step;
 	d->late_us = (d->late_us > from ? d->late_us : from) + step;
 	ahead = d->late_us / 1000 - now;
-	return ahead < s->max_pause ? ahead : s->max_pause;
+	if (ahead < s->max_pause)
+		return ahead;
+	d->late_us -= step; /* it gets its place when it comes back: none is kept for it */
+	return s->max_pause;
 }
 
 /* What is late by less than a tick is made up for. */

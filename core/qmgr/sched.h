@@ -12,6 +12,7 @@
 #define QMGR_RCPTS_MAX	1000  /* recipients of one delivery */
 #define QMGR_QUANTUM	50    /* recipients a sender may send before the next one's turn */
 #define QMGR_DESTS_MAX	20000 /* beyond, idle dead destinations are forgotten */
+#define QMGR_DEST	600   /* bytes of one, with its dock and hops, about */
 #define QMGR_SENDER_MAX 512   /* longer ones share their turn with others that begin so */
 #define QMGR_DEAD_MS	60000 /* first pause of a dead destination; doubles */
 #define QMGR_TICK_MS	100   /* of rates: what becomes free within one goes together */

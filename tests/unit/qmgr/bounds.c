@@ -162,6 +162,29 @@ static void late_ones_wait_elsewhere(void **state)
 	set_free(t);
 }
 
+/* A mailing of more than the longest pause lets go: when those that were sent away so long come
+ * back, there are places for them at once. */
+static void places_end_with_the_pause(void **state)
+{
+	static const char m[20];
+	struct set *t = set_new();
+	struct qmgr_dest *d = dest(t, "a");
+	struct qmgr_bounds b = bounds("rate = 10/1m;");
+	int64_t late = 0;
+	int i;
+
+	(void)state;
+	qmgr_sched_bound(&t->s, d, &b);
+	for (i = 0; i < 11; i++)
+		mail(t, d, "list", &m[i], 1);
+	for (i = 0; i < 2000; i++)
+		late = qmgr_sched_late(&t->s, d, "list", 5000);
+	assert_int_equal(late, lim.max_retry);
+	late = qmgr_sched_late(&t->s, d, "list", 5000 + lim.max_retry);
+	assert_in_range(late, 6000, 11 * 6000 + 6000);
+	set_free(t);
+}
+
 static void own_connections(void **state)
 {
 	static const char m[64];
@@ -199,6 +222,7 @@ int main(void)
 	    cmocka_unit_test(rates),
 	    cmocka_unit_test(no_burst),
 	    cmocka_unit_test(late_ones_wait_elsewhere),
+	    cmocka_unit_test(places_end_with_the_pause),
 	    cmocka_unit_test(own_connections),
 	};
 

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* A dead destination: one of its mails probes after each pause, the others are not tried; at
  * the end of their time all of them come back. */
@@ -79,6 +80,38 @@ static void active_bound(void **state)
 		world_run(w);
 	}
 	assert_int_equal(w->q.index.n, 1);
+	world_free(&w);
+}
+
+/* What waits for room at a destination that has its share, while its time in the queue ends, goes
+ * on waiting, and is not looked at again and again. */
+static void full_at_the_end(void **state)
+{
+	struct world *w = world_new(40);
+	struct delivery *d;
+	char id[16];
+	int i;
+
+	(void)state;
+	for (i = 0; i < 30; i++) {
+		snprintf(id, sizeof(id), "S%d", i);
+		world_mail(w, id, "me@example.org", "a@slow.example");
+	}
+	world_run(w);
+	assert_int_equal(qmgr_active_count(&w->q), 10);
+	w->now += 432000000LL;
+	alarm(60); /* it would be for ever */
+	world_pass(w, 100);
+	alarm(0);
+	assert_int_equal(w->q.index.n, 30);
+	assert_int_equal(qmgr_active_count(&w->q), 10);
+	world_smtpc_up(w, 8);
+	world_run(w);
+	while ((d = world_open(w, "slow.example"))) {
+		world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+		world_run(w);
+	}
+	assert_int_equal(w->q.index.n, 0);
 	world_free(&w);
 }
 
@@ -188,6 +221,47 @@ static void memory_of_recipients(void **state)
 	world_run(w);
 	assert_int_equal(qmgr_intake_memory(&w->q), qmgr_reason_memory()); /* of the route */
 	assert_false(w->q.withheld);
+	world_free(&w);
+}
+
+/* Each mail waits for a dead destination of its own: those count too. */
+static void memory_of_destinations(void **state)
+{
+	struct world *w = world_small(10000);
+	struct delivery *d;
+	char id[16], to[32];
+	size_t had;
+	int i;
+
+	(void)state;
+	world_smtpc_up(w, 1000);
+	for (i = 0; i < 200; i++) {
+		snprintf(id, sizeof(id), "S%d", i);
+		snprintf(to, sizeof(to), "a@d%d.example", i);
+		world_mail_to(w, id, to);
+		world_run(w);
+		d = &w->d[i];
+		world_end(w, d, META1_TEMPFAIL, META1_ABOUT_HOST, 0, "refused");
+		world_run(w);
+		snprintf(id, sizeof(id), "T%d", i);
+		world_mail_to(w, id, to); /* waits for it alone */
+		world_run(w);
+	}
+	assert_int_equal(w->nd, 200);
+	had = qmgr_intake_memory(&w->q) - w->q.memory - qmgr_reason_memory();
+	assert_in_range(had,
+	    200 * (2 * QMGR_INDEX + sizeof(struct qmgr_dest) + sizeof(struct qmgr_dock)),
+	    200 * (2 * QMGR_INDEX + 1000));
+	assert_int_equal(w->q.ndock, 200 + QMGR_AGAIN + 1);
+	assert_int_equal(world_act(w, "/v1/queue/delete", "all", "1"), 400);
+	world_run(w);
+	for (i = 0; i < 10; i++) { /* their places are used again */
+		snprintf(id, sizeof(id), "U%d", i);
+		snprintf(to, sizeof(to), "a@d%d.example", i);
+		world_mail_to(w, id, to);
+		world_run(w);
+	}
+	assert_int_equal(w->q.ndock, 200 + QMGR_AGAIN + 1);
 	world_free(&w);
 }
 
@@ -339,6 +413,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(dead_destination),
 	    cmocka_unit_test(active_bound),
+	    cmocka_unit_test(full_at_the_end),
+	    cmocka_unit_test(memory_of_destinations),
 	    cmocka_unit_test(active_many),
 	    cmocka_unit_test(mailing_under_way),
 	    cmocka_unit_test(full_memory),
