@@ -123,6 +123,27 @@ def test_one_store_does_not_pass_over_the_mail_of_another(inst):
             lab.wait_for('the mail that waits', lambda: len(g.queue()) == 1)
 
 
+def test_the_newest_is_missed(inst, sink):
+    """That qmgr knows a message is on disk soon, though nothing became of it yet: so fsck misses it when it vanishes."""
+    with lab.relay_all(inst, sink.port, qmgr=DIR) as g:
+        os.kill(g.pids()['smtpc'], signal.SIGSTOP)
+        with g.client() as c:
+            c.mail('s@x.test', ['r@far.test'], 'Subject: x\r\n\r\nx\r\n')
+        lab.wait_for('its file', lambda: len(files(g)) == 1)
+        file, = files(g)
+        lab.wait_for('a word of it', lambda: f'{file.name[1:]} seen' in ''.join(f.read_text() for f in (g.dir / 'q/state').glob('outcomes.*')))
+        pids = g.pids()
+        for name in sorted(pids, key=lambda n: n != 'mcp'):
+            os.kill(pids[name], signal.SIGKILL)
+        g.proc.wait()
+        lab.wait_for('all to be gone', lambda: not g.pids())
+        assert fates(g) == (0, {'r@far.test': 'waiting'}, [])
+        file.unlink()
+        rc, _, found = fates(g)
+        assert rc == 1 and [k for k, _ in found] == ['lost'] and file.name in found[0][1], found
+        g.start().ready()
+
+
 def fates(g):
     """(exit status, recipient -> state, findings) of meta1ctl queue fsck."""
     p = g.ctl('queue', 'fsck', '--json', check=False)

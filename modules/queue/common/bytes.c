@@ -67,3 +67,12 @@ int bytes_write(int fd, const void *b, size_t n, uint64_t off)
 	}
 	return 0;
 }
+
+uint64_t bytes_from(int fd, uint64_t off)
+{
+	off_t at = lseek(fd, (off_t)off, SEEK_DATA);
+
+	if (at < 0)
+		return errno == ENXIO ? UINT64_MAX : off;
+	return (uint64_t)at > off ? (uint64_t)at : off;
+}

@@ -101,6 +101,9 @@ bool bytes_room(struct bytes *, size_t); /* so many more will find their memory 
 void bytes_add(struct bytes *, const void *, size_t);
 void bytes_fmt(struct bytes *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int bytes_write(int fd, const void *, size_t, uint64_t off); /* all of it; 0 or errno */
+/* Room that was allocated and never used need not be read: where the next bytes of a file are, off
+ * or behind it; UINT64_MAX: nowhere. A file system that cannot say gives it to be read. */
+uint64_t bytes_from(int fd, uint64_t off);
 
 /* ---- journal.c: what became of recipients, one sync for many ---- */
 #define JOURNAL_ALIGN 4096u /* a piece begins at a multiple: no block holds parts of two syncs */
@@ -153,7 +156,10 @@ struct history {
 	const char *what;			  /* files of this name become history ... */
 	uint64_t serial;			  /* ... before this one */
 	uint64_t (*end)(int fd, uint64_t serial); /* where its last record ends */
-	int64_t now, time, size;		  /* seconds; now: wall clock */
+	/* Writes all that one holds to another, without the room between syncs. 0 or errno: then it
+	 * stays as it was. */
+	int (*pack)(int from, int to, uint64_t serial);
+	int64_t now, time, size; /* seconds; now: wall clock */
 	int64_t min_free;
 };
 void history_keep(const struct history *); /* on a worker; what is too old or too much goes */

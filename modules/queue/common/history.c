@@ -2,8 +2,9 @@
 /*
  * history.c -- journals that no start needs any more are the history of outcomes.
  *
- * Nothing is written for it: a journal of which all that matters is said elsewhere is renamed, so
- * a record is in exactly one file at any time, and no crash can make the two disagree. It tells of
+ * A journal of which all that matters is said elsewhere is renamed, so
+ * a record is in exactly one file at any time, and no crash can make the two disagree. Then it is
+ * packed, which needs no promise: the file is there before or after, whole. It tells of
  * each final outcome (id, recipient, sender, size, time, by whom), and what else fsck needs to
  * account for all that was accepted.
  * Comes from: whoever made a journal needless. Goes to: fsck.c; in queue_log to replay.c when the
@@ -18,6 +19,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#define PACKED "history.new"
 
 /* Without its spare room. */
 static void trim(const struct history *h, const char *name, uint64_t serial)
@@ -34,6 +37,34 @@ static void trim(const struct history *h, const char *name, uint64_t serial)
 	close(fd);
 }
 
+static bool full(const struct history *h)
+{
+	struct statvfs s;
+
+	return fstatvfs(h->dir, &s) == 0 &&
+	       (uint64_t)s.f_bavail * s.f_frsize < (uint64_t)h->min_free;
+}
+
+/* Each sync of a journal took a block at least: of much mail that came one by one most of that is
+ * nothing. The packed file takes the place of the other at once, when it is on disk. */
+static void pack(const struct history *h, const char *name, uint64_t serial)
+{
+	int from = openat(h->dir, name, O_RDONLY | O_CLOEXEC), to = -1;
+	bool good = false;
+
+	if (from >= 0 && h->pack != NULL && !full(h))
+		to = openat(h->dir, PACKED, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	if (to >= 0) {
+		good = h->pack(from, to, serial) == 0 && fdatasync(to) == 0 &&
+		       renameat(h->dir, PACKED, h->dir, name) == 0;
+		close(to);
+		if (!good)
+			unlinkat(h->dir, PACKED, 0);
+	}
+	if (from >= 0)
+		close(from);
+}
+
 static void rename_old(const struct history *h)
 {
 	uint64_t *v;
@@ -47,17 +78,10 @@ static void rename_old(const struct history *h)
 		serial_name(from, h->what, v[i]);
 		serial_name(to, "history", v[i]);
 		trim(h, from, v[i]);
-		renameat(h->dir, from, h->dir, to);
+		if (renameat(h->dir, from, h->dir, to) == 0)
+			pack(h, to, v[i]);
 	}
 	free(v);
-}
-
-static bool full(const struct history *h)
-{
-	struct statvfs s;
-
-	return fstatvfs(h->dir, &s) == 0 &&
-	       (uint64_t)s.f_bavail * s.f_frsize < (uint64_t)h->min_free;
 }
 
 static void drop(const struct history *h, uint64_t serial)

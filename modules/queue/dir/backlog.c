@@ -129,20 +129,28 @@ struct list_job {
 	bool locked;
 };
 
+/* Its owner said that its name is on disk. Of those below its life it says nothing. */
+static bool vouched(const struct list_job *l, uint64_t number)
+{
+	return number >= l->life && number <= l->known;
+}
+
 /* A name that a killed process left is in memory only, perhaps: before anything refers to its
  * message (and survives the next power loss without it) it is on disk. */
 static void sync_names(struct list_job *l, int dir)
 {
-	bool done[256] = {false};
+	bool done[256] = {false}, any = false;
 
-	if (l->n > 0 && l->v[l->n - 1] > l->known && fsync(dir) < 0)
+	for (size_t i = 0; i < l->n && !any; i++)
+		any = !vouched(l, l->v[i]);
+	if (any && fsync(dir) < 0)
 		l->unsynced = errno;
 	for (size_t i = 0; i < l->n; i++) {
 		char sub[4];
 		unsigned which = (unsigned)(l->v[i] >> 14 & 0xff);
 		int fd;
 
-		if (l->v[i] <= l->known || done[which])
+		if (vouched(l, l->v[i]) || done[which])
 			continue;
 		done[which] = true;
 		file_sub(l->v[i], sub);
@@ -249,6 +257,7 @@ static void list_done(void *arg)
 	keep(w, l, end);
 	if (l->known > w->cursor)
 		w->cursor = l->known;
+	manager_moved(m);
 	if (l->above == 0 && end > 0)
 		sweep(w, end);
 	w->scan = w->cursor < w->known || w->life != l->life;

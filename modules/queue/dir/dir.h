@@ -153,7 +153,8 @@ struct rec {
 	uint32_t writer, nrcpt, nst, nfinal;
 	bool told, dead, seen; /* told of; all final; its file was listed */
 	bool announced;
-	uint64_t nr; /* journal line of its end: announced when durable */
+	uint32_t last; /* wall clock, seconds: when the newest of its lines was said */
+	uint64_t nr;   /* journal line of its end: announced when durable */
 	struct rst *st;
 };
 struct list {
@@ -196,6 +197,7 @@ bool outcomes_open(struct manager *);
 bool outcomes_put(
     struct manager *, const struct rec *, const struct meta1_qoutcome *, struct meta1_req *);
 bool outcomes_done(struct manager *, const struct rec *); /* all of it is final */
+void outcomes_seen(struct manager *);			  /* how far each writer is known */
 void outcomes_flush(struct manager *);			  /* at an orderly end */
 void outcomes_clean(struct manager *);
 void outcomes_skip(struct manager *, const struct rec *gone);
@@ -221,12 +223,15 @@ struct replay {
 	/* For fsck: a final recipient, said for the first time; a cursor, in that file. */
 	void (*final)(void *arg, const struct rec *, const struct said *);
 	void (*cursor)(void *arg, uint32_t writer, uint64_t number);
+	/* Not NULL: gets each good line with its newline, and nothing else is done with it. */
+	void (*line)(void *arg, const char *line, size_t len);
 	void *arg;
 };
 void replay_work(void *);
 /* One file; what is damaged is counted. sync: it is made sure that it is on disk. */
 void replay_file(struct replay *, const char *name, bool sync);
 uint64_t replay_end(int fd, uint64_t serial); /* behind the last line */
+int replay_pack(int from, int to, uint64_t serial);
 
 /* ---- manager.c: notices in, entries out; backlog.c: what is in the folders ---- */
 struct mwriter {
@@ -250,9 +255,10 @@ struct manager {
 	struct table t;
 	struct mwriter *ws;
 	struct outcomes o;
-	struct meta1_watch *tick;
+	struct meta1_watch *tick, *later; /* later: cursors are to be said */
 	size_t dead_look;
-	bool looking;
+	bool looking, moved; /* moved: some cursor, and later is armed */
+	bool unended;	     /* of some that is final no end could be said */
 };
 void manager_manage(void *inst, struct meta1_req *, const struct meta1_qevents *, void *arg);
 void manager_notice(
@@ -267,6 +273,7 @@ struct meta1_qentry manager_entry(
     const struct rec *, const char *id, const struct meta1_env *, uint64_t len);
 void manager_announce(struct manager *, struct rec *);
 void manager_synced(struct manager *);
+void manager_moved(struct manager *); /* a cursor: it is said soon */
 void manager_look(struct manager *, uint32_t writer);
 void backlog_start(struct manager *);
 void backlog_pump(struct mwriter *);

@@ -17,7 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DEAD_MORE 256 /* dead ones besides twice those found there: looked at again */
+#define SEEN_MS	  1000 /* until it is said how far a writer is known */
+#define DEAD_MORE 256  /* dead ones besides twice those found there: looked at again */
 
 struct mwriter *manager_writer(struct manager *m, uint32_t number)
 {
@@ -59,6 +60,29 @@ struct meta1_qentry manager_entry(
 	return e;
 }
 
+/* ---- cursors ---- */
+
+static void later(int fd, short what, void *arg)
+{
+	struct manager *m = arg;
+
+	(void)fd;
+	(void)what;
+	m->moved = false;
+	outcomes_seen(m);
+}
+
+/* So that fsck misses the newest when it vanishes: an outcome, which says it too, may be long in
+ * coming. */
+void manager_moved(struct manager *m)
+{
+	if (m->later == NULL)
+		m->later = m->d->h->watch_timer(m->d->ctx, -1, later, m);
+	if (!m->moved)
+		store_arm(m->d, m->later, SEEN_MS);
+	m->moved = m->later != NULL;
+}
+
 /* ---- notices ---- */
 
 static bool direct(
@@ -73,6 +97,7 @@ static bool direct(
 	r->nrcpt = env->nrcpt;
 	r->after = n->prev;
 	w->cursor = n->number;
+	manager_moved(m);
 	r->told = true;
 	e = manager_entry(r, id, env, n->len);
 	m->ev->entry(m->arg, &e);
@@ -122,12 +147,25 @@ void manager_notice(
 
 static void end(struct manager *m, struct rec *r)
 {
-	/* Not said: then it ends at the next start, from its recipients' lines. */
-	if (!outcomes_done(m, r))
+	/* Not said: then it ends later, or at the next start, from its recipients' lines. */
+	if (!outcomes_done(m, r)) {
+		m->unended = true;
 		return;
+	}
 	r->nr = m->o.j.put;
 	outcomes_skip(m, r);
 	table_dead(&m->t, r);
+}
+
+/* Those whose end could not be said. */
+static void end_again(struct manager *m)
+{
+	m->unended = false;
+	for (struct rec *r = m->t.live.first, *next; r != NULL; r = next) {
+		next = r->next;
+		if (r->told && table_final(r))
+			end(m, r);
+	}
 }
 
 void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutcome *o)
@@ -143,6 +181,7 @@ void manager_outcome(void *inst, struct meta1_req *req, const struct meta1_qoutc
 		store_answer(d, &req, META1_PERMFAIL, "queue_dir: no such message or recipient");
 		return;
 	}
+	r->last = (uint32_t)d->h->wall(d->ctx);
 	/* What is not said did not happen: else the file would go with its last other recipient,
 	 * and what is counted as said would be done once more after a crash. */
 	if (!table_room(r, o->rcpt) || !outcomes_put(m, r, o, req)) {
@@ -170,6 +209,8 @@ void manager_synced(struct manager *m)
 {
 	for (; m->t.say != NULL && m->t.say->nr <= m->o.j.synced; m->t.say = m->t.say->next)
 		manager_announce(m, m->t.say);
+	if (m->unended && journal_has_room(&m->o.j))
+		end_again(m);
 	m->d->h->count(m->d->ctx, "dead_units_now", (int64_t)m->t.ndead);
 	if (m->t.ndead < m->dead_look + DEAD_MORE)
 		return;
@@ -346,6 +387,8 @@ void manager_close(struct manager **mp)
 		return;
 	if (m->tick != NULL)
 		m->d->h->unwatch(&m->tick);
+	if (m->later != NULL)
+		m->d->h->unwatch(&m->later);
 	journal_close(&m->o.j);
 	while (m->ws != NULL) {
 		struct mwriter *w = m->ws;

@@ -15,8 +15,9 @@
 #include <string.h>
 
 #define GATHER	 (1u << 20)
-#define PIECE	 2000  /* messages said again in a turn */
-#define NO_ROOM	 60000 /* ms until a new file is tried again */
+#define PIECE	 2000	      /* messages said again in a turn */
+#define GONE	 (30 * 86400) /* seconds; what is known of a file that was taken away */
+#define NO_ROOM	 60000	      /* ms until a new file is tried again */
 
 #define WORD_MAX 1024 /* bytes of a reply that are kept */
 
@@ -137,7 +138,7 @@ bool outcomes_put(
 	    .state = o->state,
 	    .tries = o->tries,
 	    .next_try = o->next_try,
-	    .now = m->d->h->wall(m->d->ctx),
+	    .now = r->last,
 	    .reason = o->reason,
 	    .by = {o->by, o->by != NULL ? strlen(o->by) : 0},
 	    .id = {o->id, strlen(o->id)}};
@@ -161,10 +162,15 @@ bool outcomes_done(struct manager *m, const struct rec *r)
 	return put(m, &l, NULL);
 }
 
-void outcomes_flush(struct manager *m)
+void outcomes_seen(struct manager *m)
 {
 	if (m->o.j.open)
 		put_cursors(m);
+}
+
+void outcomes_flush(struct manager *m)
+{
+	outcomes_seen(m);
 	journal_flush(&m->o.j);
 }
 
@@ -194,7 +200,7 @@ static bool say_again(struct manager *m, const struct rec *r)
 		    .state = s->state,
 		    .tries = s->tries,
 		    .next_try = s->next_try,
-		    .now = m->d->h->wall(m->d->ctx),
+		    .now = r->last,
 		    .reason = texts_get(&m->t.texts, s->reason)};
 
 		if ((s->state != META1_R_WAITING || s->tries > 0 || s->next_try != 0 ||
@@ -223,9 +229,37 @@ void outcomes_skip(struct manager *m, const struct rec *gone)
 		m->o.walk = walk_next(m, gone);
 }
 
+/* An admin took its file away so long ago that it will not come back: else what is known of such
+ * would be said again for ever. */
+static bool is_forgotten(const struct manager *m, const struct rec *r)
+{
+	int64_t keep = META1_HAS(m->ev, history_size) ? m->ev->history_time : 0;
+
+	keep = keep > GONE ? keep : GONE;
+	return !r->dead && !r->told && !r->seen && r->last + keep < m->d->h->wall(m->d->ctx);
+}
+
+/* Said again, or forgotten. false: no more now. */
+static bool clean_one(struct manager *m)
+{
+	struct rec *r = m->o.walk;
+
+	if (is_forgotten(m, r)) {
+		outcomes_skip(m, r);
+		table_remove(&m->t, r);
+		m->d->h->count(m->d->ctx, "forgotten", 1);
+		return true;
+	}
+	if (!say_again(m, r))
+		return false;
+	m->o.walk = walk_next(m, r);
+	return true;
+}
+
 static void clean_step(struct manager *m)
 {
 	struct outcomes *o = &m->o;
+	unsigned n = 0;
 
 	if (o->removing)
 		return;
@@ -239,12 +273,8 @@ static void clean_step(struct manager *m)
 		return;
 	}
 	if (!o->walked) {
-		for (unsigned n = 0; o->walk != NULL && n < PIECE && o->j.gather.len < GATHER;
-		     n++) {
-			if (!say_again(m, o->walk))
-				break;
-			o->walk = walk_next(m, o->walk);
-		}
+		while (o->walk != NULL && n++ < PIECE && o->j.gather.len < GATHER && clean_one(m))
+			;
 		o->walked = o->walk == NULL;
 		o->need = o->j.put;
 	}
@@ -253,6 +283,7 @@ static void clean_step(struct manager *m)
 		    .what = OUTCOMES,
 		    .serial = o->keep,
 		    .end = replay_end,
+		    .pack = replay_pack,
 		    .now = m->d->h->wall(m->d->ctx),
 		    .time = META1_HAS(m->ev, history_size) ? m->ev->history_time : 0,
 		    .size = META1_HAS(m->ev, history_size) ? m->ev->history_size : 0,

@@ -63,6 +63,8 @@ static bool take_state(struct replay *p, struct rec *r, char *rest)
 	x.bytes = number(&rest, 10);
 	nrcpt = (uint32_t)number(&rest, 10);
 	r->after = r->after != 0 ? r->after : number(&rest, 16);
+	if (x.time > r->last && x.time <= UINT32_MAX)
+		r->last = (uint32_t)x.time;
 	if (r->dead)
 		return true;
 	if (x.state > META1_R_DELETED || x.rcpt >= DIR_NRCPT_MAX || nrcpt > DIR_NRCPT_MAX ||
@@ -124,7 +126,7 @@ static size_t read_lines(struct replay *p, char *b, size_t len, uint64_t off, bo
 	size_t at = 0, n;
 
 	for (;;) {
-		char *end;
+		char *end, *hole;
 
 		while (at < len && (b[at] == '\0' || b[at] == ' ')) /* room that was never used */
 			at++;
@@ -132,6 +134,12 @@ static size_t read_lines(struct replay *p, char *b, size_t len, uint64_t off, bo
 		if (end == NULL || p->err != 0)
 			return at;
 		n = (size_t)(end - b) - at;
+		hole = memchr(b + at, '\0', n);
+		if (hole != NULL) { /* it ends in room that was never used */
+			*bad = true;
+			at = (size_t)(hole - b);
+			continue;
+		}
 		*end = '\0';
 		/* A piece begins here: what was before it had been synced. */
 		if (n == 1 && b[at] == '#' && (off + at) % JOURNAL_ALIGN == 0) {
@@ -141,6 +149,8 @@ static size_t read_lines(struct replay *p, char *b, size_t len, uint64_t off, bo
 			*end = '\n';
 			if (!good(b + at, n)) {
 				*bad = true;
+			} else if (p->line != NULL) {
+				p->line(p->arg, b + at, n + 1);
 			} else {
 				*end = '\0';
 				p->damaged += !take(p, b + at + 17);
@@ -157,8 +167,17 @@ static void read_all(struct replay *p, int fd, char *b)
 	bool bad = false;
 
 	while (p->err == 0) {
-		ssize_t n = pread(fd, b + len, CHUNK - len, (off_t)(off + len));
+		uint64_t from = bytes_from(fd, off + len);
+		ssize_t n;
 
+		if (from == UINT64_MAX)
+			return;
+		if (from > off + len) { /* a line that was begun before has no end */
+			bad = bad || len > 0;
+			len = 0;
+			off = from;
+		}
+		n = pread(fd, b + len, CHUNK - len, (off_t)(off + len));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -201,16 +220,62 @@ uint64_t replay_end(int fd, uint64_t serial)
 {
 	uint64_t off = 0, end = 0;
 	char b[16384];
-	ssize_t n;
+	ssize_t n = 0;
 
 	(void)serial;
-	while ((n = pread(fd, b, sizeof(b), (off_t)off)) > 0) {
+	while ((off = bytes_from(fd, off)) != UINT64_MAX &&
+	       (n = pread(fd, b, sizeof(b), (off_t)off)) > 0) {
 		for (ssize_t i = n; i > 0 && end <= off; i--)
 			if (b[i - 1] != '\0')
 				end = off + (uint64_t)i;
 		off += (uint64_t)n;
 	}
 	return n < 0 ? UINT64_MAX : end;
+}
+
+/* ---- packed ---- */
+
+struct packing {
+	struct bytes out;
+	int to, err;
+	uint64_t off;
+};
+
+static void pack_piece(struct packing *k)
+{
+	if (k->out.bad)
+		k->err = ENOMEM;
+	if (k->err == 0)
+		k->err = bytes_write(k->to, k->out.b, k->out.len, k->off);
+	k->off += (k->out.len + JOURNAL_ALIGN - 1) & ~(uint64_t)(JOURNAL_ALIGN - 1);
+	k->out.len = 0;
+}
+
+static void pack_line(void *arg, const char *line, size_t len)
+{
+	struct packing *k = arg;
+
+	if (k->out.len == 0)
+		bytes_add(&k->out, "#\n", 2);
+	bytes_add(&k->out, line, len);
+	if (k->out.len >= CHUNK)
+		pack_piece(k);
+}
+
+int replay_pack(int from, int to, uint64_t serial)
+{
+	struct packing k = {.to = to};
+	struct replay p = {.line = pack_line, .arg = &k};
+	char *b = malloc(CHUNK);
+
+	(void)serial;
+	if (b == NULL)
+		return ENOMEM;
+	read_all(&p, from, b);
+	pack_piece(&k);
+	free(b);
+	free(k.out.b);
+	return p.damaged > 0 ? EIO : k.err;
 }
 
 void replay_work(void *arg)

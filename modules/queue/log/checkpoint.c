@@ -257,6 +257,7 @@ static void step(struct ckpt *c)
 		return;
 	} else {
 		c->keep = (struct history){.dir = m->dir,
+		    .pack = frame_pack,
 		    .what = "journal",
 		    .end = frame_end,
 		    .serial = c->serial,

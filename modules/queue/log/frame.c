@@ -18,6 +18,7 @@
 
 #define FRAME_VERSION 2u
 #define FRAME_MAX     (64u << 20)
+#define PACKED	      (1u << 20) /* bytes of a packed frame, unless one was larger */
 
 bool frame_room(struct bytes *j, size_t n)
 {
@@ -161,6 +162,11 @@ static uint64_t search(int fd, uint64_t serial, uint64_t off)
 	struct frame f;
 
 	for (off += LOG_ALIGN;; off += LOG_ALIGN) {
+		uint64_t from = bytes_from(fd, off);
+
+		if (from == UINT64_MAX)
+			return 0;
+		off = from & ~(uint64_t)(LOG_ALIGN - 1);
 		if (read_at(fd, &f, sizeof(f), off) != (ssize_t)sizeof(f))
 			return 0;
 		if (frame_ok(&f, serial, off))
@@ -210,4 +216,51 @@ int frame_read(int fd, uint64_t serial, frame_fn rec, void *arg)
 		off += seg_align(FRAME_HEAD + f.len);
 		free(b);
 	}
+}
+
+/* ---- packed ---- */
+
+struct packing {
+	struct bytes out; /* a frame, its head not yet made */
+	int to, err;
+	uint64_t serial, off, seq;
+};
+
+static void pack_frame(struct packing *k)
+{
+	size_t n;
+
+	if (k->err == 0 && k->out.bad)
+		k->err = ENOMEM;
+	if (k->err != 0 || k->out.len == 0)
+		return;
+	n = frame_seal(&k->out, k->serial, k->off, k->seq++);
+	k->err = bytes_write(k->to, k->out.b, n, k->off);
+	k->off += n;
+	k->out.len = 0;
+}
+
+/* Records as they stand: many small frames become few large ones. */
+int frame_pack(int from, int to, uint64_t serial)
+{
+	struct packing k = {.to = to, .serial = serial};
+	bool later = false;
+	uint64_t off = 0;
+	struct frame f;
+	uint8_t *b;
+
+	while (k.err == 0 && (b = load(from, serial, off, &f, &later)) != NULL) {
+		if (k.out.len + f.len > PACKED)
+			pack_frame(&k);
+		if (!frame_room(&k.out, (size_t)f.len))
+			k.err = ENOMEM;
+		bytes_add(&k.out, b, (size_t)f.len);
+		off += seg_align(FRAME_HEAD + f.len);
+		free(b);
+	}
+	pack_frame(&k);
+	free(k.out.b);
+	if (later)
+		return ENOMEM;
+	return k.err == 0 && search(from, serial, off) != 0 ? EIO : k.err; /* damage stays */
 }

@@ -172,6 +172,7 @@ bool frame_next(const uint8_t **, size_t *, struct jrec *, struct jtext *);
 /* Reads a file of frames; rec() for each record. Returns the number of damaged places
  * (a bad frame with a good one behind it), -1: cannot be read. */
 int frame_read(int fd, uint64_t serial, frame_fn, void *arg);
+int frame_pack(int from, int to, uint64_t serial);
 uint64_t frame_end(int fd, uint64_t serial); /* behind the last frame */
 
 /* ---- record.c: records go to the journal (common/journal.c) as frames ---- */

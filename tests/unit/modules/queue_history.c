@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILES 5
@@ -42,6 +43,14 @@ int fstatvfs(int dir, struct statvfs *s)
 	s->f_frsize = 1;
 	s->f_bavail = (fsblkcnt_t)(left > 0 ? left : 0);
 	return 0;
+}
+
+static uint64_t whole(int fd, uint64_t serial)
+{
+	struct stat st;
+
+	(void)serial;
+	return fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 static void the_oldest_go(void **state)
@@ -95,9 +104,58 @@ static void the_oldest_go(void **state)
 	rmdir(path);
 }
 
+static int pack_result;
+
+static int pack(int from, int to, uint64_t serial)
+{
+	(void)from;
+	assert_int_equal(serial, 1);
+	assert_int_equal(write(to, "packed", 6), 6);
+	return pack_result;
+}
+
+/* It takes the place of the file only when all went well. */
+static void packed_or_as_it_was(void **state)
+{
+	char path[] = "/tmp/meta1-history-XXXXXX", text[16] = "";
+	int dir, fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(path));
+	dir = open(path, O_RDONLY | O_DIRECTORY);
+	for (pack_result = 1; pack_result >= 0; pack_result--) {
+		struct history h = {.dir = dir,
+		    .what = "journal",
+		    .serial = 2,
+		    .end = whole,
+		    .pack = pack,
+		    .now = time(NULL),
+		    .time = 3600,
+		    .size = 1 << 20};
+		char name[40];
+
+		serial_name(name, "journal", 1);
+		fd = openat(dir, name, O_WRONLY | O_CREAT, 0600);
+		assert_int_equal(write(fd, "as it was", 9), 9);
+		close(fd);
+		room = 100000;
+		history_keep(&h);
+		serial_name(name, "history", 1);
+		fd = openat(dir, name, O_RDONLY);
+		memset(text, 0, sizeof(text));
+		assert_true(read(fd, text, sizeof(text) - 1) > 0);
+		assert_string_equal(text, pack_result == 0 ? "packed" : "as it was");
+		close(fd);
+		assert_int_equal(unlinkat(dir, name, 0), 0);
+	}
+	close(dir);
+	assert_int_equal(rmdir(path), 0); /* nothing else is left */
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(the_oldest_go)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(the_oldest_go), cmocka_unit_test(packed_or_as_it_was)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

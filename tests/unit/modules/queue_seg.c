@@ -273,6 +273,28 @@ static void frames(void **state)
 	close(fd);
 }
 
+/* What history keeps: the same records in less room; damage is not packed away. */
+static void packed(void **state)
+{
+	char path[] = "/tmp/m1-packed-XXXXXX";
+	int fd = journal(9), to = mkstemp(path);
+
+	(void)state;
+	assert_true(to >= 0);
+	unlink(path);
+	assert_int_equal(frame_pack(fd, to, 9), 0);
+	seen = 0;
+	assert_int_equal(frame_read(to, 9, on_record, NULL), 0);
+	assert_int_equal(seen, 6);
+	assert_int_equal(last, 5);
+	assert_int_equal(frame_end(fd, 9), 3 * LOG_ALIGN);
+	assert_int_equal(frame_end(to, 9), LOG_ALIGN);
+	flip(fd, LOG_ALIGN + 100);
+	assert_int_not_equal(frame_pack(fd, to, 9), 0);
+	close(fd);
+	close(to);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +306,7 @@ int main(void)
 	    cmocka_unit_test(names),
 	    cmocka_unit_test(notices),
 	    cmocka_unit_test(frames),
+	    cmocka_unit_test(packed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
