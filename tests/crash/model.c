@@ -181,10 +181,14 @@ static bool lied(const struct model *m, const struct rec *r, const struct obj *o
 		path = model_path(m, o);
 	else
 		snprintf(folder, sizeof(folder), "%s/", rec_path(r));
-	for (const struct lie *l = m->lies; l != NULL; l = l->next)
-		if (strncmp(path, l->prefix, strlen(l->prefix)) == 0 &&
-		    (o != NULL) == (l->prefix[strlen(l->prefix) - 1] != '/'))
+	for (const struct lie *l = m->lies; l != NULL; l = l->next) {
+		bool whole = l->prefix[0] == '=';
+		const char *p = l->prefix + whole;
+
+		if (strncmp(path, p, strlen(p)) == 0 && (!whole || strlen(path) == strlen(p)) &&
+		    (o != NULL) == (p[strlen(p) - 1] != '/'))
 			return true;
+	}
 	return false;
 }
 

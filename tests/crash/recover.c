@@ -10,8 +10,9 @@
  *	recover -r RECORD -d FOLDER -x STAMP:SEED     makes one image, says what is to be expected
  *
  * A lie is a prefix of paths whose syncs are taken for nothing ("state/journal"; "in/0/", with a
- * slash, for the folder itself): the oracle must then find something, or it is blind.
- * On failure: each bad image is named so that -x makes it again; exit status 1.
+ * slash, for the folder itself and those in it; "=in/0/" for it alone): the oracle must then find
+ *something, or it is blind. On failure: each bad image is named so that -x makes it again; exit
+ *status 1.
  */
 #include "trial.h"
 

@@ -12,6 +12,10 @@ from trace import Strace
 SLOW = 'min_retry_delay = 1s; max_retry_delay = 2s; '
 
 
+STORES = ('log', 'dir')
+DIR = 'queue { type = dir; min_free = 0; status_sync = 20ms; } '
+
+
 def queue(**options):
     given = {'status_sync': '20ms', 'segment_size': '256KB', 'checkpoint_size': '64KB', **options}
     return 'queue { type = log; ' + ' '.join(f'{k} = {v};' for k, v in given.items()) + ' } '
@@ -29,10 +33,10 @@ def counts(g, role, name):
     return g.metrics(role).get(f'module_{name}_total', 0)
 
 
-def faulty(inst, sink, call, errno, who, n=6):
+def faulty(inst, sink, call, errno, who, n=6, store='log'):
     """Mail while every third call of one kind fails; (acknowledged, refused)."""
     good, bad = [], []
-    with lab.relay_all(inst, sink.port, qmgr=queue() + SLOW) as g:
+    with lab.relay_all(inst, sink.port, qmgr=(DIR if store == 'dir' else queue()) + SLOW) as g:
         with g.client() as c, Strace(g, (who,), '-e', f'trace={call}', '-e', f'inject={call}:error={errno}:when=2+3'):
             c.cmd('EHLO fault.test', 250)
             for i in range(n):
@@ -45,28 +49,38 @@ def faulty(inst, sink, call, errno, who, n=6):
         lab.wait_for('what was acknowledged', lambda: set(arrived(sink)) >= set(good + [100]))
         g.queue_empty()
         assert arrived(sink) == good + [100], 'refused mail was delivered, or some twice'
-        lab.wait_for('no own file left', lambda: not list((g.dir / 'q/in/0').glob('b*')))
+        lab.wait_for('no own file left', lambda: not [f for p in ('b*', 't*', '*/m*') for f in (g.dir / 'q/in/0').glob(p)])
     return good, bad
 
 
-def test_failed_sync_of_smtps(inst, sink):
-    good, bad = faulty(inst, sink, 'fdatasync', 'EIO', 'smtps')
+@pytest.mark.parametrize('store', STORES)
+def test_failed_sync_of_smtps(inst, sink, store):
+    good, bad = faulty(inst, sink, 'fdatasync', 'EIO', 'smtps', store=store)
     assert good and bad
 
 
-def test_failed_write_of_smtps(inst, sink):
-    good, bad = faulty(inst, sink, 'pwritev', 'EIO', 'smtps')
+@pytest.mark.parametrize('store', STORES)
+def test_failed_write_of_smtps(inst, sink, store):
+    good, bad = faulty(inst, sink, 'pwritev' if store == 'log' else 'pwrite64', 'EIO', 'smtps', store=store)
     assert good and bad
 
 
-def test_failed_sync_of_directory(inst, sink):
-    good, bad = faulty(inst, sink, 'fsync', 'EIO', 'smtps')
+@pytest.mark.parametrize('store', STORES)
+def test_failed_sync_of_directory(inst, sink, store):
+    good, bad = faulty(inst, sink, 'fsync', 'EIO', 'smtps', store=store)
     assert good and bad
 
 
-def test_failed_sync_of_journal(inst, sink):
+def test_failed_name(inst, sink):
+    """queue_dir: a file that does not get its name is no message."""
+    good, bad = faulty(inst, sink, 'renameat', 'EIO', 'smtps', store='dir')
+    assert good and bad
+
+
+@pytest.mark.parametrize('store', STORES)
+def test_failed_sync_of_journal(inst, sink, store):
     """Outcomes wait for a journal that can be synced; failed ones do not heap up; nothing is repeated."""
-    with lab.relay_all(inst, sink.port, qmgr=queue() + SLOW) as g:
+    with lab.relay_all(inst, sink.port, qmgr=(DIR if store == 'dir' else queue()) + SLOW) as g:
         with g.client() as c:
             c.cmd('EHLO fault.test', 250)
             with Strace(g, ('qmgr',), '-e', 'trace=fdatasync', '-e', 'inject=fdatasync:error=EIO:when=1..4'):
@@ -75,7 +89,7 @@ def test_failed_sync_of_journal(inst, sink):
                 lab.wait_for('failures to be seen', lambda: counts(g, 'qmgr', 'failed_journal_syncs') >= 3)
                 assert g.queue()
                 g.queue_empty()
-            assert len(list((g.dir / 'q/state').glob('journal.*'))) <= 2
+            assert len(list((g.dir / 'q/state').glob('journal.*' if store == 'log' else 'outcomes.*'))) <= 2
             old = g.pids()['qmgr']
             os.kill(old, 9)
             lab.wait_for('a new qmgr', lambda: g.pids().get('qmgr', old) != old)
@@ -312,6 +326,47 @@ class FullDisk(SmallDisk):
             except OSError as e:
                 assert e.errno == errno.ENOSPC
         assert self.free() == 0
+
+
+def test_outcomes_are_not_said_again_on_a_full_disk(inst):
+    """A file of outcomes that is large enough cannot be followed by another: then what waits is not said again in the old
+    one, which would fill it, time and again. When there is room it becomes history."""
+    with lab.Sink(answer=lambda verb, arg, s: '451 4.3.2 later' if verb == 'RCPT' else None) as sink, FullDisk(
+            inst, smtps='flags = { 8bitmime, access };', smar=lab.MAPS, files={'mt': f'. [127.0.0.1]:{sink.port}\n', 'ac': 'cltaddr:127.0.0.1 RELAY\n'},
+            qmgr='queue { type = dir; min_free = 0; journal_size = 64KB; } min_retry_delay = 10m;', env={'META1_BACKOFF_MAX_MS': '200'}) as g:
+        state = g.q() / 'state'
+
+        def tries():
+            return [r['tries'] for m in g.queue() for r in m['recipients']]
+
+        def flush():
+            had = tries()
+            g.ctl('queue', 'flush')
+            lab.wait_for('a try of each', lambda: all(n > h for n, h in zip(tries(), had)))
+        with g.client() as c:
+            c.cmd('EHLO dir.test', 250)
+            for n in range(4):
+                assert c.mail('s@x.test', f'r{n}@far.test', 'Subject: x\r\n\r\nx\r\n', ehlo=None).startswith('250')
+            lab.wait_for('a try of each', lambda: len(tries()) == 4 and all(tries()))
+            g.fill()
+        file = min(state.glob('outcomes.*'))
+        for _ in range(16):
+            flush()
+            if counts(g, 'qmgr', 'journal_syncs') >= 17:  # each takes 4096 bytes at least
+                break
+        for _ in range(3):
+            flush()
+        rows = [line.split() for line in file.read_bytes().replace(b'\0', b'').split(b'\n')]
+        said = [(r[2], r[3], r[5]) for r in rows if len(r) > 8]  # number, recipient, tries
+        assert said and len(set(said)) == len(said), 'what was said was said again in the same file'
+        assert [f for f in state.glob('outcomes.*')] == [file] and not counts(g, 'qmgr', 'failed_journal_syncs')
+        (g.q() / 'ballast').unlink()
+        old, had = g.pids()['qmgr'], tries()
+        os.kill(old, signal.SIGKILL)
+        lab.wait_for('a new qmgr', lambda: g.pids().get('qmgr', old) != old)
+        g.ready()
+        lab.wait_for('the old file to be history', lambda: not file.exists() and (state / file.name.replace('outcomes', 'history')).exists())
+        lab.wait_for('the queue to be known again', lambda: sorted(tries()) == sorted(had))
 
 
 def test_outcomes_and_reports_on_a_full_disk(inst):

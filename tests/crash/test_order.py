@@ -67,6 +67,27 @@ def test_order_of_syncs(inst, sink):
     checkpoints_in_order(calls)
 
 
+def test_names_of_folders(inst, sink):
+    """queue_dir: a folder of messages that was there before is told of only when its own name is on disk too: whoever
+    made it may have been killed before that. Once in a life of smtps."""
+    with lab.relay_all(inst, sink.port, qmgr='queue { type = dir; }') as g:
+        send_many(g, 1, 1)
+        sink.wait(1)
+        g.queue_empty()
+        g.stop()
+        there = [d.name for d in (g.dir / 'q/in/0').iterdir() if d.is_dir()]
+        g.start().ready()
+        with Strace(g, ('smtps',), '-y', '-xx', '-s', '4000', '-e', 'trace=fsync,mkdirat,write,writev,sendmsg,sendto') as s:
+            acks = send_many(g, 1, 3)
+        calls = s.calls()
+    assert not [c for c in calls if c.name == 'mkdirat' and c.ret == 0], f'a new folder, so nothing is seen of {there}'
+    accepted = ''.join(f'\\x{b:02x}' for b in b'accepted as ')
+    first = min(c.begin for c in calls if path_of(c).startswith('socket:') and accepted in c.args)
+    names = [c for c in calls if c.name == 'fsync' and c.ret == 0 and path_of(c).endswith('/q/in/0')]
+    assert names and names[0].end < first, 'the 250 came before the sync of the name of its folder'
+    assert len(names) == 1 and len(acks) == 3
+
+
 def acked_in_order(calls, acks):
     """250 begins after the end of a sync that began after the end of the write of its envelope."""
     syncs = [c for c in calls if c.name == 'fdatasync' and c.ret == 0]

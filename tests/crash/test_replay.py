@@ -35,7 +35,7 @@ STORES = {
 # Files whose syncs are left out of the record, one kind at a time. The counter of numbers is not
 # among them: when it is lost the store goes on far above all it sees, so there is nothing to find.
 LIES = {
-    'dir': {'segments': 'in/0/t', 'journal': 'state/outcomes', 'folders': 'in/0/', 'reports': 'qm/t'},
+    'dir': {'segments': 'in/0/t', 'journal': 'state/outcomes', 'folders': 'in/0/', 'names of folders': '=in/0/', 'reports': 'qm/t'},
     'log': {'segments': 'in/0/s', 'journal': 'state/journal', 'own files': 'in/0/b', 'folders': 'in/0/', 'reports': 'qm/s'},
 }
 
