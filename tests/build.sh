@@ -7,7 +7,13 @@ src=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
-if [ ! -x "$src/configure" ] || { [ -w "$src" ] && [ "$src/configure.ac" -nt "$src/configure" ]; }; then
+stale() { # is the build system to be made anew
+	[ -x "$src/configure" ] && [ -f "$src/Makefile.in" ] || return 0
+	[ -w "$src" ] && [ -n "$(find "$src" \( -name '*.am' -o -name configure.ac \) -newer "$src/Makefile.in" -print -quit)" ]
+}
+exec 9<"$src/configure.ac"
+flock 9 # of several builds at a time one does it
+if stale; then
 	if [ ! -w "$src" ]; then
 		mkdir -p "$out/src"
 		tar -C "$src" --exclude=./.git -cf - . | tar -C "$out/src" -xf -
@@ -15,6 +21,7 @@ if [ ! -x "$src/configure" ] || { [ -w "$src" ] && [ "$src/configure.ac" -nt "$s
 	fi
 	(cd "$src" && mkdir -p m4 && autoreconf -fi)
 fi
+exec 9<&-
 cd "$out"
 [ -f config.status ] || "$src/configure" "$@"
 make -s -j"$(nproc)"

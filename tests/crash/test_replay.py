@@ -118,8 +118,7 @@ class Sender(threading.Thread):
 
 
 def binaries(folder):
-    subprocess.run(['make', '-s', '-C', str(lab.BUILD), 'tests/crash/recover', 'tests/crash/recorder.la'], check=True,
-                   stdout=subprocess.DEVNULL)
+    lab.make('tests/crash/recover', 'tests/crash/recorder.la')
     lib = folder / 'recorder.so'
     shutil.copy(lab.BUILD / 'tests/crash/.libs/recorder.so', lib)
     lib.chmod(0o755)

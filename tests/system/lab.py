@@ -2,7 +2,7 @@
 """lab.py -- what the system tests are made of: an installed copy of the server, gateways
 started from it, sinks and clients that see raw bytes. Everything listens on loopback or in
 a temporary folder and ends with the test."""
-import contextlib, email, email.policy, json, os, pathlib, re, shutil, signal, socket, subprocess, tempfile, threading, time
+import contextlib, email, email.policy, fcntl, functools, json, os, pathlib, re, shutil, signal, socket, subprocess, tempfile, threading, time
 
 BUILD = pathlib.Path(os.environ.get('META1_BUILD', 'build')).resolve()
 PREFIX = '/usr/local'
@@ -23,21 +23,38 @@ def wait_for(what, fn, limit=WAIT):
         time.sleep(0.01)
 
 
-_next_port = 20000 + (os.getpid() * 37) % 9000
+class Ports:
+    """Loopback ports below the range that clients get theirs from. Each process that runs tests has a block of its own,
+    which an abstract socket marks as taken while it lives: a port that is meant to be silent stays so."""
+    FIRST, BLOCK, BLOCKS = 20000, 240, 50
+
+    def __init__(self):
+        self.claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for i in range(self.BLOCKS):
+            self.first = self.next = self.FIRST + self.BLOCK * ((os.getpid() + i) % self.BLOCKS)
+            with contextlib.suppress(OSError):
+                self.claim.bind(f'\0meta1-test-ports-{self.first}')
+                return
+        raise RuntimeError(f'{self.BLOCKS} processes run tests: no block of ports is left')
+
+    def free(self):
+        for _ in range(self.BLOCK):
+            port, self.next = self.next, self.first + (self.next + 1 - self.first) % self.BLOCK
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with contextlib.suppress(OSError):
+                    s.bind(('127.0.0.1', port))
+                    return port
+        raise RuntimeError(f'the ports from {self.first} to {self.first + self.BLOCK - 1} are all in use')
+
+
+@functools.cache
+def ports():
+    return Ports()
 
 
 def free_port():
-    """A loopback port below the range that clients get theirs from."""
-    global _next_port
-    while True:
-        _next_port += 1
-        if _next_port > 31000:
-            _next_port = 20000
-        with socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                s.bind(('127.0.0.1', _next_port))
-                return _next_port
+    return ports().free()
 
 
 def tempdir(name):
@@ -46,11 +63,17 @@ def tempdir(name):
     return pathlib.Path(d)
 
 
+def make(*args):
+    """make in the build under test, one at a time: several processes may run tests of one build."""
+    with open(BUILD / 'config.status') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(['make', '-s', '-C', str(BUILD), *map(str, args)], check=True, stdout=subprocess.DEVNULL)
+
+
 def install():
-    """make install into a folder that every user can enter; once a test run."""
+    """make install into a folder that every user can enter; once a process that runs tests."""
     root = tempdir('inst')
-    subprocess.run(['make', '-s', '-C', str(BUILD), 'install', f'DESTDIR={root}'], check=True,
-                   stdout=subprocess.DEVNULL)
+    make('install', f'DESTDIR={root}')
     return root
 
 

@@ -179,6 +179,7 @@ SANITIZED = pytest.mark.skipif('fsanitize' in (lab.BUILD / 'config.status').read
 
 
 @SANITIZED
+@pytest.mark.alone
 def test_idle_sessions_are_small(inst):
     """Greeted, EHLO said, silent: at most 8 KiB each; the last is greeted as fast as the first."""
     n = 10000 if FULL else 1000
@@ -325,7 +326,7 @@ ELSEWHERE = {  # what needs more than a dialogue: a part of its text, the test t
     'You talked before': 'system/test_smtps.py::test_early_talker_and_silence',
     'silent for too long': 'system/test_smtps.py::test_early_talker_and_silence',
     'is going down': 'unit/smtps/session.c::stopping', 'Too many bad commands': 'unit/smtps/session.c::limits_of_commands',
-    'do nothing': 'unit/smtps/session.c::limits_of_commands', 'do not exist': 'unit/smtps/session.c::limits_of_commands',
+    'do nothing': 'unit/smtps/session.c::limits_of_commands', 'do not exist': 'unit/smtps/bounds.c::limits_of_commands',
     'XCLIENT wants': 'system/test_proxy.py::test_xclient', 'Bare CR or LF': 'system/test_limits.py::test_refused_content_is_logged',
     'goes round': 'system/test_limits.py::test_refused_content_is_logged', 'too many connections': 'system/test_limits.py::test_client_limits_are_of_all_processes',
     'too often': 'system/test_limits.py::test_client_rate', 'XVERP': 'system/test_notify.py::test_xverp',

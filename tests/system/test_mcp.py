@@ -14,9 +14,10 @@ import subprocess
 import tempfile
 import time
 
+import lab
 import pytest
 
-BUILD = pathlib.Path(os.environ["META1_BUILD"]).resolve()
+BUILD = lab.BUILD
 MCP = BUILD / "core/mcp/mcp"
 ROLE = BUILD / "tests/system/fakerole"
 ROOT = os.geteuid() == 0
@@ -141,12 +142,9 @@ class Server:
         assert "watch left over" not in report
 
 
-PORTS = iter(range(24100, 24200))
-
-
 @pytest.fixture
 def server():
-    s = Server(next(PORTS))
+    s = Server(lab.free_port())
     yield s
     s.close()
 
@@ -398,7 +396,7 @@ def test_reload_is_all_or_nothing(server):
     server.process.send_signal(signal.SIGHUP)
     wait(lambda: "max_hops" in server.text() and server.said("refused, the old") == 2)
     assert len(server.gone("prepare")) == 4
-    server.conf.write_text(good.replace(f"port = {server.port}", "port = 24999"))
+    server.conf.write_text(good.replace(f"port = {server.port}", f"port = {lab.free_port()}"))
     server.process.send_signal(signal.SIGHUP)
     wait(lambda: "listen_socket changed: this needs a restart of mcp" in server.text())
     assert server.greet() == server.pid("smtps")

@@ -63,7 +63,8 @@ def test_queue_list_and_show(gw, waiting):
     assert re.search(rf'(?m)^{one}  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  \d+ bytes  from <a@client.test>$', text), text
     assert re.search(r'(?m)^    waiting +<x@wait.test>  next try .*\(.*refused.*\)$', text), text
     assert 'from <>' in text and text.endswith('2 messages\n')
-    assert subprocess.run([gw.bin / 'bin/mailq', '-f', gw.conf], capture_output=True, text=True).stdout == gw.ctl('queue', 'list').stdout
+    mailq = [gw.bin / 'bin/mailq', '-f', gw.conf]
+    lab.wait_for('mailq to say the same', lambda: subprocess.run(mailq, capture_output=True, text=True).stdout == gw.ctl('queue', 'list').stdout)
     rows = {m['id']: m for m in gw.queue()}
     assert [r['address'] for r in rows[two]['recipients']] == ['y@wait.test', 'z@wait.test']
     assert rows[one]['sender'] == 'a@client.test' and rows[one]['size'] > len(BODY) and rows[one]['time'] > 1e9
