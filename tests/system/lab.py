@@ -70,11 +70,38 @@ def make(*args):
         subprocess.run(['make', '-s', '-C', str(BUILD), *map(str, args)], check=True, stdout=subprocess.DEVNULL)
 
 
+def cpu(pid):
+    """Ticks of the processor that a process has used."""
+    with open(f'/proc/{pid}/stat') as f:
+        return sum(map(int, f.read().rsplit(')', 1)[1].split()[11:13]))
+
+
+def busy(pid):
+    """The share of a processor that it takes over a second: the span over which idleness is measured."""
+    began, ticks = time.monotonic(), cpu(pid)
+    time.sleep(1)
+    return (cpu(pid) - ticks) / (time.monotonic() - began) / os.sysconf('SC_CLK_TCK')
+
+
+def rss(pid):
+    """KiB that it has in memory."""
+    with open(f'/proc/{pid}/status') as f:
+        return next(int(l.split()[1]) for l in f if l.startswith('VmRSS'))
+
+
 def install():
     """make install into a folder that every user can enter; once a process that runs tests."""
     root = tempdir('inst')
     make('install', f'DESTDIR={root}')
     return root
+
+
+def createmap(inst, *args, text=None):
+    bin_ = inst / PREFIX.lstrip('/')
+    with tempfile.NamedTemporaryFile('w', prefix='m1-createmap.', suffix='.conf') as conf:
+        conf.write(f'module_directory = "{bin_}/lib/meta1";\n')
+        conf.flush()
+        return subprocess.run([bin_ / 'sbin/createmap', '-f', conf.name, *args], input=text, capture_output=True, text=True)
 
 
 class Gateway:
@@ -114,6 +141,13 @@ class Gateway:
                 body = f'listen_socket {{ type = inet; address = 127.0.0.1; port = {self.port}; }} ' + body
             out.append(f'{role} {{\n\tpath = "{self.bin}/libexec/{role}";\n\t{body}\n}}')
         return '\n'.join(out) + '\n'
+
+    def few_descriptors(self, role, n=40):
+        """Before the start: that role may have so many."""
+        program, few = f'{self.bin}/libexec/{role}', self.dir / 'few'
+        few.write_text(f'#!/bin/sh\nulimit -n {n}\nexec {program} "$@"\n')
+        few.chmod(0o755)
+        self.conf.write_text(self.conf.read_text().replace(program, str(few)))
 
     # ---- life ----
     def command(self, *args):
@@ -251,6 +285,13 @@ class Gateway:
 
     def client(self, **kw):
         return Client(('127.0.0.1', self.port), **kw)
+
+    def verdict(self, rcpt, sender='a@client.test', source=None):
+        """What is said to RCPT of a new session."""
+        with self.client(source=source) as c:
+            c.cmd('EHLO client.test', 250)
+            c.cmd(f'MAIL FROM:<{sender}>', 250)
+            return c.cmd(f'RCPT TO:<{rcpt}>')
 
 
 MAPS = ('map mt { type = text; file = "mt"; } mailertable { name = mt; } '
@@ -486,6 +527,40 @@ class Sink:
                 raise OSError
             say(x)
         ses.update({'from': None, 'rcpts': []})
+
+
+class Listener:
+    """Listens on loopback, or at a path, from the start on; serve(c) of the class made of it speaks, in a thread a connection."""
+
+    def __init__(self, path=None):
+        self.connections = 0
+        if path:
+            self.s = socket.socket(socket.AF_UNIX)
+            self.s.bind(str(path))
+            os.chmod(path, 0o666)
+            self.s.listen(64)
+        else:
+            self.port = free_port()
+            self.s = socket.create_server(('127.0.0.1', self.port), backlog=64)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                c, _ = self.s.accept()
+                self.connections += 1
+                threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.s.shutdown(socket.SHUT_RDWR)
+        self.s.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
 
 
 class Daemon:

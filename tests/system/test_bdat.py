@@ -144,16 +144,11 @@ def test_a_count_that_cannot_be_read_ends_the_session(gw, line):
     assert len(gw.sink.mails) == before
 
 
-def rss(pid):
-    with open(f'/proc/{pid}/status') as f:
-        return next(int(l.split()[1]) for l in f if l.startswith('VmRSS'))
-
-
 @pytest.mark.parametrize('what', ['BDAT 0', 'endless chunk'])
 def test_abuse_is_cut_off(gw, what):
     """A million empty chunks, or one of 2^62 octets: bounded memory, others are served, a limit ends it."""
     unit = b'BDAT 0\r\n' * 1000 if what == 'BDAT 0' else b'QUIT\r\n' * 10000
-    before = rss(gw.pids()['smtps'])
+    before = lab.rss(gw.pids()['smtps'])
     with hello(gw) as c, hello(gw) as other:
         c.send(ENV if what == 'BDAT 0' else ENV + 'BDAT 4611686018427387904 LAST\r\n')
         sent = 0
@@ -164,7 +159,7 @@ def test_abuse_is_cut_off(gw, what):
                 if sent % (100 * len(unit)) == 0:
                     other.cmd('VRFY x', 252)
         assert sent < 100 << 20
-    assert rss(gw.pids()['smtps']) < before + 16384
+    assert lab.rss(gw.pids()['smtps']) < before + 16384
     with gw.client() as c:
         c.cmd('NOOP', 250)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The control sockets against clients that are broken, many, or in the way."""
-import lab, os, socket, time
+import lab, socket
 
 
 def dial(g, role):
@@ -65,22 +65,11 @@ def test_a_thousand_half_requests(inst, sink):
 def test_no_descriptor_for_a_control_client(inst, sink):
     """A client that cannot be accepted does not keep the role busy."""
     g = lab.relay_all(inst, sink.port)
-    program = f'{g.bin}/libexec/smar'
-    few = g.dir / 'few'
-    few.write_text(f'#!/bin/sh\nulimit -n 40\nexec {program} "$@"\n')
-    few.chmod(0o755)
-    g.conf.write_text(g.conf.read_text().replace(program, str(few)))
+    g.few_descriptors('smar')
     with g:
-        pid = g.pids()['smar']
-
-        def cpu():
-            with open(f'/proc/{pid}/stat') as f:
-                return sum(map(int, f.read().rsplit(')', 1)[1].split()[11:13]))
         many = [dial(g, 'smar') for _ in range(60)]
         g.wait_log('control.accept')
-        t0, c0 = time.monotonic(), cpu()
-        time.sleep(1)  # the span over which idleness is measured
-        busy = (cpu() - c0) / (time.monotonic() - t0) / os.sysconf('SC_CLK_TCK')
+        busy = lab.busy(g.pids()['smar'])
         assert busy < 0.2, f'{busy:.0%} of a processor while out of descriptors'
         assert g.log().count('control.accept') == 1
         for s in many:

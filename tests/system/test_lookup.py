@@ -13,13 +13,6 @@ import lab
 from test_socketmap import SocketMap
 
 
-def rcpt(g, to, sender='a@client.test', source='127.0.0.1'):
-    with lab.Client(('127.0.0.1', g.port), source=source) as c:
-        c.cmd('EHLO client.test', 250)
-        c.cmd(f'MAIL FROM:<{sender}>', 250)
-        return c.cmd(f'RCPT TO:<{to}>')
-
-
 def gateway(inst, smar, **kw):
     return lab.Gateway(inst, smtps='flags = { access };', smar=smar, **kw)
 
@@ -51,15 +44,15 @@ def test_detail_and_delimiter(inst):
     rows = '"to:user@far.test RELAY", "to:x-*@far.test RELAY", "to:x-no@far.test REJECT"'
     m = f'map ac {{ type = text; rows = {{ {rows} }}; }} access {{ name = ac; '
     with gateway(inst, m + 'flags = { dont_implicitly_match_detail }; } address_delimiter = "-";') as g:
-        assert rcpt(g, 'user@far.test').startswith('250')
-        assert rcpt(g, 'user-d@far.test').startswith('550 5.7.1 relaying')
-        assert rcpt(g, 'user+d@far.test').startswith('550 5.7.1 relaying')
-        assert rcpt(g, 'x-y@far.test').startswith('250')
-        assert rcpt(g, 'x-no@far.test').startswith('550 5.7.1 access')
+        assert g.verdict('user@far.test').startswith('250')
+        assert g.verdict('user-d@far.test').startswith('550 5.7.1 relaying')
+        assert g.verdict('user+d@far.test').startswith('550 5.7.1 relaying')
+        assert g.verdict('x-y@far.test').startswith('250')
+        assert g.verdict('x-no@far.test').startswith('550 5.7.1 access')
     with gateway(inst, m + '}') as g:
-        assert rcpt(g, 'user+d@far.test').startswith('250')
+        assert g.verdict('user+d@far.test').startswith('250')
         # quotes that mean nothing do not lead past a row
-        assert rcpt(g, '"user"@far.test').startswith('250')
+        assert g.verdict('"user"@far.test').startswith('250')
 
 
 def test_macros(inst):
@@ -68,13 +61,13 @@ def test_macros(inst):
             '"cltaddr:127.0.0.9 error:550 5.7.1 see x.test?ip=${0}"')
     m = f'map ac {{ type = text; rows = {{ {rows} }}; }} access {{ name = ac; '
     with gateway(inst, m + 'flags = { replace_macros }; }') as g:
-        assert rcpt(g, 'User+List@a.b.far.test') == '550 5.7.1 user/list of a.b in a.b.far.test'
-        assert rcpt(g, 'u@one.test').startswith('451 4.3.0')
+        assert g.verdict('User+List@a.b.far.test') == '550 5.7.1 user/list of a.b in a.b.far.test'
+        assert g.verdict('u@one.test').startswith('451 4.3.0')
         g.wait_log(r'the value has \$\{usr\}: expected')
-        assert rcpt(g, '"a b"@x.far.test').startswith('554 5.3.0')
-        assert rcpt(g, 'u@far.test', source='127.0.0.9') == '550 5.7.1 see x.test?ip=127.0.0.9'
+        assert g.verdict('"a b"@x.far.test').startswith('554 5.3.0')
+        assert g.verdict('u@far.test', source='127.0.0.9') == '550 5.7.1 see x.test?ip=127.0.0.9'
     with gateway(inst, m + '}') as g:
-        assert rcpt(g, 'user+list@a.far.test') == '550 5.7.1 ${user}/${detail} of ${subdomain} in ${domain}'
+        assert g.verdict('user+list@a.far.test') == '550 5.7.1 ${user}/${detail} of ${subdomain} in ${domain}'
 
 
 def test_macros_in_the_mailertable(inst):
@@ -188,14 +181,14 @@ def test_kept_until_its_time_or_a_reload(inst):
             inst, f'map net {{ type = socket; address = "127.0.0.1"; port = {s.port}; mapname = m; ttl = 1h; '
             'cache_ttl = 2s; cache_negative_ttl = 1s; } access { name = net; }') as g:
         c = Control(g)
-        assert rcpt(g, 'u@far.test').startswith('250')
+        assert g.verdict('u@far.test').startswith('250')
         n = len(s.asked)
-        assert rcpt(g, 'u@far.test', sender='other@client.test').startswith('250')
+        assert g.verdict('u@far.test', sender='other@client.test').startswith('250')
         assert 'to:u@far.test' not in s.asked[n:]
         del said['to:u@far.test']
         lab.wait_for('the end of its time', lambda: c.query('net', b'to:u@far.test')['result'] == 'notfound')
         said['to:u@far.test'] = 'OK RELAY'
-        lab.wait_for('the end of the negative time', lambda: rcpt(g, 'u@far.test', sender='third@client.test').startswith('250'))
+        lab.wait_for('the end of the negative time', lambda: g.verdict('u@far.test', sender='third@client.test').startswith('250'))
         assert c.map('net')['hits'] > 0
 
 
@@ -227,8 +220,8 @@ def test_a_slow_map_is_asked_once_and_delays_nobody_else(inst):
             smar=f'map net {{ type = socket; address = "127.0.0.1"; port = {s.port}; mapname = m; }} access {{ name = net; }} '
             f'map quick {{ type = socket; address = "127.0.0.1"; port = {other.port}; mapname = m; }}') as g:
         got = []
-        assert rcpt(g, 'u@far.test').startswith('250')  # the server answers one after the other
-        askers = [threading.Thread(target=lambda: got.append(rcpt(g, 'slow@far.test'))) for _ in range(50)]
+        assert g.verdict('u@far.test').startswith('250')  # the server answers one after the other
+        askers = [threading.Thread(target=lambda: got.append(g.verdict('slow@far.test'))) for _ in range(50)]
         for t in askers:
             t.start()
         c = Control(g)
@@ -255,7 +248,7 @@ def test_at_most_256_questions_a_map(inst):
     with SocketMap(answer) as s, gateway(
             inst, f'map net {{ type = socket; address = "127.0.0.1"; port = {s.port}; mapname = m; ttl = 0; }} access {{ name = net; }}') as g:
         waiting = [Control(g) for _ in range(64)]  # as many as may query at a time
-        senders = [threading.Thread(target=lambda i=i: rcpt(g, 'u@far.test', source=f'127.0.1.{i}')) for i in range(200)]
+        senders = [threading.Thread(target=lambda i=i: g.verdict('u@far.test', source=f'127.0.1.{i}')) for i in range(200)]
         for i, c in enumerate(waiting):
             c.c.request('POST', '/v1/map-query?map=net', b'q%d' % i)
         for t in senders:

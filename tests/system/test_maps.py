@@ -10,45 +10,38 @@ import pytest
 TO = 'access { name = ac; } '
 
 
-def verdict(g, rcpt, sender='a@client.test', source='127.0.0.1'):
-    with lab.Client(('127.0.0.1', g.port), source=source) as c:
-        c.cmd('EHLO client.test', 250)
-        c.cmd(f'MAIL FROM:<{sender}>', 250)
-        return c.cmd(f'RCPT TO:<{rcpt}>')
-
-
 def gateway(inst, smar, **kw):
     return lab.Gateway(inst, smtps='flags = { access };', smar=smar, **kw)
 
 
 def test_rows_of_the_configuration(inst):
     with gateway(inst, 'map ac { type = text; rows = { "to:far.test RELAY", "to:no@far.test error:550 5.1.1 none" }; } ' + TO) as g:
-        assert verdict(g, 'u@far.test').startswith('250')
-        assert verdict(g, 'no@far.test') == '550 5.1.1 none'
-        assert verdict(g, 'u@else.test').startswith('550 5.7.1')
+        assert g.verdict('u@far.test').startswith('250')
+        assert g.verdict('no@far.test') == '550 5.1.1 none'
+        assert g.verdict('u@else.test').startswith('550 5.7.1')
 
 
 def test_regex_in_access(inst):
     rows = r'"/^to:.*@([a-z]+)[.]far[.]test$/ error:550 5.7.1 nothing for $1", "/^to:far[.]test$/ RELAY"'
     with gateway(inst, f'map ac {{ type = regex; rows = {{ {rows} }}; }} ' + TO) as g:
-        assert verdict(g, 'u@sub.far.test') == '550 5.7.1 nothing for sub'
-        assert verdict(g, 'u@far.test').startswith('250')
+        assert g.verdict('u@sub.far.test') == '550 5.7.1 nothing for sub'
+        assert g.verdict('u@far.test').startswith('250')
 
 
 def test_cidr_in_access(inst):
     """The longest prefix decides for each client."""
     files = {'nets': 'cltaddr:127.0.0.0/8 error:550 5.7.1 not from there\ncltaddr:127.0.0.0/30 RELAY\ncltaddr:127.0.0.3 error:450 4.7.1 later\n'}
     with gateway(inst, 'map ac { type = cidr; file = "nets"; } ' + TO, files=files) as g:
-        assert verdict(g, 'u@far.test').startswith('250')
-        assert verdict(g, 'u@far.test', source='127.0.0.3') == '450 4.7.1 later'
-        assert verdict(g, 'u@far.test', source='127.0.0.9') == '550 5.7.1 not from there'
+        assert g.verdict('u@far.test').startswith('250')
+        assert g.verdict('u@far.test', source='127.0.0.3') == '450 4.7.1 later'
+        assert g.verdict('u@far.test', source='127.0.0.9') == '550 5.7.1 not from there'
         # a new version with a mistake: named with its line, the old one stays in use
         (g.dir / 'nets').write_text('cltaddr:127.0.0.1/8 RELAY\n')
         g.wait_log(r'nets:1: .*bits set behind its prefix')
-        assert verdict(g, 'u2@far.test', source='127.0.0.9') == '550 5.7.1 not from there'
+        assert g.verdict('u2@far.test', source='127.0.0.9') == '550 5.7.1 not from there'
         (g.dir / 'nets').write_text('cltaddr:127.0.0.0/8 RELAY\n')
         g.wait_log(r'nets: read again, 1 keys')
-        lab.wait_for('the new version', lambda: verdict(g, 'u@far.test', source='127.0.0.9').startswith('250'))
+        lab.wait_for('the new version', lambda: g.verdict('u@far.test', source='127.0.0.9').startswith('250'))
 
 
 def test_sequence_of_maps(inst):
@@ -57,9 +50,9 @@ def test_sequence_of_maps(inst):
             'map two { type = text; rows = { "to:far.test RELAY", "to:a@far.test RELAY" }; } '
             'map ac { type = sequence; maps = { one, two }; } ' + TO)
     with gateway(inst, smar) as g:
-        assert verdict(g, 'a@far.test') == '550 5.1.1 first'
-        assert verdict(g, 'b@far.test').startswith('250')
-        assert verdict(g, 'b@else.test').startswith('550')
+        assert g.verdict('a@far.test') == '550 5.1.1 first'
+        assert g.verdict('b@far.test').startswith('250')
+        assert g.verdict('b@else.test').startswith('550')
 
 
 def test_sequence_does_not_pass_over_a_failure(inst):
@@ -68,8 +61,8 @@ def test_sequence_does_not_pass_over_a_failure(inst):
             'map two { type = text; rows = { "to:far.test RELAY" }; } '
             'map ac { type = sequence; maps = { one, two }; } ' + TO)
     with gateway(inst, smar) as g:
-        assert verdict(g, 'b@far.test').startswith('250')
-        assert verdict(g, 'a' * 60 + '@far.test').startswith('451 4.3.0')
+        assert g.verdict('b@far.test').startswith('250')
+        assert g.verdict('a' * 60 + '@far.test').startswith('451 4.3.0')
         assert 'needs too much work' in g.log()
 
 

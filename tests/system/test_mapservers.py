@@ -49,12 +49,13 @@ class Redis(lab.Daemon):
         return self.options.replace('HGET, acc, "%s"', 'SMEMBERS, "set:%s"')
 
 
-class Postgres:
+class Postgres(lab.Daemon):
     type, port_option = 'pgsql', 5432
     bin = next(iter(sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin'), reverse=True)), None)
 
     def __init__(self, inst=None, rows=ROWS):
-        self.dir, self.port = lab.tempdir('pg'), lab.free_port()
+        super().__init__('pg')
+        self.port = lab.free_port()
         if os.geteuid() == 0:
             shutil.chown(self.dir, 'postgres')
         self.pg('initdb', '-D', self.dir / 'a', '-A', 'trust', '-U', 'gw', '--no-sync', '-E', 'UTF8', '--locale=C.UTF-8')
@@ -99,16 +100,6 @@ class Postgres:
     def several(self):
         self.sql("insert into acc values('key', 'one', 'two') on conflict do nothing")
         return self.options
-
-    def close(self):
-        self.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
 
 
 class Ldap(lab.Daemon):
@@ -165,22 +156,14 @@ access to * by dn="cn=meta1,dc=gw,dc=test" read by anonymous auth by * none
         return self.options
 
 
-class Proxy:
+class Proxy(lab.Listener):
     """Between smar and the server. Of what the server says on a connection only .limit bytes pass; then the connection is
     closed, or stays silent. change(data) may lie."""
 
     def __init__(self, port):
-        self.to, self.port, self.limit, self.silent, self.change = port, lab.free_port(), None, False, None
-        self.passed, self.total, self.connections, self.live = 0, 0, 0, set()
-        self.s = socket.create_server(('127.0.0.1', self.port), backlog=64)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                c, _ = self.s.accept()
-                self.connections += 1
-                threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+        self.to, self.limit, self.silent, self.change = port, None, False, None
+        self.passed, self.total, self.live = 0, 0, set()
+        super().__init__()
 
     def serve(self, c):
         with contextlib.suppress(OSError), c, socket.create_connection(('127.0.0.1', self.to)) as up:
@@ -218,15 +201,7 @@ class Proxy:
     def close(self):
         self.silent = False
         self.cut()
-        with contextlib.suppress(OSError):
-            self.s.shutdown(socket.SHUT_RDWR)
-        self.s.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
+        super().close()
 
 
 @pytest.fixture(scope='module', params=[Redis, Postgres, Ldap], ids=lambda p: p.type)
@@ -251,15 +226,8 @@ def gateway(inst, s, servers, more='', **kw):
                        'access { name = ac; }', **kw)
 
 
-def verdict(g, rcpt):
-    with g.client() as c:
-        c.cmd('EHLO client.test', 250)
-        c.cmd('MAIL FROM:<a@client.test>', 250)
-        return c.cmd(f'RCPT TO:<{rcpt}>')
-
-
 def good(g):
-    lab.wait_for('good answers', lambda: verdict(g, 'no@far.test') == '550 5.1.1 none')
+    lab.wait_for('good answers', lambda: g.verdict('no@far.test') == '550 5.1.1 none')
 
 
 def test_answers_and_restart(server, behind):
@@ -268,12 +236,12 @@ def test_answers_and_restart(server, behind):
     for rcpt, said in (('u@far.test', '250'), ('no@far.test', '550 5.1.1 none'), ("it's%*@far.test", '550 5.1.1 odd'),
                        ('"a(b)\\\\ *"@far.test', '250'), ("'or'1'='1@else.test", '550 5.7.1'), ('*@else.test', '550 5.7.1'),
                        ('"a)(mail=*"@else.test', '550 5.7.1'), ('%s$1@else.test', '550 5.7.1')):
-        assert verdict(g, rcpt).startswith(said), rcpt
+        assert g.verdict(rcpt).startswith(said), rcpt
     if server.type != 'redis' and not FULL:  # the same code for all
         return
     pid = g.pids()['smar']
     server.stop()
-    assert verdict(g, 'u2@far.test').startswith('451 4.3.0')
+    assert g.verdict('u2@far.test').startswith('451 4.3.0')
     server.start()
     good(g)
     assert g.pids()['smar'] == pid
@@ -284,7 +252,7 @@ def test_restart_in_between_is_not_seen(behind):
     g, p = behind
     before = p.connections
     for i in range(3):
-        assert verdict(g, f'u{i}@far.test').startswith('250')
+        assert g.verdict(f'u{i}@far.test').startswith('250')
         p.cut()
     assert p.connections >= before + 2
 
@@ -312,7 +280,7 @@ def test_cut_at_each_byte(behind):
         p.limit, before = n, p.connections
         p.cut()
         while p.connections == before:
-            said = verdict(g, 'no@far.test')  # asks several keys; one of them meets the end
+            said = g.verdict('no@far.test')  # asks several keys; one of them meets the end
             assert said.startswith('451 4.3.0') or said == '550 5.1.1 none', (n, said)
         p.limit = None
         p.cut()
@@ -336,10 +304,10 @@ def test_liar(server, behind):
             if early:  # from the log-in on, else in place of an answer
                 p.cut()
             p.change = lambda d, lie=lie: lie
-            said = verdict(g, f'l{i}@far.test')
+            said = g.verdict(f'l{i}@far.test')
             assert said.startswith('451 4.3.0'), (i, said)
             p.change = lambda d: d + d  # the answer, and once more
-            assert verdict(g, f'l{i}@far.test')[:3] in ('250', '451')
+            assert g.verdict(f'l{i}@far.test')[:3] in ('250', '451')
             p.change = None
             p.cut()
             good(g)
@@ -352,11 +320,11 @@ def test_none_answers(inst, server):
         p.limit, p.silent = 0, True
         p.cut()
         start = time.monotonic()
-        assert verdict(g, 'u@far.test').startswith('451 4.3.0')
+        assert g.verdict('u@far.test').startswith('451 4.3.0')
         assert time.monotonic() - start < 5
         assert 'Connection refused' in g.log() and 'takes too long' in g.log()
         p.limit, p.silent = None, False
-        lab.wait_for('an answer', lambda: verdict(g, 'u@far.test').startswith('250'))
+        lab.wait_for('an answer', lambda: g.verdict('u@far.test').startswith('250'))
 
 
 def test_silent_server(inst, server):
@@ -366,12 +334,12 @@ def test_silent_server(inst, server):
     with Proxy(server.port) as p:
         p.limit, p.silent = 0, True
         with gateway(inst, server, [server.server(p.port), server.server()], 'timeout = 300ms;') as g:
-            assert verdict(g, 'u@far.test').startswith('250')
+            assert g.verdict('u@far.test').startswith('250')
             start = time.monotonic()
-            assert verdict(g, 'no@far.test') == '550 5.1.1 none'
+            assert g.verdict('no@far.test') == '550 5.1.1 none'
             assert time.monotonic() - start < 2  # the first one rests
             p.limit, p.silent, before = None, False, p.total
-            lab.wait_for('the first server', lambda: verdict(g, 'u@far.test').startswith('250') and p.total > before)
+            lab.wait_for('the first server', lambda: g.verdict('u@far.test').startswith('250') and p.total > before)
 
 
 def kit(s, options, *pairs):
@@ -446,11 +414,11 @@ def test_ldap_over_tls(inst, ldap, how):
                 more, servers = 'timeout = 500ms;', [f'ldaps://127.0.0.1:{p.port}', servers[0]]
             with gateway(inst, ldap, servers, more) as g:
                 if how in ('other_name', 'other_ca', 'password'):
-                    assert verdict(g, 'u@far.test').startswith('451 4.3.0')
+                    assert g.verdict('u@far.test').startswith('451 4.3.0')
                     assert ('Invalid credentials' if how == 'password' else 'TLS') in g.log()
                 else:
-                    assert verdict(g, 'u@far.test').startswith('250')
-                    assert verdict(g, 'no@far.test') == '550 5.1.1 none'
+                    assert g.verdict('u@far.test').startswith('250')
+                    assert g.verdict('no@far.test') == '550 5.1.1 none'
     finally:
         ldap.options = options
         (ldap.dir / 'pw').write_text('s3 cret\n')

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """smar from the outside: a real name server, access, maps that change, createmap."""
-import json, os, shutil, signal, subprocess
+import json, os, shutil, signal
 import lab, pytest
 
 ZONE = '''$ORIGIN far.test.
@@ -99,18 +99,11 @@ def test_mail_goes_by_mx(gw):
     gw.queue_empty()
 
 
-def rcpt(g, addr, sender='a@client.test'):
-    with g.client() as c:
-        c.cmd('EHLO c.test', 250)
-        c.cmd(f'MAIL FROM:<{sender}>', 250)
-        return c.cmd(f'RCPT TO:<{addr}>')
-
-
 def test_relays_for_nobody_by_default(gw):
-    assert rcpt(gw, 'b@elsewhere.test').startswith('550 5.7.1')
-    assert rcpt(gw, 'b@elsewhere.test', 'b@own.test').startswith('550 5.7.1')
-    assert rcpt(gw, 'b@own.test').startswith('250')
-    assert rcpt(gw, 'postmaster').startswith('250')
+    assert gw.verdict('b@elsewhere.test').startswith('550 5.7.1')
+    assert gw.verdict('b@elsewhere.test', 'b@own.test').startswith('550 5.7.1')
+    assert gw.verdict('b@own.test').startswith('250')
+    assert gw.verdict('postmaster').startswith('250')
 
 
 def test_a_changed_map_is_noticed(gw):
@@ -124,21 +117,21 @@ def test_a_changed_map_is_noticed(gw):
         put.n += 1
         new.rename(acc)
     put.n = 0
-    assert rcpt(gw, 'b@elsewhere.test').startswith('550 5.7.1 ')
+    assert gw.verdict('b@elsewhere.test').startswith('550 5.7.1 ')
     put(was + 'cltaddr:127 RELAY\nfrom:spam.test error:553 5.1.8 not from you\n')
-    lab.wait_for('relaying', lambda: rcpt(gw, 'b@elsewhere.test').startswith('250'))
-    assert rcpt(gw, 'b@elsewhere.test', 'x@spam.test') == '553 5.1.8 not from you'
-    assert rcpt(gw, 'postmaster', 'x@spam.test').startswith('250')
+    lab.wait_for('relaying', lambda: gw.verdict('b@elsewhere.test').startswith('250'))
+    assert gw.verdict('b@elsewhere.test', 'x@spam.test') == '553 5.1.8 not from you'
+    assert gw.verdict('postmaster', 'x@spam.test').startswith('250')
     # mistakes: both named, the old content stays
     put('a 1\nb 2\nA 3\nb 4\n')
     gw.wait_log(r'acc:3: .*already in line 1')
     gw.wait_log(r'acc:4: .*already in line 2')
-    assert rcpt(gw, 'b@elsewhere.test').startswith('250')
+    assert gw.verdict('b@elsewhere.test').startswith('250')
     put('to:elsewhere.test nonsense\n')
-    lab.wait_for('a temporary failure', lambda: rcpt(gw, 'b@elsewhere.test').startswith('451 4.3.5'))
-    assert rcpt(gw, 'postmaster').startswith('250')
+    lab.wait_for('a temporary failure', lambda: gw.verdict('b@elsewhere.test').startswith('451 4.3.5'))
+    assert gw.verdict('postmaster').startswith('250')
     put(was)
-    lab.wait_for('no relaying', lambda: rcpt(gw, 'b@elsewhere.test').startswith('550'))
+    lab.wait_for('no relaying', lambda: gw.verdict('b@elsewhere.test').startswith('550'))
 
 
 def test_control(gw):
@@ -159,32 +152,25 @@ def test_silence_is_temporary(gw, nsd):
     nsd.start()
 
 
-def createmap(inst, *args, text=None):
-    exe = inst / lab.PREFIX.lstrip('/') / 'sbin/createmap'
-    conf = inst / 'createmap.conf'
-    conf.write_text(f'module_directory = "{inst / lab.PREFIX.lstrip("/")}/lib/meta1";\n')
-    return subprocess.run([exe, '-f', conf, *args], input=text, capture_output=True, text=True)
-
-
 def test_createmap(inst):
     d = lab.tempdir('map')
     db = d / 'acc.db'
-    good = createmap(inst, 'hash', str(db), text='cltaddr:127 RELAY\n# c\n')
+    good = lab.createmap(inst, 'hash', str(db), text='cltaddr:127 RELAY\n# c\n')
     assert good.returncode == 0, good.stderr
     before = db.read_bytes()
-    bad = createmap(inst, 'gdbm', str(db), text='a 1\nA 2\nb 1\nx\0 2\nb 3\n')
+    bad = lab.createmap(inst, 'gdbm', str(db), text='a 1\nA 2\nb 1\nx\0 2\nb 3\n')
     assert bad.returncode == 65
     for n in (2, 4, 5):
         assert f'stdin:{n}: ' in bad.stderr
     assert db.read_bytes() == before
-    assert createmap(inst, 'text', str(db), text='a 1\n').returncode == 64
-    assert createmap(inst, 'gdbm', str(d / 'no/where.db'), text='a 1\n').returncode == 1
-    assert createmap(inst, 'gdbm').returncode == 64
+    assert lab.createmap(inst, 'text', str(db), text='a 1\n').returncode == 64
+    assert lab.createmap(inst, 'gdbm', str(d / 'no/where.db'), text='a 1\n').returncode == 1
+    assert lab.createmap(inst, 'gdbm').returncode == 64
     with lab.Gateway(inst, smtps='flags = { access };', smar=f'map acc {{ type = hash; file = "{db}"; }} access {{ name = acc; }} '
                      'nameserver = 127.0.0.1;') as g:
-        assert rcpt(g, 'b@elsewhere.test').startswith('250')
-        assert createmap(inst, 'hash', str(db), text='cltaddr:127 error:554 5.7.1 closed\n').returncode == 0
-        lab.wait_for('the new map', lambda: rcpt(g, 'b@elsewhere.test') == '554 5.7.1 closed')
+        assert g.verdict('b@elsewhere.test').startswith('250')
+        assert lab.createmap(inst, 'hash', str(db), text='cltaddr:127 error:554 5.7.1 closed\n').returncode == 0
+        lab.wait_for('the new map', lambda: g.verdict('b@elsewhere.test') == '554 5.7.1 closed')
     shutil.rmtree(d)
 
 
@@ -193,19 +179,19 @@ def test_reload(inst):
     smar = 'map a {{ type = text; file = "{}"; }} access {{ name = a; }} nameserver = 127.0.0.1; {}'
     with lab.Gateway(inst, smtps='flags = { access };', smar=smar.format('one', ''), files={
             'one': 'to:one.test RELAY\n', 'two': 'to:two.test RELAY\n', 'bad': 'a 1\na 2\n'}) as g:
-        assert rcpt(g, 'b@one.test').startswith('250')
-        assert rcpt(g, 'b@new.test').startswith('550')
+        assert g.verdict('b@one.test').startswith('250')
+        assert g.verdict('b@new.test').startswith('550')
         pid = g.pids()['smar']
         text = g.conf.read_text()
         g.conf.write_text(text.replace('"one"', '"bad"'))
         g.proc.send_signal(signal.SIGHUP)
         g.wait_log(r'bad:2: .*already in line 1')
-        assert rcpt(g, 'b@one.test').startswith('250')
+        assert g.verdict('b@one.test').startswith('250')
         g.conf.write_text(text.replace('"one"', '"two"').replace('nameserver', 'local_domains = new.test; nameserver'))
         g.proc.send_signal(signal.SIGHUP)
-        lab.wait_for('the new policy', lambda: rcpt(g, 'b@new.test').startswith('250'))
-        assert rcpt(g, 'b@one.test').startswith('550')
-        assert rcpt(g, 'b@two.test').startswith('250')
+        lab.wait_for('the new policy', lambda: g.verdict('b@new.test').startswith('250'))
+        assert g.verdict('b@one.test').startswith('550')
+        assert g.verdict('b@two.test').startswith('250')
         assert g.pids()['smar'] == pid
 
 

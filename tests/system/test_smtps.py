@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """smtps from outside: bad input gets a clear reply, nothing of it is queued, counters say so."""
-import json, os, socket, time
+import json, os, socket
 
 import lab, pytest
 
@@ -165,11 +165,6 @@ def test_lines(gw):
         assert c.reply().startswith('500 5.5.2') and c.closed()
 
 
-def rss(pid):
-    with open(f'/proc/{pid}/status') as f:
-        return next(int(l.split()[1]) for l in f if l.startswith('VmRSS'))
-
-
 def flood(c, chunk, total):
     """Sends until the server closes; what it sent."""
     sent = 0
@@ -184,7 +179,7 @@ def flood(c, chunk, total):
 
 def test_endless_line_and_endless_content(gw):
     pid = gw.pids()['smtps']
-    before = rss(pid)
+    before = lab.rss(pid)
     chunk = b'x' * 65536
     with gw.client() as c, Counted(gw, 'long_lines_total'):
         assert flood(c, chunk, 256 << 20) < 256 << 20
@@ -192,7 +187,7 @@ def test_endless_line_and_endless_content(gw):
         envelope(c)
         c.cmd('DATA', 354)
         assert flood(c, chunk, 256 << 20) < 256 << 20
-    assert rss(pid) < before + 32768
+    assert lab.rss(pid) < before + 32768
 
 
 def test_client_goes_away_in_the_content(gw):
@@ -246,24 +241,14 @@ def test_max_sessions(inst, sink):
 def test_out_of_descriptors(inst, sink):
     """No spinning: the process stays nearly idle, and goes on when there are descriptors."""
     g = gateway(inst, sink, 'max_sessions = 100000;')
-    program = f'{g.bin}/libexec/smtps'
-    few = g.dir / 'few'
-    few.write_text(f'#!/bin/sh\nulimit -n 40\nexec {program} "$@"\n')
-    few.chmod(0o755)
-    g.conf.write_text(g.conf.read_text().replace(program, str(few)))
+    g.few_descriptors('smtps')
     with g:
         pid = g.pids()['smtps']
         clients = [g.client(greet=False) for _ in range(60)]
         lab.wait_for('a refusal', lambda: 'smtps.accept' in g.log())
         g.wait_log(r'smtps.no_descriptor listener=\S+ client=127.0.0.1')
-
-        def cpu():
-            with open(f'/proc/{pid}/stat') as f:
-                return sum(map(int, f.read().rsplit(')', 1)[1].split()[11:13]))
-        t0, c0 = time.monotonic(), cpu()
-        time.sleep(1)  # the span over which idleness is measured
-        ticks = (cpu() - c0) / (time.monotonic() - t0) / os.sysconf('SC_CLK_TCK')
-        assert ticks < 0.05, f'{ticks:.0%} of a processor while out of descriptors'
+        busy = lab.busy(pid)
+        assert busy < 0.05, f'{busy:.0%} of a processor while out of descriptors'
         for c in clients:
             c.s.close()
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """map_socket: a server that answers well, and servers that lie, hang, flood, or close at each byte."""
 import contextlib
-import os
 import re
-import socket
 import subprocess
 import threading
 import time
@@ -16,27 +14,12 @@ class Cut(bytes):
     """Sent as it is, and then the connection is closed."""
 
 
-class SocketMap:
+class SocketMap(lab.Listener):
     """Answers netstrings by answer(mapname, key) -> payload; bytes are sent as they are, None: silence."""
 
     def __init__(self, answer, path=None):
-        self.answer, self.asked, self.connections = answer, [], 0
-        if path:
-            self.s = socket.socket(socket.AF_UNIX)
-            self.s.bind(str(path))
-            os.chmod(path, 0o666)
-        else:
-            self.port = lab.free_port()
-            self.s = socket.create_server(('127.0.0.1', self.port))
-        self.s.listen(50)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                c, _ = self.s.accept()
-                self.connections += 1
-                threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+        self.answer, self.asked = answer, []
+        super().__init__(path)
 
     def serve(self, c):
         with contextlib.suppress(OSError, ValueError), c, c.makefile('rb') as f:
@@ -57,28 +40,10 @@ class SocketMap:
                     return
                 c.sendall(said if isinstance(said, bytes) else b'%d:%s,' % (len(said), said.encode()))
 
-    def close(self):
-        with contextlib.suppress(OSError):
-            self.s.shutdown(socket.SHUT_RDWR)
-        self.s.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
-
 
 def gateway(inst, port, more='', **kw):
     return lab.Gateway(inst, smtps='flags = { access };', smar='map ac { type = socket; address = "127.0.0.1"; '
                        f'port = {port}; mapname = access; ttl = 0; {more} }} access {{ name = ac; }}', **kw)
-
-
-def verdict(g, rcpt):
-    with g.client() as c:
-        c.cmd('EHLO client.test', 250)
-        c.cmd('MAIL FROM:<a@client.test>', 250)
-        return c.cmd(f'RCPT TO:<{rcpt}>')
 
 
 def rows(name, key):
@@ -90,14 +55,14 @@ def rows(name, key):
 
 def test_answers(inst):
     with SocketMap(rows) as s, gateway(inst, s.port) as g:
-        assert verdict(g, 'u@far.test').startswith('250')
-        assert verdict(g, 'bad@far.test') == '550 5.1.1 no such user'
+        assert g.verdict('u@far.test').startswith('250')
+        assert g.verdict('bad@far.test') == '550 5.1.1 no such user'
         for user in ('slow', 'late'):
-            assert verdict(g, f'{user}@far.test').startswith('451 4.3.0'), user
-        assert verdict(g, 'perm@far.test').startswith('554 5.3.0')
+            assert g.verdict(f'{user}@far.test').startswith('451 4.3.0'), user
+        assert g.verdict('perm@far.test').startswith('554 5.3.0')
         assert 'says TEMP database is away' in g.log()
         # a definite no that stops less specific keys: to:far.test would have let it relay
-        assert verdict(g, 'stop@far.test').startswith('550 5.7.1')
+        assert g.verdict('stop@far.test').startswith('550 5.7.1')
         assert s.connections == 1 and 'to:stop@far.test' in s.asked
 
 
@@ -105,7 +70,7 @@ def test_unix_socket(inst):
     d = lab.tempdir('smap')
     with SocketMap(rows, d / 's'), lab.Gateway(inst, smtps='flags = { access };', smar=f'map ac {{ type = socket; path = "{d}/s"; '
                                                'mapname = access; } access { name = ac; }') as g:
-        assert verdict(g, 'u@far.test').startswith('250')
+        assert g.verdict('u@far.test').startswith('250')
 
 
 def test_many_at_once(inst):
@@ -134,14 +99,14 @@ def test_fallback(inst):
     with SocketMap(rows) as second:
         first = lab.free_port()
         with gateway(inst, first, f'fallback = {{ "127.0.0.1:{second.port}" }};') as g:
-            assert verdict(g, 'u@far.test').startswith('250')
+            assert g.verdict('u@far.test').startswith('250')
             assert second.asked and f'127.0.0.1 port {first}: Connection refused' in g.log()
 
 
 def test_no_server(inst):
     with gateway(inst, lab.free_port()) as g:
-        assert verdict(g, 'u@far.test').startswith('451 4.3.0')
-        assert verdict(g, 'u2@far.test').startswith('451 4.3.0')
+        assert g.verdict('u@far.test').startswith('451 4.3.0')
+        assert g.verdict('u2@far.test').startswith('451 4.3.0')
 
 
 def test_silent_server(inst):
@@ -149,7 +114,7 @@ def test_silent_server(inst):
     with SocketMap(lambda name, key: None) as dumb, SocketMap(rows) as good, \
             gateway(inst, dumb.port, f'timeout = 300ms; fallback = {{ "127.0.0.1:{good.port}" }};') as g:
         start = time.monotonic()
-        assert verdict(g, 'u@far.test').startswith('250')
+        assert g.verdict('u@far.test').startswith('250')
         assert 0.2 < time.monotonic() - start < 5
         assert 'the answer takes too long' in g.log()
 
@@ -166,7 +131,7 @@ def test_liars(liar, said):
     """What is no answer is a temporary failure, never found and never not found."""
     s, g = liar
     s.answer = lambda name, key: said
-    reply = verdict(g, f'u{len(s.asked)}@far.test')
+    reply = g.verdict(f'u{len(s.asked)}@far.test')
     # "2:OK,": found, with an empty value, which is no right-hand side of access
     assert reply.startswith('451 4.3'), reply
 
@@ -176,9 +141,9 @@ def test_closed_at_each_byte(liar):
     whole = b'8:OK RELAY,'
     for n in range(len(whole)):
         s.answer = lambda name, key, n=n: Cut(whole[:n])
-        lab.wait_for('a temporary failure', lambda n=n: verdict(g, f'n{n}.{len(s.asked)}@far.test').startswith('451 4.3.0'))
+        lab.wait_for('a temporary failure', lambda n=n: g.verdict(f'n{n}.{len(s.asked)}@far.test').startswith('451 4.3.0'))
     s.answer = rows
-    lab.wait_for('the server to be asked again', lambda: verdict(g, f'z{len(s.asked)}@far.test').startswith('250'))
+    lab.wait_for('the server to be asked again', lambda: g.verdict(f'z{len(s.asked)}@far.test').startswith('250'))
 
 
 def test_mistakes_of_the_configuration(inst):
