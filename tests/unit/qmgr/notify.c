@@ -1,36 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* notify.c -- tries core/qmgr/bounce.c in the whole of qmgr: who is told what (RFC 3461), that it
- * is told once, also over restarts, double bounces, and VERP. */
-#include "world.h"
+ * is told once, also over restarts, double bounces, and VERP. Warnings of delay are in warning.c,
+ * lists and aliases in expand.c. */
+#include "told.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-static struct world *start(int64_t warning)
-{
-	struct world *w;
-
-	world_delay_warning = warning;
-	w = world_new(100);
-	world_smtpc_up(w, 10);
-	world_taken = META1_TAKEN_RELAYED;
-	return w;
-}
-
-static void end(struct world *w)
-{
-	world_free(&w);
-	world_double_bounce = NULL;
-	world_verp = NULL;
-	world_envid = NULL;
-	world_flags = world_taken = 0;
-}
-
-static void has(const char *s, const char *part)
-{
-	if (!strstr(s, part))
-		fail_msg("not there: %s\nin:\n%s", part, s);
-}
 
 /* What each NOTIFY gets of each fate. */
 static void table(void **state)
@@ -76,164 +51,6 @@ static void table(void **state)
 			has(w->s[w->ns - 1].text, "Action: delayed\r\n");
 		end(w);
 	}
-}
-
-/* Members of a list are sent to from its owner, who gets the reports about them; the others' go
- * to who sent the mail. */
-static void owners_of_lists(void **state)
-{
-	struct world *w = start(3600000);
-	struct delivery *d;
-	unsigned own = 0, nbounce = 0;
-
-	(void)state;
-	world_mail(w, "S1", "me@example.org",
-	    "a@one.example b@one.example/0//owner-l@x c@one.example/0//owner-l@x "
-	    "d@one.example/0//owner-k@x");
-	world_run(w);
-	assert_int_equal(w->nd, 3); /* one a sender */
-	for (unsigned i = 0; i < 3; i++) {
-		d = &w->d[i];
-		if (!strcmp(d->from, "owner-l@x")) {
-			assert_string_equal(d->rcpts, "b@one.example c@one.example");
-			own++;
-		} else if (!strcmp(d->from, "owner-k@x")) {
-			assert_string_equal(d->rcpts, "d@one.example");
-			own++;
-		} else {
-			assert_string_equal(d->from, "me@example.org");
-			assert_string_equal(d->rcpts, "a@one.example");
-		}
-	}
-	assert_int_equal(own, 2);
-	while ((d = world_open(w, "one.example")))
-		world_end(w, d, META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
-	world_run(w);
-	assert_int_equal(w->ns, 3);
-	for (unsigned i = 0; i < 3; i++) {
-		const char *to = w->s[i].to, *text = w->s[i].text;
-
-		if (!strcmp(to, "owner-l@x")) {
-			has(text, "Final-Recipient: rfc822; b@one.example\r\n");
-			has(text, "Final-Recipient: rfc822; c@one.example\r\n");
-			assert_null(strstr(text, "rfc822; a@"));
-			assert_null(strstr(text, "rfc822; d@"));
-		} else if (!strcmp(to, "owner-k@x")) {
-			has(text, "Final-Recipient: rfc822; d@one.example\r\n");
-		} else {
-			assert_string_equal(to, "me@example.org");
-			has(text, "Final-Recipient: rfc822; a@one.example\r\n");
-			nbounce++;
-		}
-	}
-	assert_int_equal(nbounce, 1);
-	end(w);
-}
-
-/* Of an alias with several targets the sender who wants to know of success is told once that it was
- * expanded, before they are tried, also over restarts; nothing more of their success. */
-static void expanded_aliases(void **state)
-{
-	struct meta1_qrcpt r[] = {{.addr = buf_str("a@one.example"),
-				      .flags = META1_RF_EXPANDED | META1_RF_TELL,
-				      .alias = buf_str("team@example.org"),
-				      .orcpt = buf_str("rfc822;team@example.org"),
-				      .notify = META1_N_NEVER},
-	    {.addr = buf_str("b@one.example"),
-		.flags = META1_RF_EXPANDED,
-		.orcpt = buf_str("rfc822;team@example.org"),
-		.notify = META1_N_NEVER}},
-			   to = {.addr = buf_str("me@example.org"), .notify = META1_N_NEVER};
-	struct world *w = start(0);
-	struct delivery *d;
-
-	(void)state;
-	w->store_holds = true;
-	world_entry(w, "S1", "me@example.org", r, 2, WALL0);
-	world_run(w);
-	assert_string_equal(world_outcome(w, "S1", 0).reason, "report=5 expanded; ");
-	assert_string_equal(world_open(w, "one.example")->rcpts, "b@one.example");
-	w->store_holds = false;
-	world_pass(w, 2);
-	assert_int_equal(w->ns, 1);
-	assert_string_equal(w->s[0].to, "me@example.org");
-	has(w->s[0].text, "Original-Recipient: rfc822; team@example.org\r\n"
-			  "Final-Recipient: rfc822; team@example.org\r\n"
-			  "Action: expanded\r\nStatus: 2.0.0\r\n");
-	assert_null(strstr(w->s[0].text, "one.example"));
-	assert_string_equal(world_outcome(w, "S1", 0).reason, "told; ");
-	while ((d = world_open(w, "one.example"))) {
-		world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
-		world_run(w);
-	}
-	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_DELIVERED);
-	assert_int_equal(w->ns, 1);
-	r[0].reason =
-	    buf_str("report=5 expanded; "); /* of an earlier life: not written, written, told */
-	world_entry(w, "S2", "me@example.org", r, 2, WALL0);
-	world_entry(w, "S3", "me@example.org", r, 2, WALL0);
-	world_entry(w, "S3-5", "", &to, 1, WALL0);
-	r[0].reason = buf_str("told; ");
-	world_entry(w, "S4", "me@example.org", r, 2, WALL0);
-	world_recovered(w);
-	world_pass(w, 2);
-	assert_int_equal(w->ns, 2);
-	assert_string_equal(w->s[1].id, "S2-5");
-	assert_string_equal(world_outcome(w, "S3", 0).reason, "told; ");
-	r[0].reason = buf_of(NULL, 0);
-	r[0].flags = META1_RF_LIST | META1_RF_TELL; /* to a list with an owner it is delivered */
-	r[0].sender = buf_str("owner-team@example.org");
-	world_entry(w, "S5", "me@example.org", r, 1, WALL0);
-	world_pass(w, 2);
-	assert_int_equal(w->ns, 3);
-	assert_string_equal(w->s[2].to, "me@example.org");
-	has(w->s[2].text, "Final-Recipient: rfc822; team@example.org\r\nAction: delivered\r\n");
-	while ((d = world_open(w, "one.example"))) {
-		world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
-		world_run(w);
-	}
-	w->commit_fails = true; /* delivery does not wait for a report that cannot be written */
-	world_entry(w, "S6", "me@example.org", r, 1, WALL0);
-	world_pass(w, 2);
-	assert_int_equal(w->ns, 3);
-	d = world_open(w, "one.example");
-	assert_non_null(d);
-	assert_string_equal(d->id, "S6");
-	end(w);
-}
-
-/* A report to an alias is for those it stands for; while smar cannot say it is written later. */
-static void reports_to_aliases(void **state)
-{
-	struct world *w = start(0);
-	unsigned to = 0;
-
-	(void)state;
-	world_mail(w, "S1", "alias@x", "a@one.example");
-	world_run(w);
-	world_end(w, world_open(w, "one.example"), META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
-	world_run(w);
-	assert_int_equal(w->ns, 1);
-	for (unsigned i = 0; i < w->nd; i++)
-		to += !strcmp(w->d[i].rcpts, "one@x two@x") && !w->d[i].from[0];
-	assert_int_equal(to, 1);
-	world_mail(w, "S2", "away@x", "a@two.example");
-	world_run(w);
-	world_end(w, world_open(w, "two.example"), META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
-	world_run(w);
-	assert_int_equal(w->ns, 1);
-	world_pass(w, 40);
-	assert_int_equal(w->ns, 2);
-	assert_string_equal(w->s[1].to, "away@x");
-	world_mail(w, "S3", "lost@x", "a@three.example"); /* not known for days: then as it is */
-	world_run(w);
-	world_end(w, world_open(w, "three.example"), META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
-	world_pass(w, 400000);
-	assert_int_equal(w->ns, 2);
-	world_pass(w, 60000);
-	assert_int_equal(w->ns, 3);
-	assert_string_equal(w->s[2].to, "lost@x");
-	end(w);
 }
 
 /* The hop that knows RFC 3461 tells the sender itself; delivered is not relayed. */
@@ -379,102 +196,6 @@ static void restart(void **state)
 	end(w);
 }
 
-/* Told once, in spite of more tries; a later end is reported under another number. */
-static void warned_once(void **state)
-{
-	struct world *w = start(3600000);
-	struct qmgr_rcpt *r;
-
-	(void)state;
-	world_mail(w, "S1", "me@example.org", "a@later.x b@later.x/8/");
-	world_pass(w, 90000);
-	assert_int_equal(w->ns, 1);
-	assert_true(!strcmp(w->s[0].id, "S1-3") || !strcmp(w->s[0].id, "S1-4"));
-	has(w->s[0].text, "Subject: Your mail is late\r\n");
-	has(w->s[0].text, "a@later.x\r\nAction: delayed\r\n");
-	has(w->s[0].text, "b@later.x\r\nAction: delayed\r\n");
-	has(w->s[0].text, "Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000\r\n");
-	r = &qmgr_msg_find(&w->q, "S1", 2)->rcpt[0];
-	assert_int_equal(r->phase, QP_WAIT);
-	assert_true(r->due > w->now);
-	world_pass(w, 400000);
-	assert_int_equal(w->ns, 2);
-	assert_string_equal(w->s[1].id, "S1-1");
-	has(w->s[1].text, "a@later.x\r\nAction: failed\r\nStatus: 4.4.7\r\n");
-	assert_null(strstr(w->s[1].text, "b@later.x")); /* NOTIFY=DELAY alone */
-	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_BOUNCED);
-	assert_int_equal(world_outcome(w, "S1", 1).state, META1_R_FAILED);
-	end(w);
-}
-
-/* What waits in the dock of a dead destination is never tried, but its sender is told. */
-static void late_at_a_dead_destination(void **state)
-{
-	struct world *w = start(3600000);
-	struct delivery *d;
-	unsigned i;
-
-	(void)state;
-	world_mail(w, "S1", "me@example.org", "a@one.example");
-	world_run(w);
-	world_end(
-	    w, world_open(w, "one.example"), META1_TEMPFAIL, META1_ABOUT_HOST, 0, "no answer");
-	world_run(w);
-	world_mail(w, "S2", "you@example.org", "b@one.example");
-	for (i = 0; i < 80; i++) {
-		while ((d = world_open(w, "one.example")))
-			world_end(w, d, META1_TEMPFAIL, META1_ABOUT_HOST, 0, "no answer");
-		world_pass(w, 60);
-	}
-	assert_int_equal(w->ns, 2);
-	for (i = 0; i < 2; i++) {
-		has(w->s[i].text, "Action: delayed\r\n");
-		has(w->s[i].text, "no answer");
-	}
-	assert_string_not_equal(w->s[0].to, w->s[1].to);
-	end(w);
-}
-
-/* A full disk must not keep late mail from being tried. */
-static void warning_without_room(void **state)
-{
-	struct world *w = start(3600000);
-
-	(void)state;
-	world_mail(w, "S1", "me@example.org", "a@later.x");
-	world_pass(w, 3000);
-	w->commit_fails = true;
-	world_pass(w, 9000);
-	assert_int_equal(w->ns, 0);
-	assert_int_equal(qmgr_msg_find(&w->q, "S1", 2)->rcpt[0].phase, QP_WAIT);
-	w->commit_fails = false;
-	world_pass(w, 20000);
-	assert_int_equal(w->ns, 1);
-	end(w);
-}
-
-/* A stop waits for what is being written, and no longer, also when that fails. */
-static void stop_in_a_warning(void **state)
-{
-	struct world *w = start(3600000);
-
-	(void)state;
-	world_mail(w, "S1", "me@example.org", "a@later.x");
-	world_pass(w, 3000);
-	w->store_holds = true;
-	world_pass(w, 9000);
-	assert_int_equal(qmgr_msg_find(&w->q, "S1", 2)->rcpt[0].phase, QP_INTENT);
-	qmgr_role.stop(&w->q.role);
-	world_run(w);
-	assert_false(w->stopped);
-	w->store_holds = false;
-	w->commit_fails = true;
-	world_run(w);
-	assert_int_equal(w->ns, 0);
-	assert_true(w->stopped);
-	end(w);
-}
-
 /* A mail without a sender, and the report of it. */
 static void double_bounce(void **state)
 {
@@ -543,17 +264,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(table),
-	    cmocka_unit_test(owners_of_lists),
-	    cmocka_unit_test(expanded_aliases),
-	    cmocka_unit_test(reports_to_aliases),
 	    cmocka_unit_test(who_takes_it),
 	    cmocka_unit_test(two_kinds),
 	    cmocka_unit_test(order_of_a_success),
 	    cmocka_unit_test(restart),
-	    cmocka_unit_test(warned_once),
-	    cmocka_unit_test(late_at_a_dead_destination),
-	    cmocka_unit_test(warning_without_room),
-	    cmocka_unit_test(stop_in_a_warning),
 	    cmocka_unit_test(double_bounce),
 	    cmocka_unit_test(verp),
 	};

@@ -101,7 +101,7 @@ struct delivery *world_open(struct world *, const char *key);
 /* The last outcome of a recipient; state -1: none. */
 struct outcome world_outcome(struct world *, const char *id, uint32_t rcpt);
 
-/* ---- world_store.c, for world.c ---- */
+/* ---- world_ctl.c and world_store.c, for world.c ---- */
 
 extern struct world *W; /* the one that there is */
 void world_copy(char *out, size_t size, struct meta1_buf);
@@ -109,5 +109,6 @@ bool world_store_step(void); /* finishes a request; false: none is ready */
 void world_store_tell(const char *id, const struct meta1_env *);
 void world_store_recovered(void);
 void world_store_free(void);
+void world_ctl_new(void); /* nobody has added requests */
 
 #endif

@@ -15,9 +15,6 @@
 /* needs the headers above */
 #include <cmocka.h>
 
-#define S(text)	    text, sizeof(text) - 1
-#define HI	    "EHLO c.test\r\n"
-#define ENV	    "MAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\n"
 #define FROM	    "MAIL FROM:<a@b>\r\n"
 #define UP	    "220 250 250 250 " /* greeting, EHLO, MAIL, RCPT */
 /* what is left after a failure: nothing; then a whole transaction */
@@ -443,10 +440,7 @@ int main(void)
 	    cmocka_unit_test(limits),
 	    cmocka_unit_test(endless),
 	};
-	const struct log_conf log = {.ident = "test", .file = "/dev/null", .level = LOG_L_DEBUG};
-	struct meta1_err err;
 
-	signal(SIGPIPE, SIG_IGN); /* as role.c does */
-	log_open(NULL, &log, &err);
+	dialog_quiet();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -325,6 +326,15 @@ void smtps_check_stopped(struct smtps *srv)
 }
 
 /* ---- the client ---- */
+
+void dialog_quiet(void)
+{
+	const struct log_conf log = {.ident = "test", .file = "/dev/null", .level = LOG_L_DEBUG};
+	struct meta1_err err;
+
+	signal(SIGPIPE, SIG_IGN);
+	log_open(NULL, &log, &err);
+}
 
 void dialog_open(struct dialog *d)
 {

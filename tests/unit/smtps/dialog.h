@@ -15,6 +15,13 @@
 
 #define DIALOG_MSGS 64
 
+/* What most dialogs are made of. */
+#define S(text)	    text, sizeof(text) - 1
+#define HI	    "EHLO c.test\r\n"
+#define ENV	    "MAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\n"
+#define BODY	    "Subject: t\r\n\r\nhi\r\n.\r\n"
+#define FULL	    HI ENV "DATA\r\n" BODY
+
 struct dialog_msg {
 	char id[SMTPS_ID_SIZE], from[ADDR_PATH_MAX + 1], rcpts[1024];
 	/* rcpts: each, "/notify/orcpt" if there is one, and a blank */
@@ -49,6 +56,8 @@ struct dialog {
 	unsigned last_dsn;     /* its notify and orcpts */
 };
 
+/* Before all tests: as role.c does; and refusals are what is wanted, so their log is not shown. */
+void dialog_quiet(void);
 void dialog_open(struct dialog *); /* limits as the defaults; credits: 1000 */
 void dialog_connect(struct dialog *);
 /* Sends text in pieces of so many bytes (0: at once) and lets the server work on each. */

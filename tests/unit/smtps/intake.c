@@ -4,7 +4,6 @@
 #include "dialog.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +12,6 @@
 
 /* needs the headers above */
 #include <cmocka.h>
-
-#define S(text) text, sizeof(text) - 1
-#define HI	"EHLO c.test\r\n"
-#define ENV	"MAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\n"
-#define BODY	"Subject: t\r\n\r\nhi\r\n.\r\n"
 
 /* ---- no credit: MAIL stands in line (intake.c) ---- */
 static void to_the_line(struct dialog *d)
@@ -150,10 +144,7 @@ int main(void)
 	    cmocka_unit_test(credits_come_back),
 	    cmocka_unit_test(faults_of_qmgr),
 	};
-	const struct log_conf log = {.ident = "test", .file = "/dev/null", .level = LOG_L_DEBUG};
-	struct meta1_err err;
 
-	signal(SIGPIPE, SIG_IGN);
-	log_open(NULL, &log, &err);
+	dialog_quiet();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,12 +17,10 @@
 /* needs the headers above */
 #include <cmocka.h>
 
-#define S(text) text, sizeof(text) - 1
-#define V1	"PROXY TCP4 198.51.100.7 127.0.0.1 4000 25\r\n"
-#define SIGN	"\r\n\r\n\0\r\nQUIT\n"
-#define V2	SIGN "\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\1\x0f\xa0\0\x19"
-#define HI	"EHLO c.test\r\n"
-#define BODY	"MAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\nDATA\r\nSubject: t\r\n\r\nhi\r\n.\r\n"
+#define V1   "PROXY TCP4 198.51.100.7 127.0.0.1 4000 25\r\n"
+#define SIGN "\r\n\r\n\0\r\nQUIT\n"
+#define V2   SIGN "\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\1\x0f\xa0\0\x19"
+#define MAIL "MAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\nDATA\r\nSubject: t\r\n\r\nhi\r\n.\r\n"
 
 static const char *const peer[] = {"203.0.113.0/24", "192.0.2.1", NULL}; /* dialog_connect()'s */
 static const char *const other[] = {"192.0.2.2", NULL};
@@ -84,7 +82,7 @@ static void taken(void **state)
 		dialog_say(&d, row[k].p + row[k].n - 1, 1, 0);
 		assert_string_equal(dialog_codes(&d), "220 ");
 		is_client(&d, row[k].client);
-		dialog_say(&d, S(HI BODY), piece);
+		dialog_say(&d, S(HI MAIL), piece);
 		assert_string_equal(dialog_codes(&d), "220 250 250 250 354 250 ");
 		assert_non_null(strstr(d.msg[0].data, row[k].client));
 		pass(&d, 6000); /* the header's timer is gone */
@@ -275,9 +273,9 @@ static void xclient_in_mail(void **state)
 	assert_non_null(
 	    strstr(d.out, "250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n"));
 	dialog_say(&d,
-	    S("XCLIENT ADDR=IPV6:2001:db8::1 HELO=real.test(+2B\r\nEHLO proxy.test\r\n" BODY), 0);
+	    S("XCLIENT ADDR=IPV6:2001:db8::1 HELO=real.test(+2B\r\nEHLO proxy.test\r\n" MAIL), 0);
 	assert_non_null(strstr(d.msg[0].data, "from real.test?? ([IPv6:2001:db8::1])"));
-	dialog_say(&d, S("XCLIENT ADDR=[UNAVAILABLE]\r\nEHLO proxy.test\r\n" BODY), 0);
+	dialog_say(&d, S("XCLIENT ADDR=[UNAVAILABLE]\r\nEHLO proxy.test\r\n" MAIL), 0);
 	assert_non_null(strstr(d.msg[1].data, "from proxy.test (unknown)"));
 	done(&d);
 }

@@ -4,7 +4,6 @@
 #include "dialog.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +12,8 @@
 /* needs the headers above */
 #include <cmocka.h>
 
-#define HI	"EHLO c.test\r\n"
 #define TO	"RCPT TO:<x@y>\r\n"
-#define BODY	"DATA\r\nSubject: t\r\n\r\nhi\r\n.\r\n"
+#define CONTENT "DATA\r\nSubject: t\r\n\r\nhi\r\n.\r\n"
 #define AT_MAIL (STAGE_CONNECT | STAGE_HELO | STAGE_MAIL)
 
 static struct dialog d;
@@ -74,7 +72,7 @@ static void refused_at_mail(void **state)
 	(void)state;
 	begin(SMTPS_F_ACCESS, STAGE_RCPT, AT_MAIL);
 	say(HI "MAIL FROM:<bad@b>\r\n" TO "MAIL FROM:<temp@b>\r\nMAIL FROM:<mute@b>\r\n"
-	       "MAIL FROM:<away@b>\r\nMAIL FROM:<relay@b>\r\n" TO BODY,
+	       "MAIL FROM:<away@b>\r\nMAIL FROM:<relay@b>\r\n" TO CONTENT,
 	    "220 250 550 503 451 451 451 250 250 354 250 ");
 	assert_int_equal(d.question.grants, GRANT_RELAY);
 	assert_int_equal(d.nmsg, 1);
@@ -93,7 +91,8 @@ static void discarded_at_mail(void **state)
 {
 	(void)state;
 	begin(SMTPS_F_ACCESS, STAGE_RCPT, AT_MAIL);
-	say(HI "MAIL FROM:<drop@b>\r\n" TO "RCPT TO:<bad@y>\r\n" BODY "MAIL FROM:<a@b>\r\n" TO BODY,
+	say(HI "MAIL FROM:<drop@b>\r\n" TO "RCPT TO:<bad@y>\r\n" CONTENT
+	       "MAIL FROM:<a@b>\r\n" TO CONTENT,
 	    "220 250 250 250 250 354 250 250 250 354 250 ");
 	assert_int_equal(d.asked, 3);
 	assert_int_equal(d.nmsg, 1);
@@ -191,7 +190,7 @@ static void the_name(void **state)
 {
 	(void)state;
 	begin(SMTPS_F_ACCESS | SMTPS_F_DELAY, STAGE_RCPT, AT_MAIL);
-	say(HI "MAIL FROM:<named@b>\r\n" TO BODY, "220 250 250 250 354 250 ");
+	say(HI "MAIL FROM:<named@b>\r\n" TO CONTENT, "220 250 250 250 354 250 ");
 	assert_non_null(strstr(d.msg[0].data, "from c.test (client.example [192.0.2.1])\r\n"));
 	dialog_close(&d);
 }
@@ -210,6 +209,6 @@ int main(void)
 	    cmocka_unit_test(the_name),
 	};
 
-	signal(SIGPIPE, SIG_IGN);
+	dialog_quiet();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

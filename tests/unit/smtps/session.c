@@ -3,12 +3,12 @@
  * Unit test of core/smtps: whole dialogs. Each runs at once and byte by byte, with the same
  * replies and the same messages; faults of smar, qmgr, store and client are forced, and
  * after each the next transaction must find nothing of the one before. What concerns qmgr's credits
- * is in intake.c.
+ * is in intake.c, limits of commands, content and time are in bounds.c, sequences by chance in
+ * chance.c.
  */
 #include "dialog.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,11 +18,7 @@
 /* needs the headers above */
 #include <cmocka.h>
 
-#define S(text) text, sizeof(text) - 1
-#define AE	"\303\244" /* "ä" */
-#define HI	"EHLO c.test\r\n"
-#define ENV	"MAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\n"
-#define BODY	"Subject: t\r\n\r\nhi\r\n.\r\n"
+#define AE "\303\244" /* "ä" */
 
 struct row {
 	const char *text;
@@ -189,8 +185,6 @@ static void stored_form(void **state)
 	dialog_close(&d);
 }
 
-#define FULL HI ENV "DATA\r\n" BODY
-
 static void faults_of_the_store(void **state)
 {
 	static const struct {
@@ -300,197 +294,6 @@ static void refused_while_waiting(void **state)
 	dialog_close(&d);
 }
 
-static void limits(void **state)
-{
-	static struct dialog d;
-	static char big[200000];
-
-	(void)state;
-	dialog_open(&d); /* recipients, too many in one transaction */
-	d.srv.lim.rcpts_per_tx = 2;
-	dialog_run(&d, S(HI ENV "RCPT TO:<drop@y>\r\nRCPT TO:<z@y>\r\nDATA\r\n" BODY), 0);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 250 452 354 250 ");
-	dialog_close(&d);
-
-	dialog_open(&d); /* content too large: consumed, refused, the session goes on */
-	memset(big, 'x', sizeof(big));
-	dialog_connect(&d);
-	dialog_say(&d, S(HI ENV "DATA\r\n"), 0);
-	dialog_say(&d, big, sizeof(big), 0);
-	assert_int_equal(d.aborted, 1);
-	dialog_say(&d, S("\r\n.\r\nRCPT TO:<x@y>\r\n" ENV), 0);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 354 552 503 250 250 ");
-	dialog_close(&d);
-
-	dialog_open(&d); /* hops */
-	d.srv.lim.hops = 2;
-	dialog_run(&d,
-	    S(HI ENV "DATA\r\nReceived: 1\r\nReceived: 2\r\n\r\nReceived: x\r\n.\r\n" ENV
-		     "DATA\r\nReceived: 1\r\nReceived: 2\r\nReceived: 3\r\n.\r\n"),
-	    0);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 354 250 250 250 354 554 ");
-	dialog_close(&d);
-
-	dialog_open(&d); /* a line too long, then one without end */
-	memcpy(big, "NOOP ", 5);
-	dialog_connect(&d);
-	dialog_say(&d, big, 510, 0); /* 512 with CRLF */
-	dialog_say(&d, S("\r\n"), 0);
-	dialog_say(&d, big, 511, 0);
-	dialog_say(&d, S("\r\n"), 0);
-	dialog_say(&d, big, 9000, 0);
-	dialog_say(&d, S("\r\nNOOP\r\n"), 1);
-	assert_string_equal(dialog_codes(&d), "220 250 500 500 250 ");
-	dialog_say(&d, big, sizeof(big), 0);
-	assert_string_equal(dialog_codes(&d), "220 250 500 500 250 500 ");
-	assert_true(d.eof);
-	dialog_close(&d);
-}
-
-static void limits_of_commands(void **state)
-{
-	static struct dialog d;
-
-	(void)state;
-	dialog_open(&d); /* bad commands, empty ones, addresses, transactions */
-	d.srv.lim.bad_commands = 3;
-	dialog_run(&d, S("A\r\nB\r\nC\r\nD\r\n"), 0);
-	assert_string_equal(dialog_codes(&d), "220 500 500 500 421 ");
-	dialog_close(&d);
-	dialog_open(&d);
-	d.srv.lim.nop_commands = 3;
-	dialog_run(&d, S(HI "NOOP\r\nRSET\r\nVRFY x\r\nEHLO x\r\nNOOP\r\n"), 0);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 252 421 ");
-	dialog_close(&d);
-	dialog_open(&d);
-	d.srv.lim.invalid_addresses = 2;
-	dialog_run(&d, S(HI "MAIL FROM:<>\r\nRCPT TO:<bad@y>\r\nRCPT TO:<bad@z>\r\nNOOP\r\n"), 0);
-	assert_string_equal(dialog_codes(&d), "220 250 250 550 550 421 ");
-	dialog_close(&d);
-	dialog_open(&d);
-	d.srv.lim.transactions = 1;
-	dialog_run(&d, S(HI "MAIL FROM:<>\r\nRSET\r\nMAIL FROM:<>\r\nNOOP\r\n"), 0);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 421 ");
-	dialog_close(&d);
-}
-
-static void output_is_bounded(void **state)
-{
-	static struct dialog d;
-	static char big[199998];
-	size_t n;
-
-	(void)state;
-	dialog_open(&d); /* a client that never reads */
-	d.srv.lim.nop_commands = 0;
-	dialog_connect(&d);
-	for (n = 0; n + 6 <= sizeof(big); n += 6)
-		memcpy(big + n, "HELP\r\n", 6);
-	for (unsigned i = 0; i < 40; i++) {
-		(void)!write(d.client, big, n);
-		for (unsigned k = 0; k < 20; k++)
-			loop_turn(d.role.loop, false);
-	}
-	assert_true(conn_unsent(LIST_FIRST(&d.srv.sessions)->conn) < 200000);
-	dialog_close(&d);
-	dialog_open(&d); /* one that says all, closes its side, and reads then */
-	d.srv.lim.nop_commands = 0;
-	dialog_connect(&d);
-	do {
-		assert_int_equal(write(d.client, "HELP\r\n", 6), 6);
-		for (unsigned k = 0; k < 4; k++)
-			loop_turn(d.role.loop, false);
-	} while (conn_unsent(LIST_FIRST(&d.srv.sessions)->conn) <= 65536);
-	shutdown(d.client, SHUT_WR);
-	for (unsigned k = 0; k < 20; k++)
-		loop_turn(d.role.loop, false);
-	for (unsigned k = 0; k < 400 && d.srv.nsession > 0; k++) {
-		(void)!read(d.client, big, sizeof(big));
-		loop_turn(d.role.loop, false);
-	}
-	assert_int_equal(d.srv.nsession, 0);
-	dialog_close(&d);
-}
-
-static void times(void **state)
-{
-	static struct dialog d;
-
-	(void)state;
-	dialog_open(&d); /* silent for too long */
-	dialog_connect(&d);
-	dialog_say(&d, S(HI ENV), 0);
-	loop_fake_clock(d.role.loop, 1000 + 300001, 1700000300);
-	dialog_turns(&d, 5);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 421 ");
-	assert_non_null(strstr(d.out, "421 4.4.2"));
-	assert_true(d.eof);
-	dialog_close(&d);
-	dialog_open(&d); /* it is us who are slow: the client is not cut */
-	d.srv.lim.io_timeout = 2000;
-	d.hold = true;
-	dialog_connect(&d);
-	dialog_say(&d, S(FULL), 0);
-	loop_fake_clock(d.role.loop, 9000, 1700000008);
-	dialog_turns(&d, 5);
-	dialog_answer(&d);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 354 250 ");
-	assert_false(d.eof);
-	loop_fake_clock(d.role.loop, 11001, 1700000010);
-	dialog_turns(&d, 5);
-	assert_string_equal(dialog_codes(&d), "220 250 250 250 354 250 421 ");
-	dialog_close(&d);
-	dialog_open(&d); /* greeted after the delay */
-	d.srv.lim.greet_delay = 5000;
-	dialog_connect(&d);
-	assert_int_equal(d.nout, 0);
-	loop_fake_clock(d.role.loop, 6001, 1700000006);
-	dialog_turns(&d, 5);
-	dialog_say(&d, S(HI), 0);
-	assert_string_equal(dialog_codes(&d), "220 250 ");
-	dialog_close(&d);
-	dialog_open(&d); /* talked before it */
-	d.srv.lim.greet_delay = 5000;
-	dialog_run(&d, S(HI), 0);
-	assert_string_equal(dialog_codes(&d), "554 ");
-	assert_true(d.eof);
-	dialog_close(&d);
-}
-
-static int64_t counter(const char *name)
-{
-	const struct metric *m = metric_first();
-
-	while (strcmp(m->name, name) != 0)
-		m = m->next;
-	return m->value;
-}
-
-/* Without greet_delay an early talker is counted and served. */
-static void early_talk(void **state)
-{
-	int64_t before = counter("early_talkers_total");
-	static struct dialog d;
-	int pair[2];
-
-	(void)state;
-	dialog_open(&d);
-	dialog_run(&d, S(HI), 0);
-	dialog_hang_up(&d);
-	assert_int_equal(counter("early_talkers_total"), before);
-	d.nout = 0;
-	d.eof = false;
-	assert_int_equal(
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-	assert_int_equal(write(pair[0], S(HI)), sizeof(HI) - 1);
-	d.client = pair[0];
-	smtps_session_new(&d.srv, pair[1], "192.0.2.1");
-	dialog_turns(&d, 10);
-	assert_string_equal(dialog_codes(&d), "220 250 ");
-	assert_int_equal(counter("early_talkers_total"), before + 1);
-	dialog_close(&d);
-}
-
 static void stopping(void **state)
 {
 	static struct dialog d;
@@ -571,175 +374,6 @@ static void words_of_limits(void **state)
 	}
 }
 
-/* ---- random sequences against a model of the states ---- */
-
-static void model(
-    unsigned *seed, char *text, size_t size, char *codes, size_t csize, unsigned *nmsg)
-{
-	bool helo = false, mail = false, chunks = false;
-	unsigned rcpt = 0, asked = 0, i;
-
-	text[0] = '\0';
-	snprintf(codes, csize, "220 ");
-	*nmsg = 0;
-	for (i = 0; i < 15; i++) {
-		const char *say = "NOOP\r\n", *code = "250 ";
-		unsigned pick = (unsigned)rand_r(seed) % 22;
-
-		if (pick == 0) {
-			say = HI;
-			helo = true;
-			mail = false;
-		} else if (pick <= 3) {
-			say = "MAIL FROM:<a@b>\r\n";
-			code = helo && !mail ? "250 " : "503 ";
-			if (helo && !mail) {
-				mail = true;
-				chunks = false;
-				rcpt = asked = 0;
-			}
-		} else if (pick == 4) {
-			say = "MAIL FROM:<bad\r\n";
-			code = helo && !mail ? "501 " : "503 ";
-		} else if (pick <= 7) {
-			say = "RCPT TO:<x@y>\r\n";
-			code = mail && !chunks ? "250 " : "503 ";
-			rcpt += mail && !chunks;
-			asked += mail && !chunks;
-		} else if (pick <= 9) {
-			say = pick == 8 ? "RCPT TO:<bad@y>\r\n" : "RCPT TO:<mute@y>\r\n";
-			code = !mail || chunks ? "503 " : pick == 8 ? "550 " : "451 ";
-			asked += mail && !chunks;
-		} else if (pick == 10) {
-			say = "RSET\r\n";
-			mail = false;
-		} else if (pick == 11) {
-			say = "VRFY x\r\n";
-			code = "252 ";
-		} else if (pick <= 14) {
-			say = "DATA\r\n";
-			code = !mail || chunks ? "503 "
-			       : rcpt > 0      ? "354 "
-			       : asked > 0     ? "554 "
-					       : "503 ";
-		} else if (pick >= 16) { /* chunks: taken, the last, refused; QUIT is content */
-			static const char *const bdat[] = {"BDAT 6\r\nQUIT\r\n", "BDAT 0\r\n",
-			    "BDAT 6 LAST\r\nQUIT\r\n", "BDAT 3\r\na\nb",
-			    "BDAT "
-			    "70\r\nQUIT\r\n01234567890123456789012345678901234567890123456789012345"
-			    "67890123",
-			    "BDAT 6 LAST\r\nQUIT\n\n"};
-			bool good = pick <= 18, last = pick == 18;
-
-			say = bdat[pick - 16];
-			code = !mail || rcpt == 0 ? (mail && asked > 0 ? "554 " : "503 ")
-			       : good		  ? "250 "
-			       : pick == 20	  ? "552 "
-						  : "550 ";
-			*nmsg += mail && rcpt > 0 && last;
-			mail = chunks = mail && rcpt > 0 && good && !last;
-		}
-		strncat(text, say, size - strlen(text) - 1);
-		strncat(codes, code, csize - strlen(codes) - 1);
-		if (strcmp(code, "354 ") == 0) {
-			bool bare = rand_r(seed) % 2;
-
-			strncat(text, bare ? "a\nb\r\n.\r\n" : BODY, size - strlen(text) - 1);
-			strncat(codes, bare ? "550 " : "250 ", csize - strlen(codes) - 1);
-			*nmsg += !bare;
-			mail = false;
-		}
-	}
-}
-
-static void random_sequences(void **state)
-{
-	unsigned seed = 4711;
-
-	(void)state;
-	for (unsigned round = 0; round < 1500; round++) {
-		static struct dialog d;
-		char text[4096], codes[1024];
-		unsigned nmsg;
-
-		model(&seed, text, sizeof(text), codes, sizeof(codes), &nmsg);
-		dialog_open(&d);
-		d.srv.lim.message_size = 64;
-		d.srv.lim.bad_commands = 0;
-		dialog_run(&d, text, strlen(text), round % 8 == 0 ? 1 : 0);
-		if (strcmp(dialog_codes(&d), codes) != 0)
-			fail_msg(
-			    "round %u\n%swant %s\ngot  %s", round, text, codes, dialog_codes(&d));
-		assert_int_equal(d.nmsg, nmsg);
-		assert_int_equal(d.queued, nmsg);
-		dialog_close(&d);
-	}
-}
-
-/* ---- random bytes: no split makes a difference, nothing is left ---- */
-
-static size_t garbage(unsigned *seed, char *text, size_t size)
-{
-	static const struct {
-		const char *text;
-		size_t len;
-	} token[] = {{S(HI)}, {S(ENV)}, {S("DATA\r\n")}, {S(BODY)}, {S("MAIL FROM:<")}, {S("a@b>")},
-	    {S("RCPT TO:<x@y>")}, {S(" SIZE=")}, {S("123")}, {S(" BODY=8BITMIME")}, {S("\r\n")},
-	    {S("\r")}, {S("\n")}, {S(".")}, {S("\r\n.\r\n")}, {S("\0")}, {S("\377")}, {S(" ")},
-	    {S("\"")}, {S("RSET\r\n")}, {S("NOOP\r\n")}, {S("=")}, {S("Received:")}, {S("\r\n")},
-	    {S("BDAT 7\r\n")}, {S("BDAT 1\r\n")}, {S("BDAT 30 LAST\r\n")}, {S("BDAT 0 LAST\r\n")}};
-	static char filler[3000];
-	size_t n = 0;
-	unsigned i, count = 5 + (unsigned)rand_r(seed) % 25;
-
-	memset(filler, 'f', sizeof(filler));
-	for (i = 0; i < count; i++) {
-		unsigned pick = (unsigned)rand_r(seed) % (ARRAY_LEN(token) * 4);
-		const char *from = filler;
-		size_t len;
-
-		if (pick == 0) {
-			len = (size_t)rand_r(seed) % sizeof(filler);
-		} else {
-			from = token[pick % ARRAY_LEN(token)].text;
-			len = token[pick % ARRAY_LEN(token)].len;
-		}
-		if (n + len > size)
-			break;
-		memcpy(text + n, from, len);
-		n += len;
-	}
-	return n;
-}
-
-static void random_bytes(void **state)
-{
-	unsigned seed = 815;
-
-	(void)state;
-	for (unsigned round = 0; round < 1000; round++) {
-		static struct dialog whole, cut;
-		char text[8192];
-		size_t n = garbage(&seed, text, sizeof(text));
-
-		dialog_open(&whole);
-		dialog_run(&whole, text, n, 0);
-		dialog_codes(&whole); /* whole lines only */
-		dialog_open(&cut);
-		dialog_run(&cut, text, n, n > 1000 ? 1 + round % 97 : 1);
-		if (strcmp(whole.out, cut.out) != 0)
-			fail_msg("round %u\n%.*s\n--- at once\n%s--- in pieces\n%s", round, (int)n,
-			    text, whole.out, cut.out);
-		assert_int_equal(whole.nmsg, cut.nmsg);
-		for (unsigned k = 0; k < whole.nmsg; k++) {
-			assert_int_equal(whole.msg[k].len, cut.msg[k].len);
-			assert_memory_equal(whole.msg[k].data, cut.msg[k].data, whole.msg[k].len);
-		}
-		dialog_close(&cut);
-		dialog_close(&whole);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -751,20 +385,9 @@ int main(void)
 	    cmocka_unit_test(faults_of_the_store),
 	    cmocka_unit_test(clients_that_vanish),
 	    cmocka_unit_test(refused_while_waiting),
-	    cmocka_unit_test(limits),
-	    cmocka_unit_test(limits_of_commands),
-	    cmocka_unit_test(output_is_bounded),
-	    cmocka_unit_test(times),
-	    cmocka_unit_test(early_talk),
 	    cmocka_unit_test(stopping),
-	    cmocka_unit_test(random_sequences),
-	    cmocka_unit_test(random_bytes),
 	};
-	const struct log_conf log = {.ident = "test", .file = "/dev/null", .level = LOG_L_DEBUG};
-	struct meta1_err err;
 
-	/* as role.c does; refusals are what this test wants, so their log is not shown */
-	signal(SIGPIPE, SIG_IGN);
-	log_open(NULL, &log, &err);
+	dialog_quiet();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
