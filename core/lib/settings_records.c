@@ -374,8 +374,9 @@ static const struct meta1_opt opt_greylisting[] = {
 	"Whether mail with the null sender <>, reports above all, waits like other mail."),
     META1_OPT(struct set_greylisting, max_entries, META1_INT, int64_t, "500000", "64..50000000",
 	META1_O_RESTART,
-	"Entries of the list, of at most 320 bytes of memory each, commonly 150; when it is full "
-	"the oldest that are not yet accepted go first."),
+	"Entries of the list, of at most 336 bytes of memory each, commonly 170; when it is full "
+	"the oldest that are not yet accepted go first. Of those one net (IPv6: 48 bits of it) has "
+	"an eighth of all at most."),
 };
 RECORDS(greylisting);
 

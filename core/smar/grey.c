@@ -3,15 +3,18 @@
  * grey.c -- the greylist in memory and its rules, told in grey.h. No I/O and no clock: who asks
  * says what time it is.
  * From check_grey.c through grey_role.c, from grey_log.c and grey_control.c. Owns the entries.
- * On failure: none; a full list forgets its oldest.
+ * On failure: none; a full list forgets its oldest, a net with too many grey ones its own.
  */
 #include "smar/grey.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
-#define REFRESH_PARTS 64 /* a use is written when this part of white_expire passed since */
+#define NETS_MIN      1024 /* places of the table of nets */
+#define NET6_BITS     48   /* of a net's share */
+#define REFRESH_PARTS 64   /* a use is written when this part of white_expire passed since */
 
 _Static_assert(sizeof(struct grey_entry) + GREY_KEY_MAX + 16 <= GREY_ENTRY_MAX,
     "an entry is larger than told");
@@ -25,6 +28,8 @@ struct grey *grey_new(uint32_t max, uint64_t seed)
 	for (g->nbucket = 64; g->nbucket < max && g->nbucket < 1u << 30;)
 		g->nbucket *= 2;
 	g->bucket = base_alloc(g->nbucket * sizeof(struct grey_entry *));
+	g->nnet = g->nbucket / 4 < NETS_MIN ? NETS_MIN : g->nbucket / 4;
+	g->net = base_alloc(g->nnet * sizeof(*g->net));
 	return g;
 }
 
@@ -37,11 +42,66 @@ uint32_t grey_count(const struct grey *g)
 	return n;
 }
 
+/* ---- what one net may have ---- */
+/* The grey ones of its net, and of the few others that share the place. */
+static struct grey_list *net_of(const struct grey *g, const struct grey_entry *e)
+{
+	unsigned char ip[16];
+	char text[GREY_NET_MAX];
+	size_t n = str_copy(text, sizeof(text), e->key);
+
+	text[strcspn(text, "/")] = '\0';
+	if (strchr(text, ':') && inet_pton(AF_INET6, text, ip) == 1) {
+		memcpy(text, ip, NET6_BITS / 8);
+		n = NET6_BITS / 8;
+	} else {
+		n = strlen(text);
+	}
+	return &g->net[XXH3_64bits_withSeed(text, n, g->seed) & (g->nnet - 1)];
+}
+
+static void leave_net(struct grey *g, struct grey_entry *e)
+{
+	struct grey_list *l = net_of(g, e);
+
+	*(e->net_older ? &e->net_older->net_newer : &l->oldest) = e->net_newer;
+	*(e->net_newer ? &e->net_newer->net_older : &l->newest) = e->net_older;
+	e->net_older = e->net_newer = NULL;
+	l->n--;
+}
+
+static void join_net(struct grey *g, struct grey_entry *e)
+{
+	struct grey_list *l = net_of(g, e);
+
+	e->net_newer = NULL;
+	e->net_older = l->newest;
+	*(l->newest ? &l->newest->net_newer : &l->oldest) = e;
+	l->newest = e;
+	l->n++;
+}
+
+/* e is the newest of its net: the oldest go until it has no more than its share. */
+static void keep_to_share(struct grey *g, const struct grey_entry *e)
+{
+	uint32_t most = g->max / GREY_SHARE < GREY_SHARE_MIN ? GREY_SHARE_MIN : g->max / GREY_SHARE;
+	struct grey_list *l = net_of(g, e);
+
+	while (l->n > most) {
+		struct grey_entry *oldest = l->oldest;
+
+		grey_drop(g, &oldest);
+		g->evicted++;
+	}
+}
+
 /* ---- lists and table ---- */
 static void unlink_entry(struct grey *g, struct grey_entry *e)
 {
 	struct grey_list *l = &g->list[e->kind];
 
+	if (e->kind == GREY_GREY)
+		leave_net(g, e);
 	*(e->older ? &e->older->newer : &l->oldest) = e->newer;
 	*(e->newer ? &e->newer->older : &l->newest) = e->older;
 	e->older = e->newer = NULL;
@@ -57,6 +117,8 @@ static void link_newest(struct grey *g, struct grey_entry *e, enum grey_kind kin
 	*(l->newest ? &l->newest->newer : &l->oldest) = e;
 	l->newest = e;
 	l->n++;
+	if (kind == GREY_GREY)
+		join_net(g, e);
 }
 
 static struct grey_entry **place(const struct grey *g, const char *key, size_t len)
@@ -100,6 +162,7 @@ void grey_free(struct grey **gp)
 			unlink_entry(g, e);
 			free(e);
 		}
+	free(g->net);
 	free(g->bucket);
 	free(g);
 }
@@ -135,6 +198,8 @@ struct grey_entry *grey_put(struct grey *g, const char *key, size_t len, enum gr
 		g->key_bytes += len;
 	}
 	link_newest(g, e, kind);
+	if (kind == GREY_GREY)
+		keep_to_share(g, e);
 	return e;
 }
 
@@ -147,6 +212,7 @@ static int by_last(const void *a, const void *b)
 
 void grey_sort(struct grey *g)
 {
+	memset(g->net, 0, g->nnet * sizeof(*g->net));
 	for (unsigned k = 0; k < GREY_KINDS; k++) {
 		struct grey_list *l = &g->list[k];
 		struct grey_entry **all = base_alloc((l->n + 1) * sizeof(*all)), *e = l->oldest;

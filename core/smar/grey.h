@@ -13,7 +13,9 @@
  * slower of that and the wall clock, so that no jump makes anything white or forgotten.
  *
  * Memory: GREY_ENTRY_MAX bytes an entry at most, max_entries of them. The oldest grey ones go
- * first, so that a flood of made-up senders cannot displace what is white.
+ * first, so that a flood of made-up senders cannot displace what is white. Of one net no more than
+ * an eighth of all may be grey: then its own oldest go, so that its flood displaces nobody else's.
+ * For that the net of IPv6 has 48 bits at most, since whoever has one commonly has all below it.
  */
 #ifndef META1_SMAR_GREY_H
 #define META1_SMAR_GREY_H
@@ -23,7 +25,9 @@
 #define GREY_NET_MAX   50  /* "2001:db8::/64", with NUL */
 #define GREY_ADDR_MAX  100 /* bytes of an address that are kept; see grey_shorten() */
 #define GREY_KEY_MAX   (GREY_NET_MAX + 2 * (GREY_ADDR_MAX + 1))
-#define GREY_ENTRY_MAX 320
+#define GREY_ENTRY_MAX 336
+#define GREY_SHARE     8  /* of one net: this part of all, */
+#define GREY_SHARE_MIN 64 /* or so many */
 #define GREY_ID_MAX    17
 
 struct grey_conf {
@@ -36,6 +40,7 @@ struct grey_conf {
 enum grey_kind { GREY_GREY, GREY_WHITE, GREY_NET, GREY_KINDS };
 struct grey_entry {
 	struct grey_entry *chain, *older, *newer;
+	struct grey_entry *net_older, *net_newer; /* grey: of its net, in the same order */
 	uint32_t first;	 /* grey: first try; white: since when; net: the first pass */
 	uint32_t last;	 /* last try, use or pass */
 	uint32_t logged; /* last, as the disk has it */
@@ -51,7 +56,8 @@ struct grey_list { /* from the least lately used */
 };
 struct grey {
 	struct grey_entry **bucket;
-	uint32_t nbucket, max;
+	struct grey_list *net; /* grey ones by a hash of their net */
+	uint32_t nbucket, nnet, max;
 	uint64_t seed, key_bytes;
 	struct grey_list list[GREY_KINDS];
 	uint64_t evicted;

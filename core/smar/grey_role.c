@@ -19,7 +19,8 @@ METRIC_COUNTER(m_first, "greylist_first_total", "First tries that were told to c
 METRIC_COUNTER(m_early, "greylist_early_total", "Tries that came again too early.");
 METRIC_COUNTER(m_passed, "greylist_passed_total", "Tries that came again in time.");
 METRIC_COUNTER(m_white, "greylist_white_total", "Recipients accepted because they were white.");
-METRIC_COUNTER(m_evicted, "greylist_evicted_total", "Entries forgotten because the list was full.");
+METRIC_COUNTER(m_evicted, "greylist_evicted_total",
+    "Entries forgotten because the list was full, or a net had its share.");
 METRIC_GAUGE(m_grey, "greylist_grey", "Grey entries.");
 METRIC_GAUGE(m_whites, "greylist_white", "White entries.");
 METRIC_GAUGE(m_nets, "greylist_nets", "Client nets that are counted or white.");

@@ -193,17 +193,44 @@ def test_a_flood_stays_within_its_bound(inst, sink):
     """Triples that nobody comes back for: 100,000 are in tests/unit/smar/grey.c, here through the front door."""
     with gateway(inst, sink.port, 'grey_wait = 1h; max_entries = 1000;',
                  smtps='max_invalid_addresses = 1000000; max_rcpts_per_transaction = 10000;') as g:
-        with lab.Client(('127.0.0.1', g.port), source='127.1.1.1') as c:
-            c.cmd('EHLO c.test', 250)
-            c.cmd('MAIL FROM:<a@b.test>', 250)
-            for k in range(20):
+        def flood(k):
+            with lab.Client(('127.0.0.1', g.port), source=f'127.1.{k}.1') as c:
+                c.cmd('EHLO c.test', 250)
+                c.cmd('MAIL FROM:<a@b.test>', 250)
                 c.send(''.join(f'RCPT TO:<r{k}-{i}@own.test>\r\n' for i in range(250)))
                 for _ in range(250):
                     assert c.reply().startswith('450')
+
+        flood(0)  # one net has its share and no more
         m = g.metrics('smar')
-        assert m['greylist_grey'] == 1000 and m['greylist_evicted_total'] == 4000
-        assert m['greylist_memory_bytes'] <= 1000 * 320
+        assert m['greylist_grey'] == 125 and m['greylist_evicted_total'] == 125
+        for k in range(1, 20):
+            flood(k)
+        m = g.metrics('smar')
+        assert 900 <= m['greylist_grey'] <= 1000 and m['greylist_evicted_total'] == 5000 - m['greylist_grey']
+        assert m['greylist_memory_bytes'] <= 1000 * 336
         lab.wait_for('the file written anew', lambda: (g.dir / 'q/smar/greylist').stat().st_size < 400000)
+
+
+def test_another_width_of_nets_counts_after_a_reload(inst, sink):
+    """What waits under the old nets waits on there; the list itself stays."""
+    with gateway(inst, sink.port, 'grey_wait = 1h; ipv4_bits = 32;') as g:
+        def waits(client):
+            return rcpt(g, client, 'a@b.test', 'u@own.test').startswith('450')
+
+        def reload(conf):
+            g.conf.write_text(conf)
+            before = g.metrics('smar')['generation']
+            g.proc.send_signal(signal.SIGHUP)
+            lab.wait_for('the reload', lambda: g.metrics('smar')['generation'] > before)
+
+        assert waits('127.1.1.1') and [r['client'] for r in listed(g)] == ['127.1.1.1/32']
+        conf = g.conf.read_text()
+        reload(conf.replace('ipv4_bits = 32', 'ipv4_bits = 16'))
+        assert waits('127.1.2.3') and waits('127.1.4.5')
+        assert sorted(r['client'] for r in listed(g)) == ['127.1.0.0/16', '127.1.1.1/32']
+        reload(conf)
+        assert waits('127.1.1.1') and len(listed(g)) == 2
 
 
 def test_wrong_options(inst, tmp_path):

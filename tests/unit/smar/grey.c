@@ -110,7 +110,7 @@ static void looking_changes_nothing(void **state)
 static void a_flood(void **state)
 {
 	struct grey *g = grey_new(1000, 3);
-	char from[32];
+	char from[32], net[GREY_NET_MAX];
 
 	(void)state;
 	for (unsigned i = 0; i < 100; i++) {
@@ -120,7 +120,8 @@ static void a_flood(void **state)
 	}
 	for (unsigned i = 0; i < 100000; i++) {
 		snprintf(from, sizeof(from), "x%u", i);
-		grey_ask(g, &conf, 400, "198.51.100.0/24", from, "b", false);
+		snprintf(net, sizeof(net), "10.%u.%u.0/24", i / 256 % 256, i % 256);
+		grey_ask(g, &conf, 400, net, from, "b", false);
 		assert_true(grey_count(g) <= 1000);
 	}
 	assert_true(g->evicted > 90000);
@@ -128,8 +129,51 @@ static void a_flood(void **state)
 	assert_true(grey_ask(g, &conf, 400, "192.0.2.0/24", "good1", "b", true).pass);
 	assert_true(g->key_bytes <= 1000 * GREY_KEY_MAX);
 	/* the youngest grey ones are there */
-	assert_int_equal(grey_ask(g, &conf, 500, "198.51.100.0/24", "x99999", "b", true).wait, 200);
-	assert_int_equal(grey_ask(g, &conf, 500, "198.51.100.0/24", "x100", "b", true).wait, 300);
+	assert_int_equal(grey_ask(g, &conf, 500, "10.134.159.0/24", "x99999", "b", true).wait, 200);
+	assert_int_equal(grey_ask(g, &conf, 500, "10.0.100.0/24", "x100", "b", true).wait, 300);
+	grey_free(&g);
+}
+
+static uint32_t ask_many(struct grey *g, const char *net, const char *who, unsigned n)
+{
+	uint32_t before = g->list[GREY_GREY].n;
+	char from[32], of[GREY_NET_MAX];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(from, sizeof(from), "%s%u", who, i);
+		snprintf(of, sizeof(of), net, i);
+		grey_ask(g, &conf, 400, of, from, "b", false);
+	}
+	return g->list[GREY_GREY].n - before;
+}
+
+/* One net's flood displaces its own grey ones and no other's; the /64s of a /48 are one. */
+static void a_net_has_its_share(void **state)
+{
+	struct grey *g = grey_new(1024, 3);
+
+	(void)state;
+	assert_int_equal(ask_many(g, "192.0.2.0/24", "a", 100), 100);
+	assert_int_equal(ask_many(g, "2001:db8:7:1::/64", "b", 100), 100);
+	assert_int_equal(ask_many(g, "198.51.100.0/24", "x", 5000), 128);
+	assert_int_equal(ask_many(g, "2001:db8:5:%x::/64", "y", 5000), 128);
+	assert_int_equal(g->evicted, 2 * (5000 - 128));
+	assert_int_equal(grey_ask(g, &conf, 500, "192.0.2.0/24", "a0", "b", true).wait, 200);
+	assert_int_equal(grey_ask(g, &conf, 500, "2001:db8:7:1::/64", "b0", "b", true).wait, 200);
+	/* of the flood the youngest are there */
+	assert_int_equal(
+	    grey_ask(g, &conf, 500, "2001:db8:5:1387::/64", "y4999", "b", true).wait, 200);
+	assert_int_equal(grey_ask(g, &conf, 500, "198.51.100.0/24", "x0", "b", true).wait, 300);
+	/* one that comes too early is the youngest of its net; one that passes leaves its share */
+	assert_int_equal(grey_ask(g, &conf, 500, "198.51.100.0/24", "x4872", "b", false).wait, 200);
+	assert_int_equal(ask_many(g, "198.51.100.0/24", "z", 127), 0);
+	assert_true(grey_ask(g, &conf, 700, "198.51.100.0/24", "x4872", "b", false).pass);
+	assert_int_equal(ask_many(g, "198.51.100.0/24", "zz", 1), 1);
+	/* lists that were read are sorted, and bounded as before */
+	grey_sort(g);
+	assert_int_equal(ask_many(g, "2001:db8:5:%x::/64", "w", 200), 0);
+	assert_true(grey_sweep(g, &conf, 86400 * 2, 10000));
+	assert_int_equal(g->list[GREY_GREY].n, 0);
 	grey_free(&g);
 }
 
@@ -141,7 +185,7 @@ static void old_ones_are_swept(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 500; i++) {
 		snprintf(from, sizeof(from), "a%u", i);
-		grey_ask(g, &conf, i, "n", from, "b", false);
+		grey_ask(g, &conf, i, i % 5 == 0 ? "n" : from, from, "b", false);
 	}
 	assert_true(grey_sweep(g, &conf, 86400 + 100, 1000));
 	assert_int_equal(grey_count(g), 400);
@@ -216,6 +260,7 @@ int main(void)
 	    cmocka_unit_test(nets_that_proved_good),
 	    cmocka_unit_test(looking_changes_nothing),
 	    cmocka_unit_test(a_flood),
+	    cmocka_unit_test(a_net_has_its_share),
 	    cmocka_unit_test(old_ones_are_swept),
 	    cmocka_unit_test(nets),
 	    cmocka_unit_test(senders),
