@@ -35,6 +35,11 @@ def cpu_seconds(root):
     return sum(s['cpu'] for s in fam.values()) / HZ + fam[root]['dead'] / HZ
 
 
+def ran_us(pid):
+    """Microseconds that all threads of a process ran, as the scheduler counts them."""
+    return sum(int((t / 'schedstat').read_text().split()[0]) for t in pathlib.Path(f'/proc/{pid}/task').iterdir()) / 1000
+
+
 def pss_mib(root):
     total = 0
     for pid in family(root):

@@ -20,6 +20,9 @@ struct slot {
 struct table {
 	struct table_row *row; /* slices of the lines */
 	struct slot *slot;
+	/* Four bits a slot, set by the hashes there are: small enough to stay near, so that a key
+	 * that is not there, as most are, costs no far memory. */
+	uint8_t *some;
 	uint32_t nrow, mask;
 };
 
@@ -63,11 +66,18 @@ static struct slot *slot_of(const struct table *t, struct meta1_buf key, uint32_
 	}
 }
 
+static uint32_t bit_of(const struct table *t, uint32_t h)
+{
+	return h & (t->mask * 4 + 3);
+}
+
 enum meta1_status table_find(void *table, struct meta1_buf key, struct filemap_found *f)
 {
 	const struct table *t = table;
-	uint32_t i = t->nrow > 0 ? slot_of(t, key, hash(key))->row : 0;
+	uint32_t h = hash(key), bit = bit_of(t, h), i = 0;
 
+	if (t->some[bit / 8] & 1u << bit % 8)
+		i = slot_of(t, key, h)->row;
 	if (i == 0)
 		return META1_NOTFOUND;
 	f->val = t->row[i - 1].val;
@@ -131,7 +141,8 @@ static int index_rows(struct table *t, struct lines *l, struct meta1_err *err)
 		size *= 2;
 	t->mask = size - 1;
 	t->slot = calloc(size, sizeof(*t->slot));
-	if (!t->slot) {
+	t->some = calloc(size / 2, 1);
+	if (!t->slot || !t->some) {
 		snprintf(err->text, sizeof(err->text), "%s: no memory", l->file);
 		return -1;
 	}
@@ -139,6 +150,7 @@ static int index_rows(struct table *t, struct lines *l, struct meta1_err *err)
 		uint32_t h = hash(t->row[i].key);
 		struct slot *s = slot_of(t, t->row[i].key, h);
 
+		t->some[bit_of(t, h) / 8] |= (uint8_t)(1u << bit_of(t, h) % 8);
 		if (s->row == 0)
 			*s = (struct slot){.row = i + 1, .hash = h};
 		else
@@ -170,5 +182,6 @@ void table_drop(void *table)
 
 	free(t->row);
 	free(t->slot);
+	free(t->some);
 	free(t);
 }
