@@ -397,7 +397,8 @@ static const struct meta1_opt opt_use[] = {
 	"asks only about addresses in local domains; implicitly_match_detail lets a row for user "
 	"serve user+detail too; replace_macros replaces ${user} and its like in the value; "
 	"preserve_domain leaves a target without a domain in that of the address, not in ours; "
-	"keep_detail gives a target the detail of the address."),
+	"keep_detail gives a target the detail of the address, unless the row is one for just "
+	"that detail."),
 };
 RECORDS(use);
 

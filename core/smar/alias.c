@@ -8,7 +8,6 @@
  */
 #include "smar/alias.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -108,18 +107,15 @@ static void begin(struct alias_hand *h, struct alias_visit *v)
 		smar_alias_look(h);
 }
 
-static bool too_many(struct alias_walk *w)
+static void settle(struct alias_walk *w)
 {
-	uint32_t n = 0;
+	uint32_t n = smar_alias_settle(w);
 
-	for (const struct alias_visit *v = w->first; v; v = v->next)
-		n += v->end == ALIAS_TARGET;
-	if (n > SMAR_EXPAND_MAX) {
-		log_event(LOG_L_WARN, "smar.alias", "recipient=%s targets=%u error=%s",
-		    w->first->key, n, "more targets than a message may have");
-		smar_alias_fail(w, 451, "4.3.5", "the alias stands for too many addresses");
-	}
-	return w->failed;
+	if (n <= SMAR_EXPAND_MAX)
+		return;
+	log_event(LOG_L_WARN, "smar.alias", "recipient=%s targets=%u error=%s", w->first->key, n,
+	    "more targets than a message may have");
+	smar_alias_fail(w, 451, "4.3.5", "the alias stands for too many addresses");
 }
 
 static void pump(struct alias_walk *w)
@@ -142,7 +138,8 @@ static void pump(struct alias_walk *w)
 	w->pumping = false;
 	if (w->busy > 0 || (w->todo && !w->failed))
 		return;
-	too_many(w);
+	if (!w->failed)
+		settle(w);
 	finish(w);
 }
 
@@ -159,7 +156,6 @@ void smar_alias_expand(struct smar_policy *p, const char *local, const char *dom
     void (*fn)(void *arg, const struct smar_expanded *), void *arg)
 {
 	struct alias_walk *w = base_alloc(sizeof(*w));
-	char key[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2];
 
 	m_walks.value++;
 	w->policy = smar_policy_ref(p);
@@ -170,7 +166,6 @@ void smar_alias_expand(struct smar_policy *p, const char *local, const char *dom
 	w->ttl = UINT32_MAX;
 	w->fn = fn;
 	w->arg = arg;
-	snprintf(key, sizeof(key), "%s@%s", local, domain);
-	smar_alias_first(w, key);
+	smar_alias_first(w, local, domain);
 	pump(w);
 }

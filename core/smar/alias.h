@@ -19,15 +19,18 @@
 #define SMAR_ALIAS_HANDS 16
 
 enum alias_end { ALIAS_OPEN, ALIAS_TARGET, ALIAS_ROWS /* it has some */, ALIAS_GONE };
+/* An address that its own row names is a mailbox even without a map of users. */
+enum { ALIAS_BACK_STRAIGHT = 1, ALIAS_BACK_ROUND = 2 };
 struct alias_visit { /* an address on the way */
 	UT_hash_handle hh;
 	struct alias_visit *next;
 	const struct alias_visit *from; /* in whose row it stands; NULL: the recipient */
 	const char *text;		/* for the envelope: the local part as written */
-	const char *key;		/* folded, local@domain */
+	const char *key;		/* folded, local@domain; behind a backslash */
 	uint16_t owner, depth;
-	bool back;  /* leads back: a mailbox, or nothing */
-	bool final; /* said so: not to be looked up */
+	bool back;     /* leads back: a mailbox, or nothing */
+	bool final;    /* said so: not to be looked up */
+	uint8_t backs; /* ALIAS_BACK_: how rows lead back to it */
 	enum alias_end end;
 };
 struct alias_hand { /* a look-up under way */
@@ -42,6 +45,7 @@ struct alias_hand { /* a look-up under way */
 	size_t user; /* bytes of local without the detail */
 	enum smar_ours ours;
 	bool in_file, some; /* some: the row has a word */
+	bool own_detail;    /* the row is one for the address with its detail */
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
 };
 struct alias_walk {
@@ -83,10 +87,12 @@ void smar_alias_mistake(struct alias_hand *, const char *what);
 /* A copy that lives as long as the walk; NULL: over the bound, the walk fails. */
 const char *smar_alias_kept(struct alias_walk *, const char *);
 /* The recipient. */
-void smar_alias_first(struct alias_walk *, const char *key);
+void smar_alias_first(struct alias_walk *, const char *local, const char *domain);
 /* One address of the hand's row. The same twice is once, but one that leads back is looked at
  * again. */
 void smar_alias_add(struct alias_hand *, const char *local, const char *domain, bool final);
+/* Nothing more is found: each mailbox stays once, though several ways may lead to it. How many. */
+uint32_t smar_alias_settle(struct alias_walk *);
 void smar_alias_drop(struct alias_walk *); /* all of them */
 
 #endif

@@ -49,8 +49,9 @@ const char *smar_alias_kept(struct alias_walk *w, const char *s)
 	return copy;
 }
 
+/* mark: the key, behind a byte that is its mark when it is final. */
 static struct alias_visit *visit(
-    struct alias_walk *w, const struct alias_visit *from, const char *text, const char *key)
+    struct alias_walk *w, const struct alias_visit *from, const char *text, const char *mark)
 {
 	struct alias_visit *v;
 
@@ -65,9 +66,10 @@ static struct alias_visit *visit(
 	}
 	v->from = from;
 	v->text = smar_alias_kept(w, text);
-	v->key = smar_alias_kept(w, key);
-	if (!v->text || !v->key)
+	mark = smar_alias_kept(w, mark);
+	if (!v->text || !mark)
 		return NULL;
+	v->key = mark + 1;
 	if (w->last)
 		w->last->next = v;
 	else
@@ -80,46 +82,80 @@ static struct alias_visit *visit(
 	return v;
 }
 
+/* \\x and x are two in the table: who has both gets what x stands for, and its own. */
+static void enter(struct alias_walk *w, struct alias_visit *v)
+{
+	const char *as = v->final ? v->key - 1 : v->key;
+
+	HASH_ADD_KEYPTR(hh, w->table, as, strlen(as), v);
+}
+
 void smar_alias_add(struct alias_hand *h, const char *local, const char *domain, bool final)
 {
-	char text[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2], key[sizeof(text)], fold[ADDR_PATH_MAX + 1],
-	    dom[ADDR_DOMAIN_MAX + 1];
+	char text[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2], mark[sizeof(text) + 1],
+	    fold[ADDR_PATH_MAX + 1], dom[ADDR_DOMAIN_MAX + 1];
+	struct alias_visit *v, *was = NULL;
 	struct alias_walk *w = h->walk;
-	struct alias_visit *v = NULL;
 	bool back;
+	uint8_t how;
 
 	snprintf(text, sizeof(text), "%s@%s", local, domain);
 	if (smar_keys_split(buf_str(text), "", fold, dom) < 0) {
 		smar_alias_mistake(h, "an address is too long");
 		return;
 	}
-	snprintf(key, sizeof(key), "%s@%s", fold, dom);
-	back = leads_back(h->v, key);
-	if (!back)
-		HASH_FIND_STR(w->table, key, v);
-	if (v || w->failed)
+	snprintf(mark, sizeof(mark), "\\%s@%s", fold, dom);
+	HASH_FIND_STR(w->table, mark + !final, was);
+	back = was && !final && leads_back(h->v, mark + 1);
+	how = strcmp(h->v->key, mark + 1) == 0 ? ALIAS_BACK_STRAIGHT : ALIAS_BACK_ROUND;
+	if (w->failed || (was && (!back || was->backs & how)))
 		return;
 	if (h->v->depth >= SMAR_EXPAND_DEPTH) {
 		smar_alias_mistake(h, "more rows lead to each other than are followed");
 		return;
 	}
-	v = visit(w, h->v, text, key);
+	v = visit(w, h->v, text, mark);
 	if (!v)
 		return;
 	v->depth = h->v->depth + 1;
 	v->owner = (uint16_t)h->owner;
 	v->back = back;
 	v->final = final;
-	if (!back)
-		HASH_ADD_KEYPTR(hh, w->table, v->key, strlen(v->key), v);
+	if (back)
+		was->backs |= how;
+	else
+		enter(w, v);
 }
 
-void smar_alias_first(struct alias_walk *w, const char *key)
+void smar_alias_first(struct alias_walk *w, const char *local, const char *domain)
 {
-	struct alias_visit *v = visit(w, NULL, key, key);
+	char mark[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 3];
+	struct alias_visit *v;
 
+	snprintf(mark, sizeof(mark), "\\%s@%s", local, domain);
+	v = visit(w, NULL, mark + 1, mark);
 	if (v)
+		enter(w, v);
+}
+
+uint32_t smar_alias_settle(struct alias_walk *w)
+{
+	struct alias_visit *v, *was;
+	uint32_t n = 0;
+
+	HASH_CLEAR(hh, w->table);
+	for (v = w->first; v; v = v->next) {
+		if (v->end != ALIAS_TARGET)
+			continue;
+		HASH_FIND_STR(w->table, v->key, was);
+		if (was) {
+			v->end = ALIAS_GONE;
+			continue;
+		}
 		HASH_ADD_KEYPTR(hh, w->table, v->key, strlen(v->key), v);
+		n++;
+	}
+	return n;
 }
 
 void smar_alias_drop(struct alias_walk *w)

@@ -33,13 +33,22 @@ static void included(void *arg, const char *text, size_t len, const char *why)
 	take_words(h);
 }
 
+/* The key is one of just this detail, which the row has then dealt with. */
+static bool names_detail(const struct alias_hand *h, const char *key)
+{
+	size_t n = strlen(h->local);
+
+	return h->local[h->user] && strncmp(key, h->local, n) == 0 &&
+	       (key[n] == '\0' || key[n] == '@');
+}
+
 /* keep_detail: team+x goes to bob+x. */
 static void with_detail(const struct alias_hand *h, char *local)
 {
 	const char *detail = h->local + h->user;
 	size_t n = strlen(local);
 
-	if (!(h->use->flags & USE_F_KEEP_DETAIL) || !*detail || local[0] == '"' ||
+	if (!(h->use->flags & USE_F_KEEP_DETAIL) || !*detail || h->own_detail || local[0] == '"' ||
 	    strcspn(local + 1, h->use->delimiters) + 1 < n || n + strlen(detail) > ADDR_LOCAL_MAX)
 		return;
 	snprintf(local + n, ADDR_PATH_MAX + 1 - n, "%s", detail);
@@ -88,6 +97,24 @@ static void take_words(struct alias_hand *h)
 	smar_alias_done(h, ALIAS_ROWS);
 }
 
+static bool refusal(struct meta1_buf value)
+{
+	return value.len >= 6 && strncasecmp(value.data, "error:", 6) == 0;
+}
+
+/* One value of several that refuses: does it speak for the others? */
+static bool contradicts(struct alias_hand *h, const struct smar_found *f)
+{
+	for (uint32_t i = 0; i < f->nval; i++) {
+		if (!refusal(f->val[i]) || f->val[i].len == h->len)
+			continue;
+		smar_alias_mistake(h, "\"error:…\" beside other values");
+		smar_alias_done(h, ALIAS_GONE);
+		return true;
+	}
+	return false;
+}
+
 /* "error:550 5.1.1 text" instead of addresses. */
 static bool refuses(struct alias_hand *h)
 {
@@ -95,7 +122,7 @@ static bool refuses(struct alias_hand *h)
 	struct smar_access a;
 	struct meta1_err err = {""};
 
-	if (h->len < 6 || strncasecmp(h->value, "error:", 6) != 0)
+	if (!refusal(buf_of(h->value, h->len)))
 		return false;
 	if (smar_access_parse(buf_of(h->value, h->len), &a, &err) < 0)
 		smar_alias_mistake(h, err.text);
@@ -166,9 +193,9 @@ void smar_alias_row(struct alias_hand *h, const struct smar_found *f)
 	h->use = h->seek.use;
 	h->user = h->seek.keys.user;
 	h->owner = h->v->owner;
-	h->len = f->value.len;
-	h->value = base_strndup(f->value.len ? f->value.data : "", f->value.len);
-	if (refuses(h))
+	h->value = smar_found_text(f, '\n', &h->len);
+	h->own_detail = names_detail(h, f->key);
+	if (contradicts(h, f) || refuses(h))
 		return;
 	if (!may_be_list(h, f->key)) {
 		take_row(h);

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#define VALUES_MAX (1u << 20) /* bytes of one answer with its macros */
+
 METRIC_COUNTER(m_lookups, "map_lookups_total", "Keys looked up in maps.");
 METRIC_COUNTER(m_failed, "map_failures_total", "Look-ups that a map could not answer.");
 
@@ -40,6 +42,26 @@ static void tell(struct smar_seek *s, enum meta1_status status, const struct met
 	s->done(s->arg, &f);
 }
 
+char *smar_found_text(const struct smar_found *f, char between, size_t *len)
+{
+	size_t n = 0, size = 1;
+	char *out;
+
+	for (uint32_t i = 0; i < f->nval; i++)
+		size += f->val[i].len + 1;
+	out = base_alloc(size);
+	for (uint32_t i = 0; i < f->nval; i++) {
+		if (f->val[i].len == 0)
+			continue;
+		if (n > 0)
+			out[n++] = between;
+		memcpy(out + n, f->val[i].data, f->val[i].len);
+		n += f->val[i].len;
+	}
+	*len = n;
+	return out;
+}
+
 static bool any_macro(const struct meta1_reply *r)
 {
 	for (uint32_t i = 0; i < r->nval; i++)
@@ -54,6 +76,7 @@ static void found(struct smar_seek *s, const struct meta1_reply *r)
 	struct meta1_reply with = *r;
 	struct meta1_buf *val;
 	struct meta1_err err;
+	size_t bytes = 0;
 	uint32_t n = 0;
 
 	if (!(s->use->flags & USE_F_MACROS) || !any_macro(r)) {
@@ -63,7 +86,14 @@ static void found(struct smar_seek *s, const struct meta1_reply *r)
 	val = base_alloc(r->nval * sizeof(*val));
 	while (n < r->nval && status == META1_OK) {
 		status = smar_macro_replace(&s->keys, s->key, r->val[n], &val[n], &err);
-		n += status == META1_OK;
+		if (status != META1_OK)
+			break;
+		bytes += val[n++].len;
+		if (bytes > VALUES_MAX) {
+			status = META1_TEMPFAIL;
+			err_set(&err, "the values have more than %u bytes with their macros",
+			    VALUES_MAX);
+		}
 	}
 	with.val = val;
 	if (status == META1_OK)

@@ -226,6 +226,9 @@ struct smar_found {
 	const char *why;
 	uint32_t ttl; /* seconds that all answers together may be kept */
 };
+/* All values with this between them, in their order, without those that are empty; the caller
+ * frees it. */
+char *smar_found_text(const struct smar_found *, char between, size_t *len);
 struct smar_seek {
 	const struct smar_use *use;
 	struct smar_ask ask;
@@ -344,11 +347,17 @@ void smar_limits_find(const struct smar_use *, const char *const *names, unsigne
     int64_t deadline, void (*fn)(void *arg, const struct smar_limits *), void *arg);
 
 /* ---- route.c: ROUTE ---- */
+struct smar_route_by {	  /* whose word counted */
+	const char *rule; /* in words; "": nobody's */
+	bool row;	  /* of this map, under this key */
+	char map[65], key[SMAR_KEY_MAX], value[400];
+};
 struct smar_route_ask {
 	struct meta1_buf domain;      /* empty: our own */
 	struct meta1_buf via;	      /* next hops as in the mailertable, instead; or empty */
 	const struct meta1_buf *from; /* empty: the null sender; NULL: whoever, so sender_routes
 				       * are not looked at */
+	struct smar_route_by *by;     /* is set before fn comes, for admins; or NULL */
 };
 typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);
 /* As smar_check(). */

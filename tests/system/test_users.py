@@ -18,7 +18,7 @@ FILES = {'us': 'alice yes\nbob yes\ncarol yes\nloop yes\n',
 
 def users(inst, store, far, **kw):
     return lab.relay_all(inst, 0, mt=f'own.test lmtp:[127.0.0.1]:{store.port}\ngw.test lmtp:[127.0.0.1]:{store.port}\n'
-                         f'. [127.0.0.1]:{far.port}\n', ac=kw.pop('ac', 'cltaddr:127.0.0.2 RELAY\n'), qmgr=SOON,
+                         f'. [127.0.0.1]:{far.port}\n', ac=kw.pop('ac', 'cltaddr:127.0.0.2 RELAY\n'), qmgr=SOON + kw.pop('qmgr', ''),
                          smar=kw.pop('smar', SMAR), files=kw.pop('files', FILES), **kw)
 
 

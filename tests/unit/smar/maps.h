@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* maps.h -- a policy whose maps are tables in the test; answers come a turn later, as real ones
  * do, or inside the call once map.find is table_find. The key "fail" in a table stands for a map
- * that cannot say at that point. */
+ * that cannot say at that point. \037 in a value stands between several values. */
 #ifndef META1_TEST_MAPS_H
 #define META1_TEST_MAPS_H
 #include "smar/smar.h"
@@ -20,7 +20,7 @@ struct table_map {
 	const struct table_row *rows;
 	unsigned asked;
 	uint32_t ttl;
-	struct meta1_buf val; /* found last */
+	struct meta1_buf val[8]; /* found last */
 };
 struct table_answer {
 	struct task task;
@@ -41,9 +41,10 @@ static inline enum meta1_status table_row_of(
 			return META1_TEMPFAIL;
 		if (strcmp(row->value, "NOMORE") == 0)
 			return META1_NOMORE;
-		t->val = buf_str(row->value);
-		r->val = &t->val;
-		r->nval = 1;
+		r->val = t->val;
+		for (const char *p = row->value; p;
+		     p = strchr(p, '\037') ? strchr(p, '\037') + 1 : NULL)
+			t->val[r->nval++] = buf_of(p, strcspn(p, "\037"));
 		return META1_OK;
 	}
 	return META1_NOTFOUND;

@@ -63,11 +63,26 @@ static const struct table_row alias_rows[] = {
     {"refuse", "error:550 5.7.1 closed"},
     {"torefuse", "refuse bob"},
     {"plus+x", "plusser"},
+    {"dup", "dup DUP dup@gw.test <Dup> self"},
+    {"copy", "\\copy, bob"},
+    {"both", "bobs \\bobs"},
+    {"rev", "\\bobs bobs"},
+    {"bobs", "bob alice"},
+    {"mix1", "mix2 mix1"},
+    {"mix2", "mix1 MIX2"},
+    {"rows", "alice\037\037bob, \"a b\037<dave@far.test>\037BOB"},
+    {"rows2", "alice\037bob\037\037dave@far.test"},
+    {"rowinc", "alice\037|/bin/sh"},
+    {"err2", "error:550 5.7.1 a\037bob"},
+    {"err3", "bob\037ERROR:550 5.7.1 a"},
+    {"err4", "error:550 5.1.6 a\037"},
+    {"list2", "a@far.test\037b@far.test"},
+    {"owner-list2", "boss@far.test\037x@far.test"},
     {"star+*", "starred"},
     {NULL, NULL},
 };
 static const struct table_row users[] = {{"alice", ""}, {"bob", "x"}, {"self", ""}, {"box1", ""},
-    {"utemp", NULL}, {"ustop", "NOMORE"}, {NULL, NULL}};
+    {"dup", ""}, {"mix1", ""}, {"mix2", ""}, {"utemp", NULL}, {"ustop", "NOMORE"}, {NULL, NULL}};
 
 struct world {
 	struct loop *loop;
@@ -191,6 +206,23 @@ static void table(void **state)
 	    {"box2@gw.test", "550 5.4.6"},
 	    {"twice@own.test", "bob@gw.test"},
 	    {"final@own.test", "team@gw.test"},
+	    /* itself, in any case and often: once; with and without a backslash are two */
+	    {"dup@own.test", "dup@gw.test self@gw.test self@backup.test"},
+	    {"DUP@gw.test", "dup@gw.test self@gw.test self@backup.test"},
+	    {"copy@own.test", "copy@gw.test bob@gw.test"},
+	    {"copy@gw.test", "copy@gw.test bob@gw.test"},
+	    {"both@own.test", "bobs@gw.test bob@gw.test alice@gw.test"},
+	    {"rev@own.test", "bobs@gw.test bob@gw.test alice@gw.test"},
+	    {"mix1@gw.test", "mix1@gw.test MIX2@gw.test"},
+	    /* several values of one answer; a quote ends with its value */
+	    {"rows@own.test", "451 4.3.5"},
+	    {"rows2@own.test", "alice@gw.test bob@gw.test dave@far.test"},
+	    {"rowinc@own.test", "451 4.3.5"},
+	    {"err2@own.test", "451 4.3.5"},
+	    {"err3@own.test", "451 4.3.5"},
+	    {"err4@own.test", "550 5.1.6"},
+	    {"list2@own.test", "a@far.test/owner-list2@own.test b@far.test/owner-list2@own.test"},
+	    {"owner-list2@own.test", "boss@far.test x@far.test"},
 	    {"list@own.test", "a@far.test/owner-list@own.test c@far.test/owner-inner@gw.test "
 			      "d@gw.test/owner-inner@gw.test"},
 	    {"list+x@own.test", "a@far.test/owner-list@own.test c@far.test/owner-inner@gw.test "
@@ -263,6 +295,7 @@ static void flags(void **state)
 	static const struct row keep[] = {
 	    {"team+x@own.test", "alice+x@own.test dave+x@far.test bob+x@own.test"},
 	    {"star+y@own.test", "starred+y@own.test"},
+	    {"plus+x@own.test", "plusser@own.test"}, /* the row has dealt with this detail */
 	    {"self@own.test", "self@own.test self@backup.test"}};
 	struct world w;
 
@@ -318,6 +351,50 @@ static void bounds(void **state)
 	rows[30] = (struct table_row){NULL, NULL};
 	assert_string_equal(expand(&w, "c0@own.test", true).text, "451 4.3.5");
 	assert_string_equal(expand(&w, "c15@own.test", true).text, "c30@gw.test");
+	end(&w);
+}
+
+/* 10,000 aliases of one address, all asked for by one list; and forty that all name each other. */
+static void many_ways(void **state)
+{
+	static struct table_row rows[42];
+	static char key[40][8];
+	char *all = base_alloc(10000 * 8 + 1), *graph = base_alloc(40 * 16);
+	struct world w;
+	struct got g;
+	size_t n = 0;
+
+	(void)state;
+	start(&w);
+	for (int i = 0; i < 10000; i++)
+		n += (size_t)sprintf(all + n, "a+%05d\n", i);
+	rows[0] = (struct table_row){"all", all};
+	rows[1] = (struct table_row){"a+*", "BOB, bob@gw.test"};
+	rows[2] = (struct table_row){NULL, NULL};
+	w.alias.rows = rows;
+	g = expand(&w, "all@own.test", true);
+	assert_string_equal(g.text, "BOB@gw.test");
+	n = 0;
+	for (int i = 0; i < 40; i++) {
+		snprintf(key[i], sizeof(key[i]), "k%d", i);
+		n += (size_t)sprintf(graph + n, "%s K%d ", key[i], i);
+		rows[i] = (struct table_row){key[i], graph};
+	}
+	rows[40] = (struct table_row){"to", "k0 bob"};
+	rows[41] = (struct table_row){NULL, NULL};
+	w.alias.asked = 0;
+	assert_string_equal(expand(&w, "k0@gw.test", false).text, "550 5.4.6");
+	assert_int_equal(w.alias.asked, 40); /* each name once */
+	assert_string_equal(expand(&w, "to@gw.test", true).text, "bob@gw.test");
+	w.policy.local_users.map = NULL;
+	assert_int_equal(expand(&w, "k0@gw.test", true).n, 40);
+	for (n = 0; n < 79998; n += 3)
+		memcpy(all + n, "k0 ", 3);
+	all[n] = '\0';
+	rows[0].value = all; /* more often than addresses are allowed on the way */
+	assert_string_equal(expand(&w, "k0@gw.test", true).text, "itself");
+	free(all);
+	free(graph);
 	end(&w);
 }
 
@@ -417,6 +494,7 @@ int main(void)
 	    cmocka_unit_test(without_users),
 	    cmocka_unit_test(flags),
 	    cmocka_unit_test(bounds),
+	    cmocka_unit_test(many_ways),
 	    cmocka_unit_test(bound_of_all),
 	    cmocka_unit_test(include),
 	};
