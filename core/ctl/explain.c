@@ -55,18 +55,33 @@ static void print_check(const json_t *c)
 		    answer[0] ? " -> " : "", tool_text(c, "effect"));
 }
 
+/* Whose word counts for a route. */
+static void print_by(const json_t *by)
+{
+	if (json_is_null(json_object_get(by, "map"))) {
+		printf(" (%s)\n", tool_text(by, "rule"));
+		return;
+	}
+	printf(" (%s, ", tool_text(by, "rule"));
+	printf("%s ", tool_text(by, "map"));
+	printf("%s: ", tool_text(by, "key"));
+	printf("%s)\n", tool_text(by, "value"));
+}
+
 static void print_route(const json_t *r)
 {
-	const json_t *hops = json_object_get(r, "hops");
+	const json_t *hops = json_object_get(r, "hops"), *by = json_object_get(r, "by");
 
 	printf("route of %s: ", tool_text(r, "domain"));
 	if (strcmp(tool_text(r, "status"), "ok") != 0) {
 		printf("%s, %lld %s", tool_text(r, "status"), tool_number(r, "smtp"),
 		    tool_text(r, "dsn"));
-		printf(" %s\n", tool_text(r, "text"));
+		printf(" %s", tool_text(r, "text"));
+		print_by(by);
 		return;
 	}
-	printf("%s\n", tool_text(r, "transport"));
+	printf("%s", tool_text(r, "transport"));
+	print_by(by);
 	for (size_t i = 0; i < json_array_size(hops); i++) {
 		char *s = (char *)(uintptr_t)json_string_value(json_array_get(hops, i));
 

@@ -14,7 +14,7 @@ struct tool {
 	/* Options of the queue commands. */
 	char filter[1800]; /* "&sender=…&older=…", encoded */
 	bool dry_run, all, content, headers;
-	char question[4000]; /* of explain: "?ip=…&from=…", encoded */
+	char question[4000]; /* of explain and route: "?ip=…&from=…", encoded */
 };
 struct tool_command {
 	const char *words, *args, *doc;

@@ -10,12 +10,15 @@
 
 #include <meta1/transport.h>
 
+#include <stdio.h>
+
 #define KEPT	16 /* questions */
 #define KEEP_MS 5000
-#define ROUTE	"route " /* keys of routes begin so */
+#define ROUTE	"route " /* keys of routes begin so; the sender in <> or -, the domain */
 
 struct asked {
-	char key[512];
+	char key[sizeof(ROUTE) + ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 4];
+	struct smar_route_by by;
 	json_t *answer; /* NULL: pending */
 	int64_t at;
 	bool used, pending;
@@ -60,7 +63,19 @@ static json_t *with_offers(json_t *answer)
 	return o;
 }
 
-json_t *smar_control_route(const struct p_routes *r, const char *domain)
+static json_t *json_by(const struct smar_route_by *by)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "rule", json_string(by->rule));
+	json_object_set_new(o, "map", by->row ? json_string(by->map) : json_null());
+	json_object_set_new(o, "key", by->row ? json_string_nocheck(by->key) : json_null());
+	json_object_set_new(o, "value", by->row ? json_string_nocheck(by->value) : json_null());
+	return o;
+}
+
+json_t *smar_control_route(
+    const struct p_routes *r, const struct smar_route_by *by, const char *domain, const char *from)
 {
 	static const char *const status[] = {
 	    [META1_OK] = "ok", [META1_TEMPFAIL] = "tempfail", [META1_PERMFAIL] = "permfail"};
@@ -69,6 +84,8 @@ json_t *smar_control_route(const struct p_routes *r, const char *domain)
 	for (uint32_t i = 0; i < r->hops.n; i++)
 		json_array_append_new(hops, json_buf(r->hops.v[i]));
 	json_object_set_new(o, "domain", json_string(domain));
+	json_object_set_new(o, "from", from ? json_string_nocheck(from) : json_null());
+	json_object_set_new(o, "by", json_by(by));
 	json_object_set_new(o, "status", json_string(status[r->status]));
 	json_object_set_new(o, "transport", json_buf(r->transport));
 	json_object_set_new(o, "key", json_buf(r->key));
@@ -87,8 +104,13 @@ json_t *smar_control_route(const struct p_routes *r, const char *domain)
 static void routed(void *arg, const struct p_routes *r)
 {
 	struct asked *a = arg;
+	const char *domain = strrchr(a->key, ' ') + 1, *sender = a->key + strlen(ROUTE);
+	char from[sizeof(a->key)];
 
-	smar_control_answer(a, smar_control_route(r, a->key + strlen(ROUTE)));
+	str_copy(from, sizeof(from), sender + 1);
+	if (*sender == '<')
+		from[domain - sender - 3] = '\0'; /* without "> " */
+	smar_control_answer(a, smar_control_route(r, &a->by, domain, *sender == '<' ? from : NULL));
 }
 
 static void forget(struct asked *a)
@@ -163,30 +185,48 @@ struct loop *smar_control_loop(void)
 	return ctx.loop;
 }
 
-static json_t *get_route(
-    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+static json_t *route_of(
+    const char *domain, const struct meta1_buf *from, int *status, struct meta1_err *err)
 {
-	const char *text = json_string_value(json_object_get(query, "domain"));
-	char key[ADDR_DOMAIN_MAX + sizeof(ROUTE)] = ROUTE, *domain = key + strlen(ROUTE);
+	char key[sizeof(ctx.asked[0].key)];
 	struct asked *a;
 	bool fresh;
 
-	(void)arg, (void)rest;
-	if (!ctx.policy || !text ||
-	    addr_domain_key(buf_str(text), domain, ADDR_DOMAIN_MAX + 1) < 0) {
-		*status = 400;
-		err_set(err, "domain: expected ?domain=NAME");
-		return NULL;
-	}
+	if (from)
+		snprintf(key, sizeof(key), ROUTE "<%s> %s", (const char *)from->data, domain);
+	else
+		snprintf(key, sizeof(key), ROUTE "- %s", domain);
 	a = smar_control_asked(key, &fresh, status, err);
 	if (!a)
 		return NULL;
 	if (fresh)
-		smar_route(ctx.policy, ctx.dns, &(struct smar_route_ask){.domain = buf_str(domain)},
+		smar_route(ctx.policy, ctx.dns,
+		    &(struct smar_route_ask){.domain = buf_str(domain), .from = from, .by = &a->by},
 		    loop_now(ctx.loop) + proto_deadline(P_ROUTE), routed, a);
 	if (a->pending)
 		return json_pack("{s:s, s:b}", "domain", domain, "pending", 1);
 	return with_offers(a->answer);
+}
+
+static json_t *get_route(
+    void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
+{
+	const char *text = json_string_value(json_object_get(query, "domain"));
+	char domain[ADDR_DOMAIN_MAX + 1], path[ADDR_PATH_MAX + 1];
+	bool sender = json_object_get(query, "from") != NULL;
+	struct meta1_buf from;
+
+	(void)arg, (void)rest;
+	*status = 400;
+	if (!ctx.policy || !text || addr_domain_key(buf_str(text), domain, sizeof(domain)) < 0) {
+		err_set(err, "domain: expected ?domain=NAME");
+		return NULL;
+	}
+	if (sender && !smar_explain_path(query, "from", ADDR_NULL, path, err))
+		return NULL;
+	*status = 200;
+	from = buf_str(sender ? path : "");
+	return route_of(domain, sender ? &from : NULL, status, err);
 }
 
 static json_t *delete_cache(
@@ -198,7 +238,8 @@ static json_t *delete_cache(
 
 static const struct ctl_request requests[] = {
     {"GET", "/v1/route", CTL_READ, get_route,
-	"Where mail for ?domain=NAME goes; \"pending\" while the DNS is asked."},
+	"Where mail for ?domain=NAME goes, from this sender with &from=; \"pending\" while the DNS "
+	"is asked."},
     {"GET", "/v1/dns", CTL_READ, smar_control_dns,
 	"The name servers and DNS lists; with ?name=NAME&type=A a question to them."},
     {"DELETE", "/v1/dns-cache", CTL_ADMIN, delete_cache, "Forgets what the DNS said."},

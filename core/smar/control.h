@@ -28,13 +28,17 @@ struct loop *smar_control_loop(void);
 
 /* Nothing is in force any more, and nothing is pending. */
 void smar_control_free(void);
-/* An answer to ROUTE. */
-json_t *smar_control_route(const struct p_routes *, const char *domain);
+/* An answer to ROUTE. from: NULL: whoever. */
+json_t *smar_control_route(
+    const struct p_routes *, const struct smar_route_by *, const char *domain, const char *from);
 
 /* ---- explain.c ---- */
 void smar_explain_add(struct role *, struct ctl *, void (*idle)(void));
 void smar_explain_set(struct smar_policy *); /* in force now; NULL: none any more */
 unsigned smar_explain_pending(void);
+/* An address of a query as smtps reads it, with or without <>; flags as of addr_path(). */
+bool smar_explain_path(json_t *query, const char *name, unsigned flags, char out[ADDR_PATH_MAX + 1],
+    struct meta1_err *);
 
 /* control_maps.c, from control.c: the same for maps. */
 void smar_control_maps_add(struct loop *, struct mod_host *, struct ctl *, void (*idle)(void));

@@ -14,7 +14,7 @@
 #include <strings.h>
 
 #define EXPLAIN_MAX    16
-#define EXPLAIN_ROUTES 8 /* domains of a recipient that stands for others */
+#define EXPLAIN_ROUTES 8 /* ways of a recipient that stands for others */
 #define AT_MAIL	       (STAGE_CONNECT | STAGE_HELO | STAGE_MAIL)
 
 struct explain {
@@ -25,8 +25,11 @@ struct explain {
 	char client[64], helo[256], auth[256], subject[1025], issuer[1025];
 	char from[ADDR_PATH_MAX + 1], rcpt[ADDR_PATH_MAX + 1];
 	uint32_t stages, grants;
-	char domain[EXPLAIN_ROUTES][ADDR_DOMAIN_MAX + 1];
-	unsigned ndomain, routed;
+	struct way {
+		char domain[ADDR_DOMAIN_MAX + 1], from[ADDR_PATH_MAX + 1];
+		struct smar_route_by by;
+	} way[EXPLAIN_ROUTES];
+	unsigned nway, routed;
 };
 static struct {
 	struct role *role;
@@ -66,34 +69,55 @@ static void next_route(struct explain *x);
 static void routed(void *arg, const struct p_routes *r)
 {
 	struct explain *x = arg;
+	const struct way *y = &x->way[x->routed++];
 
-	json_array_append_new(x->routes, smar_control_route(r, x->domain[x->routed++]));
+	json_array_append_new(x->routes, smar_control_route(r, &y->by, y->domain, y->from));
 	next_route(x);
 }
 
 static void next_route(struct explain *x)
 {
 	struct smar_policy *p = x->policy;
+	struct meta1_buf from;
+	struct way *y;
 
-	if (x->routed == x->ndomain)
+	if (x->routed == x->nway) {
 		finish(x);
-	else
-		smar_route(p, p->dns,
-		    &(struct smar_route_ask){.domain = buf_str(x->domain[x->routed])},
-		    loop_now(p->loop) + proto_deadline(P_ROUTE), routed, x);
+		return;
+	}
+	y = &x->way[x->routed];
+	from = buf_str(y->from);
+	smar_route(p, p->dns,
+	    &(struct smar_route_ask){.domain = buf_str(y->domain), .from = &from, .by = &y->by},
+	    loop_now(p->loop) + proto_deadline(P_ROUTE), routed, x);
 }
 
-static void add_domain(struct explain *x, struct meta1_buf addr)
+/* One way for all that goes to this domain from this sender. */
+static void add_way(struct explain *x, struct meta1_buf addr, struct meta1_buf from)
 {
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+	struct way *y = &x->way[x->nway];
 
-	if (x->ndomain == EXPLAIN_ROUTES ||
+	if (x->nway == EXPLAIN_ROUTES || from.len >= sizeof(y->from) ||
 	    smar_keys_split(addr, x->policy->hostname, local, domain) < 0)
 		return;
-	for (unsigned i = 0; i < x->ndomain; i++)
-		if (strcmp(x->domain[i], domain) == 0)
+	str_copy(y->domain, sizeof(y->domain), domain);
+	if (from.len > 0)
+		memcpy(y->from, from.data, from.len);
+	y->from[from.len] = '\0';
+	for (unsigned i = 0; i < x->nway; i++)
+		if (!strcmp(x->way[i].domain, domain) && !strcmp(x->way[i].from, y->from))
 			return;
-	str_copy(x->domain[x->ndomain++], sizeof(x->domain[0]), domain);
+	x->nway++;
+}
+
+/* Members of a list with an owner get it from that one. */
+static struct meta1_buf sender_to(
+    const struct explain *x, const struct p_verdict *v, uint32_t target)
+{
+	uint64_t owner = target < v->owner.n ? v->owner.v[target] : 0;
+
+	return owner > 0 && owner <= v->owners.n ? v->owners.v[owner - 1] : buf_str(x->from);
 }
 
 /* ---- the checks ---- */
@@ -172,10 +196,10 @@ static void judged(void *arg, const struct p_verdict *v)
 	if (v->action == ACT_ACCEPT) {
 		for (uint32_t i = 0; i < v->targets.n; i++) {
 			json_array_append_new(x->targets, text_of(v->targets.v[i]));
-			add_domain(x, v->targets.v[i]);
+			add_way(x, v->targets.v[i], sender_to(x, v, i));
 		}
 		if (v->targets.n == 0)
-			add_domain(x, buf_str(x->rcpt));
+			add_way(x, buf_str(x->rcpt), buf_str(x->from));
 	}
 	next_route(x);
 }
@@ -196,9 +220,8 @@ static bool take(
 	return !text && !needed;
 }
 
-/* As smtps reads it, with or without <>. */
-static bool take_path(
-    json_t *query, const char *name, unsigned flags, char *out, struct meta1_err *err)
+bool smar_explain_path(json_t *query, const char *name, unsigned flags, char out[ADDR_PATH_MAX + 1],
+    struct meta1_err *err)
 {
 	char text[ADDR_PATH_MAX + 3], path[ADDR_PATH_MAX + 3];
 	struct addr a;
@@ -254,8 +277,8 @@ static bool read_query(struct explain *x, json_t *query, struct meta1_err *err)
 	       take(query, "auth", x->auth, sizeof(x->auth), false, err) &&
 	       take(query, "tls", x->subject, sizeof(x->subject), false, err) &&
 	       take(query, "issuer", x->issuer, sizeof(x->issuer), false, err) &&
-	       take_path(query, "from", ADDR_NULL, x->from, err) &&
-	       take_path(query, "to", ADDR_POSTMASTER, x->rcpt, err);
+	       smar_explain_path(query, "from", ADDR_NULL, x->from, err) &&
+	       smar_explain_path(query, "to", ADDR_POSTMASTER, x->rcpt, err);
 }
 
 static json_t *get_explain(

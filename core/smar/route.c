@@ -8,13 +8,49 @@
  */
 #include "smar/route.h"
 
+#include "mail/reply.h"
+
 #include <stdlib.h>
 
 #define TTL_ROW 300
 
 METRIC_COUNTER(m_routes, "routes_total", "Questions where a domain goes.");
 
-static void follow(struct smar_route *r, struct meta1_buf hops);
+/* To the next hops that a row, or an admin, gives. */
+static void take_hops(struct smar_route *r, struct meta1_buf hops)
+{
+	struct meta1_err err;
+
+	r->row = true;
+	reply_clean(hops.data, hops.len, r->by->value, sizeof(r->by->value));
+	if (smar_mailertable_parse(hops, r->target, &r->n, &err) < 0) {
+		r->n = 0;
+		smar_route_fail(r, META1_PERMFAIL, "5.3.5", err.text);
+		return;
+	}
+	r->ttl = TTL_ROW;
+	smar_route_goals(r);
+}
+
+static void note_row(struct smar_route *r, const char *rule, const struct smar_found *f)
+{
+	r->by->rule = rule;
+	r->by->row = true;
+	str_copy(r->by->map, sizeof(r->by->map), f->map);
+	str_copy(r->by->key, sizeof(r->by->key), f->key);
+}
+
+/* Of several values each has next hops, tried in their order. */
+static void follow(struct smar_route *r, const char *rule, const struct smar_found *f)
+{
+	size_t len;
+	char *hops = smar_found_text(f, ' ', &len);
+
+	note_row(r, rule, f);
+	take_hops(r, buf_of(hops, len));
+	free(hops);
+}
+
 static void without_row(struct smar_route *r);
 
 static void sender_found(void *arg, const struct smar_found *f)
@@ -26,9 +62,9 @@ static void sender_found(void *arg, const struct smar_found *f)
 		smar_route_fail(
 		    r, META1_TEMPFAIL, "4.3.0", "the routes of senders cannot be read now");
 	else if (f->status == META1_OK)
-		follow(r, f->value);
+		follow(r, "sender_routes", f);
 	else if (r->rest)
-		follow(r, buf_str(r->rest));
+		take_hops(r, buf_str(r->rest));
 	else
 		without_row(r);
 }
@@ -45,15 +81,18 @@ static void without_row(struct smar_route *r)
 
 	r->n = 1;
 	if (smar_local_fixed(r->policy, r->domain)) {
+		r->by->rule = "local domain";
 		r->row = true; /* our own configuration: a mistake in it is temporary */
 		t->kind = TARGET_SOCKET;
 		t->lmtp = true;
 	} else if (smar_literal(r->domain, t->name, sizeof(t->name))) {
+		r->by->rule = "address literal";
 		t->kind = TARGET_ADDR;
 	} else if (r->by_sender) {
 		ask_sender(r);
 		return;
 	} else {
+		r->by->rule = "DNS";
 		t->kind = TARGET_MX;
 		str_copy(t->name, sizeof(t->name), r->domain);
 	}
@@ -68,34 +107,21 @@ static bool not_for_us(const struct smar_route *r, const struct smar_found *f)
 	       smar_local_fixed(r->policy, r->domain) && !smar_local_value(f->value);
 }
 
-/* To the next hops that a row, or an admin, gives. */
-static void follow(struct smar_route *r, struct meta1_buf hops)
-{
-	struct meta1_err err;
-
-	r->row = true;
-	if (smar_mailertable_parse(hops, r->target, &r->n, &err) < 0) {
-		r->n = 0;
-		smar_route_fail(r, META1_PERMFAIL, "5.3.5", err.text);
-		return;
-	}
-	r->ttl = TTL_ROW;
-	smar_route_goals(r);
-}
-
 static void row_found(void *arg, const struct smar_found *f)
 {
 	struct smar_route *r = arg;
+	size_t len;
 
 	if (f->status == META1_TEMPFAIL || f->status == META1_PERMFAIL) {
 		smar_route_fail(r, META1_TEMPFAIL, "4.3.0", "the mailertable cannot be read now");
 	} else if (f->status == META1_NOTFOUND || not_for_us(r, f)) {
 		without_row(r);
 	} else if (r->by_sender && !strcmp(f->key, ".")) {
-		r->rest = base_strndup(f->value.data, f->value.len);
+		r->rest = smar_found_text(f, ' ', &len);
+		note_row(r, "mailertable", f);
 		ask_sender(r);
 	} else {
-		follow(r, f->value);
+		follow(r, "mailertable", f);
 	}
 }
 
@@ -109,6 +135,8 @@ void smar_route(struct smar_policy *p, struct dns *dns, const struct smar_route_
 	r->dns = dns;
 	r->deadline = deadline;
 	r->ttl = SMAR_ROUTE_TTL_MAX;
+	r->by = ask->by ? ask->by : &r->unasked;
+	*r->by = (struct smar_route_by){.rule = ""};
 	r->fn = fn;
 	r->arg = arg;
 	r->by_sender = ask->from && p->sender_routes.map &&
@@ -121,7 +149,8 @@ void smar_route(struct smar_policy *p, struct dns *dns, const struct smar_route_
 		return;
 	}
 	if (ask->via.len) {
-		follow(r, ask->via);
+		r->by->rule = "next hops that were given";
+		take_hops(r, ask->via);
 	} else if (!p->mailertable.map) {
 		without_row(r);
 	} else {

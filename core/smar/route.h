@@ -32,6 +32,7 @@ struct smar_route {
 	struct smar_seek seek;
 	char domain[ADDR_DOMAIN_MAX + 1];
 	bool row; /* the mailertable, or the sender, has one */
+	struct smar_route_by *by, unasked;
 	bool by_sender;
 	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
 	char *rest; /* value of the row ".", while the sender is looked up; NULL: none */

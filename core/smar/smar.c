@@ -221,7 +221,8 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		chan_answer(c, req, P_ROUTES, &out);
 		return;
 	}
-	smar_route(me.policy, me.dns, &(struct smar_route_ask){r->domain, r->via, &r->from},
+	smar_route(me.policy, me.dns,
+	    &(struct smar_route_ask){.domain = r->domain, .via = r->via, .from = &r->from},
 	    deadline(role, P_ROUTE), routed, question_new(c, req));
 }
 

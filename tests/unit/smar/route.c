@@ -15,6 +15,21 @@ static const struct table_row mailertable[] = {
     {"typo.test", "[192.0.2.1"},
     {"broken.test", NULL},
     {".smart.test", "[192.0.2.7]"},
+    {"rows.test", "[192.0.2.7] [192.0.2.8]\037[192.0.2.9]:26\037"},
+    {"clash.test", "[192.0.2.7]\037lmtp:"},
+    {NULL, NULL},
+};
+static const struct table_row with_rest[] = {
+    {"row.test", "[192.0.2.7]"},
+    {".", "[192.0.2.8]"},
+    {NULL, NULL},
+};
+static const struct table_row senders[] = {
+    {"ann@b.test", "[192.0.2.31]"},
+    {"c.test", "[192.0.2.32]\037[192.0.2.33]"},
+    {"<>", "[192.0.2.34]"},
+    {"typo.test", "[192.0.2"},
+    {"down.test", NULL},
     {NULL, NULL},
 };
 static const struct table_row limits[] = {
@@ -55,7 +70,7 @@ static const struct ns_row records[] = {
 struct world {
 	struct loop *loop;
 	struct smar_policy policy;
-	struct table_map mt, limits;
+	struct table_map mt, limits, senders;
 	struct nameserver *ns;
 	struct dns *dns;
 };
@@ -117,7 +132,7 @@ static struct routes route_via(struct world *w, const char *domain, const char *
 {
 	struct routes r = {.told = 0};
 
-	struct smar_route_ask ask = {buf_str(domain), buf_str(via), NULL};
+	struct smar_route_ask ask = {.domain = buf_str(domain), .via = buf_str(via)};
 
 	smar_route(&w->policy, w->dns, &ask, loop_now(w->loop) + 10000, told, &r);
 	while (!r.told)
@@ -179,6 +194,52 @@ static void via(void **state)
 	assert_string_equal(r.dsn, "4.3.5");
 }
 
+/* Whose word counts, for whom. */
+static void by_sender(void **state)
+{
+	static const struct {
+		const char *domain, *from, *hops, *rule, *row;
+	} row[] = {
+	    {"row.test", "ann@b.test", "192.0.2.7 25 192.0.2.7", "mailertable",
+		"mt row.test: [192.0.2.7]"},
+	    {"x.test", "Ann+news@b.test", "192.0.2.31 25 192.0.2.31", "sender_routes",
+		"sr ann@b.test: [192.0.2.31]"},
+	    {"x.test", "any@c.test", "192.0.2.32 25 192.0.2.32|192.0.2.33 25 192.0.2.33",
+		"sender_routes", "sr c.test: [192.0.2.32] [192.0.2.33]"},
+	    {"x.test", "", "192.0.2.34 25 192.0.2.34", "sender_routes", "sr <>: [192.0.2.34]"},
+	    {"x.test", "bob@b.test", "192.0.2.8 25 192.0.2.8", "mailertable", "mt .: [192.0.2.8]"},
+	    {"x.test", NULL, "192.0.2.8 25 192.0.2.8", "mailertable", "mt .: [192.0.2.8]"},
+	    {"x.test", "a@typo.test", "4.3.5", "sender_routes", "sr typo.test: [192.0.2"},
+	    {"x.test", "a@down.test", "4.3.0", "mailertable", "mt .: "},
+	    {"own.test", "ann@b.test", "/run/lmtp 0 gw.test", "local domain", ""},
+	    {"[192.0.2.9]", "bob@b.test", "192.0.2.8 25 192.0.2.8", "mailertable",
+		"mt .: [192.0.2.8]"},
+	};
+	struct world *w = *state;
+	char told_row[sizeof(struct smar_route_by)];
+
+	w->mt.rows = with_rest;
+	w->policy.sender_routes = table_map(&w->senders, w->loop, "sr", senders);
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct smar_route_by by;
+		struct meta1_buf from = buf_str(row[i].from ? row[i].from : "");
+		struct smar_route_ask ask = {.domain = buf_str(row[i].domain),
+		    .from = row[i].from ? &from : NULL,
+		    .by = &by};
+		struct routes r = {.told = 0};
+
+		smar_route(&w->policy, w->dns, &ask, loop_now(w->loop) + 10000, told, &r);
+		while (!r.told)
+			loop_turn(w->loop, true);
+		snprintf(told_row, sizeof(told_row), "%s %s: %s", by.map, by.key, by.value);
+		if (strcmp(r.hops[0] ? r.hops : r.dsn, row[i].hops) != 0 ||
+		    strcmp(by.rule, row[i].rule) != 0 ||
+		    strcmp(by.row ? told_row : "", row[i].row) != 0)
+			fail_msg("%s from %s: %s%s by %s %s", row[i].domain, row[i].from, r.hops,
+			    r.dsn, by.rule, told_row);
+	}
+}
+
 static void good(void **state)
 {
 	static const struct {
@@ -206,6 +267,8 @@ static void good(void **state)
 	    {"half.test", "smtp", "no.test;mx2.test", "192.0.2.12 25 mx2.test", 60},
 	    {"own.test", "lmtp", "lmtp:/run/lmtp", "/run/lmtp 0 gw.test", 3600},
 	    {"", "lmtp", "lmtp:/run/lmtp", "/run/lmtp 0 gw.test", 3600},
+	    {"rows.test", "smtp", "192.0.2.7;192.0.2.8;192.0.2.9:26",
+		"192.0.2.7 25 192.0.2.7|192.0.2.8 25 192.0.2.8|192.0.2.9 26 192.0.2.9", 300},
 	};
 	struct world *w = *state;
 
@@ -241,6 +304,7 @@ static void bad(void **state)
 	    {"gone.test", "4.1.2"},
 	    {"self.test", "4.4.6"},
 	    {"typo.test", "4.3.5"},
+	    {"clash.test", "4.3.5"},
 	    {"broken.test", "4.3.0"},
 	};
 	struct world *w = *state;
@@ -291,6 +355,7 @@ int main(void)
 	    WITH(good),
 	    WITH(limits_of_destinations),
 	    WITH(via),
+	    WITH(by_sender),
 	    WITH(bad),
 	    WITH(without_lmtp_socket),
 	    WITH(silent_servers),
