@@ -107,6 +107,15 @@ static bool not_for_us(const struct smar_route *r, const struct smar_found *f)
 	       smar_local_fixed(r->policy, r->domain) && !smar_local_value(f->value);
 }
 
+/* A domain of ours, or an address: no sender may lead its mail elsewhere. */
+static bool fixed(const struct smar_route *r)
+{
+	char addr[sizeof(r->target[0].name)];
+
+	return smar_local_fixed(r->policy, r->domain) ||
+	       smar_literal(r->domain, addr, sizeof(addr));
+}
+
 static void row_found(void *arg, const struct smar_found *f)
 {
 	struct smar_route *r = arg;
@@ -116,7 +125,7 @@ static void row_found(void *arg, const struct smar_found *f)
 		smar_route_fail(r, META1_TEMPFAIL, "4.3.0", "the mailertable cannot be read now");
 	} else if (f->status == META1_NOTFOUND || not_for_us(r, f)) {
 		without_row(r);
-	} else if (r->by_sender && !strcmp(f->key, ".")) {
+	} else if (r->by_sender && !strcmp(f->key, ".") && !fixed(r)) {
 		r->rest = smar_found_text(f, ' ', &len);
 		note_row(r, "mailertable", f);
 		ask_sender(r);

@@ -212,8 +212,11 @@ static void by_sender(void **state)
 	    {"x.test", "a@typo.test", "4.3.5", "sender_routes", "sr typo.test: [192.0.2"},
 	    {"x.test", "a@down.test", "4.3.0", "mailertable", "mt .: "},
 	    {"own.test", "ann@b.test", "/run/lmtp 0 gw.test", "local domain", ""},
-	    {"[192.0.2.9]", "bob@b.test", "192.0.2.8 25 192.0.2.8", "mailertable",
+	    {"[192.0.2.9]", "ann@b.test", "192.0.2.8 25 192.0.2.8", "mailertable",
 		"mt .: [192.0.2.8]"},
+	    {"gw.test", "ann@b.test", "/run/lmtp 0 gw.test", "local domain", ""},
+	    /* without LMTP_socket */
+	    {"gw.test", "ann@b.test", "192.0.2.8 25 192.0.2.8", "mailertable", "mt .: [192.0.2.8]"},
 	};
 	struct world *w = *state;
 	char told_row[sizeof(struct smar_route_by)];
@@ -228,6 +231,8 @@ static void by_sender(void **state)
 		    .by = &by};
 		struct routes r = {.told = 0};
 
+		if (i + 1 == ARRAY_LEN(row))
+			w->policy.lmtp_path[0] = '\0';
 		smar_route(&w->policy, w->dns, &ask, loop_now(w->loop) + 10000, told, &r);
 		while (!r.told)
 			loop_turn(w->loop, true);
