@@ -39,7 +39,8 @@ static void usage(FILE *out)
 	      "record]...\n"
 	      "Tries a module as the server would use it. Output is TAP; the last line counts.\n"
 	      "  -c   its options, as in the braces of its section\n"
-	      "  -k   map: a key that it holds, and its value; auth: a user and his secret; may be repeated\n"
+	      "  -k   map: a key that it holds, and its value; auth: a user and his secret; may be "
+	      "repeated\n"
 	      "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
 	      "  -d   name=text, a TXT record that it may ask for; there is no other\n",
 	    out);

@@ -55,7 +55,8 @@ static void map_close(void *inst)
 	in->host->free(in->ctx, in);
 }
 
-/* Answers at once; a map that has to ask somebody keeps req and calls finish() later. */
+/* Answers at once; a map that has to ask somebody keeps req and calls finish() later. One in memory
+ * or in a file of this host gives find() in its place, which is asked without a request. */
 static void map_lookup(void *inst, struct meta1_req *req, struct meta1_buf key)
 {
 	struct instance *in = inst;
