@@ -4,7 +4,7 @@
  *
  * Messages are numbers into chunks of records, so that a million cost 48 MB and their removal
  * nothing; found by place (a chained hash that doubles) or by key. Units have a hash of their
- * own and a list of the dead.
+ * own and a list of the dead. What is known of recipients is in table_rcpts.c.
  * Comes from: replay.c (at start), manager.c. Goes to: checkpoint.c, units.c, page.c.
  * Owns: the records. On failure (no memory): the caller is told, nothing half is kept.
  */
@@ -178,30 +178,7 @@ uint32_t table_add(struct table *t, uint32_t writer, uint64_t seg, uint64_t boff
 	return i;
 }
 
-/* ---- recipients ---- */
-
-uint32_t table_nrst(const struct mrec *r)
-{
-	if (r->nrcpt == 1)
-		return 1;
-	return r->st.many != NULL ? r->st.many->n : 0;
-}
-
-const struct rst *table_rst(const struct mrec *r, uint32_t rcpt)
-{
-	if (rcpt >= table_nrst(r))
-		return NULL;
-	return r->nrcpt == 1 ? &r->st.one : &r->st.many->v[rcpt];
-}
-
-static void recount(struct mrec *r)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < r->nrcpt && i < table_nrst(r); i++)
-		n += table_rst(r, i)->state != META1_R_WAITING;
-	r->nfinal = n & 0x1fffff;
-}
+/* ---- own files and sizes ---- */
 
 /* Own files have numbers too: a message keeps that instead of a pointer. */
 static bool make_own(struct table *t, struct unit *u)
@@ -238,25 +215,6 @@ static void drop_own(struct table *t, const struct unit *u)
 struct unit *table_own(const struct table *t, const struct mrec *r)
 {
 	return r->own != 0 ? t->own[r->own] : NULL;
-}
-
-/* What was known of recipients that do not exist goes; the only one moves in. */
-static void set_size(struct table *t, struct mrec *r, uint32_t nrcpt)
-{
-	struct rsts *many = r->st.many;
-	struct rst one = {0};
-
-	for (uint32_t i = nrcpt; many != NULL && i < many->n; i++) {
-		texts_drop(&t->texts, many->v[i].reason);
-		many->v[i].reason = 0;
-	}
-	r->nrcpt = nrcpt & 0x1fffff;
-	if (nrcpt != 1)
-		return;
-	if (many != NULL)
-		one = many->v[0];
-	free(many);
-	r->st.one = one;
 }
 
 /* Eight bits are enough to know whether a segment is worth it: steps of 64 bytes, then a
@@ -318,71 +276,8 @@ bool table_admit(
 	}
 	r->size = small(len);
 	count_in(t, u, r);
-	set_size(t, r, nrcpt);
-	recount(r);
+	table_expect(t, r, nrcpt);
 	return true;
-}
-
-static struct rst *room(struct mrec *r, uint32_t rcpt)
-{
-	uint32_t n = r->nrcpt > 0 ? r->nrcpt : rcpt + 1, had = table_nrst(r);
-	struct rsts *s;
-
-	if (rcpt >= LOG_NRCPT_MAX || (r->nrcpt > 0 && rcpt >= r->nrcpt))
-		return NULL;
-	if (r->nrcpt == 1)
-		return &r->st.one;
-	if (rcpt >= had) {
-		s = realloc(r->st.many, sizeof(*s) + n * sizeof(s->v[0]));
-		if (s == NULL)
-			return NULL;
-		memset(s->v + had, 0, (n - had) * sizeof(s->v[0]));
-		s->n = n;
-		r->st.many = s;
-	}
-	return &r->st.many->v[rcpt];
-}
-
-bool table_outcome(struct table *t, uint32_t i, uint32_t rcpt, uint32_t state, uint32_t tries,
-    int64_t next_try, const void *reason, size_t len)
-{
-	struct mrec *r = table_at(t, i);
-	struct rst *s = room(r, rcpt);
-	uint32_t text;
-
-	if (s == NULL)
-		return false;
-	if (r->nrcpt > 0)
-		r->nfinal =
-		    (r->nfinal + (state != META1_R_WAITING) - (s->state != META1_R_WAITING)) &
-		    0x1fffff;
-	text = state == META1_R_WAITING ? texts_take(&t->texts, reason, len) : 0;
-	texts_drop(&t->texts, s->reason);
-	s->reason = text;
-	s->state = (uint8_t)state;
-	s->tries = tries < UINT16_MAX ? (uint16_t)tries : UINT16_MAX;
-	s->next_try = next_try < 0 ? 0 : next_try < UINT32_MAX ? (uint32_t)next_try : UINT32_MAX;
-	return true;
-}
-
-/* Over what the envelope says. */
-void table_states(const struct table *t, const struct mrec *r, struct meta1_qrcpt *v, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		const struct rst *s = table_rst(r, i);
-
-		if (s == NULL)
-			continue;
-		v[i].state = s->state;
-		v[i].tries = s->tries;
-		v[i].next_try = s->next_try;
-		v[i].reason = texts_get(&t->texts, s->reason);
-	}
-}
-
-bool table_final(const struct mrec *r)
-{
-	return r->nrcpt > 0 && r->nfinal == r->nrcpt;
 }
 
 static void unchain(struct table *t, uint32_t i)
@@ -438,10 +333,7 @@ void table_remove(struct table *t, uint32_t i)
 		count_out(t, r);
 	if (own != NULL)
 		own->live--;
-	for (uint32_t k = 0; k < table_nrst(r); k++)
-		texts_drop(&t->texts, table_rst(r, k)->reason);
-	if (r->nrcpt != 1)
-		free(r->st.many);
+	table_drop_rcpts(&t->texts, r);
 	t->mcount--;
 	*r = (struct mrec){.hnext = t->free, .life = r->life};
 	t->free = i;

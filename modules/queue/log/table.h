@@ -85,15 +85,6 @@ uint32_t table_by_key(const struct table *, uint64_t key);
 bool table_admit(
     struct table *, uint32_t, uint32_t nrcpt, uint64_t len, uint32_t ownw, uint64_t own);
 uint64_t table_size(const struct mrec *); /* len again, to 6 % */
-/* Takes an outcome; false: no memory or no such recipient. */
-bool table_outcome(struct table *, uint32_t, uint32_t rcpt, uint32_t state, uint32_t tries,
-    int64_t next_try, const void *reason, size_t len);
-/* NULL: never tried. */
-const struct rst *table_rst(const struct mrec *, uint32_t rcpt);
-uint32_t table_nrst(const struct mrec *);
-bool table_final(const struct mrec *);
-/* Over what the envelope says of n recipients; they may be known before it is. */
-void table_states(const struct table *, const struct mrec *, struct meta1_qrcpt *, uint32_t n);
 void table_remove(struct table *, uint32_t);
 /* It stands elsewhere from now on, under the same number and key. false: no memory. */
 bool table_move(
@@ -104,5 +95,19 @@ struct unit *table_unit(struct table *, uint32_t writer, uint64_t number, bool m
 struct unit *table_own(const struct table *, const struct mrec *);
 void table_dead(struct table *, struct unit *);
 void table_forget(struct table *, struct unit **);
+
+/* ---- table_rcpts.c: what is recorded of its recipients ---- */
+/* Its envelope says how many there are; what was recorded of others goes. */
+void table_expect(struct table *, struct mrec *, uint32_t nrcpt);
+/* Takes an outcome; false: no memory or no such recipient. */
+bool table_outcome(struct table *, uint32_t, uint32_t rcpt, uint32_t state, uint32_t tries,
+    int64_t next_try, const void *reason, size_t len);
+/* NULL: never tried. */
+const struct rst *table_rst(const struct mrec *, uint32_t rcpt);
+uint32_t table_nrst(const struct mrec *);
+bool table_final(const struct mrec *);
+/* Over what the envelope says of n recipients; they may be known before it is. */
+void table_states(const struct table *, const struct mrec *, struct meta1_qrcpt *, uint32_t n);
+void table_drop_rcpts(struct texts *, struct mrec *); /* with the message */
 
 #endif
