@@ -117,14 +117,41 @@ def test_sparse_segments(inst):
         assert rc == 0 and summary['waiting'] == 0, found
 
 
+def pour(g, n):
+    """Mails of no content, as fast as they are taken."""
+    source = subprocess.run(['smtp-source', '-d', '-s', '4', '-m', str(n), '-f', 'many@fault.test', '-t', 'x@far.test', f'127.0.0.1:{g.port}'],
+                            capture_output=True, text=True)
+    assert source.returncode == 0, source.stderr
+
+
+def test_what_the_history_no_longer_tells(inst):
+    """An old segment stays for what waits in it; those behind it are gone, and the history that told of them too: no loss."""
+    with Gate() as gate, lab.relay_all(inst, gate.port, qmgr=queue(compact_after='1d', spare_segments=0, segment_size='64KB') +
+                                       'history_size = 256KB; min_retry_delay = 1h; max_retry_delay = 1h; ') as g:
+        stays = send(g, (0,))[0]
+        lab.wait_for('a try of it', lambda: all(r['tries'] for m in g.queue() for r in m['recipients']))
+        gate.open.set()
+        files = lambda: sorted(p.name for p in (g.dir / 'q/state').glob('history.*'))
+
+        def forgotten():
+            pour(g, 500)
+            lab.wait_for('all but one', lambda: {m['id'] for m in g.queue()} == {stays})
+            return files() and int(files()[0].split('.')[1], 16) > 1
+        lab.wait_for('the first of the history to go', forgotten, 60)
+        lab.wait_for('segments to be gone', lambda: len(list((g.dir / 'q/in/0').glob('s*'))) <= 3)
+        rc, fates, found, summary = fsck(g)
+        assert rc == 0 and not faults(found) and summary['waiting'] == 1, found
+        kill_all(g)
+        rc, fates, found, summary = fsck(g)
+        assert rc == 0 and not faults(found) and summary['waiting'] == 1, found
+
+
 def test_checkpoint_of_a_table_with_holes(inst):
     """More messages than a checkpoint writes in a turn, deleted all but the oldest and the newest: what it
     finds between them is nothing, again and again."""
     with Gate() as gate, lab.relay_all(inst, gate.port, qmgr=queue() + 'min_retry_delay = 1h; max_retry_delay = 1h; ') as g:
         ends = send(g, (0,))
-        source = subprocess.run(['smtp-source', '-d', '-s', '4', '-m', '7000', '-f', 'many@fault.test', '-t', 'x@far.test', f'127.0.0.1:{g.port}'],
-                                capture_output=True, text=True)
-        assert source.returncode == 0, source.stderr
+        pour(g, 7000)
         ends |= send(g, (1,))
         lab.wait_for('all to be known', lambda: json.loads(g.http('qmgr', 'GET', '/v1/status')[1])['messages'] == 7002)
         pid = g.pids()['qmgr']

@@ -303,7 +303,8 @@ static int by_count(const void *a, const void *b)
 	return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
-/* Each life counts its messages: a hole is a segment that nobody tells of. */
+/* Each life counts its messages: a hole is a segment that nobody tells of. It was begun after the
+ * one before it; when that was at a time of which the history is gone, nothing is said. */
 static void holes(struct fsck *f, struct fseg **v, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -311,7 +312,8 @@ static void holes(struct fsck *f, struct fseg **v, size_t n)
 		    i > 0 && v[i - 1]->writer == v[i]->writer && v[i - 1]->life == v[i]->life;
 		uint64_t from = same ? v[i - 1]->end : 0;
 
-		if (v[i]->life == 0 || v[i]->begin <= from || (!same && f->horizon != INT64_MIN))
+		if (v[i]->life == 0 || v[i]->begin <= from ||
+		    (f->horizon != INT64_MIN && (!same || v[i - 1]->time <= f->horizon)))
 			continue;
 		check_found(&f->c, META1_QF_LOST,
 		    "writer %u, life %llx: its messages %llu to %llu are in no segment, and the "
