@@ -49,6 +49,11 @@ def little(number):
     return ''.join(f'\\x{b:02x}' for b in number.to_bytes(8, 'little'))
 
 
+def death_of(number):
+    """The record DEAD of a unit (struct jrec), as strace prints it: length 88, type 2, no strings, 24 bytes, the number."""
+    return re.compile(re.escape(r'\x58\x00\x00\x00\x02\x00' + r'\x00' * 10) + r'(?:\\x..){24}' + re.escape(little(number)))
+
+
 def test_order_of_syncs(inst, sink):
     with lab.relay_all(inst, sink.port, qmgr=QUEUE) as g:
         with Strace(g, ('smtps', 'qmgr'), '-y', '-xx', '-s', '400000', '-e', 'abbrev=none', '-e', CALLS) as s:
@@ -140,8 +145,8 @@ def freed_in_order(calls):
         if c.name not in ('unlinkat', 'renameat') or c.ret < 0 or not re.fullmatch('[sb][0-9a-f]{16}', names[0]):
             continue
         freed += 1
-        number = little(int(names[0][1:], 16))
-        records = [w for w in journal if number in w.args and w.end < c.begin]
+        death = death_of(int(names[0][1:], 16))
+        records = [w for w in journal if death.search(w.args) and w.end < c.begin]
         assert records, f'{names[0]}: freed without a word in the journal'
         assert any(f.begin > records[-1].end and f.end < c.begin for f in syncs), \
             f'{names[0]}: freed before the journal was synced'
