@@ -6,7 +6,9 @@
  * Comes from tx.c (MAIL, RCPT), vrfy.c and smtps.c (POLICY); goes to smar and back to who asked.
  * With delay_checks client, HELO and sender are asked about at RCPT, together with the recipient;
  * without, at MAIL, and RCPT asks about the recipient alone. A stage that no policy looks at asks
- * nothing. Owns nothing. On failure: the asker gets no verdict and says 451.
+ * nothing. What was said before AUTH or STARTTLS does not count after it: the question tells who
+ * the client proved to be, and what hangs on that is not kept. Owns nothing. On failure: the asker
+ * gets no verdict and says 451.
  */
 #include "smtps/smtps.h"
 
@@ -45,6 +47,11 @@ uint32_t smtps_policy_vrfy(const struct smtps *srv)
 	return (wanted(srv) & ~(uint32_t)STAGE_MAIL) | STAGE_RCPT;
 }
 
+static struct meta1_buf text(const char *s)
+{
+	return buf_str(s != NULL ? s : "");
+}
+
 /* VRFY asks from nobody, whatever is under way. */
 static struct p_check question(const struct smtps_session *s, enum smtps_await_what what,
     uint32_t stages, struct meta1_buf rcpt)
@@ -53,11 +60,15 @@ static struct p_check question(const struct smtps_session *s, enum smtps_await_w
 
 	return (struct p_check){.stages = stages,
 	    .client = buf_str(s->client),
-	    .helo = buf_str(s->helo != NULL ? s->helo : ""),
+	    .helo = text(s->helo),
 	    .from = tx != NULL ? tx->from : buf_str(""),
 	    .rcpt = rcpt,
 	    .flags = s->srv->lim.flags,
 	    .grants = tx != NULL ? tx->grants : 0,
+	    .auth = text(s->proof.auth),
+	    .tls = s->proof.tls,
+	    .cert_subject = text(s->proof.cert_subject),
+	    .cert_issuer = text(s->proof.cert_issuer),
 	    .probe = tx == NULL};
 }
 

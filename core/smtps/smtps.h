@@ -157,6 +157,12 @@ struct smtps_await {
 	void (*fn)(struct smtps_session *, const struct smtps_verdict *);
 };
 
+/* What the client proved of itself by AUTH and STARTTLS; all zero until then. It changes between
+ * mails only: each MAIL and RCPT asks smar with what it is then (policy.c). */
+struct smtps_proof {
+	uint32_t tls;				       /* TLS_ of proto.h */
+	const char *auth, *cert_subject, *cert_issuer; /* NULL: none */
+};
 struct smtps_session {
 	LIST_ENTRY(smtps_session) all;
 	TAILQ_ENTRY(smtps_session) waits; /* for a credit, while it awaits QUEUE */
@@ -169,6 +175,7 @@ struct smtps_session {
 	char *helo;	       /* as cleaned; NULL before HELO */
 	struct meta1_buf said; /* the command that acts, if it may stand in the log */
 	char *name;	       /* of the client, confirmed, as smar told; NULL: not known */
+	struct smtps_proof proof;
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
 	uint64_t held;	      /* bytes in srv->memory */

@@ -171,6 +171,51 @@ static void verdicts_are_kept(void **state)
 	dialog_close(&d);
 }
 
+/* After AUTH or STARTTLS the verdict is taken again, with what was proven, however often it was
+ * kept before; and it is not kept for the next who is not proven. */
+static void proven(void **state)
+{
+	static const struct {
+		uint64_t flags;
+		struct smtps_proof proof;
+		unsigned a_mail; /* questions a mail to one recipient */
+		uint32_t stages; /* of its last */
+	} row[] = {
+	    {SMTPS_F_ACCESS, {.auth = "ann"}, 2, STAGE_RCPT},
+	    {SMTPS_F_ACCESS | SMTPS_F_DELAY, {.auth = "ann"}, 1, STAGE_ALL},
+	    {SMTPS_F_ACCESS, {.tls = TLS_GOOD_CERT, .cert_subject = "/CN=x", .cert_issuer = "/O=y"},
+		2, STAGE_RCPT},
+	    {SMTPS_F_ACCESS | SMTPS_F_DELAY, {.tls = TLS_NO_CERT}, 1, STAGE_ALL},
+	};
+	static const struct smtps_proof none;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		static const char mail[] = "MAIL FROM:<kept@b>\r\nRCPT TO:<kept@y>\r\nRSET\r\n";
+		struct smtps_session *s;
+
+		begin(row[i].flags, STAGE_RCPT, AT_MAIL);
+		say(HI, "220 250 ");
+		s = LIST_FIRST(&d.srv.sessions);
+		for (int n = 0; n < 4; n++) { /* not proven, twice; then proven */
+			s->proof = n < 2 ? none : row[i].proof;
+			d.asked = d.nout = 0;
+			say(mail, "250 250 250 ");
+			assert_int_equal(d.asked, n == 1 ? 0 : row[i].a_mail);
+			assert_int_equal(d.question.stages, row[i].stages);
+			assert_int_equal(d.question.tls, s->proof.tls);
+			assert_int_equal(d.question.auth.len, s->proof.auth ? 3 : 0);
+			assert_int_equal(d.question.cert_subject.len + d.question.cert_issuer.len,
+			    s->proof.cert_subject ? 9 : 0);
+		}
+		s->proof = none;
+		d.asked = d.nout = 0;
+		say(mail, "250 250 250 ");
+		assert_int_equal(d.asked, 0); /* what was kept of who is not proven */
+		dialog_close(&d);
+	}
+}
+
 /* VRFY asks from nobody, of a transaction under way it knows nothing, and it leaves no trace. */
 static void vrfy(void **state)
 {
@@ -205,6 +250,7 @@ int main(void)
 	    cmocka_unit_test(waiting),
 	    cmocka_unit_test(no_credit_is_said_after_the_verdict),
 	    cmocka_unit_test(verdicts_are_kept),
+	    cmocka_unit_test(proven),
 	    cmocka_unit_test(vrfy),
 	    cmocka_unit_test(the_name),
 	};
