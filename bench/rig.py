@@ -35,11 +35,11 @@ def cpu_seconds(root):
     return sum(s['cpu'] for s in fam.values()) / HZ + fam[root]['dead'] / HZ
 
 
-<<<<<<< Updated upstream
 def ran_us(pid):
     """Microseconds that all threads of a process ran, as the scheduler counts them."""
     return sum(int((t / 'schedstat').read_text().split()[0]) for t in pathlib.Path(f'/proc/{pid}/task').iterdir()) / 1000
-=======
+
+
 def cpu_of(server):
     """Seconds of CPU of all processes of a server, in a group of their own or by their parents."""
     return server.group.seconds() if getattr(server, 'group', None) else cpu_seconds(server.root)
@@ -64,7 +64,6 @@ class Group:
 
     def close(self):
         self.dir.rmdir()
->>>>>>> Stashed changes
 
 
 def pss_mib(root):
