@@ -205,7 +205,8 @@ static struct qmgr_report *open_report(
 	return rep;
 }
 
-/* The report that recipients of this kind and sender join; NULL: none. */
+/* The report that recipients of this kind and sender join; NULL: none. An address that names the
+ * recipient has one of its own, so of a mailing with as many reports none is looked for. */
 static struct qmgr_report *open_of(const struct qmgr_msg *m, enum qmgr_action kind, const char *to)
 {
 	struct qmgr_report *rep;
@@ -221,7 +222,7 @@ static void report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action action)
 	enum qmgr_action kind = action == QA_DELIVERED ? QA_RELAYED : action;
 	char verp[QMGR_VERP_MAX + 1];
 	const char *to = told_to(q, r, action, verp);
-	struct qmgr_report *rep = open_of(qmgr_msg_of(r), kind, to);
+	struct qmgr_report *rep = to == verp ? NULL : open_of(qmgr_msg_of(r), kind, to);
 
 	if (!rep)
 		rep = open_report(q, r, kind, to);
