@@ -8,6 +8,7 @@
 #include "../../../modules/queue/dir/backlog.c"
 
 #include "../unit.h"
+#include "queue_host.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -20,7 +21,6 @@ static struct store l;
 static struct manager m;
 static struct conf conf = {.status_sync = 1000, .journal_size = 2 << 20};
 static enum meta1_status answer;
-static int64_t wall_now = 1700000000;
 static char dir[] = "/tmp/m1-queue-dir-XXXXXX";
 static struct {
 	void (*fn)(int, short, void *);
@@ -38,25 +38,7 @@ static int folder_fd;	 /* of the writer's folder, under test */
 
 /* ---- the host, and the rest of the store ---- */
 
-static int64_t now(struct meta1_ctx *ctx)
-{
-	(void)ctx;
-	return 1000;
-}
-static int64_t wall(struct meta1_ctx *ctx)
-{
-	(void)ctx;
-	return wall_now;
-}
-static void say(struct meta1_ctx *ctx, enum meta1_level level, const char *fmt, ...)
-{
-	(void)ctx, (void)level, (void)fmt;
-}
-static void count(struct meta1_ctx *ctx, const char *name, int64_t n)
-{
-	(void)ctx, (void)name, (void)n;
-}
-static struct meta1_watch *watch(
+static struct meta1_watch *host_timer(
     struct meta1_ctx *ctx, int64_t ms, void (*fn)(int, short, void *), void *arg)
 {
 	(void)ctx, (void)ms;
@@ -65,17 +47,6 @@ static struct meta1_watch *watch(
 	timer[ntimer].armed = false;
 	return (struct meta1_watch *)&timer[ntimer++];
 }
-static void unwatch(struct meta1_watch **wp)
-{
-	*wp = NULL;
-}
-static const struct meta1_host host = {.size = sizeof(host),
-    .now = now,
-    .wall = wall,
-    .log = say,
-    .count = count,
-    .watch_timer = watch,
-    .unwatch = unwatch};
 
 bool store_job(struct store *s, void (*work)(void *), void (*done)(void *), void *arg)
 {
@@ -203,7 +174,7 @@ static void end(void)
 {
 	settle();
 	if (m.later != NULL)
-		unwatch(&m.later);
+		host_unwatch(&m.later);
 	journal_close(&m.o.j);
 	while (m.ws != NULL) {
 		struct mwriter *w = m.ws;

@@ -7,6 +7,7 @@
 #include "../../../modules/queue/log/log.h"
 
 #include "../unit.h"
+#include "queue_host.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,20 +38,7 @@ static struct {
 
 /* ---- the host ---- */
 
-static int64_t now(struct meta1_ctx *ctx)
-{
-	(void)ctx;
-	return 1000;
-}
-static void say(struct meta1_ctx *ctx, enum meta1_level level, const char *fmt, ...)
-{
-	(void)ctx, (void)level, (void)fmt;
-}
-static void count(struct meta1_ctx *ctx, const char *name, int64_t n)
-{
-	(void)ctx, (void)name, (void)n;
-}
-static struct meta1_watch *timer(
+static struct meta1_watch *host_timer(
     struct meta1_ctx *ctx, int64_t ms, void (*fn)(int, short, void *), void *arg)
 {
 	(void)ctx;
@@ -60,17 +48,6 @@ static struct meta1_watch *timer(
 	}
 	return (struct meta1_watch *)&m;
 }
-static void unwatch(struct meta1_watch **wp)
-{
-	*wp = NULL;
-}
-static const struct meta1_host host = {.size = sizeof(host),
-    .now = now,
-    .wall = now,
-    .log = say,
-    .count = count,
-    .watch_timer = timer,
-    .unwatch = unwatch};
 
 /* ---- the rest of the store ---- */
 
