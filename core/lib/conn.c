@@ -1,48 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * conn.c -- one stream socket: reads at readiness, writes once a turn.
- * Comes from smtps/listen.c and mod/netconn.c (for modules); goes to the kernel.
+ * Comes from smtps/listen.c and conn_connect.c; goes to the kernel, with TLS by way of conn_tls.c.
  * Owns the descriptor, its watches and buffers; files given to conn_file stay the caller's.
  * On failure: the end event, once, from the loop; never inside a call of the owner.
  */
-#include "lib/conn.h"
+#include "lib/conn_priv.h"
 #include "lib/linger.h"
-#include "lib/outq.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define READ_MIN 4096u
-#define READ_MAX (64u << 10)
-#define LIMIT_IN (128u << 10)
-#define RETRY_MS 20 /* a unix socket whose backlog is full */
+#define READ_MIN   4096u
+#define READ_MAX   (64u << 10)
+#define LIMIT_IN   (128u << 10)
+#define WRITE_TURN (1u << 20) /* encrypted and written in one go */
 
-struct conn {
-	struct loop *loop;
-	int fd;
-	const struct conn_events *ev;
-	void *arg;
-	struct watch *rd, *wr, *timer, *retry;
-	struct sockaddr_un *full_peer; /* the peer's backlog is: connect again */
-	struct evbuffer *in;
-	struct outq out;
-	struct task flush;
-	size_t limit, room;	/* bytes of input; of the next read */
-	int64_t timeout, moved; /* ms; when a byte moved last */
-	const char *why;
-	enum conn_end how;
-	bool connecting, paused, full, eof, ended;
-	char *line; /* last line given out: its buffer */
-	size_t line_cap;
-};
-
-static void retry_run(int fd, short what, void *arg);
 static void rd_ready(int fd, short what, void *arg);
 static void wr_ready(int fd, short what, void *arg);
 static void flush_run(void *arg);
@@ -50,18 +26,20 @@ static void timer_run(int fd, short what, void *arg);
 
 static bool unsent(const struct conn *c)
 {
-	return !outq_empty(&c->out);
+	return !outq_empty(&c->out) || (c->tls && !outq_empty(conn_tls_plain(c)));
 }
 
-static void reading(struct conn *c, bool on)
+void conn_reading(struct conn *c)
 {
+	bool on = !c->connecting && !c->paused && !c->full && !c->eof && !c->busy;
+
 	if (on && !c->rd)
 		c->rd = loop_fd(c->loop, c->fd, EV_READ, rd_ready, c);
 	else if (!on && c->rd)
 		loop_unwatch(&c->rd);
 }
 
-static void writing(struct conn *c, bool on)
+void conn_writing(struct conn *c, bool on)
 {
 	if (on && !c->wr)
 		c->wr = loop_fd(c->loop, c->fd, EV_WRITE, wr_ready, c);
@@ -69,16 +47,15 @@ static void writing(struct conn *c, bool on)
 		loop_unwatch(&c->wr);
 }
 
-/* The end event comes from here alone; the conn may be gone afterwards. */
-static void end(struct conn *c, enum conn_end how, const char *why)
+void conn_end(struct conn *c, enum conn_end how, const char *why)
 {
 	if (c->ended || (c->eof && how == CONN_EOF))
 		return;
 	c->eof = true;
 	c->ended = how != CONN_EOF;
-	reading(c, false);
+	conn_reading(c);
 	if (how != CONN_EOF) {
-		writing(c, false);
+		conn_writing(c, false);
 		task_cancel(&c->flush);
 		if (c->timer)
 			loop_rearm(c->timer, -1);
@@ -105,80 +82,27 @@ struct conn *conn_new(struct loop *l, int fd, const struct conn_events *ev, void
 	    .loop = l, .fd = fd, .ev = ev, .arg = arg, .limit = LIMIT_IN, .room = READ_MIN};
 	c->moved = loop_now(l);
 	task_init(&c->flush, flush_run, c);
-	reading(c, true);
+	conn_reading(c);
 	return c;
-}
-
-struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t len,
-    int64_t timeout_ms, const struct conn_events *ev, void *arg, struct meta1_err *err)
-{
-	int one = 1, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct conn *c;
-	bool failed, full;
-
-	if (fd < 0) {
-		err_set(err, "no socket: %s", strerror(errno));
-		return NULL;
-	}
-	if (sa->sa_family != AF_UNIX)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	failed = connect(fd, sa, len) < 0;
-	full = failed && errno == EAGAIN && sa->sa_family == AF_UNIX;
-	if (failed && !full && errno != EINPROGRESS) {
-		err_set(err, "connect: %s", strerror(errno));
-		close(fd);
-		return NULL;
-	}
-	c = conn_new(l, fd, ev, arg);
-	reading(c, false);
-	c->connecting = true;
-	if (full) {
-		c->full_peer = base_alloc(sizeof(*c->full_peer));
-		memcpy(c->full_peer, sa, len < sizeof(*c->full_peer) ? len : sizeof(*c->full_peer));
-		c->retry = loop_timer(l, RETRY_MS, retry_run, c);
-	} else {
-		writing(c, true);
-	}
-	conn_timeout(c, timeout_ms);
-	return c;
-}
-
-/* TCP waits for room in the peer's backlog by itself, a unix socket says EAGAIN. */
-static void retry_run(int fd, short what, void *arg)
-{
-	struct conn *c = arg;
-
-	(void)fd;
-	(void)what;
-	if (connect(c->fd, (struct sockaddr *)c->full_peer, sizeof(*c->full_peer)) == 0) {
-		writing(c, true); /* and on in wr_ready() */
-		return;
-	}
-	if (errno == EAGAIN || errno == EINTR)
-		loop_rearm(c->retry, RETRY_MS);
-	else
-		end(c, CONN_FAILED, strerror(errno));
 }
 
 /* ---- reading ---- */
 
-static void input(struct conn *c)
+void conn_input(struct conn *c)
 {
-	size_t n = evbuffer_get_length(c->in);
-
-	c->full = n >= c->limit;
-	if (c->full && !c->paused)
-		reading(c, false);
+	c->full = evbuffer_get_length(c->in) >= c->limit;
+	conn_reading(c);
 }
 
 /* One read into the buffer's own space: a full one makes the next larger, so that commands
  * take little memory and bodies few calls. */
 static ssize_t fill(struct conn *c, int fd)
 {
+	struct evbuffer *in = c->tls ? conn_tls_wire(c) : conn_in(c);
 	struct evbuffer_iovec v;
 	ssize_t n;
 
-	if (evbuffer_reserve_space(conn_in(c), (ev_ssize_t)c->room, &v, 1) < 1) {
+	if (evbuffer_reserve_space(in, (ev_ssize_t)c->room, &v, 1) < 1) {
 		errno = ENOMEM;
 		return -1;
 	}
@@ -187,7 +111,7 @@ static ssize_t fill(struct conn *c, int fd)
 		return n;
 	c->room = (size_t)n < c->room ? READ_MIN : c->room * 4 > READ_MAX ? READ_MAX : c->room * 4;
 	v.iov_len = (size_t)n;
-	evbuffer_commit_space(c->in, &v, 1);
+	evbuffer_commit_space(in, &v, 1);
 	return n;
 }
 
@@ -197,19 +121,26 @@ static void rd_ready(int fd, short what, void *arg)
 	ssize_t n;
 
 	(void)what;
+	if (c->tls && conn_tls_waits(c))
+		return;
 	n = fill(c, fd);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0) {
-		end(c, CONN_RESET, strerror(errno));
+		conn_end(c, CONN_RESET, strerror(errno));
 		return;
 	}
 	if (n == 0) {
-		end(c, CONN_EOF, "connection closed by the peer");
+		conn_end(c, c->tls && conn_tls_shaking(c) ? CONN_TLS : CONN_EOF,
+		    "connection closed by the peer");
 		return;
 	}
 	c->moved = loop_now(c->loop);
-	input(c);
+	if (c->tls) {
+		conn_tls_input(c);
+		return;
+	}
+	conn_input(c);
 	c->ev->input(c->arg);
 }
 
@@ -225,8 +156,9 @@ static void consumed(struct conn *c)
 {
 	if (c->full && evbuffer_get_length(c->in) < c->limit) {
 		c->full = false;
-		if (!c->paused && !c->eof)
-			reading(c, true);
+		conn_reading(c);
+		if (c->tls)
+			conn_tls_again(c);
 	}
 }
 
@@ -276,17 +208,23 @@ void conn_pause(struct conn *c, bool pause)
 	c->paused = pause;
 	if (!pause && c->in)
 		consumed(c);
-	if (!c->connecting && !c->eof)
-		reading(c, !pause && !c->full);
+	conn_reading(c);
+	if (!pause && c->tls)
+		conn_tls_again(c);
 }
 
 /* ---- writing ---- */
 
-static struct evbuffer *out_buf(struct conn *c)
+static struct outq *out(struct conn *c)
 {
 	if (!unsent(c))
 		loop_flush(c->loop, &c->flush);
-	return outq_buf(&c->out);
+	return c->tls ? conn_tls_plain(c) : &c->out;
+}
+
+static struct evbuffer *out_buf(struct conn *c)
+{
+	return outq_buf(out(c));
 }
 
 void conn_write(struct conn *c, const void *p, size_t n)
@@ -314,13 +252,12 @@ void conn_file(struct conn *c, int fd, uint64_t off, uint64_t len)
 {
 	if (!len)
 		return;
-	out_buf(c);
-	outq_file(&c->out, fd, off, len);
+	outq_file(out(c), fd, off, len);
 }
 
 size_t conn_unsent(struct conn *c)
 {
-	return outq_len(&c->out);
+	return outq_len(&c->out) + (c->tls ? outq_len(conn_tls_plain(c)) : 0);
 }
 
 size_t conn_held(const struct conn *c)
@@ -328,7 +265,8 @@ size_t conn_held(const struct conn *c)
 	size_t in = c->in ? evbuffer_get_length(c->in) : 0;
 
 	/* an empty one goes at the end of the turn */
-	return (in > 0 ? in + READ_MIN : 0) + outq_held(&c->out) + c->line_cap;
+	return (in > 0 ? in + READ_MIN : 0) + outq_held(&c->out) + c->line_cap +
+	       (c->tls ? CONN_TLS_HELD + outq_held(conn_tls_plain(c)) : 0);
 }
 
 int64_t conn_quiet(const struct conn *c)
@@ -336,23 +274,32 @@ int64_t conn_quiet(const struct conn *c)
 	return loop_now(c->loop) - c->moved;
 }
 
-/* Writes what the kernel takes. false: the conn is dead (errno). */
-static bool write_out(struct conn *c)
+bool conn_write_out(struct conn *c)
 {
-	size_t moved;
-	int r = outq_write(&c->out, c->fd, &moved);
+	size_t moved, total = 0;
+	int r;
 
-	if (moved)
+	do {
+		if (c->tls && !conn_tls_fill(c))
+			return false;
+		r = outq_write(&c->out, c->fd, &moved);
+		total += moved;
+	} while (r > 0 && moved > 0 && c->tls && total < WRITE_TURN);
+	if (total)
 		c->moved = loop_now(c->loop);
+	if (r > 0 && c->tls) {
+		conn_tls_sent(c);
+		r = !conn_tls_more(c);
+	}
 	if (r >= 0)
-		writing(c, r == 0);
+		conn_writing(c, r == 0);
 	return r >= 0;
 }
 
 static void wrote(struct conn *c)
 {
-	if (!write_out(c)) {
-		end(c, CONN_RESET, strerror(errno));
+	if (!conn_write_out(c)) {
+		conn_end(c, CONN_RESET, strerror(errno));
 		return;
 	}
 	if (!unsent(c) && c->ev->drained)
@@ -365,7 +312,7 @@ static void flush_run(void *arg)
 	struct conn *c = arg;
 
 	if (c->why) {
-		end(c, c->how, c->why);
+		conn_end(c, c->how, c->why);
 		return;
 	}
 	if (c->connecting || c->wr)
@@ -374,38 +321,27 @@ static void flush_run(void *arg)
 		evbuffer_free(c->in);
 		c->in = NULL;
 	}
+	if (c->tls)
+		conn_tls_idle(c);
 	wrote(c);
 }
 
 static void wr_ready(int fd, short what, void *arg)
 {
 	struct conn *c = arg;
-	socklen_t len = sizeof(int);
-	int e = 0;
 
+	(void)fd;
 	(void)what;
-	if (!c->connecting) {
+	if (c->connecting)
+		conn_connected(c);
+	else
 		wrote(c);
-		return;
-	}
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e) {
-		end(c, CONN_FAILED, strerror(e ? e : errno));
-		return;
-	}
-	c->connecting = false;
-	conn_timeout(c, 0); /* it was for connecting alone */
-	writing(c, false);
-	reading(c, !c->paused);
-	if (unsent(c))
-		loop_flush(c->loop, &c->flush);
-	if (c->ev->connected)
-		c->ev->connected(c->arg);
 }
 
 void conn_flush(struct conn *c)
 {
 	task_cancel(&c->flush);
-	if (!c->connecting && !c->wr && unsent(c) && !write_out(c))
+	if (!c->connecting && !c->wr && unsent(c) && !conn_write_out(c))
 		end_later(c, CONN_RESET, strerror(errno));
 }
 
@@ -424,9 +360,9 @@ static void timer_run(int fd, short what, void *arg)
 		return;
 	}
 	if (c->connecting)
-		end(c, CONN_FAILED, "connection timed out");
+		conn_end(c, CONN_FAILED, "connection timed out");
 	else
-		end(c, CONN_TIMEOUT, "timed out");
+		conn_end(c, CONN_TIMEOUT, "timed out");
 }
 
 void conn_timeout(struct conn *c, int64_t ms)
@@ -457,6 +393,11 @@ void conn_close(struct conn **cp)
 	if (!c)
 		return;
 	*cp = NULL;
+	if (c->tls && !c->ended && c->fd >= 0 && !unsent(c)) {
+		conn_tls_bye(c);
+		conn_write_out(c);
+	}
+	conn_tls_free(c);
 	task_cancel(&c->flush);
 	loop_unwatch(&c->rd);
 	loop_unwatch(&c->wr);
@@ -475,9 +416,11 @@ void conn_close(struct conn **cp)
 void conn_finish(struct conn **cp, bool linger, int64_t ms)
 {
 	struct conn *c = *cp;
-	bool dead = c->connecting || c->why || !unsent(c) || !write_out(c);
+	bool dead;
 
 	*cp = NULL;
+	conn_tls_bye(c);
+	dead = c->connecting || c->why || !unsent(c) || !conn_write_out(c);
 	linger |= c->in && evbuffer_get_length(c->in) > 0;
 	if (!dead && (unsent(c) || (linger && !c->eof))) {
 		loop_unwatch(&c->rd);

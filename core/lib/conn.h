@@ -2,7 +2,7 @@
 /*
  * conn.h -- one stream socket (TCP or unix), non-blocking: buffered input,
  * output gathered and written once a turn, idle time-out, bounded buffers.
- * Owns the descriptor. TLS will live here too.
+ * Owns the descriptor. TLS, begun at any time, changes nothing for the owner (lib/tls.h).
  *
  * Reading: at EV_READ up to 64 KiB is read, then on_input runs; it consumes from
  * conn_in() what it can. At conn_limit() unconsumed bytes reading pauses until
@@ -19,14 +19,19 @@
 #include <sys/socket.h>
 
 struct conn;
-enum conn_end { CONN_EOF, CONN_RESET, CONN_TIMEOUT, CONN_FAILED };
+struct tls_ctx;
+struct tls_want;
+struct tls_info;
+enum conn_end { CONN_EOF, CONN_RESET, CONN_TIMEOUT, CONN_FAILED, CONN_TLS };
 struct conn_events {
 	void (*connected)(void *arg); /* after conn_connect only; may be NULL */
 	void (*input)(void *arg);
 	void (*drained)(void *arg); /* all output is with the kernel; may be NULL */
 	/* EOF: input that came before was offered; output can still be written.
-	 * Others: the connection is dead. Each comes once at most; close it (now or later). */
+	 * Others: the connection is dead; TLS: its handshake or a record was bad.
+	 * Each comes once at most; close it (now or later). */
 	void (*end)(void *arg, enum conn_end, const char *why);
+	void (*secured)(void *arg); /* after conn_starttls(): all is encrypted from here on */
 };
 
 /* Takes the descriptor. */
@@ -58,6 +63,17 @@ void conn_flush(struct conn *);			 /* write now instead of at the end of the tur
 void conn_limit(struct conn *, size_t in_bytes); /* default 128 KiB */
 void conn_timeout(struct conn *, int64_t ms);	 /* no byte in or out for ms: end(TIMEOUT); 0 off */
 void conn_pause(struct conn *, bool);		 /* stop or go on reading */
+/* ---- TLS ---- */
+
+#define CONN_TLS_HELD (24u << 10) /* bytes that it costs, as conn_held() counts */
+/* What was written goes out plain; what is written from now on is encrypted, and waits for the
+ * handshake. Plain input that was not consumed is dropped: *dropped bytes (a peer that sends more
+ * before the handshake injects or is broken). secured() follows, or end(CONN_TLS) after ms at
+ * the latest. <0: err; the connection stays plain. */
+int conn_starttls(struct conn *, struct tls_ctx *, const struct tls_want *, int64_t ms,
+    size_t *dropped, struct meta1_err *);
+const struct tls_info *conn_tls_info(const struct conn *); /* NULL: not secured */
+
 int conn_fd(struct conn *);
 void conn_close(struct conn **); /* unsent output is dropped */
 /* Writes what is queued, then closes by itself, within ms; no more events. linger: the peer may

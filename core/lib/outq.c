@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/sendfile.h>
+#include <unistd.h>
 
 #define CHUNK (256u << 10) /* one sendfile call at most */
 #define TURN  (1u << 20)   /* one outq_write call at most, but for a last chunk */
@@ -136,6 +137,42 @@ int outq_write(struct outq *q, int fd, size_t *moved)
 	if ((r = write_buf(q->buf, fd, moved)) > 0)
 		outq_clear(q);
 	return r;
+}
+
+/* Of the first file; 0: it is done. */
+static ssize_t read_file(struct outq_file *f, void *p, size_t n)
+{
+	ssize_t got = f->before ? evbuffer_remove(f->before, p, n) : 0;
+
+	if (got > 0 || !f->len)
+		return got > 0 ? got : 0;
+	got = pread(f->fd, p, f->len < n ? (size_t)f->len : n, (off_t)f->off);
+	if (got == 0)
+		errno = EIO; /* the file is shorter than was promised */
+	if (got <= 0)
+		return -1;
+	f->off += (uint64_t)got;
+	f->len -= (uint64_t)got;
+	return got;
+}
+
+ssize_t outq_read(struct outq *q, void *p, size_t n)
+{
+	size_t at = 0;
+	ssize_t got;
+
+	while (q->files && at < n) {
+		if ((got = read_file(q->files, (char *)p + at, n - at)) < 0)
+			return -1;
+		if (got == 0)
+			file_done(q);
+		at += (size_t)got;
+	}
+	if (q->buf && at < n && (got = evbuffer_remove(q->buf, (char *)p + at, n - at)) > 0)
+		at += (size_t)got;
+	if (outq_empty(q))
+		outq_clear(q);
+	return (ssize_t)at;
 }
 
 void outq_clear(struct outq *q)

@@ -22,6 +22,8 @@ size_t outq_held(const struct outq *); /* the same without files: what is in mem
 /* Writes to fd what it takes, at most about 1 MiB a call, so that one fast reader does not keep
  * the loop. 1: all is written; 0: more is left; -1: dead (errno). *moved: bytes written. */
 int outq_write(struct outq *, int fd, size_t *moved);
+/* Takes the next n bytes, or all that are left, out of it; files are read. How many; -1: errno. */
+ssize_t outq_read(struct outq *, void *, size_t n);
 void outq_clear(struct outq *);
 
 #endif

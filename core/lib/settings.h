@@ -58,8 +58,11 @@ struct set_role {
 	unsigned nlisten;
 };
 
-struct set_tls { /* tls { }: checked, served in a later version */
-	const char *cert_file, *key_file, *CAcert_file, *CAcert_directory;
+enum { TLS_F_REQUEST_CERT = 1 };
+struct set_tls {					/* tls { } */
+	const char *const *cert_file, *const *key_file; /* the n-th of one with that of the other */
+	const char *CAcert_file, *CAcert_directory, *CRL_file, *ciphers;
+	uint64_t flags; /* of smtps */
 };
 struct set_auth { /* auth { }: likewise */
 	const char *const *trusted_mechanisms;

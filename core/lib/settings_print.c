@@ -158,7 +158,7 @@ static void print_smtpc(struct printer *p, const struct set_smtpc *set)
 {
 	print_records(p, &rec_smtpc, set, set->role.section);
 	if (set->tls)
-		print_sub(p, "tls", NULL, &rec_tls, &set->tls_set, set->tls);
+		print_sub(p, "tls", NULL, &rec_tls_client, &set->tls_set, set->tls);
 }
 
 static void print_greylisting(struct printer *p, const struct set_greylisting *g)

@@ -414,14 +414,36 @@ const struct set_use_kind set_use_kinds[USES] = {
 	USE_F_DETAIL | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL},
 };
 
+#define TLS_OPTIONS                                                                                \
+	META1_OPT_LIST(struct set_tls, cert_file, NULL, 0,                                         \
+	    "Certificate, PEM, with those between it and its root behind it; or several, such as " \
+	    "one "                                                                                 \
+	    "with an ECDSA key beside one with an RSA key, or of other names (SNI)."),             \
+	    META1_OPT_LIST(struct set_tls, key_file, NULL, 0,                                      \
+		"Its key, PEM, not encrypted, that only root or the role's account may write, "    \
+		"and "                                                                             \
+		"only it and its group read; as many as cert_file has, in the same order."),       \
+	    META1_OPT_PATH(struct set_tls, CAcert_file, NULL, 0, "Trusted CA certificates, PEM."), \
+	    META1_OPT_PATH(struct set_tls, CAcert_directory, NULL, 0,                              \
+		"Folder of trusted CA certificates under their hashed names."),                    \
+	    META1_OPT_PATH(struct set_tls, CRL_file, NULL, 0,                                      \
+		"Lists of revoked certificates, PEM, of each CA that signs certificates of "       \
+		"peers; "                                                                          \
+		"a certificate whose CA has no list in it, or an old one, is not verified."),      \
+	    META1_OPT_STR(struct set_tls, ciphers, "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES", 0,     \
+		"Ciphers of TLS 1.2, in OpenSSL's words. Versions are 1.2 and 1.3.")
+
 static const struct meta1_opt opt_tls[] = {
-    META1_OPT_PATH(struct set_tls, cert_file, NULL, 0, "Certificate, PEM."),
-    META1_OPT_PATH(struct set_tls, key_file, NULL, 0, "Its key, PEM, not encrypted."),
-    META1_OPT_PATH(struct set_tls, CAcert_file, NULL, 0, "Trusted CA certificates, PEM."),
-    META1_OPT_PATH(struct set_tls, CAcert_directory, NULL, 0,
-	"Folder of trusted CA certificates under their hashed names."),
+    TLS_OPTIONS,
+    META1_OPT_FLAGS(struct set_tls, flags, "request_cert", "request_cert",
+	"request_cert asks clients for a certificate, when there is a CAcert_file or "
+	"CAcert_directory to verify it with; none need have one. The names of the CAs in "
+	"CAcert_file are sent to the client: keep it short."),
 };
 RECORDS(tls);
+
+static const struct meta1_opt opt_tls_client[] = {TLS_OPTIONS};
+RECORDS(tls_client);
 
 static const struct meta1_opt opt_auth[] = {
     META1_OPT_LIST(struct set_auth, trusted_mechanisms, "", 0,
@@ -450,10 +472,12 @@ static const struct settings_group groups[] = {
 	"What one client may take of the server; behind XCLIENT or the PROXY protocol the address "
 	"that was given is the client."),
     GROUP("smtps.tls", tls, struct set_tls,
-	"STARTTLS; smtpc has the same. Checked; this version does not start with it."),
+	"STARTTLS. Checked; this version does not start with it."),
     GROUP(
 	"smtps.auth", auth, struct set_auth, "AUTH. Checked; this version does not start with it."),
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
+    GROUP("smtpc.tls", tls_client, struct set_tls,
+	"STARTTLS. Checked; this version does not start with it."),
     GROUP("qmgr", qmgr, struct set_qmgr, "Keeps the queue and decides what is delivered when."),
     GROUP("qmgr.smtpc", qmgr_smtpc, struct set_qmgr, "Limits for each destination."),
     GROUP("qmgr.conf", lookup, struct set_use,

@@ -45,7 +45,8 @@ static void line_too_long(void *arg)
 	c->ev->gone(c->arg, "the peer sent a line of more than 4096 bytes");
 }
 
-static const struct conn_events events = {on_connected, on_input, NULL, on_end};
+static const struct conn_events events = {
+    .connected = on_connected, .input = on_input, .end = on_end};
 
 static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop *hop,
     int64_t timeout, const struct meta1_conn_events *ev, void *arg, struct meta1_err *err)
