@@ -32,6 +32,8 @@ struct role { /* one a process */
 	const struct chan_handler *handlers;
 	const char *const *servers; /* roles it is a client of, ended by NULL: "smar", "qmgr" */
 	const char *const *told;    /* roles it tells and never waits for, likewise; may be NULL */
+	/* What only the role can check of a configuration, files above all; -C. NULL: nothing. */
+	int (*check)(struct role *, struct meta1_err *);
 	/* Modules may be opened here; everything is there but the servers. <0: err, exit 78. */
 	int (*start)(struct role *, struct meta1_err *);
 	/* All servers are up, or wait_for_server passed: take work. */

@@ -103,6 +103,7 @@ int role_check(struct role_run *r, int level, bool strict)
 {
 	struct role *role = r->role;
 	struct settings *set;
+	struct meta1_err err = {""};
 	unsigned errors;
 
 	if (level > 0 && level < 3) {
@@ -117,6 +118,10 @@ int role_check(struct role_run *r, int level, bool strict)
 		role->work = work_new(role->loop);
 		role_host_fill(role);
 		check_modules(r, strict);
+		if (strict && role->check && role->section && role->check(role, &err) < 0)
+			conf_error(set->conf,
+			    role->section->section ? &role->section->section->pos : NULL, "%s",
+			    err.text);
 	}
 	if (conf_errors(set->conf) == 0 && level >= 4) {
 		settings_print(set, role->name, stdout);

@@ -344,12 +344,16 @@ int conn_starttls(struct conn *c, struct tls_ctx *ctx, const struct tls_want *wa
 	*t = (struct conn_tls){.c = c, .tls = tls, .got = TLS_AGAIN};
 	task_init(&t->again, again_run, t);
 	t->deadline = loop_timer(c->loop, ms, late, t);
+	if (want->say)
+		conn_write(c, want->say, strlen(want->say));
+	if (want->first && c->in)
+		evbuffer_add_buffer(tls_wire(tls), c->in);
 	*dropped = c->in ? evbuffer_get_length(c->in) : 0;
 	if (*dropped)
 		conn_consume(c, *dropped);
 	c->tls = t;
-	if (!ctx->server)
-		conn_tls_input(c); /* the client speaks first */
+	if (!ctx->server || tls_pending(tls)) /* the client speaks first */
+		conn_tls_input(c);
 	return 0;
 }
 

@@ -179,6 +179,31 @@ static void bind_clients(struct loader *l, struct set_smtps *set, struct conf_se
 	check_networks(l->conf, t, "exempt", set->client_exempt);
 }
 
+/* The names of a list as those of single files are read: under the configuration's folder. */
+static void file_names(struct loader *l, const char *const *list)
+{
+	for (const char **v = (const char **)list; v && *v; v++)
+		if (**v != '/')
+			*v = conf_printf(l->conf, "%s/%s", conf_dir(l->conf), *v);
+}
+
+static void bind_tls(struct loader *l, struct set_smtps *set, struct conf_section *sec)
+{
+	struct conf_section *t = set->tls = sub(l, sec, "tls");
+
+	if (t) {
+		bind_only(l, t, &rec_tls, &set->tls_set);
+		file_names(l, set->tls_set.cert_file);
+		file_names(l, set->tls_set.key_file);
+		check_tls(l->conf, t, owner_of(l, t), &set->tls_set);
+	}
+	for (unsigned i = 0; i < set->role.nlisten && !t; i++)
+		if (set->role.listen[i].tls)
+			conf_error(l->conf, &set->role.listen[i].pos,
+			    "smtps.listen_socket: tls = yes needs a section tls with cert_file "
+			    "and key_file");
+}
+
 static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_section *sec)
 {
 	static const char *const subs[] = {
@@ -189,7 +214,7 @@ static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_sect
 	check_networks(l->conf, sec, "verp_clients", set->verp_clients);
 	bind_proxy(l, set, sec);
 	bind_clients(l, set, sec);
-	set->tls = later(l, sec, "tls", &rec_tls, &set->tls_set, "TLS");
+	bind_tls(l, set, sec);
 	set->auth = later(l, sec, "auth", &rec_auth, &set->auth_set, "AUTH");
 	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {
 		if (strcasecmp(t->keyword, "policy_milter") != 0)

@@ -38,6 +38,7 @@ struct set_listen {					   /* listen_socket { } */
 	int32_t type;					   /* SOCK_ */
 	const char *address, *path, *user, *group, *umask; /* NULL: not said; address: any */
 	int64_t port;					   /* 0 for unix */
+	int32_t tls;					   /* from the first byte */
 	struct conf_section *section;
 	struct conf_pos pos;
 };
@@ -87,7 +88,8 @@ struct set_smtps {
 	const char *const *client_exempt;
 	struct conf_section *client_limits; /* or NULL */
 	struct conf_section *policy_milter;
-	struct conf_section *tls, *auth; /* accepted in a check, refused at start */
+	struct conf_section *tls;  /* or NULL */
+	struct conf_section *auth; /* accepted in a check, refused at start */
 	struct set_tls tls_set;
 	struct set_auth auth_set;
 };

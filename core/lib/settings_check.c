@@ -84,6 +84,21 @@ void check_role(struct conf *c, const struct set_role *role, const char *owner)
 		conf_error(c, &role->listen[0].pos, "%s: only smtps has a listen_socket", owner);
 }
 
+void check_tls(struct conf *c, struct conf_section *t, const char *owner, const struct set_tls *set)
+{
+	const char *const *cert = set->cert_file, *const *key = set->key_file;
+
+	for (; cert && key && *cert && *key; cert++, key++)
+		;
+	if ((cert && *cert) || (key && *key))
+		conf_error(c, where(t, cert && *cert ? "cert_file" : "key_file"),
+		    "%s: cert_file and key_file name different numbers of files; each certificate "
+		    "has its key",
+		    owner);
+	else if (!set->cert_file || !*set->cert_file)
+		conf_error(c, &t->pos, "%s: a server needs cert_file and key_file", owner);
+}
+
 void check_listen(struct conf *c, struct set_listen *ls, const char *owner)
 {
 	struct conf_section *s = ls->section;

@@ -10,6 +10,8 @@ const char *settings_kind(const char *module);
 void check_global(struct conf *, struct conf_section *root, const struct settings *);
 void check_role(struct conf *, const struct set_role *, const char *owner);
 void check_listen(struct conf *, struct set_listen *, const char *owner);
+/* As many keys as certificates, and some. */
+void check_tls(struct conf *, struct conf_section *, const char *owner, const struct set_tls *);
 void check_module_section(struct conf *, const struct conf_section *);
 /* The lists of nameserver and trusted_nameserver. */
 void check_nameservers(

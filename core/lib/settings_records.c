@@ -91,6 +91,9 @@ static const struct meta1_opt opt_listen[] = {
 	"Rights that the unix socket lacks, octal; 000 unless set: all may connect."),
     META1_OPT_STR(struct set_listen, user, NULL, META1_O_USER, "Owner of the unix socket."),
     META1_OPT_STR(struct set_listen, group, NULL, META1_O_GROUP, "Group of the unix socket."),
+    META1_OPT_BOOL(struct set_listen, tls, "no",
+	"TLS from the first byte, as on port 465, instead of by STARTTLS; the section tls says "
+	"with which certificates."),
 };
 RECORDS(listen);
 
@@ -472,7 +475,8 @@ static const struct settings_group groups[] = {
 	"What one client may take of the server; behind XCLIENT or the PROXY protocol the address "
 	"that was given is the client."),
     GROUP("smtps.tls", tls, struct set_tls,
-	"STARTTLS. Checked; this version does not start with it."),
+	"STARTTLS is offered when this section is there; it needs cert_file and key_file. A reload "
+	"reads all files anew."),
     GROUP(
 	"smtps.auth", auth, struct set_auth, "AUTH. Checked; this version does not start with it."),
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),

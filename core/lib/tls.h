@@ -58,7 +58,8 @@ struct tls_info {
 	char *subject, *issuer;	     /* "/CN=…"; NULL: no certificate */
 	char sha256[65], key256[65]; /* of the certificate, of its public key; hex */
 };
-/* One word: the peer's certificate, for logs and Received lines: "none", "fail", "ok". */
+/* One word: the peer's certificate, for logs and Received lines: "NO" (there is none), "FAIL",
+ * "OK". */
 const char *tls_info_verify(const struct tls_info *);
 
 /* ---- tls.c: one connection ---- */
@@ -66,6 +67,8 @@ const char *tls_info_verify(const struct tls_info *);
 struct tls_want {
 	const char *name;   /* client: of the host, for SNI and to be matched; NULL: none */
 	const char *listen; /* server: the listener, to which tickets are bound */
+	const char *say;    /* the last plain words, or NULL */
+	bool first;	    /* no plain text before it: what came is TLS already */
 };
 enum tls_step {
 	TLS_AGAIN,  /* nothing more until bytes come */

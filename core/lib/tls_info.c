@@ -130,7 +130,7 @@ void tls_info_free(struct tls_info **ip)
 const char *tls_info_verify(const struct tls_info *i)
 {
 	static const char *const word[] = {
-	    [TLS_CERT_NONE] = "none", [TLS_CERT_BAD] = "fail", [TLS_CERT_GOOD] = "ok"};
+	    [TLS_CERT_NONE] = "NO", [TLS_CERT_BAD] = "FAIL", [TLS_CERT_GOOD] = "OK"};
 
 	return word[i->cert];
 }

@@ -119,9 +119,9 @@ static void done(void *arg, enum meta1_status st, const struct meta1_reply *r)
 		m_accepted.value++;
 		m_mended.value += tx->scan.mended;
 		log_event(LOG_L_NORMAL, "smtps.accepted",
-		    "id=%s from=<%.*s> nrcpt=%u size=%llu client=%s helo=%s name=%s", tx->id,
+		    "id=%s from=<%.*s> nrcpt=%u size=%llu client=%s helo=%s name=%s tls=%s", tx->id,
 		    (int)tx->from.len, (const char *)tx->from.data, tx->nrcpt,
-		    (unsigned long long)tx->env->bytes, tx->client, tx->helo, tx->name);
+		    (unsigned long long)tx->env->bytes, tx->client, tx->helo, tx->name, tx->tls);
 		smtps_intake_queued(tx->srv->intake, tx, tx->env,
 		    r != NULL && r->nval > 0 ? r->val[0] : buf_of(NULL, 0));
 	} else {
@@ -147,14 +147,17 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 	struct meta1_qrcpt *v =
 	    smtps_expand_unique(tx) ? pool_try(&tx->pool, tx->nrcpt * sizeof(*v)) : NULL;
 	struct smtps_rcpt *r;
-	char client[CLIENT_MAX + 1];
+	char client[CLIENT_MAX + 1], tls[160];
 	size_t n = 0;
 
 	snprintf(client, sizeof(client), "[%s] %s", s->client, s->helo);
 	tx->client = pool_strn(&tx->pool, s->client, strlen(s->client));
 	tx->helo = pool_strn(&tx->pool, s->helo, strlen(s->helo));
 	tx->name = s->name != NULL ? pool_strn(&tx->pool, s->name, strlen(s->name)) : "";
-	if (env == NULL || v == NULL || tx->client == NULL || tx->helo == NULL || tx->name == NULL)
+	smtps_starttls_text(s, tls, sizeof(tls));
+	tx->tls = pool_strn(&tx->pool, tls, strlen(tls));
+	if (env == NULL || v == NULL || tx->tls == NULL || tx->client == NULL || tx->helo == NULL ||
+	    tx->name == NULL)
 		return NULL;
 	*env = (struct meta1_env){.size = sizeof(*env),
 	    .nrcpt = tx->nrcpt,

@@ -31,6 +31,7 @@ METRIC_COUNTER(m_nofd, "refused_no_descriptor_total", "Connections refused: no d
 struct smtps_listen {
 	struct smtps *srv;
 	const struct role_fd *fd;
+	unsigned nth; /* of the listen_sockets of our section */
 	struct watch *watch;
 	struct watch *pause; /* armed while nothing is accepted */
 	int reserve;
@@ -113,6 +114,14 @@ static void out_of_descriptors(struct smtps_listen *l, int cause)
 	loop_rearm(l->pause, PAUSE_MS);
 }
 
+/* mcp gives the sockets in the order of their sections; a reload may have changed what they say. */
+static bool wants_tls(const struct smtps_listen *l)
+{
+	const struct set_role *set = l->srv->role->section;
+
+	return l->nth < set->nlisten && set->listen[l->nth].tls;
+}
+
 static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 {
 	struct smtps *srv = l->srv;
@@ -134,7 +143,7 @@ static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 		turn_away(l, fd, "has too much under way");
 		return;
 	}
-	smtps_session_new(srv, fd, client);
+	smtps_session_new(srv, fd, client, l->fd->name, wants_tls(l));
 }
 
 static void readable(int lfd, short what, void *arg)
@@ -174,6 +183,7 @@ int smtps_listen_start(struct smtps *srv, struct meta1_err *err)
 		if (strcmp(role->fd[i].kind, "listen") != 0)
 			continue;
 		l->srv = srv;
+		l->nth = srv->nlisten;
 		l->fd = &role->fd[i];
 		l->reserve = -1;
 		/* inherited by what is accepted; of no meaning on a unix socket */

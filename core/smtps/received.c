@@ -27,9 +27,11 @@ size_t smtps_received_line(
     char *out, size_t size, const struct smtps_session *s, const struct smtps_tx *tx)
 {
 	const struct smtps_rcpt *only = NULL;
+	const struct tls_info *tls = conn_tls_info(s->conn);
 	const char *with = tx->flags & META1_M_SMTPUTF8 ? "UTF8SMTP"
-			   : s->esmtp			? "ESMTP"
+			   : s->esmtp || tls != NULL	? "ESMTP"
 							: "SMTP"; /* RFC 6531 4.3 */
+	char by[160] = "";
 	const char *v6 = strchr(s->client, ':') != NULL ? "IPv6:" : "";
 	bool is_addr = strpbrk(s->client, ".:") != NULL; /* else "unix" or not known */
 	const char *other = strcmp(s->client, "unix") == 0 ? "local" : s->client;
@@ -40,12 +42,16 @@ size_t smtps_received_line(
 	/* ASCII alone: our line must not be what makes a mail need SMTPUTF8. */
 	if (only != NULL && addr_utf8(only->addr))
 		only = NULL;
+	if (tls != NULL)
+		snprintf(by, sizeof(by), "\r\n\t(version=%s, cipher=%s, bits=%d, verify=%s)",
+		    tls->version, tls->cipher, tls->bits, tls_info_verify(tls));
 	n = snprintf(out, size,
-	    "Received: from %s (%s%s%s%s%s%s)\r\n\tby %s (meta1-%s) with %s id "
-	    "%s%s%.*s%s;\r\n\t%s\r\n",
+	    "Received: from %s (%s%s%s%s%s%s)\r\n\tby %s (meta1-%s) with %s%s id "
+	    "%s%s%s%.*s%s;\r\n\t%s\r\n",
 	    s->helo, s->name != NULL ? s->name : "", s->name != NULL ? " " : "", is_addr ? "[" : "",
 	    v6, is_addr ? s->client : other, is_addr ? "]" : "", s->srv->hostname, PACKAGE_VERSION,
-	    with, tx->id, only != NULL ? "\r\n\tfor <" : "", only != NULL ? (int)only->addr.len : 0,
+	    with, tls != NULL ? "S" : "", tx->id, by, only != NULL ? "\r\n\tfor <" : "",
+	    only != NULL ? (int)only->addr.len : 0,
 	    only != NULL ? (const char *)only->addr.data : "", only != NULL ? ">" : "",
 	    date(loop_wall(s->srv->role->loop)));
 	ensure(n > 0 && (size_t)n < size);

@@ -112,7 +112,8 @@ void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 	s->await = (struct smtps_await){.what = what, .since = loop_now(s->srv->role->loop)};
 	/* while we are slow the client is not; these waits have deadlines of their own */
 	if ((what == AWAIT_CONF || what == AWAIT_MAIL || what == AWAIT_RCPT || what == AWAIT_VRFY ||
-		what == AWAIT_TARPIT || what == AWAIT_QUEUE || what == AWAIT_COMMIT) &&
+		what == AWAIT_TARPIT || what == AWAIT_QUEUE || what == AWAIT_COMMIT ||
+		what == AWAIT_TLS) &&
 	    s->lim->io_timeout <= SMTPS_WAIT_MAX)
 		conn_timeout(s->conn, 0);
 }
@@ -359,6 +360,9 @@ static void on_end(void *arg, enum conn_end how, const char *why)
 		    SMTPS_WHO_OF(s), smtps_session_state(s->state));
 		smtps_session_reply(
 		    s, 421, "4.4.2", "%s: you were silent for too long, closing", s->srv->hostname);
+	} else if (how == CONN_TLS) {
+		smtps_starttls_failed(s, why);
+		conn_close(&s->conn);
 	} else if (how != CONN_EOF) {
 		log_event(LOG_L_DEBUG, "smtps.lost", SMTPS_WHO " cause=%s", SMTPS_WHO_OF(s), why);
 		conn_close(&s->conn);
@@ -370,7 +374,8 @@ static void on_end(void *arg, enum conn_end how, const char *why)
 	smtps_session_run(s);
 }
 
-static const struct conn_events events = {.input = on_input, .drained = on_drained, .end = on_end};
+static const struct conn_events events = {
+    .input = on_input, .drained = on_drained, .end = on_end, .secured = smtps_starttls_secured};
 
 /* ---- the beginning ---- */
 
@@ -409,7 +414,15 @@ void smtps_session_begin(struct smtps_session *s)
 	s->xclient = netlist_has(lim->xclient, s->client);
 	if (!smtps_client_take(s))
 		return;
-	if (lim->flags & SMTPS_F_SESSION_CONF)
+	if (s->tls_first)
+		smtps_starttls_first(s);
+	else
+		smtps_session_known(s);
+}
+
+void smtps_session_known(struct smtps_session *s)
+{
+	if (s->lim->flags & SMTPS_F_SESSION_CONF)
 		smtps_conf_ask(s);
 	else
 		smtps_session_welcome(s);
@@ -426,18 +439,22 @@ void smtps_session_welcome(struct smtps_session *s)
 		if (evbuffer_get_length(conn_in(s->conn)) > 0) /* said while we asked for conf */
 			early(s);
 	} else {
-		count_early(conn_fd(s->conn));
+		if (!s->tls_first)
+			count_early(conn_fd(s->conn));
 		smtps_session_greet(s);
 	}
 }
 
-void smtps_session_new(struct smtps *srv, int fd, const char *client)
+void smtps_session_new(
+    struct smtps *srv, int fd, const char *client, const char *listener, bool tls_first)
 {
 	struct smtps_session *s = base_alloc(sizeof(*s));
 	struct loop *loop = srv->role->loop;
 
 	s->srv = srv;
 	s->lim = &srv->lim;
+	s->listener = listener;
+	s->tls_first = tls_first;
 	s->serial = ++srv->serial;
 	s->since = loop_wall(loop);
 	str_copy(s->client, sizeof(s->client), client);
@@ -462,7 +479,7 @@ void smtps_session_stop_all(struct smtps *srv)
 		if (s->state >= ST_CHUNKS && s->state != ST_SKIP)
 			continue;
 		if (s->await.what == AWAIT_GREET || s->await.what == AWAIT_PROXY ||
-		    s->await.what == AWAIT_TARPIT)
+		    s->await.what == AWAIT_TARPIT || s->await.what == AWAIT_TLS)
 			smtps_session_awake(s);
 		smtps_tx_reset(s);
 		smtps_session_run(s); /* step() says 421 */

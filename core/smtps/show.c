@@ -22,6 +22,17 @@ static const char *awaits(const struct smtps_session *s)
 	return conn_unsent(s->conn) > 0 ? "client to read" : "client";
 }
 
+static json_t *tls(const struct smtps_session *s)
+{
+	const struct tls_info *i = conn_tls_info(s->conn);
+
+	if (i == NULL)
+		return json_null();
+	return json_pack("{s:s, s:s, s:i, s:s, s:s?, s:s?}", "version", i->version, "cipher",
+	    i->cipher, "bits", i->bits, "verify", tls_info_verify(i), "subject", i->subject,
+	    "issuer", i->issuer);
+}
+
 static json_t *one(const struct smtps_session *s, int64_t now)
 {
 	json_t *j = json_object();
@@ -30,6 +41,7 @@ static json_t *one(const struct smtps_session *s, int64_t now)
 	json_object_set_new(j, "client", json_string(s->client));
 	json_object_set_new(j, "helo", s->helo != NULL ? json_string(s->helo) : json_null());
 	json_object_set_new(j, "name", s->name != NULL ? json_string(s->name) : json_null());
+	json_object_set_new(j, "tls", tls(s));
 	json_object_set_new(j, "since", json_integer(s->since));
 	json_object_set_new(j, "state", json_string(smtps_session_state(s->state)));
 	json_object_set_new(j, "await", json_string(awaits(s)));

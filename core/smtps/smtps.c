@@ -144,6 +144,7 @@ static void stopped(void *arg)
 	smtps_intake_free(&server.intake);
 	smtps_verdict_free(&server.verdicts);
 	clients_close(&server.clients);
+	tls_ctx_free(&server.tls);
 	mod_drain(server.store_inst, loop_now(server.role->loop) + DRAIN_MS, drained, NULL);
 }
 
@@ -259,6 +260,12 @@ static int open_store(struct role *role, struct meta1_err *err)
 	return 0;
 }
 
+/* NULL without error: the section has no tls. */
+static struct tls_ctx *open_tls(const struct set_smtps *set, struct meta1_err *err)
+{
+	return set->tls != NULL ? tls_ctx_new(&set->tls_set, true, server.role->work, err) : NULL;
+}
+
 /* The table of clients, from mcp. */
 static int open_clients(struct role *role, struct meta1_err *err)
 {
@@ -281,6 +288,9 @@ static int start(struct role *role, struct meta1_err *err)
 	task_init(&server.stopped, stopped, NULL);
 	read_limits(set, &server.lim);
 	server.hostname = base_strdup(role->set->hostname);
+	server.tls = open_tls(set, err);
+	if (server.tls == NULL && set->tls != NULL)
+		return -1;
 	if (open_clients(role, err) < 0 || open_store(role, err) < 0 ||
 	    smtps_listen_start(&server, err) < 0)
 		return -1;
@@ -356,6 +366,9 @@ static int reload_prepare(struct role *role, struct settings *next, struct meta1
 		    "with a restart only");
 		return 1;
 	}
+	server.next_tls = open_tls(set, err);
+	if (server.next_tls == NULL && set->tls != NULL)
+		return -1;
 	read_limits(set, &server.next_lim);
 	server.next_hostname = base_strdup(next->hostname);
 	return 0;
@@ -369,18 +382,36 @@ static void reload_finish(struct role *role, bool commit)
 		server.hostname = server.next_hostname;
 		free_limits(&server.lim);
 		server.lim = server.next_lim;
+		tls_ctx_free(&server.tls); /* sessions under way keep it */
+		server.tls = server.next_tls;
 		/* max_sessions may be another; smar's window follows with its next connection */
 		mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
 		smtps_verdict_forget(server.verdicts); /* other flags are other questions */
 	} else {
 		free(server.next_hostname);
 		free_limits(&server.next_lim);
+		tls_ctx_free(&server.next_tls);
 	}
+	server.next_tls = NULL;
 	server.next_lim = (struct smtps_limits){.flags = 0};
 	server.next_hostname = NULL;
 }
 
 /* ---- the role ---- */
+
+/* As at a start, without one: what mcp runs before it. */
+static int check(struct role *role, struct meta1_err *err)
+{
+	const struct set_smtps *set = (const struct set_smtps *)role->section;
+	struct tls_ctx *tls;
+
+	server.role = role;
+	tls = open_tls(set, err);
+	if (tls == NULL && set->tls != NULL)
+		return -1;
+	tls_ctx_free(&tls);
+	return 0;
+}
 
 static void control(struct role *role, struct ctl *ctl)
 {
@@ -396,6 +427,7 @@ int main(int argc, char **argv)
 	    .who = SMTPS,
 	    .handlers = handlers,
 	    .servers = servers,
+	    .check = check,
 	    .start = start,
 	    .go = go,
 	    .stop = stop,

@@ -130,6 +130,8 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 			conn_printf(s->conn, "250-%s\r\n", verbs[i].name);
 	if (s->xclient)
 		smtps_xclient_offer(s);
+	if (smtps_starttls_offered(s))
+		conn_printf(s->conn, "250-STARTTLS\r\n");
 	if (smtps_verbs_offered(s, "XVERP"))
 		conn_printf(s->conn, "250-XVERP\r\n");
 	for (i = 0; i < ARRAY_LEN(extensions); i++) {
@@ -149,6 +151,11 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 static bool may(const struct smtps_session *s, const struct smtps_verb *v)
 {
 	return (v->flags & VERB_TRUST) == 0 || s->xclient;
+}
+
+static bool there(const struct smtps_session *s, const struct smtps_verb *v)
+{
+	return v->act != NULL && ((v->flags & VERB_TLS) == 0 || s->srv->tls != NULL);
 }
 
 static void act_noop(struct smtps_session *s, const struct smtps_line *l)
@@ -181,7 +188,7 @@ static void act_help(struct smtps_session *s, const struct smtps_line *l)
 	for (i = 0; i < nverbs(); i++) {
 		const struct smtps_verb *v = &verbs[i];
 
-		if (v->act != NULL && may(s, v) && (l->len == 0 || buf_caseeq(topic, v->name)))
+		if (there(s, v) && may(s, v) && (l->len == 0 || buf_caseeq(topic, v->name)))
 			conn_printf(s->conn, "214-2.0.0 %s: %s\r\n", v->name, v->help);
 	}
 	smtps_session_reply(s, 214, "2.0.0", "meta1 %s", PACKAGE_VERSION);
@@ -207,9 +214,10 @@ static const struct smtps_verb verbs[] = {
     {"HELP", ANYWHERE, VERB_NOP | VERB_EHLO, BASE, act_help, "[command]"},
     {"XCLIENT", IN(OPEN) | IN(READY), VERB_NOP | VERB_TRUST, SMTPS_LINE_MAX, smtps_xclient,
 	"ATTRIBUTE=value ..., for whom you speak"},
+    {"STARTTLS", IN(OPEN) | IN(READY), VERB_NOARG | VERB_TLS, BASE, smtps_starttls,
+	"all that follows is encrypted"},
     {"EXPN", 0, 0, BASE, NULL, NULL},
     {"AUTH", 0, 0, BASE, NULL, NULL},
-    {"STARTTLS", 0, 0, BASE, NULL, NULL},
     {"ETRN", 0, 0, BASE, NULL, NULL},
     {"TURN", 0, 0, BASE, NULL, NULL},
     {"SEND", 0, 0, BASE, NULL, NULL},
@@ -284,7 +292,7 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 	if (v == NULL)
 		smtps_session_bad(
 		    s, 500, "5.5.1", "Command is not known; HELP lists those that are");
-	else if (v->act == NULL)
+	else if (!there(s, v))
 		smtps_session_bad(s, 502, "5.5.1", "Command is not offered here");
 	else if (!may(s, v))
 		smtps_session_bad(s, 550, "5.7.0", "You are not trusted to say so");

@@ -105,7 +105,7 @@ static void both(struct side *a, struct side *b)
 
 static void start(struct side *s, struct tls_ctx *ctx, const char *name, const char *listen)
 {
-	struct tls_want want = {name, listen};
+	struct tls_want want = {.name = name, .listen = listen};
 	struct meta1_err err = {""};
 	size_t dropped;
 
@@ -306,7 +306,7 @@ static void bounded(void **state)
 static void injected(void **state)
 {
 	struct tls_ctx *s = good("host", true), *c = good(NULL, false);
-	struct tls_want want = {NULL, ""};
+	struct tls_want want = {.listen = ""};
 	struct meta1_err err = {""};
 	struct evbuffer *keep;
 	struct side a, b;
@@ -445,7 +445,7 @@ static void versions(void **state)
 static void slow(void **state)
 {
 	struct tls_ctx *s = good("host", true);
-	struct tls_want want = {NULL, ""};
+	struct tls_want want = {.listen = ""};
 	struct meta1_err err = {""};
 	struct side a, b;
 	size_t dropped;

@@ -199,7 +199,7 @@ static void early_talk(void **state)
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(write(pair[0], S(HI)), sizeof(HI) - 1);
 	d.client = pair[0];
-	smtps_session_new(&d.srv, pair[1], "192.0.2.1");
+	smtps_session_new(&d.srv, pair[1], "192.0.2.1", "listener", false);
 	dialog_turns(&d, 10);
 	assert_string_equal(dialog_codes(&d), "220 250 ");
 	assert_int_equal(counter("early_talkers_total"), before + 1);

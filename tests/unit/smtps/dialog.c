@@ -405,7 +405,7 @@ void dialog_connect(struct dialog *d)
 	assert_int_equal(
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	d->client = pair[0];
-	smtps_session_new(&d->srv, pair[1], "192.0.2.1");
+	smtps_session_new(&d->srv, pair[1], "192.0.2.1", "listener", d->tls_first);
 	dialog_turns(d, 2);
 }
 

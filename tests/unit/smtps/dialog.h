@@ -38,7 +38,8 @@ struct dialog {
 	int client; /* the client's end, -1 when closed */
 	char out[65536];
 	size_t nout;
-	bool eof; /* the server closed */
+	bool eof;	/* the server closed */
+	bool tls_first; /* the listener wants TLS from the first byte */
 	/* the store */
 	struct dialog_msg msg[DIALOG_MSGS]; /* committed */
 	unsigned nmsg, begun, aborted;

@@ -133,7 +133,7 @@ static void clients(void **state)
 	d->srv.lim.client_ipv4 = 24;
 	d->srv.lim.client_ipv6 = 64;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
-	smtps_session_new(&d->srv, other[1], "192.0.2.77");
+	smtps_session_new(&d->srv, other[1], "192.0.2.77", "listener", false);
 	dialog_connect(d); /* as 192.0.2.1 */
 	expect(d, "421 ");
 	assert_non_null(strstr(d->out, "421 4.7.0 mx.test: you have too many connections"));
