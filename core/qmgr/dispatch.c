@@ -143,7 +143,7 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 		if (!m->dsn)
 			continue;
 		notify[i] = v->rcpt[i]->notify;
-		orcpt[i] = buf_str(qmgr_msg_orcpt(v->rcpt[i]));
+		orcpt[i] = buf_str(v->rcpt[i]->sender ? "" : qmgr_msg_orcpt(v->rcpt[i]));
 	}
 	return chan_send(k->chan, P_DELIVER, &msg);
 }

@@ -85,6 +85,8 @@ static void fill(struct qmgr_report *rep, struct evbuffer *out, struct qmgr_dsn 
 			rcpt[n].addr = qmgr_msg_alias(r);
 			rcpt[n].reason = NULL;
 			rcpt[n].action = r->flags & META1_RF_LIST ? QA_DELIVERED : QA_EXPANDED;
+		} else if (r->sender) { /* a member; that one is of the list */
+			rcpt[n].orcpt = "";
 		}
 		n++;
 	}

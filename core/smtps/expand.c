@@ -87,6 +87,8 @@ static void report_to(struct expansion *x, struct smtps_rcpt *r, uint64_t owner)
 	if (owner > 0 && owner <= x->v->owners.n && x->tx->from.len > 0) {
 		r->flags = META1_RF_LIST;
 		r->sender = x->owners[owner - 1];
+		if (x->tell) /* for the report alone; members are sent none */
+			r->orcpt = x->orcpt;
 		tell(x, r);
 		return;
 	}

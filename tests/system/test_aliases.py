@@ -162,18 +162,21 @@ def test_expanded(inst):
     with lab.Sink(lmtp=True) as store, lab.Sink(ehlo=DSN) as far, gateway(inst, store, far, al=al) as g:
         for rcpt, notify, orcpt, told in (
                 ('two', 'SUCCESS', '', True), ('two', 'SUCCESS,FAILURE', ' ORCPT=rfc822;the+2Btwo@own.test', True), ('two', 'FAILURE', '', False),
-                ('two', 'NEVER', '', False), ('one', 'SUCCESS', '', False), ('list', 'SUCCESS', '', True), ('list', 'FAILURE', '', False)):
+                ('two', 'NEVER', '', False), ('one', 'SUCCESS', '', False), ('list', 'SUCCESS', '', True),
+                ('list', 'SUCCESS', ' ORCPT=rfc822;the+2Blist@own.test', True), ('list', 'FAILURE', '', False)):
             far.mails.clear(), far.commands.clear()
             send(g, f'{rcpt}@own.test', f'NOTIFY={notify}{orcpt}', mail=' ENVID=e1 RET=HDRS')
             reports = [m for m in far.mails if m['from'] == '' and m['rcpts'] == ['s@b.test']]
-            what = rcpt, notify
+            what = rcpt, notify, orcpt
+            sent = [a.partition('> ')[2] for v, a in far.commands if v == 'RCPT' and '<s@b.test>' not in a]
+            assert all(('ORCPT=' in x) == (rcpt != 'list') for x in sent) and sent, (what, sent)
             assert len(reports) == told, what
             if not told:
                 continue
             text = reports[0]['body'].decode()
             assert re.findall('Action: .*(?=\r)', text) == ['Action: ' + ('delivered' if rcpt == 'list' else 'expanded')], what
             assert f'Final-Recipient: rfc822; {rcpt}@own.test' in text and 'Status: 2.' in text and 'Original-Envelope-Id: e1' in text, what
-            want = [] if rcpt == 'list' else ['the+two@own.test' if orcpt else 'two@own.test']
+            want = [f'the+{rcpt}@own.test' if orcpt else f'{rcpt}@own.test']
             assert re.findall('Original-Recipient: rfc822; ?(.*)\r', text) == want, what
 
 
@@ -182,14 +185,16 @@ def test_a_list_with_owner_and_verp(inst):
     about the recipients that it named, not about members of a list."""
     def answer(verb, arg, ses):
         return '550 5.1.1 gone' if verb == 'RCPT' and '<gone@far.test>' in arg else None
-    al = 'list x@far.test gone@far.test\nowner-list bob\nplain y@far.test\n'
+    al = 'list gone@far.test x@far.test\nowner-list bob\nplain y@far.test\n'
     with lab.Sink(lmtp=True) as store, lab.Sink(answer=answer) as far, gateway(
             inst, store, far, al=al, qmgr='verp_senders = { "owner-list@own.test" };', smtps='verp_clients = { "127.0.0.1" };') as g:
-        send(g, 'list@own.test', '')
-        assert [(m['from'], m['rcpts']) for m in far.mails] == [('owner-list+x=far.test@own.test', ['x@far.test'])]
+        send(g, 'list@own.test', 'NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;first@own.test')
+        assert [(m['from'], m['rcpts']) for m in far.mails if m['from']] == [('owner-list+x=far.test@own.test', ['x@far.test'])]
         lab.wait_for('the report', lambda: store.mails)
         assert [(m['from'], m['rcpts']) for m in store.mails] == [('', ['bob@gw.test'])]
         assert b'Final-Recipient: rfc822; gone@far.test' in store.mails[0]['body'] and b'owner-list+gone=far.test@own.test' in store.mails[0]['body']
+        assert b'Original-Recipient' not in store.mails[0]['body']  # that is the list's, and the sender was told
+        assert list(lab.statuses(far.mails)) == ['list@own.test']
     with lab.Sink(lmtp=True) as store, lab.Sink() as far, gateway(inst, store, far, al=al, smtps='verp_clients = { "127.0.0.1" };') as g:
         with g.client() as c:
             assert c.mail('s@b.test', ['list@own.test', 'plain@own.test'], 'Subject: t\r\n\r\n', params=' XVERP').startswith('250')
