@@ -347,6 +347,12 @@ static void close_all(struct role_run *r)
 	loop_unwatch(&r->stop_timer);
 	loop_unwatch(&r->sigterm);
 	loop_unwatch(&r->sigusr1);
+	if (r->stopped && !work_wait(role->work, WORK_END_MS)) {
+		log_event(LOG_L_WARN, "role.stop", "error=%s",
+		    "a worker thread does not end: it is left at what it does");
+		log_close();
+		_exit(r->status); /* nothing is cleaned up under its feet */
+	}
 	if (!r->stopped) {
 		/* Sessions and instances live on in what is left: only the log is finished. */
 		log_close();

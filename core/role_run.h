@@ -8,6 +8,7 @@
 #include "role.h"
 
 #define ROLE_SERVERS   4
+#define WORK_END_MS    5000  /* what runs on worker threads when all else has ended */
 #define ROLE_STOP_MS   30000 /* SIGTERM without a word of mcp */
 #define ROLE_ORPHAN_MS 10000 /* mcp is gone: end within this time */
 

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define THREADS_MAX 8
 #define WAITING_MAX 1024
@@ -25,9 +26,9 @@ struct work_job {
 struct work {
 	struct loop *loop;
 	pthread_mutex_t lock;
-	pthread_cond_t more;
+	pthread_cond_t more, calm; /* calm: no job runs or is ready */
 	struct work_job *ready, **ready_tail;
-	unsigned threads, idle;
+	unsigned threads, idle, busy;
 	bool stop, ended; /* ended: there are no threads any more */
 	pthread_t id[THREADS_MAX];
 };
@@ -52,12 +53,15 @@ static void *thread_main(void *arg)
 		w->ready = j->next;
 		if (!w->ready)
 			w->ready_tail = &w->ready;
+		w->busy++;
 		pthread_mutex_unlock(&w->lock);
 		j->fn(j->arg);
 		/* the answer must arrive: wait for memory rather than lose it */
 		while (loop_post(w->loop, job_ended, j))
 			;
 		pthread_mutex_lock(&w->lock);
+		if (--w->busy == 0 && !w->ready)
+			pthread_cond_signal(&w->calm);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
@@ -117,12 +121,33 @@ static void job_ended(void *arg)
 struct work *work_new(struct loop *l)
 {
 	struct work *w = base_alloc(sizeof(*w));
+	pthread_condattr_t monotonic;
 
 	w->loop = l;
 	w->ready_tail = &w->ready;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->more, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->calm, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	return w;
+}
+
+bool work_wait(struct work *w, int64_t ms)
+{
+	struct timespec until;
+	int rc = 0;
+	bool calm;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	pthread_mutex_lock(&w->lock);
+	while ((w->busy || w->ready) && rc == 0)
+		rc = pthread_cond_timedwait(&w->calm, &w->lock, &until);
+	calm = !w->busy && !w->ready;
+	pthread_mutex_unlock(&w->lock);
+	return calm;
 }
 
 void work_free(struct work **wp)
@@ -145,6 +170,7 @@ void work_free(struct work **wp)
 		;
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->more);
+	pthread_cond_destroy(&w->calm);
 	free(w);
 }
 

@@ -16,6 +16,8 @@ struct work_owner {
 };
 struct work *work_new(struct loop *);
 void work_free(struct work **); /* waits for what runs */
+/* Waits until no job runs. false: after so long one still does; nothing it uses may be freed. */
+bool work_wait(struct work *, int64_t ms);
 void work_owner_init(struct work_owner *, uint32_t limit);
 /* fn(arg) on a thread, then done(arg) on the loop. false: full, neither runs. */
 bool work_do(struct work *, struct work_owner *, task_fn fn, task_fn done, void *arg);

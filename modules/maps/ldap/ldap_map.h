@@ -25,6 +25,7 @@ struct ldap_session {
 	enum ldap_phase phase;
 	int rc; /* of the TLS handshake, on a worker thread */
 	char why[300];
+	bool more; /* libldap may have read more than was taken */
 };
 
 /* ---- session.c ---- */
@@ -35,6 +36,8 @@ int ldap_session_connected(struct ldap_session *, struct meta1_err *);
 /* A message before it serves. 1: a worker thread has the session now. */
 int ldap_session_step(struct ldap_session *, LDAPMessage *, struct meta1_err *);
 int ldap_failed(struct ldap_session *, const char *what, int rc, struct meta1_err *); /* -1 */
+/* Waits for what is to come: to be read, and to be written when libldap could not send all. */
+int ldap_watch(struct ldap_session *, struct meta1_err *);
 
 /* ---- map_ldap.c ---- */
 /* All messages that are there. */

@@ -101,7 +101,7 @@ static int ldap_ask(struct netmap_conn *c, struct netmap_ask *a, struct meta1_er
 		return 0;
 	}
 	rc = search(l->ld, conf, base, filter, &a->id);
-	return rc == LDAP_SUCCESS ? 0 : ldap_failed(l, "search: ", rc, err);
+	return rc == LDAP_SUCCESS ? ldap_watch(l, err) : ldap_failed(l, "search: ", rc, err);
 }
 
 /* ---- an answer ---- */
@@ -173,26 +173,16 @@ static int take(struct ldap_session *l, LDAPMessage *msg, struct meta1_err *err)
 	}
 }
 
-/* more: libldap may have read more than was taken, and that makes no socket readable; a socket that
- * can be written to is the reason to look again in the next turn. */
-static int watch(struct ldap_session *l, bool more, struct meta1_err *err)
-{
-	if (!more && !l->c.writer)
-		return 0;
-	if (netmap_watch(&l->c, l->sock, more ? EV_READ | EV_WRITE : EV_READ) < 0)
-		return netmap_fail(err, "no memory");
-	return 0;
-}
-
 int ldap_read(struct ldap_session *l, struct meta1_err *err)
 {
+	l->more = false;
 	for (int n = 0; n < TURN_MOST; n++) {
 		struct timeval now = {0, 0};
 		LDAPMessage *msg = NULL;
 		int rc = ldap_result(l->ld, LDAP_RES_ANY, LDAP_MSG_ONE, &now, &msg);
 
 		if (rc == 0)
-			return watch(l, false, err);
+			return ldap_watch(l, err);
 		if (rc < 0) {
 			ldap_get_option(l->ld, LDAP_OPT_RESULT_CODE, &rc);
 			return ldap_failed(l, "", rc, err);
@@ -202,7 +192,8 @@ int ldap_read(struct ldap_session *l, struct meta1_err *err)
 		if (rc != 0)
 			return rc < 0 ? -1 : 0;
 	}
-	return watch(l, true, err);
+	l->more = true;
+	return ldap_watch(l, err);
 }
 
 static int ldap_event(struct netmap_conn *c, short what, struct meta1_err *err)

@@ -27,6 +27,64 @@ int ldap_failed(struct ldap_session *l, const char *what, int rc, struct meta1_e
 	return -1;
 }
 
+/* ---- what libldap could not write ----
+ * A request that did not go out whole is sent on by ldap_result(), but libldap tells nobody, and
+ * takes no further one meanwhile. So this stands right above the socket and sees each write. */
+
+static int note_setup(Sockbuf_IO_Desc *d, void *arg)
+{
+	d->sbiod_pvt = arg;
+	return 0;
+}
+
+static int note_remove(Sockbuf_IO_Desc *d)
+{
+	(void)d;
+	return 0;
+}
+
+static int note_ctrl(Sockbuf_IO_Desc *d, int opt, void *arg)
+{
+	return LBER_SBIOD_CTRL_NEXT(d, opt, arg);
+}
+
+static ber_slen_t note_read(Sockbuf_IO_Desc *d, void *buf, ber_len_t len)
+{
+	return LBER_SBIOD_READ_NEXT(d, buf, len);
+}
+
+static ber_slen_t note_write(Sockbuf_IO_Desc *d, void *buf, ber_len_t len)
+{
+	struct ldap_session *l = d->sbiod_pvt;
+	ber_slen_t n = LBER_SBIOD_WRITE_NEXT(d, buf, len);
+
+	l->c.full = n < 0 ? errno == EAGAIN : (ber_len_t)n < len;
+	return n;
+}
+
+static int note_close(Sockbuf_IO_Desc *d)
+{
+	(void)d;
+	return 0;
+}
+
+static Sockbuf_IO note = {.sbi_setup = note_setup,
+    .sbi_remove = note_remove,
+    .sbi_ctrl = note_ctrl,
+    .sbi_read = note_read,
+    .sbi_write = note_write,
+    .sbi_close = note_close};
+
+/* A socket that can be written to is also the reason to look again in the next turn. */
+int ldap_watch(struct ldap_session *l, struct meta1_err *err)
+{
+	short what = l->more || l->c.full ? EV_READ | EV_WRITE : EV_READ;
+
+	return netmap_watch(&l->c, l->sock, what) < 0 ? netmap_fail(err, "no memory") : 0;
+}
+
+/* ---- the socket ---- */
+
 int ldap_session_connect(struct netmap_conn *c, struct meta1_err *err)
 {
 	struct ldap_session *l = (struct ldap_session *)c;
@@ -54,16 +112,14 @@ static int bind_now(struct ldap_session *l, struct meta1_err *err)
 	struct berval cred = {.bv_val = l->c.map->secret, .bv_len = strlen(l->c.map->secret)};
 	int rc, id;
 
-	if (netmap_watch(&l->c, l->sock, EV_READ) < 0)
-		return netmap_fail(err, "no memory");
 	if (!conf->bind_dn) {
 		l->phase = LDAP_SERVES;
 		netmap_ready(&l->c);
-		return 0;
+		return ldap_watch(l, err);
 	}
 	l->phase = LDAP_BIND;
 	rc = ldap_sasl_bind(l->ld, conf->bind_dn, LDAP_SASL_SIMPLE, &cred, NULL, NULL, &id);
-	return rc == LDAP_SUCCESS ? 0 : ldap_failed(l, "bind: ", rc, err);
+	return rc == LDAP_SUCCESS ? ldap_watch(l, err) : ldap_failed(l, "bind: ", rc, err);
 }
 
 /* ---- TLS ---- */
@@ -129,8 +185,10 @@ static int make_handle(struct ldap_session *l, struct meta1_err *err)
 	ldap_set_option(l->ld, LDAP_OPT_PROTOCOL_VERSION, &version);
 	ldap_set_option(l->ld, LDAP_OPT_REFERRALS, LDAP_OPT_OFF);
 	ldap_set_option(l->ld, LDAP_OPT_NETWORK_TIMEOUT, &never);
-	if (ldap_get_option(l->ld, LDAP_OPT_SOCKBUF, &sb) == 0 && sb)
-		ber_sockbuf_ctrl(sb, LBER_SB_OPT_SET_MAX_INCOMING, &most);
+	if (ldap_get_option(l->ld, LDAP_OPT_SOCKBUF, &sb) != 0 || !sb ||
+	    ber_sockbuf_add_io(sb, &note, LBER_SBIOD_LEVEL_PROVIDER + 1, l) != 0)
+		return netmap_fail(err, "no memory");
+	ber_sockbuf_ctrl(sb, LBER_SB_OPT_SET_MAX_INCOMING, &most);
 	return 0;
 }
 
@@ -153,7 +211,7 @@ int ldap_session_connected(struct ldap_session *l, struct meta1_err *err)
 	rc = ldap_start_tls(l->ld, NULL, NULL, &id);
 	if (rc != LDAP_SUCCESS)
 		return ldap_failed(l, "StartTLS: ", rc, err);
-	return netmap_watch(&l->c, l->sock, EV_READ) < 0 ? netmap_fail(err, "no memory") : 0;
+	return ldap_watch(l, err);
 }
 
 int ldap_session_step(struct ldap_session *l, LDAPMessage *msg, struct meta1_err *err)

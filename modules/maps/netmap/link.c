@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -283,6 +284,7 @@ static void job_done(void *arg)
 	struct meta1_err err = {"it broke"};
 
 	c->job = false;
+	close(c->job_fd);
 	if (c->dead) {
 		let_go(c);
 		netmap_run(m);
@@ -297,9 +299,13 @@ int netmap_offload(struct netmap_conn *c, int fd, void (*work)(struct netmap_con
 	unwatch(c);
 	c->work = work;
 	c->done = done;
-	c->job_fd = fd;
-	if (c->map->host->offload(c->map->ctx, job_work, job_done, c) != META1_OK)
+	c->job_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (c->job_fd < 0)
+		return netmap_fail(err, "%s", strerror(errno));
+	if (c->map->host->offload(c->map->ctx, job_work, job_done, c) != META1_OK) {
+		close(c->job_fd);
 		return netmap_fail(err, "too much work waits for a thread");
+	}
 	c->job = true;
 	return 0;
 }

@@ -72,7 +72,7 @@ static struct netmap_conn *best(struct netmap *m, const struct netmap_ask *a)
 
 	LIST_FOREACH(c, &m->conns, link)
 	{
-		if (!c->ready || c->nask >= m->ops->depth ||
+		if (!c->ready || c->full || c->nask >= m->ops->depth ||
 		    a->tried & 1u << (c->server - m->server))
 			continue;
 		if (!found || c->server < found->server ||
@@ -88,6 +88,18 @@ static bool connecting(const struct netmap *m, const struct netmap_server *s)
 
 	LIST_FOREACH(c, &m->conns, link)
 	if (c->server == s && !c->ready && !c->dead)
+		return true;
+	return false;
+}
+
+/* A connection to it was given up, and a worker thread is still at it: nobody knows for how long,
+ * and another one would take the next thread. */
+static bool stuck(const struct netmap *m, const struct netmap_server *s)
+{
+	const struct netmap_conn *c;
+
+	LIST_FOREACH(c, &m->conns, link)
+	if (c->server == s && c->dead)
 		return true;
 	return false;
 }
@@ -121,7 +133,7 @@ static bool may_wait(struct netmap *m, const struct netmap_ask *a, int64_t *soon
 	for (unsigned i = 0; i < m->nserver; i++) {
 		struct netmap_server *s = &m->server[i];
 
-		if (a->tried & 1u << i)
+		if (a->tried & 1u << i || stuck(m, s))
 			continue;
 		if (now >= s->until && s->nconn < (unsigned)m->conf->connections &&
 		    !connecting(m, s))
@@ -130,8 +142,6 @@ static bool may_wait(struct netmap *m, const struct netmap_ask *a, int64_t *soon
 			return true;
 		if (s->until - now <= PATIENCE_MS) {
 			wait = true;
-			/* Past: a connection that is dead is still with a worker thread, and
-			 * job_done() looks again. */
 			if (s->until > now && s->until < *soonest)
 				*soonest = s->until;
 		}

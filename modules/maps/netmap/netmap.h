@@ -91,10 +91,11 @@ struct netmap_conn { /* first in the driver's struct */
 	LIST_ENTRY(netmap_conn) link;
 	bool named_wait, ready, answered;
 	bool job, dead; /* a worker thread has it; it ends when that is done */
+	bool full;	/* the driver's: it takes no more questions for now */
 	int64_t since;
 	struct meta1_watch *reader, *writer, *timer;
 	int watched; /* descriptor of reader and writer */
-	int job_fd;
+	int job_fd;  /* the same socket, whatever the worker does with its own descriptor */
 	void (*work)(struct netmap_conn *);
 	int (*done)(struct netmap_conn *, struct meta1_err *);
 };
@@ -157,7 +158,8 @@ int netmap_connected(struct netmap_conn *, struct meta1_err *);
 int netmap_watch(struct netmap_conn *, int fd, short what); /* <0: no memory */
 void netmap_ready(struct netmap_conn *);
 /* work() on a worker thread, which then has all of the connection; done() on the loop. The socket
- * fd is shut down when that takes too long. */
+ * of fd is shut down when that takes too long. While a thread is still at a connection that was
+ * given up its server is not asked. */
 int netmap_offload(struct netmap_conn *, int fd, void (*work)(struct netmap_conn *),
     int (*done)(struct netmap_conn *, struct meta1_err *), struct meta1_err *);
 

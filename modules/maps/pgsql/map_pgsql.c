@@ -3,8 +3,9 @@
  * map_pgsql.c -- a query of a PostgreSQL database, with the key as its parameter $1.
  *
  * From the core's look-ups through netmap.c; to a server by libpq, which never blocks here: it gets
- * an address, not a name, and reads and writes when the loop says so. One query a connection at a
- * time, so that a slow one delays nobody else; several connections. Rows are taken one by one.
+ * an address, not a name, and reads and writes when the loop says so; the steps of a log-in are
+ * done on a worker thread. One query a connection at a time, so that a slow one delays nobody else;
+ * several connections. Rows are taken one by one.
  * Owns the PGconn of a connection. On failure: the connection is left.
  */
 #include "../netmap/netmap.h"
@@ -40,7 +41,8 @@ static const struct meta1_opt options[] = {
 struct pgsql {
 	struct netmap_conn c; /* first */
 	PGconn *pg;
-	size_t taken; /* bytes received for the answer under way */
+	PostgresPollingStatusType want; /* of the step that the worker did */
+	size_t taken;			/* bytes received for the answer under way */
 	enum meta1_status st;
 	char why[250];
 };
@@ -96,19 +98,24 @@ static int pgsql_connect(struct netmap_conn *c, struct meta1_err *err)
 	return netmap_watch(c, PQsocket(p->pg), EV_WRITE) < 0 ? netmap_fail(err, "no memory") : 0;
 }
 
-/* The descriptor may be another one after each step. */
-static int go_on(struct pgsql *p, struct meta1_err *err)
+/* On a worker thread: it never waits for the server, but the server says how long it computes (the
+ * rounds of SCRAM, the keys of TLS). */
+static void step(struct netmap_conn *c)
 {
-	PostgresPollingStatusType want;
-	short what = EV_READ;
+	struct pgsql *p = (struct pgsql *)c;
 
-	netmap_watch(&p->c, -1, 0);
-	want = PQconnectPoll(p->pg);
-	if (want == PGRES_POLLING_FAILED)
+	p->want = PQconnectPoll(p->pg);
+}
+
+/* The descriptor may be another one after each step. */
+static int stepped(struct netmap_conn *c, struct meta1_err *err)
+{
+	struct pgsql *p = (struct pgsql *)c;
+	short what = p->want == PGRES_POLLING_WRITING ? EV_WRITE : EV_READ;
+
+	if (p->want == PGRES_POLLING_FAILED)
 		return failed(p, err);
-	if (want == PGRES_POLLING_WRITING)
-		what = EV_WRITE;
-	if (want == PGRES_POLLING_OK) {
+	if (p->want == PGRES_POLLING_OK) {
 		PQsetnonblocking(p->pg, 1);
 		netmap_ready(&p->c);
 	}
@@ -237,7 +244,7 @@ static int pgsql_event(struct netmap_conn *c, short what, struct meta1_err *err)
 	int there = 0;
 
 	if (!c->ready)
-		return go_on(p, err);
+		return netmap_offload(c, PQsocket(p->pg), step, stepped, err);
 	if (what & EV_WRITE)
 		return flush(p, err);
 	if (ioctl(PQsocket(p->pg), FIONREAD, &there) == 0 && there > 0)

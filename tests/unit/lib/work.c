@@ -4,6 +4,8 @@
 #include "lib/work.h"
 #include "../unit.h"
 
+#include <semaphore.h>
+
 struct seen {
 	struct loop *loop;
 	unsigned worked, done;
@@ -54,10 +56,41 @@ static void refuses_too_many(void **state)
 	assert_int_equal(s.done, n);
 }
 
+static void held(void *arg)
+{
+	sem_wait(arg);
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* Who waits for the end of all jobs is told when one does not end. */
+static void waits_for_so_long(void **state)
+{
+	struct loop *l = loop_new();
+	struct work *w = work_new(l);
+	struct work_owner o;
+	sem_t gate;
+
+	(void)state;
+	sem_init(&gate, 0, 0);
+	work_owner_init(&o, 2);
+	assert_true(work_wait(w, 0));
+	assert_true(work_do(w, &o, held, nothing, &gate));
+	assert_false(work_wait(w, 0));
+	sem_post(&gate);
+	assert_true(work_wait(w, 20000));
+	work_free(&w);
+	loop_free(&l);
+	sem_destroy(&gate);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(ends_with_jobs_left), cmocka_unit_test(refuses_too_many)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(ends_with_jobs_left),
+	    cmocka_unit_test(refuses_too_many), cmocka_unit_test(waits_for_so_long)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
