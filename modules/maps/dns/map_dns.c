@@ -10,6 +10,7 @@
  */
 #include "records.h"
 
+#include "../inst/inst.h"
 #include "../template/template.h"
 
 #include <arpa/inet.h>
@@ -189,12 +190,10 @@ static int map_check(const void *conf, struct meta1_err *err)
 static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
     void **inst, struct meta1_err *err)
 {
-	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct map *m = inst_new(host, ctx, sizeof(*m), err);
 
-	if (!m) {
-		snprintf(err->text, sizeof(err->text), "no memory");
+	if (!m)
 		return -1;
-	}
 	*m = (struct map){host, ctx, conf};
 	*inst = m;
 	return 0;

@@ -6,6 +6,7 @@
  */
 #include "filemap.h"
 
+#include "../inst/inst.h"
 #include "../newer/newer.h"
 
 #include <stdlib.h>
@@ -133,24 +134,17 @@ int filemap_check(const void *conf, struct meta1_err *err)
 int filemap_open(const struct filemap_ops *ops, const struct meta1_host *host,
     struct meta1_ctx *ctx, const void *conf, void **inst, struct meta1_err *err)
 {
-	struct filemap *m = host->alloc(ctx, sizeof(*m));
+	struct filemap *m = inst_new(host, ctx, sizeof(*m), err);
 	struct lines l = {.tell = log_bad, .arg = m};
 
-	if (!m) {
-		snprintf(err->text, sizeof(err->text), "no memory");
+	if (!m)
 		return -1;
-	}
-	m->ops = ops;
-	m->host = host;
-	m->ctx = ctx;
-	m->conf = conf;
+	*m = (struct filemap){.ops = ops, .host = host, .ctx = ctx, .conf = conf};
 	if (make(m, &l, &m->now, err) < 0)
 		goto fail;
 	if (m->conf->file &&
-	    newer_start(&m->newer, host, ctx, m->conf->file, &l.st, &newer_ops, m) < 0) {
-		snprintf(err->text, sizeof(err->text), "no memory");
+	    newer_start(&m->newer, host, ctx, m->conf->file, &l.st, &newer_ops, m, err) < 0)
 		goto fail;
-	}
 	m->watched = m->conf->file != NULL;
 	host->count(ctx, "keys_now", m->ops->count(m->now.table));
 	*inst = m;

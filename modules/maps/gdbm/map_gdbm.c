@@ -8,6 +8,7 @@
  * Owns the open file. On failure: TEMPFAIL for a key that cannot be read; a new file that cannot
  * be opened is logged and the old one stays. create() is the other side, for createmap.
  */
+#include "../inst/inst.h"
 #include "../newer/newer.h"
 #include "../newfile/newfile.h"
 
@@ -95,22 +96,17 @@ static void map_close(void *inst)
 static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
     void **inst, struct meta1_err *err)
 {
-	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct map *m = inst_new(host, ctx, sizeof(*m), err);
 	struct stat st;
 
-	if (!m) {
-		snprintf(err->text, sizeof(err->text), "map_gdbm: no memory");
+	if (!m)
 		return -1;
-	}
-	m->host = host;
-	m->ctx = ctx;
-	m->conf = conf;
+	*m = (struct map){.host = host, .ctx = ctx, .conf = conf};
 	m->db = open_db(m->conf->file, &st, err);
-	if (!m->db || newer_start(&m->newer, host, ctx, m->conf->file, &st, &newer_ops, m) < 0) {
-		if (m->db) {
+	if (!m->db ||
+	    newer_start(&m->newer, host, ctx, m->conf->file, &st, &newer_ops, m, err) < 0) {
+		if (m->db)
 			gdbm_close(m->db);
-			snprintf(err->text, sizeof(err->text), "map_gdbm: no memory");
-		}
 		host->free(ctx, m);
 		return -1;
 	}

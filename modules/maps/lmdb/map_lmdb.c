@@ -9,6 +9,7 @@
  * once somebody has shortened the file; a new file that cannot be opened is logged, the old one
  * stays. create() is the other side, for createmap (create.c).
  */
+#include "../inst/inst.h"
 #include "../newer/newer.h"
 #include "lmdb_map.h"
 
@@ -126,17 +127,14 @@ static void map_close(void *inst)
 static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
     void **inst, struct meta1_err *err)
 {
-	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct map *m = inst_new(host, ctx, sizeof(*m), err);
 	struct stat st;
 
-	snprintf(err->text, sizeof(err->text), "no memory");
 	if (!m)
 		return -1;
-	m->host = host;
-	m->ctx = ctx;
-	m->conf = conf;
+	*m = (struct map){.host = host, .ctx = ctx, .conf = conf};
 	if (open_db(m->conf->file, &m->db, &st, err) < 0 ||
-	    newer_start(&m->newer, host, ctx, m->conf->file, &st, &newer_ops, m) < 0) {
+	    newer_start(&m->newer, host, ctx, m->conf->file, &st, &newer_ops, m, err) < 0) {
 		close_db(&m->db);
 		host->free(ctx, m);
 		return -1;

@@ -68,11 +68,14 @@ static void check(int fd, short what, void *arg)
 }
 
 int newer_start(struct newer *n, const struct meta1_host *host, struct meta1_ctx *ctx,
-    const char *file, const struct stat *seen, const struct newer_ops *ops, void *arg)
+    const char *file, const struct stat *seen, const struct newer_ops *ops, void *arg,
+    struct meta1_err *err)
 {
 	*n = (struct newer){
 	    .host = host, .ctx = ctx, .file = file, .ops = ops, .arg = arg, .seen = *seen};
 	n->timer = host->watch_timer(ctx, CHECK_MS, check, n);
+	if (!n->timer)
+		snprintf(err->text, sizeof(err->text), "no memory");
 	return n->timer ? 0 : -1;
 }
 

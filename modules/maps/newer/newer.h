@@ -30,9 +30,9 @@ struct newer {
 	struct meta1_err err;
 };
 
-/* seen: of the version in use. <0: no memory. Looks once a second until newer_stop(). */
+/* seen: of the version in use. <0: err. Looks once a second until newer_stop(). */
 int newer_start(struct newer *, const struct meta1_host *, struct meta1_ctx *, const char *file,
-    const struct stat *seen, const struct newer_ops *, void *arg);
+    const struct stat *seen, const struct newer_ops *, void *arg, struct meta1_err *);
 void newer_stop(struct newer *);
 
 #endif

@@ -5,6 +5,8 @@
  * sleep (META1_F_BLOCKING); to getpwnam_r. Owns nothing.
  * On failure of the name service: a temporary failure, never "not found".
  */
+#include "../inst/inst.h"
+
 #include <errno.h>
 #include <meta1/map.h>
 #include <pwd.h>
@@ -34,12 +36,10 @@ struct map {
 static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
     void **inst, struct meta1_err *err)
 {
-	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct map *m = inst_new(host, ctx, sizeof(*m), err);
 
-	if (!m) {
-		snprintf(err->text, sizeof(err->text), "no memory");
+	if (!m)
 		return -1;
-	}
 	*m = (struct map){host, ctx, conf};
 	*inst = m;
 	return 0;

@@ -6,6 +6,8 @@
  * passed on only when the last map said it. On failure of one: the failure is the answer, for
  * what a later map says must not stand in place of what this one could not say.
  */
+#include "../inst/inst.h"
+
 #include <meta1/map.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,14 +53,11 @@ static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const 
     void **inst, struct meta1_err *err)
 {
 	const struct conf *c = conf;
-	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct map *m = inst_new(host, ctx, sizeof(*m), err);
 
-	if (!m) {
-		snprintf(err->text, sizeof(err->text), "no memory");
+	if (!m)
 		return -1;
-	}
-	m->host = host;
-	m->ctx = ctx;
+	*m = (struct map){.host = host, .ctx = ctx};
 	while (c->maps[m->n] && m->n < MAPS_MAX) {
 		m->ref[m->n] = host->map(ctx, c->maps[m->n]);
 		if (!m->ref[m->n]) {

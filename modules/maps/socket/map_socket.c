@@ -9,6 +9,8 @@
  */
 #include "socket.h"
 
+#include "../inst/inst.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,12 +41,10 @@ static int map_check(const void *conf, struct meta1_err *err)
 static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
     void **inst, struct meta1_err *err)
 {
-	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct map *m = inst_new(host, ctx, sizeof(*m), err);
 
-	if (!m) {
-		snprintf(err->text, sizeof(err->text), "no memory");
+	if (!m)
 		return -1;
-	}
 	m->host = host;
 	m->ctx = ctx;
 	m->conf = conf;

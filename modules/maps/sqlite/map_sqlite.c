@@ -7,6 +7,7 @@
  * used from the next batch on. On failure of a look-up: TEMPFAIL; a new file that cannot be
  * opened is logged and the old one stays.
  */
+#include "../inst/inst.h"
 #include "../newer/newer.h"
 #include "sqlite_map.h"
 
@@ -212,19 +213,16 @@ static void map_close(void *inst)
 static int map_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
     void **inst, struct meta1_err *err)
 {
-	struct map *m = host->alloc(ctx, sizeof(*m));
+	struct map *m = inst_new(host, ctx, sizeof(*m), err);
 	struct stat st;
 
-	snprintf(err->text, sizeof(err->text), "no memory");
 	if (!m)
 		return -1;
-	m->host = host;
-	m->ctx = ctx;
-	m->conf = conf;
+	*m = (struct map){.host = host, .ctx = ctx, .conf = conf};
 	TAILQ_INIT(&m->waiting);
 	TAILQ_INIT(&m->with);
 	if (sqlite_db_open(&m->db, conf, &st, err) < 0 ||
-	    newer_start(&m->newer, host, ctx, m->conf->file, &st, &newer_ops, m) < 0) {
+	    newer_start(&m->newer, host, ctx, m->conf->file, &st, &newer_ops, m, err) < 0) {
 		sqlite_db_close(&m->db);
 		host->free(ctx, m);
 		return -1;
