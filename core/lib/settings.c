@@ -426,6 +426,7 @@ static struct settings *load(struct conf *conf, const char *name, enum opt_mode 
 	opt_unknown(conf, root, "", rec_global.opt, rec_global.n, subs, ARRAY_LEN(subs));
 	for (unsigned i = 0; i < s->nrole; i++)
 		check_dependencies(conf, s, s->role[i]);
+	check_access_is_asked(conf, s);
 	return s;
 }
 

@@ -269,6 +269,29 @@ void check_use(struct conf *c, const struct set_smar *set, struct conf_section *
 	}
 }
 
+void check_access_is_asked(struct conf *c, const struct settings *s)
+{
+	struct conf_section *smar = s->smar.role.section;
+	struct conf_section *access = smar ? conf_sub(smar, "access", NULL) : NULL;
+	bool asked = false;
+	for (unsigned i = 0; smar && i < s->nsmtps; i++) {
+		struct conf_section *smtps = s->smtps[i].role.section;
+		uint64_t flags = s->smtps[i].flags & (SMTPS_F_ACCESS | SMTPS_F_SESSION_CONF);
+		asked = asked || flags || !smtps;
+		if (smtps && flags && !access)
+			conf_warn(c, where(smtps, "flags"),
+			    "smtps: the flag %s asks the access map, and smar has none: write smar "
+			    "{ "
+			    "access { name = MAP; } }",
+			    flags & SMTPS_F_ACCESS ? "access" : "session_conf");
+	}
+	if (access && !asked)
+		conf_warn(c, &access->pos,
+		    "smar.access: no smtps section asks this map: write smtps { flags = { access "
+		    "}; "
+		    "}");
+}
+
 void check_delimiter(struct conf *c, struct conf_section *smar, const char *delimiter)
 {
 	static const char good[] = "+-=_~#!&^%";

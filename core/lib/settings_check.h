@@ -26,6 +26,8 @@ void check_map_name(struct conf *, const struct set_smar *, struct conf_section 
 /* The map is there, and each flag that is set means something in this section. */
 void check_use(struct conf *, const struct set_smar *, struct conf_section *, const char *owner,
     const struct set_use *, uint64_t allowed);
+/* smar's access map and the smtps sections that ask it go together. */
+void check_access_is_asked(struct conf *, const struct settings *);
 void check_delimiter(struct conf *, struct conf_section *smar, const char *delimiter);
 void check_qmgr(
     struct conf *, const struct set_qmgr *, struct conf_section *qmgr, struct conf_section *limits);

@@ -162,3 +162,17 @@ def test_modules(inst, name):
             assert all(w in line for w in words), 'one line says all'
     finally:
         g.close()
+
+
+@pytest.mark.parametrize('flags, access, said', (
+    ('', 'access { name = ac; }', r'4:\d+: .*smar.access: no smtps section asks this map'),
+    ('flags = { access };', '', r'2:\d+: .*smtps: the flag access asks the access map, and smar has none'),
+    ('flags = { session_conf };', '', r'2:\d+: .*smtps: the flag session_conf asks the access map, and smar has none'),
+    ('flags = { access };', 'access { name = ac; }', None)))
+def test_an_access_map_that_nobody_asks(inst, tmp_path, flags, access, said):
+    """Half of a thing that needs two sections is good, and does nothing: a warning says so."""
+    conf = tmp_path / 'meta1.conf'
+    conf.write_text(f'hostname = gw.test;\nsmtps {{ {flags} }}\nsmtpc {{ }} qmgr {{ }}\nsmar {{ map ac {{ type = text; rows = {{ "a b" }}; }} {access} }}\n')
+    p = run(inst, 'sbin/mcp', '-f', conf, '-VVV')
+    assert p.returncode == 0
+    assert re.search(said, p.stderr) if said else not re.search('smar.access|the flag', p.stderr), p.stderr

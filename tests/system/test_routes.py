@@ -80,7 +80,7 @@ def test_forms_of_the_page(gw):
     table = re.search(r'\| next hop \| means \|\n\|.*\n((?:\|.*\n)+)', page)[1]
     told = {w for line in table.splitlines() for w in line.split('|')[1].split()} | set(re.findall(r'a port may follow: (\S+?) \|', table))
     assert told == set(gw.forms)
-    manual = (SRC / 'doc/man/smar.8').read_text().partition('.Ss Mailertable')[2].partition('.Ss ')[0].replace('\\(bu', '')
+    manual = (SRC / 'doc/man/meta1-access.5').read_text().partition('.Sh NEXT HOPS')[2].partition('.Sh ')[0].replace('\\(bu', '')
     for word in ('lmtp:', 'lmtp:/path', 'lmtp:[host]:port', '[192.0.2.1]', '[IPv6:', '[host]', 'host:port', 'smtp:'):
         assert word in manual, word
 
