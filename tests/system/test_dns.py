@@ -65,11 +65,11 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def gateway(inst, nameservers, hosts, **kw):
+def gateway(inst, nameservers, hosts, smar='', **kw):
     servers = ', '.join(f'"127.0.0.1:{p}"' for p in nameservers)
     with lab.Gateway(inst, smtps='flags = { access };', smtpc=f'remote_port = {hosts.port}; connect_timeout = 2s;',
                      smar='map ac { type = text; file = "ac"; } access { name = ac; } '
-                     f'nameserver = {{ {servers} }}; DNS_timeout = 300ms; DNS_tries = 2;',
+                     f'nameserver = {{ {servers} }}; DNS_timeout = 300ms; DNS_tries = 2; ' + smar,
                      files={'ac': 'cltaddr:127.0.0.1 RELAY\n'}, **kw) as g:
         yield g
 
@@ -236,3 +236,89 @@ def test_cut_and_changed_answers(inst, hosts):
         assert {g['status'] for g in got.values()} >= {'ok', 'tempfail'}
         assert g.pids()['smar'] == pid, 'smar is alive'
         assert routes(['alive.x'])['alive.x']['status'] == 'ok'
+
+
+class Folder(Liar):
+    """A name server that answers in small letters, and has no TCP."""
+
+    def __init__(self):
+        self.asked = []
+        super().__init__()
+
+    def answer(self, query):
+        end = query.index(b'\0', 12)
+        self.asked.append(query[13:end])
+        return super().answer(query[:12] + query[12:end].lower() + query[end:])
+
+
+def test_names_in_random_case(inst, hosts):
+    """An answer in another case may be forged: it is no answer, unless DNS_random_case = no says that this server folds names."""
+    for option, status in (('yes', 'tempfail'), ('no', 'ok')):
+        server = Folder()
+        with gateway(inst, [server.port], hosts, f'DNS_random_case = {option};') as g:
+            got = lab.wait_for('a route', lambda: (r := json.loads(g.http('smar', 'GET', '/v1/route?domain=some.longer.name.x')[1])) and 'status' in r and r)
+            assert got['status'] == status, got
+            assert any(n != n.lower() for n in server.asked) == (option == 'yes'), server.asked
+
+
+class Worst(Liar):
+    """Answers that are long, loop, or hold what no name has, over UDP and TCP; the first label says which."""
+
+    def __init__(self):
+        super().__init__()
+        self.tcp = socket.create_server(('127.0.0.1', self.port))
+        threading.Thread(target=self.serve_tcp, daemon=True).start()
+
+    def answer(self, query):
+        end = query.index(b'\0', 12) + 5
+        kind, what = struct.unpack('!H', query[end - 4:end - 2])[0], query[13:13 + query[12]].lower()
+        rr = lambda t, data, name=b'\xc0\x0c': name + struct.pack('!HHIH', t, 1, 60, len(data)) + data
+        if what == b'cnames':  # leads back to itself
+            rows = [rr(5, b'\1a\xc0\x0c'), rr(5, b'\xc0\x0c', b'\1a\xc0\x0c')]
+        elif what == b'odd':  # control bytes, dots and blanks in a name
+            rows = [rr(15, b'\0\1\x0ca\r\nRSET\r\n.\0 \xc0\x0c')]
+        elif what == b'many':
+            rows = [rr(15, b'\0\1\1%c\xc0\x0c' % (97 + i % 26)) for i in range(3000)] if kind == 15 else [rr(1, struct.pack('!I', 0x7f000000 + i)) for i in range(2048)]
+        elif what == b'short':
+            rows = [rr(15, b'\0')]
+        else:
+            rows = [rr(15, b'\0\1\1h\xc0\x0c')] if kind == 15 else [rr(1, b'\x7f\0\0\x63')] if kind == 1 else []
+        return query[:2] + struct.pack('!HHHHH', 0x8580, 1, len(rows), 0, 0) + query[12:end] + b''.join(rows), end
+
+    def serve(self):
+        while True:
+            query, peer = self.s.recvfrom(4096)
+            answer, end = self.answer(query)
+            if len(answer) > 1200:
+                answer = query[:2] + struct.pack('!HHHHH', 0x8780, 1, 0, 0, 0) + query[12:end]  # TC
+            self.s.sendto(answer, peer)
+
+    def serve_tcp(self):
+        while True:
+            c, _ = self.tcp.accept()
+            threading.Thread(target=self.one, args=(c,), daemon=True).start()
+
+    def one(self, c):
+        with c, contextlib.suppress(OSError, struct.error):
+            while head := c.recv(2, socket.MSG_WAITALL):
+                query = c.recv(struct.unpack('!H', head)[0], socket.MSG_WAITALL)
+                answer = self.answer(query)[0][:65535]
+                c.sendall(struct.pack('!H', len(answer)) + answer)
+
+
+def test_answers_of_the_worst_kind(inst, hosts):
+    """Mail waits for a better answer, or goes where one is good; it is neither bounced nor led by what stands in a name."""
+    server = Worst()
+    with gateway(inst, [server.port], hosts) as g:
+        pid = g.pids()['smar']
+        names = ('cnames', 'odd', 'many', 'short', 'plain')
+        with g.client() as c:
+            for n in names:
+                assert c.mail('a@back.test', f'u@{n}.x', BODY, ehlo='c.test').startswith('250')
+        lab.wait_for('an answer for each', lambda: all(
+            'status' in json.loads(g.http('smar', 'GET', f'/v1/route?domain={n}.x')[1]) for n in names))
+        said = {n: json.loads(g.http('smar', 'GET', f'/v1/route?domain={n}.x')[1])['status'] for n in names}
+        # a name that no host can have is a good answer, and as final as a name that is not there
+        assert said == {'plain': 'ok', 'cnames': 'tempfail', 'many': 'tempfail', 'short': 'tempfail', 'odd': 'permfail'}, said
+        assert g.pids()['smar'] == pid
+        lab.wait_for('the end of one', lambda: g.metrics('qmgr')['bounced_total'] == 1)

@@ -16,6 +16,7 @@ mail IN A 192.0.2.1
 @ IN TXT "v=spf1 ip4:192.0.2.1 -all exp=why.good.test"
 why IN TXT "ask %{o} about %{i}"
 soft IN TXT "v=spf1 ~all"
+neutral IN TXT "v=spf1 ?all"
 broken IN TXT "v=spf1 ip4:1.2.3 -all"
 '''
 AC = '''cltaddr:198.51.100.1 RELAY
@@ -125,8 +126,8 @@ LISTS = '''dnsbl zen { domain = bl.test; tag = zen; weight = 3; } dnsbl also { d
 dnsbl names { domain = nl.test; tag = names; looks_up = sender; } dnsbl_threshold = 5;'''
 
 
-def gateway(inst, sink, dns, smar='', smtps=''):
-    return lab.relay_all(inst, sink.port, smtps='xclient = { 127.0.0.1 }; ' + smtps, ac=AC,
+def gateway(inst, sink, dns, smar='', smtps='', ac=AC):
+    return lab.relay_all(inst, sink.port, smtps='xclient = { 127.0.0.1 }; ' + smtps, ac=ac,
                          smar=f'nameserver = "127.0.0.1:{dns.port}"; DNS_timeout = 300ms; DNS_tries = 1; '
                          'local_domains = { here.test }; ' + smar)
 
@@ -186,10 +187,38 @@ def test_lists_decide(inst, sink, dns):
         assert lists['zen']['listed'] >= 3 and lists['zen']['failures'] == 0 and not lists['zen']['resting'], lists
 
 
+RESULTS = {'cltresolve:ok': ('192.0.2.1', 'a@x.test'), 'cltresolve:none': ('192.0.2.3', 'a@x.test'), 'cltresolve:forged': ('192.0.2.2', 'a@x.test'),
+           'cltresolve:temp': ('203.0.113.77', 'a@x.test'), 'spf:pass': ('192.0.2.1', 'a@good.test'), 'spf:fail': ('192.0.2.3', 'a@good.test'),
+           'spf:softfail': ('192.0.2.3', 'a@soft.good.test'), 'spf:neutral': ('192.0.2.3', 'a@neutral.good.test'),
+           'spf:none': ('192.0.2.3', 'a@mail.good.test'), 'spf:temperror': ('192.0.2.3', 'a@silent.test'), 'spf:permerror': ('192.0.2.3', 'a@broken.good.test')}
+
+
+def test_each_result_has_its_row(inst, sink, dns):
+    """What the DNS says of client and sender is a key of the access map, each result one of its own."""
+    for kind, option in (('cltresolve', 'client_names = yes;'), ('spf', 'spf = yes;')):
+        rows = {k: v for k, v in RESULTS.items() if k.startswith(kind)}
+        ac = ''.join(f'{k} error:550 5.7.{i + 40} {k.partition(":")[2]} it is\n' for i, k in enumerate(rows))
+        with gateway(inst, sink, dns, option, ac=ac) as g:
+            for i, (key, (addr, sender)) in enumerate(rows.items()):
+                assert send(g, addr, sender) == f'550 5.7.{i + 40} {key.partition(":")[2]} it is'
+
+
+def test_what_a_list_looks_up(inst, sink, dns):
+    """The client, its HELO name, the domain of the sender: each list has what it is made for."""
+    lists = ''.join(f'dnsbl {n} {{ domain = {d}; tag = by{n}; looks_up = {n}; }} ' for n, d in
+                    (('client', 'bl.test'), ('helo', 'nl.test'), ('sender', 'nl.test')))
+    rows = 'byclient:127.0.0 error:550 5.7.1 client\nbyhelo:127.0.1.2 error:550 5.7.1 helo\nbysender:127.0.1.2 error:550 5.7.1 sender\n'
+    with gateway(inst, sink, dns, lists, ac=rows) as g:
+        assert send(g, '203.0.113.2', 'a@x.test') == '550 5.7.1 client'
+        assert send(g, '203.0.113.50', 'a@x.test', helo='spam.test') == '550 5.7.1 helo'
+        assert send(g, '203.0.113.50', 'a@spam.test') == '550 5.7.1 sender'
+        assert send(g, '203.0.113.50', 'a@x.test').startswith('250')
+
+
 def test_a_dead_list(inst, sink, dns):
     """A list that does not answer is taken as silent, or as a reason to wait; after five failures it is left alone."""
     dead = 'dnsbl dead { domain = dead.test; weight = 9; %s } dnsbl_threshold = 9;'
-    with gateway(inst, sink, dns, dead % '') as g:
+    with gateway(inst, sink, dns, dead % 'on_timeout = ignore;') as g:
         for i in range(6):
             assert send(g, f'203.0.113.{60 + i}', 'a@x.test').startswith('250')
         got = json.loads(g.ctl('dns', '--json').stdout)
@@ -225,6 +254,10 @@ def test_spf(inst, sink, dns):
         head = sink.mails[-1]['body'].split(b'Received: from')[0]
         assert head.startswith(b'Received-SPF: pass (gw.test:') and b'client-ip=192.0.2.1;' in head and b'mechanism="ip4:192.0.2.1"' in head, head
         assert b'identity=mailfrom' in head and rb'envelope-from="\"x y\"@good.test"' in head, head
+    with gateway(inst, sink, dns, 'spf = yes;', 'spf_header = none;') as g:
+        assert send(g, '192.0.2.1', 'a@good.test').startswith('250')
+        g.queue_empty()
+        assert sink.mails[-1]['body'].startswith(b'Received: from') and sink.mails[-1]['from'] == 'a@good.test'
 
 
 # ---- DNSSEC ----

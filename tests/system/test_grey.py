@@ -151,6 +151,26 @@ def test_white_expires(inst, sink):
         assert rcpt(g, '127.1.1.1', 'a@b.test', 'u@own.test').startswith('450')
 
 
+def test_reconfirmed_and_by_net(inst, sink):
+    """Who is white must come again once in white_reconfirm, however often it sends; nets of IPv6 are as long as said."""
+    def rcpt6(addr, sender, to='u@own.test'):
+        with g.client() as c:
+            c.cmd('EHLO c.test', 250)
+            c.cmd(f'XCLIENT ADDR=IPV6:{addr}', 220)
+            c.cmd('EHLO c.test', 250)
+            c.cmd(f'MAIL FROM:<{sender}>', 250)
+            return c.cmd(f'RCPT TO:<{to}>')
+    with gateway(inst, sink.port, 'grey_wait = 1s; white_reconfirm = 2s; auto_white = 0; ipv6_bits = 48; null_sender = wait;',
+                 smtps='xclient = 127.0.0.1;') as g:
+        assert rcpt6('2001:db8:1::1', '').startswith('450')
+        assert rcpt6('2001:db8:1::1', 'a@b.test').startswith('450')
+        assert {r['client'] for r in listed(g)} == {'2001:db8:1::/48'}
+        lab.wait_for('it is white', lambda: rcpt6('2001:db8:1:9::9', 'a@b.test').startswith('250'))
+        assert rcpt6('2001:db8:2::1', 'a@b.test').startswith('450')
+        lab.wait_for('the end of its time', lambda: rcpt6('2001:db8:1::1', 'a@b.test').startswith('450'))
+        lab.wait_for('it is white again', lambda: rcpt6('2001:db8:1::1', 'a@b.test').startswith('250'))
+
+
 def test_kill_and_damage(inst, sink):
     """What is on disk is there after kill -9; a damaged file is cut, and told."""
     with gateway(inst, sink.port, 'grey_wait = 1s; grey_expire = 1h; auto_white = 0;') as g:
@@ -178,6 +198,16 @@ def test_kill_and_damage(inst, sink):
         g.wait_log(r'smar\.greylist file=\S+ text="not a greylist')
         assert (g.dir / 'q/smar/greylist.bad').exists()
         assert rcpt(g, '127.1.1.1', 'a@b.test', 'u@own.test').startswith('450')
+
+
+def test_another_file(inst, sink):
+    """The option file: below queue_directory, and kept there over a restart."""
+    with gateway(inst, sink.port, 'grey_wait = 1h; file = "smar/other";') as g:
+        rcpt(g, '127.1.1.1', 'a@b.test', 'u@own.test')
+        g.stop()
+        assert b'a@b.test' in (g.dir / 'q/smar/other').read_bytes() and not (g.dir / 'q/smar/greylist').exists()
+        g.start().ready()
+        assert [r['sender'] for r in listed(g)] == ['a@b.test']
 
 
 def test_an_orderly_end_loses_nothing(inst, sink):

@@ -192,6 +192,19 @@ def test_kept_until_its_time_or_a_reload(inst):
         assert c.map('net')['hits'] > 0
 
 
+def test_a_small_cache(inst):
+    """cache_size and cache_memory bound what is kept; what was unused for longest goes first."""
+    with SocketMap(lambda name, key: 'OK ' + 'x' * 8000) as s, gateway(
+            inst, ''.join(f'map {n} {{ type = socket; address = "127.0.0.1"; port = {s.port}; mapname = m; ttl = 1h; {bound} }} '
+                          for n, bound in (('few', 'cache_size = 3;'), ('small', 'cache_memory = 64KB;')))) as g:
+        c = Control(g)
+        for name, most in (('few', 3), ('small', 8)):
+            for i in range(20):
+                assert c.query(name, b'k%d' % i)['result'] == 'found'
+            assert 0 < c.map(name)['cached'] <= most
+            assert c.query(name, b'k19')['cached'] and not c.query(name, b'k0')['cached']
+
+
 def test_a_changed_file_empties_what_rests_on_it(inst):
     with SocketMap(lambda name, key: 'NOTFOUND') as s, gateway(
             inst, 'map rows { type = text; file = "rows"; } '

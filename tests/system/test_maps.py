@@ -44,6 +44,32 @@ def test_cidr_in_access(inst):
         lab.wait_for('the new version', lambda: g.verdict('u@far.test', source='127.0.0.9').startswith('250'))
 
 
+BAD = {'text': 'to:far.test RELAY\nTO:far.test OK\nto:x\0y OK\n\n# fine\nto:far.test REJECT\n',
+       'cidr': 'cltaddr:127.0.0.0/8 RELAY\ncltaddr:127.0.0.1/8 OK\nnonsense OK\n\n# fine\ncltaddr:127.0.0.0/33 OK\n',
+       'regex': '/^to:far/ RELAY\n/(/ OK\nno pattern\n\n# fine\n/[/ OK\n'}
+
+
+@pytest.mark.parametrize('kind', BAD)
+def test_bad_lines_are_all_named(inst, kind):
+    """Each bad line of a new version is in the log with its number, and the old version stays in use; so does a start."""
+    good = BAD[kind].split('\n')[0] + '\n'
+    smar = f'map ac {{ type = {kind}; file = "rows"; }} ' + TO
+    with gateway(inst, smar, files={'rows': good}) as g:
+        assert g.verdict('u@far.test').startswith('250')
+        (g.dir / 'rows').write_text(BAD[kind])
+        g.wait_log(r'the old content stays in use')
+        named = [int(n) for n in re.findall(r'rows:(\d+): ', g.log())]
+        assert sorted(set(named)) == [2, 3, 6], g.log()[-2000:]
+        assert g.verdict('u2@far.test').startswith('250')
+        (g.dir / 'rows').write_text(good + good.replace('RELAY', 'REJECT') if kind == 'regex' else good)
+        lab.wait_for('a good version', lambda: 'read again' in g.log())
+        assert g.verdict('u3@far.test').startswith('250')
+        g.stop()
+        (g.dir / 'rows').write_text(BAD[kind])
+        g.start(ready=False)
+        lab.wait_for('the start to say it', lambda: len(re.findall(r'rows:(?:2|3|6): ', g.log())) >= 2 * len(named))
+
+
 def test_sequence_of_maps(inst):
     """A no of one map goes on to the next; what the first says stands."""
     smar = ('map one { type = text; rows = { "to:a@far.test error:550 5.1.1 first" }; } '

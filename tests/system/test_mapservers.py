@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Maps that ask a server (redis, pgsql, ldap), with the real servers: right answers, keys that are only data,
 a server that is restarted, away, silent, or cut off at each byte; many questions at once; the kit."""
-import contextlib, os, pathlib, pwd, shutil, signal, socket, subprocess, threading, time
+import contextlib, json, os, pathlib, pwd, shutil, signal, socket, subprocess, threading, time
 
 import lab
 import pytest
+from test_lookup import Control
 
 ROWS = {'to:far.test': 'RELAY', 'to:no@far.test': 'error:550 5.1.1 none', 'to:it\'s%*@far.test': 'error:550 5.1.1 odd'}
 FULL = os.environ.get('META1_FULL') == '1'
@@ -17,7 +18,7 @@ def as_user(name):
 
 
 class Redis(lab.Daemon):
-    type, port_option = 'redis', 6379
+    type = 'redis'
 
     def __init__(self, inst=None, rows=ROWS):
         super().__init__('redis')
@@ -50,7 +51,7 @@ class Redis(lab.Daemon):
 
 
 class Postgres(lab.Daemon):
-    type, port_option = 'pgsql', 5432
+    type = 'pgsql'
     bin = next(iter(sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin'), reverse=True)), None)
 
     def __init__(self, inst=None, rows=ROWS):
@@ -133,6 +134,8 @@ access to * by dn="cn=meta1,dc=gw,dc=test" read by anonymous auth by * none
         for i, (k, v) in enumerate([*rows.items(), ('key', 'one'), ('none', None)]):
             ldif += f'dn: uid=u{i},dc=gw,dc=test\nobjectClass: inetOrgPerson\nuid: u{i}\nsn: x\ncn: {k}\n' + (f'description: {v}\n' if v else '')
             ldif += 'title: two\n\n' if k == 'key' else '\n'
+        ldif += ('dn: ou=deep,dc=gw,dc=test\nobjectClass: organizationalUnit\nou: deep\n\n'
+                 'dn: uid=d,ou=deep,dc=gw,dc=test\nobjectClass: inetOrgPerson\nuid: d\nsn: x\ncn: deep\ndescription: down\n\n')
         subprocess.run(['/usr/sbin/slapadd', '-f', self.dir / 'conf'], input=ldif, text=True, check=True, stderr=subprocess.DEVNULL)
         (self.dir / 'pw').write_text('s3 cret\n')
         os.chmod(self.dir / 'pw', 0o640)
@@ -247,6 +250,22 @@ def test_answers_and_restart(server, behind):
     assert g.pids()['smar'] == pid
 
 
+def test_a_key_of_any_byte(server, behind):
+    """Whatever byte stands in a key, it is data: no other row is found, and the server gets one question it understands."""
+    g, p = behind
+    p.cut()
+    c, key, failures = Control(g), b'to:no@far.test', g.log().count('smar.map')
+    assert c.query('ac', key)['value'] == ROWS[key.decode()]
+    for b in range(256) if FULL else [b for b in range(128) if not chr(b).isalnum()] + [0x80, 0xa0, 0xc3, 0xe2, 0xff]:
+        for bad in (key + bytes([b]), bytes([b]) + key, key[:-2] + bytes([b]) + key[-1:], key + bytes([b]) + b"' or '1'='1"):
+            got = c.query('ac', bad)
+            # a directory compares as the attribute's type says: here without letters' case, blanks at the ends and what does not print
+            same = server.type == 'ldap' and (bad.decode('latin-1').lower().strip() == key.decode() or b < 33 or b == 127) and b"'" not in bad
+            assert got['result'] == 'notfound' or bad == key or (same and got['value'] == ROWS[key.decode()]), (bad, got)
+    assert c.query('ac', key)['value'] == ROWS[key.decode()]
+    assert g.log().count('smar.map') == failures, g.log()[-1000:]
+
+
 def test_restart_in_between_is_not_seen(behind):
     """Kept connections that ended are made anew for the next question."""
     g, p = behind
@@ -268,6 +287,55 @@ def test_many_at_once(behind):
     for i, c in enumerate(clients):
         assert c.reply().startswith('550 5.1.1' if i % 2 else '250')
         c.s.close()
+
+
+def test_as_many_connections_as_said(inst, server):
+    """Questions that a server is slow to answer do not open more connections than the option says."""
+    go = threading.Event()
+    go.set()
+    with Proxy(server.port) as p, gateway(inst, server, [server.server(p.port)], 'connections = 2;') as g:
+        p.change = lambda data: go.wait(lab.WAIT) and data
+        good(g)
+        before = p.connections
+        go.clear()
+        askers = [Control(g) for _ in range(20)]
+        for i, c in enumerate(askers):
+            c.c.request('POST', '/v1/map-query?map=ac', f'q{i}')
+        lab.wait_for('all questions', lambda: g.metrics('smar')['map_open_now'] == 20)
+        if server.type == 'pgsql':  # one question a connection; the others have all on one
+            lab.wait_for('the second connection', lambda: p.connections == before + 1)
+        go.set()
+        for c in askers:
+            assert json.loads(c.c.getresponse().read())['result'] == 'notfound'
+        assert p.connections == before + (server.type == 'pgsql')
+
+
+def test_user_of_redis(inst, server):
+    if server.type != 'redis':
+        pytest.skip('an option of redis')
+    server.cli('ACL', 'SETUSER', 'gw', 'on', '>s3 cret', '~acc', '+hget', '+select', '+hello', '+ping')
+    for user, said in (('gw', '250'), ('nobody', '451 4.3.0')):
+        with gateway(inst, server, [server.server()], f'user = {user};') as g:
+            assert g.verdict('u@far.test').startswith(said)
+    server.cli('ACL', 'DELUSER', 'gw')
+
+
+def test_where_ldap_searches(inst, server):
+    """The base alone, right below it, anywhere below it; and more entries than size_limit are no answer."""
+    if server.type != 'ldap':
+        pytest.skip('options of ldap')
+    options = server.options.replace('base = "dc=gw,dc=test"; ', '').replace('(cn=%s)', '(cn=%s*)')
+    smar = ''.join(f'map {name} {{ type = ldap; servers = "{server.server()}"; ttl = 0; {scope} size_limit = 2; {options} }} ' for name, scope in (
+        ('alone', 'base = "uid=u0,dc=gw,dc=test"; scope = base;'), ('below', 'base = "dc=gw,dc=test"; scope = one;'),
+        ('all', 'base = "dc=gw,dc=test"; scope = sub;')))
+    with lab.Gateway(inst, smar=smar) as g:
+        c = Control(g)
+        got = {(m, k): c.query(m, k.encode()) for m in ('alone', 'below', 'all') for k in ('to:far', 'to:no', 'deep', 'to:')}
+        assert {k: v.get('value', v['result']) for k, v in got.items()} == {
+            ('alone', 'to:far'): 'RELAY', ('alone', 'to:no'): 'notfound', ('alone', 'deep'): 'notfound', ('alone', 'to:'): 'RELAY',
+            ('below', 'to:far'): 'RELAY', ('below', 'to:no'): 'error:550 5.1.1 none', ('below', 'deep'): 'notfound', ('below', 'to:'): 'tempfail',
+            ('all', 'to:far'): 'RELAY', ('all', 'to:no'): 'error:550 5.1.1 none', ('all', 'deep'): 'down', ('all', 'to:'): 'tempfail'}
+        assert 'Size limit exceeded' in got['all', 'to:']['text']
 
 
 def test_cut_at_each_byte(behind):
