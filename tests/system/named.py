@@ -80,7 +80,7 @@ def things():
 
 @functools.cache
 def pieces(path):
-    """Name -> source of what stands at the top of a file; of Python also what other files of tests give it."""
+    """Name -> source of what stands at the top of a file; also what headers and other files of tests give it."""
     out = {}
     if path.endswith('.py'):
         for node in ast.parse(text(path)).body:
@@ -92,7 +92,10 @@ def pieces(path):
                 out |= {a.name: other[a.name] for a in node.names}
             out |= {n: '\n'.join(lines) for n in named if n}
         return out
-    if path.endswith('.c'):
+    if path.endswith(('.c', '.h')):
+        for header in re.findall(r'^#include "(\w+\.h)"', text(path), re.M):
+            beside = f'{path.rpartition("/")[0]}/{header}'
+            out |= pieces(beside) if (SRC / beside).exists() else {}
         for block in re.findall(r'^(?:#define .*(?:\\\n.*)*|[a-z](?:.*;$|.*(?:\n(?!\}).*)*\n\}.*))', text(path), re.M):
             head = re.match(r'#define (\w+)|[^={(]*?\b(\w+)(?: ?\(|(?:\[[^\]]*\])*\s*=|\s*\{)', block)
             if head:

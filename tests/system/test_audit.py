@@ -17,7 +17,7 @@ TESTS = {
     SYSTEM + 'access.py::test_helo': 'helo:',
     SYSTEM + 'access.py::test_where_it_is_said': 'smtps.flags=delay_checks',
     SYSTEM + 'session_conf.py::test_each_client_has_its_own': 'smtps_session_conf: smtps.flags=session_conf',
-    UNIT + 'smar/check.c::every_tag': 'certsubject: certissuer: auth: protectedrcpt+auth: protectedrcpt+certsubject: protectedrcpt+certissuer:',
+    UNIT + 'smar/tags.c::every_tag': 'certsubject: certissuer: auth: protectedrcpt+auth: protectedrcpt+certsubject: protectedrcpt+certissuer:',
     SYSTEM + 'lookup.py::test_macros': '${user} ${detail} ${subdomain} ${domain} ${0} access.flags=replace_macros',
     UNIT + 'smar/macro.c::parts': '${delimiter} ${extension} ${tag}',
     SYSTEM + 'lookup.py::test_detail_and_delimiter': 'smar.address_delimiter access.flags=implicitly_match_detail',
