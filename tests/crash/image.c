@@ -166,7 +166,7 @@ static struct names choose(struct luck *l, const struct model *m)
 	for (size_t i = 0; i < m->nop; i++) {
 		const struct nameop *p = &m->op[i];
 
-		if (!(l->ordered ? i < upto : lucky(l, l->names)))
+		if (p->sure || !(l->ordered ? i < upto : lucky(l, l->names)))
 			continue;
 		if (p->type == R_UNLINK || p->type == R_RENAME)
 			set(&s, p->path, NULL);

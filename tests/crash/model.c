@@ -154,17 +154,27 @@ static void synced(struct obj *o, uint64_t begin)
 	o->nop = k;
 }
 
+/* A name that went: another process may have seen that, and synced, before the one that removed it
+ * noted the end of its call, which it never did when it was killed there. */
+static bool went(const struct nameop *p, uint64_t begin)
+{
+	return (p->type == R_UNLINK || p->type == R_RENAME) && p->begin < begin;
+}
+
 static void dir_synced(struct model *m, const char *dir, uint64_t begin)
 {
 	size_t k = 0;
 
 	for (size_t i = 0; i < m->nop; i++) {
 		struct nameop *p = &m->op[i];
+		bool over = p->end != 0 && p->end < begin;
 
-		if (p->end != 0 && p->end < begin &&
-		    in_folder(p->type == R_LINK ? p->to : p->path, dir))
+		if (!p->sure && (over || went(p, begin)) &&
+		    in_folder(p->type == R_LINK ? p->to : p->path, dir)) {
 			apply(&m->sure, p);
-		else
+			p->sure = true;
+		}
+		if (!p->sure || p->end == 0)
 			m->op[k++] = *p;
 	}
 	m->nop = k;
@@ -287,7 +297,7 @@ static void name_ended(struct model *m, uint64_t stamp, const struct pending *p,
 			m->op[i].end = stamp;
 			apply(&m->now, &m->op[i]);
 		}
-		if (!mine || good)
+		if (!mine || (good && !m->op[i].sure))
 			m->op[k++] = m->op[i];
 	}
 	m->nop = k;

@@ -38,6 +38,7 @@ struct names {
 };
 struct nameop {
 	uint64_t begin, end;
+	bool sure; /* it is, though its end was not seen */
 	enum rtype type;
 	const char *path, *to;
 	struct obj *o;
