@@ -135,9 +135,9 @@ def test_what_the_history_no_longer_tells(inst):
 
         def forgotten():
             pour(g, 500)
-            lab.wait_for('all but one', lambda: {m['id'] for m in g.queue()} == {stays})
+            lab.wait_for('all but one', lambda: {m['id'] for m in g.queue()} == {stays}, 60)
             return files() and int(files()[0].split('.')[1], 16) > 1
-        lab.wait_for('the first of the history to go', forgotten, 60)
+        lab.wait_for('the first of the history to go', forgotten, 120)
         lab.wait_for('segments to be gone', lambda: len(list((g.dir / 'q/in/0').glob('s*'))) <= 3)
         rc, fates, found, summary = fsck(g)
         assert rc == 0 and not faults(found) and summary['waiting'] == 1, found

@@ -27,7 +27,7 @@ def kill_all(g):
     for name in sorted(pids, key=lambda n: n != 'mcp'):
         os.kill(pids[name], signal.SIGKILL)
     g.proc.wait()
-    lab.wait_for('all to be gone', lambda: not g.pids())
+    lab.wait_for('all to be gone', lambda: all(map(lab.ended, pids.values())) and not g.pids())
 
 
 def send(g, numbers, **kw):

@@ -70,6 +70,15 @@ def make(*args):
         subprocess.run(['make', '-s', '-C', str(BUILD), *map(str, args)], check=True, stdout=subprocess.DEVNULL)
 
 
+def ended(pid):
+    """It is gone with all its threads, and so is what it had open; that it is waited for is another's matter."""
+    try:
+        with open(f'/proc/{pid}/stat') as f:
+            return f.read().rsplit(')', 1)[1].split()[0] in 'ZX' and len(os.listdir(f'/proc/{pid}/task')) == 1
+    except OSError:
+        return True
+
+
 def cpu(pid):
     """Ticks of the processor that a process has used."""
     with open(f'/proc/{pid}/stat') as f:
