@@ -292,6 +292,13 @@ class Gateway:
     def queue_empty(self):
         wait_for('an empty queue', lambda: not self.queue())
 
+    def settled(self, *replies):
+        """What these replies to a dot accepted has come to its end. The 250 leaves before qmgr hears of the mail, so an empty queue
+        alone may be one that does not have it yet."""
+        for reply in replies:
+            self.wait_log(rf'qmgr\.done id={re.search("accepted as (S[0-9A-F]+)", reply)[1]} ')
+        self.queue_empty()
+
     def client(self, **kw):
         return Client(('127.0.0.1', self.port), **kw)
 

@@ -47,8 +47,7 @@ def deliver(g, sender, rcpts, params=''):
     """What reached the two servers for it: (from, to)."""
     n = len(g.store.mails), len(g.far.mails)
     with g.client() as c:
-        assert c.mail(sender, rcpts, BODY, params=params).startswith('250')
-    g.queue_empty()
+        g.settled(c.mail(sender, rcpts, BODY, params=params))
     got = g.store.mails[n[0]:] + g.far.mails[n[1]:]
     return sorted((m['from'], r) for m in got for r in m['rcpts'])
 
