@@ -37,11 +37,16 @@ struct conn_events {
 /* Takes the descriptor. */
 struct conn *conn_new(struct loop *, int fd, const struct conn_events *, void *arg);
 /* Starts connecting; connected() or end() follows on a later turn. timeout_ms is for that
- * alone: once connected there is none until conn_timeout(). NULL: err. */
-struct conn *conn_connect(struct loop *, const struct sockaddr *, socklen_t, int64_t timeout_ms,
-    const struct conn_events *, void *arg, struct meta1_err *);
+ * alone: once connected there is none until conn_timeout(). source: our address, as text, or NULL:
+ * any; one that this machine has not is named in the log, and any is taken. NULL: err. */
+struct conn *conn_connect(struct loop *, const struct sockaddr *, socklen_t, const char *source,
+    int64_t timeout_ms, const struct conn_events *, void *arg, struct meta1_err *);
 /* "192.0.2.1", "2001:db8::1", "/unix/path" into a sockaddr; 0 or -1. */
 int conn_addr(const char *text, uint16_t port, struct sockaddr_storage *, socklen_t *);
+/* The socket gets this address of ours. <0: it cannot, errno says why. */
+int conn_addr_bind(int fd, const char *source);
+/* The same for a connection: what it cannot have is logged, and it does without. */
+void conn_from(struct loop *, int fd, const char *source);
 /* The other way; unix: "unix". */
 void conn_addr_text(const struct sockaddr *, char *out, size_t size);
 

@@ -6,9 +6,18 @@
  */
 #include "lib/conn.h"
 
+#include "lib/log.h"
+#include "lib/metric.h"
+
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <sys/un.h>
+
+#define SOURCE_AGAIN 60000 /* ms until it is said again */
+
+METRIC_COUNTER(m_no_source, "connections_without_source_total",
+    "Connections that did not get the source address that is configured.");
 
 int conn_addr(const char *text, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
 {
@@ -38,6 +47,36 @@ int conn_addr(const char *text, uint16_t port, struct sockaddr_storage *ss, sock
 		return 0;
 	}
 	return -1;
+}
+
+int conn_addr_bind(int fd, const char *source)
+{
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int one = 1;
+
+	if (conn_addr(source, 0, &ss, &len) < 0 || ss.ss_family == AF_UNIX) {
+		errno = EINVAL;
+		return -1;
+	}
+	/* The port is chosen at connect(), so that one serves many peers. */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	return bind(fd, (struct sockaddr *)&ss, len);
+}
+
+/* A connection from another address of ours is better than none. */
+void conn_from(struct loop *l, int fd, const char *source)
+{
+	static int64_t told = INT64_MIN / 2;
+
+	if (conn_addr_bind(fd, source) == 0)
+		return;
+	m_no_source.value++;
+	if (loop_now(l) - told < SOURCE_AGAIN)
+		return;
+	told = loop_now(l);
+	log_event(LOG_L_WARN, "conn.source", "address=%s error=%s text=%s", source, strerror(errno),
+	    "connections go without it");
 }
 
 void conn_addr_text(const struct sockaddr *sa, char *out, size_t size)

@@ -17,7 +17,8 @@
 static void retry_run(int fd, short what, void *arg);
 
 struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t len,
-    int64_t timeout_ms, const struct conn_events *ev, void *arg, struct meta1_err *err)
+    const char *source, int64_t timeout_ms, const struct conn_events *ev, void *arg,
+    struct meta1_err *err)
 {
 	int one = 1, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct conn *c;
@@ -29,6 +30,8 @@ struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t l
 	}
 	if (sa->sa_family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (source)
+		conn_from(l, fd, source);
 	failed = connect(fd, sa, len) < 0;
 	full = failed && errno == EAGAIN && sa->sa_family == AF_UNIX;
 	if (failed && !full && errno != EINPROGRESS) {

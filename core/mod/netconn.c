@@ -67,8 +67,9 @@ static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop
 	}
 	*c = (struct meta1_conn){.loop = in->host->loop, .ev = ev, .arg = arg};
 	task_init(&c->gone, line_too_long, c);
-	c->conn =
-	    conn_connect(in->host->loop, (struct sockaddr *)&ss, len, timeout, &events, c, err);
+	c->conn = conn_connect(in->host->loop, (struct sockaddr *)&ss, len,
+	    META1_HAS(hop, source) && ss.ss_family != AF_UNIX ? hop->source : NULL, timeout,
+	    &events, c, err);
 	if (!c->conn) {
 		free(c);
 		return NULL;

@@ -44,7 +44,8 @@ static json_t *with_offers(json_t *answer)
 		uint32_t bit;
 		const char *name;
 	} offer[] = {{META1_OFFER_SMTPUTF8, "SMTPUTF8"}, {META1_OFFER_8BITMIME, "8BITMIME"},
-	    {META1_OFFER_PIPELINING, "PIPELINING"}, {META1_OFFER_SIZE, "SIZE"}};
+	    {META1_OFFER_PIPELINING, "PIPELINING"}, {META1_OFFER_SIZE, "SIZE"},
+	    {META1_OFFER_DSN, "DSN"}};
 	uint32_t offers;
 	uint64_t max_size;
 	json_t *o = json_copy(answer), *list;

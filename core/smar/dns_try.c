@@ -120,7 +120,7 @@ static void start_tcp(struct dns_try *t)
 	t->fd = -1;
 	loop_rearm(t->timer, t->ms);
 	t->tcp = conn_connect(t->loop, (const struct sockaddr *)&t->server.addr, t->server.len,
-	    t->ms, &tcp_events, t, &err);
+	    NULL, t->ms, &tcp_events, t, &err);
 	if (!t->tcp)
 		finish_fail(t, err.text);
 }

@@ -8,19 +8,45 @@
  */
 #include "caps.h"
 
+#include <meta1/transport.h>
 #include <stddef.h>
 #include <strings.h>
 
 static const struct {
 	const char *word;
 	size_t len, off; /* off: of the flag in struct dialog_caps */
+	uint32_t offer;	 /* enum meta1_offer */
 } words[] = {
-    {"PIPELINING", 10, offsetof(struct dialog_caps, pipelining)},
-    {"8BITMIME", 8, offsetof(struct dialog_caps, eightbit)},
-    {"SIZE", 4, offsetof(struct dialog_caps, size)},
-    {"DSN", 3, offsetof(struct dialog_caps, dsn)},
-    {"SMTPUTF8", 8, offsetof(struct dialog_caps, smtputf8)},
+    {"PIPELINING", 10, offsetof(struct dialog_caps, pipelining), META1_OFFER_PIPELINING},
+    {"8BITMIME", 8, offsetof(struct dialog_caps, eightbit), META1_OFFER_8BITMIME},
+    {"SIZE", 4, offsetof(struct dialog_caps, size), META1_OFFER_SIZE},
+    {"DSN", 3, offsetof(struct dialog_caps, dsn), META1_OFFER_DSN},
+    {"SMTPUTF8", 8, offsetof(struct dialog_caps, smtputf8), META1_OFFER_SMTPUTF8},
 };
+
+static uint32_t *flag_of(struct dialog_caps *caps, size_t i)
+{
+	return (uint32_t *)(void *)((char *)caps + words[i].off);
+}
+
+uint32_t dialog_caps_offers(struct dialog_caps caps)
+{
+	uint32_t offers = 0;
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		offers |= *flag_of(&caps, i) ? words[i].offer : 0;
+	return offers;
+}
+
+struct dialog_caps dialog_caps_without(struct dialog_caps caps, uint32_t without)
+{
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (words[i].offer & without)
+			*flag_of(&caps, i) = 0;
+	if (!caps.size)
+		caps.max_size = 0;
+	return caps;
+}
 
 static uint64_t number(const char *p, size_t len)
 {
@@ -48,7 +74,7 @@ void dialog_caps_line(struct dialog_caps *caps, const char *line, size_t len)
 	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (words[i].len != n || strncasecmp(line, words[i].word, n) != 0)
 			continue;
-		flag = (uint32_t *)((char *)caps + words[i].off);
+		flag = flag_of(caps, i);
 		*flag = 1;
 		if (flag == &caps->size)
 			caps->max_size = number(line + arg, len - arg);

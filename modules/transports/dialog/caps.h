@@ -15,4 +15,8 @@ struct dialog_caps {
  * searched for enhanced codes from every hop. */
 void dialog_caps_line(struct dialog_caps *, const char *line, size_t len);
 
+uint32_t dialog_caps_offers(struct dialog_caps); /* enum meta1_offer */
+/* What is left without these offers (enum meta1_offer). */
+struct dialog_caps dialog_caps_without(struct dialog_caps, uint32_t without);
+
 #endif

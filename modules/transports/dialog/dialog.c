@@ -252,7 +252,8 @@ static const struct meta1_conn_events conn_events = {on_connected, on_input, on_
 static void hello(struct dialog_session *s, const char *verb, enum dialog_step step)
 {
 	char text[320];
-	int n = snprintf(text, sizeof(text), "%s %.255s\r\n", verb, s->d->host->hostname);
+	int n = snprintf(
+	    text, sizeof(text), "%s %.255s\r\n", verb, s->hello ? s->hello : s->d->host->hostname);
 
 	s->caps = (struct dialog_caps){0};
 	dialog_say(s, text, (size_t)n);
@@ -287,16 +288,19 @@ static void on_helo(struct dialog_session *s)
 
 /* ---- the transport's ops ---- */
 
-static struct dialog_session *session_new(struct dialog *d, const char *name)
+static struct dialog_session *session_new(struct dialog *d, const struct meta1_hop *hop)
 {
-	size_t len = strlen(name) + 1;
-	struct dialog_session *s = d->host->alloc(d->ctx, sizeof(*s) + len);
+	const char *hello = META1_HAS(hop, hello) ? hop->hello : NULL;
+	size_t len = strlen(hop->host) + 1, more = hello ? strlen(hello) + 1 : 0;
+	struct dialog_session *s = d->host->alloc(d->ctx, sizeof(*s) + len + more);
 
 	if (!s)
 		return NULL;
 	s->d = d;
 	s->host = (char *)(s + 1);
-	memcpy(s->host, name, len);
+	memcpy(s->host, hop->host, len);
+	if (hello)
+		s->hello = memcpy(s->host + len, hello, more);
 	s->due = s->armed = -1;
 	s->next = d->sessions;
 	s->prevp = &d->sessions;
@@ -309,7 +313,7 @@ static struct dialog_session *session_new(struct dialog *d, const char *name)
 static void ops_open(void *inst, struct meta1_req *req, const struct meta1_hop *hop, void **sess)
 {
 	struct dialog *d = inst;
-	struct dialog_session *s = session_new(d, hop->host);
+	struct dialog_session *s = session_new(d, hop);
 	int64_t timeout = 0;
 	struct meta1_err err;
 	char text[600];
@@ -372,9 +376,7 @@ static void ops_caps(void *sess, struct meta1_caps *caps)
 {
 	const struct dialog_caps *c = &((struct dialog_session *)sess)->caps;
 
-	caps->offers = (c->smtputf8 ? META1_OFFER_SMTPUTF8 : 0) |
-		       (c->eightbit ? META1_OFFER_8BITMIME : 0) | (c->size ? META1_OFFER_SIZE : 0) |
-		       (c->pipelining ? META1_OFFER_PIPELINING : 0);
+	caps->offers = dialog_caps_offers(*c);
 	caps->max_size = c->max_size;
 }
 

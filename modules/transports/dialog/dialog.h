@@ -77,14 +77,15 @@ struct dialog_session {
 	struct meta1_conn *conn; /* NULL: gone, the session is of no more use */
 	struct meta1_watch *timer;
 	struct meta1_req *req; /* open() or send() under way */
-	char *host;	       /* name of the hop */
+	char *host, *hello;    /* names of the hop; of ours, or NULL: the host's */
 	enum dialog_step step;
-	int said_now;	    /* a command was said in this input event: no more input */
-	int64_t io_timeout; /* ms, 0: none */
-	int64_t due, armed; /* of the step; when the timer fires; monotonic ms, -1: not */
-	unsigned mails;	    /* ended before this one */
-	int dirty;	    /* a transaction may be open at the hop: RSET first */
-	struct dialog_caps caps;
+	int said_now;		   /* a command was said in this input event: no more input */
+	int64_t io_timeout;	   /* ms, 0: none */
+	int64_t due, armed;	   /* of the step; when the timer fires; monotonic ms, -1: not */
+	unsigned mails;		   /* ended before this one */
+	int dirty;		   /* a transaction may be open at the hop: RSET first */
+	struct dialog_caps caps;   /* what the hop offers */
+	struct dialog_caps use;	   /* what of it the mail under way uses */
 	struct dialog_reply reply; /* being read */
 
 	/* the mail under way */

@@ -38,7 +38,7 @@ static int sayable(struct meta1_buf text)
  * the way, so that reports of it are ours. */
 static int tells_dsn(const struct dialog_session *s)
 {
-	return s->caps.dsn && !s->d->kind->lmtp;
+	return s->use.dsn && !s->d->kind->lmtp;
 }
 
 static size_t mail_dsn(const struct meta1_mail *m, char *text, size_t size)
@@ -63,9 +63,9 @@ static void say_mail(struct dialog_session *s)
 
 	n = (size_t)snprintf(text, sizeof(text), "%sMAIL FROM:<%.*s>", s->dirty ? "RSET\r\n" : "",
 	    (int)from.len, (const char *)from.data);
-	if (s->caps.size)
+	if (s->use.size)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " SIZE=%" PRIu64, m->bytes);
-	if (s->caps.eightbit && (m->flags & META1_M_8BIT))
+	if (s->use.eightbit && (m->flags & META1_M_8BIT))
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " BODY=8BITMIME");
 	if (s->utf8)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " SMTPUTF8");
@@ -147,14 +147,14 @@ static int refuse_mail(struct dialog_session *s)
 	const struct meta1_mail *m = s->mail;
 	char text[160];
 
-	if (s->caps.max_size > 0 && m->bytes > s->caps.max_size) {
+	if (s->use.max_size > 0 && m->bytes > s->use.max_size) {
 		snprintf(text, sizeof(text),
 		    "message of %" PRIu64 " bytes is above the next hop's limit of %" PRIu64,
-		    m->bytes, s->caps.max_size);
+		    m->bytes, s->use.max_size);
 		dialog_result_refuse(s, 552, "5.3.4", text);
 		return 1;
 	}
-	if ((m->flags & META1_M_8BIT) && (m->flags & META1_M_BOUNCE_8BIT) && !s->caps.eightbit) {
+	if ((m->flags & META1_M_8BIT) && (m->flags & META1_M_BOUNCE_8BIT) && !s->use.eightbit) {
 		dialog_result_lacks(
 		    s, 554, "5.6.3", "8-bit content, and the next hop does not offer 8BITMIME");
 		return 1;
@@ -199,6 +199,7 @@ void dialog_send(void *sess, struct meta1_req *req, const struct meta1_mail *mai
 	s->req = req;
 	*host->req_slot(req) = s;
 	s->mail = mail;
+	s->use = dialog_caps_without(s->caps, META1_HAS(mail, without) ? mail->without : 0);
 	s->said = s->heard = s->accepted = s->after = 0;
 	s->refused = NULL;
 	s->answered = 0;
@@ -218,11 +219,11 @@ void dialog_send(void *sess, struct meta1_req *req, const struct meta1_mail *mai
 		return;
 	}
 	s->said = s->heard = skip(s, 0);
-	if (s->dirty && !s->caps.pipelining) {
+	if (s->dirty && !s->use.pipelining) {
 		dialog_say(s, "RSET\r\n", 6);
 	} else {
 		say_mail(s);
-		if (s->caps.pipelining)
+		if (s->use.pipelining)
 			say_burst(s);
 	}
 	dialog_wait(s, s->dirty ? DIALOG_RSET : DIALOG_MAIL);
@@ -237,7 +238,7 @@ void dialog_envelope_rset(struct dialog_session *s)
 		return;
 	}
 	s->dirty = 0;
-	if (!s->caps.pipelining)
+	if (!s->use.pipelining)
 		say_mail(s);
 	dialog_wait(s, DIALOG_MAIL);
 }
@@ -253,7 +254,7 @@ void dialog_envelope_mail(struct dialog_session *s)
 	s->answered = 1;
 	s->dirty = 1;
 	if (s->reply.code / 100 != 2) {
-		if (!s->caps.pipelining) {
+		if (!s->use.pipelining) {
 			nobody(s);
 			return;
 		}
@@ -264,7 +265,7 @@ void dialog_envelope_mail(struct dialog_session *s)
 			return;
 		}
 		*s->refused = s->reply;
-	} else if (!s->caps.pipelining) {
+	} else if (!s->use.pipelining) {
 		say_rcpt(s);
 	}
 	dialog_wait(s, DIALOG_RCPT);
@@ -286,7 +287,7 @@ void dialog_envelope_rcpt(struct dialog_session *s)
 	if (s->heard < s->mail->nrcpt) {
 		if (s->heard == s->said && s->refused)
 			nobody(s);
-		else if (s->heard == s->said && s->caps.pipelining)
+		else if (s->heard == s->said && s->use.pipelining)
 			say_burst(s);
 		else if (s->heard == s->said)
 			say_rcpt(s);
@@ -294,11 +295,11 @@ void dialog_envelope_rcpt(struct dialog_session *s)
 			dialog_wait(s, DIALOG_RCPT);
 		return;
 	}
-	if (!s->caps.pipelining && s->accepted == 0) {
+	if (!s->use.pipelining && s->accepted == 0) {
 		nobody(s);
 		return;
 	}
-	if (!s->caps.pipelining)
+	if (!s->use.pipelining)
 		dialog_say(s, "DATA\r\n", 6);
 	dialog_wait(s, DIALOG_DATA);
 }

@@ -36,7 +36,7 @@ static struct meta1_reply fill(
 	    .scope = META1_ABOUT_MAIL,
 	    .host = s->host,
 	    .taken = s->d->kind->lmtp ? META1_TAKEN_FINAL
-		     : s->caps.dsn    ? META1_TAKEN_DSN
+		     : s->use.dsn     ? META1_TAKEN_DSN
 				      : META1_TAKEN_RELAYED};
 
 	snprintf(r.dsn, sizeof(r.dsn), "%s", dsn ? dsn : "");

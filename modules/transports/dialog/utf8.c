@@ -87,7 +87,7 @@ int dialog_utf8_refuse(struct dialog_session *s)
 {
 	const struct meta1_mail *m = s->mail;
 
-	s->utf8 = s->caps.smtputf8 &&
+	s->utf8 = s->use.smtputf8 &&
 		  (needed(m) || ((m->flags & META1_M_SMTPUTF8) && (m->flags & META1_M_8BIT)));
 	if (dialog_utf8_unsayable(s, m->from)) {
 		dialog_result_lacks(s, 550, "5.6.7",

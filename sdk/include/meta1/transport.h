@@ -59,7 +59,8 @@ enum meta1_offer {
 	META1_OFFER_SMTPUTF8 = 1,
 	META1_OFFER_8BITMIME = 2,
 	META1_OFFER_SIZE = 4,
-	META1_OFFER_PIPELINING = 8
+	META1_OFFER_PIPELINING = 8,
+	META1_OFFER_DSN = 16
 };
 struct meta1_caps {
 	uint32_t size, offers; /* enum meta1_offer */
@@ -83,6 +84,8 @@ struct meta1_mail {
 	uint32_t nextent, pad;
 	uint64_t bytes;		/* length without the stuffing, as RFC 1870 counts */
 	struct meta1_buf envid; /* xtext as the sender said it; len 0: nothing */
+	/* enum meta1_offer: what is not used for this mail, as if the hop did not offer it. */
+	uint32_t without, pad2;
 };
 
 struct meta1_transport_ops {

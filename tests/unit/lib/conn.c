@@ -197,7 +197,7 @@ static void connects(void **state)
 	loop = loop_new();
 	loop_fake_clock(loop, 1000, 1000);
 	inputs = ends = drains = connections = 0;
-	c = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), 50, &both, NULL, &err);
+	c = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), NULL, 50, &both, NULL, &err);
 	assert_non_null(c);
 	while (!connections)
 		loop_turn(loop, true);
@@ -234,9 +234,9 @@ static void full_backlog(void **state)
 	assert_int_equal(connect(first, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	loop = loop_new();
 	inputs = ends = drains = connections = 0;
-	c = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), 5000, &both, NULL, &err);
+	c = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), NULL, 5000, &both, NULL, &err);
 	assert_non_null(c);
-	late = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), 50, &both, NULL, &err);
+	late = conn_connect(loop, (struct sockaddr *)&sa, sizeof(sa), NULL, 50, &both, NULL, &err);
 	assert_non_null(late);
 	while (!ends)
 		loop_turn(loop, true);
