@@ -68,6 +68,22 @@ static void print_by(const json_t *by)
 	printf("%s)\n", tool_text(by, "value"));
 }
 
+/* Rows with options of smtpc for the hops above, or for the recipient. */
+static void print_rows(const json_t *rows)
+{
+	const json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		printf("  options by %s: ", tool_text(row, "row"));
+		if (*tool_text(row, "error"))
+			printf("ignored, %s\n", tool_text(row, "error"));
+		else
+			printf("%s\n", tool_text(row, "text"));
+	}
+}
+
 static void print_route(const json_t *r)
 {
 	const json_t *hops = json_object_get(r, "hops"), *by = json_object_get(r, "by");
@@ -88,6 +104,7 @@ static void print_route(const json_t *r)
 		client_clean(s);
 		printf("  %s\n", s);
 	}
+	print_rows(json_object_get(r, "rows"));
 }
 
 static void print(const json_t *j)

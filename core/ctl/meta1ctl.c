@@ -213,8 +213,8 @@ static int cmd_route(struct tool *t)
 	char target[sizeof(t->question) + 600], domain[512];
 
 	tool_encode(t->args[0], domain, sizeof(domain));
-	snprintf(target, sizeof(target), "/v1/route%s%cdomain=%s", t->question,
-	    t->question[0] ? '&' : '?', domain);
+	snprintf(target, sizeof(target), "/v1/route%s%c%s=%s", t->question,
+	    t->question[0] ? '&' : '?', strchr(t->args[0], '@') ? "recipient" : "domain", domain);
 	return ask_smar(t, target);
 }
 
@@ -238,8 +238,8 @@ static const struct tool_command others[] = {
     {"destinations", "", "next hops: concurrency, waiting, paused until", 0, 0, tool_destinations},
     {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, tool_sessions},
     {"clients", "[ROLE]", "who has most connections to all smtps together", 0, 1, tool_clients},
-    {"route", "DOMAIN [--from F]", "where mail for a domain goes, from this sender", 1, 1,
-	cmd_route},
+    {"route", "DOMAIN|ADDRESS [--from F]",
+	"where mail for a domain or recipient goes, from this sender", 1, 1, cmd_route},
     {"explain", "--ip A --from F --to T",
 	"what would be said to such a mail, check by check, and its route", 0, 0, tool_explain},
     {"dns", "[NAME [TYPE]]", "name servers and DNS lists; or a question to them", 0, 2, cmd_dns},

@@ -236,6 +236,7 @@ static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_sect
 	static const char *const subs[] = {"tls"};
 	bind_role(l, &set->role, "smtpc", sec);
 	bind(l, sec, &rec_smtpc, set, "smtpc");
+	check_smtpc(l->conf, set, sec);
 	set->tls = later(l, sec, "tls", &rec_tls_client, &set->tls_set, "TLS");
 	if (sec)
 		unknown_in_role(l, sec, &rec_smtpc, subs, ARRAY_LEN(subs));

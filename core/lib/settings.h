@@ -28,6 +28,8 @@ enum {
 	SMTPS_F_SESSION_CONF = 32
 };
 
+enum { SMTPC_F_SESSION_CONF = 1, SMTPC_F_RCPT_CONF = 2 };
+
 struct set_log { /* log { } */
 	const char *facility, *ident, *file;
 	int32_t format; /* text|json */
@@ -99,6 +101,8 @@ struct set_smtpc {
 	const char *LMTP_socket;
 	int64_t IO_timeout, connect_timeout, remote_port, max_connections_idle, idle_timeout,
 	    max_mails_per_connection;
+	uint64_t flags /* SMTPC_F_ */, extensions /* enum meta1_offer */;
+	const char *helo_name, *source_ipv4, *source_ipv6;
 	int32_t no_8bitmime;
 	struct conf_section *tls;
 	struct set_tls tls_set;

@@ -7,6 +7,7 @@
  */
 #include "settings_check.h"
 
+#include "hop_conf.h"
 #include "netlist.h"
 #include "settings_records.h"
 
@@ -273,7 +274,12 @@ void check_access_is_asked(struct conf *c, const struct settings *s)
 {
 	struct conf_section *smar = s->smar.role.section;
 	struct conf_section *access = smar ? conf_sub(smar, "access", NULL) : NULL;
-	bool asked = false;
+	bool asked = s->smtpc.flags != 0;
+	if (smar && asked && !access)
+		conf_warn(c, where(s->smtpc.role.section, "flags"),
+		    "smtpc: the flags session_conf and rcpt_conf ask the access map, and smar has "
+		    "none: "
+		    "write smar { access { name = MAP; } }");
 	for (unsigned i = 0; smar && i < s->nsmtps; i++) {
 		struct conf_section *smtps = s->smtps[i].role.section;
 		uint64_t flags = s->smtps[i].flags & (SMTPS_F_ACCESS | SMTPS_F_SESSION_CONF);
@@ -320,6 +326,20 @@ static void check_reports(struct conf *c, const struct set_qmgr *set, struct con
 			conf_error(c, where(qmgr, "verp_senders"),
 			    "option verp_senders: found %.60s, expected user@domain, @domain or *",
 			    *l);
+}
+
+void check_smtpc(struct conf *c, const struct set_smtpc *set, struct conf_section *smtpc)
+{
+	const struct {
+		const char *option, *value;
+	} text[] = {{"helo_name", set->helo_name}, {"source_ipv4", set->source_ipv4},
+	    {"source_ipv6", set->source_ipv6}};
+	struct meta1_err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(text); i++)
+		if (text[i].value && hop_conf_text(text[i].option, text[i].value, &err) < 0)
+			conf_error(c, where(smtpc, text[i].option), "smtpc: option %s: %s",
+			    text[i].option, err.text);
 }
 
 void check_qmgr(struct conf *c, const struct set_qmgr *set, struct conf_section *qmgr,

@@ -29,6 +29,7 @@ void check_use(struct conf *, const struct set_smar *, struct conf_section *, co
 /* smar's access map and the smtps sections that ask it go together. */
 void check_access_is_asked(struct conf *, const struct settings *);
 void check_delimiter(struct conf *, struct conf_section *smar, const char *delimiter);
+void check_smtpc(struct conf *, const struct set_smtpc *, struct conf_section *);
 void check_qmgr(
     struct conf *, const struct set_qmgr *, struct conf_section *qmgr, struct conf_section *limits);
 void check_dependencies(struct conf *, const struct settings *, const struct set_role *);

@@ -219,6 +219,22 @@ static const struct meta1_opt opt_smtpc[] = {
     META1_OPT_ENUM(struct set_smtpc, no_8bitmime, "send", "send|bounce",
 	"What happens to an 8-bit mail when the next hop lacks 8BITMIME: sent as it is, or "
 	"returned with 5.6.3."),
+    META1_OPT_FLAGS(struct set_smtpc, flags, "", "session_conf|rcpt_conf",
+	"session_conf asks smar's access map for a row smtpc_session_conf:HOP, by name or address "
+	"of each next hop; rcpt_conf for a row smtpc_rcpt_conf:RECIPIENT. They hold options of "
+	"this "
+	"section for that hop or recipient, see OPTIONS OF NEXT HOPS."),
+    META1_OPT_FLAGS(struct set_smtpc, extensions, "smtputf8, 8bitmime, size, pipelining, dsn",
+	"smtputf8|8bitmime|size|pipelining|dsn",
+	"What is used of what a next hop offers; dont_pipelining and its like for hops that offer "
+	"what they cannot do."),
+    META1_OPT_STR(struct set_smtpc, helo_name, "", 0,
+	"Our name in EHLO and LHLO; \"\": hostname. It should be that of the address that "
+	"connections come from."),
+    META1_OPT_STR(struct set_smtpc, source_ipv4, "", 0,
+	"Address of this machine that connections to IPv4 hosts come from; \"\": as the system "
+	"chooses, and so when this machine has it not, with a warning."),
+    META1_OPT_STR(struct set_smtpc, source_ipv6, "", 0, "The same for IPv6."),
 };
 RECORDS(smtpc);
 

@@ -147,9 +147,11 @@ bool qmgr_active_pump(struct qmgr *);
 #define QMGR_ROUTES_MAX 10000
 
 struct qmgr_hops { /* one allocation: where a destination is */
-	char *transport;
-	uint32_t n;
-	struct meta1_buf hop[];
+	const char *transport;
+	/* What smtpc has to know of them, as in ROUTES. */
+	struct proto_strs hop, conf;
+	struct proto_nums conf_of;
+	uint64_t conf_rcpt;
 };
 void qmgr_route_find(struct qmgr *, struct qmgr_rcpt *);
 struct qmgr_dest *qmgr_route_dest(struct qmgr *, const struct qmgr_rcpt *); /* or NULL */
@@ -308,6 +310,7 @@ struct qmgr {
 	struct qmgr_route *routes, *route_lru, *route_ask;
 	uint64_t route_epoch;
 	bool route_by_sender; /* routes depend on who sends */
+	bool route_by_rcpt;   /* and on who gets it, not on the domain alone */
 	bool route_told;      /* which smar has said on this connection */
 
 	struct qmgr_sched sched;

@@ -4,10 +4,10 @@
  * all who wait for it, as many questions at a time as the channel's window allows.
  * Comes from active.c; goes to sched.c, or to outcome.c when there is no way. Owns routes (at most
  * QMGR_ROUTES_MAX idle ones, least recently used go first) and what destinations carry (hops).
- * When smar says that routes depend on the sender, or no more, questions and answers of the other
- * kind are void, and who waits for them asks anew.
- * On failure: while smar is away recipients wait for it, without blame; no answer in time is a
- * temporary failure of the domain.
+ * When smar says that routes depend on the sender or the recipient, or no more, questions and
+ * answers of the other kind are void, and who waits for them asks anew. On failure: while smar is
+ * away recipients wait for it, without blame; no answer in time is a temporary failure of the
+ * domain.
  */
 #include "mail/addr.h"
 #include "qmgr/qmgr.h"
@@ -21,6 +21,7 @@ METRIC_COUNTER(m_kept, "routes_kept_total", "Routes taken from a kept answer.");
 #define VIA    ' ' /* before next hops that an admin gave, in place of a domain, which has none */
 
 #define SENDER '\1' /* behind a domain, before the sender, when routes depend on it */
+#define RCPT   '\2' /* behind that, before the recipient, likewise */
 
 enum route_state { R_VOID, R_WANTED, R_ASKED, R_KNOWN };
 
@@ -177,25 +178,48 @@ static void known(struct qmgr *q, struct qmgr_route *r, uint64_t ttl)
 	qmgr_kick(q);
 }
 
+static size_t strs_size(const struct proto_strs *s)
+{
+	size_t total = s->n * sizeof(*s->v);
+
+	for (uint32_t i = 0; i < s->n; i++)
+		total += s->v[i].len;
+	return total;
+}
+
+/* A copy: the list stands at *list, the texts at *text; both are moved on. */
+static struct proto_strs strs_copy(const struct proto_strs *s, struct meta1_buf **list, char **text)
+{
+	struct proto_strs out = {*list, s->n};
+
+	for (uint32_t i = 0; i < s->n; i++) {
+		if (s->v[i].len)
+			memcpy(*text, s->v[i].data, s->v[i].len);
+		*(*list)++ = buf_of(*text, s->v[i].len);
+		*text += s->v[i].len;
+	}
+	return out;
+}
+
+/* One block: the struct, the lists, the numbers, then all texts. */
 static void set_hops(struct qmgr_dest *d, const struct p_routes *m)
 {
-	size_t total = sizeof(struct qmgr_hops) + m->hops.n * sizeof(struct meta1_buf);
-	struct qmgr_hops *h;
-	char *to;
-	uint32_t i;
+	size_t lists = (m->hops.n + m->conf.n) * sizeof(struct meta1_buf);
+	size_t nums = m->conf_of.n * sizeof(uint64_t);
+	struct qmgr_hops *h = base_alloc(
+	    sizeof(*h) + nums + strs_size(&m->hops) + strs_size(&m->conf) + m->transport.len + 1);
+	struct meta1_buf *list = (struct meta1_buf *)(void *)(h + 1);
+	uint64_t *of = (uint64_t *)(void *)((char *)list + lists);
+	char *text = (char *)of + nums;
 
-	for (i = 0; i < m->hops.n; i++)
-		total += m->hops.v[i].len;
-	h = base_alloc(total + m->transport.len + 1);
-	h->n = m->hops.n;
-	to = (char *)&h->hop[h->n];
-	for (i = 0; i < h->n; i++) {
-		memcpy(to, m->hops.v[i].data, m->hops.v[i].len);
-		h->hop[i] = buf_of(to, m->hops.v[i].len);
-		to += m->hops.v[i].len;
-	}
-	h->transport = to;
-	memcpy(to, m->transport.data, m->transport.len);
+	h->hop = strs_copy(&m->hops, &list, &text);
+	h->conf = strs_copy(&m->conf, &list, &text);
+	if (nums)
+		memcpy(of, m->conf_of.v, nums);
+	h->conf_of = (struct proto_nums){of, m->conf_of.n};
+	h->conf_rcpt = m->conf_rcpt;
+	h->transport = text;
+	memcpy(text, m->transport.data, m->transport.len);
 	free(d->hops);
 	d->hops = h;
 }
@@ -207,9 +231,11 @@ static void set_failure(struct qmgr_route *r, enum meta1_status st, unsigned smt
 	r->reason = qmgr_reason_new(buf_str(""), smtp, dsn, text);
 }
 
-/* Its name has a sender though routes do not depend on it, or the reverse. */
+/* Its name has a sender or recipient though routes do not depend on it, or the reverse. */
 static bool other_kind(const struct qmgr *q, const struct qmgr_route *r)
 {
+	if ((strchr(r->domain, RCPT) != NULL) != q->route_by_rcpt)
+		return true;
 	return *r->domain != VIA && (strchr(r->domain, SENDER) != NULL) != q->route_by_sender;
 }
 
@@ -235,6 +261,7 @@ void qmgr_route_generation(struct chan *c, uint32_t req, const void *msg, void *
 	if (q->ended)
 		return;
 	q->route_by_sender = g->by_sender != 0;
+	q->route_by_rcpt = g->by_rcpt != 0;
 	q->route_told = true;
 	q->route_epoch++;
 	for (r = q->route_ask; r; r = next) {
@@ -291,22 +318,35 @@ static void answer(void *arg, const void *msg)
 	qmgr_route_pump(q);
 }
 
+/* What the name of a route, of name_of(), asks for. */
+static struct p_route question(const char *name)
+{
+	const char *end = name + strlen(name), *rcpt = strchr(name, RCPT), *sender;
+	struct p_route ask = {.none_ = 0};
+
+	if (rcpt) {
+		ask.rcpt = buf_of(rcpt + 1, (size_t)(end - rcpt - 1));
+		end = rcpt;
+	}
+	sender = memchr(name, SENDER, (size_t)(end - name));
+	if (sender) {
+		ask.from = buf_of(sender + 1, (size_t)(end - sender - 1));
+		end = sender;
+	}
+	if (*name == VIA)
+		ask.via = buf_of(name + 1, (size_t)(end - name - 1));
+	else
+		ask.domain = buf_of(name, (size_t)(end - name));
+	return ask;
+}
+
 void qmgr_route_pump(struct qmgr *q)
 {
 	struct chan *smar = role_peer(&q->role, "smar");
 	struct qmgr_route *r;
 
 	while (smar && q->route_told && (r = q->route_ask)) {
-		const char *sender = strchr(r->domain, SENDER);
-		struct p_route ask = {.domain = buf_str(r->domain)};
-
-		if (sender) {
-			ask.domain = buf_of(r->domain, (size_t)(sender - r->domain));
-			ask.from = buf_str(sender + 1);
-		}
-
-		if (*r->domain == VIA)
-			ask = (struct p_route){.via = buf_str(r->domain + 1)};
+		struct p_route ask = question(r->domain);
 
 		r->epoch = q->route_epoch;
 		if (!chan_ask(smar, P_ROUTE, &ask, 0, answer, r))
@@ -326,7 +366,7 @@ static void domain_of(struct qmgr *q, const char *addr, char *out, size_t size)
 		str_copy(out, size, domain);
 }
 
-#define WAY_MAX (ADDR_DOMAIN_MAX + QMGR_VIA_MAX + ADDR_PATH_MAX + 3)
+#define WAY_MAX (ADDR_DOMAIN_MAX + QMGR_VIA_MAX + 2 * ADDR_PATH_MAX + 4)
 
 static void name_of(struct qmgr *q, const struct qmgr_rcpt *r, char name[WAY_MAX])
 {
@@ -338,7 +378,10 @@ static void name_of(struct qmgr *q, const struct qmgr_rcpt *r, char name[WAY_MAX
 		domain_of(q, r->addr, name, ADDR_DOMAIN_MAX + 1);
 	n = strlen(name);
 	if (q->route_by_sender && *name != VIA)
-		snprintf(name + n, WAY_MAX - n, "%c%s", SENDER, qmgr_msg_sender(qmgr_msg_of(r), r));
+		n += (size_t)snprintf(
+		    name + n, WAY_MAX - n, "%c%s", SENDER, qmgr_msg_sender(qmgr_msg_of(r), r));
+	if (q->route_by_rcpt && n < WAY_MAX)
+		snprintf(name + n, WAY_MAX - n, "%c%s", RCPT, r->addr);
 }
 
 static struct qmgr_route *route_of(struct qmgr *q, const struct qmgr_rcpt *r)

@@ -81,7 +81,7 @@ static void utf8_routed(void *arg, const struct p_routes *r)
  * itself. */
 void check_utf8(struct check *c)
 {
-	char path[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2] = "";
+	char path[ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 2] = "", rcpt[sizeof(path)];
 	struct smar_policy *p = c->policy;
 	struct meta1_buf from;
 
@@ -98,6 +98,9 @@ void check_utf8(struct check *c)
 	if (c->from_local[0])
 		snprintf(path, sizeof(path), "%s@%s", c->from_local, c->from_domain);
 	from = buf_str(path);
-	smar_route(p, p->dns, &(struct smar_route_ask){.domain = buf_str(c->domain), .from = &from},
+	snprintf(rcpt, sizeof(rcpt), "%s@%s", c->local_part, c->domain);
+	smar_route(p, p->dns,
+	    &(struct smar_route_ask){
+		.domain = buf_str(c->domain), .from = &from, .rcpt = buf_str(rcpt)},
 	    c->deadline, utf8_routed, c);
 }

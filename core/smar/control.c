@@ -9,15 +9,14 @@
 #include "smar/control.h"
 
 #include <meta1/transport.h>
-
 #include <stdio.h>
 
 #define KEPT	16 /* questions */
 #define KEEP_MS 5000
-#define ROUTE	"route " /* keys of routes begin so; the sender in <> or -, the domain */
+#define ROUTE	"route " /* keys of routes: recipient, a line's end, sender in <> or -, domain */
 
 struct asked {
-	char key[sizeof(ROUTE) + ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 4];
+	char key[sizeof(ROUTE) + 2 * ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 5];
 	struct smar_route_by by;
 	json_t *answer; /* NULL: pending */
 	int64_t at;
@@ -64,6 +63,27 @@ static json_t *with_offers(json_t *answer)
 	return o;
 }
 
+/* Rows with options of smtpc, each with the hops that it is for. */
+static json_t *rows_json(const struct p_routes *r)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < r->conf.n; i++) {
+		json_t *o = json_object(), *hops = json_array();
+
+		for (uint32_t k = 0; k < r->conf_of.n && k < r->hops.n; k++)
+			if (r->conf_of.v[k] == i + 1)
+				json_array_append_new(hops, json_buf(r->hops.v[k]));
+		json_object_set_new(o, "row", json_buf(r->conf_row.v[i]));
+		json_object_set_new(o, "text", json_buf(r->conf.v[i]));
+		json_object_set_new(o, "error", json_buf(r->conf_error.v[i]));
+		json_object_set_new(o, "recipient", json_boolean(r->conf_rcpt == i + 1));
+		json_object_set_new(o, "hops", hops);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
 static json_t *json_by(const struct smar_route_by *by)
 {
 	json_t *o = json_object();
@@ -91,6 +111,7 @@ json_t *smar_control_route(
 	json_object_set_new(o, "transport", json_buf(r->transport));
 	json_object_set_new(o, "key", json_buf(r->key));
 	json_object_set_new(o, "hops", hops);
+	json_object_set_new(o, "rows", rows_json(r));
 	json_object_set_new(o, "limits", json_buf(r->limits));
 	json_object_set_new(o, "limits_row", json_buf(r->limits_row));
 	json_object_set_new(o, "ttl", json_integer((json_int_t)r->ttl));
@@ -105,7 +126,7 @@ json_t *smar_control_route(
 static void routed(void *arg, const struct p_routes *r)
 {
 	struct asked *a = arg;
-	const char *domain = strrchr(a->key, ' ') + 1, *sender = a->key + strlen(ROUTE);
+	const char *domain = strrchr(a->key, ' ') + 1, *sender = strchr(a->key, '\n') + 1;
 	char from[sizeof(a->key)];
 
 	str_copy(from, sizeof(from), sender + 1);
@@ -186,48 +207,69 @@ struct loop *smar_control_loop(void)
 	return ctx.loop;
 }
 
-static json_t *route_of(
-    const char *domain, const struct meta1_buf *from, int *status, struct meta1_err *err)
+static json_t *route_of(const char *domain, const struct meta1_buf *from, const char *rcpt,
+    int *status, struct meta1_err *err)
 {
 	char key[sizeof(ctx.asked[0].key)];
 	struct asked *a;
 	bool fresh;
 
 	if (from)
-		snprintf(key, sizeof(key), ROUTE "<%s> %s", (const char *)from->data, domain);
+		snprintf(
+		    key, sizeof(key), ROUTE "%s\n<%s> %s", rcpt, (const char *)from->data, domain);
 	else
-		snprintf(key, sizeof(key), ROUTE "- %s", domain);
+		snprintf(key, sizeof(key), ROUTE "%s\n- %s", rcpt, domain);
 	a = smar_control_asked(key, &fresh, status, err);
 	if (!a)
 		return NULL;
 	if (fresh)
 		smar_route(ctx.policy, ctx.dns,
-		    &(struct smar_route_ask){.domain = buf_str(domain), .from = from, .by = &a->by},
+		    &(struct smar_route_ask){.domain = buf_str(domain),
+			.from = from,
+			.rcpt = buf_str(rcpt),
+			.by = &a->by},
 		    loop_now(ctx.loop) + proto_deadline(P_ROUTE), routed, a);
 	if (a->pending)
 		return json_pack("{s:s, s:b}", "domain", domain, "pending", 1);
 	return with_offers(a->answer);
 }
 
+/* The domain that is asked about, and the recipient there, if one is. */
+static bool whereto(json_t *query, char domain[ADDR_DOMAIN_MAX + 1], char rcpt[ADDR_PATH_MAX + 1],
+    struct meta1_err *err)
+{
+	const char *text = json_string_value(json_object_get(query, "domain"));
+	char local[ADDR_PATH_MAX + 1];
+
+	rcpt[0] = '\0';
+	if (json_object_get(query, "recipient")) {
+		err_set(err, "recipient: expected an address");
+		return smar_explain_path(query, "recipient", ADDR_POSTMASTER, rcpt, err) &&
+		       smar_keys_split(buf_str(rcpt), ctx.policy->hostname, local, domain) == 0;
+	}
+	if (text && addr_domain_key(buf_str(text), domain, ADDR_DOMAIN_MAX + 1) == 0)
+		return true;
+	err_set(err, "expected ?domain=NAME or ?recipient=ADDRESS");
+	return false;
+}
+
 static json_t *get_route(
     void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
-	const char *text = json_string_value(json_object_get(query, "domain"));
-	char domain[ADDR_DOMAIN_MAX + 1], path[ADDR_PATH_MAX + 1];
+	char domain[ADDR_DOMAIN_MAX + 1], path[ADDR_PATH_MAX + 1], rcpt[ADDR_PATH_MAX + 1];
 	bool sender = json_object_get(query, "from") != NULL;
 	struct meta1_buf from;
 
 	(void)arg, (void)rest;
 	*status = 400;
-	if (!ctx.policy || !text || addr_domain_key(buf_str(text), domain, sizeof(domain)) < 0) {
-		err_set(err, "domain: expected ?domain=NAME");
+	err_set(err, "smar is stopping");
+	if (!ctx.policy || !whereto(query, domain, rcpt, err))
 		return NULL;
-	}
 	if (sender && !smar_explain_path(query, "from", ADDR_NULL, path, err))
 		return NULL;
 	*status = 200;
 	from = buf_str(sender ? path : "");
-	return route_of(domain, sender ? &from : NULL, status, err);
+	return route_of(domain, sender ? &from : NULL, rcpt, status, err);
 }
 
 static json_t *delete_cache(
@@ -239,8 +281,8 @@ static json_t *delete_cache(
 
 static const struct ctl_request requests[] = {
     {"GET", "/v1/route", CTL_READ, get_route,
-	"Where mail for ?domain=NAME goes, from this sender with &from=; \"pending\" while the DNS "
-	"is asked."},
+	"Where mail for ?domain=NAME or ?recipient=ADDRESS goes, from this sender with &from=; "
+	"\"pending\" while the DNS is asked."},
     {"GET", "/v1/dns", CTL_READ, smar_control_dns,
 	"The name servers and DNS lists; with ?name=NAME&type=A a question to them."},
     {"DELETE", "/v1/dns-cache", CTL_ADMIN, delete_cache, "Forgets what the DNS said."},

@@ -27,6 +27,7 @@ struct explain {
 	uint32_t stages, grants;
 	struct way {
 		char domain[ADDR_DOMAIN_MAX + 1], from[ADDR_PATH_MAX + 1];
+		char rcpt[ADDR_PATH_MAX + 1]; /* the first there */
 		struct smar_route_by by;
 	} way[EXPLAIN_ROUTES];
 	unsigned nway, routed;
@@ -88,11 +89,15 @@ static void next_route(struct explain *x)
 	y = &x->way[x->routed];
 	from = buf_str(y->from);
 	smar_route(p, p->dns,
-	    &(struct smar_route_ask){.domain = buf_str(y->domain), .from = &from, .by = &y->by},
+	    &(struct smar_route_ask){.domain = buf_str(y->domain),
+		.from = &from,
+		.rcpt = buf_str(y->rcpt),
+		.by = &y->by},
 	    loop_now(p->loop) + proto_deadline(P_ROUTE), routed, x);
 }
 
-/* One way for all that goes to this domain from this sender. */
+/* One way for all that goes to this domain from this sender; for each recipient, when rows may tell
+ * them apart. */
 static void add_way(struct explain *x, struct meta1_buf addr, struct meta1_buf from)
 {
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
@@ -105,8 +110,12 @@ static void add_way(struct explain *x, struct meta1_buf addr, struct meta1_buf f
 	if (from.len > 0)
 		memcpy(y->from, from.data, from.len);
 	y->from[from.len] = '\0';
+	if (addr.len < sizeof(y->rcpt))
+		memcpy(y->rcpt, addr.data, addr.len);
+	y->rcpt[addr.len < sizeof(y->rcpt) ? addr.len : 0] = '\0';
 	for (unsigned i = 0; i < x->nway; i++)
-		if (!strcmp(x->way[i].domain, domain) && !strcmp(x->way[i].from, y->from))
+		if (!strcmp(x->way[i].domain, domain) && !strcmp(x->way[i].from, y->from) &&
+		    (!x->policy->rcpt_conf || !strcmp(x->way[i].rcpt, y->rcpt)))
 			return;
 	x->nway++;
 }

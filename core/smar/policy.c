@@ -224,6 +224,8 @@ static int fill(
 	p->loop = host->loop;
 	p->client_names = set->smar.client_names;
 	p->spf = set->smar.spf;
+	p->session_conf = set->smtpc.flags & SMTPC_F_SESSION_CONF;
+	p->rcpt_conf = set->smtpc.flags & SMTPC_F_RCPT_CONF;
 	p->dnsbl = dnsbl_new(&set->smar);
 	p->remote_port = (uint16_t)set->smtpc.remote_port;
 	str_copy(p->delimiters, sizeof(p->delimiters), set->smar.address_delimiter);

@@ -148,6 +148,8 @@ void smar_route(struct smar_policy *p, struct dns *dns, const struct smar_route_
 	*r->by = (struct smar_route_by){.rule = ""};
 	r->fn = fn;
 	r->arg = arg;
+	if (ask->rcpt.len > 0 && ask->rcpt.len < sizeof(r->rcpt))
+		memcpy(r->rcpt, ask->rcpt.data, ask->rcpt.len);
 	r->by_sender = ask->from && p->sender_routes.map &&
 		       smar_keys_split(*ask->from, p->hostname, r->from_local, r->from_domain) == 0;
 	if (ask->domain.len == 0) {

@@ -5,7 +5,8 @@
  *   route.c	     whose word counts: the mailertable, the sender, the domain itself
  *   route_goal.c    each next hop named there becomes hosts with addresses
  *   route_hops.c    the hops of all of them, in the order in which they are tried
- *   route_answer.c  what the destination is called, its row of limits, how long all this holds
+ *   route_answer.c  what the destination is called, its row of limits, those with options of
+ *		     smtpc, how long all this holds
  * A step calls the next one, or smar_route_fail(); either ends in one answer, and the question is
  * gone.
  */
@@ -36,6 +37,8 @@ struct smar_route {
 	bool by_sender;
 	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
 	char *rest; /* value of the row ".", while the sender is looked up; NULL: none */
+	char rcpt[ADDR_PATH_MAX + 1]; /* "": any */
+	struct smar_limits *limits;   /* NULL: none */
 	struct smar_target target[SMAR_TARGETS];
 	struct smar_goal goal[SMAR_TARGETS];
 	unsigned n, pending;
@@ -65,7 +68,7 @@ void smar_route_hops(struct smar_route *);
 /* route_answer.c */
 /* The route may be kept for no longer than this. */
 void smar_route_ttl(struct smar_route *, uint32_t ttl);
-/* There are hops: the answer, with the row of limits. */
+/* There are hops: the answer, with the row of limits and those of smtpc. */
 void smar_route_found(struct smar_route *);
 /* There are none. What follows from a row is a mistake in it, so it is temporary. */
 void smar_route_fail(struct smar_route *, enum meta1_status, const char *dsn, const char *text);

@@ -2,13 +2,15 @@
 /*
  * route_answer.c -- the last step of a ROUTE: the hops are known, or there are none.
  * From route_hops.c, or any step that failed; to limits.c for the row of the destination in the map
- * of qmgr; the answer goes to who asked (smar.c, explain.c, control.c). Frees the question.
- * On failure: what follows from a row, ours to mend, is temporary and logged.
+ * of qmgr, then to hop_conf.c for those with options of smtpc; the answer goes to who asked
+ * (smar.c, explain.c, control.c). Frees the question. On failure: what follows from a row, ours to
+ * mend, is temporary and logged.
  */
 #include "smar/route.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <xxhash.h>
 
 #define TTL_MIN 10
 
@@ -24,6 +26,7 @@ static void end(struct smar_route *r, const struct p_routes *out)
 		free(r->goal[i].host);
 	free(r->text);
 	free(r->rest);
+	free(r->limits);
 	smar_policy_unref(&r->policy);
 	free(r);
 }
@@ -92,29 +95,56 @@ static void make_key(const struct smar_route *r, char *key, size_t size)
 }
 
 /* A row of the domain's own makes of it, or of those that share the row, a destination of its own:
- * another domain at the same hosts is not bound by it. */
-static void own_key(char *key, size_t size, const struct smar_limits *lim)
+ * another domain at the same hosts is not bound by it. So does a row of recipients. */
+static void own_key(char *key, size_t size, const char *row)
 {
-	char with[sizeof(lim->row) + 256];
+	char with[SMAR_KEY_MAX + 256];
+	size_t n = (size_t)snprintf(with, sizeof(with), "%s|%s", row, key);
 
-	if (lim->own && snprintf(with, sizeof(with), "%s|%s", lim->row, key) < (int)size)
+	if (n < size)
 		str_copy(key, size, with);
+	else
+		snprintf(key, size, "%.200s#%016llx", row,
+		    (unsigned long long)XXH3_64bits(with, strlen(with)));
 }
 
-static void end_ok(struct smar_route *r, const struct smar_limits *lim)
+/* Rows with options of smtpc, as they stand in ROUTES. */
+struct rows {
+	struct meta1_buf text[MX_HOPS + 1], key[MX_HOPS + 1], error[MX_HOPS + 1];
+};
+static void give_rows(struct p_routes *out, const struct smar_hop_conf *c, struct rows *to)
+{
+	for (unsigned i = 0; i < c->n; i++) {
+		to->text[i] = buf_str(c->row[i].text);
+		to->key[i] = buf_str(c->row[i].key);
+		to->error[i] = buf_str(c->row[i].error);
+	}
+	out->conf = (struct proto_strs){to->text, c->n};
+	out->conf_row = (struct proto_strs){to->key, c->n};
+	out->conf_error = (struct proto_strs){to->error, c->n};
+	out->conf_of = (struct proto_nums){c->hop, c->n ? c->nhop : 0};
+	out->conf_rcpt = c->rcpt;
+}
+
+static void end_ok(struct smar_route *r, const struct smar_hop_conf *conf)
 {
 	struct meta1_buf hop[MX_HOPS];
 	struct p_routes out = {.status = META1_OK, .ttl = bounded_ttl(r)};
+	struct rows rows;
 	char key[256];
 
 	for (unsigned i = 0; i < r->nhop; i++)
 		hop[i] = buf_str(r->text[i]);
 	make_key(r, key, sizeof(key));
-	if (lim && lim->status == META1_OK) {
-		out.limits = buf_str(lim->text);
-		out.limits_row = buf_str(lim->row);
-		own_key(key, sizeof(key), lim);
+	if (r->limits) {
+		out.limits = buf_str(r->limits->text);
+		out.limits_row = buf_str(r->limits->row);
+		if (r->limits->own)
+			own_key(key, sizeof(key), r->limits->row);
 	}
+	give_rows(&out, conf, &rows);
+	if (conf->rcpt && conf->row[conf->rcpt - 1].text[0])
+		own_key(key, sizeof(key), conf->row[conf->rcpt - 1].key);
 	out.key = buf_str(key);
 	out.transport = buf_str(r->target[0].lmtp ? "lmtp" : "smtp");
 	out.hops.v = hop;
@@ -128,15 +158,38 @@ void smar_route_ttl(struct smar_route *r, uint32_t ttl)
 		r->ttl = ttl;
 }
 
+static void conf_found(void *arg, const struct smar_hop_conf *conf)
+{
+	struct smar_route *r = arg;
+
+	smar_route_ttl(r, conf->ttl);
+	if (conf->status == META1_TEMPFAIL)
+		smar_route_fail(
+		    r, META1_TEMPFAIL, "4.3.0", "the options of next hops cannot be read now");
+	else
+		end_ok(r, conf);
+}
+
+static void ask_conf(struct smar_route *r)
+{
+	smar_hop_conf_find(r->policy, (const char(*)[600])r->text, r->nhop, buf_str(r->rcpt),
+	    r->deadline, conf_found, r);
+}
+
 static void limits_found(void *arg, const struct smar_limits *lim)
 {
 	struct smar_route *r = arg;
 
 	smar_route_ttl(r, lim->ttl);
-	if (lim->status == META1_TEMPFAIL)
+	if (lim->status == META1_TEMPFAIL) {
 		smar_route_fail(r, META1_TEMPFAIL, "4.3.0", "the map of limits cannot be read now");
-	else
-		end_ok(r, lim);
+		return;
+	}
+	if (lim->status == META1_OK) {
+		r->limits = base_alloc(sizeof(*r->limits));
+		*r->limits = *lim;
+	}
+	ask_conf(r);
 }
 
 void smar_route_found(struct smar_route *r)
@@ -145,7 +198,7 @@ void smar_route_found(struct smar_route *r)
 	unsigned n = 1;
 
 	if (!r->policy->limits.map) {
-		end_ok(r, NULL);
+		ask_conf(r);
 		return;
 	}
 	for (unsigned i = 0; i < r->n; i++)

@@ -41,8 +41,9 @@ static struct { /* one role a process */
 /* ---- the generation: answers that were kept are void when it counts up ---- */
 static void send_generation(struct chan *c)
 {
-	struct p_generation g = {
-	    .generation = me.generation, .by_sender = me.policy && me.policy->sender_routes.map};
+	struct p_generation g = {.generation = me.generation,
+	    .by_sender = me.policy && me.policy->sender_routes.map,
+	    .by_rcpt = me.policy && me.policy->rcpt_conf && me.policy->access.map};
 
 	if (chan_peer(c) == SMTPS && me.policy) {
 		struct p_policy p = {.stages = smar_check_always(me.policy)};
@@ -222,7 +223,8 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		return;
 	}
 	smar_route(me.policy, me.dns,
-	    &(struct smar_route_ask){.domain = r->domain, .via = r->via, .from = &r->from},
+	    &(struct smar_route_ask){
+		.domain = r->domain, .via = r->via, .from = &r->from, .rcpt = r->rcpt},
 	    deadline(role, P_ROUTE), routed, question_new(c, req));
 }
 

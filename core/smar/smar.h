@@ -197,7 +197,8 @@ struct smar_policy {
 	struct smar_endpoint *listen;
 	unsigned nlisten;
 	bool client_names, spf;
-	struct dnsbl *dnsbl; /* NULL: no lists */
+	bool session_conf, rcpt_conf; /* flags of smtpc */
+	struct dnsbl *dnsbl;	      /* NULL: no lists */
 };
 /* Opens every map. NULL: err says which and why, nothing is left open. */
 struct smar_policy *smar_policy_open(struct mod_host *, struct settings *, struct meta1_err *);
@@ -346,6 +347,23 @@ struct smar_limits {
 void smar_limits_find(const struct smar_use *, const char *const *names, unsigned n,
     int64_t deadline, void (*fn)(void *arg, const struct smar_limits *), void *arg);
 
+/* ---- hop_conf.c: options of smtpc for next hops and recipients ---- */
+struct smar_conf_row {
+	char key[SMAR_KEY_MAX], text[SMAR_LIMIT_MAX + 1];
+	char error[200]; /* what is wrong with it; its text is "" then */
+};
+struct smar_hop_conf {
+	enum meta1_status status; /* OK, TEMPFAIL */
+	uint32_t ttl;
+	unsigned n, nhop;
+	struct smar_conf_row *row;
+	uint64_t hop[MX_HOPS], rcpt; /* 1 + an index into them; 0: none */
+};
+/* hop: "ADDR PORT NAME", which stay; rcpt: may be empty. fn comes once, perhaps inside the call. */
+void smar_hop_conf_find(struct smar_policy *, const char (*hop)[600], unsigned nhop,
+    struct meta1_buf rcpt, int64_t deadline, void (*fn)(void *arg, const struct smar_hop_conf *),
+    void *arg);
+
 /* ---- route.c: ROUTE ---- */
 struct smar_route_by {	  /* whose word counted */
 	const char *rule; /* in words; "": nobody's */
@@ -358,6 +376,7 @@ struct smar_route_ask {
 	const struct meta1_buf *from; /* empty: the null sender; NULL: whoever, so sender_routes
 				       * are not looked at */
 	struct smar_route_by *by;     /* is set before fn comes, for admins; or NULL */
+	struct meta1_buf rcpt;	      /* empty: whoever, so smtpc_rcpt_conf is not looked at */
 };
 typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);
 /* As smar_check(). */

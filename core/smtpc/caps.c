@@ -51,7 +51,7 @@ static struct smtpc_caps *fact(struct smtpc *c, const char *dest, const struct m
 }
 
 void smtpc_caps_tell(struct smtpc *c, const struct meta1_transport_ops *ops, void *sess,
-    const char *dest, const struct meta1_hop *hop, uint32_t nhop)
+    const char *dest, const struct smtpc_hop *hop, uint32_t nhop)
 {
 	struct meta1_caps caps = {.size = sizeof(caps)};
 	int64_t now = loop_now(c->role.loop);
@@ -62,7 +62,10 @@ void smtpc_caps_tell(struct smtpc *c, const struct meta1_transport_ops *ops, voi
 	if (!c->smar || !META1_HAS(ops, caps) || !ops->caps)
 		return;
 	ops->caps(sess, &caps);
-	f = fact(c, dest, hop);
+	caps.offers &= (uint32_t)hop->conf->extensions;
+	if (!(caps.offers & META1_OFFER_SIZE))
+		caps.max_size = 0;
+	f = fact(c, dest, &hop->to);
 	if (f->told && f->offers == caps.offers && f->max_size == caps.max_size &&
 	    now - f->when < AGAIN)
 		return;

@@ -144,7 +144,7 @@ static void end(struct smtpc_delivery *d)
 
 static const char *hop_name(const struct smtpc_delivery *d)
 {
-	return d->at < d->nhop ? d->hop[d->at].host : NULL;
+	return d->at < d->nhop ? d->hop[d->at].to.host : NULL;
 }
 
 static void set_end(struct smtpc_delivery *d, enum meta1_status status, enum meta1_scope scope,
@@ -338,6 +338,7 @@ static void send_mail(struct smtpc_delivery *d)
 		return;
 	}
 	mod_req_rcpts(d->req, on_rcpt, d->mail.nrcpt);
+	smtpc_conf_mail(d->hop[d->at].conf, &d->mail);
 	t->ops->send(d->session->sess, d->req, &d->mail);
 }
 
@@ -367,16 +368,16 @@ void smtpc_deliver_opened(
     struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
 {
 	if (status == META1_OK && d->session->sess) {
-		smtpc_hosts_answered(d->c, &d->hop[d->at]);
+		smtpc_hosts_answered(d->c, &d->hop[d->at].to);
 		smtpc_caps_tell(
 		    d->c, d->transport->ops, d->session->sess, d->key, &d->hop[d->at], d->nhop);
 		send_mail(d);
 		return;
 	}
 	if (!r || r->smtp == 0)
-		smtpc_hosts_failed(d->c, &d->hop[d->at]);
+		smtpc_hosts_failed(d->c, &d->hop[d->at].to);
 	else
-		smtpc_hosts_answered(d->c, &d->hop[d->at]);
+		smtpc_hosts_answered(d->c, &d->hop[d->at].to);
 	smtpc_session_shut(&d->session);
 	host_failed(d, r);
 }

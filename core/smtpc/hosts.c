@@ -83,7 +83,7 @@ void smtpc_hosts_answered(struct smtpc *c, const struct meta1_hop *hop)
 		drop(c, h);
 }
 
-void smtpc_hosts_order(struct smtpc *c, struct meta1_hop *hop, uint32_t n)
+void smtpc_hosts_order(struct smtpc *c, struct smtpc_hop *hop, uint32_t n)
 {
 	int64_t now = loop_now(c->role.loop);
 	struct smtpc_host *h;
@@ -92,21 +92,21 @@ void smtpc_hosts_order(struct smtpc *c, struct meta1_hop *hop, uint32_t n)
 	if (n < 2 || !c->hosts)
 		return;
 	for (i = 0; i < n; i++) {
-		struct meta1_hop one = hop[i];
+		struct smtpc_hop one = hop[i];
 
-		h = find(c, &one);
+		h = find(c, &one.to);
 		if (h && now < h->not_before)
 			continue;
 		memmove(&hop[good + 1], &hop[good], (i - good) * sizeof(*hop));
 		hop[good++] = one;
 		m_avoided.value += good == 1 && i > 0;
 	}
-	h = find(c, &hop[0]);
+	h = find(c, &hop[0].to);
 	if (h && now - h->not_before > PAUSE_MAX) {
 		drop(c, h); /* long ago */
 	} else if (h && good > 0) {
 		h->probed = true;
-		h->not_before = now + hop[0].connect_timeout;
+		h->not_before = now + hop[0].to.connect_timeout;
 	}
 }
 

@@ -4,9 +4,9 @@
  *
  * Comes from core/smtpc/deliver.c; goes to a transport module through core/mod/.
  * An idle session is taken again by the next mail to the same transport, address and
- * port, the youngest first. It is shut after idle_timeout, after
- * max_mails_per_connection, when more than max_connections_idle wait (the oldest goes),
- * and when its module says it is of no more use.
+ * port with the same options of a session (hop_conf.h), the youngest first. It is shut after
+ * idle_timeout, after max_mails_per_connection, when more than max_connections_idle wait (the
+ * one goes whose time is up next), and when its module says it is of no more use.
  * Owns the sessions and the module's handles in them. On failure to open the delivery
  * hears why; nothing is kept.
  */
@@ -81,7 +81,7 @@ static void on_open(void *arg, enum meta1_status status, const struct meta1_repl
 	smtpc_deliver_opened(d, status, reply);
 }
 
-struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct meta1_hop *hop)
+struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct smtpc_hop *hop)
 {
 	struct smtpc *c = d->c;
 	struct smtpc_transport *t = d->transport;
@@ -92,40 +92,43 @@ struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct 
 	s = base_alloc(sizeof(*s));
 	*s = (struct smtpc_session){.c = c,
 	    .transport = t,
-	    .addr = base_strdup(hop->addr),
-	    .host = base_strdup(hop->host),
-	    .port = hop->port,
+	    .addr = base_strdup(hop->to.addr),
+	    .host = base_strdup(hop->to.host),
+	    .port = hop->to.port,
+	    .conf = *hop->conf,
 	    .state = SESSION_OPENING,
 	    .since = now,
 	    .opener = d};
 	DL_APPEND(c->sessions, s);
 	m_open.value++;
 	smtpc_gear_use(t->gear);
-	req = mod_req(t->inst, now + t->gear->connect_timeout + OPEN_LIMIT, on_open, s);
+	req = mod_req(t->inst, now + s->conf.connect_timeout + OPEN_LIMIT, on_open, s);
 	if (!req) {
 		session_free(&s);
 		return NULL;
 	}
 	s->req = req;
-	t->ops->open(mod_data(t->inst), req, hop, &s->sess);
+	t->ops->open(mod_data(t->inst), req, &hop->to, &s->sess);
 	return s;
 }
 
 /* ---- idle ---- */
 
 struct smtpc_session *smtpc_session_take(
-    struct smtpc *c, struct smtpc_transport *t, const struct meta1_hop *hop)
+    struct smtpc *c, struct smtpc_transport *t, const struct smtpc_hop *hop)
 {
 	struct smtpc_session *s, *older;
 
 	if (!c->idle_old)
 		return NULL;
-	/* From the youngest on: prev of the head is the tail. */
+	/* From the one that may wait longest on: prev of the head is the tail. */
 	for (s = c->idle_old->idle_prev;; s = older) {
 		bool last = s == c->idle_old;
 
 		older = s->idle_prev;
-		if (s->transport == t && s->port == hop->port && strcmp(s->addr, hop->addr) == 0) {
+		if (s->transport == t && s->port == hop->to.port &&
+		    strcmp(s->addr, hop->to.addr) == 0 &&
+		    hop_conf_same_session(&s->conf, hop->conf)) {
 			if (t->ops->usable(s->sess)) {
 				idle_remove(s);
 				s->state = SESSION_BUSY;
@@ -149,7 +152,7 @@ static void idle_arm(struct smtpc *c)
 			loop_rearm(c->idle_timer, -1);
 		return;
 	}
-	due = c->idle_old->since + c->gear->idle_timeout - loop_now(c->role.loop);
+	due = c->idle_old->due - loop_now(c->role.loop);
 	if (due < 0)
 		due = 0;
 	if (c->idle_timer)
@@ -165,9 +168,23 @@ static void on_idle_timer(int fd, short what, void *arg)
 	struct smtpc_session *s;
 
 	(void)fd, (void)what;
-	while ((s = c->idle_old) && now - s->since >= c->gear->idle_timeout)
+	while ((s = c->idle_old) && now >= s->due)
 		smtpc_session_shut(&s);
 	idle_arm(c);
+}
+
+/* By when it is to be shut; most have the same time-out, and go to the end at once. */
+static void idle_add(struct smtpc *c, struct smtpc_session *s)
+{
+	struct smtpc_session *before = c->idle_old ? c->idle_old->idle_prev : NULL;
+
+	s->state = SESSION_IDLE;
+	s->since = loop_now(c->role.loop);
+	s->due = s->since + s->conf.idle_timeout;
+	while (before && before->due > s->due)
+		before = before == c->idle_old ? NULL : before->idle_prev;
+	DL_APPEND_ELEM2(c->idle_old, before, s, idle_prev, idle_next);
+	c->nidle++;
 }
 
 void smtpc_session_release(struct smtpc_session **sp)
@@ -175,25 +192,25 @@ void smtpc_session_release(struct smtpc_session **sp)
 	struct smtpc_session *s = *sp, *oldest;
 	struct smtpc *c = s->c;
 	struct smtpc_gear *gear = s->transport->gear;
+	bool first;
 
 	*sp = NULL;
 	s->mails++;
-	if (c->role.stopping || gear != c->gear || gear->max_idle == 0 || gear->idle_timeout == 0 ||
-	    (gear->max_mails > 0 && s->mails >= (uint64_t)gear->max_mails) ||
+	if (c->role.stopping || gear != c->gear || gear->max_idle == 0 ||
+	    s->conf.idle_timeout == 0 ||
+	    (s->conf.max_mails > 0 && s->mails >= (uint64_t)s->conf.max_mails) ||
 	    !s->transport->ops->usable(s->sess)) {
 		smtpc_session_shut(&s);
 		return;
 	}
-	s->state = SESSION_IDLE;
-	s->since = loop_now(c->role.loop);
-	DL_APPEND2(c->idle_old, s, idle_prev, idle_next);
-	c->nidle++;
+	idle_add(c, s);
+	first = c->idle_old == s;
 	if (c->nidle > (uint64_t)gear->max_idle) {
 		oldest = c->idle_old;
 		smtpc_session_shut(&oldest);
 	}
 	m_idle.value = c->nidle;
-	if (c->nidle == 1)
+	if (first)
 		idle_arm(c);
 }
 

@@ -80,13 +80,9 @@ static struct smtpc_gear *gear_new(struct smtpc *c, struct settings *set, struct
 	unsigned i, n = settings_modules(set, META1_SMTPC, &list);
 
 	g->refs = 1;
-	g->io_timeout = s->IO_timeout;
-	g->connect_timeout = s->connect_timeout;
-	g->idle_timeout = s->idle_timeout;
+	hop_conf_section(s, &g->conf);
 	g->remote_port = s->remote_port;
 	g->max_idle = s->max_connections_idle;
-	g->max_mails = s->max_mails_per_connection;
-	g->bounce_8bit = s->no_8bitmime == NO_8BITMIME_BOUNCE;
 	g->transport = base_alloc((n + 1) * sizeof(*g->transport));
 	for (i = 0; i < n; i++) {
 		if (strcmp(list[i].kind, "transport") == 0 &&

@@ -4,7 +4,8 @@
  *
  * qmgr hands over a delivery: one message, some of its recipients, the hosts that may take
  * it (smtpc.c). Its content is opened in the queue store, a session to the first host is
- * found or opened, the transport speaks, results go back (deliver.c). A host that did not
+ * found or opened, the transport speaks, results go back (deliver.c). Rows of the access map may
+ * change the options of a host or of the recipients (conf.c). A host that did not
  * answer lately is tried last (hosts.c). Sessions that are still good wait for the next
  * mail to the same host (session.c). What a host offers is told to smar (caps.c). control.c
  * shows sessions.
@@ -13,6 +14,7 @@
 #ifndef META1_SMTPC_H
 #define META1_SMTPC_H
 #include "ipc/chan.h"
+#include "lib/hop_conf.h"
 #include "lib/log.h"
 #include "lib/metric.h"
 #include "mod/mod.h"
@@ -39,8 +41,8 @@ struct smtpc_gear {
 	struct smtpc_transport *transport;
 	unsigned ntransport;
 	uint32_t refs; /* deliveries, sessions, and one while it is the current one */
-	int64_t io_timeout, connect_timeout, idle_timeout, remote_port, max_idle, max_mails;
-	bool bounce_8bit;
+	int64_t remote_port, max_idle;
+	struct hop_conf conf; /* what holds without a row */
 };
 
 struct smtpc {
@@ -60,7 +62,7 @@ struct smtpc {
 	struct watch *report_timer, *stop_timer;
 
 	struct smtpc_session *sessions; /* all */
-	struct smtpc_session *idle_old; /* those that wait, oldest first */
+	struct smtpc_session *idle_old; /* those that wait, the next to be shut first */
 	uint32_t nidle;
 	struct watch *idle_timer;
 
@@ -84,6 +86,11 @@ enum smtpc_known {
 	KNOWN_LACK    /* this hop cannot take it, the next one may */
 };
 
+struct smtpc_hop {
+	struct meta1_hop to;
+	const struct hop_conf *conf; /* of the gear, or in the delivery's pool */
+};
+
 struct smtpc_result { /* kept only when qmgr's channel was full */
 	struct smtpc_result *next;
 	struct p_rcpt_result m;
@@ -98,7 +105,7 @@ struct smtpc_delivery {
 	const char *key;    /* of the destination */
 	struct smtpc_gear *gear;
 	struct smtpc_transport *transport;
-	struct meta1_hop *hop; /* in order; at: the one in use */
+	struct smtpc_hop *hop; /* in order; at: the one in use */
 	uint32_t nhop, at;
 	struct meta1_ref ref;
 	struct meta1_content *content;
@@ -139,6 +146,15 @@ struct meta1_buf smtpc_take_text(struct smtpc_delivery *, const char *text, size
 /* "ADDR PORT NAME" (ADDR may be a path with blanks) into hop; strings from pool. -1: malformed. */
 int smtpc_take_hop(struct pool *, struct meta1_buf text, struct meta1_hop *);
 
+/* ---- conf.c: options of one hop ---------------------------------------------------------- */
+
+/* Those of the i-th hop of DELIVER; known: room for conf.n + 1, all NULL at first. */
+const struct hop_conf *smtpc_conf_of(
+    struct smtpc_delivery *, const struct p_deliver *, uint32_t i, const struct hop_conf **known);
+/* Into what the transport gets: of a new session, of a mail. */
+void smtpc_conf_hop(const struct hop_conf *, struct meta1_hop *);
+void smtpc_conf_mail(const struct hop_conf *, struct meta1_mail *);
+
 /* ---- hosts.c: next hops that did not answer lately ---------------------------------- */
 
 struct smtpc_host {
@@ -149,7 +165,7 @@ struct smtpc_host {
 	char key[];	    /* "ADDR PORT" */
 };
 /* Puts the hosts that are not to be tried now behind the others, which keep their order. */
-void smtpc_hosts_order(struct smtpc *, struct meta1_hop *, uint32_t n);
+void smtpc_hosts_order(struct smtpc *, struct smtpc_hop *, uint32_t n);
 void smtpc_hosts_failed(struct smtpc *, const struct meta1_hop *); /* no reply of it came */
 void smtpc_hosts_answered(struct smtpc *, const struct meta1_hop *);
 void smtpc_hosts_free(struct smtpc *);
@@ -166,7 +182,7 @@ struct smtpc_caps {
 };
 /* A session to this host of a destination is ready. */
 void smtpc_caps_tell(struct smtpc *, const struct meta1_transport_ops *, void *sess,
-    const char *dest, const struct meta1_hop *, uint32_t nhop);
+    const char *dest, const struct smtpc_hop *, uint32_t nhop);
 void smtpc_caps_forget(struct smtpc *); /* smar came anew, and knows nothing; the end */
 
 /* ---- session.c: sessions to next hops --------------------------------------------- */
@@ -176,23 +192,24 @@ enum smtpc_state { SESSION_OPENING, SESSION_BUSY, SESSION_IDLE };
 struct smtpc_session {
 	struct smtpc *c;
 	struct smtpc_session *next, *prev;	     /* of all */
-	struct smtpc_session *idle_next, *idle_prev; /* by age */
+	struct smtpc_session *idle_next, *idle_prev; /* by due */
 	struct smtpc_transport *transport;
 	void *sess; /* the module's */
 	char *addr, *host;
 	uint32_t port;
+	struct hop_conf conf; /* with which it was opened */
 	enum smtpc_state state;
 	uint64_t mails;		       /* sent, good or not */
-	int64_t since;		       /* of the state; ms */
+	int64_t since, due;	       /* of the state; when it waited long enough; ms */
 	struct meta1_req *req;	       /* open() */
 	struct smtpc_delivery *opener; /* waits for open() */
 };
 
-/* One that waits for mail to this hop, now busy; or NULL. */
+/* One that waits for mail to this hop, opened with such options, now busy; or NULL. */
 struct smtpc_session *smtpc_session_take(
-    struct smtpc *, struct smtpc_transport *, const struct meta1_hop *);
+    struct smtpc *, struct smtpc_transport *, const struct smtpc_hop *);
 /* Opens one for d: smtpc_deliver_opened() follows on a later turn. NULL: too many are open. */
-struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct meta1_hop *);
+struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct smtpc_hop *);
 /* A mail is through: keeps the session for the next or shuts it. */
 void smtpc_session_release(struct smtpc_session **);
 void smtpc_session_shut(struct smtpc_session **); /* also one that is being opened */

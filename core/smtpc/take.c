@@ -60,12 +60,13 @@ int smtpc_take_hop(struct pool *pool, struct meta1_buf text, struct meta1_hop *h
 
 static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 {
-	const struct smtpc_gear *gear = d->gear;
+	const struct hop_conf **known = pool_try(&d->pool, (m->conf.n + 1) * sizeof(*known));
 	uint32_t i;
 
 	d->hop = pool_try(&d->pool, (m->hops.n + 1) * sizeof(*d->hop));
-	for (i = 0; d->hop && i < m->hops.n; i++) {
-		struct meta1_hop *hop = &d->hop[d->nhop];
+	for (i = 0; d->hop && known && i < m->hops.n; i++) {
+		const struct hop_conf *conf = smtpc_conf_of(d, m, i, known);
+		struct meta1_hop *hop = &d->hop[d->nhop].to;
 
 		if (smtpc_take_hop(&d->pool, m->hops.v[i], hop) < 0) {
 			log_event(LOG_L_WARN, "smtpc.hop", "id=%s malformed=%.*s", d->name,
@@ -73,10 +74,9 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 			continue;
 		}
 		if (hop->port == 0 && hop->addr[0] != '/')
-			hop->port = (uint32_t)gear->remote_port;
-		hop->connect_timeout = gear->connect_timeout;
-		hop->io_timeout = gear->io_timeout;
-		d->nhop++;
+			hop->port = (uint32_t)d->gear->remote_port;
+		smtpc_conf_hop(conf, hop);
+		d->hop[d->nhop++].conf = conf;
 	}
 	return d->nhop > 0;
 }
@@ -109,8 +109,6 @@ static bool take_mail(struct smtpc_delivery *d, const struct p_deliver *m)
 	    .rcpt = d->rcpt,
 	    .bytes = m->bytes,
 	    .envid = smtpc_take_text(d, m->envid.data, m->envid.len)};
-	if (d->gear->bounce_8bit)
-		d->mail.flags |= META1_M_BOUNCE_8BIT;
 	return true;
 }
 

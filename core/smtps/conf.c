@@ -9,22 +9,21 @@
  * 421, and the log says why: a client must not get more than its row allows because it has a
  * mistake.
  */
+#include "lib/row.h"
 #include "lib/settings.h"
 #include "smtps/smtps.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 METRIC_COUNTER(
     m_rows, "session_conf_rows_total", "Sessions that a row of the access map configures.");
 METRIC_COUNTER(m_failed, "session_conf_failed_total",
     "Connections refused because their row cannot be read or has a mistake.");
 
-#define VALUES 16
 /* What a row may change; what is offered besides is the section's. */
-#define FLAGS  (SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8 | SMTPS_F_PRDR)
+#define FLAGS (SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8 | SMTPS_F_PRDR)
 
 #define LIMIT(option, field)                                                                       \
 	{                                                                                          \
@@ -57,50 +56,36 @@ static const struct item {
 };
 
 /* ---- the row ---- */
-static const struct meta1_opt *record(const char *name)
+static const struct row_kind kind = {
+    "smtps", "for one client", items, ARRAY_LEN(items), sizeof(items[0])};
+
+struct reading {
+	const struct smtps_limits *of;
+	struct smtps_limits *out;
+};
+
+static int take(void *arg, size_t i, const struct meta1_opt *rec, const char *const *values,
+    size_t n, struct meta1_err *err)
 {
-	size_t n;
-	const struct settings_group *g = settings_groups(&n);
-
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; strcmp(g[i].path, "smtps") == 0 && k < g[i].n; k++)
-			if (strcasecmp(g[i].opt[k].name, name) == 0)
-				return &g[i].opt[k];
-	return NULL;
-}
-
-static int unknown(const char *name, struct meta1_err *err)
-{
-	const char *names[ARRAY_LEN(items)], *near;
-
-	for (size_t i = 0; i < ARRAY_LEN(items); i++)
-		names[i] = items[i].name;
-	near = conf_nearest(name, names, ARRAY_LEN(items));
-	return err_set(err, "%s: %s%s%s", name,
-	    record(name) ? "cannot be set for one client" : "there is no such option",
-	    near ? ", did you mean " : "", near ? near : "");
-}
-
-static int take(const struct smtps_limits *of, const struct item *it, const char *const *values,
-    size_t n, struct smtps_limits *out, struct meta1_err *err)
-{
+	const struct item *it = &items[i];
+	const struct reading *r = arg;
 	union {
 		int64_t number;
 		uint64_t flags;
 		int32_t word;
 	} v = {0};
 
-	if (opt_parse(record(it->name), values, n, &v, err) < 0)
+	if (opt_parse(rec, values, n, &v, err) < 0)
 		return -1;
 	switch (it->what) {
 	case NUMBER:
-		memcpy((char *)out + it->off, &v.number, sizeof(v.number));
+		memcpy((char *)r->out + it->off, &v.number, sizeof(v.number));
 		return 0;
 	case REPAIR:
-		out->repair = v.word == NEWLINE_REPAIR;
+		r->out->repair = v.word == NEWLINE_REPAIR;
 		return 0;
 	case VRFY:
-		out->vrfy = v.word != 0;
+		r->out->vrfy = v.word != 0;
 		return 0;
 	case FLAG_LIST:
 		break;
@@ -108,65 +93,19 @@ static int take(const struct smtps_limits *of, const struct item *it, const char
 	/* RFC 6531 3.1: whoever offers SMTPUTF8 offers 8BITMIME */
 	if (!(v.flags & SMTPS_F_8BITMIME))
 		v.flags &= ~(uint64_t)SMTPS_F_SMTPUTF8;
-	out->flags = (of->flags & ~(uint64_t)FLAGS) | (v.flags & FLAGS);
+	r->out->flags = (r->of->flags & ~(uint64_t)FLAGS) | (v.flags & FLAGS);
 	return 0;
-}
-
-static int one(const struct smtps_limits *of, const struct conf_option *o, struct smtps_limits *out,
-    struct meta1_err *err)
-{
-	const char *values[VALUES + 1] = {NULL};
-	struct meta1_err why = {""};
-	size_t n = 0, i;
-
-	for (i = 0; i < ARRAY_LEN(items) && strcasecmp(items[i].name, o->name) != 0; i++)
-		;
-	if (i == ARRAY_LEN(items))
-		return unknown(o->name, err);
-	for (const struct conf_value *v = o->values; v != NULL && n < VALUES; v = v->next)
-		values[n++] = v->text;
-	if (take(of, &items[i], values, n, out, &why) < 0)
-		return err_set(err, "%s: %s", o->name, why.text);
-	return 0;
-}
-
-/* The first message, without the name of the file that a row has not. */
-static int syntax(struct conf *c, struct meta1_err *err)
-{
-	char *text = NULL, *p;
-	size_t len = 0;
-	FILE *f = open_memstream(&text, &len);
-
-	if (f == NULL)
-		return err_set(err, "the row does not parse");
-	conf_report(c, f);
-	fclose(f);
-	p = strchr(text, '\n');
-	if (p != NULL)
-		*p = '\0';
-	err_set(err, "%s", text);
-	free(text);
-	return -1;
 }
 
 int smtps_conf_read(const struct smtps_limits *of, const char *text, struct smtps_limits *out,
     struct meta1_err *err)
 {
-	struct conf *c = conf_read_row("row", text);
-	int rc = 0;
+	struct reading r = {of, out};
 
 	*out = *of;
 	out->proxy_trusted = out->xclient = out->client_exempt =
 	    NULL; /* the section's, at its reload */
-	if (conf_errors(c) > 0)
-		rc = syntax(c, err);
-	else if (conf_root(c)->sections != NULL)
-		rc = err_set(err, "%s: a section cannot be set for one client",
-		    conf_root(c)->sections->keyword);
-	for (const struct conf_option *o = conf_root(c)->options; o != NULL && rc == 0; o = o->next)
-		rc = one(of, o, out, err);
-	conf_free(&c);
-	return rc;
+	return row_read(&kind, text, take, &r, err);
 }
 
 /* ---- the question ---- */

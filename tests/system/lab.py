@@ -398,7 +398,7 @@ class Sink:
     def __init__(self, lmtp=False, path=None, answer=None, ehlo=('PIPELINING', '8BITMIME', 'SIZE 0',
                  'ENHANCEDSTATUSCODES'), address='127.0.0.1', port=None):
         self.lmtp, self.answer, self.ehlo = lmtp, answer, ehlo
-        self.mails, self.connections, self.commands = [], 0, []
+        self.mails, self.connections, self.commands, self.peers = [], 0, [], []
         self.ahead = 0  # bytes that were there before the reply to a command had gone out
         self.lock = threading.Lock()
         self.path = path
@@ -418,11 +418,12 @@ class Sink:
     def accept(self):
         while True:
             try:
-                c, _ = self.s.accept()
+                c, who = self.s.accept()
             except OSError:
                 return
             with self.lock:
                 self.connections += 1
+                self.peers.append(who[0] if isinstance(who, tuple) else '')
                 self.live.add(c)
             threading.Thread(target=self.serve, args=(c,), daemon=True).start()
 

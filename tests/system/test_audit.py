@@ -17,6 +17,8 @@ TESTS = {
     SYSTEM + 'access.py::test_helo': 'helo:',
     SYSTEM + 'access.py::test_where_it_is_said': 'smtps.flags=delay_checks',
     SYSTEM + 'session_conf.py::test_each_client_has_its_own': 'smtps_session_conf: smtps.flags=session_conf',
+    SYSTEM + 'hop_conf.py::test_one_hop_and_not_another': 'smtpc_session_conf:',
+    SYSTEM + 'hop_conf.py::test_recipients': 'smtpc_rcpt_conf:',
     UNIT + 'smar/tags.c::every_tag': 'certsubject: certissuer: auth: protectedrcpt+auth: protectedrcpt+certsubject: protectedrcpt+certissuer:',
     SYSTEM + 'lookup.py::test_macros': '${user} ${detail} ${subdomain} ${domain} ${0} access.flags=replace_macros',
     UNIT + 'smar/macro.c::parts': '${delimiter} ${extension} ${tag}',

@@ -168,6 +168,8 @@ def test_modules(inst, name):
     ('', 'access { name = ac; }', r'4:\d+: .*smar.access: no smtps section asks this map'),
     ('flags = { access };', '', r'2:\d+: .*smtps: the flag access asks the access map, and smar has none'),
     ('flags = { session_conf };', '', r'2:\d+: .*smtps: the flag session_conf asks the access map, and smar has none'),
+    ('} smtpc { flags = { rcpt_conf };', '', r'2:\d+: .*smtpc: the flags session_conf and rcpt_conf ask the access map, and smar has none'),
+    ('} smtpc { flags = { rcpt_conf };', 'access { name = ac; }', None),
     ('flags = { access };', 'access { name = ac; }', None)))
 def test_an_access_map_that_nobody_asks(inst, tmp_path, flags, access, said):
     """Half of a thing that needs two sections is good, and does nothing: a warning says so."""

@@ -222,11 +222,9 @@ int setup(void **state)
 	c.role.loop = loop_new();
 	loop_fake_clock(c.role.loop, 1000, 1000000);
 	gear = (struct smtpc_gear){.refs = 1,
-	    .connect_timeout = 1000,
-	    .idle_timeout = 5000,
+	    .conf = {.connect_timeout = 1000, .idle_timeout = 5000, .max_mails = 3},
 	    .remote_port = 25,
-	    .max_idle = 2,
-	    .max_mails = 3};
+	    .max_idle = 2};
 	transport = (struct smtpc_transport){.name = "smtp", .ops = &ops, .gear = &gear};
 	c.gear = &gear;
 	c.queue_ops = &queue_ops;
