@@ -40,6 +40,11 @@ enum proto_grant {
 	GRANT_OK = 2,	 /* no further rows of the access map but those that protect recipients */
 	GRANT_QUICK = 4	 /* not even those */
 };
+/* Of a next hop: what DNSSEC proves, as a trusted name server says, or the configuration states. */
+enum proto_secure {
+	SECURE_NAME = 1, /* that this host takes the mail of the domain */
+	SECURE_ADDR = 2	 /* its address */
+};
 enum proto_tls { TLS_OFF, TLS_NO_CERT, TLS_BAD_CERT, TLS_GOOD_CERT /* its names are verified */ };
 
 /* enum spf_result of core/smar/spf.h as an index into the words; helo: it is about that name. */

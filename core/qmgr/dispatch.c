@@ -130,6 +130,7 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 	    .conf = hops->conf,
 	    .conf_of = hops->conf_of,
 	    .conf_rcpt = hops->conf_rcpt,
+	    .secure = hops->secure,
 	    .rcpts = {addr, v->n},
 	    .ref = buf_of(m->ref.b, m->ref.len),
 	    .flags = m->flags,

@@ -201,22 +201,30 @@ static struct proto_strs strs_copy(const struct proto_strs *s, struct meta1_buf 
 	return out;
 }
 
+static struct proto_nums nums_copy(const struct proto_nums *s, uint64_t **num)
+{
+	struct proto_nums out = {*num, s->n};
+
+	for (uint32_t i = 0; i < s->n; i++)
+		*(*num)++ = s->v[i];
+	return out;
+}
+
 /* One block: the struct, the lists, the numbers, then all texts. */
 static void set_hops(struct qmgr_dest *d, const struct p_routes *m)
 {
 	size_t lists = (m->hops.n + m->conf.n) * sizeof(struct meta1_buf);
-	size_t nums = m->conf_of.n * sizeof(uint64_t);
+	size_t nums = (m->conf_of.n + m->secure.n) * sizeof(uint64_t);
 	struct qmgr_hops *h = base_alloc(
 	    sizeof(*h) + nums + strs_size(&m->hops) + strs_size(&m->conf) + m->transport.len + 1);
 	struct meta1_buf *list = (struct meta1_buf *)(void *)(h + 1);
-	uint64_t *of = (uint64_t *)(void *)((char *)list + lists);
-	char *text = (char *)of + nums;
+	uint64_t *num = (uint64_t *)(void *)((char *)list + lists);
+	char *text = (char *)num + nums;
 
 	h->hop = strs_copy(&m->hops, &list, &text);
 	h->conf = strs_copy(&m->conf, &list, &text);
-	if (nums)
-		memcpy(of, m->conf_of.v, nums);
-	h->conf_of = (struct proto_nums){of, m->conf_of.n};
+	h->conf_of = nums_copy(&m->conf_of, &num);
+	h->secure = nums_copy(&m->secure, &num);
 	h->conf_rcpt = m->conf_rcpt;
 	h->transport = text;
 	memcpy(text, m->transport.data, m->transport.len);

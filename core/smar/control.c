@@ -84,6 +84,20 @@ static json_t *rows_json(const struct p_routes *r)
 	return list;
 }
 
+/* What is proven of each hop. */
+static json_t *secure_json(const struct p_routes *r)
+{
+	static const char *const words[] = {[0] = "nothing",
+	    [SECURE_NAME] = "name",
+	    [SECURE_ADDR] = "address",
+	    [SECURE_NAME | SECURE_ADDR] = "all"};
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < r->secure.n; i++)
+		json_array_append_new(list, json_string(words[r->secure.v[i] & 3]));
+	return list;
+}
+
 static json_t *json_by(const struct smar_route_by *by)
 {
 	json_t *o = json_object();
@@ -112,6 +126,7 @@ json_t *smar_control_route(
 	json_object_set_new(o, "key", json_buf(r->key));
 	json_object_set_new(o, "hops", hops);
 	json_object_set_new(o, "rows", rows_json(r));
+	json_object_set_new(o, "secure", secure_json(r));
 	json_object_set_new(o, "limits", json_buf(r->limits));
 	json_object_set_new(o, "limits_row", json_buf(r->limits_row));
 	json_object_set_new(o, "ttl", json_integer((json_int_t)r->ttl));

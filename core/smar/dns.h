@@ -166,6 +166,7 @@ unsigned dns_cache_size(const struct dns_cache *);
 #define MX_HOPS	 64
 struct mx_addr {
 	int family;
+	bool secure; /* DNSSEC proves it */
 	unsigned char ip[16];
 };
 struct mx_host {
@@ -186,8 +187,9 @@ struct smar_policy;
 /* Cuts the list at the first host with an address that we listen on, and all of its
  * preference; n becomes what is left. true: something was cut. */
 bool mx_cut(const struct smar_policy *, struct mx_host *, unsigned *n);
-/* Appends "ADDR PORT NAME" lines, IPv4 and IPv6 in turns; at most MX_HOPS in all. */
-void mx_hops(const struct mx_host *, char (*out)[600], unsigned *n);
+/* Appends "ADDR PORT NAME" lines, IPv4 and IPv6 in turns; at most MX_HOPS in all. secure:
+ * SECURE_ADDR of each, or 0. */
+void mx_hops(const struct mx_host *, char (*out)[600], uint64_t *secure, unsigned *n);
 /* Names (with ports that are not the default) by preference; equal ones sorted, folded, joined by
  * ',', the next preference after ';': hosts in another order are another destination. */
 void mx_key(

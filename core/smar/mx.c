@@ -112,6 +112,7 @@ void mx_addrs(struct mx_host *h, const struct dns_data *d, int family)
 			continue;
 		memset(a, 0, sizeof(*a));
 		a->family = family;
+		a->secure = d->secure;
 		memcpy(a->ip, d->rdata[i].data, len);
 		h->naddr++;
 	}
@@ -139,7 +140,8 @@ bool mx_cut(const struct smar_policy *p, struct mx_host *h, unsigned *n)
 	return false;
 }
 
-static void hop(const struct mx_host *h, const struct mx_addr *a, char (*out)[600], unsigned *n)
+static void hop(const struct mx_host *h, const struct mx_addr *a, char (*out)[600],
+    uint64_t *secure, unsigned *n)
 {
 	char text[INET6_ADDRSTRLEN];
 
@@ -147,11 +149,11 @@ static void hop(const struct mx_host *h, const struct mx_addr *a, char (*out)[60
 		return;
 	inet_ntop(a->family, a->ip, text, sizeof(text));
 	snprintf(out[*n], sizeof(out[*n]), "%s %u %s", text, h->port, h->name);
-	(*n)++;
+	secure[(*n)++] = a->secure ? SECURE_ADDR : 0;
 }
 
 /* The families take turns, so that one that does not work here costs a try and not all. */
-void mx_hops(const struct mx_host *h, char (*out)[600], unsigned *n)
+void mx_hops(const struct mx_host *h, char (*out)[600], uint64_t *secure, unsigned *n)
 {
 	const struct mx_addr *turn[2][MX_ADDRS];
 	unsigned have[2] = {0, 0};
@@ -164,7 +166,7 @@ void mx_hops(const struct mx_host *h, char (*out)[600], unsigned *n)
 	for (unsigned i = 0; i < have[0] || i < have[1]; i++)
 		for (unsigned f = 0; f < 2; f++)
 			if (i < have[f])
-				hop(h, turn[f][i], out, n);
+				hop(h, turn[f][i], out, secure, n);
 }
 
 struct key_part {

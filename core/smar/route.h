@@ -23,6 +23,7 @@ struct smar_goal { /* a target on its way to addresses */
 	struct mx_host *host;
 	unsigned nhost;
 	bool implicit;		  /* host[0] is the domain itself, it has no MX */
+	bool secure;		  /* DNSSEC, or the configuration, says that these are its hosts */
 	enum meta1_status status; /* OK until something failed */
 	const char *dsn;
 	char why[350];
@@ -45,6 +46,7 @@ struct smar_route {
 	int64_t deadline;
 	uint32_t ttl;
 	char (*text)[600]; /* hops that were found */
+	uint64_t secure[MX_HOPS];
 	unsigned nhop;
 	smar_routes_fn fn;
 	void *arg;

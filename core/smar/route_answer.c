@@ -143,6 +143,7 @@ static void end_ok(struct smar_route *r, const struct smar_hop_conf *conf)
 			own_key(key, sizeof(key), r->limits->row);
 	}
 	give_rows(&out, conf, &rows);
+	out.secure = (struct proto_nums){r->secure, r->nhop};
 	if (conf->rcpt && conf->row[conf->rcpt - 1].text[0])
 		own_key(key, sizeof(key), conf->row[conf->rcpt - 1].key);
 	out.key = buf_str(key);

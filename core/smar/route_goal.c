@@ -130,6 +130,7 @@ static void mx_answered(void *arg, const struct dns_data *d, uint32_t ttl)
 		    "%s cannot be looked up in the DNS now", g->target->name);
 	} else {
 		smar_route_ttl(g->route, ttl);
+		g->secure = d->secure;
 		if (d->status == META1_OK) {
 			read_mx(g, d);
 		} else if (d->nxdomain) {
@@ -162,6 +163,7 @@ static void goal_start(struct smar_goal *g)
 		inet_pton(g->host->addr[0].family, g->target->name, g->host->addr[0].ip);
 		break;
 	case TARGET_HOST:
+		g->secure = true;
 		one_host(g);
 		ask_hosts(g);
 		break;

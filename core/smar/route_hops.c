@@ -34,9 +34,11 @@ static unsigned goal_hops(struct smar_goal *g, char (*text)[600], unsigned n)
 		return add_socket(g->route, g, text, n);
 	cut = mx_cut(g->route->policy, g->host, &g->nhost);
 	for (unsigned i = 0; i < g->nhost; i++) {
-		mx_hops(&g->host[i], text, &n);
+		mx_hops(&g->host[i], text, g->route->secure, &n);
 		failed |= g->host[i].failed;
 	}
+	for (unsigned i = before; g->secure && i < n; i++)
+		g->route->secure[i] |= SECURE_NAME;
 	if (failed && g->route->ttl > TTL_PART)
 		g->route->ttl = TTL_PART;
 	if (n > before)

@@ -317,6 +317,10 @@ def test_what_dnssec_proves(inst, sink):
                 got = ask(g, name, kind)
                 assert (got['status'], got['secure']) == (status, secure), (name, kind, got)
             assert json.loads(g.ctl('dns', '--json').stdout)['servers'][0]['trusted']
+        with lab.relay_all(inst, 0, smar=server + f'trusted_nameserver = "127.0.0.1:{port}";', mt='none.test lmtp:\n') as g:
+            def secure(domain):
+                return json.loads(g.ctl('route', domain, '--json').stdout)['secure']
+            lab.wait_for('the routes', lambda: (secure('good.test'), secure('plain.test')) == (['all'], ['nothing']))
         with lab.relay_all(inst, sink.port, smar=server) as g:  # on loopback, and still not trusted
             got = ask(g, 'good.test', 'MX')
             assert (got['status'], got['secure']) == ('ok', False), got

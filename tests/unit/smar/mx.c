@@ -177,17 +177,21 @@ static void hop_lines(void **state)
 	    "192.0.2.1", "192.0.2.2", "192.0.2.3", "::1", "::2", NULL};
 	struct mx_host h = host("mx.test", 10, addr);
 	char(*out)[600] = base_alloc(MX_HOPS * sizeof(*out));
+	uint64_t secure[MX_HOPS] = {0};
 	unsigned n = 0;
 
 	(void)state;
-	mx_hops(&h, out, &n);
+	h.addr[3].secure = true;
+	mx_hops(&h, out, secure, &n);
 	assert_int_equal(n, 5);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(secure[i], i == 1 ? SECURE_ADDR : 0);
 	assert_string_equal(out[0], "192.0.2.1 25 mx.test");
 	assert_string_equal(out[1], "::31 25 mx.test");
 	assert_string_equal(out[2], "192.0.2.2 25 mx.test");
 	assert_string_equal(out[4], "192.0.2.3 25 mx.test");
 	for (int i = 0; i < 30; i++)
-		mx_hops(&h, out, &n);
+		mx_hops(&h, out, secure, &n);
 	assert_int_equal(n, MX_HOPS);
 	free(out);
 }

@@ -76,7 +76,8 @@ struct world {
 };
 struct routes {
 	unsigned told;
-	uint64_t status, smtp, ttl;
+	uint64_t status, smtp, ttl, secure[MX_HOPS];
+	unsigned nsecure;
 	char limits[513], row[401], hops[4000], key[256], transport[16], dsn[12], text[400];
 };
 
@@ -97,6 +98,9 @@ static void told(void *arg, const struct p_routes *r)
 		strcat(out->hops, i > 0 ? "|" : "");
 		strncat(out->hops, r->hops.v[i].data, r->hops.v[i].len);
 	}
+	out->nsecure = r->secure.n;
+	if (r->secure.n)
+		memcpy(out->secure, r->secure.v, r->secure.n * sizeof(*r->secure.v));
 	copy(out->key, sizeof(out->key), r->key);
 	copy(out->transport, sizeof(out->transport), r->transport);
 	copy(out->dsn, sizeof(out->dsn), r->dsn);
@@ -353,6 +357,42 @@ static void silent_servers(void **state)
 	assert_int_equal(r.ttl, 0);
 }
 
+/* Hosts and addresses of a trusted server's proven answers; what the configuration names. */
+static void proven_ways(void **state)
+{
+	static const struct {
+		const char *domain;
+		bool trusted;
+		uint64_t secure;
+	} rows[] = {
+	    {"two.test", true, SECURE_NAME | SECURE_ADDR},
+	    {"alias.test", true, SECURE_NAME | SECURE_ADDR},
+	    {"plain.test", true, SECURE_NAME | SECURE_ADDR}, /* that it has no MX is proven */
+	    {"gate.test", true, SECURE_NAME | SECURE_ADDR},
+	    {"gate.test", false, SECURE_NAME},
+	    {"two.test", false, 0},
+	    {"tcp.test", true, 0}, /* an address has no name */
+	    {"path.test", true, 0},
+	};
+	struct dns_conf conf = {.timeout = 2000};
+	struct world *w = *state;
+
+	w->ns->ad = true;
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		struct routes r;
+
+		dns_free(&w->dns);
+		w->dns = ns_resolver_conf(w->loop, &w->ns->port, 1, conf, rows[i].trusted);
+		r = route(w, rows[i].domain);
+		assert_int_equal(r.status, META1_OK);
+		assert_true(r.nsecure > 0);
+		for (unsigned k = 0; k < r.nsecure; k++)
+			if (r.secure[k] != rows[i].secure)
+				fail_msg(
+				    "%s: hop %u: %u", rows[i].domain, k, (unsigned)r.secure[k]);
+	}
+}
+
 #define WITH(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 int main(void)
 {
@@ -364,6 +404,7 @@ int main(void)
 	    WITH(bad),
 	    WITH(without_lmtp_socket),
 	    WITH(silent_servers),
+	    WITH(proven_ways),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
