@@ -249,6 +249,8 @@ struct dnsbl; /* the lists of one life of the configuration, in its order */
 struct set_smar;
 struct dnsbl *dnsbl_new(const struct set_smar *); /* NULL: none are configured */
 void dnsbl_free(struct dnsbl **);		  /* no question is open */
+/* Lists of the same name and domain count on from those of before, and rest if those did. */
+void dnsbl_counts(struct dnsbl *, const struct dnsbl *before);
 /* A list may give several answers: each is a hit, its weight counts once. */
 struct dnsbl_hit {
 	const char *list, *tag; /* name of the section; tag "": counts by its weight alone */

@@ -96,6 +96,26 @@ void dnsbl_free(struct dnsbl **bp)
 	free(b);
 }
 
+static void count_on(struct list *l, const struct list *was)
+{
+	l->asked = was->asked;
+	l->hits = was->hits;
+	l->failures = was->failures;
+	l->strange = was->strange;
+	l->row = was->row;
+	l->rests = was->rests;
+	l->complained = was->complained;
+}
+
+void dnsbl_counts(struct dnsbl *b, const struct dnsbl *before)
+{
+	for (unsigned i = 0; b && i < b->n; i++)
+		for (unsigned k = 0; before && k < before->n; k++)
+			if (strcmp(b->list[i].name, before->list[k].name) == 0 &&
+			    strcmp(b->list[i].domain, before->list[k].domain) == 0)
+				count_on(&b->list[i], &before->list[k]);
+}
+
 bool dnsbl_any(const struct dnsbl *b, enum dnsbl_kind kind)
 {
 	for (unsigned i = 0; b && i < b->n; i++)

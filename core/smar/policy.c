@@ -282,6 +282,7 @@ void smar_policy_flush(struct smar_policy *p)
 
 void smar_policy_counts(struct smar_policy *p, const struct smar_policy *before)
 {
+	dnsbl_counts(p->dnsbl, before->dnsbl);
 	for (unsigned i = 0; i < p->nmap; i++)
 		for (unsigned k = 0; k < before->nmap; k++)
 			if (strcmp(p->map[i].name, before->map[k].name) == 0)

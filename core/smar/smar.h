@@ -207,7 +207,7 @@ struct smar_policy *smar_policy_ref(struct smar_policy *);
 const struct smar_use *smar_policy_use(
     const struct smar_policy *, unsigned i, const char **section);
 void smar_policy_flush(struct smar_policy *); /* forgets what is kept of all maps; NULL: none */
-/* Maps of the same name count on from those of before. */
+/* Maps and DNS lists of the same name count on from those of before. */
 void smar_policy_counts(struct smar_policy *, const struct smar_policy *before);
 /* The last one drains and closes the maps, after a while. */
 void smar_policy_unref(struct smar_policy **);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the DNS says of clients and senders: names with forward confirmation, DNS lists (rbldnsd), SPF, and what of
 it is written into the mail; answers that DNSSEC proves (unbound, signed zones)."""
-import contextlib, json, os, re, socket, struct, subprocess, threading
+import contextlib, json, os, re, signal, socket, struct, subprocess, threading
 
 import lab, pytest
 
@@ -184,6 +184,9 @@ def test_lists_decide(inst, sink, dns):
         shown = g.ctl('explain', '--ip', '203.0.113.4', '--helo', 'h.test', '--from', 'a@x.test', '--to', 'u@here.test').stdout
         assert re.search(r'CONNECT +dnsbl .*550 5.7.1 refused because of DNS lists: also 127.0.0.3, zen 127.0.0.4', shown), shown
         lists = {x['name']: x for x in json.loads(g.ctl('dns', '--json').stdout)['lists']}
+        g.proc.send_signal(signal.SIGHUP)
+        g.wait_log('mcp.reload result=committed')
+        assert {x['name']: x for x in json.loads(g.ctl('dns', '--json').stdout)['lists']} == lists, 'a reload forgets no counts'
         assert lists['zen']['listed'] >= 3 and lists['zen']['failures'] == 0 and not lists['zen']['resting'], lists
 
 
