@@ -32,8 +32,9 @@ static json_t *servers(void)
 
 	for (unsigned i = 0; i < n; i++, s++)
 		json_array_append_new(
-		    list, json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:I}", "address",
-			      s->text, "trusted", s->trusted, "random_case", !s->folds, "asked",
+		    list, json_pack("{s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:I}",
+			      "address", s->text, "trusted", s->trusted, "random_case", !s->folds,
+			      "edns", dns_server_edns(s, loop_now(smar_control_loop())), "asked",
 			      (json_int_t)s->asked, "answered", (json_int_t)s->answered, "timeouts",
 			      (json_int_t)s->timeouts, "errors", (json_int_t)s->errors,
 			      "latency_ms", (json_int_t)s->msec, "last_error", s->last,

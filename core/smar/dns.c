@@ -45,8 +45,9 @@ struct query {
 	struct dns_question q; /* what is asked now; its name changes with CNAMEs */
 	bool active, trying;
 	unsigned tries, server, chain;
-	uint32_t ttl; /* of the CNAMEs so far */
-	bool secure;  /* all of them were */
+	uint32_t lost; /* bits of servers that left it unanswered with EDNS0 */
+	uint32_t ttl;  /* of the CNAMEs so far */
+	bool secure;   /* all of them were */
 	unsigned keylen;
 	char name[DNS_NAME_MAX], key[DNS_NAME_MAX + 4];
 };
@@ -210,7 +211,22 @@ static void query_follow(struct query *q, const struct dns_result *r)
 	q->secure = q->secure && r->secure;
 	str_copy(q->q.name, sizeof(q->q.name), r->follow);
 	q->tries = 0;
+	q->lost = 0;
 	query_try(q, "");
+}
+
+static void note(struct query *q, const struct dns_result *r)
+{
+	struct dns *d = q->dns;
+	int64_t now = loop_now(d->loop);
+	struct dns_tried t = {.result = r,
+	    .edns = q->q.edns,
+	    .again = q->lost >> q->server & 1,
+	    .ms = now - q->try.began};
+
+	dns_server_note(&d->server[q->server], &t, now, loop_wall(d->loop));
+	if (t.edns && r->read == DNS_FAIL && r->silent)
+		q->lost |= 1u << q->server;
 }
 
 static void tried(void *arg, struct dns_result *r)
@@ -220,8 +236,7 @@ static void tried(void *arg, struct dns_result *r)
 	char why[sizeof(r->why) + sizeof(d->server[0].text) + 4];
 
 	q->trying = false;
-	dns_server_note(
-	    &d->server[q->server], r, loop_now(d->loop) - q->try.began, loop_wall(d->loop));
+	note(q, r);
 	switch (r->read) {
 	case DNS_GOOD:
 		d->good = q->server;
@@ -233,13 +248,9 @@ static void tried(void *arg, struct dns_result *r)
 	case DNS_FOLLOW:
 		query_follow(q, r);
 		return;
-	case DNS_NOEDNS:
-		if (q->q.edns) {
-			q->q.edns = false;
-			query_try(q, "");
-			return;
-		}
-		break;
+	case DNS_NOEDNS: /* it is asked without from now on */
+		query_try(q, "");
+		return;
 	default:
 		break;
 	}
@@ -261,6 +272,7 @@ static void query_try(struct query *q, const char *last)
 	str_copy(why, sizeof(why), last);
 	while (q->tries < d->tries) {
 		q->q.ad = d->server[q->server].trusted;
+		q->q.edns = dns_server_edns(&d->server[q->server], loop_now(d->loop));
 		q->q.mixed = !d->plain_case && !d->server[q->server].folds;
 		if (dns_try_start(&q->try, d->loop, &d->server[q->server], &q->q, d->timeout, tried,
 			q, &err) == 0) {
@@ -334,7 +346,6 @@ static struct query *query_new(
 	q->ttl = UINT32_MAX;
 	q->secure = true;
 	q->q.type = type;
-	q->q.edns = true;
 	str_copy(q->q.name, sizeof(q->q.name), name);
 	str_copy(q->name, sizeof(q->name), name);
 	memcpy(q->key, key, keylen);

@@ -51,6 +51,11 @@ struct dns_server {
 	char text[80];
 	bool trusted; /* its AD bit is believed */
 	bool folds;   /* it answers in another case than it is asked: TCP has proven it */
+	/* EDNS0: it has answered such a question; how many went unanswered since; ms until which it
+	 * is asked without, 0: it is not. */
+	bool edns_good;
+	unsigned edns_silent;
+	int64_t plain_until;
 	uint64_t asked, answered, timeouts, errors;
 	int64_t msec;	 /* of an answer, on average of the last ones */
 	char last[160];	 /* what was wrong last */
@@ -88,8 +93,15 @@ void dns_service(void *arg, const char *name, uint16_t type, int64_t deadline,
 int dns_servers(
     const struct dns_conf *, struct dns_server s[DNS_SERVERS], unsigned *n, struct meta1_err *);
 struct dns_result;
-/* A try is over; for the view of the servers. */
-void dns_server_note(struct dns_server *, const struct dns_result *, int64_t ms, int64_t wall);
+struct dns_tried { /* a try that is over */
+	const struct dns_result *result;
+	bool edns, again; /* with EDNS0; the same question went unanswered with it before */
+	int64_t ms;	  /* it took */
+};
+/* What is known of the server from then on. */
+void dns_server_note(struct dns_server *, const struct dns_tried *, int64_t now, int64_t wall);
+/* The next question goes with EDNS0. */
+bool dns_server_edns(const struct dns_server *, int64_t now);
 /* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53". */
 int dns_server_parse(const char *text, struct dns_server *, struct meta1_err *);
 

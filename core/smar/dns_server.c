@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * dns_server.c -- which name servers: the nameserver option, else /etc/resolv.conf, else
- * the one on this machine, as the C library does; which of them are trusted; how they do.
+ * the one on this machine, as the C library does; which of them are trusted; how they do, and
+ * whether they take EDNS0.
  * Of resolv.conf only the lines nameserver count: all our names are absolute.
  * From dns.c at start and after each try. Owns nothing. On failure the error names the entry that
  * is wrong; wrong lines of resolv.conf are left out, since they are not our configuration.
@@ -12,7 +13,12 @@
 #include <event2/util.h>
 #include <stdio.h>
 
-#define AVERAGE 8 /* answers that the latency is an average of */
+#define AVERAGE	  8		   /* answers that the latency is an average of */
+#define EDNS_LOST 4		   /* questions with EDNS0 in a row, then one without is tried */
+#define PLAIN_MS  (15 * 60 * 1000) /* then EDNS0 is tried again */
+
+METRIC_COUNTER(m_plain, "dns_edns_fallbacks_total",
+    "Times that a name server was found to know no EDNS0, or not to answer with it.");
 
 int dns_server_parse(const char *text, struct dns_server *s, struct meta1_err *err)
 {
@@ -98,9 +104,58 @@ int dns_servers(
 	return list_servers(c, s, n, err) < 0 ? -1 : trust(c->trusted, s, *n, err);
 }
 
-void dns_server_note(struct dns_server *s, const struct dns_result *r, int64_t ms, int64_t wall)
+/* ---- EDNS0 ---- */
+
+/* One that answered with EDNS0 before has more likely lost a few packets. */
+static bool doubtful(const struct dns_server *s)
 {
+	return s->edns_silent >= (s->edns_good ? EDNS_LOST : 1);
+}
+
+bool dns_server_edns(const struct dns_server *s, int64_t now)
+{
+	return now >= s->plain_until && !doubtful(s);
+}
+
+static void plain(struct dns_server *s, int64_t now, const char *why)
+{
+	m_plain.value++;
+	log_event(LOG_L_WARN, "smar.dns", "nameserver=%s cause=%s text=%s", s->text, why,
+	    "it is asked without EDNS0 for 15 minutes, and cut answers over TCP");
+	s->plain_until = now + PLAIN_MS;
+	s->edns_silent = 0;
+	s->edns_good = false;
+}
+
+/* A refusal of EDNS0 counts at once; silence when a question without it is answered: of a server
+ * that took EDNS0 once the same question, since others may be silent for what stands behind it. */
+static void note_edns(struct dns_server *s, const struct dns_tried *t, int64_t now)
+{
+	bool silent = t->result->read == DNS_FAIL && t->result->silent;
+	bool with = now >= s->plain_until;
+
+	if (t->edns && t->result->read == DNS_NOEDNS) {
+		if (with)
+			plain(s, now, "it does not know EDNS0");
+	} else if (t->edns && silent) {
+		s->edns_silent += with; /* those sent before say nothing new */
+	} else if (t->edns) {
+		s->edns_good = true;
+		s->edns_silent = 0;
+	} else if (with && !silent && doubtful(s) && (t->again || !s->edns_good)) {
+		plain(s, now, "it answers only questions without EDNS0");
+	} else {
+		s->edns_silent = 0; /* it is away, or was: no matter of EDNS0 */
+	}
+}
+
+void dns_server_note(struct dns_server *s, const struct dns_tried *t, int64_t now, int64_t wall)
+{
+	const struct dns_result *r = t->result;
+	int64_t ms = t->ms;
 	bool silent = r->read == DNS_FAIL && r->silent;
+
+	note_edns(s, t, now);
 
 	s->asked++;
 	if (r->folded && !s->folds) {

@@ -31,6 +31,8 @@ struct nameserver {
 	bool truncate, no_edns, servfail;
 	bool folds;	/* answers in lower case */
 	bool badvers;	/* no EDNS0 by the extended code alone */
+	bool edns_deaf; /* questions with EDNS0 stay unanswered */
+	unsigned edns_asked;
 	bool ad;	/* sets AD when it is asked for */
 	unsigned upper; /* questions that came with a capital letter */
 	struct packet in, out;
@@ -109,6 +111,9 @@ static inline void ns_udp(int fd, short what, void *arg)
 	if (n < 12)
 		return;
 	ns->udp_asked++;
+	ns->edns_asked += ns->in.b[11] > 0;
+	if (ns->edns_deaf && ns->in.b[11] > 0)
+		return;
 	if (ns->silent > 0) {
 		ns->silent--;
 		return;
