@@ -79,6 +79,8 @@ int smar_access_parse(struct meta1_buf value, struct smar_access *a, struct meta
 			a->rhs = words[i].rhs;
 			return 0;
 		}
+	if (strchr(p, '#'))
+		return err_set(err, "\"%.60s\": " SMAR_NO_COMMENT, text);
 	return err_set(err,
 	    "\"%.60s\": expected RELAY, OK, REJECT, DISCARD, CONT or "
 	    "a reply like error:550 5.7.1 text, perhaps after QUICK:",

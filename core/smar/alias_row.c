@@ -92,7 +92,7 @@ static void take_words(struct alias_hand *h)
 		smar_alias_mistake(h, err.text);
 	if (h->in_file)
 		return;
-	if (!h->some)
+	if (!h->some && rc == 0)
 		smar_alias_mistake(h, "the row names nobody");
 	smar_alias_done(h, ALIAS_ROWS);
 }

@@ -113,6 +113,8 @@ static int parse_host(const char *p, struct smar_target *t, const char *word, st
 static int parse_word(const char *word, struct smar_target *t, struct meta1_err *err)
 {
 	memset(t, 0, sizeof(*t));
+	if (word[0] == '#')
+		return err_set(err, "\"%s\": " SMAR_NO_COMMENT, word);
 	if (strncasecmp(word, "lmtp:", 5) == 0)
 		return parse_lmtp(word + 5, t, word, err);
 	if (strncasecmp(word, "smtp:", 5) == 0)

@@ -260,6 +260,9 @@ struct smar_access {
 };
 int smar_access_parse(struct meta1_buf value, struct smar_access *, struct meta1_err *);
 
+/* What a # inside a value is told to be. */
+#define SMAR_NO_COMMENT "a # begins a comment only where a line begins, not behind a value"
+
 /* ---- local.c: which domains are ours ---- */
 /* Our name, local_domains, literals of addresses that we listen on. domain is folded. */
 bool smar_local_fixed(const struct smar_policy *, const char *domain);

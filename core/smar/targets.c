@@ -57,6 +57,8 @@ int smar_target_next(struct meta1_buf *rest, struct smar_word *w, struct meta1_e
 			return err_set(err, "\"%.*s\" lacks its '>'", (int)(n < 60 ? n : 60), p);
 		p++;
 		n -= 2;
+	} else if (*p == '#') {
+		return err_set(err, "\"%.*s\": " SMAR_NO_COMMENT, (int)(n < 60 ? n : 60), p);
 	} else if (*p == '|' || *p == '/' || (n > 1 && *p == '"' && (p[1] == '|' || p[1] == '/'))) {
 		return err_set(err,
 		    "\"%.*s\": programs and files are no targets; expected an address",

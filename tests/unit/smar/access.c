@@ -48,7 +48,7 @@ static void bad(void **state)
 {
 	static const char *const row[] = {"", "RELAYED", "OK please", "error:", "error:250 ok",
 	    "error:55 x", "error:5500 x", "error:560 x", "error:421 bye", "error:550x",
-	    "QUICK:", "QUICK:QUICK:OK", "250 ok", "55 5.7.1 no", "421 bye"};
+	    "QUICK:", "QUICK:QUICK:OK", "RELAY # ours", "250 ok", "55 5.7.1 no", "421 bye"};
 	char big[1000];
 	struct smar_access a;
 	struct meta1_err err;

@@ -66,7 +66,7 @@ static void bad(void **state)
 	static const char *const row[] = {"", "   ", "[", "[]", "[a", "[a b]", "host:", "host:0",
 	    "host:65536", "host:25x", "host:99999999999999999999", "2001:db8::1", "lmtp:host",
 	    "lmtp:[x", "lmtp:[x]25", "lmtp: [a.test]", "a..b", "-", "a/b", "[[a]]", "esmtp:host",
-	    "host,host"};
+	    "host,host", "lmtp:/x # ours", "[host] #"};
 	char text[4000];
 	struct smar_target t[SMAR_TARGETS];
 	struct meta1_err err;
