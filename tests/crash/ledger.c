@@ -89,12 +89,14 @@ static void told(struct ledger *l, uint64_t stamp, char what, const char *addr)
 
 	if (m == NULL)
 		return;
-	if (what == 'T' && n < 0 && m->reported == 0) {
-		m->reported = stamp;
+	if (what == 'T' && n < 0) {
+		m->reported = m->reported != 0 ? m->reported : stamp;
 		m->reported_time = l->time;
-	} else if (what == 'T' && n >= 0 && m->taken[n] == 0) {
-		m->taken[n] = stamp;
+		m->reported_by = l->manager;
+	} else if (what == 'T' && n >= 0) {
+		m->taken[n] = m->taken[n] != 0 ? m->taken[n] : stamp;
 		m->taken_time[n] = l->time;
+		m->taken_by[n] = l->manager;
 	} else if (what == 'F' && n >= 0 && m->refused[n] == 0) {
 		m->refused[n] = stamp;
 	}
@@ -182,6 +184,7 @@ void ledger_says(struct ledger *l, uint64_t stamp, const struct rec *r)
 
 void ledger_wrote(struct ledger *l, uint32_t pid)
 {
+	l->manager = pid;
 	for (struct logged *g = l->logged; g != NULL; g = g->next)
 		g->writes += g->pid == pid;
 }
@@ -269,6 +272,12 @@ static bool rcpt_waits(const struct found *f, int n)
 	return false;
 }
 
+/* A manager that was killed since may never have heard of it: then it is done once more. */
+static bool long_ago(const struct verdict *v, int64_t time, uint32_t by)
+{
+	return v->l->time - time > v->l->lag && by == v->l->manager;
+}
+
 static bool judge_rcpt(struct verdict *v, const struct mail *m, const struct pair *p, unsigned i)
 {
 	bool waits = rcpt_waits(p->mail, (int)i);
@@ -281,10 +290,10 @@ static bool judge_rcpt(struct verdict *v, const struct mail *m, const struct pai
 	}
 	if (waits && m->done != 0)
 		return wrong(v, m->key, "surely done, and waits again");
-	if (waits && m->taken[i] != 0 && v->l->time - m->taken_time[i] > v->l->lag)
+	if (waits && m->taken[i] != 0 && long_ago(v, m->taken_time[i], m->taken_by[i]))
 		return wrong(v, m->key, "delivered long ago, and waits again");
 	if (waits && m->refused[i] != 0 && m->reported != 0 &&
-	    v->l->time - m->reported_time > v->l->lag)
+	    long_ago(v, m->reported_time, m->reported_by))
 		return wrong(v, m->key, "reported long ago, and waits again");
 	return true;
 }
@@ -300,7 +309,7 @@ static bool judge_mail(struct verdict *v, const struct mail *m, const struct pai
 	}
 	if (p->report != NULL && !refused)
 		return wrong(v, m->key, "a report of nothing");
-	if (p->report != NULL && m->reported != 0 && v->l->time - m->reported_time > v->l->lag)
+	if (p->report != NULL && m->reported != 0 && long_ago(v, m->reported_time, m->reported_by))
 		return wrong(v, m->key, "its report was delivered long ago, and waits again");
 	return true;
 }

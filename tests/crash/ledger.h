@@ -24,7 +24,8 @@ struct mail { /* stamps; 0: not yet */
 	size_t len;
 	uint64_t sent, acked, deleted, done; /* done: surely on stable storage */
 	uint64_t taken[RCPTS], refused[RCPTS], reported;
-	int64_t taken_time[RCPTS], reported_time;
+	int64_t taken_time[RCPTS], reported_time; /* the last time */
+	uint32_t taken_by[RCPTS], reported_by;	  /* the manager of then */
 };
 struct logged { /* qmgr said that it is done; not yet surely on disk */
 	struct logged *next;
@@ -37,6 +38,7 @@ struct ledger {
 	struct logged *logged;
 	const char *journal; /* where outcomes go: a prefix of paths */
 	unsigned mails, acked, done;
+	uint32_t manager;  /* who wrote the journal last */
 	int64_t time;	   /* of the newest record */
 	int64_t lag;	   /* ns: after so long an outcome must be on disk */
 	struct said *said; /* ids that were acknowledged before the client noted it */
