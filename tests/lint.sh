@@ -25,19 +25,28 @@ grep -rlE '#[[:space:]]*include <ltdl.h>' core modules sdk | grep -v '^core/mod/
 for f in $(files core modules sdk tests); do
 	head -n 2 "$f" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || echo "$f"
 done | breach "no SPDX line"
-for f in $(files core modules sdk); do
+# 500 lines a file and 60 a function; more, up to 800 and 120, only with a reason among the first lines of the
+# file, which begins "over 500 lines:" or "over 60 lines:"
+for f in $(files core modules sdk tests bench); do
 	n=$(wc -l <"$f")
-	[ "$n" -le 800 ] || echo "$f: $n lines"
-done | breach "over 800 lines"
+	[ "$n" -le 500 ] || { [ "$n" -le 800 ] && head -n 30 "$f" | grep -q 'over 500 lines: '; } || echo "$f: $n lines"
+done | breach "a file over 500 lines (800 with a reason in its head)"
 files core modules sdk tests | xargs clang-format --dry-run 2>&1 | grep -E 'warning' | cut -d: -f1 | sort | uniq -c |
 	breach "not as .clang-format says (clang-format -i mends it)"
 grep -rnIE '\b(TO[D]O|FIX[M]E|XX[X])\b' core modules sdk tests check quickstart --include='*.[ch]' --include='*.py' \
 	--include='*.sh' --include='*.am' | breach "left open"
-# clang-format sees to it that a function's braces stand alone at the left
-files core modules sdk tests | xargs awk '
-	/^\{$/ { from = FNR }
-	/^\}$/ && from { if (FNR - from - 1 > 120) print FILENAME ":" from ": " FNR - from - 1 " lines"; from = 0 }' |
-	breach "a function over 120 lines"
+# clang-format sees to it that a function's braces stand alone at the left; a table in it does not count
+files core modules sdk tests bench | xargs awk '
+	FNR == 1 { reason = from = 0 }
+	FNR <= 30 && /over 60 lines: / { reason = 1 }
+	/^\{$/ { from = FNR; table = 0 }
+	from && /^\tstatic const .*[^;]$/ { begins = FNR }
+	begins && /\};$/ { table += FNR - begins + 1; begins = 0 }
+	/^\}$/ && from {
+		n = FNR - from - 1 - table
+		if (n > (reason ? 120 : 60)) print FILENAME ":" from ": " n " lines"
+		from = begins = 0
+	}' | breach "a function over 60 lines (120 with a reason in the head of its file)"
 scripts="check quickstart .ci/run $(find tests -name '*.sh' | sort)"
 for f in $scripts $(find tests -name '*.py') bench/relay bench/latency bench/rig.py; do
 	head -n 3 "$f" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || echo "$f"

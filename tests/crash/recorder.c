@@ -9,6 +9,7 @@
  * written elsewhere, the reply that acknowledges a mail (before it is sent) and the log's
  * qmgr.done. sync_file_range promises nothing and is not recorded.
  * On failure: a full record stops growing; recover.c refuses it.
+ * It is over 500 lines: one function for each name under which libc has such a call.
  */
 #include "record.h"
 
