@@ -29,7 +29,10 @@ static void remove_root(void)
 static void make_root(void)
 {
 	static const char *const where[] = {"/dev/shm", "/tmp"};
+	const struct log_conf log = {.ident = "fuzz", .file = "/dev/null", .level = LOG_L_WARN};
+	struct meta1_err err;
 
+	must(log_open(NULL, &log, &err) >= 0);
 	for (size_t i = 0; !path[0] && i < 2; i++) {
 		snprintf(root, sizeof(root), "%s/meta1-fuzzgrey.XXXXXX", where[i]);
 		if (mkdtemp(root))

@@ -5,6 +5,7 @@
  * Every question gets one verdict, and a refusal is fit for the wire.
  */
 #include "fuzz.h"
+#include "lib/log.h"
 #include "mail/reply.h"
 #include "smar/smar.h"
 
@@ -69,6 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct loop *loop;
 	static struct smar_map map;
 	static struct smar_policy policy;
+	const struct log_conf log = {.ident = "fuzz", .file = "/dev/null", .level = LOG_L_WARN};
+	struct meta1_err err;
 	struct p_check q = {.stages = STAGE_ALL,
 	    .client = buf_str("192.0.2.17"),
 	    .helo = buf_str("client.test"),
@@ -81,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    .cert_issuer = buf_str("/CN=ca")};
 
 	if (!loop) {
+		must(log_open(NULL, &log, &err) >= 0);
 		loop = loop_new();
 		map = (struct smar_map){
 		    .name = name, .module = module, .lookup = lookup, .loop = loop, .local = true};
