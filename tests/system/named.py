@@ -6,7 +6,9 @@ import ast, functools, os, pathlib, re, subprocess
 import lab
 
 SRC = pathlib.Path(os.environ.get('META1_SRC', pathlib.Path(__file__).resolve().parents[2]))
-OTHERS = {'smtps': ('flags=access', 'flags=delay_checks', 'flags=session_conf', 'spf_header')}  # not smar's, but of its decisions
+# not smar's, but of its decisions and its rows
+OTHERS = {'smtps': ('flags=access', 'flags=delay_checks', 'flags=session_conf', 'spf_header'),
+          'smtpc': ('flags=session_conf', 'flags=rcpt_conf', 'extensions', 'helo_name', 'source_ipv4', 'source_ipv6')}
 
 
 @functools.cache

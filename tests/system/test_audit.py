@@ -17,7 +17,10 @@ TESTS = {
     SYSTEM + 'access.py::test_helo': 'helo:',
     SYSTEM + 'access.py::test_where_it_is_said': 'smtps.flags=delay_checks',
     SYSTEM + 'session_conf.py::test_each_client_has_its_own': 'smtps_session_conf: smtps.flags=session_conf',
-    SYSTEM + 'hop_conf.py::test_one_hop_and_not_another': 'smtpc_session_conf:',
+    SYSTEM + 'hop_conf.py::test_one_hop_and_not_another': 'smtpc_session_conf: smtpc.flags=session_conf smtpc.flags=rcpt_conf smtpc.helo_name smtpc.source_ipv4 smtpc.extensions '
+    'smtpc.extensions=pipelining smtpc.extensions=size smtpc.extensions=dsn',
+    SYSTEM + 'hop_conf.py::test_what_is_not_used_is_not_offered': 'smtpc.extensions=8bitmime',
+    SYSTEM + 'hop_conf.py::test_no_utf8_and_over_ipv6': 'smtpc.extensions=smtputf8 smtpc.source_ipv6',
     SYSTEM + 'hop_conf.py::test_recipients': 'smtpc_rcpt_conf:',
     UNIT + 'smar/tags.c::every_tag': 'certsubject: certissuer: auth: protectedrcpt+auth: protectedrcpt+certsubject: protectedrcpt+certissuer:',
     SYSTEM + 'lookup.py::test_macros': '${user} ${detail} ${subdomain} ${domain} ${0} access.flags=replace_macros',
@@ -128,7 +131,7 @@ def test_each_thing_has_its_line():
             lines[t] = (not m[2] or f'\n.B {m[2]}\n' in part) and (not m[3] or has(part, m[3]))
         elif '.' in t and not t.startswith('$'):
             section, option, value = re.fullmatch(r'([\w.]+)\.(\w+)(?:=(\w+))?', t).groups()
-            head = section if section.split('.')[0] in ('smar', 'smtps', 'qmgr') else f'smar.{section}'
+            head = section if section.split('.')[0] in ('smar', 'smtps', 'smtpc', 'qmgr') else f'smar.{section}'
             part = conf[head.replace('.', ' { ') + ' }' * head.count('.')].partition('.SH')[0]
             lines[t] = f'\n.B {option}\n' in part and (not value or has(part, value))
         elif t.startswith('Socket '):
@@ -143,7 +146,7 @@ def test_each_thing_has_its_line():
 def test_where_each_flag_serves():
     """The table of flags in doc/maps.md is that of the source."""
     want = {}
-    for section, flag in re.findall(r'^(\w+)\.flags=(\w+)$', '\n'.join(t for t in things() if not t.startswith('smtps')), re.M):
+    for section, flag in re.findall(r'^(\w+)\.flags=(\w+)$', '\n'.join(t for t in things() if not t.startswith('smtp')), re.M):
         want.setdefault(flag, set()).add(section)
     told = {f: set(where.split(', ')) for f, where in re.findall(r'^\| (\w+) \| .* \| ([\w, ]+) \|$', text('doc/maps.md'), re.M) if f in want}
     assert told == want

@@ -46,6 +46,22 @@ def test_one_hop_and_not_another(inst):
         assert g.hop['one'].ahead == 0 and g.hop['two'].ahead > 0
 
 
+def test_no_utf8_and_over_ipv6(inst):
+    """A hop whose SMTPUTF8 is not to be used gets no mail that needs it; an IPv6 host is reached from the address that is said."""
+    rows = 'smtpc_session_conf:127.0.0.2 extensions = dont_smtputf8;\n'
+    offer = (*ALL, 'SMTPUTF8')
+    with lab.Sink(address='::1') as six, gateway(inst, rows, smtpc='source_ipv6 = "::1";', qmgr='min_retry_delay = 200ms; max_retry_delay = 200ms;',
+                                                 one={'ehlo': offer}, two={'ehlo': offer}) as g:
+        (g.dir / 'mt').write_text((g.dir / 'mt').read_text() + f'six.test [IPv6:::1]:{six.port}\n')
+        lab.wait_for('the new row', lambda: f'::1 {six.port}' in g.ctl('--json', 'route', 'six.test').stdout)
+        send(g, 'u@six.test')
+        assert six.wait(1)[0]['rcpts'] == ['u@six.test'] and six.peers == ['::1']
+        send(g, ['u@one.test', 'u@two.test'], params=' SMTPUTF8', sender='\u00fc@two.test')
+        assert g.hop['two'].wait(1)[0]['rcpts'] == ['u@two.test'] and 'SMTPUTF8' in g.hop['two'].mails[0]['params']
+        report = lab.wait_for('the report', lambda: [m['body'] for m in g.hop['two'].mails if m['from'] == ''])[0]
+        assert not g.hop['one'].mails and b'u@one.test' in report and b'5.6.7' in report
+
+
 def test_the_section_says_it_for_all(inst):
     with gateway(inst, '', smtpc='helo_name = all.example; source_ipv4 = 127.0.0.8; extensions = dont_size;', flags='', one={}) as g:
         send(g, 'u@one.test')
