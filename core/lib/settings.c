@@ -204,6 +204,20 @@ static void bind_tls(struct loader *l, struct set_smtps *set, struct conf_sectio
 			    "and key_file");
 }
 
+static void bind_auth(struct loader *l, struct set_smtps *set, struct conf_section *sec)
+{
+	struct conf_section *t = set->auth = sub(l, sec, "auth");
+
+	if (!t)
+		return;
+	bind(l, t, &rec_auth, &set->auth_set, owner_of(l, t));
+	if (!set->auth_set.trusted_mechanisms || !*set->auth_set.trusted_mechanisms)
+		conf_warn(l->conf, &t->pos,
+		    "%s: trusted_mechanisms is not set, so nothing is offered; name "
+		    "mechanisms, such as { CRAM-MD5, SCRAM-SHA-256 }",
+		    owner_of(l, t));
+}
+
 static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_section *sec)
 {
 	static const char *const subs[] = {
@@ -215,7 +229,7 @@ static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_sect
 	bind_proxy(l, set, sec);
 	bind_clients(l, set, sec);
 	bind_tls(l, set, sec);
-	set->auth = later(l, sec, "auth", &rec_auth, &set->auth_set, "AUTH");
+	bind_auth(l, set, sec);
 	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {
 		if (strcasecmp(t->keyword, "policy_milter") != 0)
 			continue;

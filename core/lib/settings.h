@@ -67,9 +67,13 @@ struct set_tls {					/* tls { } */
 	const char *CAcert_file, *CAcert_directory, *CRL_file, *ciphers;
 	uint64_t flags; /* of smtps */
 };
-struct set_auth { /* auth { }: likewise */
+/* Bits 0 to 6 are those of enum meta1_auth_flag. */
+enum { AUTH_F_TLS_ONLY = 128, AUTH_F_PLAINTEXT = 256 };
+struct set_auth { /* auth { }; further options are those of its module */
+	const char *module;
 	const char *const *trusted_mechanisms;
 	uint64_t flags;
+	int64_t max_failures, failure_delay;
 };
 
 struct set_smtps {
@@ -91,7 +95,7 @@ struct set_smtps {
 	struct conf_section *client_limits; /* or NULL */
 	struct conf_section *policy_milter;
 	struct conf_section *tls;  /* or NULL */
-	struct conf_section *auth; /* accepted in a check, refused at start */
+	struct conf_section *auth; /* likewise */
 	struct set_tls tls_set;
 	struct set_auth auth_set;
 };

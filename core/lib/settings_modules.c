@@ -88,6 +88,9 @@ static void add_smtps(struct list *l)
 			    p->name ? p->name : "policy_milter", p, p);
 		if (o)
 			o->used = true;
+		if (l->s->smtps[i].auth)
+			add(l, "smtps: auth", "auth", l->s->smtps[i].auth_set.module, "auth",
+			    l->s->smtps[i].auth, l->s->smtps[i].auth);
 		add_named(l, &l->s->smtps[i].role);
 	}
 }

@@ -149,7 +149,7 @@ static void print_smtps(struct printer *p, const struct set_smtps *set)
 	if (set->tls)
 		print_sub(p, "tls", NULL, &rec_tls, &set->tls_set, set->tls);
 	if (set->auth)
-		print_sub(p, "auth", NULL, &rec_auth, &set->auth_set, set->auth);
+		print_module(p, &rec_auth, &set->auth_set, set->auth);
 	if (set->policy_milter)
 		print_module(p, NULL, NULL, set->policy_milter);
 }

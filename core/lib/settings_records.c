@@ -466,10 +466,25 @@ static const struct meta1_opt opt_tls_client[] = {TLS_OPTIONS};
 RECORDS(tls_client);
 
 static const struct meta1_opt opt_auth[] = {
+    META1_OPT_STR(struct set_auth, module, "cyrus", 0,
+	"Who has the mechanisms: module auth_NAME; further options here are that module's."),
     META1_OPT_LIST(struct set_auth, trusted_mechanisms, "", 0,
-	"SASL mechanisms that are offered and allow relaying."),
-    META1_OPT_FLAGS(struct set_auth, flags, "", "noplaintext",
-	"noplaintext offers no mechanism that sends the password as it is."),
+	"SASL mechanisms that are offered and allow relaying, of those that the module has."),
+    META1_OPT_FLAGS(struct set_auth, flags, "",
+	"noplaintext|noactive|nodictionary|forward_secrecy|noanonymous|pass_credentials|mutual_"
+	"auth|tls_only|plaintext",
+	"noplaintext offers no mechanism that sends the password as it is, with TLS either; "
+	"without TLS none "
+	"is offered unless plaintext is set. tls_only offers AUTH with TLS only. noactive, "
+	"nodictionary, forward_secrecy, "
+	"pass_credentials and mutual_auth leave out mechanisms that lack what Cyrus SASL calls so; "
+	"anonymous ones "
+	"are never offered."),
+    META1_OPT_INT(struct set_auth, max_failures, "3", "0..1000",
+	"So many refused tries end the session; 0: no bound."),
+    META1_OPT_MSEC(struct set_auth, failure_delay, "1s", "0s..30s",
+	"Pause before a refusal is said; each further one in a session waits twice as long, 30 s "
+	"at most."),
 };
 RECORDS(auth);
 
@@ -494,8 +509,10 @@ static const struct settings_group groups[] = {
     GROUP("smtps.tls", tls, struct set_tls,
 	"STARTTLS is offered when this section is there; it needs cert_file and key_file. A reload "
 	"reads all files anew."),
-    GROUP(
-	"smtps.auth", auth, struct set_auth, "AUTH. Checked; this version does not start with it."),
+    GROUP("smtps.auth", auth, struct set_auth,
+	"AUTH is offered when this section is there: whoever authenticates may relay. smtpc does "
+	"not "
+	"authenticate yet."),
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
     GROUP("smtpc.tls", tls_client, struct set_tls,
 	"STARTTLS. Checked; this version does not start with it."),

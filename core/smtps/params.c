@@ -181,6 +181,20 @@ static int set_orcpt(
 	return 0;
 }
 
+/* RFC 4954, 5: who submitted it, if we believed the client; it is not passed on, so only its form
+ * matters. */
+static int set_auth(
+    struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
+{
+	(void)s;
+	(void)tx;
+	if (n == 0 || n > 500 || (!buf_caseeq(buf_of(v, n), "<>") && !xtext_ok(buf_of(v, n)))) {
+		err_set(err, "5.5.4 AUTH wants <> or an address as xtext");
+		return 501;
+	}
+	return 0;
+}
+
 static const struct smtps_param {
 	bool rcpt; /* of RCPT, else of MAIL */
 	const char *name, *keyword;
@@ -195,6 +209,7 @@ static const struct smtps_param {
     {false, "RET", "DSN", set_ret},
     {false, "ENVID", "DSN", set_envid},
     {false, "XVERP", "XVERP", set_verp},
+    {false, "AUTH", "AUTH", set_auth},
     {true, "NOTIFY", "DSN", set_notify},
     {true, "ORCPT", "DSN", set_orcpt},
 };

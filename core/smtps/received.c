@@ -31,6 +31,11 @@ size_t smtps_received_line(
 	const char *with = tx->flags & META1_M_SMTPUTF8 ? "UTF8SMTP"
 			   : s->esmtp || tls != NULL	? "ESMTP"
 							: "SMTP"; /* RFC 6531 4.3 */
+	bool auth = s->proof.auth != NULL;
+	const char *how = tls != NULL && auth ? "SA"
+			  : tls != NULL	      ? "S"
+			  : auth	      ? "A"
+					      : ""; /* RFC 3848 */
 	char by[160] = "";
 	const char *v6 = strchr(s->client, ':') != NULL ? "IPv6:" : "";
 	bool is_addr = strpbrk(s->client, ".:") != NULL; /* else "unix" or not known */
@@ -50,7 +55,7 @@ size_t smtps_received_line(
 	    "%s%s%s%.*s%s;\r\n\t%s\r\n",
 	    s->helo, s->name != NULL ? s->name : "", s->name != NULL ? " " : "", is_addr ? "[" : "",
 	    v6, is_addr ? s->client : other, is_addr ? "]" : "", s->srv->hostname, PACKAGE_VERSION,
-	    with, tls != NULL ? "S" : "", tx->id, by, only != NULL ? "\r\n\tfor <" : "",
+	    with, how, tx->id, by, only != NULL ? "\r\n\tfor <" : "",
 	    only != NULL ? (int)only->addr.len : 0,
 	    only != NULL ? (const char *)only->addr.data : "", only != NULL ? ">" : "",
 	    date(loop_wall(s->srv->role->loop)));

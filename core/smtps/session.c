@@ -89,6 +89,8 @@ void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const
 	const struct smtps_limits *lim = s->lim;
 
 	m_bad.value++;
+	if (s->state == ST_AUTH)
+		smtps_auth_stop(s); /* whatever was wrong, the exchange does not go on */
 	smtps_session_refuse(s, code, dsn, text);
 	if (lim->bad_commands > 0 && ++s->bad >= lim->bad_commands)
 		too_bad(s, "Too many bad commands");
@@ -113,7 +115,7 @@ void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 	/* while we are slow the client is not; these waits have deadlines of their own */
 	if ((what == AWAIT_CONF || what == AWAIT_MAIL || what == AWAIT_RCPT || what == AWAIT_VRFY ||
 		what == AWAIT_TARPIT || what == AWAIT_QUEUE || what == AWAIT_COMMIT ||
-		what == AWAIT_TLS) &&
+		what == AWAIT_TLS || what == AWAIT_AUTH) &&
 	    s->lim->io_timeout <= SMTPS_WAIT_MAX)
 		conn_timeout(s->conn, 0);
 }
@@ -159,6 +161,7 @@ static void tear_down(struct smtps_session *s)
 		give_up_tx(s);
 	else if (s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF)
 		smtps_tx_reset(s);
+	smtps_auth_forget(s);
 	smtps_client_give(s);
 	smtps_memory_give(s);
 	if (s->timer != NULL)
@@ -187,13 +190,13 @@ static void bare_lf(struct smtps_session *s)
 }
 
 /* A LF without CR before it, in what is no whole line yet. */
-static bool waits_behind_lf(struct evbuffer *in)
+static bool waits_behind_lf(struct evbuffer *in, size_t max)
 {
 	struct evbuffer_ptr p = evbuffer_search(in, "\n", 1, NULL);
 	struct evbuffer_iovec v;
 	char two[2];
 
-	if (p.pos < 0 || p.pos >= SMTPS_LINE_MAX)
+	if (p.pos < 0 || p.pos >= (ssize_t)max)
 		return false;
 	if (p.pos == 0)
 		return true;
@@ -236,6 +239,11 @@ static bool waits_bdat(struct evbuffer *in)
 	       smtps_bdat_like(word, sizeof(word));
 }
 
+static size_t line_max(const struct smtps_session *s)
+{
+	return s->state == ST_AUTH ? SMTPS_AUTH_LINE_MAX : SMTPS_LINE_MAX;
+}
+
 /* Takes one line; false: none is there. */
 static bool take_line(struct smtps_session *s)
 {
@@ -245,11 +253,11 @@ static bool take_line(struct smtps_session *s)
 
 	if (s->skipping)
 		return skip(s);
-	line = conn_line(s->conn, true, SMTPS_LINE_MAX - 2, &len, &too_long, &bare);
+	line = conn_line(s->conn, true, line_max(s) - 2, &len, &too_long, &bare);
 	if (line == NULL) {
 		if (evbuffer_get_length(conn_in(s->conn)) == 0)
 			return false;
-		if (waits_behind_lf(conn_in(s->conn))) {
+		if (waits_behind_lf(conn_in(s->conn), line_max(s))) {
 			bare_lf(s);
 			return true;
 		}
@@ -273,6 +281,8 @@ static bool take_line(struct smtps_session *s)
 			smtps_bdat_lost(s, 500, "5.5.2", "A CR or NUL stands in the line");
 		else
 			smtps_session_bad(s, 500, "5.5.2", "A CR or NUL stands in the line");
+	} else if (s->state == ST_AUTH) {
+		smtps_auth_line(s, line, len);
 	} else {
 		smtps_verbs_line(s, line, len);
 	}
@@ -478,6 +488,7 @@ void smtps_session_stop_all(struct smtps *srv)
 		next = LIST_NEXT(s, all);
 		if (s->state >= ST_CHUNKS && s->state != ST_SKIP)
 			continue;
+		smtps_auth_stop(s);
 		if (s->await.what == AWAIT_GREET || s->await.what == AWAIT_PROXY ||
 		    s->await.what == AWAIT_TARPIT || s->await.what == AWAIT_TLS)
 			smtps_session_awake(s);

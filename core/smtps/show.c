@@ -42,6 +42,8 @@ static json_t *one(const struct smtps_session *s, int64_t now)
 	json_object_set_new(j, "helo", s->helo != NULL ? json_string(s->helo) : json_null());
 	json_object_set_new(j, "name", s->name != NULL ? json_string(s->name) : json_null());
 	json_object_set_new(j, "tls", tls(s));
+	json_object_set_new(
+	    j, "user", s->proof.auth != NULL ? json_string(s->proof.auth) : json_null());
 	json_object_set_new(j, "since", json_integer(s->since));
 	json_object_set_new(j, "state", json_string(smtps_session_state(s->state)));
 	json_object_set_new(j, "await", json_string(awaits(s)));

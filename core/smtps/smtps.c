@@ -141,6 +141,7 @@ static void stopped(void *arg)
 		smtps_session_end(s);
 		smtps_session_run(s);
 	}
+	smtps_auth_open_end(&server.auth);
 	smtps_intake_free(&server.intake);
 	smtps_verdict_free(&server.verdicts);
 	clients_close(&server.clients);
@@ -266,6 +267,31 @@ static struct tls_ctx *open_tls(const struct set_smtps *set, struct meta1_err *e
 	return set->tls != NULL ? tls_ctx_new(&set->tls_set, true, server.role->work, err) : NULL;
 }
 
+/* What module the section asks for, and where its options are. */
+static bool auth_module(
+    struct settings *set, const struct set_smtps *mine, struct settings_module *out)
+{
+	struct settings_module *list = NULL;
+	unsigned n = settings_modules(set, META1_SMTPS, &list);
+	bool found = false;
+
+	for (unsigned i = 0; i < n && !found; i++) {
+		found = mine->auth != NULL && list[i].section == mine->auth;
+		if (found)
+			*out = list[i];
+	}
+	free(list);
+	return found;
+}
+
+static int open_auth(struct role *role, const struct set_smtps *set, struct meta1_err *err)
+{
+	struct settings_module m;
+
+	return auth_module(role->set, set, &m) ? smtps_auth_open(&server, &set->auth_set, &m, err)
+					       : 0;
+}
+
 /* The table of clients, from mcp. */
 static int open_clients(struct role *role, struct meta1_err *err)
 {
@@ -292,7 +318,7 @@ static int start(struct role *role, struct meta1_err *err)
 	if (server.tls == NULL && set->tls != NULL)
 		return -1;
 	if (open_clients(role, err) < 0 || open_store(role, err) < 0 ||
-	    smtps_listen_start(&server, err) < 0)
+	    open_auth(role, set, err) < 0 || smtps_listen_start(&server, err) < 0)
 		return -1;
 	server.verdicts = smtps_verdict_new(SMTPS_VERDICTS_MAX);
 	smtps_policy_forget(&server);
@@ -364,6 +390,10 @@ static int reload_prepare(struct role *role, struct settings *next, struct meta1
 		err_set(err,
 		    "smtps: the queue (module, options, queue_directory or CDB_gid) changes "
 		    "with a restart only");
+		return 1;
+	}
+	if ((old->auth == NULL) != (set->auth == NULL) || !same_options(old->auth, set->auth)) {
+		err_set(err, "smtps: the section auth changes with a restart only");
 		return 1;
 	}
 	server.next_tls = open_tls(set, err);

@@ -8,6 +8,8 @@
  *   client.c    what one client may take: connections at a time, in a minute
  *   session.c   reads its lines, one reply each, and knows what it waits for
  *   verbs.c     the table of commands; those that need no one else
+ *   auth_open.c the auth module of the configuration
+ *   auth.c      AUTH: a mechanism of the auth module, challenge by challenge
  *   starttls.c  STARTTLS, TLS from the first byte, and what came of it
  *   vrfy.c      VRFY: no answer, or that of RCPT
  *   xclient.c   XCLIENT: a trusted peer says for whom it speaks
@@ -45,6 +47,7 @@
 #include "role.h"
 #include "smtps/authres.h"
 
+#include <meta1/auth.h>
 #include <meta1/queue.h>
 #include <meta1/transport.h>
 #include <sys/queue.h>
@@ -54,13 +57,17 @@
 #define SMTPS_CLIENT_UNKNOWN "unknown"
 #define SMTPS_LINE_MAX	     2048   /* the longest line of any verb; each has its own bound below */
 #define SMTPS_WAIT_MAX	     240000 /* ms: the longest wait for another role or the store */
+#define SMTPS_AUTH_LINE_MAX  12290  /* of a response, with CRLF (RFC 4954, 4) */
 #define SMTPS_SKIP_MAX	     65536  /* so much of an endless line is thrown away before the end */
 #define SMTPS_LINGER	     5000   /* ms for the last reply to leave and be read */
 
 struct smtps_session;
+struct smtps_line;
 struct smtps_tx;
 struct smtps_verdict;
 struct netlist;
+struct smtps_auth;
+struct smtps_login;
 
 /* ---- the server: one a process (smtps.c) ---- */
 
@@ -85,6 +92,7 @@ struct smtps {
 	struct smtps_limits lim, next_lim; /* next: prepared by a reload */
 	char *hostname, *next_hostname;
 	struct tls_ctx *tls, *next_tls; /* NULL: none is offered */
+	struct smtps_auth *auth;	/* likewise */
 	struct mod_inst *store_inst;
 	const struct meta1_queue_ops *store;
 	void *store_data;
@@ -122,6 +130,7 @@ void smtps_listen_stop(struct smtps *); /* accept no more; descriptors stay the 
 	X(GREET, "greet")   /* greet_delay runs; the client must be silent */                      \
 	X(OPEN, "open")	    /* greeted, no HELO yet */                                             \
 	X(READY, "ready")   /* HELO done, no transaction */                                        \
+	X(AUTH, "auth")	    /* a challenge was said; a line of the client is due */                \
 	X(MAIL, "mail")	    /* MAIL accepted, no recipient yet */                                  \
 	X(RCPT, "rcpt")	    /* at least one recipient */                                           \
 	X(CHUNKS, "chunks") /* chunks were taken; the next BDAT is due */                          \
@@ -137,6 +146,7 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 #define SMTPS_AWAITS(X)                                                                            \
 	X(NOTHING, "nothing")                                                                      \
 	X(PROXY, "proxy-header")                                                                   \
+	X(AUTH, "authentication")                                                                  \
 	X(TLS, "tls handshake")                                                                    \
 	X(CONF, "settings at smar")                                                                \
 	X(GREET, "greet-delay")                                                                    \
@@ -177,11 +187,12 @@ struct smtps_session {
 	const struct smtps_limits *lim; /* those of srv, or own */
 	struct smtps_limits *own;	/* of a row for this client; NULL: none (conf.c) */
 	struct conn *conn;
-	struct smtps_tx *tx;   /* NULL: none */
-	struct watch *timer;   /* of the PROXY header, greet_delay, tarpit or queue_wait */
-	char *helo;	       /* as cleaned; NULL before HELO */
-	struct meta1_buf said; /* the command that acts, if it may stand in the log */
-	char *name;	       /* of the client, confirmed, as smar told; NULL: not known */
+	struct smtps_tx *tx; /* NULL: none */
+	struct watch *timer; /* of the PROXY header, greet_delay, tarpit, queue_wait or AUTH */
+	struct smtps_login *login; /* of auth.c; NULL: AUTH was not said */
+	char *helo;		   /* as cleaned; NULL before HELO */
+	struct meta1_buf said;	   /* the command that acts, if it may stand in the log */
+	char *name;		   /* of the client, confirmed, as smar told; NULL: not known */
 	struct smtps_proof proof;
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
@@ -241,6 +252,29 @@ void smtps_session_end(struct smtps_session *);
 void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DATA */
 const char *smtps_session_state(enum smtps_state);
 const char *smtps_session_waits_for(enum smtps_await_what);
+
+/* ---- auth_open.c, auth.c: who the client says it is, proven ---- */
+
+struct smtps_auth { /* of the server */
+	struct mod_inst *inst;
+	const struct meta1_auth_ops *ops;
+	char *trusted; /* names, in capitals, a blank between two */
+	uint32_t flags;
+	bool tls_only, plaintext;
+	int64_t max_failures, failure_delay;
+};
+
+/* Loads the module. <0: err; then, as after all, smtps_auth_open_end(). */
+int smtps_auth_open(
+    struct smtps *, const struct set_auth *, const struct settings_module *, struct meta1_err *);
+void smtps_auth_open_end(struct smtps_auth **);
+/* Mechanisms for this session, a blank between two; "": none. */
+void smtps_auth_names(const struct smtps_session *, char *out, size_t size);
+void smtps_auth(struct smtps_session *, const struct smtps_line *);	    /* the verb */
+void smtps_auth_line(struct smtps_session *, const char *line, size_t len); /* in ST_AUTH */
+/* The exchange under way is over, unanswered; and: nobody is authenticated any more. */
+void smtps_auth_stop(struct smtps_session *);
+void smtps_auth_forget(struct smtps_session *);
 
 /* ---- conf.c: options that a row of the access map gives to one client ---- */
 
@@ -302,6 +336,7 @@ struct smtps_line { /* one command; args without leading and trailing blanks */
 #define VERB_EHLO  4u  /* its name is announced by EHLO */
 #define VERB_TRUST 8u  /* for peers of the option xclient only */
 #define VERB_TLS   32u /* offered with TLS only */
+#define VERB_AUTH  64u /* there only when a section auth is */
 #define VERB_SAID  16u /* what was said may stand in the log; others may bring passwords */
 
 struct smtps_verb {

@@ -73,6 +73,7 @@ void smtps_starttls(struct smtps_session *s, const struct smtps_line *l)
 		return;
 	}
 	smtps_tx_reset(s);
+	smtps_auth_forget(s);
 	if (!s->helo_given) {
 		free(s->helo);
 		s->helo = NULL;

@@ -16,10 +16,10 @@
 
 #define HELO_MAX  255
 #define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
-/* SIZE adds 26 to MAIL, BODY 17, SMTPUTF8 10 (RFC 1870, 6152, 6531), PRDR 5, RET and ENVID 116 (RFC
- * 3461); NOTIFY and ORCPT add 536 to RCPT; our paths may be 66 longer than 256. Bounds are of
- * bytes; XVERP adds 9 to MAIL. */
-#define MAIL_LINE (BASE + 26 + 17 + 10 + 5 + 9 + 116 + 66)
+/* SIZE adds 26 to MAIL, BODY 17, SMTPUTF8 10 (RFC 1870, 6152, 6531), AUTH 500 (RFC 4954), PRDR 5,
+ * RET and ENVID 116 (RFC 3461); NOTIFY and ORCPT add 536 to RCPT; our paths may be 66 longer than
+ * 256. Bounds are of bytes; XVERP adds 9 to MAIL. */
+#define MAIL_LINE (BASE + 26 + 17 + 10 + 500 + 5 + 9 + 116 + 66)
 #define RCPT_LINE (BASE + 536 + 66)
 #define SAID_MAX  200 /* bytes of a command in the log */
 #define ANYWHERE  (IN(OPEN) | GREETED)
@@ -62,6 +62,8 @@ bool smtps_verbs_offered(const struct smtps_session *s, const char *keyword)
 
 	if (strcmp(keyword, "XVERP") == 0) /* by who asks */
 		return netlist_has(s->srv->lim.verp_clients, s->client);
+	if (strcmp(keyword, "AUTH") == 0)
+		return s->srv->auth != NULL;
 	for (i = 0; i < ARRAY_LEN(extensions); i++)
 		if (strcmp(extensions[i].keyword, keyword) == 0)
 			return extensions[i].flag == 0 || (s->lim->flags & extensions[i].flag) != 0;
@@ -119,6 +121,7 @@ static size_t nverbs(void);
 static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 {
 	const struct smtps_limits *lim = s->lim;
+	char names[512];
 	size_t i;
 
 	if (!hello(s, l))
@@ -130,6 +133,9 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 			conn_printf(s->conn, "250-%s\r\n", verbs[i].name);
 	if (s->xclient)
 		smtps_xclient_offer(s);
+	smtps_auth_names(s, names, sizeof(names));
+	if (*names != '\0')
+		conn_printf(s->conn, "250-AUTH %s\r\n", names);
 	if (smtps_starttls_offered(s))
 		conn_printf(s->conn, "250-STARTTLS\r\n");
 	if (smtps_verbs_offered(s, "XVERP"))
@@ -155,7 +161,8 @@ static bool may(const struct smtps_session *s, const struct smtps_verb *v)
 
 static bool there(const struct smtps_session *s, const struct smtps_verb *v)
 {
-	return v->act != NULL && ((v->flags & VERB_TLS) == 0 || s->srv->tls != NULL);
+	return v->act != NULL && ((v->flags & VERB_TLS) == 0 || s->srv->tls != NULL) &&
+	       ((v->flags & VERB_AUTH) == 0 || s->srv->auth != NULL);
 }
 
 static void act_noop(struct smtps_session *s, const struct smtps_line *l)
@@ -216,8 +223,8 @@ static const struct smtps_verb verbs[] = {
 	"ATTRIBUTE=value ..., for whom you speak"},
     {"STARTTLS", IN(OPEN) | IN(READY), VERB_NOARG | VERB_TLS, BASE, smtps_starttls,
 	"all that follows is encrypted"},
+    {"AUTH", IN(READY), VERB_AUTH, SMTPS_LINE_MAX, smtps_auth, "MECHANISM [response], who you are"},
     {"EXPN", 0, 0, BASE, NULL, NULL},
-    {"AUTH", 0, 0, BASE, NULL, NULL},
     {"ETRN", 0, 0, BASE, NULL, NULL},
     {"TURN", 0, 0, BASE, NULL, NULL},
     {"SEND", 0, 0, BASE, NULL, NULL},
