@@ -396,8 +396,7 @@ static void many_ways(void **state)
 	end(&w);
 }
 
-/* More lists at a time than all walks together may have addresses: some are put off, and when they
- * are over others may come. */
+/* More lists at a time than all walks may have addresses: some are put off, others come later. */
 static void bound_of_all(void **state)
 {
 	static struct table_row rows[2] = {{"many", NULL}, {NULL, NULL}};
