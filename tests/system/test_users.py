@@ -12,7 +12,7 @@ SMAR = ('map us { type = text; file = "us"; } local_user_map { name = us; ' + FL
         'map vi { type = text; file = "vi"; } virtual_aliases { name = vi; } virtual_domains = virt.test; ')
 FILES = {'us': 'alice yes\nbob yes\ncarol yes\nloop yes\n',
          'al': ('team alice, bob <dave@far.test>\nnest team carol\nring1 ring2\nring2 ring1\nloop loop@own.test\n'
-                'list x@far.test, y@far.test\nowner-list chief@far.test\nprog |/bin/sh\npostmaster alice\n'),
+                'list x@far.test, y@far.test\nowner-list chief@far.test\nprog |/bin/sh\nnote alice # the boss\npostmaster alice\n'),
          'vi': 'info@virt.test alice@own.test z@far.test\nall.test catch@far.test\nold@all.test error:550 5.1.6 moved\n'}
 
 
@@ -32,7 +32,7 @@ def gw(inst):
 @pytest.mark.parametrize('rcpt, want', [
     ('alice@own.test', '250'), ('ALICE@Own.Test', '250'), ('alice+x@own.test', '250'), ('alice@gw.test', '250'),
     ('nobody@own.test', '550 5.1.1'), ('nobody@gw.test', '550 5.1.1'), ('postmaster', '250'), ('postmaster@own.test', '250'),
-    ('postmaster@virt.test', '250'), ('team@own.test', '250'), ('ring1@own.test', '550 5.4.6'), ('prog@own.test', '451 4.3.5'),
+    ('postmaster@virt.test', '250'), ('team@own.test', '250'), ('ring1@own.test', '550 5.4.6'), ('prog@own.test', '451 4.3.5'), ('note@own.test', '451 4.3.5'),
     ('info@virt.test', '250'), ('alice@virt.test', '550 5.1.1'), ('x@all.test', '250'), ('old@all.test', '550 5.1.6 moved'),
     ('team@far.test', '550 5.7.1 relaying denied'), ('nobody@far.test', '550 5.7.1 relaying denied'),
 ])
