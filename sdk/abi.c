@@ -176,6 +176,7 @@ static const struct {
 	F(meta1_transport_ops, cancel)
 	F(meta1_transport_ops, past_dot)
 	F(meta1_transport_ops, caps)
+	F(meta1_transport_ops, probe)
 	S(meta1_ref)
 	F(meta1_ref, len)
 	F(meta1_ref, b)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * map.c -- meta1ctl map query, map list, map flush: what smar's maps say and do.
+ * map.c -- meta1ctl map query, map flush: what smar's maps say and do; probe list, probe flush:
+ * what next hops said of recipients.
  * Comes from meta1ctl.c; goes to smar's control socket. Owns nothing. On failure: one line on
  * stderr, exit 1; query exits 0 when there is a value, 1 when there is none, 75 when the map fails.
  */
@@ -71,15 +72,17 @@ int tool_map_query(struct tool *t)
 	return rc;
 }
 
-int tool_map_flush(struct tool *t)
+/* Empties what smar keeps: all of it, or of the one that is named. */
+static int forget(struct tool *t, const char *path, const char *name)
 {
-	char target[400] = "/v1/map-cache", name[300];
+	char target[1200], what[1100];
 	struct meta1_err err;
 	json_t *j;
 
+	str_copy(target, sizeof(target), path);
 	if (t->nargs > 0) {
-		tool_encode(t->args[0], name, sizeof(name));
-		snprintf(target, sizeof(target), "/v1/map-cache?map=%s", name);
+		tool_encode(t->args[0], what, sizeof(what));
+		snprintf(target, sizeof(target), "%s?%s=%s", path, name, what);
 	}
 	j = tool_ask(t, "smar", "DELETE", target, &err);
 	if (!j)
@@ -90,4 +93,26 @@ int tool_map_flush(struct tool *t)
 		printf("%lld answers forgotten\n", tool_number(j, "forgotten"));
 	json_decref(j);
 	return 0;
+}
+
+int tool_map_flush(struct tool *t)
+{
+	return forget(t, "/v1/map-cache", "map");
+}
+
+/* ---- what next hops said of recipients ---- */
+int tool_probe_list(struct tool *t)
+{
+	char target[1200] = "/v1/probes", what[1100];
+
+	if (t->nargs > 0) {
+		tool_encode(t->args[0], what, sizeof(what));
+		snprintf(target, sizeof(target), "/v1/probes?recipient=%s", what);
+	}
+	return tool_probe_table(t, target);
+}
+
+int tool_probe_flush(struct tool *t)
+{
+	return forget(t, "/v1/probes", "recipient");
 }

@@ -252,6 +252,9 @@ static const struct tool_command others[] = {
 	tool_grey_list},
     {"grey remove", "KEY… | FILTER… | --all", "forget such entries (admins)", 0, 1000,
 	tool_grey_remove},
+    {"probe list", "[RCPT | @DOMAIN]", "what next hops said of recipients", 0, 1, tool_probe_list},
+    {"probe hops", "", "the next hops that are asked", 0, 0, tool_probe_hops},
+    {"probe flush", "[RCPT | @DOMAIN]", "forget what they said (admins)", 0, 1, tool_probe_flush},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };

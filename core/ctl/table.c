@@ -150,6 +150,27 @@ static const struct column *of_grey(const json_t *row)
 	return c;
 }
 
+static const struct column *of_probe(const json_t *row)
+{
+	static const struct column c[] = {{"state", "state", TEXT, -7},
+	    {"since", "since", WHEN, -19}, {"until", "until", WHEN, -19},
+	    {"recipient", "recipient", TEXT, -40}, {"dsn", "code", TEXT, -6},
+	    {"text", "the next hop said", TEXT, 0}, {NULL, NULL, TEXT, 0}};
+
+	(void)row;
+	return c;
+}
+
+static const struct column *of_probe_hop(const json_t *row)
+{
+	static const struct column c[] = {{"connections", "connections", NUMBER, 11},
+	    {"waiting", "waiting", NUMBER, 7}, {"away_ms", "away for ms", NUMBER, 11},
+	    {"hop", "next hop", TEXT, 0}, {NULL, NULL, TEXT, 0}};
+
+	(void)row;
+	return c;
+}
+
 int tool_maps(struct tool *t)
 {
 	return table(t, "smar", "/v1/maps", "maps", of_map);
@@ -158,6 +179,16 @@ int tool_maps(struct tool *t)
 int tool_grey_table(struct tool *t, const char *path)
 {
 	return table(t, "smar", path, "entries", of_grey);
+}
+
+int tool_probe_table(struct tool *t, const char *path)
+{
+	return table(t, "smar", path, "entries", of_probe);
+}
+
+int tool_probe_hops(struct tool *t)
+{
+	return table(t, "smar", "/v1/probe-hops", "hops", of_probe_hop);
 }
 
 int tool_destinations(struct tool *t)

@@ -37,6 +37,8 @@ int tool_sessions(struct tool *);
 int tool_clients(struct tool *);
 int tool_maps(struct tool *);
 int tool_grey_table(struct tool *, const char *path);
+int tool_probe_table(struct tool *, const char *path);
+int tool_probe_hops(struct tool *);
 /* grey.c */
 int tool_grey_list(struct tool *);
 int tool_grey_remove(struct tool *);
@@ -47,6 +49,8 @@ json_t *tool_message(
 /* map.c */
 int tool_map_query(struct tool *);
 int tool_map_flush(struct tool *);
+int tool_probe_list(struct tool *);
+int tool_probe_flush(struct tool *);
 /* export.c, import.c: queue export and queue import. */
 int tool_export(struct tool *);
 int tool_import(struct tool *);

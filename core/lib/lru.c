@@ -48,13 +48,14 @@ void lru_put(struct lru *l, struct lru_entry *e, const void *key, size_t len)
 		drop(l, l->all);
 }
 
-void lru_forget(struct lru *l, const void *key, size_t len)
+bool lru_forget(struct lru *l, const void *key, size_t len)
 {
 	struct lru_entry *e;
 
 	HASH_FIND(hh, l->all, key, len, e);
 	if (e)
 		drop(l, e);
+	return e != NULL;
 }
 
 unsigned lru_count(const struct lru *l)

@@ -27,7 +27,7 @@ void *lru_get(struct lru *, const void *key, size_t len, int64_t now);
 /* Takes the block: one of the same key goes, then the oldest until it
  * fits; one that never fits goes itself. */
 void lru_put(struct lru *, struct lru_entry *, const void *key, size_t len);
-void lru_forget(struct lru *, const void *key, size_t len);
+bool lru_forget(struct lru *, const void *key, size_t len); /* false: it has none */
 unsigned lru_count(const struct lru *);
 unsigned lru_clear(struct lru *); /* how many there were */
 

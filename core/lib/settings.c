@@ -329,9 +329,30 @@ static void bind_greylisting(struct loader *l, struct set_smar *set, struct conf
 	opt_unknown(l->conf, t, owner, rec_greylisting.opt, rec_greylisting.n, subs, 1);
 }
 
+static void bind_probe(struct loader *l, struct set_smar *set, struct conf_section *smar)
+{
+	static const char *const subs[] = {"conf"};
+	struct conf_section *t = sub(l, smar, "recipient_probe"), *conf;
+	const char *owner;
+
+	bind(l, t, &rec_probe, &set->probe, "smar.recipient_probe");
+	if (!t)
+		return;
+	owner = owner_of(l, t);
+	set->probe.section = t;
+	conf = sub(l, t, "conf");
+	if (conf) {
+		bind_only(l, conf, &rec_lookup, &set->probe.conf);
+		if (set->probe.conf.name)
+			check_map_name(l->conf, set, conf, owner_of(l, conf), set->probe.conf.name);
+	}
+	check_recipient_probe(l->conf, &set->probe);
+	opt_unknown(l->conf, t, owner, rec_probe.opt, rec_probe.n, subs, 1);
+}
+
 static void bind_smar(struct loader *l, struct set_smar *set, struct conf_section *sec)
 {
-	const char *subs[USES + 3] = {"map", "dnsbl", "greylisting"};
+	const char *subs[USES + 4] = {"map", "dnsbl", "greylisting", "recipient_probe"};
 	bind_role(l, &set->role, "smar", sec);
 	bind(l, sec, &rec_smar, set, "smar");
 	if (!sec)
@@ -339,8 +360,9 @@ static void bind_smar(struct loader *l, struct set_smar *set, struct conf_sectio
 	bind_maps(l, set, sec);
 	bind_dnsbls(l, set, sec);
 	bind_greylisting(l, set, sec);
+	bind_probe(l, set, sec);
 	for (size_t i = 0; i < USES; i++) {
-		subs[i + 3] = set_use_kinds[i].keyword;
+		subs[i + 4] = set_use_kinds[i].keyword;
 		bind_use(l, set, &set_use_kinds[i], &set->use[i], sec);
 	}
 	check_delimiter(l->conf, sec, set->address_delimiter);

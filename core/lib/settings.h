@@ -168,6 +168,20 @@ struct set_greylisting { /* greylisting { } */
 	struct conf_section *section; /* NULL: none */
 };
 
+enum { PROBE_UNKNOWN_TEMPFAIL, PROBE_UNKNOWN_ACCEPT };
+enum { PROBE_ROUTE_LMTP = 1, PROBE_ROUTE_MAILERTABLE = 2 };
+struct set_probe { /* recipient_probe { } */
+	uint64_t routes;
+	const char *const *domains;
+	const char *sender;
+	int32_t unknown;
+	int64_t wait, connect_timeout, IO_timeout, idle_timeout; /* ms */
+	int64_t positive_ttl, positive_stale, negative_ttl;	 /* ms */
+	int64_t max_entries, max_connections, max_waiting, max_probes_per_connection;
+	struct set_use conf;
+	struct conf_section *section; /* NULL: none */
+};
+
 struct set_smar {
 	struct set_role role;
 	const char *const *nameserver, *const *trusted_nameserver;
@@ -184,6 +198,7 @@ struct set_smar {
 	unsigned ndnsbl;
 	int64_t dnsbl_threshold; /* 0: weights decide nothing */
 	struct set_greylisting greylisting;
+	struct set_probe probe;
 };
 
 struct set_qmgr {

@@ -205,6 +205,27 @@ void check_greylisting(struct conf *c, const struct set_greylisting *g)
 		    (long long)g->grey_expire / 1000, (long long)g->grey_wait / 1000);
 }
 
+void check_recipient_probe(struct conf *c, const struct set_probe *p)
+{
+	const char *at = strrchr(p->sender, '@');
+
+	if (!p->routes && !(p->domains && p->domains[0]) && !p->conf.name)
+		conf_error(c, &p->section->pos,
+		    "recipient_probe: nobody would be probed: expected routes, domains, or a map "
+		    "by "
+		    "conf { name = …; }");
+	if (p->positive_stale < p->positive_ttl)
+		conf_error(c, &p->section->pos,
+		    "recipient_probe: positive_stale (%lld s) is shorter than positive_ttl (%lld "
+		    "s)",
+		    (long long)p->positive_stale / 1000, (long long)p->positive_ttl / 1000);
+	if (p->sender[0] && (!at || at == p->sender || !at[1] || strlen(p->sender) > 254 ||
+				strpbrk(p->sender, " \t<>")))
+		conf_error(c, &p->section->pos,
+		    "recipient_probe: option sender: found %.80s, expected an address without <>",
+		    p->sender);
+}
+
 /* A tag is what stands before the colon of a key. */
 void check_dnsbl(struct conf *c, const struct set_dnsbl *d)
 {

@@ -17,6 +17,7 @@ void check_module_section(struct conf *, const struct conf_section *);
 void check_nameservers(
     struct conf *, struct conf_section *smar, const char *option, const char *const *list);
 void check_dnsbl(struct conf *, const struct set_dnsbl *);
+void check_recipient_probe(struct conf *, const struct set_probe *);
 void check_greylisting(struct conf *, const struct set_greylisting *);
 /* Each value of a list of peers is one that netlist.h knows. */
 void check_networks(

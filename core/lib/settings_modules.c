@@ -48,6 +48,21 @@ static void add(struct list *l, const char *use, const char *kind, const char *w
 		m->pos = asker->pos;
 }
 
+/* module NAME { }: options of the modules of that name, from the first on. false: there is none. */
+static bool give(struct list *l, unsigned first, struct conf_section *t)
+{
+	bool taken = false;
+
+	for (unsigned i = first; t->name && i < l->n; i++) {
+		if (strcmp(l->v[i].module, t->name) != 0)
+			continue;
+		taken = true;
+		if (!l->v[i].section)
+			l->v[i].section = t;
+	}
+	return taken;
+}
+
 /* module NAME { }: options for what is loaded anyway, or a module that nothing else names. */
 static void add_named(struct list *l, const struct set_role *role)
 {
@@ -56,15 +71,7 @@ static void add_named(struct list *l, const struct set_role *role)
 		const char *kind = t->name ? settings_kind(t->name) : NULL;
 		if (strcasecmp(t->keyword, "module") != 0 || !kind)
 			continue;
-		bool taken = false;
-		for (unsigned i = 0; i < l->n; i++) {
-			if (strcmp(l->v[i].module, t->name) != 0)
-				continue;
-			taken = true;
-			if (!l->v[i].section)
-				l->v[i].section = t;
-		}
-		if (!taken)
+		if (!give(l, 0, t))
 			add(l, conf_printf(l->s->conf, "%s: module %s", role->keyword, t->name),
 			    kind, t->name + strlen(kind) + 1, t->name + strlen(kind) + 1, t, t);
 	}
@@ -95,7 +102,8 @@ static void add_smtps(struct list *l)
 	}
 }
 
-static void add_smtpc(struct list *l)
+/* Where mail may go by, for smtpc, and for smar when it asks next hops about recipients. */
+static void add_transports(struct list *l)
 {
 	struct set_smtpc *c = &l->s->smtpc;
 	add(l, "smtpc", "transport", "smtp", "smtp", NULL, c->role.section);
@@ -103,7 +111,25 @@ static void add_smtpc(struct list *l)
 		add(l, "smtpc: LMTP_socket", "transport", "lmtp", "lmtp", NULL, c->role.section);
 	else if (l->s->smar.use[USE_MAILERTABLE].name)
 		add(l, "smar: mailertable", "transport", "lmtp", "lmtp", NULL, c->role.section);
-	add_named(l, &c->role);
+}
+
+static void add_smtpc(struct list *l)
+{
+	add_transports(l);
+	add_named(l, &l->s->smtpc.role);
+}
+
+/* With the options that smtpc's section gives them: a hop is spoken to as it is for mail. */
+static void add_probe(struct list *l)
+{
+	struct set_role *smtpc = &l->s->smtpc.role;
+	unsigned first = l->n;
+
+	add_transports(l);
+	for (struct conf_section *t = smtpc->section ? smtpc->section->sections : NULL; t;
+	     t = t->next)
+		if (strcasecmp(t->keyword, "module") == 0)
+			give(l, first, t);
 }
 
 static void add_smar(struct list *l)
@@ -113,6 +139,8 @@ static void add_smar(struct list *l)
 		if (m->map[i].type)
 			add(l, conf_printf(l->s->conf, "smar: map %s", m->map[i].name), "map",
 			    m->map[i].type, m->map[i].name, m->map[i].section, m->map[i].section);
+	if (m->probe.section)
+		add_probe(l);
 	add_named(l, &m->role);
 }
 

@@ -171,6 +171,16 @@ static void print_greylisting(struct printer *p, const struct set_greylisting *g
 	close_section(p);
 }
 
+static void print_probe(struct printer *p, const struct set_probe *s)
+{
+	open_section(p, "recipient_probe", NULL);
+	print_records(p, &rec_probe, s, s->section);
+	if (s->conf.name)
+		print_sub(
+		    p, "conf", NULL, &rec_lookup, &s->conf, conf_sub(s->section, "conf", NULL));
+	close_section(p);
+}
+
 static void print_smar(struct printer *p, const struct set_smar *set)
 {
 	struct conf_section *s = set->role.section;
@@ -182,6 +192,8 @@ static void print_smar(struct printer *p, const struct set_smar *set)
 		    set->dnsbl[i].section);
 	if (set->greylisting.section)
 		print_greylisting(p, &set->greylisting);
+	if (set->probe.section)
+		print_probe(p, &set->probe);
 	for (size_t i = 0; i < USES; i++)
 		if (conf_sub(s, set_use_kinds[i].keyword, NULL))
 			print_sub(p, set_use_kinds[i].keyword, NULL, &rec_use, &set->use[i],

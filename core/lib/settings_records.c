@@ -400,6 +400,45 @@ static const struct meta1_opt opt_greylisting[] = {
 };
 RECORDS(greylisting);
 
+static const struct meta1_opt opt_probe[] = {
+    META1_OPT_FLAGS(struct set_probe, routes, "", "lmtp|mailertable",
+	"Recipients that are probed by where their mail goes: lmtp: to a next hop that speaks "
+	"LMTP; "
+	"mailertable: by a row of the mailertable other than \".\"."),
+    META1_OPT_LIST(struct set_probe, domains, "", 0, "Domains whose recipients are probed."),
+    META1_OPT_STR(struct set_probe, sender, "", 0,
+	"Sender of the probes, as in MAIL FROM; the null sender <> unless set."),
+    META1_OPT_ENUM(struct set_probe, unknown, "tempfail", "tempfail|accept",
+	"What a recipient gets when the next hop cannot say (it is away, slow, or answers 4xx) and "
+	"did not take it within positive_stale: 450, or it is accepted."),
+    META1_OPT_MSEC(struct set_probe, wait, "6s", "100ms..9s",
+	"A client waits so long for a probe; the probe goes on without it, and its result is kept "
+	"for when the client comes again."),
+    META1_OPT_MSEC(
+	struct set_probe, connect_timeout, "5s", "100ms..60s", "Wait for a connection to a hop."),
+    META1_OPT_MSEC(struct set_probe, IO_timeout, "30s", "100ms..5m",
+	"Wait for a reply of a hop, and for a probe as a whole."),
+    META1_OPT_MSEC(struct set_probe, idle_timeout, "5s", "0..5m",
+	"A connection is kept so long for the next probe; 0: it is closed after each."),
+    META1_OPT_MSEC(struct set_probe, positive_ttl, "2h", "0..30d",
+	"A recipient that the hop takes is not asked about again for so long."),
+    META1_OPT_MSEC(struct set_probe, positive_stale, "7d", "0..365d",
+	"For so long it is accepted when the hop cannot say."),
+    META1_OPT_MSEC(struct set_probe, negative_ttl, "10m", "0..1d",
+	"A recipient that the hop refuses is refused for so long without asking again."),
+    META1_OPT_INT(struct set_probe, max_entries, "50000", "16..5000000",
+	"Recipients kept that hops take, and as many that they refuse; what was used longest ago "
+	"goes first. At most 1 KiB of memory each, commonly 300 bytes."),
+    META1_OPT_INT(
+	struct set_probe, max_connections, "4", "1..100", "Connections to one next hop at a time."),
+    META1_OPT_INT(struct set_probe, max_waiting, "500", "1..10000",
+	"Probes that wait for a connection to one next hop; one more is as if the hop could not "
+	"say."),
+    META1_OPT_INT(struct set_probe, max_probes_per_connection, "100", "1..10000",
+	"After so many probes a connection is closed."),
+};
+RECORDS(probe);
+
 static const struct meta1_opt opt_lookup[] = {
     META1_OPT_STR(
 	struct set_use, name, NULL, META1_O_REQUIRED, "Name of the map section that answers."),
@@ -532,6 +571,13 @@ static const struct settings_group groups[] = {
     GROUP("smar.greylisting.exempt", lookup, struct set_use,
 	"A map of who is not greylisted: keys cltaddr:, from: and to: as in the access map, each "
 	"with OK, or CONT for no opinion."),
+    GROUP("smar.recipient_probe", probe, struct set_probe,
+	"Recipients are accepted at RCPT only when their next hop would take them: it is asked, "
+	"MAIL "
+	"and RCPT without a mail. Nobody is probed unless routes, domains or conf say so."),
+    GROUP("smar.recipient_probe.conf", lookup, struct set_use,
+	"A map that says it domain by domain, before the other two; keys as in the mailertable, "
+	"values no (not probed), yes, or yes with what unknown is there: tempfail or accept."),
     GROUP("smar.access", use, struct set_use,
 	"Who may relay, what is refused. Of the flags implicitly_match_detail and replace_macros "
 	"serve here. Of a name with more than 20 parent domains, here and in the maps below, the "

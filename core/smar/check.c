@@ -50,6 +50,7 @@ static const struct check_step steps[] = {
     {"protectedrcpt", STAGE_RCPT, TAG_PROTECTED, CHECK_ANYWAY, check_protected, NULL},
     {"relay", STAGE_RCPT, 0, 0, check_relay, NULL},
     {"exists", STAGE_RCPT, 0, CHECK_EVER, check_exists, check_exists_on},
+    {"probe", STAGE_RCPT, 0, 0, check_probe, check_probe_on},
     {"utf8", STAGE_RCPT, 0, 0, check_utf8, NULL},
     {"greylist", STAGE_RCPT, 0, 0, check_grey, check_grey_on},
 };
@@ -140,6 +141,7 @@ static void check_free(struct check *c)
 	smar_policy_unref(&c->policy);
 	free(c->keys);
 	free(c->helo);
+	free(c->rcpt);
 	free(c->auth);
 	free(c->subject);
 	free(c->issuer);
@@ -405,6 +407,7 @@ static void start(struct smar_policy *p, const struct p_check *q, int64_t deadli
 	c->probe = q->probe || trace;
 	c->tls = (uint32_t)q->tls;
 	c->helo = copy(q->helo);
+	c->rcpt = copy(q->rcpt);
 	c->auth = copy(q->auth);
 	c->subject = copy(q->cert_subject);
 	c->issuer = copy(q->cert_issuer);

@@ -8,6 +8,7 @@
  *   check_dns.c      what the DNS says of both: the client's name, lists, SPF
  *   check_user.c     who the recipient is: virtual domains, users, aliases
  *   check_rcpt.c     the recipient: local, postmaster, access, relaying, what the next hop takes
+ *   check_probe.c    the recipient's next hop: would it take it?
  *   check_protected.c  recipients that only some may write to
  *   check_grey.c     greylisting, the last
  * A step ends in exactly one of check_go_on() and check_say(), now or later. A step that looks in
@@ -67,12 +68,16 @@ struct check {
 	bool ok, quick;		    /* no further rows; quick: not even protectedrcpt */
 	bool utf8;		    /* the mail needs SMTPUTF8: a local part is not ASCII */
 	bool probe;		    /* nothing may be remembered */
+	bool probe_accepts;	    /* when its next hop cannot say */
+	bool probe_lmtp;	    /* it is asked only if it is one of LMTP */
+	char hop[120];		    /* that is asked, for the trace */
 	unsigned grey;		    /* which exemption is looked for next */
 	int64_t deadline, since_us; /* since: of the step */
 	uint32_t ttl;
 	char client[64];
 	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
 	char local_part[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
+	char *rcpt;			      /* as it was said; NULL: none */
 	char *helo, *auth, *subject, *issuer; /* NULL: none */
 	char rule[1001];		      /* what the step looked up: "MAP KEY"; "": nothing */
 	char answer[200];		      /* and found, for the trace */
@@ -146,6 +151,8 @@ void check_to(struct check *);
 void check_protected(struct check *);
 void check_relay(struct check *);
 void check_utf8(struct check *);
+void check_probe(struct check *); /* check_probe.c; told in probe.h */
+bool check_probe_on(const struct smar_policy *);
 void check_grey(struct check *); /* check_grey.c; told in grey.h */
 bool check_grey_on(const struct smar_policy *);
 

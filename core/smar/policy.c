@@ -6,7 +6,7 @@
  * Owns the map instances; the last reference drains and closes them.
  * On failure to open: nothing stays open and the error names the map.
  */
-#include "smar/smar.h"
+#include "smar/probe.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -188,6 +188,7 @@ static const struct {
     [USE_VIRTUAL] = {"virtual_aliases", offsetof(struct smar_policy, virtual_aliases)},
     [USES] = {"qmgr: conf", offsetof(struct smar_policy, limits)},
     [USES + 1] = {"greylisting: exempt", offsetof(struct smar_policy, grey_exempt)},
+    [USES + 2] = {"recipient_probe: conf", offsetof(struct smar_policy, probe_conf)},
 };
 
 const struct smar_use *smar_policy_use(
@@ -233,7 +234,9 @@ static int fill(
 	    take_domains("local_domains", set->smar.local_domains, &p->local, &p->nlocal, err) <
 		0 ||
 	    take_domains("virtual_domains", set->smar.virtual_domains, &p->virtual_domains,
-		&p->nvirtual, err) < 0)
+		&p->nvirtual, err) < 0 ||
+	    take_domains("recipient_probe: domains", set->smar.probe.domains, &p->probed,
+		&p->nprobed, err) < 0)
 		return -1;
 	take_folders(p, set->smar.alias_include);
 	if (socket && socket[0]) {
@@ -257,7 +260,10 @@ static int fill(
 			return -1;
 	if (set->smar.greylisting.section)
 		p->greylisting = &set->smar.greylisting;
-	if (take_use(p, USES + 1, &set->smar.greylisting.exempt, err) < 0)
+	if (take_use(p, USES + 1, &set->smar.greylisting.exempt, err) < 0 ||
+	    take_use(p, USES + 2, &set->smar.probe.conf, err) < 0)
+		return -1;
+	if (set->smar.probe.section && probe_gear_open(p, host, set, err) < 0)
 		return -1;
 	return take_use(p, USES, &set->qmgr.conf, err);
 }
@@ -312,6 +318,7 @@ static void policy_free(struct smar_policy *p)
 	free_list(p->local, p->nlocal);
 	free_list(p->virtual_domains, p->nvirtual);
 	free_list(p->include, p->ninclude);
+	free_list(p->probed, p->nprobed);
 	free(p->map);
 	free(p->listen);
 	dnsbl_free(&p->dnsbl);
@@ -326,6 +333,7 @@ void smar_policy_close(struct smar_policy **pp)
 	if (!p)
 		return;
 	ensure(p->refs == 1);
+	probe_gear_close(p, false);
 	for (unsigned i = 0; i < p->nmap; i++)
 		smar_map_end(&p->map[i]);
 	/* The last opened may ask the others (a sequence): it goes first. */
@@ -349,6 +357,7 @@ void smar_policy_unref(struct smar_policy **pp)
 	*pp = NULL;
 	if (!p || --p->refs > 0)
 		return;
+	probe_gear_close(p, true);
 	for (unsigned i = 0; i < p->nmap; i++)
 		smar_map_end(&p->map[i]);
 	for (unsigned i = p->nmap; i > 0; i--)

@@ -11,6 +11,7 @@
 
 #include "smar/control.h"
 #include "smar/grey.h"
+#include "smar/probe.h"
 
 #include <stdlib.h>
 
@@ -32,6 +33,7 @@ static struct { /* one role a process */
 	struct smar_policy *policy, *next; /* next: of a reload that is not decided */
 	struct dns *dns;
 	struct smar_caps *caps;
+	struct prober *prober;
 	struct client *clients;
 	struct task tell, end;
 	uint64_t generation;
@@ -61,15 +63,22 @@ static void tell_generation(void *arg)
 		send_generation(c->chan);
 }
 
-static void map_changed(void *arg)
+/* What askers keep is void. */
+static void count_up(void)
 {
-	struct role *role = arg;
-
-	smar_policy_flush(me.policy);
-	smar_policy_flush(me.next);
 	me.generation++; /* with POLICY: another configuration may look at other stages */
 	m_generation.value = (int64_t)me.generation;
-	loop_defer(role->loop, &me.tell);
+	loop_defer(me.role->loop, &me.tell);
+}
+
+static void map_changed(void *arg)
+{
+	(void)arg;
+	smar_policy_flush(me.policy);
+	smar_policy_flush(me.next);
+	if (me.prober)
+		prober_changed(me.prober);
+	count_up();
 }
 
 static void up(struct role *role, struct chan *chan, const struct p_hello *hello)
@@ -117,6 +126,8 @@ static void finish_stop(struct role *role)
 	task_cancel(&me.tell);
 	smar_control_free();
 	smar_explain_set(NULL);
+	probe_control_set(NULL, NULL);
+	prober_free(&me.prober);
 	dns_free(&me.dns);
 	smar_policy_close(&me.policy);
 	smar_caps_free(&me.caps);
@@ -289,6 +300,7 @@ static struct smar_policy *policy_open(
 	if (p) {
 		p->dns = me.dns;
 		p->caps = me.caps;
+		p->prober = me.prober;
 		p->work = role->work;
 	}
 	return p;
@@ -317,17 +329,19 @@ static int start(struct role *role, struct meta1_err *err)
 	role->host.dns = dns_service;
 	role->host.dns_arg = &me.dns;
 	role->host.changed = map_changed;
-	role->host.changed_arg = role;
 	me.caps = smar_caps_new(SMAR_CAPS_MAX);
+	me.prober = prober_new(role->loop);
 	me.policy = policy_open(role, role->set, err);
 	if (!me.policy)
 		return -1;
+	prober_use(me.prober, me.policy);
 	if (grey_start(role->loop, role->work, role->set, maybe_stop, err) < 0) {
 		smar_policy_close(&me.policy);
 		return -1;
 	}
 	smar_control_set(me.policy, me.dns);
 	smar_explain_set(me.policy);
+	probe_control_set(me.prober, count_up);
 	return 0;
 }
 
@@ -362,6 +376,7 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 
 static void reload_finish(struct role *role, bool commit)
 {
+	(void)role;
 	if (!commit) {
 		smar_policy_close(&me.next);
 		return;
@@ -370,12 +385,13 @@ static void reload_finish(struct role *role, bool commit)
 	smar_policy_unref(&me.policy);
 	me.policy = me.next;
 	me.next = NULL;
+	prober_use(me.prober, me.policy);
 	if (me.policy->greylisting)
 		grey_reload(me.policy->greylisting);
 	smar_control_set(me.policy, me.dns);
 	smar_explain_set(me.policy);
 	dns_forget(me.dns);
-	map_changed(role);
+	map_changed(NULL);
 }
 
 static void stop(struct role *role)
@@ -389,6 +405,7 @@ static void control(struct role *role, struct ctl *ctl)
 	smar_control_add(role->loop, &role->host, ctl, maybe_stop);
 	smar_explain_add(role, ctl, maybe_stop);
 	grey_control_add(ctl);
+	probe_control_add(ctl);
 }
 
 int main(int argc, char **argv)

@@ -32,7 +32,9 @@
  *  6. Accepted by 3 or 4, but the local part of sender or recipient is not ASCII, and no host of
  *     the recipient's destination offered SMTPUTF8 when smtpc spoke to it within the last
  *     hour (caps.c): 550 5.6.7. What is not known is accepted, and bounces later.
- *  7. With a "greylisting" section, who sends to the recipient for the first time is told to come
+ *  7. With a "recipient_probe" section, whom the next hop would not take: 550 5.1.1, or 450 when it
+ *     cannot say (check_probe.c, probe.h). Asked between 4 and 6; not of an alias.
+ *  8. With a "greylisting" section, who sends to the recipient for the first time is told to come
  *     again, 450 4.7.1 (check_grey.c, grey.h); not who may relay, nor after OK or QUICK:.
  *     An alias is greylisted by its own address; 6 is not asked of it, its targets have other hops.
  */
@@ -170,6 +172,7 @@ struct smar_endpoint { /* address and port that we listen on; all zero bytes: ev
 	uint16_t port;
 };
 struct smar_caps;
+struct prober;
 struct smar_policy {
 	unsigned refs;
 	struct dns *dns; /* the role's, as caps: NULL in tests that need none */
@@ -188,8 +191,13 @@ struct smar_policy {
 	unsigned ninclude;
 	struct work *work; /* the role's; NULL in tests that need none */
 	struct work_owner include_work;
-	struct smar_use limits;			   /* qmgr { conf { name } } */
-	struct smar_use grey_exempt;		   /* greylisting { exempt { name } } */
+	struct smar_use limits;	     /* qmgr { conf { name } } */
+	struct smar_use grey_exempt; /* greylisting { exempt { name } } */
+	struct smar_use probe_conf;  /* recipient_probe { conf { name } } */
+	char **probed;		     /* recipient_probe { domains } */
+	unsigned nprobed;
+	struct probe_gear *probe;		   /* NULL: no recipient_probe */
+	struct prober *prober;			   /* the role's */
 	const struct set_greylisting *greylisting; /* NULL: none */
 	char delimiters[8];
 	char lmtp_path[108]; /* LMTP_socket; "": none */

@@ -143,8 +143,6 @@ bool smtpc_take(struct smtpc_delivery *, const struct p_deliver *);
 void smtpc_take_rest(struct smtpc_delivery *);
 /* A copy that lives with the delivery; nothing when its pool is full. */
 struct meta1_buf smtpc_take_text(struct smtpc_delivery *, const char *text, size_t max);
-/* "ADDR PORT NAME" (ADDR may be a path with blanks) into hop; strings from pool. -1: malformed. */
-int smtpc_take_hop(struct pool *, struct meta1_buf text, struct meta1_hop *);
 
 /* ---- conf.c: options of one hop ---------------------------------------------------------- */
 

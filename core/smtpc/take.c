@@ -8,6 +8,8 @@
  */
 #include "smtpc.h"
 
+#include "ipc/hop.h"
+
 #define MAIL_FLAGS                                                                                 \
 	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_HEADER_8BIT |                 \
 	    META1_M_RET_FULL | META1_M_RET_HDRS)
@@ -21,43 +23,6 @@ struct meta1_buf smtpc_take_text(struct smtpc_delivery *d, const char *text, siz
 	return buf_of(p ? p : "", p ? len : 0);
 }
 
-static struct meta1_buf word(const char **p, const char *end)
-{
-	const char *from = *p, *sep;
-
-	sep = memrchr(from, ' ', (size_t)(end - from));
-	*p = sep ? sep : from;
-	return sep ? buf_of(sep + 1, (size_t)(end - sep - 1)) : buf_of(NULL, 0);
-}
-
-/* From the right: the path may have blanks, port and name have none. */
-int smtpc_take_hop(struct pool *pool, struct meta1_buf text, struct meta1_hop *hop)
-{
-	const char *begin = text.data, *end = begin + text.len, *p = begin;
-	struct meta1_buf name, port;
-	uint32_t v = 0;
-	size_t i;
-
-	name = word(&p, end);
-	end = p;
-	p = begin;
-	port = name.len ? word(&p, end) : name;
-	end = p;
-	if (!port.len || port.len > 5 || end == begin)
-		return -1;
-	for (i = 0; i < port.len; i++) {
-		char c = ((const char *)port.data)[i];
-
-		if (c < '0' || c > '9')
-			return -1;
-		v = v * 10 + (uint32_t)(c - '0');
-	}
-	*hop = (struct meta1_hop){.size = sizeof(*hop), .port = v};
-	hop->host = pool_strn(pool, name.data, name.len);
-	hop->addr = pool_strn(pool, begin, (size_t)(end - begin));
-	return v <= 65535 && hop->host && hop->addr ? 0 : -1;
-}
-
 static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 {
 	const struct hop_conf **known = pool_try(&d->pool, (m->conf.n + 1) * sizeof(*known));
@@ -68,7 +33,7 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 		const struct hop_conf *conf = smtpc_conf_of(d, m, i, known);
 		struct meta1_hop *hop = &d->hop[d->nhop].to;
 
-		if (smtpc_take_hop(&d->pool, m->hops.v[i], hop) < 0) {
+		if (hop_take(&d->pool, m->hops.v[i], hop) < 0) {
 			log_event(LOG_L_WARN, "smtpc.hop", "id=%s malformed=%.*s", d->name,
 			    (int)m->hops.v[i].len, (const char *)m->hops.v[i].data);
 			continue;

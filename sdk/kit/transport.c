@@ -153,7 +153,13 @@ static void begin_send(struct suite *s, struct asked *q, const struct row *row)
 	s->results[0] = '\0';
 	s->req = kit_req(s->k, s->inst, &q->a);
 	mod_req_rcpts(s->req, on_rcpt, m.nrcpt);
-	s->ops->send(s->sess, s->req, &m);
+	if (row->probe) {
+		m.nextent = 0;
+		m.bytes = 0;
+		s->ops->probe(s->sess, s->req, &m);
+	} else {
+		s->ops->send(s->sess, s->req, &m);
+	}
 }
 
 static const char *do_send(struct suite *s, struct asked *q, const struct row *row)
@@ -289,6 +295,58 @@ static void reuse(struct suite *s)
 	    s->peer.error[0] ? ": " : "", s->peer.error);
 }
 
+/* One session: what the hop says of recipients, of a sender, then a mail; nothing is said behind
+ * the last RCPT of a probe. */
+static void probes(struct suite *s, const char *name, const char *hop, const char *text)
+{
+	static const struct {
+		bool probe;
+		const char *want, *results;
+	} steps[] = {{true, "O", "0=O250/2.1.5 "}, {true, "O", "0=P550/5.1.1 "},
+	    {true, "P550/5.7.1", ""}, {true, "O", "0=T452/4.2.2 "}, {false, "O250", ""},
+	    {true, "T421 host", ""}};
+	const struct row row = {.hop = hop, .script = text}, asking = {.name = "", .probe = 1};
+	struct asked q = {0};
+	bool right;
+
+	script(s, &row);
+	right = strcmp(do_open(s, &q, s->peer.path, 0), "O250") == 0;
+	for (unsigned i = 0; right && i < ARRAY_LEN(steps); i++) {
+		q = (struct asked){0};
+		right =
+		    strcmp(do_send(s, &q, steps[i].probe ? &asking : &plain), steps[i].want) == 0 &&
+		    strcmp(s->results, steps[i].results) == 0;
+		if (!right)
+			kit_note(s->k, "step %u: %s, %s", i, q.text, s->results);
+	}
+	right = kit_peer_done(&s->peer) && right;
+	shut(s);
+	kit_ok(s->k, right, "transport: probes, %s%s%s", name, s->peer.error[0] ? ": " : "",
+	    s->peer.error);
+}
+
+static void all_probes(struct suite *s)
+{
+#define RSET_OK "< RSET\n> 250 ok\n"
+	if (!META1_HAS(s->ops, probe) || !s->ops->probe) {
+		kit_skip(s->k, "transport: probes", "the module has no probe()");
+		return;
+	}
+	probes(s, "one by one", NULL,
+	    MAIL_OK RCPT_OK RSET_OK MAIL_OK
+	    "< RCPT\n> 550-no\n> 550 5.1.1 such user\n" RSET_OK
+	    "< MAIL\n> 550 5.7.1 not you\n" RSET_OK MAIL_OK
+	    "< RCPT\n> 452 4.2.2 full\n" RSET_OK MAIL_OK RCPT_OK DATA_OK "> 250 ok\n" MAIL_OK
+	    "< RCPT\n> 421 bye\n-\n");
+	probes(s, "pipelined", OFFERS,
+	    "& RCPT\n" MAIL_OK RCPT_OK "& RCPT\n" RSET_OK MAIL_OK
+	    "< RCPT\n> 550-no\n> 550 5.1.1 such user\n& RCPT\n" RSET_OK
+	    "< MAIL\n> 550 5.7.1 not you\n< RCPT\n> 503 no\n& RCPT\n" RSET_OK MAIL_OK
+	    "< RCPT\n> 452 4.2.2 full\n" PIPED RSET_OK MAIL_ANY RCPT_OK DATA_OK
+	    "> 250 ok\n& RCPT\n" MAIL_OK "< RCPT\n> 421 bye\n-\n");
+#undef RSET_OK
+}
+
 /* More recipients than may leave in one write; each third is refused. */
 static void many_recipients(struct suite *s)
 {
@@ -406,6 +464,7 @@ static void dialogues(struct suite *s)
 			play_row(s, &kit_transport_rows[i]);
 	endless_reply(s);
 	reuse(s);
+	all_probes(s);
 	many_recipients(s);
 	idle(s, "closed while idle", "-\n", false);
 	idle(s, "421 while idle", "> 421 time is over\n", false);

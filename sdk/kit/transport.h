@@ -29,6 +29,7 @@ struct row {
 	const char *script;	/* the hop during the mail */
 	uint32_t nrcpt, flags;
 	uint64_t bytes;
+	int probe; /* asked of recipients, not sent */
 	const char *content;
 	const char *results, *send; /* of recipients; of send() (NULL: no mail, *: any) */
 	int usable;		    /* afterwards */

@@ -387,7 +387,8 @@ const struct meta1_transport_ops dialog_ops = {.size = sizeof(dialog_ops),
     .shut = ops_shut,
     .cancel = ops_cancel,
     .past_dot = ops_past_dot,
-    .caps = ops_caps};
+    .caps = ops_caps,
+    .probe = dialog_probe};
 
 int dialog_open(const struct meta1_host *host, struct meta1_ctx *ctx,
     const struct dialog_conf *conf, const struct dialog_kind *kind, void **inst,

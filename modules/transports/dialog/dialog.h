@@ -95,6 +95,7 @@ struct dialog_session {
 	uint32_t after;			/* LMTP: recipient whose reply after the dot is next */
 	struct dialog_reply *refused;	/* MAIL's, until the replies behind it are read */
 	int answered;			/* some reply came to this mail */
+	int probing;			/* only the replies to RCPT are wanted */
 	int utf8;      /* MAIL says SMTPUTF8: the mail needs it, the hop offers it */
 	size_t unsent; /* at the last look, see dialog_content_stuck() */
 };
@@ -107,6 +108,7 @@ void dialog_hangup(struct dialog_session *); /* closes the connection, keeps the
 
 /* envelope.c */
 void dialog_send(void *sess, struct meta1_req *, const struct meta1_mail *);
+void dialog_probe(void *sess, struct meta1_req *, const struct meta1_mail *);
 void dialog_envelope_rset(struct dialog_session *);
 void dialog_envelope_mail(struct dialog_session *);
 void dialog_envelope_rcpt(struct dialog_session *);

@@ -2,14 +2,15 @@
 /*
  * envelope.c -- one mail up to DATA: RSET, MAIL, RCPT, DATA and their replies.
  *
- * Comes from the host's send(); with PIPELINING all commands leave in one write
+ * Comes from the host's send() or probe(); with PIPELINING all commands leave in one write
  * (at most 1000 recipients, then the next burst), else one by one. When DATA is
  * accepted and somebody gets the mail it goes on in content.c.
  * Owns nothing: the list of accepted recipients lives with the request.
  * On failure: what can be seen without the hop (size, 8-bit content, addresses that
  * cannot be said) is refused before MAIL; a refused recipient has its result at
  * once. With nobody left an answer 354 to a pipelined DATA gets an empty dot
- * (RFC 2920 3.1).
+ * (RFC 2920 3.1). A probe ends with the reply to the last RCPT; the RSET comes before the next
+ * MAIL, as it does after a mail that nobody got.
  */
 #include "dialog.h"
 
@@ -63,7 +64,7 @@ static void say_mail(struct dialog_session *s)
 
 	n = (size_t)snprintf(text, sizeof(text), "%sMAIL FROM:<%.*s>", s->dirty ? "RSET\r\n" : "",
 	    (int)from.len, (const char *)from.data);
-	if (s->use.size)
+	if (s->use.size && !s->probing)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " SIZE=%" PRIu64, m->bytes);
 	if (s->use.eightbit && (m->flags & META1_M_8BIT))
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " BODY=8BITMIME");
@@ -136,7 +137,7 @@ static void say_burst(struct dialog_session *s)
 
 	for (i = 0; i < DIALOG_BURST && s->said < s->mail->nrcpt; i++)
 		say_rcpt(s);
-	if (s->said == s->mail->nrcpt)
+	if (s->said == s->mail->nrcpt && !s->probing)
 		dialog_say(s, "DATA\r\n", 6);
 }
 
@@ -191,11 +192,12 @@ static uint32_t refuse_rcpts(struct dialog_session *s)
 	return left;
 }
 
-void dialog_send(void *sess, struct meta1_req *req, const struct meta1_mail *mail)
+static void begin(
+    struct dialog_session *s, struct meta1_req *req, const struct meta1_mail *mail, int probing)
 {
-	struct dialog_session *s = sess;
 	const struct meta1_host *host = s->d->host;
 
+	s->probing = probing;
 	s->req = req;
 	*host->req_slot(req) = s;
 	s->mail = mail;
@@ -227,6 +229,16 @@ void dialog_send(void *sess, struct meta1_req *req, const struct meta1_mail *mai
 			say_burst(s);
 	}
 	dialog_wait(s, s->dirty ? DIALOG_RSET : DIALOG_MAIL);
+}
+
+void dialog_send(void *sess, struct meta1_req *req, const struct meta1_mail *mail)
+{
+	begin(sess, req, mail, 0);
+}
+
+void dialog_probe(void *sess, struct meta1_req *req, const struct meta1_mail *mail)
+{
+	begin(sess, req, mail, 1);
 }
 
 /* ---- replies ---- */
@@ -280,9 +292,9 @@ void dialog_envelope_rcpt(struct dialog_session *s)
 		if (s->reply.code / 100 == 2) {
 			s->taken[i] = DIALOG_TAKEN;
 			s->accepted++;
-		} else {
-			dialog_result_rcpt(s, i);
 		}
+		if (s->probing || s->reply.code / 100 != 2)
+			dialog_result_rcpt(s, i);
 	}
 	if (s->heard < s->mail->nrcpt) {
 		if (s->heard == s->said && s->refused)
@@ -295,7 +307,11 @@ void dialog_envelope_rcpt(struct dialog_session *s)
 			dialog_wait(s, DIALOG_RCPT);
 		return;
 	}
-	if (!s->use.pipelining && s->accepted == 0) {
+	if (s->probing && !s->refused) {
+		dialog_result_done(s);
+		return;
+	}
+	if (s->probing || (!s->use.pipelining && s->accepted == 0)) {
 		nobody(s);
 		return;
 	}

@@ -16,7 +16,8 @@ static int open_(const struct meta1_host *host, struct meta1_ctx *ctx, const voi
 	return dialog_open(host, ctx, conf, &kind, inst, err);
 }
 
-META1_MODULE(transport_smtp, .kind = META1_TRANSPORT, .roles = META1_SMTPC | META1_TOOL,
-    .version = "0.1.0", .summary = "mail to other servers by SMTP (RFC 5321)",
-    .opt = dialog_options, .nopt = DIALOG_NOPT, .sizeof_conf = sizeof(struct dialog_conf),
-    .open = open_, .close = dialog_close, .ops = &dialog_ops);
+META1_MODULE(transport_smtp, .kind = META1_TRANSPORT,
+    .roles = META1_SMTPC | META1_SMAR | META1_TOOL, .version = "0.1.0",
+    .summary = "mail to other servers by SMTP (RFC 5321)", .opt = dialog_options,
+    .nopt = DIALOG_NOPT, .sizeof_conf = sizeof(struct dialog_conf), .open = open_,
+    .close = dialog_close, .ops = &dialog_ops);

@@ -34,7 +34,7 @@ extern "C" {
 
 #define META1_MODULE_MAGIC 0x314d544du /* "MTM1" as a little-endian word */
 #define META1_ABI_MAJOR	   0u	       /* +1: something changed; older modules are refused */
-#define META1_ABI_MINOR	   11u	       /* +1: something was appended; older modules still load */
+#define META1_ABI_MINOR	   12u	       /* +1: something was appended; older modules still load */
 
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f)	   ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))

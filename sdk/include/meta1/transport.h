@@ -15,6 +15,8 @@
  * needs, so it was not told of it, and is fit for other mail; another host may offer it,
  * and when none does this is the verdict).
  * A connection lost after the final dot is TEMPFAIL for recipients without a reply.
+ *
+ * smar opens sessions too, to ask hops whether they would take a recipient (probe()).
  */
 #ifndef META1_TRANSPORT_H
 #define META1_TRANSPORT_H
@@ -103,6 +105,12 @@ struct meta1_transport_ops {
 	/* What the hop offers, after open() finished OK: the server keeps it, to refuse early what
 	 * the hop would not take. Fills what caps->size has room for. NULL: not known. */
 	void (*caps)(void *sess, struct meta1_caps *);
+	/* Would the hop take mail for the recipients of this mail, which has no content? As send(),
+	 * up to the replies to RCPT; nothing is delivered. What the hop says of a recipient comes
+	 * by rcpt_result(), a yes too; finish() OK: each has one. Any other finish() is about the
+	 * session, the host or the sender, and says nothing of recipients without a result.
+	 * NULL: the protocol has no such question. */
+	void (*probe)(void *sess, struct meta1_req *, const struct meta1_mail *);
 };
 
 #endif

@@ -183,6 +183,9 @@ static void in_section(char *out, size_t size, const char *path, const char *lin
 	else if (sub && strcmp(sub, "dnsbl") == 0)
 		snprintf(out, size, "smar { dnsbl d { %s %s %s } }",
 		    strncmp(line, "domain ", 7) == 0 ? "" : "domain = l.test;", line, more);
+	else if (sub && strcmp(sub, "recipient_probe") == 0)
+		snprintf(
+		    out, size, "smar { recipient_probe { routes = lmtp; %s %s } }", line, more);
 	else if (sub)
 		snprintf(out, size, "%s { %s { %s } %s }", role, sub, line, more);
 	else
@@ -203,6 +206,8 @@ static void try_value(
 	    : strcmp(o->name, "max_retry_delay") == 0 ? "min_retry_delay = 100ms;"
 	    : strcmp(o->name, "grey_wait") == 0	      ? "grey_expire = 52w;"
 	    : strcmp(o->name, "grey_expire") == 0     ? "grey_wait = 1s;"
+	    : strcmp(o->name, "positive_ttl") == 0    ? "positive_stale = 365d;"
+	    : strcmp(o->name, "positive_stale") == 0  ? "positive_ttl = 0;"
 						      : "");
 	in_section(text, sizeof(text), g->path, line, more);
 	struct settings *s = settings_load_text("t", text, OPT_CHECK);
@@ -258,6 +263,9 @@ static const struct {
 	unsigned errors; /* in a check */
 	const char *want;
 } rule[] = {
+    {"smar { recipient_probe { wait = 1s; } }", 1, "nobody would be probed: expected routes"},
+    {"smar { recipient_probe { domains = a.test; } }", 0, NULL},
+    {"smar { recipient_probe { conf { name = m; } } }", 1, "map m"},
     {"smtps { lgo_level = 1; }", 1,
 	"t:1:9: unknown option lgo_level in smtps; did you mean log_level?"},
     {"smtp { }", 1, "t:1:1: unknown section smtp; did you mean smtps?"},

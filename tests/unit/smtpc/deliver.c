@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* deliver.c -- tries core/smtpc/deliver.c, take.c and session.c: what comes back to qmgr for what a
  * transport says; the other ends are in ends.c. */
+#include "ipc/hop.h"
+
 #include "ends.h"
 
 static void one_good(void **state)
@@ -408,7 +410,7 @@ static void hops(void **state)
 	pool_init(&pool, 65536);
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
 		struct meta1_hop hop;
-		int r = smtpc_take_hop(&pool, buf_str(row[i].in), &hop);
+		int r = hop_take(&pool, buf_str(row[i].in), &hop);
 
 		assert_int_equal(r, row[i].addr ? 0 : -1);
 		if (r < 0)

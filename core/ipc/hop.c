@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* hop.c -- see hop.h. No I/O. Owns nothing. */
+#include "ipc/hop.h"
+
+static struct meta1_buf word(const char **p, const char *end)
+{
+	const char *from = *p, *sep;
+
+	sep = memrchr(from, ' ', (size_t)(end - from));
+	*p = sep ? sep : from;
+	return sep ? buf_of(sep + 1, (size_t)(end - sep - 1)) : buf_of(NULL, 0);
+}
+
+/* From the right: the path may have blanks, port and name have none. */
+int hop_take(struct pool *pool, struct meta1_buf text, struct meta1_hop *hop)
+{
+	const char *begin = text.data, *end = begin + text.len, *p = begin;
+	struct meta1_buf name, port;
+	uint32_t v = 0;
+	size_t i;
+
+	name = word(&p, end);
+	end = p;
+	p = begin;
+	port = name.len ? word(&p, end) : name;
+	end = p;
+	if (!port.len || port.len > 5 || end == begin)
+		return -1;
+	for (i = 0; i < port.len; i++) {
+		char c = ((const char *)port.data)[i];
+
+		if (c < '0' || c > '9')
+			return -1;
+		v = v * 10 + (uint32_t)(c - '0');
+	}
+	*hop = (struct meta1_hop){.size = sizeof(*hop), .port = v};
+	hop->host = pool_strn(pool, name.data, name.len);
+	hop->addr = pool_strn(pool, begin, (size_t)(end - begin));
+	return v <= 65535 && hop->host && hop->addr ? 0 : -1;
+}
