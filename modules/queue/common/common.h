@@ -153,9 +153,10 @@ int serial_list(int dir, const char *what, uint64_t **, size_t *); /* sorted; <0
 /* ---- history.c: files that no start needs any more tell of what was done ---- */
 struct history {
 	int dir;
-	const char *what;			  /* files of this name become history ... */
-	uint64_t serial;			  /* ... before this one */
-	uint64_t (*end)(int fd, uint64_t serial); /* where its last record ends */
+	const char *what; /* files of this name become history ... */
+	uint64_t serial;  /* ... before this one */
+	/* Where its last record ends; UINT64_MAX: it cannot be read, and stays as it is. */
+	uint64_t (*end)(int fd, uint64_t serial);
 	/* Writes all that one holds to another, without the room between syncs. 0 or errno: then it
 	 * stays as it was. */
 	int (*pack)(int from, int to, uint64_t serial);

@@ -5,7 +5,8 @@
  * A frame is what one sync made durable; it starts at a multiple of 4096, so that no block
  * with durable frames is written again. Pure but for reading; tried by queue_frame.c.
  * Comes from: journal.c, checkpoint.c. Goes to: replay.c.
- * On failure: a bad frame with a good one behind it is damage and skipped; else it is torn.
+ * On failure: a bad frame with a good one behind it is damage and skipped, and so is what the disk
+ * cannot read, wherever it is; else a bad frame is torn.
  */
 #include "log.h"
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FRAME_VERSION 2u
@@ -127,88 +129,103 @@ bool frame_next(const uint8_t **p, size_t *left, struct jrec *r, struct jtext *t
 	return true;
 }
 
-static ssize_t read_at(int fd, void *b, size_t n, uint64_t off)
-{
-	ssize_t k;
+struct trouble {
+	bool later;  /* no memory */
+	bool unread; /* the disk cannot read a part */
+};
 
-	do {
-		k = pread(fd, b, n, (off_t)off);
-	} while (k < 0 && errno == EINTR);
-	return k;
+/* All n, or false: the file ends before, or cannot be read. What is before a block that cannot be
+ * is read alone, so only the end of the file ends it. */
+static bool read_at(int fd, void *b, size_t n, uint64_t off, struct trouble *t)
+{
+	for (size_t at = 0; at < n;) {
+		ssize_t k = pread(fd, (uint8_t *)b + at, n - at, (off_t)(off + at));
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		t->unread = t->unread || k < 0;
+		if (k <= 0)
+			return false;
+		at += (size_t)k;
+	}
+	return true;
 }
 
 /* Payload of the frame at off, or NULL. */
-static uint8_t *load(int fd, uint64_t serial, uint64_t off, struct frame *f, bool *later)
+static uint8_t *load(int fd, uint64_t serial, uint64_t off, struct frame *f, struct trouble *t)
 {
 	uint8_t *b;
 
-	if (read_at(fd, f, sizeof(*f), off) != (ssize_t)sizeof(*f) || !frame_ok(f, serial, off))
+	if (!read_at(fd, f, sizeof(*f), off, t) || !frame_ok(f, serial, off))
 		return NULL;
 	b = malloc((size_t)f->len + 1);
 	if (b == NULL) {
-		*later = true;
+		t->later = true;
 		return NULL;
 	}
-	if (read_at(fd, b, (size_t)f->len, off + FRAME_HEAD) == (ssize_t)f->len &&
+	if (read_at(fd, b, (size_t)f->len, off + FRAME_HEAD, t) &&
 	    f->sum == seg_sum(serial, b, (size_t)f->len))
 		return b;
 	free(b);
 	return NULL;
 }
 
-/* Where the next good header stands behind off, or 0. */
-static uint64_t search(int fd, uint64_t serial, uint64_t off)
+/* Where the next good header stands behind off, or 0: a block that cannot be read is passed. */
+static uint64_t search(int fd, uint64_t serial, uint64_t off, struct trouble *t)
 {
 	struct frame f;
+	struct stat st;
 
+	if (fstat(fd, &st) < 0) {
+		t->unread = true;
+		return 0;
+	}
 	for (off += LOG_ALIGN;; off += LOG_ALIGN) {
 		uint64_t from = bytes_from(fd, off);
 
-		if (from == UINT64_MAX)
+		if (from >= (uint64_t)st.st_size) /* or UINT64_MAX */
 			return 0;
 		off = from & ~(uint64_t)(LOG_ALIGN - 1);
-		if (read_at(fd, &f, sizeof(f), off) != (ssize_t)sizeof(f))
-			return 0;
-		if (frame_ok(&f, serial, off))
+		if (read_at(fd, &f, sizeof(f), off, t) && frame_ok(&f, serial, off))
 			return off;
 	}
 }
 
 uint64_t frame_end(int fd, uint64_t serial)
 {
+	struct trouble t = {false, false};
 	uint64_t off = 0, next = 0;
 	struct frame f;
 
 	do {
-		while (read_at(fd, &f, sizeof(f), off) == (ssize_t)sizeof(f) &&
-		       frame_ok(&f, serial, off))
+		while (read_at(fd, &f, sizeof(f), off, &t) && frame_ok(&f, serial, off))
 			off += seg_align(FRAME_HEAD + f.len);
-		next = search(fd, serial, off);
+		next = search(fd, serial, off, &t);
 		off = next != 0 ? next : off;
 	} while (next != 0);
-	return off;
+	return t.unread ? UINT64_MAX : off;
 }
 
 int frame_read(int fd, uint64_t serial, frame_fn rec, void *arg)
 {
 	int damaged = 0;
-	bool later = false;
 
 	for (uint64_t off = 0;;) {
+		struct trouble t = {false, false};
 		struct frame f;
 		struct jrec r;
 		struct jtext text;
-		uint8_t *b = load(fd, serial, off, &f, &later);
+		uint8_t *b = load(fd, serial, off, &f, &t);
 		const uint8_t *p = b;
 		size_t left = b != NULL ? (size_t)f.len : 0;
 
-		if (later)
+		if (t.later)
 			return -1;
 		if (b == NULL) {
-			off = search(fd, serial, off);
+			off = search(fd, serial, off, &t);
+			damaged += off != 0 || t.unread;
 			if (off == 0)
 				return damaged;
-			damaged++;
 			continue;
 		}
 		while (frame_next(&p, &left, &r, &text))
@@ -244,12 +261,12 @@ static void pack_frame(struct packing *k)
 int frame_pack(int from, int to, uint64_t serial)
 {
 	struct packing k = {.to = to, .serial = serial};
-	bool later = false;
+	struct trouble t = {false, false};
 	uint64_t off = 0;
 	struct frame f;
 	uint8_t *b;
 
-	while (k.err == 0 && (b = load(from, serial, off, &f, &later)) != NULL) {
+	while (k.err == 0 && (b = load(from, serial, off, &f, &t)) != NULL) {
 		if (k.out.len + f.len > PACKED)
 			pack_frame(&k);
 		if (!frame_room(&k.out, (size_t)f.len))
@@ -260,7 +277,9 @@ int frame_pack(int from, int to, uint64_t serial)
 	}
 	pack_frame(&k);
 	free(k.out.b);
-	if (later)
+	if (t.later)
 		return ENOMEM;
-	return k.err == 0 && search(from, serial, off) != 0 ? EIO : k.err; /* damage stays */
+	if (k.err == 0 && (search(from, serial, off, &t) != 0 || t.unread))
+		return EIO; /* damage stays */
+	return k.err;
 }

@@ -170,10 +170,11 @@ bool frame_ok(const struct frame *, uint64_t serial, uint64_t off);
 /* The next record of a payload, checked; advances. false: no more or malformed. */
 bool frame_next(const uint8_t **, size_t *, struct jrec *, struct jtext *);
 /* Reads a file of frames; rec() for each record. Returns the number of damaged places
- * (a bad frame with a good one behind it), -1: cannot be read. */
+ * (a bad frame with a good one behind it, or what the disk cannot read), -1: no memory. */
 int frame_read(int fd, uint64_t serial, frame_fn, void *arg);
 int frame_pack(int from, int to, uint64_t serial);
-uint64_t frame_end(int fd, uint64_t serial); /* behind the last frame */
+/* Behind the last frame; UINT64_MAX: a part cannot be read. */
+uint64_t frame_end(int fd, uint64_t serial);
 
 /* ---- record.c: records go to the journal (common/journal.c) as frames ---- */
 bool record_open(struct manager *);

@@ -6,8 +6,10 @@
 
 #include "../unit.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static struct meta1_buf str(const char *s)
@@ -238,6 +240,21 @@ static int journal(uint64_t serial)
 	return fd;
 }
 
+/* A disk that cannot read some bytes gives those before them, then EIO. */
+static off_t bad_from, bad_to;
+
+ssize_t pread(int fd, void *b, size_t n, off_t off)
+{
+	if (off < bad_to && off + (off_t)n > bad_from) {
+		if (off >= bad_from) {
+			errno = EIO;
+			return -1;
+		}
+		n = (size_t)(bad_from - off);
+	}
+	return syscall(SYS_pread64, fd, b, n, off);
+}
+
 static void flip(int fd, off_t at)
 {
 	uint8_t c;
@@ -295,6 +312,49 @@ static void packed(void **state)
 	close(to);
 }
 
+/* What cannot be read is damage, at the end too, and not the end: what is behind it counts, and the
+ * file is neither cut nor replaced. */
+static void unreadable(void **state)
+{
+	static const struct {
+		off_t from, to;
+		int damaged;
+		unsigned seen;
+	} v[] = {
+	    {0, LOG_ALIGN, 1, 4},
+	    {0, 2 * LOG_ALIGN, 1, 2}, /* two blocks in a row */
+	    {LOG_ALIGN, 2 * LOG_ALIGN, 1, 4},
+	    {LOG_ALIGN + 100, LOG_ALIGN + 200, 1, 4}, /* of its payload */
+	    {LOG_ALIGN, 3 * LOG_ALIGN, 1, 2},
+	    {2 * LOG_ALIGN, 3 * LOG_ALIGN, 1, 4},
+	    {0, 3 * LOG_ALIGN, 1, 0},
+	};
+	int fd = journal(9);
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		char path[] = "/tmp/m1-packed-XXXXXX";
+		int to = mkstemp(path);
+
+		assert_true(to >= 0);
+		unlink(path);
+		seen = 0;
+		bad_from = v[i].from;
+		bad_to = v[i].to;
+		assert_int_equal(frame_read(fd, 9, on_record, NULL), v[i].damaged);
+		assert_int_equal(seen, v[i].seen);
+		assert_int_equal(frame_pack(fd, to, 9), EIO);
+		if (v[i].from % LOG_ALIGN == 0) /* it looks at headers only */
+			assert_true(frame_end(fd, 9) == UINT64_MAX);
+		else
+			assert_int_equal(frame_end(fd, 9), 3 * LOG_ALIGN);
+		bad_from = bad_to = 0;
+		close(to);
+	}
+	assert_int_equal(frame_end(fd, 9), 3 * LOG_ALIGN);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +367,7 @@ int main(void)
 	    cmocka_unit_test(notices),
 	    cmocka_unit_test(frames),
 	    cmocka_unit_test(packed),
+	    cmocka_unit_test(unreadable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
