@@ -21,9 +21,9 @@
 #include <stdlib.h>
 #include <strings.h>
 
-METRIC_COUNTER(m_good, "auth_total", "Clients that authenticated.");
-METRIC_COUNTER(m_refused, "auth_refused_total", "AUTH that ended in a refusal.");
-METRIC_COUNTER(m_unsaid, "auth_unavailable_total", "AUTH that could not be judged: 454.");
+METRIC_COUNTER(m_good, "logins_total", "Clients that authenticated.");
+METRIC_COUNTER(m_refused, "logins_refused_total", "AUTH that ended in a refusal.");
+METRIC_COUNTER(m_unsaid, "logins_unavailable_total", "AUTH that could not be judged: 454.");
 
 #define STEP_MS	  60000 /* for the module, a step */
 #define NAMES_MAX 512	/* of mechanisms */

@@ -182,18 +182,6 @@ struct meta1_req *mod_req(struct mod_inst *in, int64_t deadline, mod_done_fn fn,
 	return r;
 }
 
-/* For auth.c, which has no module here. */
-void mod_req_cancel(struct meta1_req **rp)
-{
-	*rp = NULL;
-}
-
-void *mod_data(const struct mod_inst *in)
-{
-	(void)in;
-	return NULL;
-}
-
 static void finish(void *arg)
 {
 	struct meta1_req *r = arg, **p;
