@@ -79,6 +79,7 @@ def test_what_a_next_hop_says_stays_one_line(inst):
     with lab.Sink(answer=answer) as sink, lab.relay_all(inst, sink.port) as g:
         with g.client() as c:
             c.mail('a@c.test', 'gone@far.test', 'Subject: .x\r\n .folded\r\n\r\n..dot\r\n')
+        sink.wait(1)  # the report
         lab.wait_for('the end of it', lambda: not g.queue())
         assert len(sink.mails) == 1
         for m in sink.mails:
