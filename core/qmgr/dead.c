@@ -83,7 +83,7 @@ static bool take(struct qmgr *q, char *line, bool apply)
 	if (*end || pause <= 0 || !*line || until < 0 || until > INT64_MAX / 2000)
 		return false;
 	until -= loop_wall(q->loop);
-	if (!apply || until <= 0 || HASH_COUNT(q->sched.dests) >= QMGR_DESTS_MAX)
+	if (!apply || until <= 0 || HASH_COUNT(q->sched.dests) >= q->sched.kept)
 		return true;
 	qmgr_sched_restore(&q->sched, line, strlen(line), now + until * 1000, pause, now);
 	HASH_FIND_STR(q->sched.dests, line, d);

@@ -57,6 +57,7 @@ static void minute(int fd, short what, void *arg)
 	q->clock_gap = gap;
 	q->clock_least = gap < q->clock_least ? gap : q->clock_least;
 	qmgr_sched_tidy(&q->sched, loop_now(q->loop));
+	qmgr_kick(q); /* what that freed may be room for new mail */
 	loop_rearm(q->minute, MINUTE_MS);
 }
 

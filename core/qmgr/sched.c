@@ -73,6 +73,9 @@ void qmgr_sched_conf(struct qmgr_sched *s, const struct qmgr_limits *lim)
 	if (s->initial > s->max)
 		s->initial = s->max;
 	s->max_pause = lim->max_retry;
+	s->kept = lim->memory / 8 / QMGR_DEST;
+	if (s->kept > QMGR_DESTS_MAX)
+		s->kept = QMGR_DESTS_MAX;
 	s->share = lim->aq_max > 4 ? (uint32_t)(lim->aq_max / 4) : 1;
 	s->counted = 0;
 	for (d = s->dests; d; d = d->hh.next) {
@@ -131,7 +134,7 @@ static void dest_check(struct qmgr_sched *s, struct qmgr_dest *d, int64_t now)
 {
 	if (d->refs || d->active || d->queued || d->rest_until)
 		return;
-	if (d->dead_until > now && HASH_COUNT(s->dests) <= QMGR_DESTS_MAX)
+	if (d->dead_until > now && HASH_COUNT(s->dests) <= s->kept)
 		return;
 	dest_free(s, d);
 }

@@ -11,7 +11,7 @@
 
 #define QMGR_RCPTS_MAX	1000  /* recipients of one delivery */
 #define QMGR_QUANTUM	50    /* recipients a sender may send before the next one's turn */
-#define QMGR_DESTS_MAX	20000 /* beyond, idle dead destinations are forgotten */
+#define QMGR_DESTS_MAX	20000 /* beyond, or an eighth of memory, idle dead ones are forgotten */
 #define QMGR_DEST	600   /* bytes of one, with its dock and hops, about */
 #define QMGR_SENDER_MAX 512   /* longer ones share their turn with others that begin so */
 #define QMGR_DEAD_MS	60000 /* first pause of a dead destination; doubles */
@@ -87,6 +87,7 @@ struct qmgr_sched {
 	struct qmgr_sender *senders;
 	uint32_t initial, max, max_rcpts, share;
 	int64_t max_pause;
+	size_t kept; /* with more destinations idle dead ones are forgotten */
 	/* Recipients that count as active: of each destination at most share, so that one slow
 	 * destination with a big mailing cannot fill the active queue. */
 	uint64_t counted;

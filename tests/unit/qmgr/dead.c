@@ -69,6 +69,63 @@ static void larger_than_the_file(void **state)
 	world_free(&w);
 }
 
+/* Of those that nobody needs an eighth of the memory at most stays; what a reload makes too much
+ * goes with the next minute, and then there is room for mail again. */
+static void no_room_for_mail(void **state)
+{
+	enum { LITTLE = 256 << 10 };
+	struct world *w = world_new(100);
+	unsigned i;
+	char key[32];
+
+	(void)state;
+	for (i = 0; i < 1000; i++) {
+		snprintf(key, sizeof(key), "[192.0.2.1]:%u", i);
+		die(w, key);
+	}
+	assert_int_equal(HASH_COUNT(w->q.sched.dests), 1000);
+	world_run(w);
+	w->credits = 0;
+	w->set.qmgr.max_memory = LITTLE;
+	w->q.role.reload_finish(&w->q.role, true);
+	w->q.feeders->credits = 0; /* all were used */
+	qmgr_kick(&w->q);
+	world_run(w);
+	assert_true(w->q.withheld);
+	assert_int_equal(w->credits, 0);
+	world_pass(w, 61);
+	assert_in_range(HASH_COUNT(w->q.sched.dests), 1, LITTLE / 8 / QMGR_DEST);
+	assert_false(w->q.withheld);
+	assert_in_range(w->credits, 1, LITTLE / QMGR_CREDIT_MEMORY);
+	for (i = 0; i < 1000; i++) {
+		snprintf(key, sizeof(key), "[192.0.2.2]:%u", i);
+		die(w, key);
+	}
+	assert_in_range(HASH_COUNT(w->q.sched.dests), 1, LITTLE / 8 / QMGR_DEST);
+	world_free(&w);
+}
+
+/* So many are restored. */
+static void restored_within_memory(void **state)
+{
+	struct world *w = born();
+	unsigned i;
+	char key[32];
+
+	(void)state;
+	for (i = 0; i < 1000; i++) {
+		snprintf(key, sizeof(key), "[192.0.2.1]:%u", i);
+		die(w, key);
+	}
+	world_free(&w);
+	w = world_new(100);
+	w->set.queue_directory = dir;
+	w->q.sched.kept = 54;
+	qmgr_dead_load(&w->q);
+	assert_int_equal(HASH_COUNT(w->q.sched.dests), 54);
+	world_free(&w);
+}
+
 static int make_folder(void **state)
 {
 	char state_dir[64];
@@ -97,6 +154,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(kept_over_a_restart),
 	    cmocka_unit_test(larger_than_the_file),
+	    cmocka_unit_test(no_room_for_mail),
+	    cmocka_unit_test(restored_within_memory),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -13,7 +13,8 @@ static const struct qmgr_limits lim = {.aq_max = 40,
     .max_conn = 8,
     .min_retry = 300000,
     .max_retry = 3600000,
-    .max_queue = 432000000};
+    .max_queue = 432000000,
+    .memory = 64 << 20};
 
 struct set {
 	struct qmgr_sched s;
