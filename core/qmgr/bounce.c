@@ -186,7 +186,7 @@ static const char *told_to(struct qmgr *q, const struct qmgr_rcpt *r, enum qmgr_
 }
 
 static struct qmgr_report *open_report(
-    struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action kind, const char *to)
+    struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action kind, const char *to, bool alone)
 {
 	struct qmgr_msg *m = qmgr_msg_of(r);
 	struct qmgr_report *rep = base_alloc(sizeof(*rep));
@@ -197,9 +197,12 @@ static struct qmgr_report *open_report(
 	rep->kind = kind;
 	rep->number = r->index + 1 + (kind == QA_DELAYED ? m->nrcpt : 0) +
 		      (kind == QA_EXPANDED ? 2 * m->nrcpt : 0);
+	rep->begin = alone ? r->index : 0;
+	rep->end = alone ? rep->begin + 1 : m->nrcpt;
 	rep->close_at = loop_now(q->loop) + QMGR_REPORT_HOLD;
 	qmgr_bounce_id(m, rep->number, rep->id);
-	LL_PREPEND2(m->report, rep, mnext);
+	DL_PREPEND2(m->report, rep, mprev, mnext);
+	HASH_ADD_STR(q->reports_by_id, id, rep);
 	DL_APPEND(q->reports, rep);
 	wake(q);
 	return rep;
@@ -225,7 +228,7 @@ static void report(struct qmgr *q, struct qmgr_rcpt *r, enum qmgr_action action)
 	struct qmgr_report *rep = to == verp ? NULL : open_of(qmgr_msg_of(r), kind, to);
 
 	if (!rep)
-		rep = open_report(q, r, kind, to);
+		rep = open_report(q, r, kind, to, to == verp);
 	rep->unrecorded++;
 	r->report = rep->number;
 	r->action = action & 7;
@@ -255,18 +258,21 @@ static bool late(struct qmgr *q, const struct qmgr_rcpt *r)
 	       wanted(q, r, QA_DELAYED);
 }
 
-/* The first one that is late takes along all that wait with it: one warning, not one a retry. */
+/* The first one that is late takes along all that wait with it: one warning, not one a retry. With
+ * VERP each has its own anyway. */
 bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
 {
 	struct qmgr_msg *m = qmgr_msg_of(r);
 	char verp[QMGR_VERP_MAX + 1];
+	const char *to;
 	bool first;
 	uint32_t i;
 
 	if (!q->lim.delay_warning || loop_now(q->loop) - m->born < q->lim.delay_warning ||
 	    !late(q, r))
 		return false;
-	first = !open_of(m, QA_DELAYED, told_to(q, r, QA_DELAYED, verp));
+	to = told_to(q, r, QA_DELAYED, verp);
+	first = to != verp && !open_of(m, QA_DELAYED, to);
 	report(q, r, QA_DELAYED);
 	for (i = 0; first && i < m->nrcpt; i++)
 		if (late(q, &m->rcpt[i]))
@@ -278,12 +284,19 @@ static void start(struct qmgr_report *rep)
 {
 	struct qmgr *q = rep->q;
 
-	if (!rep->retry) /* what comes later opens the next one */
-		LL_DELETE2(rep->msg->report, rep, mnext);
+	if (!rep->retry) { /* what comes later opens the next one */
+		DL_DELETE2(rep->msg->report, rep, mprev, mnext);
+		HASH_DELETE(hh, q->reports_by_id, rep);
+	}
 	DL_DELETE(*lists(q, rep->retry), rep);
 	DL_APPEND(q->writing, rep);
 	q->nwriting++;
 	qmgr_report_write(rep);
+}
+
+static bool may_start(const struct qmgr *q, const struct qmgr_report *rep)
+{
+	return !rep->unrecorded && !rep->msg->nactive && q->nwriting < QMGR_REPORTS_MAX;
 }
 
 void qmgr_bounce_check(struct qmgr *q, struct qmgr_msg *m)
@@ -292,25 +305,25 @@ void qmgr_bounce_check(struct qmgr *q, struct qmgr_msg *m)
 
 	for (rep = m->report; rep && !m->nactive && q->nwriting < QMGR_REPORTS_MAX; rep = next) {
 		next = rep->mnext;
-		if (!rep->unrecorded)
+		if (may_start(q, rep))
 			start(rep);
 	}
 }
 
 void qmgr_bounce_recorded(struct qmgr *q, struct qmgr_rcpt *r)
 {
-	struct qmgr_msg *m = qmgr_msg_of(r);
-	struct qmgr_report *rep = m->report;
+	struct qmgr_report *rep;
+	char id[META1_ID_MAX];
 
 	r->phase = QP_REPORT;
-	while (rep && rep->number != r->report)
-		rep = rep->mnext;
+	qmgr_bounce_id(qmgr_msg_of(r), r->report, id);
+	HASH_FIND_STR(q->reports_by_id, id, rep);
 	if (!rep || --rep->unrecorded)
 		return;
 	if (rep->close_at <= loop_now(q->loop))
 		step(q);
-	else
-		qmgr_bounce_check(q, m);
+	else if (may_start(q, rep))
+		start(rep);
 }
 
 /* Those whose time is over. One that waits for the journal goes to the end of the list. */
@@ -389,7 +402,7 @@ void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
 			qmgr_stop_check(q);
 		return;
 	}
-	for (i = 0; i < m->nrcpt; i++) /* delivery must not wait for it */
+	for (i = rep->begin; i < rep->end; i++) /* delivery must not wait for it */
 		if (qmgr_report_has(rep, &m->rcpt[i])) {
 			m->rcpt[i].report = 0;
 			qmgr_active_wait(q, &m->rcpt[i], m->rcpt[i].due);
@@ -418,7 +431,7 @@ void qmgr_bounce_written(
 
 	count(rep);
 	log_event(LOG_L_DEBUG, "qmgr.reported", "id=%s report=%s to=<%s>", m->id, rep->id, rep->to);
-	for (i = 0; i < m->nrcpt; i++)
+	for (i = rep->begin; i < rep->end; i++)
 		if (qmgr_report_has(rep, &m->rcpt[i]))
 			finish(q, &m->rcpt[i]);
 	/* After the outcomes: a report that is gone from the store proves that they are there. */
@@ -472,6 +485,7 @@ void qmgr_bounce_free_all(struct qmgr *q)
 	struct qmgr_report *rep;
 	unsigned i;
 
+	HASH_CLEAR(hh, q->reports_by_id);
 	for (i = 0; i < 2; i++)
 		while ((rep = *lists(q, i))) {
 			DL_DELETE(*lists(q, i), rep);

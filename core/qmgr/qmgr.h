@@ -331,6 +331,7 @@ struct qmgr {
 
 	/* bounce.c */
 	struct qmgr_report *reports, *report_retries, *writing;
+	struct qmgr_report *reports_by_id; /* those that gather */
 	uint32_t nwriting;
 	struct watch *report_timer;
 	struct work_owner report_work;

@@ -71,10 +71,10 @@ static void fill(struct qmgr_report *rep, struct evbuffer *out, struct qmgr_dsn 
 	struct qmgr_dsn_rcpt *rcpt;
 	uint32_t i, n = 0;
 
-	for (i = 0; i < m->nrcpt; i++)
+	for (i = rep->begin; i < rep->end; i++)
 		n += qmgr_report_has(rep, &m->rcpt[i]);
 	rcpt = base_alloc((n + 1) * sizeof(*rcpt));
-	for (i = n = 0; i < m->nrcpt; i++) {
+	for (i = rep->begin, n = 0; i < rep->end; i++) {
 		const struct qmgr_rcpt *r = &m->rcpt[i];
 
 		if (!qmgr_report_has(rep, r))

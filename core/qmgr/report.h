@@ -32,14 +32,16 @@ void qmgr_bounce_note(const struct qmgr_rcpt *, char *out, size_t size);
 void qmgr_bounce_read(struct qmgr_rcpt *, struct meta1_buf *reason);
 void qmgr_bounce_free_all(struct qmgr *);
 
-struct qmgr_report {			 /* gathers recipients, then is written */
-	struct qmgr_report *next, *prev; /* of those that gather, wait for a retry, are written */
-	struct qmgr_report *mnext;	 /* of those of its message that gather */
+struct qmgr_report {			   /* gathers recipients, then is written */
+	struct qmgr_report *next, *prev;   /* of those that gather, wait for a retry, are written */
+	struct qmgr_report *mnext, *mprev; /* of those of its message that gather */
+	UT_hash_handle hh;		   /* of all that gather, by id */
 	struct qmgr *q;
 	struct qmgr_msg *msg;
 	enum qmgr_action kind; /* QA_RELAYED: delivered and relayed */
 	char *to;
 	uint32_t number;
+	uint32_t begin, end; /* indexes among which its recipients are: of VERP, one */
 	uint32_t unrecorded; /* recipients whose intent is not on disk yet */
 	int64_t close_at;    /* ms */
 	bool retry;

@@ -260,6 +260,57 @@ static void verp(void **state)
 	end(w);
 }
 
+static unsigned gathering(struct world *w)
+{
+	struct qmgr_report *rep, *same;
+	unsigned n = 0;
+
+	DL_FOREACH (w->q.reports, rep) {
+		HASH_FIND_STR(w->q.reports_by_id, rep->id, same);
+		assert_ptr_equal(same, rep);
+		n++;
+	}
+	assert_int_equal(HASH_COUNT(w->q.reports_by_id), n);
+	return n;
+}
+
+/* The work of a mailing's reports grows with their number, not with its square: each is found by
+ * its id, and one with an address of its own looks at the recipient it names. */
+static void each_its_own(void **state)
+{
+	static const char *const list[] = {"list@example.org", NULL};
+	struct qmgr_report *rep;
+	struct world *w;
+
+	(void)state;
+	world_verp = list;
+	w = start(0);
+	w->store_holds = true; /* they wait for their intents */
+	world_mail(w, "S1", "list@example.org", "a@never.x b@never.x c@never.x d@never.x");
+	world_mail(w, "S2", "me@example.org", "a@never.x b@never.x");
+	world_run(w);
+	assert_int_equal(gathering(w), 5);
+	DL_FOREACH (w->q.reports, rep) {
+		if (strcmp(rep->msg->id, "S2") == 0) {
+			assert_int_equal(rep->begin, 0);
+			assert_int_equal(rep->end, 2);
+			assert_int_equal(rep->unrecorded, 2);
+			continue;
+		}
+		assert_int_equal(rep->begin, rep->number - 1);
+		assert_int_equal(rep->end, rep->number);
+		assert_int_equal(rep->unrecorded, 1);
+	}
+	w->store_holds = false;
+	world_pass(w, 3);
+	assert_int_equal(gathering(w), 0);
+	assert_int_equal(w->ns, 5);
+	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_BOUNCED);
+	assert_int_equal(world_outcome(w, "S1", 3).state, META1_R_BOUNCED);
+	assert_int_equal(world_outcome(w, "S2", 1).state, META1_R_BOUNCED);
+	end(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +321,7 @@ int main(void)
 	    cmocka_unit_test(restart),
 	    cmocka_unit_test(double_bounce),
 	    cmocka_unit_test(verp),
+	    cmocka_unit_test(each_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,27 @@ static void warned_once(void **state)
 	end(w);
 }
 
+/* With VERP each recipient's address is told once of that one, when it is tried. */
+static void warned_each(void **state)
+{
+	static const char *const list[] = {"*", NULL};
+	struct world *w;
+
+	(void)state;
+	world_verp = list;
+	w = start(3600000);
+	world_mail(w, "S1", "me@example.org", "a@later.x b@later.x c@one.example");
+	world_pass(w, 3700);
+	world_end(w, world_open(w, "one.example"), META1_TEMPFAIL, META1_ABOUT_MAIL, 450, "later");
+	world_pass(w, 90000);
+	assert_int_equal(w->ns, 3);
+	has(w->s[0].text, "Action: delayed\r\n");
+	assert_string_not_equal(w->s[0].to, w->s[1].to);
+	assert_string_not_equal(w->s[0].to, w->s[2].to);
+	assert_string_not_equal(w->s[1].to, w->s[2].to);
+	end(w);
+}
+
 /* What waits in the dock of a dead destination is never tried, but its sender is told. */
 static void late_at_a_dead_destination(void **state)
 {
@@ -103,6 +124,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(warned_once),
+	    cmocka_unit_test(warned_each),
 	    cmocka_unit_test(late_at_a_dead_destination),
 	    cmocka_unit_test(warning_without_room),
 	    cmocka_unit_test(stop_in_a_warning),
