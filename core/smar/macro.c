@@ -58,7 +58,7 @@ static size_t above(const struct smar_keys *k, const char *key)
 
 	if (!k->domained || k->sub == 0 || key[strlen(k->tag)] != '.')
 		return 0;
-	for (unsigned i = 0; dot && i < k->sub; i++)
+	for (unsigned i = 0; dot && i < k->skip + k->sub; i++)
 		dot = strchr(dot + (i > 0), '.');
 	return dot ? (size_t)(dot - k->domain) : 0;
 }

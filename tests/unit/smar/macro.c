@@ -52,6 +52,11 @@ static void parts(void **state)
 	    {"u@a.b.c.test", "to:.c.test", "${subdomain}.${domain}", "a.b.a.b.c.test"},
 	    {"u@a.b.c.test", "to:.b.c.test", "${subdomain}@x", "a@x"},
 	    {"u@a.b.c.test", "to:a.b.c.test", "(${subdomain})", "()"},
+	    /* more parents than are asked about: the first ones are passed over */
+	    {"u@a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u.v.w.test",
+		"to:.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u.v.w.test", "${subdomain}", "a.b.c.d"},
+	    {"u@a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u.v.w.test", "to:.w.test", "${subdomain}",
+		"a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u.v"},
 	    {"u@a.xn--bcher-kva.test", "to:.b\303\274cher.test", "${subdomain} ${domain}",
 		"a a.xn--bcher-kva.test"},
 	    {"u+d@a.test", "to:u@a.test", "${tag}: ${0}", "to: u+d@a.test"},
