@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * map.c -- one question to a map: from the cache when the answer is kept, along with another's
- * question for the same key when one is under way, else to the module. A map of this host that has
- * find() is asked inside the call.
+ * question for the same key when one is under way, else to the module. A map of this host of which
+ * nothing is kept, and that has find(), is asked inside the call.
  * From seek.c and control_maps.c; to core/mod, or a table in tests. Owns the cache and one struct
  * flight a question at the module; askers are embedded where they ask.
  *
@@ -60,11 +60,12 @@ static enum meta1_status find_instance(
 void smar_map_cache(struct smar_map *m, const struct set_map *set)
 {
 	const struct meta1_map_ops *ops = m->inst ? mod_ops(m->inst) : NULL;
+	bool local = ops && (ops->props & META1_MAP_LOCAL);
 	int64_t size = set->cache_size;
 
-	m->local = ops && (ops->props & META1_MAP_LOCAL);
 	if (size < 0)
-		size = m->local ? 0 : CACHE_SIZE;
+		size = local ? 0 : CACHE_SIZE;
+	m->local = local && size == 0;
 	lru_init(&m->cache, (unsigned)size, (size_t)set->cache_memory);
 	if (m->inst && size == 0 && mod_map_finds(m->inst))
 		m->find = find_instance;

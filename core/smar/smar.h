@@ -119,8 +119,8 @@ struct smar_map {
 	    struct smar_map *, struct meta1_buf key, int64_t deadline, mod_done_fn, void *arg);
 	/* Of a map that answers inside the call; NULL: it does not. */
 	enum meta1_status (*find)(struct smar_map *, struct meta1_buf key, struct meta1_reply *);
-	bool local;	     /* answers from memory or a file of this host: asked as it is */
-	struct lru cache;    /* max 0: none */
+	bool local;	  /* answers from memory or a file, and nothing is kept: asked as it is */
+	struct lru cache; /* max 0: none */
 	int64_t ttl, no_ttl; /* ms at most that a value, that a "not found" may be kept */
 	struct smar_flight *flights, *list; /* by key; all of them */
 	unsigned open;			    /* questions at the module */

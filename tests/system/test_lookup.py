@@ -205,6 +205,20 @@ def test_a_small_cache(inst):
             assert c.query(name, b'k19')['cached'] and not c.query(name, b'k0')['cached']
 
 
+def test_a_local_map_keeps_what_it_is_told_to(inst):
+    """No answers of a map of this host are kept, but with a cache_size; a change of the file empties them."""
+    with gateway(inst, 'map plain { type = text; file = "rows"; } map kept { type = text; file = "rows"; cache_size = 9; } '
+                 'map nets { type = cidr; file = "nets"; cache_size = 9; }',
+                 files={'rows': 'k one\n', 'nets': '192.0.2.0/24 one\n'}) as g:
+        c = Control(g)
+        for name, key, most in (('plain', b'k', False), ('kept', b'k', True), ('nets', b'192.0.2.1', True)):
+            assert [c.query(name, key)['cached'] for _ in range(3)] == [False, most, most], name
+            assert (c.map(name)['hits'], c.map(name)['cached']) == ((2, 1) if most else (0, 0))
+            assert c.query(name, key)['value'] == 'one'
+        (g.dir / 'rows').write_text('k two\nk2 x\n')
+        lab.wait_for('the new row', lambda: c.query('kept', b'k')['value'] == 'two')
+
+
 def test_a_changed_file_empties_what_rests_on_it(inst):
     with SocketMap(lambda name, key: 'NOTFOUND') as s, gateway(
             inst, 'map rows { type = text; file = "rows"; } '

@@ -20,7 +20,8 @@ struct meta1_mapsrc {
 
 enum meta1_mapprop {
 	META1_MAP_LOCAL = 1 /* answers at once from memory or a file of this host: nothing is kept
-			     * in front of it, and a change counts at once; it has find() */
+			     * in front of it unless the admin says so (cache_size), and a change
+			     * counts at once; it has find() */
 };
 
 struct meta1_map_ops {
