@@ -86,6 +86,7 @@ static void answered(void *arg, const void *msg)
 	} else {
 		struct p_check q = question(s, was.what, was.stages, was.rcpt);
 
+		q.flags = was.flags;
 		smtps_verdict_read(m, &v);
 		if (m->ttl > 0 && was.what != AWAIT_VRFY)
 			smtps_verdict_keep(s->srv->verdicts, &q, &v, m->generation,
@@ -126,6 +127,7 @@ void smtps_policy_ask(struct smtps_session *s, enum smtps_await_what what, uint3
 	smtps_session_await(s, what);
 	s->await.req = req;
 	s->await.stages = stages;
+	s->await.flags = q.flags;
 	s->await.rcpt = rcpt;
 	s->await.fn = fn;
 }

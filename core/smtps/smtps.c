@@ -416,7 +416,6 @@ static void reload_finish(struct role *role, bool commit)
 		server.tls = server.next_tls;
 		/* max_sessions may be another; smar's window follows with its next connection */
 		mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
-		smtps_verdict_forget(server.verdicts); /* other flags are other questions */
 	} else {
 		free(server.next_hostname);
 		free_limits(&server.next_lim);

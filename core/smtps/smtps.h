@@ -168,6 +168,7 @@ struct smtps_await {
 	int64_t since; /* monotonic ms */
 	/* of that question: what was asked, and who wants the answer */
 	uint32_t stages;
+	uint64_t flags; /* ours, then: a reload may give others */
 	struct meta1_buf rcpt;
 	void (*fn)(struct smtps_session *, const struct smtps_verdict *);
 };

@@ -15,7 +15,7 @@
 METRIC_COUNTER(m_hit, "verdicts_kept_used_total", "Questions answered from kept verdicts.");
 METRIC_GAUGE(m_kept, "verdicts_kept_now", "Verdicts of smar that are kept.");
 
-#define KEY_MAX (2 + SMTPS_CLIENT_SIZE + 256 + 2 * (ADDR_PATH_MAX + 1))
+#define KEY_MAX (2 + sizeof(uint64_t) + SMTPS_CLIENT_SIZE + 256 + 2 * (ADDR_PATH_MAX + 1))
 
 struct kept {
 	struct lru_entry lru; /* first */
@@ -78,17 +78,19 @@ static size_t put_text(char *out, size_t size, struct meta1_buf text)
 	return text.len + 1;
 }
 
-/* Stages, grants, client NUL helo NUL from NUL rcpt NUL; none of them has a NUL. 0: does not fit,
- * or is not kept: a probe, and what hangs on AUTH or TLS. HELO counts where it is asked about. What
- * a mail needs of its next hop (SMTPUTF8) is seen in the local parts, so the key tells that too. */
+/* Stages, grants, flags, client NUL helo NUL from NUL rcpt NUL; none of them has a NUL. 0: does not
+ * fit, or is not kept: a probe, and what hangs on AUTH or TLS. HELO counts where it is asked about.
+ * What a mail needs of its next hop (SMTPUTF8) is seen in the local parts, so the key tells that
+ * too. */
 static size_t make_key(char out[KEY_MAX], const struct p_check *q)
 {
-	size_t n = 2, m;
+	size_t n = 2 + sizeof(q->flags), m;
 
 	if (q->probe || q->auth.len > 0 || q->tls != TLS_OFF)
 		return 0;
 	out[0] = (char)q->stages;
 	out[1] = (char)q->grants;
+	memcpy(out + 2, &q->flags, sizeof(q->flags));
 	if ((m = put_text(out + n, SMTPS_CLIENT_SIZE, q->client)) == 0)
 		return 0;
 	n += m;

@@ -171,6 +171,24 @@ static void verdicts_are_kept(void **state)
 	dialog_close(&d);
 }
 
+/* A reload while smar is asked: the answer is kept for the flags with which it was asked. */
+static void other_flags_meanwhile(void **state)
+{
+	(void)state;
+	begin(SMTPS_F_ACCESS, STAGE_RCPT, AT_MAIL);
+	d.hold_smar = true;
+	say(HI "MAIL FROM:<kept@b>\r\n", "220 250 ");
+	d.srv.lim.flags &= ~(uint64_t)SMTPS_F_8BITMIME;
+	d.hold_smar = false;
+	dialog_answer(&d);
+	say("RSET\r\nMAIL FROM:<kept@b>\r\nRSET\r\n", "220 250 250 250 250 250 ");
+	assert_int_equal(d.asked, 2);
+	d.srv.lim.flags |= SMTPS_F_8BITMIME;
+	say("MAIL FROM:<kept@b>\r\n", "220 250 250 250 250 250 250 ");
+	assert_int_equal(d.asked, 2);
+	dialog_close(&d);
+}
+
 /* After AUTH or STARTTLS the verdict is taken again, with what was proven, however often it was
  * kept before; and it is not kept for the next who is not proven. */
 static void proven(void **state)
@@ -250,6 +268,7 @@ int main(void)
 	    cmocka_unit_test(waiting),
 	    cmocka_unit_test(no_credit_is_said_after_the_verdict),
 	    cmocka_unit_test(verdicts_are_kept),
+	    cmocka_unit_test(other_flags_meanwhile),
 	    cmocka_unit_test(proven),
 	    cmocka_unit_test(vrfy),
 	    cmocka_unit_test(the_name),

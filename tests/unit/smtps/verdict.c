@@ -51,8 +51,8 @@ static void by_key_and_time(void **state)
 	assert_null(c);
 }
 
-/* Stages, what MAIL granted, and HELO where it counts, make another question; what hangs on AUTH or
- * TLS, and a probe, is not kept at all. */
+/* Stages, flags, what MAIL granted, and HELO where it counts, make another question; what hangs on
+ * AUTH or TLS, and a probe, is not kept at all. */
 static void other_questions(void **state)
 {
 	struct smtps_verdicts *c = smtps_verdict_new(10);
@@ -68,6 +68,9 @@ static void other_questions(void **state)
 	assert_non_null(smtps_verdict_find(c, &other, 0));
 	other = q;
 	other.grants = 0;
+	assert_null(smtps_verdict_find(c, &other, 0));
+	other = q;
+	other.flags = SMTPS_F_ACCESS;
 	assert_null(smtps_verdict_find(c, &other, 0));
 	other = q;
 	other.stages = STAGE_ALL;
