@@ -43,7 +43,7 @@ void probe_say(struct probe_said *s, enum probe_word word, const char *dsn, cons
 
 static void show(struct prober *p)
 {
-	m_flights.value = HASH_COUNT(p->flights);
+	m_flights.value = HASH_COUNT(p->flights) + HASH_COUNT(p->old);
 	m_kept_yes.value = lru_count(&p->cache.yes);
 	m_kept_no.value = lru_count(&p->cache.no);
 }
@@ -137,16 +137,39 @@ static void count(const struct probe_flight *f)
 	    f->said.text);
 }
 
+static void take_off(struct probe_flight *f)
+{
+	if (f->old)
+		HASH_DEL(f->p->old, f);
+	else
+		HASH_DEL(f->p->flights, f);
+}
+
+static void make_old(struct prober *p)
+{
+	struct probe_flight *f;
+
+	while ((f = p->flights)) {
+		HASH_DEL(p->flights, f);
+		HASH_ADD_KEYPTR(hh, p->old, f->key, strlen(f->key), f);
+		f->old = true;
+	}
+}
+
 void probe_flight_end(struct probe_flight *f)
 {
 	struct prober *p = f->p;
-	struct probe_answer a = {.said = f->said, .asked = true};
+	struct probe_answer a = {.asked = true};
 
 	count(f);
-	HASH_DEL(p->flights, f);
+	take_off(f);
+	if (f->old && f->said.word == PROBE_NO)
+		probe_say(&f->said, PROBE_UNKNOWN, "",
+		    "the configuration changed while the next hop was asked");
+	a.said = f->said;
 	if (f->said.word == PROBE_UNKNOWN) {
 		unknown(p, f->key, &f->said, &a);
-	} else {
+	} else if (!f->old) {
 		a.left = f->said.word == PROBE_YES ? p->cache.positive_ttl : p->cache.negative_ttl;
 		if (f->keep)
 			probe_cache_put(&p->cache, f->key, &f->said, loop_now(p->loop));
@@ -215,7 +238,11 @@ static struct probe_flight *flight_new(struct prober *p, const struct probe_ques
 	    .from = buf_str(conf->sender),
 	    .rcpt = &f->rcpt};
 	f->timer = loop_timer(p->loop, conf->IO_timeout, flight_over, f);
-	HASH_ADD_KEYPTR(hh, p->flights, f->key, n, f);
+	f->old = policy != p->policy; /* the asker began before a reload */
+	if (f->old)
+		HASH_ADD_KEYPTR(hh, p->old, f->key, n, f);
+	else
+		HASH_ADD_KEYPTR(hh, p->flights, f->key, n, f);
 	show(p);
 	return f;
 }
@@ -232,7 +259,7 @@ void probe_ask(struct prober *p, const struct probe_question *q, probe_fn fn, vo
 		wait_for(f, q->until, fn, arg);
 		return;
 	}
-	if (HASH_COUNT(p->flights) >= PROBE_FLIGHTS) {
+	if (HASH_COUNT(p->flights) + HASH_COUNT(p->old) >= PROBE_FLIGHTS) {
 		probe_unknown(p, q->key, "too many probes are under way", &a);
 		fn(arg, &a);
 		return;
@@ -259,7 +286,17 @@ struct prober *prober_new(struct loop *l)
 void prober_changed(struct prober *p)
 {
 	lru_clear(&p->cache.no);
+	make_old(p);
 	show(p);
+}
+
+unsigned prober_forget(struct prober *p, const char *what)
+{
+	unsigned n = probe_cache_forget(&p->cache, what);
+
+	make_old(p);
+	show(p);
+	return n;
 }
 
 void prober_use(struct prober *p, const struct smar_policy *policy)
@@ -274,13 +311,14 @@ void prober_use(struct prober *p, const struct smar_policy *policy)
 void prober_free(struct prober **pp)
 {
 	struct prober *p = *pp;
-	struct probe_flight *f, *next;
+	struct probe_flight *f;
 
 	*pp = NULL;
 	if (!p)
 		return;
 	p->stopping = true;
-	HASH_ITER (hh, p->flights, f, next) {
+	make_old(p);
+	while ((f = p->old)) {
 		probe_hop_leave(f);
 		probe_say(&f->said, PROBE_UNKNOWN, "", "the server is stopping");
 		probe_flight_end(f);

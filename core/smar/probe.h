@@ -13,9 +13,10 @@
  *
  * What a hop says to RCPT is about the recipient: 2xx yes, 5xx no, 4xx it cannot say. All else
  * (no connection, another greeting, MAIL refused, silence, garbage, a lost connection) says
- * nothing of it. When a hop cannot say, whom it took within positive_stale is taken, and of others
- * recipient_probe { unknown } decides. Nothing a hop says is trusted: its text comes as a line of
- * PROBE_TEXT_MAX printable characters.
+ * nothing of it. A hop that lacks what the recipient needs (SMTPUTF8) is not asked: it is no, when
+ * all hops lack it. When a hop cannot say, whom it took within positive_stale is taken, and of
+ * others recipient_probe { unknown } decides. Nothing a hop says is trusted: its text comes as a
+ * line of PROBE_TEXT_MAX printable characters.
  *
  * Bounds: PROBE_FLIGHTS flights; a hop has max_connections sessions and max_waiting flights;
  * PROBE_HOPS hops are known; max_entries are kept of each kind. A hop that could not be connected
@@ -94,7 +95,8 @@ struct prober {
 	struct loop *loop;
 	const struct smar_policy *policy; /* in force; to compare with */
 	struct probe_cache cache;
-	struct probe_flight *flights; /* by key */
+	struct probe_flight *flights; /* by key: these may be joined */
+	struct probe_flight *old;     /* by key, some twice: begun before a change */
 	struct probe_hop *hops;	      /* by key */
 	bool stopping;
 };
@@ -120,7 +122,7 @@ struct probe_flight {
 	const struct probe_transport *by;
 	struct pool pool; /* of all below */
 	struct meta1_hop *hop;
-	uint32_t nhop, at;
+	uint32_t nhop, at, nlack; /* nlack: of those before at, that lack what it needs */
 	struct meta1_mail mail;
 	struct meta1_rcpt rcpt;
 	struct probe_waiter *waiters;
@@ -128,8 +130,9 @@ struct probe_flight {
 	struct probe_hop *line; /* waits there */
 	struct probe_flight *prev, *next;
 	struct probe_session *session; /* or is asked there */
-	bool keep, fresh,
-	    told; /* fresh: not by a session that was idle; told: the hop spoke of it */
+	bool keep, old;		       /* old: in p->old */
+	bool fresh, told, /* fresh: not by a session that was idle; told: the hop spoke of it */
+	    lacks;	  /* the hop was not asked, it does not offer what the recipient needs */
 	struct probe_said said;
 	char key[];
 };
@@ -137,8 +140,11 @@ struct prober *prober_new(struct loop *);
 /* What is in force now: what hops refused is forgotten, sessions of before are shut. */
 void prober_use(struct prober *, const struct smar_policy *);
 void prober_free(struct prober **);
-/* A map or the configuration changed: a refusal may be of the wrong hop. */
+/* A map or the configuration changed: a refusal may be of the wrong hop. That goes for those under
+ * way too: nobody joins them, nothing is kept, and a NO to those who wait is "unknown". */
 void prober_changed(struct prober *);
+/* What probe_cache_forget() forgets, and what is under way, as above. */
+unsigned prober_forget(struct prober *, const char *what);
 /* What is kept and answers alone. */
 bool probe_known(struct prober *, const char *key, struct probe_answer *);
 /* fn comes once, perhaps inside the call. */

@@ -2,9 +2,9 @@
 /*
  * probe_control.c -- what next hops said of recipients on smar's control socket: shown and
  * forgotten; and which hops are spoken to.
- * From core/ctl/server.c; to probe_cache.c. Owns nothing. A page has PAGE entries at most, of WALK
- * that were looked at; cursor: how many came before, those refused first, in each the ones used
- * longest ago first.
+ * From core/ctl/server.c; to probe.c and probe_cache.c. Owns nothing. A page has PAGE entries at
+ * most, of WALK that were looked at; cursor: how many came before, those refused first, in each the
+ * ones used longest ago first.
  */
 #include "smar/probe.h"
 
@@ -95,7 +95,7 @@ static json_t *delete_probes(
 		err_set(err, "smar has no recipient_probe section");
 		return NULL;
 	}
-	n = probe_cache_forget(&it->cache, what);
+	n = prober_forget(it, what);
 	changed_fn();
 	return json_pack("{s:i}", "forgotten", (int)n);
 }

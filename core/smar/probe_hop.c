@@ -139,6 +139,24 @@ static void away(struct probe_hop *h, struct probe_flight *f, const char *why)
 }
 
 /* ---- a probe ---- */
+static void lacks(struct probe_flight *f, const struct meta1_reply *r)
+{
+	f->lacks = true;
+	probe_say(&f->said, PROBE_NO, r->dsn, r->text);
+}
+
+/* Another hop may offer it: no when none does. */
+static void next_offer(struct probe_flight *f)
+{
+	f->at++;
+	f->nlack += f->lacks;
+	f->lacks = false;
+	if (f->nlack < f->nhop)
+		probe_say(&f->said, PROBE_UNKNOWN, "",
+		    "the next hop does not offer what is needed to ask it");
+	probe_flight_next(f);
+}
+
 static void on_rcpt(void *arg, uint32_t rcpt, enum meta1_status st, const struct meta1_reply *r)
 {
 	struct probe_session *s = arg;
@@ -148,6 +166,10 @@ static void on_rcpt(void *arg, uint32_t rcpt, enum meta1_status st, const struct
 						      : PROBE_UNKNOWN;
 
 	(void)rcpt;
+	if (r->scope == META1_ABOUT_OFFER) {
+		lacks(f, r);
+		return;
+	}
 	f->told = true;
 	probe_say(&f->said, word, r->dsn, r->text);
 }
@@ -168,7 +190,15 @@ static void on_probed(void *arg, enum meta1_status st, const struct meta1_reply 
 
 	s->req = NULL;
 	s->probes++;
-	if (f->told || scope == META1_ABOUT_MAIL || scope == META1_ABOUT_OFFER) {
+	/* of the recipient or of prober's address */
+	if (!f->told && scope == META1_ABOUT_OFFER && (f->mail.flags & META1_M_SMTPUTF8))
+		lacks(f, r);
+	if (!f->told && (f->lacks || scope == META1_ABOUT_OFFER)) {
+		session_release(s);
+		next_offer(f);
+		return;
+	}
+	if (f->told || scope == META1_ABOUT_MAIL) {
 		if (!f->told)
 			probe_say(&f->said, PROBE_UNKNOWN, "", "the next hop refuses to be asked");
 		if (!f->told && log_rarely(&h->said, now_of(h)))

@@ -369,7 +369,7 @@ static void words(void **state)
 	    {0, "", "", META1_TEMPFAIL, META1_ABOUT_MAIL, PROBE_UNKNOWN,
 		"the next hop refuses to be asked", false},
 	    {0, "", "", META1_PERMFAIL, META1_ABOUT_OFFER, PROBE_UNKNOWN,
-		"the next hop refuses to be asked", false},
+		"the next hop does not offer what is needed to ask it", false},
 	    {0, "", "", META1_TEMPFAIL, META1_ABOUT_HOST, PROBE_UNKNOWN, "the next hop broke off",
 		false},
 	    /* a word about it counts, however the session ended */
@@ -426,6 +426,63 @@ static void one_question_for_many(void **state)
 	for (int i = 0; i < 3; i++)
 		is(&q[i], PROBE_YES, "2.1.5", "ok");
 	is(&other, PROBE_YES, "2.1.5", "ok");
+}
+
+/* What was asked before a map or the configuration changed, or all was forgotten: perhaps of the
+ * wrong hop. Only who waited hears of it, and no refusal. */
+static void a_change_meanwhile(void **state)
+{
+	static struct smar_policy other;
+
+	(void)state;
+	other = (struct smar_policy){.refs = 1, .probe = &gear};
+	for (int how = 0; how < 4; how++) {
+		struct asked before[2], after, again;
+		char key[20], yes[20];
+
+		snprintf(key, sizeof(key), "u%d@a.test", how);
+		snprintf(yes, sizeof(yes), "v%d@a.test", how);
+		ask(&before[0], key);
+		ask(&before[1], yes);
+		opened();
+		opened();
+		if (how == 0)
+			prober_changed(prober);
+		else if (how == 1)
+			assert_int_equal(prober_forget(prober, NULL), 1); /* of how 0 */
+		else if (how == 2)
+			prober_use(prober, &other);
+		if (how == 2) /* by the policy of before, as the two of how 3 */
+			ask(&again, key);
+		if (how < 2) {
+			ask(&after, key);
+			assert_int_equal(HASH_COUNT(prober->flights), 1);
+		} else {
+			assert_null(prober->flights);
+		}
+		says(550, "5.1.1", "no such user", META1_OK, 0);
+		is(&before[0], PROBE_UNKNOWN, "",
+		    "the configuration changed while the next hop was asked");
+		assert_int_equal(word_of(key), -1);
+		takes();
+		is(&before[1], PROBE_YES, "2.1.5", "ok");
+		assert_int_equal(before[1].a.left, 0);
+		assert_int_equal(word_of(yes), -1);
+		while (open_reqs)
+			if (!open_reqs->probe)
+				opened();
+			else
+				says(550, "5.1.1", "no such user", META1_OK, 0);
+		if (how == 2)
+			is(&again, PROBE_UNKNOWN, "",
+			    "the configuration changed while the next hop was asked");
+		if (how < 2)
+			is(&after, PROBE_NO, "5.1.1", "no such user");
+		assert_int_equal(word_of(key), how < 2 ? PROBE_NO : -1);
+		pass(5001);
+	}
+	prober_use(prober, &policy);
+	assert_int_equal(other.refs, 1);
 }
 
 static void late(void **state)
@@ -628,6 +685,63 @@ static void the_next_hop_then(void **state)
 	is(&q, PROBE_UNKNOWN, "", "there is no next hop");
 }
 
+/* The hop does not offer SMTPUTF8, as the transport says without asking. */
+static void lacks_it(bool mail)
+{
+	struct meta1_req *r = open_reqs;
+	struct meta1_reply reply = {.size = sizeof(reply),
+	    .text = "no SMTPUTF8",
+	    .dsn = "5.6.7",
+	    .scope = META1_ABOUT_OFFER};
+	struct meta1_reply end = {.size = sizeof(end), .text = "end"};
+
+	assert_true(r && r->probe);
+	DL_DELETE(open_reqs, r);
+	if (!mail)
+		r->rcpt(r->arg, 0, META1_PERMFAIL, &reply);
+	r->done(r->arg, mail ? META1_PERMFAIL : META1_OK, mail ? &reply : &end);
+	free(r);
+}
+
+/* Says no when none of the hops offers what the recipient needs, and one does not for all. */
+static void what_a_hop_lacks(void **state)
+{
+	struct asked q;
+	char key[40];
+
+	(void)state;
+	for (int mail = 0; mail < 2; mail++) { /* of the mail as a whole, or of the recipient */
+		snprintf(key, sizeof(key), "\303\244%d@a.test", mail);
+		ask_at(&q, key, "12", true);
+		assert_string_equal(open_reqs->end->addr, "192.0.2.1");
+		if (!open_reqs->probe)
+			opened();
+		lacks_it(mail);
+		assert_int_equal(q.told, 0);
+		assert_string_equal(open_reqs->end->addr, "192.0.2.2");
+		if (!open_reqs->probe)
+			opened();
+		takes();
+		is(&q, PROBE_YES, "2.1.5", "ok");
+		snprintf(key, sizeof(key), "\303\266%d@a.test", mail);
+		ask_at(&q, key, "12", true);
+		lacks_it(mail);
+		lacks_it(!mail);
+		is(&q, PROBE_NO, "5.6.7", "no SMTPUTF8");
+		assert_int_equal(word_of(key), PROBE_NO);
+		pass(5001);
+	}
+	/* the other one is away: it might offer it */
+	ask_at(&q, "\303\244x@a.test", "12", true);
+	opened();
+	lacks_it(false);
+	lost();
+	is(&q, PROBE_UNKNOWN, "", "the next hop cannot be reached");
+	ask_at(&q, "\303\244x@a.test", "21", true);
+	lacks_it(false);
+	is(&q, PROBE_UNKNOWN, "", "the next hop does not offer what is needed to ask it");
+}
+
 /* A hop that wants no more connections keeps those it has, and is not away. */
 static void one_too_many(void **state)
 {
@@ -675,9 +789,9 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {T(kept_for_its_time), T(the_last_word_stands),
 	    T(forgotten_by_name), T(bounded), T(words), T(long_text), T(one_question_for_many),
-	    T(late), T(stale), T(no_trace), T(few_sessions), T(an_idle_one_was_dead),
-	    T(no_line_stands_still), T(away), T(the_next_hop_then), T(one_too_many),
-	    T(ends_in_flight)};
+	    T(a_change_meanwhile), T(late), T(stale), T(no_trace), T(few_sessions),
+	    T(an_idle_one_was_dead), T(no_line_stands_still), T(away), T(the_next_hop_then),
+	    T(what_a_hop_lacks), T(one_too_many), T(ends_in_flight)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
