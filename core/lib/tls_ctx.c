@@ -11,7 +11,8 @@
 #include <openssl/x509_vfy.h>
 #include <stdlib.h>
 
-#define CLIENT_CERTS 65536 /* bytes of a peer's chain */
+#define CLIENT_CERTS 16384 /* bytes of a client's chain; all of it is parsed and kept */
+#define DEPTH	     6	   /* certificates between it and a root: each costs a signature */
 #define JOBS	     4	   /* slow handshakes at a time */
 
 const char *tls_error(void)
@@ -59,6 +60,7 @@ static int ask(struct tls_ctx *c, const struct set_tls *set, struct meta1_err *e
 	if (!(set->flags & TLS_F_REQUEST_CERT) || (!set->CAcert_file && !set->CAcert_directory))
 		return 0;
 	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, keep_result);
+	SSL_CTX_set_verify_depth(c->ssl, DEPTH);
 	if (!set->CAcert_file)
 		return 0;
 	names = SSL_load_client_CA_file(set->CAcert_file);

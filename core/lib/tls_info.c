@@ -102,6 +102,10 @@ struct tls_info *tls_info_new(const struct tls *t)
 	i->bits = SSL_get_cipher_bits(t->ssl, NULL);
 	i->resumed = SSL_session_reused(t->ssl);
 	if (x) {
+		/* a session that is resumed was verified when it began */
+		if (verify == X509_V_OK && i->resumed &&
+		    X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
+			verify = X509_V_ERR_CERT_HAS_EXPIRED;
 		i->cert = verify == X509_V_OK ? TLS_CERT_GOOD : TLS_CERT_BAD;
 		if (verify != X509_V_OK)
 			str_copy(i->why, sizeof(i->why), X509_verify_cert_error_string(verify));

@@ -131,7 +131,8 @@ void check_dnsbl_sender(struct check *);
 void check_spf(struct check *);
 /* check_client.c */
 /* The key of a name in a certificate, as one word. */
-void check_name_keys(struct smar_keys *, const char *tag, const char *name);
+/* false: the name is too long to be a key. */
+bool check_name_keys(struct smar_keys *, const char *tag, const char *name);
 void check_auth(struct check *);
 void check_certsubject(struct check *);
 void check_certissuer(struct check *);

@@ -21,7 +21,7 @@ void check_auth(struct check *c)
 }
 
 /* A name of a certificate as one word: what is no letter, digit or simple sign is +XX. */
-static void one_word(const char *name, char *out, size_t size)
+static bool one_word(const char *name, char *out, size_t size)
 {
 	size_t n = 0;
 
@@ -34,14 +34,17 @@ static void one_word(const char *name, char *out, size_t size)
 			n += (size_t)snprintf(out + n, size - n, "+%02x", b);
 	}
 	out[n] = '\0';
+	return *name == '\0';
 }
 
-void check_name_keys(struct smar_keys *k, const char *tag, const char *name)
+bool check_name_keys(struct smar_keys *k, const char *tag, const char *name)
 {
 	char word[sizeof(k->local)];
 
-	one_word(name, word, sizeof(word));
+	if (!one_word(name, word, sizeof(word)))
+		return false;
 	smar_keys_word(k, tag, word);
+	return true;
 }
 
 static void by_certificate(struct check *c, const char *tag, const char *name)
@@ -50,8 +53,11 @@ static void by_certificate(struct check *c, const char *tag, const char *name)
 		check_go_on(c, "no verified certificate");
 		return;
 	}
-	check_name_keys(&c->seek.keys, tag, name);
-	check_access(c);
+	/* the beginning of a name may be that of another certificate */
+	if (check_name_keys(&c->seek.keys, tag, name))
+		check_access(c);
+	else
+		check_go_on(c, "the certificate's name is too long for a row");
 }
 
 void check_certsubject(struct check *c)

@@ -51,7 +51,8 @@ static struct meta1_auth_peer peer(const struct smtps_session *s)
 		p.flags |= META1_A_NOPLAINTEXT;
 	if (tls != NULL) {
 		p.tls_bits = (uint32_t)tls->bits;
-		p.external = tls->cert == TLS_CERT_GOOD ? tls->subject : NULL;
+		if (s->proof.tls == TLS_GOOD_CERT && tls->subject != NULL && *tls->subject != '\0')
+			p.external = tls->subject;
 	}
 	return p;
 }
@@ -220,6 +221,15 @@ static void challenge(struct smtps_session *s, const struct meta1_reply *r)
 	s->state = ST_AUTH;
 }
 
+/* Counts as a command that does nothing: who can force it must not do so for ever. */
+static void unavailable(struct smtps_session *s)
+{
+	m_unsaid.value++;
+	if (smtps_session_nop(s))
+		smtps_session_refuse(
+		    s, 454, "4.7.0", "Authentication is not possible now, try again later");
+}
+
 static void said(void *arg, enum meta1_status st, const struct meta1_reply *r)
 {
 	struct smtps_session *s = arg;
@@ -236,10 +246,8 @@ static void said(void *arg, enum meta1_status st, const struct meta1_reply *r)
 	if (st == META1_OK) {
 		accepted(s, r);
 	} else if (st == META1_TEMPFAIL || st == META1_CANCELED) {
-		m_unsaid.value++;
 		note(s, "unavailable", why);
-		smtps_session_refuse(
-		    s, 454, "4.7.0", "Authentication is not possible now, try again later");
+		unavailable(s);
 	} else {
 		refused(s, why);
 	}
@@ -257,9 +265,7 @@ static bool ask(struct smtps_session *s)
 		return true;
 	}
 	drop(s);
-	m_unsaid.value++;
-	smtps_session_refuse(
-	    s, 454, "4.7.0", "Authentication is not possible now, try again later");
+	unavailable(s);
 	return false;
 }
 

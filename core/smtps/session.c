@@ -283,6 +283,7 @@ static bool take_line(struct smtps_session *s)
 			smtps_session_bad(s, 500, "5.5.2", "A CR or NUL stands in the line");
 	} else if (s->state == ST_AUTH) {
 		smtps_auth_line(s, line, len);
+		explicit_bzero(line, len);
 	} else {
 		smtps_verbs_line(s, line, len);
 	}

@@ -210,6 +210,7 @@ struct smtps_session {
 	bool esmtp, eof, skipping, running, quit;
 	bool proxy_required;  /* in ST_PROXY: without a header it is dropped */
 	bool xclient;	      /* may use XCLIENT, by who it was when it was greeted */
+	bool disowned;	      /* XCLIENT was said: the certificate of the peer proves nothing */
 	bool proxied;	      /* client is of a PROXY header or XCLIENT */
 	bool counted;	      /* in srv->clients, as key */
 	bool tls_first;	      /* its listener wants TLS from the first byte */
@@ -438,6 +439,7 @@ void smtps_verdict_read(const struct p_verdict *, struct smtps_verdict *);
 
 /* The verb, and whether EHLO lists it. */
 void smtps_starttls(struct smtps_session *, const struct smtps_line *);
+void smtps_starttls_disown(struct smtps_session *); /* XCLIENT was said */
 bool smtps_starttls_offered(const struct smtps_session *);
 /* The listener wants TLS from the first byte: then, smtps_session_known(). */
 void smtps_starttls_first(struct smtps_session *);

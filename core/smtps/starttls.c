@@ -100,9 +100,19 @@ static void prove(struct smtps_session *s, const struct tls_info *i)
 	    [TLS_CERT_BAD] = TLS_BAD_CERT,
 	    [TLS_CERT_GOOD] = TLS_GOOD_CERT};
 
-	s->proof.tls = state[i->cert];
-	s->proof.cert_subject = i->subject;
-	s->proof.cert_issuer = i->issuer;
+	s->proof.tls = s->disowned ? TLS_NO_CERT : state[i->cert];
+	s->proof.cert_subject = s->disowned ? NULL : i->subject;
+	s->proof.cert_issuer = s->disowned ? NULL : i->issuer;
+}
+
+/* A peer speaks for others: its certificate, of now or of a later STARTTLS, is not theirs. */
+void smtps_starttls_disown(struct smtps_session *s)
+{
+	const struct tls_info *i = conn_tls_info(s->conn);
+
+	s->disowned = true;
+	if (i != NULL)
+		prove(s, i);
 }
 
 void smtps_starttls_secured(void *arg)

@@ -270,6 +270,8 @@ static void act(struct smtps_session *s, const struct smtps_verb *v, const struc
 	if ((v->flags & VERB_SAID) != 0)
 		s->said = buf_of(line.data, line.len < SAID_MAX ? line.len : SAID_MAX);
 	v->act(s, l);
+	if ((v->flags & VERB_AUTH) != 0) /* a password, perhaps */
+		explicit_bzero((char *)(uintptr_t)l->args, l->len);
 	s->said.len = 0;
 }
 

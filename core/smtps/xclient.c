@@ -195,6 +195,7 @@ void smtps_xclient(struct smtps_session *s, const struct smtps_line *l)
 	s->helo_given = s->helo != NULL;
 	s->esmtp = false;
 	smtps_auth_forget(s);
+	smtps_starttls_disown(s);
 	s->bad = s->invalid = s->nrcpt = s->ntx = 0; /* what another did is not this one's */
 	if (!g.addr)
 		smtps_session_greet(s);

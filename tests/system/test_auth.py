@@ -193,6 +193,20 @@ def test_secrets_cannot_be_asked(inst, sink):
     subprocess.run(['rm', '-r', d], check=True)
 
 
+def test_what_cannot_be_judged_has_a_bound(inst, sink):
+    """A client that can force 454 is not served for ever."""
+    d = lab.tempdir('sasl')
+    (d / 'smtps.conf').write_text(f'pwcheck_method: saslauthd\nsaslauthd_path: {d}/none\nmech_list: PLAIN\n')
+    d.chmod(0o755)
+    with lab.relay_all(inst, sink.port, smtps=f'max_nop_commands = 3; auth {{ config_path = "{d}"; trusted_mechanisms = PLAIN; '
+                       'flags = { plaintext }; }') as g, g.client() as c:
+        c.cmd('EHLO client.test', 250)
+        for _ in range(3):
+            assert c.cmd('AUTH PLAIN ' + plain()).startswith('454')
+        assert c.cmd('AUTH PLAIN ' + plain()).startswith('421') and c.closed()
+    subprocess.run(['rm', '-r', d], check=True)
+
+
 def test_tls_only(inst, sasl, sink):
     with certs.Authority() as ca:
         ca.host = ca.issue('gw', host='gw.test')

@@ -67,6 +67,21 @@ def test_relay_by_certificate(gw, ca, who, reply):
         assert sessions[0]['tls']['verify'] == {'ann': 'OK', 'blocked': 'OK', 'eve': 'FAIL', None: 'NO'}[who]
 
 
+@pytest.mark.parametrize('first', ['STARTTLS', 'XCLIENT'])
+def test_a_certificate_is_not_of_whom_its_owner_speaks_for(inst, ca, sink, first):
+    """A filter in front has a certificate that may relay; for those whom it names by XCLIENT that proves nothing."""
+    with lab.relay_all(inst, sink.port, ac=ACCESS, smtps=section(ca, ca.host) + 'xclient = 127.0.0.1; ') as g, g.client() as c:
+        if first == 'STARTTLS':
+            certs.starttls(c, ca.context(ca.ann))
+        c.cmd('EHLO filter.test', 250)
+        c.cmd('XCLIENT ADDR=203.0.113.9', 220)
+        if first == 'XCLIENT':
+            certs.starttls(c, ca.context(ca.ann))
+        c.cmd('EHLO client.test', 250)
+        c.cmd('MAIL FROM:<a@far.test>', 250)
+        assert c.cmd('RCPT TO:<b@far.test>').startswith('550')
+
+
 def gw_sessions(gw):
     return json.loads(gw.http('smtps', 'GET', '/v1/sessions')[1])['sessions']
 

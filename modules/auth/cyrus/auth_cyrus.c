@@ -140,6 +140,7 @@ enum meta1_status cyrus_status(int rc)
 		return META1_MORE;
 	case SASL_BADPROT:
 	case SASL_BADPARAM:
+	case SASL_BUFOVER: /* of what the peer said */
 	case SASL_NOMECH:
 	case SASL_WRONGMECH:
 		return META1_PERMFAIL;
@@ -147,7 +148,6 @@ enum meta1_status cyrus_status(int rc)
 	 */
 	case SASL_FAIL:
 	case SASL_NOMEM:
-	case SASL_BUFOVER:
 	case SASL_TRYAGAIN:
 	case SASL_UNAVAIL:
 	case SASL_NOTINIT:
@@ -193,7 +193,8 @@ static void copy_names(char *out, size_t size, const char *names)
 	out[n] = '\0';
 }
 
-static void list(struct cyrus *c, const struct meta1_auth_peer *peer, char names[OFFER_SIZE])
+/* false: they cannot be told now. */
+static bool list(struct cyrus *c, const struct meta1_auth_peer *peer, char names[OFFER_SIZE])
 {
 	sasl_channel_binding_t bind = {.name = peer->binding,
 	    .len = (unsigned)peer->binding_data.len,
@@ -212,6 +213,7 @@ static void list(struct cyrus *c, const struct meta1_auth_peer *peer, char names
 	copy_names(names, OFFER_SIZE, rc == SASL_OK ? all : "");
 	if (conn != NULL)
 		sasl_dispose(&conn);
+	return rc == SASL_OK || rc == SASL_NOMECH;
 }
 
 /* EHLO asks each time, and the answer is the same for all peers of a kind. */
@@ -230,12 +232,11 @@ static void cyrus_offer(void *inst, const struct meta1_auth_peer *peer, char *ou
 		}
 	}
 	o = &c->offer[c->noffer++ % OFFERS];
-	o->used = true;
 	o->flags = peer->flags;
 	o->bits = peer->tls_bits;
 	o->external = external;
 	o->bound = bound;
-	list(c, peer, o->names);
+	o->used = list(c, peer, o->names);
 	copy_names(out, size, o->names);
 }
 

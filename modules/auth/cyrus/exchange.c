@@ -11,6 +11,7 @@
  */
 #include "cyrus.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@ struct exchange {
 	struct meta1_req *req; /* NULL: nobody waits */
 	sasl_conn_t *conn;
 	sasl_callback_t cb[7];
-	bool client, started, busy, ended;
+	bool client, started, busy;
+	atomic_bool ended; /* a step that has not begun then need not */
 	/* copies of what the host said */
 	struct meta1_auth_peer peer;
 	sasl_channel_binding_t bind;
@@ -145,13 +147,16 @@ static int first_step(struct exchange *x)
 	return sasl_client_start(x->conn, x->mechs, NULL, &x->out, &x->out_len, &x->mech);
 }
 
-static void read_name(const sasl_conn_t *conn, int what, char out[NAME_SIZE])
+/* false: it is too long. None at all is "". */
+static bool read_name(const sasl_conn_t *conn, int what, char out[NAME_SIZE])
 {
 	const void *name = NULL;
+	int n = 0;
 
 	out[0] = '\0';
 	if (sasl_getprop((sasl_conn_t *)(uintptr_t)conn, what, &name) == SASL_OK && name != NULL)
-		snprintf(out, NAME_SIZE, "%s", (const char *)name);
+		n = snprintf(out, NAME_SIZE, "%s", (const char *)name);
+	return n < NAME_SIZE;
 }
 
 static void work(void *arg)
@@ -161,6 +166,9 @@ static void work(void *arg)
 	x->out = NULL;
 	x->out_len = 0;
 	x->why[0] = '\0';
+	x->rc = SASL_FAIL;
+	if (atomic_load(&x->ended))
+		return;
 	if (!x->started)
 		x->rc = first_step(x);
 	else if (x->client)
@@ -170,10 +178,9 @@ static void work(void *arg)
 		x->rc = sasl_server_step(x->conn, x->in, (unsigned)x->in_len, &x->out, &x->out_len);
 	if (x->rc != SASL_OK || x->client)
 		return;
-	read_name(x->conn, SASL_USERNAME, x->who);
-	read_name(x->conn, SASL_AUTHUSER, x->whose);
-	if (x->who[0] == '\0') {
-		snprintf(x->why, sizeof(x->why), "the mechanism gave no name");
+	if (!read_name(x->conn, SASL_USERNAME, x->who) ||
+	    !read_name(x->conn, SASL_AUTHUSER, x->whose) || x->who[0] == '\0') {
+		snprintf(x->why, sizeof(x->why), "the mechanism gave no name, or one too long");
 		x->rc = SASL_BADAUTH;
 	}
 }
@@ -301,7 +308,7 @@ static struct exchange *begin(struct cyrus *c, const struct meta1_auth_peer *p, 
 		if (data != NULL)
 			memcpy(data, p->binding_data.data, p->binding_data.len);
 		x->bind = (sasl_channel_binding_t){
-		    .name = p->binding, .len = p->binding_data.len, .data = data};
+		    .name = copy(x, 6, p->binding, &ok), .len = p->binding_data.len, .data = data};
 	}
 	if (ok)
 		return x;

@@ -52,7 +52,7 @@ enum meta1_auth_flag {
 	META1_A_MUTUAL_AUTH = 64       /* only such where the server proves itself too */
 };
 
-/* The two ends of a connection. Pointers are valid until end() of the exchange. */
+/* The two ends of a connection. Pointers are valid during the call. */
 struct meta1_auth_peer {
 	uint32_t size, flags;	    /* enum meta1_auth_flag: demanded on this connection as it is */
 	const char *service;	    /* "smtp", or "lmtp" */
