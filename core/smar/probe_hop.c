@@ -200,7 +200,9 @@ static void on_probed(void *arg, enum meta1_status st, const struct meta1_reply 
 	}
 	if (f->told || scope == META1_ABOUT_MAIL) {
 		if (!f->told)
-			probe_say(&f->said, PROBE_UNKNOWN, "", "the next hop refuses to be asked");
+			probe_say(&f->said, PROBE_UNKNOWN, "",
+			    st == META1_TEMPFAIL && !r->smtp ? "the next hop did not answer in time"
+							     : "the next hop refuses to be asked");
 		if (!f->told && log_rarely(&h->said, now_of(h)))
 			log_event(LOG_L_WARN, "smar.probe", "hop=%s refused=%s", h->key, r->text);
 		session_release(s);

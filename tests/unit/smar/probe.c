@@ -367,7 +367,7 @@ static void words(void **state)
 	    {0, "", "", META1_PERMFAIL, META1_ABOUT_MAIL, PROBE_UNKNOWN,
 		"the next hop refuses to be asked", false},
 	    {0, "", "", META1_TEMPFAIL, META1_ABOUT_MAIL, PROBE_UNKNOWN,
-		"the next hop refuses to be asked", false},
+		"the next hop did not answer in time", false},
 	    {0, "", "", META1_PERMFAIL, META1_ABOUT_OFFER, PROBE_UNKNOWN,
 		"the next hop does not offer what is needed to ask it", false},
 	    {0, "", "", META1_TEMPFAIL, META1_ABOUT_HOST, PROBE_UNKNOWN, "the next hop broke off",
