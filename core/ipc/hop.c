@@ -38,3 +38,13 @@ int hop_take(struct pool *pool, struct meta1_buf text, struct meta1_hop *hop)
 	hop->addr = pool_strn(pool, begin, (size_t)(end - begin));
 	return v <= 65535 && hop->host && hop->addr ? 0 : -1;
 }
+
+uint32_t hop_tls(const struct set_smtpc *set)
+{
+	static const uint32_t policy[] = {[TLS_POLICY_NONE] = META1_TLS_NONE,
+	    [TLS_POLICY_MAY] = META1_TLS_MAY,
+	    [TLS_POLICY_ENCRYPT] = META1_TLS_ENCRYPT,
+	    [TLS_POLICY_VERIFY] = META1_TLS_VERIFY};
+
+	return policy[set->tls_policy];
+}

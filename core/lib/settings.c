@@ -58,23 +58,6 @@ static struct conf_section *sub(struct loader *l, struct conf_section *sec, cons
 	return conf_sub(sec, keyword, NULL);
 }
 
-/* A section that works in a later version: options are checked, a start is refused. */
-static struct conf_section *later(struct loader *l, struct conf_section *sec, const char *keyword,
-    const struct settings_records *rec, void *base, const char *what)
-{
-	struct conf_section *t = sub(l, sec, keyword);
-	if (!t)
-		return NULL;
-	bind_only(l, t, rec, base);
-	if (l->mode == OPT_START)
-		conf_error(l->conf, &t->pos, "%s: this version has no %s; remove the section",
-		    owner_of(l, t), what);
-	else
-		conf_warn(l->conf, &t->pos, "%s: this version has no %s and will not start with it",
-		    owner_of(l, t), what);
-	return t;
-}
-
 static void bind_listen(struct loader *l, struct set_role *role)
 {
 	for (struct conf_section *t = role->section->sections; t; t = t->next)
@@ -251,7 +234,13 @@ static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_sect
 	bind_role(l, &set->role, "smtpc", sec);
 	bind(l, sec, &rec_smtpc, set, "smtpc");
 	check_smtpc(l->conf, set, sec);
-	set->tls = later(l, sec, "tls", &rec_tls_client, &set->tls_set, "TLS");
+	struct conf_section *t = set->tls = sub(l, sec, "tls");
+	if (t)
+		bind_only(l, t, &rec_tls_client, &set->tls_set);
+	else
+		bind(l, NULL, &rec_tls_client, &set->tls_set, "smtpc.tls");
+	file_names(l, set->tls_set.cert_file);
+	file_names(l, set->tls_set.key_file);
 	if (sec)
 		unknown_in_role(l, sec, &rec_smtpc, subs, ARRAY_LEN(subs));
 }

@@ -17,6 +17,7 @@ enum { SOCK_INET, SOCK_INET6, SOCK_UNIX };
 enum { NEWLINE_REJECT, NEWLINE_REPAIR }; /* bare_newline */
 enum { SPF_HEADER_NONE, SPF_HEADER_RECEIVED, SPF_HEADER_RESULTS };
 enum { PROXY_MODE_OFF, PROXY_MODE_ALLOW, PROXY_MODE_REQUIRED };
+enum { TLS_POLICY_NONE, TLS_POLICY_MAY, TLS_POLICY_ENCRYPT, TLS_POLICY_VERIFY };
 enum { NO_8BITMIME_SEND, NO_8BITMIME_BOUNCE };
 /* bits in the order of the record's range */
 enum {
@@ -107,8 +108,8 @@ struct set_smtpc {
 	    max_mails_per_connection;
 	uint64_t flags /* SMTPC_F_ */, extensions /* enum meta1_offer */;
 	const char *helo_name, *source_ipv4, *source_ipv6;
-	int32_t no_8bitmime;
-	struct conf_section *tls;
+	int32_t no_8bitmime, tls_policy; /* TLS_POLICY_ */
+	struct conf_section *tls;	 /* or NULL */
 	struct set_tls tls_set;
 };
 

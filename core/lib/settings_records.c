@@ -236,6 +236,11 @@ static const struct meta1_opt opt_smtpc[] = {
 	"Address of this machine that connections to IPv4 hosts come from; \"\": as the system "
 	"chooses, and so when this machine has it not, with a warning."),
     META1_OPT_STR(struct set_smtpc, source_ipv6, "", 0, "The same for IPv6."),
+    META1_OPT_ENUM(struct set_smtpc, tls_policy, "may", "none|may|encrypt|verify",
+	"may uses STARTTLS when a next hop offers it, and delivers in plain when it does not, or "
+	"when the handshake fails; encrypt delivers with TLS only, whoever the hop is; verify only "
+	"to a hop whose certificate is of a trusted CA and for its name, that of the mailertable "
+	"or the MX record; what cannot be delivered so waits in the queue. none never uses it."),
 };
 RECORDS(smtpc);
 
@@ -554,7 +559,8 @@ static const struct settings_group groups[] = {
 	"authenticate yet."),
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
     GROUP("smtpc.tls", tls_client, struct set_tls,
-	"STARTTLS. Checked; this version does not start with it."),
+	"Our certificate, shown to next hops that ask for one, and the CAs that theirs are held "
+	"against: those of the system unless CAcert_file or CAcert_directory is set."),
     GROUP("qmgr", qmgr, struct set_qmgr, "Keeps the queue and decides what is delivered when."),
     GROUP("qmgr.smtpc", qmgr_smtpc, struct set_qmgr, "Limits for each destination."),
     GROUP("qmgr.conf", lookup, struct set_use,

@@ -56,6 +56,7 @@ struct mod_counter {
 
 struct meta1_conn { /* netconn.c */
 	LIST_ENTRY(meta1_conn) link;
+	struct mod_inst *in;
 	struct conn *conn;
 	struct loop *loop;
 	const struct meta1_conn_events *ev;
@@ -99,6 +100,7 @@ struct mod_inst {	       /* is the struct meta1_ctx of its module */
 	size_t mem_bytes;
 	LIST_HEAD(, meta1_watch) watches;
 	LIST_HEAD(, meta1_conn) conns;
+	struct tls_ctx *tls; /* of these; NULL: none */
 	LIST_HEAD(, mod_ask) asks;
 	LIST_HEAD(, meta1_mapref) refs_from, refs_to;
 	struct mod_counter counter[MOD_COUNTERS];

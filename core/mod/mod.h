@@ -20,6 +20,7 @@ struct mod_inst; /* a configured instance: the struct meta1_ctx of its module */
 typedef void (*mod_dns_fn)(void *arg, const char *name, uint16_t type, int64_t deadline,
     void (*cb)(void *, enum meta1_status, const struct meta1_reply *), void *cbarg);
 
+struct tls_ctx;
 struct mod_host { /* one a process, filled by the role's main */
 	struct loop *loop;
 	struct work *work;
@@ -58,6 +59,8 @@ int mod_judge(const struct meta1_module *, const char *name, uint32_t role, stru
  * "type"), runs check() and open(). conf gets option errors; err the rest. */
 struct mod_inst *mod_open(struct mod_host *, struct mod *, const char *name, struct conf *,
     struct conf_section *, const char *const *core_names, enum opt_mode, struct meta1_err *);
+/* For the connections that it makes: a reference of its own is taken. Without: none has TLS. */
+void mod_tls(struct mod_inst *, struct tls_ctx *);
 /* Only binds and checks, for -VVVV and reload's first step: <0 errors were reported. */
 int mod_check(struct mod_host *, struct mod *, const char *name, struct conf *,
     struct conf_section *, const char *const *core_names, enum opt_mode);

@@ -2,14 +2,17 @@
 /*
  * netconn.c -- stream connections of modules, struct meta1_conn_ops.
  * Comes from modules (transports) through the table; goes to lib/conn.c.
- * Owns struct meta1_conn and the conn in it until close() or the instance's close.
- * On failure: gone(), once, never inside a call of the module.
+ * Owns struct meta1_conn and the conn in it until close() or the instance's close, and the
+ * instance's reference to a TLS context. On failure: gone(), once, never inside a call of the
+ * module.
  */
+#include "lib/tls.h"
 #include "mod/inst.h"
 
 #include <stdlib.h>
 
 #define LINE_LIMIT 4096
+#define SHAKE_MS   60000 /* for a handshake of TLS as a whole */
 
 static void on_connected(void *arg)
 {
@@ -38,6 +41,14 @@ static void on_end(void *arg, enum conn_end how, const char *why)
 	c->ev->gone(c->arg, why);
 }
 
+static void on_secured(void *arg)
+{
+	struct meta1_conn *c = arg;
+
+	if (!c->ended)
+		c->ev->secured(c->arg);
+}
+
 static void line_too_long(void *arg)
 {
 	struct meta1_conn *c = arg;
@@ -46,7 +57,7 @@ static void line_too_long(void *arg)
 }
 
 static const struct conn_events events = {
-    .connected = on_connected, .input = on_input, .end = on_end};
+    .connected = on_connected, .input = on_input, .end = on_end, .secured = on_secured};
 
 static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop *hop,
     int64_t timeout, const struct meta1_conn_events *ev, void *arg, struct meta1_err *err)
@@ -65,7 +76,7 @@ static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop
 		err_set(err, "no memory");
 		return NULL;
 	}
-	*c = (struct meta1_conn){.loop = in->host->loop, .ev = ev, .arg = arg};
+	*c = (struct meta1_conn){.in = in, .loop = in->host->loop, .ev = ev, .arg = arg};
 	task_init(&c->gone, line_too_long, c);
 	c->conn = conn_connect(in->host->loop, (struct sockaddr *)&ss, len,
 	    META1_HAS(hop, source) && ss.ss_family != AF_UNIX ? hop->source : NULL, timeout,
@@ -120,6 +131,39 @@ static size_t net_unsent(struct meta1_conn *c)
 	return conn_unsent(c->conn);
 }
 
+static int net_starttls(struct meta1_conn *c, const char *name, struct meta1_err *err)
+{
+	struct tls_want want = {.name = name};
+	size_t more = c->ended ? 0 : evbuffer_get_length(conn_in(c->conn)), dropped;
+
+	if (!c->in->tls || c->ended)
+		return err_set(err, c->ended ? "the connection is gone" : "there is no TLS here");
+	if (more)
+		return err_set(
+		    err, "the peer sent %zu bytes behind its reply to STARTTLS in plain", more);
+	return conn_starttls(c->conn, c->in->tls, &want, SHAKE_MS, &dropped, err);
+}
+
+static int net_tls(struct meta1_conn *c, struct meta1_tls *out)
+{
+	const struct tls_info *i = c->ended ? NULL : conn_tls_info(c->conn);
+	struct meta1_tls all;
+
+	if (!i)
+		return c->in->tls ? 0 : -1;
+	all = (struct meta1_tls){.size = out->size,
+	    .bits = (uint32_t)i->bits,
+	    .version = i->version,
+	    .cipher = i->cipher,
+	    .trusted = i->cert == TLS_CERT_GOOD,
+	    .named = i->named,
+	    .why = i->cert == TLS_CERT_NONE ? "no certificate" : i->why,
+	    .subject = i->subject,
+	    .issuer = i->issuer};
+	memcpy(out, &all, out->size < sizeof(all) ? out->size : sizeof(all));
+	return 1;
+}
+
 static void net_close(struct meta1_conn **cp)
 {
 	struct meta1_conn *c = *cp;
@@ -139,6 +183,13 @@ void mod_conn_drop(struct mod_inst *in)
 
 	while ((c = in->conns.lh_first))
 		net_close(&c);
+	tls_ctx_free(&in->tls);
+}
+
+void mod_tls(struct mod_inst *in, struct tls_ctx *tls)
+{
+	tls_ctx_free(&in->tls);
+	in->tls = tls_ctx_ref(tls);
 }
 
 const struct meta1_conn_ops mod_conn_ops = {
@@ -150,4 +201,6 @@ const struct meta1_conn_ops mod_conn_ops = {
     .timeout = net_timeout,
     .unsent = net_unsent,
     .close = net_close,
+    .starttls = net_starttls,
+    .tls = net_tls,
 };

@@ -210,6 +210,7 @@ static void take_hops(struct probe_flight *f, const struct p_routes *r)
 			continue;
 		hop->connect_timeout = f->policy->probe->conf.connect_timeout;
 		hop->io_timeout = f->policy->probe->conf.IO_timeout;
+		hop->tls = f->policy->probe->tls_policy;
 		f->nhop++;
 	}
 }

@@ -83,6 +83,7 @@ struct probe_gear {
 	char *sender;
 	struct probe_transport *by;
 	unsigned nby;
+	uint32_t tls_policy; /* of smtpc: enum meta1_tls_policy */
 };
 /* Opens the transports that smtpc uses. <0: err. */
 int probe_gear_open(struct smar_policy *, struct mod_host *, struct settings *, struct meta1_err *);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * probe_gear.c -- what a policy has for probes: the transports, opened as smtpc opens them, and the
- * numbers of recipient_probe { }.
+ * numbers of recipient_probe { }. TLS is as smtpc's section says, without our certificate: its key
+ * is smtpc's alone to read.
  * From policy.c at start and reload; to core/mod. Owns the instances. On failure to open: err says
  * which module and why; policy.c closes what is open.
  */
 #include "smar/probe.h"
 
+#include "ipc/hop.h"
+#include "lib/tls.h"
 #include "mod/mod.h"
 
 #include <stdlib.h>
@@ -16,7 +19,7 @@
 static const char prefix[] = "transport_";
 
 static int open_one(struct probe_gear *g, struct mod_host *host, struct settings *set,
-    const struct settings_module *m, struct meta1_err *err)
+    const struct settings_module *m, struct tls_ctx *tls, struct meta1_err *err)
 {
 	static const char *const core_names[] = {"type", "module", NULL};
 	struct probe_transport *t = &g->by[g->nby];
@@ -34,6 +37,7 @@ static int open_one(struct probe_gear *g, struct mod_host *host, struct settings
 	if (!META1_HAS(t->ops, probe) || !t->ops->probe)
 		return err_set(
 		    err, "recipient_probe: %s cannot ask a next hop about a recipient", m->module);
+	mod_tls(t->inst, tls);
 	mod_req_limit(t->inst, PROBE_FLIGHTS + PROBE_HOPS);
 	return 0;
 }
@@ -41,10 +45,12 @@ static int open_one(struct probe_gear *g, struct mod_host *host, struct settings
 int probe_gear_open(
     struct smar_policy *p, struct mod_host *host, struct settings *set, struct meta1_err *err)
 {
+	struct set_tls trust = set->smtpc.tls_set;
 	struct settings_module *sm = NULL;
 	unsigned n = settings_modules(set, META1_SMAR, &sm);
 	struct probe_gear *g = base_alloc(sizeof(*g));
-	int rc = 0;
+	struct tls_ctx *tls;
+	int rc;
 
 	p->probe = g;
 	g->conf = set->smar.probe;
@@ -52,10 +58,15 @@ int probe_gear_open(
 	g->conf.sender = g->sender;
 	g->conf.section = NULL;
 	g->conf.domains = NULL;
+	g->tls_policy = hop_tls(&set->smtpc);
 	g->by = base_alloc((n + 1) * sizeof(*g->by));
+	trust.cert_file = trust.key_file = NULL;
+	tls = tls_ctx_new(&trust, false, NULL, err);
+	rc = tls ? 0 : -1;
 	for (unsigned i = 0; i < n && rc == 0; i++)
 		if (strcmp(sm[i].kind, "transport") == 0)
-			rc = open_one(g, host, set, &sm[i], err);
+			rc = open_one(g, host, set, &sm[i], tls, err);
+	tls_ctx_free(&tls);
 	free(sm);
 	return rc;
 }

@@ -125,11 +125,12 @@ static void end(struct smtpc_delivery *d)
 	d->end.reused = d->reused;
 	d->end.msec = (uint64_t)(loop_now(c->role.loop) - d->start);
 	log_event(LOG_L_DEBUG, "smtpc.delivery",
-	    "id=%s rcpts=%u status=%llu scope=%llu host=%.*s smtp=%llu dsn=%.*s reply=%.*s ms=%llu",
+	    "id=%s rcpts=%u status=%llu scope=%llu host=%.*s smtp=%llu dsn=%.*s reply=%.*s ms=%llu "
+	    "tls=%s",
 	    d->name, d->total, (unsigned long long)d->end.status, (unsigned long long)d->end.scope,
 	    (int)d->end.host.len, (const char *)d->end.host.data, (unsigned long long)d->end.smtp,
 	    (int)d->end.dsn.len, (const char *)d->end.dsn.data, (int)d->end.text.len,
-	    (const char *)d->end.text.data, (unsigned long long)d->end.msec);
+	    (const char *)d->end.text.data, (unsigned long long)d->end.msec, d->tls ? d->tls : "");
 	if (wanted(d) && !report(d)) {
 		if (c->report_timer)
 			loop_rearm(c->report_timer, REPORT_WAIT);
@@ -331,6 +332,7 @@ static void send_mail(struct smtpc_delivery *d)
 	int64_t limit = SEND_LIMIT + (int64_t)d->mail.bytes;
 
 	d->stage = STAGE_SEND;
+	d->tls = smtpc_take_text(d, smtpc_session_tls(d->session), 255).data;
 	d->req = mod_req(t->inst, loop_now(d->c->role.loop) + limit, on_sent, d);
 	if (!d->req) {
 		smtpc_session_shut(&d->session);

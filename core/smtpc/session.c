@@ -62,6 +62,13 @@ void smtpc_session_shut(struct smtpc_session **sp)
 	session_free(&s);
 }
 
+const char *smtpc_session_tls(const struct smtpc_session *s)
+{
+	const struct meta1_transport_ops *ops = s->transport->ops;
+
+	return s->sess && META1_HAS(ops, tls) && ops->tls ? ops->tls(s->sess) : "";
+}
+
 /* ---- open ---- */
 
 static void on_open(void *arg, enum meta1_status status, const struct meta1_reply *reply)

@@ -12,6 +12,8 @@
  */
 #include "smtpc.h"
 
+#include "ipc/hop.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,13 +62,14 @@ static struct mod_inst *open_module(
 }
 
 static int add_transport(struct smtpc *c, struct settings *set, struct smtpc_gear *g,
-    const struct settings_module *m, struct meta1_err *err)
+    const struct settings_module *m, struct tls_ctx *tls, struct meta1_err *err)
 {
 	struct mod_inst *inst = open_module(c, set, m, err);
 
 	if (!inst)
 		return -1;
 	mod_req_limit(inst, 2 * SMTPC_WINDOW);
+	mod_tls(inst, tls);
 	g->transport[g->ntransport++] = (struct smtpc_transport){
 	    .name = m->module + strlen(prefix), .inst = inst, .ops = mod_ops(inst), .gear = g};
 	return 0;
@@ -77,21 +80,30 @@ static struct smtpc_gear *gear_new(struct smtpc *c, struct settings *set, struct
 	const struct set_smtpc *s = &set->smtpc;
 	struct smtpc_gear *g = base_alloc(sizeof(*g));
 	struct settings_module *list = NULL;
-	unsigned i, n = settings_modules(set, META1_SMTPC, &list);
+	struct tls_ctx *tls;
+	unsigned i, n;
 
 	g->refs = 1;
 	hop_conf_section(s, &g->conf);
+	tls = tls_ctx_new(&s->tls_set, false, c->role.work, err);
+	if (!tls) {
+		smtpc_gear_drop(&g);
+		return NULL;
+	}
+	g->tls_policy = hop_tls(s);
+	n = settings_modules(set, META1_SMTPC, &list);
 	g->remote_port = s->remote_port;
 	g->max_idle = s->max_connections_idle;
 	g->transport = base_alloc((n + 1) * sizeof(*g->transport));
 	for (i = 0; i < n; i++) {
 		if (strcmp(list[i].kind, "transport") == 0 &&
-		    add_transport(c, set, g, &list[i], err) < 0) {
+		    add_transport(c, set, g, &list[i], tls, err) < 0) {
 			smtpc_gear_drop(&g);
 			break;
 		}
 	}
 	free(list);
+	tls_ctx_free(&tls);
 	return g;
 }
 
@@ -261,6 +273,17 @@ static void stop(struct role *role)
 	c->stop_timer = loop_timer(role->loop, STOP_LOOK, on_stop_look, c);
 }
 
+/* As at a start, without one: what mcp runs before it. */
+static int check(struct role *role, struct meta1_err *err)
+{
+	struct tls_ctx *tls = tls_ctx_new(&role->set->smtpc.tls_set, false, role->work, err);
+
+	if (!tls)
+		return -1;
+	tls_ctx_free(&tls);
+	return 0;
+}
+
 static const struct chan_handler handlers[] = {{P_DELIVER, smtpc_deliver_frame}, {P_NONE, NULL}};
 static const char *const servers[] = {"qmgr", NULL};
 static const char *const told[] = {"smar", NULL};
@@ -274,6 +297,7 @@ int main(int argc, char **argv)
 		.handlers = handlers,
 		.servers = servers,
 		.told = told,
+		.check = check,
 		.start = start,
 		.stop = stop,
 		.reload_prepare = reload_prepare,

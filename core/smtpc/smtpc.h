@@ -17,6 +17,7 @@
 #include "lib/hop_conf.h"
 #include "lib/log.h"
 #include "lib/metric.h"
+#include "lib/tls.h"
 #include "mod/mod.h"
 #include "role.h"
 
@@ -43,6 +44,7 @@ struct smtpc_gear {
 	uint32_t refs; /* deliveries, sessions, and one while it is the current one */
 	int64_t remote_port, max_idle;
 	struct hop_conf conf; /* what holds without a row */
+	uint32_t tls_policy;  /* enum meta1_tls_policy */
 };
 
 struct smtpc {
@@ -123,6 +125,7 @@ struct smtpc_delivery {
 	struct smtpc_session *session;
 	bool fresh;		/* this hop with a new session only: an idle one was dead */
 	bool reused;		/* the last session had carried mail before */
+	const char *tls;	/* of the last session, in words; in the pool, or NULL */
 	int64_t start;		/* ms */
 	struct p_delivered end; /* the outcome; strings in the pool */
 	struct smtpc_result *held, **held_tail;
@@ -211,6 +214,8 @@ struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct 
 /* A mail is through: keeps the session for the next or shuts it. */
 void smtpc_session_release(struct smtpc_session **);
 void smtpc_session_shut(struct smtpc_session **); /* also one that is being opened */
+/* How it is protected, in words; "" before that is known. */
+const char *smtpc_session_tls(const struct smtpc_session *);
 /* Shuts all that wait; gear: only those of an old one; NULL: all. */
 void smtpc_session_shut_idle(struct smtpc *, const struct smtpc_gear *keep);
 

@@ -41,6 +41,7 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 		if (hop->port == 0 && hop->addr[0] != '/')
 			hop->port = (uint32_t)d->gear->remote_port;
 		smtpc_conf_hop(conf, hop);
+		hop->tls = d->gear->tls_policy;
 		d->hop[d->nhop++].conf = conf;
 	}
 	return d->nhop > 0;

@@ -22,6 +22,7 @@ static const struct {
     {"SIZE", 4, offsetof(struct dialog_caps, size), META1_OFFER_SIZE},
     {"DSN", 3, offsetof(struct dialog_caps, dsn), META1_OFFER_DSN},
     {"SMTPUTF8", 8, offsetof(struct dialog_caps, smtputf8), META1_OFFER_SMTPUTF8},
+    {"STARTTLS", 8, offsetof(struct dialog_caps, starttls), 0},
 };
 
 static uint32_t *flag_of(struct dialog_caps *caps, size_t i)

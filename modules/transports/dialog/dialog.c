@@ -44,6 +44,8 @@ static const struct {
     [DIALOG_GREETING] = {"the greeting", AT(greeting_timeout), on_greeting},
     [DIALOG_HELLO] = {"the reply to EHLO", AT(hello_timeout), on_hello},
     [DIALOG_HELO] = {"the reply to HELO", AT(hello_timeout), on_helo},
+    [DIALOG_STARTTLS] = {"the reply to STARTTLS", AT(hello_timeout), dialog_tls_reply},
+    [DIALOG_SHAKE] = {"the TLS handshake", AT(hello_timeout), on_unasked},
     [DIALOG_IDLE] = {"nothing", 0, on_unasked},
     [DIALOG_RSET] = {"the reply to RSET", AT(mail_timeout), dialog_envelope_rset},
     [DIALOG_MAIL] = {"the reply to MAIL", AT(mail_timeout), dialog_envelope_mail},
@@ -140,6 +142,8 @@ static void on_timer(int fd, short what, void *arg)
 		return;
 	}
 	snprintf(text, sizeof(text), "timed out waiting for %s", steps[s->step].what);
+	if (dialog_tls_again(s, text))
+		return;
 	dialog_result_lost(s, 0, NULL, text);
 }
 
@@ -237,6 +241,8 @@ static void on_gone(void *arg, const char *why)
 	else
 		snprintf(text, sizeof(text), "connection lost waiting for %s: %s",
 		    steps[s->step].what, why);
+	if (dialog_tls_again(s, text))
+		return;
 	dialog_result_lost(s, 0, s->step == DIALOG_CONNECT ? "4.4.1" : NULL, text);
 }
 
@@ -245,7 +251,8 @@ static void on_connected(void *arg)
 	dialog_wait(arg, DIALOG_GREETING); /* from here on each step has its own time */
 }
 
-static const struct meta1_conn_events conn_events = {on_connected, on_input, on_gone};
+static const struct meta1_conn_events conn_events = {
+    on_connected, on_input, on_gone, dialog_tls_secured};
 
 /* ---- greeting and EHLO ---- */
 
@@ -260,10 +267,15 @@ static void hello(struct dialog_session *s, const char *verb, enum dialog_step s
 	dialog_wait(s, step);
 }
 
+void dialog_hello(struct dialog_session *s)
+{
+	hello(s, s->d->kind->hello, DIALOG_HELLO);
+}
+
 static void on_greeting(struct dialog_session *s)
 {
 	if (s->reply.code / 100 == 2)
-		hello(s, s->d->kind->hello, DIALOG_HELLO);
+		dialog_hello(s);
 	else
 		dialog_result_host(s);
 }
@@ -271,7 +283,7 @@ static void on_greeting(struct dialog_session *s)
 static void on_hello(struct dialog_session *s)
 {
 	if (s->reply.code / 100 == 2)
-		dialog_result_open(s);
+		dialog_tls_offered(s);
 	else if (s->reply.code / 100 == 5 && s->d->kind->fallback)
 		hello(s, s->d->kind->fallback, DIALOG_HELO);
 	else
@@ -281,26 +293,52 @@ static void on_hello(struct dialog_session *s)
 static void on_helo(struct dialog_session *s)
 {
 	if (s->reply.code / 100 == 2)
-		dialog_result_open(s);
+		dialog_tls_helo(s);
 	else
 		dialog_result_host(s);
 }
 
 /* ---- the transport's ops ---- */
 
+/* A copy behind the session; NULL stays NULL. */
+static char *keep(char **at, const char *text)
+{
+	size_t len = text ? strlen(text) + 1 : 0;
+	char *to = *at;
+
+	if (!text)
+		return NULL;
+	*at += len;
+	return memcpy(to, text, len);
+}
+
+static size_t room(const char *text)
+{
+	return text ? strlen(text) + 1 : 0;
+}
+
 static struct dialog_session *session_new(struct dialog *d, const struct meta1_hop *hop)
 {
-	const char *hello = META1_HAS(hop, hello) ? hop->hello : NULL;
-	size_t len = strlen(hop->host) + 1, more = hello ? strlen(hello) + 1 : 0;
-	struct dialog_session *s = d->host->alloc(d->ctx, sizeof(*s) + len + more);
+	const char *hello = META1_HAS(hop, source) ? hop->hello : NULL;
+	const char *source = META1_HAS(hop, source) ? hop->source : NULL;
+	struct dialog_session *s = d->host->alloc(
+	    d->ctx, sizeof(*s) + room(hop->host) + room(hop->addr) + room(hello) + room(source));
+	char *at = (char *)(s + 1);
 
 	if (!s)
 		return NULL;
 	s->d = d;
-	s->host = (char *)(s + 1);
-	memcpy(s->host, hop->host, len);
-	if (hello)
-		s->hello = memcpy(s->host + len, hello, more);
+	s->host = keep(&at, hop->host);
+	s->addr = keep(&at, hop->addr);
+	s->hello = keep(&at, hello);
+	s->source = keep(&at, source);
+	s->port = hop->port;
+	if (META1_HAS(hop, io_timeout)) {
+		s->connect_timeout = hop->connect_timeout;
+		s->io_timeout = hop->io_timeout;
+	}
+	if (META1_HAS(hop, tls))
+		s->policy = hop->tls;
 	s->due = s->armed = -1;
 	s->next = d->sessions;
 	s->prevp = &d->sessions;
@@ -310,11 +348,28 @@ static struct dialog_session *session_new(struct dialog *d, const struct meta1_h
 	return s;
 }
 
+int dialog_connect(struct dialog_session *s, struct meta1_err *err)
+{
+	struct meta1_hop hop = {.size = sizeof(hop),
+	    .port = s->port,
+	    .host = s->host,
+	    .addr = s->addr,
+	    .connect_timeout = s->connect_timeout,
+	    .io_timeout = s->io_timeout,
+	    .hello = s->hello,
+	    .source = s->source,
+	    .tls = s->policy};
+
+	dialog_wait(s, DIALOG_CONNECT);
+	s->conn = s->d->host->conn->open(s->d->ctx, &hop,
+	    s->connect_timeout > 0 ? s->connect_timeout : CONNECT_TIMEOUT, &conn_events, s, err);
+	return s->conn ? 0 : -1;
+}
+
 static void ops_open(void *inst, struct meta1_req *req, const struct meta1_hop *hop, void **sess)
 {
 	struct dialog *d = inst;
 	struct dialog_session *s = session_new(d, hop);
-	int64_t timeout = 0;
 	struct meta1_err err;
 	char text[600];
 
@@ -323,16 +378,9 @@ static void ops_open(void *inst, struct meta1_req *req, const struct meta1_hop *
 		d->host->finish(req, META1_TEMPFAIL, NULL);
 		return;
 	}
-	if (META1_HAS(hop, io_timeout)) {
-		timeout = hop->connect_timeout;
-		s->io_timeout = hop->io_timeout;
-	}
 	s->req = req;
 	*d->host->req_slot(req) = s;
-	dialog_wait(s, DIALOG_CONNECT);
-	s->conn = d->host->conn->open(
-	    d->ctx, hop, timeout > 0 ? timeout : CONNECT_TIMEOUT, &conn_events, s, &err);
-	if (s->conn) {
+	if (dialog_connect(s, &err) == 0) {
 		*sess = s;
 		return;
 	}
@@ -388,7 +436,8 @@ const struct meta1_transport_ops dialog_ops = {.size = sizeof(dialog_ops),
     .cancel = ops_cancel,
     .past_dot = ops_past_dot,
     .caps = ops_caps,
-    .probe = dialog_probe};
+    .probe = dialog_probe,
+    .tls = dialog_tls_text};
 
 int dialog_open(const struct meta1_host *host, struct meta1_ctx *ctx,
     const struct dialog_conf *conf, const struct dialog_kind *kind, void **inst,

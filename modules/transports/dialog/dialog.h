@@ -6,6 +6,7 @@
  *   dialog.c    opened: connect, greeting, EHLO or LHLO (caps.c); input cut into
  *               replies (reply.c), each given to the step that waits for it; time-outs;
  *               idle; goodbye
+ *   tls.c       STARTTLS when the hop offers it, what its policy asks for, in plain when it may
  *   envelope.c  one mail: what can be refused here, RSET, MAIL, RCPT, DATA
  *   utf8.c      whether the mail needs SMTPUTF8, and how an address is said without it
  *   content.c   the content, the final dot, one reply or (LMTP) one a recipient
@@ -59,7 +60,9 @@ enum dialog_step { /* what is waited for; rows of the table in dialog.c */
 	DIALOG_GREETING,
 	DIALOG_HELLO,
 	DIALOG_HELO,
-	DIALOG_IDLE, /* nothing: any input ends the session */
+	DIALOG_STARTTLS,
+	DIALOG_SHAKE, /* the TLS handshake */
+	DIALOG_IDLE,  /* nothing: any input ends the session */
 	DIALOG_RSET,
 	DIALOG_MAIL,
 	DIALOG_RCPT,
@@ -77,10 +80,14 @@ struct dialog_session {
 	struct meta1_conn *conn; /* NULL: gone, the session is of no more use */
 	struct meta1_watch *timer;
 	struct meta1_req *req; /* open() or send() under way */
-	char *host, *hello;    /* names of the hop; of ours, or NULL: the host's */
+	char *host, *addr;     /* name and address of the hop */
+	char *hello, *source;  /* our name and address there; NULL: the host's, any */
+	uint32_t port, policy; /* of the hop; enum meta1_tls_policy */
+	int secured, plain;    /* TLS stands; it failed and may be done without */
+	char tls[200];	       /* how it is protected, in words */
 	enum dialog_step step;
-	int said_now;		   /* a command was said in this input event: no more input */
-	int64_t io_timeout;	   /* ms, 0: none */
+	int said_now; /* a command was said in this input event: no more input */
+	int64_t io_timeout, connect_timeout; /* ms, 0: none */
 	int64_t due, armed;	   /* of the step; when the timer fires; monotonic ms, -1: not */
 	unsigned mails;		   /* ended before this one */
 	int dirty;		   /* a transaction may be open at the hop: RSET first */
@@ -105,6 +112,18 @@ void dialog_wait(struct dialog_session *, enum dialog_step); /* go on to that st
 void dialog_wait_for(struct dialog_session *, enum dialog_step, int64_t ms);
 void dialog_say(struct dialog_session *, const char *text, size_t len);
 void dialog_hangup(struct dialog_session *); /* closes the connection, keeps the session */
+
+int dialog_connect(struct dialog_session *, struct meta1_err *); /* to its hop, anew. <0: err */
+void dialog_hello(struct dialog_session *);			 /* EHLO or LHLO */
+
+/* tls.c */
+void dialog_tls_offered(struct dialog_session *); /* EHLO was answered in plain: go on */
+void dialog_tls_helo(struct dialog_session *);	  /* likewise HELO, after which none is */
+void dialog_tls_reply(struct dialog_session *);
+void dialog_tls_secured(void *session);
+/* The session failed in or right after the handshake: 1: it is tried again in plain. */
+int dialog_tls_again(struct dialog_session *, const char *why);
+const char *dialog_tls_text(void *session);
 
 /* envelope.c */
 void dialog_send(void *sess, struct meta1_req *, const struct meta1_mail *);

@@ -34,7 +34,7 @@ extern "C" {
 
 #define META1_MODULE_MAGIC 0x314d544du /* "MTM1" as a little-endian word */
 #define META1_ABI_MAJOR	   0u	       /* +1: something changed; older modules are refused */
-#define META1_ABI_MINOR	   12u	       /* +1: something was appended; older modules still load */
+#define META1_ABI_MINOR	   13u	       /* +1: something was appended; older modules still load */
 
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f)	   ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))
@@ -163,6 +163,22 @@ struct meta1_extent {
 	uint32_t pad;
 };
 
+/* What TLS must achieve before mail is said. */
+enum meta1_tls_policy {
+	META1_TLS_MAY,	   /* when it is offered; in plain when it is not, or fails */
+	META1_TLS_NONE,	   /* not even then */
+	META1_TLS_ENCRYPT, /* always, with whoever it is */
+	META1_TLS_VERIFY /* always, with a certificate of a CA that we trust, for the host's name */
+};
+/* What it achieved; strings live as long as the connection. */
+struct meta1_tls {
+	uint32_t size, bits;
+	const char *version, *cipher;
+	int32_t trusted, named; /* 1: the certificate is of a CA we trust; is for the host's name */
+	const char *why;	/* not trusted: OpenSSL's word */
+	const char *subject, *issuer; /* NULL: no certificate */
+};
+
 /* Where a connection goes. */
 struct meta1_hop {
 	uint32_t size, port;
@@ -173,6 +189,7 @@ struct meta1_hop {
 	int64_t connect_timeout, io_timeout;
 	const char *hello;  /* our name in EHLO or LHLO; NULL: the host's hostname */
 	const char *source; /* our address of this connection; NULL: any */
+	uint32_t tls, pad;  /* enum meta1_tls_policy */
 };
 
 struct meta1_conn_events {
@@ -180,6 +197,7 @@ struct meta1_conn_events {
 	void (*input)(void *arg); /* new bytes are there; take lines until there is none */
 	/* Peer closed, error or time-out. No event follows; the module still calls close(). */
 	void (*gone)(void *arg, const char *why);
+	void (*secured)(void *arg); /* after starttls() */
 };
 /*
  * Stream connections, non-blocking, buffered, written once a loop turn. Lines
@@ -200,6 +218,13 @@ struct meta1_conn_ops {
 	void (*timeout)(struct meta1_conn *, int64_t ms);
 	size_t (*unsent)(struct meta1_conn *); /* bytes that the kernel has not taken */
 	void (*close)(struct meta1_conn **);   /* drops what is unsent */
+	/* The peer is ready for TLS: secured() follows, or gone(). name: of the host, which its
+	 * certificate is held against. <0: err, nothing began: none is there, or the peer sent more
+	 * than its reply, which somebody may have put in. */
+	int (*starttls)(struct meta1_conn *, const char *name, struct meta1_err *);
+	/* Fills what out->size has room for. 0: it is in plain; <0: and starttls() is not to be
+	 * had. */
+	int (*tls)(struct meta1_conn *, struct meta1_tls *out);
 };
 
 /* What the host gives. Appended to, never reordered. */

@@ -111,6 +111,9 @@ struct meta1_transport_ops {
 	 * session, the host or the sender, and says nothing of recipients without a result.
 	 * NULL: the protocol has no such question. */
 	void (*probe)(void *sess, struct meta1_req *, const struct meta1_mail *);
+	/* One word of how this session is protected, for people: "TLSv1.3,cipher,verified", or
+	 * "none" and why. Valid until the session ends. NULL: not known. */
+	const char *(*tls)(void *sess);
 };
 
 #endif

@@ -362,7 +362,6 @@ static void refused_at_start(void **state)
 	static const struct {
 		const char *text, *want;
 	} t[] = {
-	    {"smtpc { tls { } }", "smtpc.tls: this version has no TLS; remove the section\n"},
 	    {"smtps { user = nosuchuser; }",
 		"t:1:16: smtps: option user: user nosuchuser: there is no"},
 	    {"smtps { path = /no/such; }", "option path: file /no/such: No such file"},

@@ -151,7 +151,9 @@ static void caps(void **state)
 	    {"SIZE 12k", {.size = 1}},
 	    {"Ok SESSIONID=<cyrus-1>", {0}}, /* Cyrus' last line */
 	    {"AUTH PLAIN\nSTARTTLS\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSIZE 5",
-		{.pipelining = 1, .eightbit = 1, .size = 1, .max_size = 5}},
+		{.pipelining = 1, .eightbit = 1, .size = 1, .starttls = 1, .max_size = 5}},
+	    {"STARTTLS", {.starttls = 1}},
+	    {"STARTTLSX", {0}},
 	};
 
 	(void)state;
@@ -168,6 +170,7 @@ static void caps(void **state)
 		assert_int_equal(c.pipelining, row[i].want.pipelining);
 		assert_int_equal(c.eightbit, row[i].want.eightbit);
 		assert_int_equal(c.size, row[i].want.size);
+		assert_int_equal(c.starttls, row[i].want.starttls);
 		assert_int_equal(c.max_size, row[i].want.max_size);
 	}
 }
