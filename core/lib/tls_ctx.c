@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define CLIENT_CERTS 16384 /* bytes of a client's chain; all of it is parsed and kept */
+#define SERVER_CERTS 65536 /* of a next hop's, which we chose */
 #define DEPTH	     6	   /* certificates between it and a root: each costs a signature */
 #define JOBS	     4	   /* slow handshakes at a time */
 
@@ -91,7 +92,7 @@ static int fill(struct tls_ctx *c, const struct set_tls *set, struct meta1_err *
 	SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 					SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_set_max_cert_list(c->ssl, CLIENT_CERTS);
+	SSL_CTX_set_max_cert_list(c->ssl, c->server ? CLIENT_CERTS : SERVER_CERTS);
 	if (SSL_CTX_set_cipher_list(c->ssl, set->ciphers) != 1)
 		return err_set(err, "tls: ciphers \"%s\": %s", set->ciphers, tls_error());
 	if (!c->server)
