@@ -57,7 +57,7 @@ static void bounded(void **state)
 		struct meta1_err e;
 		struct store *s;
 		unsigned n = 0;
-		void *inst;
+		void *inst = NULL;
 
 		assert_int_equal(memory_open(&host, NULL, &conf, &inst, &e), 0);
 		s = inst;
