@@ -12,6 +12,7 @@ one thing at a time; each was found, in so many of 600 to 750 images:
   no fdatasync of a checkpoint (checkpoint.c)       241  damage: checkpoint: not whole
   no fsync of the folder of own files (big.c)        44  its content cannot be read
   a unit freed before the journal's sync (units.c)   42  damage: a segment that is needed is missing
+A long run (10,000 cuts and 30,000 images a store, 7 kills, 2,000 mails; 2026-11-26, beside other work): none failed.
 It found three faults: in both stores, what a killed process had not synced was believed and built on;
 in queue_dir, an end was forgotten before the file's removal was on disk.
 

@@ -278,7 +278,8 @@ def test_a_burst_uses_few_connections(inst):
             for name, reply in zip(names[i * 10:i * 10 + 10] + names[:5], replies):
                 assert reply[:3] == ('550' if 'bad' in name else '250'), (name, reply)
         assert len(asked(sink)) == 200, 'each once'
-        assert most[0] <= 3 and 4 <= sink.connections <= 12, (most, sink.connections)
+        # one that has said goodbye is replaced, perhaps before its QUIT was read here
+        assert most[0] <= 2 * 3 and 4 <= sink.connections <= 12, (most, sink.connections)
 
 
 def test_lines_and_times_have_bounds(inst):
