@@ -2,6 +2,8 @@
 /* hop.c -- see hop.h. No I/O. Owns nothing. */
 #include "ipc/hop.h"
 
+#include "lib/tls_need.h"
+
 static struct meta1_buf word(const char **p, const char *end)
 {
 	const char *from = *p, *sep;
@@ -39,12 +41,36 @@ int hop_take(struct pool *pool, struct meta1_buf text, struct meta1_hop *hop)
 	return v <= 65535 && hop->host && hop->addr ? 0 : -1;
 }
 
-uint32_t hop_tls(const struct set_smtpc *set)
+uint32_t hop_tls(int32_t word)
 {
 	static const uint32_t policy[] = {[TLS_POLICY_NONE] = META1_TLS_NONE,
 	    [TLS_POLICY_MAY] = META1_TLS_MAY,
 	    [TLS_POLICY_ENCRYPT] = META1_TLS_ENCRYPT,
 	    [TLS_POLICY_VERIFY] = META1_TLS_VERIFY};
 
-	return policy[set->tls_policy];
+	return policy[word];
+}
+
+int hop_need(struct pool *pool, const struct proto_strs *need, const struct proto_nums *need_of,
+    uint32_t i, uint32_t option, struct meta1_hop *hop, const char **key, struct meta1_err *err)
+{
+	uint64_t at = i < need_of->n ? need_of->v[i] : 0;
+	char check[TLS_NEED_MAX + 1];
+	struct meta1_buf text;
+	struct tls_need n;
+
+	hop->tls = option;
+	hop->tls_need = NULL;
+	*key = "";
+	if (at == 0)
+		return 0;
+	if (at > need->n)
+		return err_set(err, "there is no need of this number");
+	text = need->v[at - 1];
+	if (tls_need_parse(text, &n, err) < 0)
+		return -1;
+	hop->tls = tls_need_policy(&n, option);
+	hop->tls_need = pool_strn(pool, text.data, text.len);
+	*key = tls_need_check(&n, check) ? pool_strn(pool, check, strlen(check)) : NULL;
+	return hop->tls_need && *key ? 0 : err_set(err, "no memory");
 }

@@ -121,6 +121,12 @@ static bool prepare(struct tls *t, const struct tls_want *want)
 		SSL_set_connect_state(t->ssl);
 		if (want->name)
 			str_copy(t->name, sizeof(t->name), want->name);
+		if (want->need) {
+			t->need = base_alloc(sizeof(*t->need));
+			*t->need = *want->need;
+			if (!tls_meet_prepare(t->ssl, t->need, t->name))
+				return false;
+		}
 		return !t->name[0] || is_address(t->name) ||
 		       SSL_set_tlsext_host_name(t->ssl, t->name) == 1;
 	}
@@ -154,6 +160,7 @@ void tls_free(struct tls **tp)
 		return;
 	*tp = NULL;
 	SSL_free(t->ssl);
+	free(t->need);
 	if (t->in)
 		evbuffer_free(t->in);
 	if (t->out)

@@ -8,6 +8,7 @@
  *   tls.c         one connection: bytes of the wire into plain text and back; no descriptor
  *   conn_tls.c    stands between a conn's socket and its buffers; runs the handshakes
  *   tls_info.c    what a handshake achieved, and who the peer is
+ *   tls_meet.c    as client: whether that is what is needed (tls_need.h)
  *
  * A context is made at the start and at a reload, beside the old one, and given back when its last
  * connection is; so certificates change without a restart, and a bad file leaves the old ones.
@@ -26,6 +27,7 @@
 #ifndef META1_TLS_H
 #define META1_TLS_H
 #include "settings.h"
+#include "tls_need.h"
 #include "work.h"
 
 #include <event2/buffer.h>
@@ -57,6 +59,10 @@ struct tls_info {
 	char why[120];		     /* BAD: OpenSSL's word */
 	char *subject, *issuer;	     /* "/CN=…"; NULL: no certificate */
 	char sha256[65], key256[65]; /* of the certificate, of its public key; hex */
+	/* client: it meets the need; without one: it is trusted and named */
+	bool accepted;
+	const char *how;   /* in a word: "verified", "trusted", "not trusted", "DANE-EE", ... */
+	char refused[240]; /* not accepted: "the certificate is ..." */
 };
 /* One word: the peer's certificate, for logs and Received lines: "NO" (there is none), "FAIL",
  * "OK". */
@@ -69,6 +75,7 @@ struct tls_want {
 	const char *listen; /* server: the listener, to which tickets are bound */
 	const char *say;    /* the last plain words, or NULL */
 	bool first;	    /* no plain text before it: what came is TLS already */
+	const struct tls_need *need; /* client: or NULL; copied */
 };
 enum tls_step {
 	TLS_AGAIN,  /* nothing more until bytes come */
@@ -116,7 +123,8 @@ struct tls {
 	SSL *ssl;
 	struct tls_ctx *ctx;
 	struct evbuffer *in, *out;
-	char name[256]; /* that was wanted */
+	char name[256];	       /* that was wanted */
+	struct tls_need *need; /* or NULL */
 	char why[160];
 };
 /* All pairs of the options into the context. <0: err names the file. */
@@ -124,6 +132,11 @@ int tls_cert_load(struct tls_ctx *, const struct set_tls *, struct meta1_err *);
 void tls_cert_free(struct tls_ctx *);
 struct tls_tickets *tls_ticket_new(SSL_CTX *, struct meta1_err *);
 void tls_ticket_free(struct tls_tickets **);
+/* Before the handshake; false: OpenSSL cannot do it. */
+bool tls_meet_prepare(SSL *, const struct tls_need *, const char *host);
+bool tls_meet_name(X509 *, const char *name); /* it is for this name or address */
+/* x: the peer's certificate or NULL; sets accepted, how and refused. */
+void tls_meet_judge(const struct tls *, struct tls_info *, X509 *x);
 /* What OpenSSL says, the first error of this thread, which is cleared. */
 const char *tls_error(void);
 

@@ -95,8 +95,11 @@ static int fill(struct tls_ctx *c, const struct set_tls *set, struct meta1_err *
 	SSL_CTX_set_max_cert_list(c->ssl, c->server ? CLIENT_CERTS : SERVER_CERTS);
 	if (SSL_CTX_set_cipher_list(c->ssl, set->ciphers) != 1)
 		return err_set(err, "tls: ciphers \"%s\": %s", set->ciphers, tls_error());
-	if (!c->server)
+	if (!c->server) {
 		SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, keep_result);
+		if (SSL_CTX_dane_enable(c->ssl) <= 0)
+			return err_set(err, "tls: OpenSSL has no DANE: %s", tls_error());
+	}
 	if (tls_cert_load(c, set, err) < 0 || trust(c, set, err) < 0)
 		return -1;
 	return c->server ? as_server(c, set, err) : 0;

@@ -8,7 +8,6 @@
 
 #include <openssl/err.h>
 #include <openssl/objects.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -83,14 +82,6 @@ static void prints(struct tls_info *i, X509 *x)
 	OPENSSL_free(der);
 }
 
-static bool is_for(X509 *x, const char *name)
-{
-	if (!name[0])
-		return false;
-	return X509_check_host(x, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1 ||
-	       X509_check_ip_asc(x, name, 0) == 1;
-}
-
 struct tls_info *tls_info_new(const struct tls *t)
 {
 	struct tls_info *i = base_alloc(sizeof(*i));
@@ -111,9 +102,11 @@ struct tls_info *tls_info_new(const struct tls *t)
 			str_copy(i->why, sizeof(i->why), X509_verify_cert_error_string(verify));
 		i->subject = name_text(X509_get_subject_name(x));
 		i->issuer = name_text(X509_get_issuer_name(x));
-		i->named = is_for(x, t->name);
+		i->named = tls_meet_name(x, t->name);
 		prints(i, x);
 	}
+	if (!t->ctx->server)
+		tls_meet_judge(t, i, x);
 	X509_free(x);
 	ERR_clear_error();
 	return i;

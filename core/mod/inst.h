@@ -61,7 +61,8 @@ struct meta1_conn { /* netconn.c */
 	struct loop *loop;
 	const struct meta1_conn_events *ev;
 	void *arg;
-	struct task gone; /* an end found inside a call of the module is told later */
+	struct tls_need *need; /* of TLS; or NULL */
+	struct task gone;      /* an end found inside a call of the module is told later */
 	bool ended;
 };
 

@@ -59,6 +59,26 @@ static void line_too_long(void *arg)
 static const struct conn_events events = {
     .connected = on_connected, .input = on_input, .end = on_end, .secured = on_secured};
 
+static void conn_free(struct meta1_conn *c)
+{
+	free(c->need);
+	free(c);
+}
+
+/* What TLS must achieve there; false: nobody can say, so nothing is to go there. */
+static bool take_need(struct meta1_conn *c, const struct meta1_hop *hop, struct meta1_err *err)
+{
+	struct meta1_err why;
+
+	if (!META1_HAS(hop, tls_need) || !hop->tls_need)
+		return true;
+	c->need = base_alloc(sizeof(*c->need));
+	if (tls_need_parse(buf_str(hop->tls_need), c->need, &why) == 0)
+		return true;
+	err_set(err, "what TLS must achieve: %.200s", why.text);
+	return false;
+}
+
 static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop *hop,
     int64_t timeout, const struct meta1_conn_events *ev, void *arg, struct meta1_err *err)
 {
@@ -78,11 +98,12 @@ static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop
 	}
 	*c = (struct meta1_conn){.in = in, .loop = in->host->loop, .ev = ev, .arg = arg};
 	task_init(&c->gone, line_too_long, c);
-	c->conn = conn_connect(in->host->loop, (struct sockaddr *)&ss, len,
-	    META1_HAS(hop, source) && ss.ss_family != AF_UNIX ? hop->source : NULL, timeout,
-	    &events, c, err);
+	if (take_need(c, hop, err))
+		c->conn = conn_connect(in->host->loop, (struct sockaddr *)&ss, len,
+		    META1_HAS(hop, source) && ss.ss_family != AF_UNIX ? hop->source : NULL, timeout,
+		    &events, c, err);
 	if (!c->conn) {
-		free(c);
+		conn_free(c);
 		return NULL;
 	}
 	LIST_INSERT_HEAD(&in->conns, c, link);
@@ -133,7 +154,7 @@ static size_t net_unsent(struct meta1_conn *c)
 
 static int net_starttls(struct meta1_conn *c, const char *name, struct meta1_err *err)
 {
-	struct tls_want want = {.name = name};
+	struct tls_want want = {.name = name, .need = c->need};
 	size_t more = c->ended ? 0 : evbuffer_get_length(conn_in(c->conn)), dropped;
 
 	if (!c->in->tls || c->ended)
@@ -159,7 +180,10 @@ static int net_tls(struct meta1_conn *c, struct meta1_tls *out)
 	    .named = i->named,
 	    .why = i->cert == TLS_CERT_NONE ? "no certificate" : i->why,
 	    .subject = i->subject,
-	    .issuer = i->issuer};
+	    .issuer = i->issuer,
+	    .accepted = i->accepted,
+	    .how = i->how,
+	    .refused = i->refused};
 	memcpy(out, &all, out->size < sizeof(all) ? out->size : sizeof(all));
 	return 1;
 }
@@ -174,7 +198,7 @@ static void net_close(struct meta1_conn **cp)
 	LIST_REMOVE(c, link);
 	task_cancel(&c->gone);
 	conn_close(&c->conn);
-	free(c);
+	conn_free(c);
 }
 
 void mod_conn_drop(struct mod_inst *in)

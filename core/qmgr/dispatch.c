@@ -131,6 +131,8 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 	    .conf_of = hops->conf_of,
 	    .conf_rcpt = hops->conf_rcpt,
 	    .secure = hops->secure,
+	    .need = hops->need,
+	    .need_of = hops->need_of,
 	    .rcpts = {addr, v->n},
 	    .ref = buf_of(m->ref.b, m->ref.len),
 	    .flags = m->flags,

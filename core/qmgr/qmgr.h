@@ -149,8 +149,8 @@ bool qmgr_active_pump(struct qmgr *);
 struct qmgr_hops { /* one allocation: where a destination is */
 	const char *transport;
 	/* What smtpc has to know of them, as in ROUTES. */
-	struct proto_strs hop, conf;
-	struct proto_nums conf_of, secure;
+	struct proto_strs hop, conf, need;
+	struct proto_nums conf_of, secure, need_of;
 	uint64_t conf_rcpt;
 };
 void qmgr_route_find(struct qmgr *, struct qmgr_rcpt *);

@@ -213,18 +213,21 @@ static struct proto_nums nums_copy(const struct proto_nums *s, uint64_t **num)
 /* One block: the struct, the lists, the numbers, then all texts. */
 static void set_hops(struct qmgr_dest *d, const struct p_routes *m)
 {
-	size_t lists = (m->hops.n + m->conf.n) * sizeof(struct meta1_buf);
-	size_t nums = (m->conf_of.n + m->secure.n) * sizeof(uint64_t);
-	struct qmgr_hops *h = base_alloc(
-	    sizeof(*h) + nums + strs_size(&m->hops) + strs_size(&m->conf) + m->transport.len + 1);
+	size_t lists = (m->hops.n + m->conf.n + m->need.n) * sizeof(struct meta1_buf);
+	size_t nums = (m->conf_of.n + m->secure.n + m->need_of.n) * sizeof(uint64_t);
+	struct qmgr_hops *h =
+	    base_alloc(sizeof(*h) + nums + strs_size(&m->hops) + strs_size(&m->conf) +
+		       strs_size(&m->need) + m->transport.len + 1);
 	struct meta1_buf *list = (struct meta1_buf *)(void *)(h + 1);
 	uint64_t *num = (uint64_t *)(void *)((char *)list + lists);
 	char *text = (char *)num + nums;
 
 	h->hop = strs_copy(&m->hops, &list, &text);
 	h->conf = strs_copy(&m->conf, &list, &text);
+	h->need = strs_copy(&m->need, &list, &text);
 	h->conf_of = nums_copy(&m->conf_of, &num);
 	h->secure = nums_copy(&m->secure, &num);
+	h->need_of = nums_copy(&m->need_of, &num);
 	h->conf_rcpt = m->conf_rcpt;
 	h->transport = text;
 	memcpy(text, m->transport.data, m->transport.len);

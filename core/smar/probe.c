@@ -202,15 +202,23 @@ static void flight_over(int fd, short what, void *arg)
 
 static void take_hops(struct probe_flight *f, const struct p_routes *r)
 {
+	struct meta1_err err;
+
 	f->hop = pool_try(&f->pool, (r->hops.n + 1) * sizeof(*f->hop));
-	for (uint32_t i = 0; f->hop && i < r->hops.n; i++) {
+	f->need = pool_try(&f->pool, (r->hops.n + 1) * sizeof(*f->need));
+	for (uint32_t i = 0; f->hop && f->need && i < r->hops.n; i++) {
 		struct meta1_hop *hop = &f->hop[f->nhop];
 
 		if (hop_take(&f->pool, r->hops.v[i], hop) < 0)
 			continue;
 		hop->connect_timeout = f->policy->probe->conf.connect_timeout;
 		hop->io_timeout = f->policy->probe->conf.IO_timeout;
-		hop->tls = f->policy->probe->tls_policy;
+		if (hop_need(&f->pool, &r->need, &r->need_of, i, f->policy->probe->tls_policy, hop,
+			&f->need[f->nhop], &err) < 0) {
+			log_event(LOG_L_WARN, "smar.probe", "rcpt=<%s> hop=%s error=%s", f->key,
+			    hop->addr, err.text);
+			continue;
+		}
 		f->nhop++;
 	}
 }

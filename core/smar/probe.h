@@ -123,6 +123,7 @@ struct probe_flight {
 	const struct probe_transport *by;
 	struct pool pool; /* of all below */
 	struct meta1_hop *hop;
+	const char **need;	  /* of each: what TLS must have achieved, ipc/hop.h */
 	uint32_t nhop, at, nlack; /* nlack: of those before at, that lack what it needs */
 	struct meta1_mail mail;
 	struct meta1_rcpt rcpt;
@@ -178,7 +179,7 @@ struct probe_hop {
 	unsigned nsession, nready, nline;
 	int64_t not_before; /* away: not asked; or, with sessions, no further ones */
 	int64_t said;	    /* in the log */
-	char key[];	    /* "lmtp ADDR PORT" */
+	char key[];	    /* "lmtp ADDR PORT", and of a need of TLS a number for it */
 };
 /* Gets in line at the flight's hop, and is asked when it is its turn. false: the hop is away, or
  * the line too long; why is said. */

@@ -58,7 +58,7 @@ int probe_gear_open(
 	g->conf.sender = g->sender;
 	g->conf.section = NULL;
 	g->conf.domains = NULL;
-	g->tls_policy = hop_tls(&set->smtpc);
+	g->tls_policy = hop_tls(set->smtpc.tls_policy);
 	g->by = base_alloc((n + 1) * sizeof(*g->by));
 	trust.cert_file = trust.key_file = NULL;
 	tls = tls_ctx_new(&trust, false, NULL, err);

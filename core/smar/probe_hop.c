@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include <xxhash.h>
 
 METRIC_COUNTER(m_opened, "probe_connections_total", "Connections made to next hops for probes.");
 METRIC_COUNTER(
@@ -315,12 +316,26 @@ static void serve(struct probe_hop *h)
 }
 
 /* ---- hops ---- */
-static struct probe_hop *hop_of(struct probe_flight *f)
+
+/* "lmtp ADDR PORT", what TLS must have achieved and, if that is about its name, the name. */
+static int hop_key(const struct probe_flight *f, char *key, size_t size)
 {
 	const struct meta1_hop *hop = &f->hop[f->at];
+	const char *need = f->need[f->at], *name = hop->tls == META1_TLS_VERIFY ? hop->host : "";
+	XXH64_hash_t sum = XXH3_64bits(need, strlen(need));
+	int n = snprintf(key, size, "%s %s %u", f->by->name, hop->addr, hop->port);
+
+	if ((*need || *name) && n > 0 && n < (int)size)
+		n += snprintf(
+		    key + n, size - (size_t)n, " %s %016llx", name, (unsigned long long)sum);
+	return n;
+}
+
+static struct probe_hop *hop_of(struct probe_flight *f)
+{
 	struct probe_hop *h, *next;
-	char key[700];
-	int n = snprintf(key, sizeof(key), "%s %s %u", f->by->name, hop->addr, hop->port);
+	char key[1000];
+	int n = hop_key(f, key, sizeof(key));
 
 	if (n >= (int)sizeof(key))
 		return NULL;

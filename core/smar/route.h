@@ -12,6 +12,7 @@
  */
 #ifndef META1_SMAR_ROUTE_H
 #define META1_SMAR_ROUTE_H
+#include "lib/tls_need.h"
 #include "smar/smar.h"
 
 #define SMAR_LMTP_PORT	   24
@@ -27,6 +28,12 @@ struct smar_goal { /* a target on its way to addresses */
 	enum meta1_status status; /* OK until something failed */
 	const char *dsn;
 	char why[350];
+};
+/* What TLS must achieve towards the hops: texts of lib/tls_need.h, each once. */
+struct smar_needs {
+	char *text[MX_HOPS];
+	unsigned n;
+	uint64_t of[MX_HOPS]; /* 1 + an index into them; 0: the options of smtpc say */
 };
 struct smar_route {
 	struct smar_policy *policy;
@@ -48,6 +55,7 @@ struct smar_route {
 	char (*text)[600]; /* hops that were found */
 	uint64_t secure[MX_HOPS];
 	unsigned nhop;
+	struct smar_needs needs; /* of them */
 	smar_routes_fn fn;
 	void *arg;
 };
@@ -72,6 +80,8 @@ void smar_route_hops(struct smar_route *);
 void smar_route_ttl(struct smar_route *, uint32_t ttl);
 /* There are hops: the answer, with the row of limits and those of smtpc. */
 void smar_route_found(struct smar_route *);
+/* TLS must achieve this towards the i-th hop; in place of what was said before. */
+void smar_route_need(struct smar_route *, unsigned i, const struct tls_need *);
 /* There are none. What follows from a row is a mistake in it, so it is temporary. */
 void smar_route_fail(struct smar_route *, enum meta1_status, const char *dsn, const char *text);
 

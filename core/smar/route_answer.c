@@ -27,6 +27,8 @@ static void end(struct smar_route *r, const struct p_routes *out)
 	free(r->text);
 	free(r->rest);
 	free(r->limits);
+	for (unsigned i = 0; i < r->needs.n; i++)
+		free(r->needs.text[i]);
 	smar_policy_unref(&r->policy);
 	free(r);
 }
@@ -108,6 +110,44 @@ static void own_key(char *key, size_t size, const char *row)
 		    (unsigned long long)XXH3_64bits(with, strlen(with)));
 }
 
+void smar_route_need(struct smar_route *r, unsigned i, const struct tls_need *n)
+{
+	char text[TLS_NEED_MAX + 1];
+	unsigned k = 0;
+
+	/* one that does not fit is none that can be met: smtpc refuses it */
+	tls_need_print(n, text);
+	while (k < r->needs.n && strcmp(r->needs.text[k], text) != 0)
+		k++;
+	if (k == r->needs.n && k == MX_HOPS)
+		return;
+	if (k == r->needs.n)
+		r->needs.text[r->needs.n++] = base_strdup(text);
+	r->needs.of[i] = k + 1;
+}
+
+/* What is checked of TLS makes a destination too: the same hosts with another need are another. */
+static void need_key(const struct smar_route *r, char *key, size_t size)
+{
+	char check[TLS_NEED_MAX + 1], row[32];
+	struct meta1_err err;
+	struct tls_need n;
+	XXH64_hash_t sum = 0;
+
+	for (unsigned i = 0; i < r->nhop && r->needs.n; i++) {
+		uint64_t at = r->needs.of[i];
+
+		check[0] = '\0';
+		if (at > 0 && tls_need_parse(buf_str(r->needs.text[at - 1]), &n, &err) == 0)
+			tls_need_check(&n, check);
+		sum = XXH3_64bits_withSeed(check, strlen(check), sum + i);
+	}
+	if (r->needs.n == 0)
+		return;
+	snprintf(row, sizeof(row), "tls:%016llx", (unsigned long long)sum);
+	own_key(key, size, row);
+}
+
 /* Rows with options of smtpc, as they stand in ROUTES. */
 struct rows {
 	struct meta1_buf text[MX_HOPS + 1], key[MX_HOPS + 1], error[MX_HOPS + 1];
@@ -128,7 +168,7 @@ static void give_rows(struct p_routes *out, const struct smar_hop_conf *c, struc
 
 static void end_ok(struct smar_route *r, const struct smar_hop_conf *conf)
 {
-	struct meta1_buf hop[MX_HOPS];
+	struct meta1_buf hop[MX_HOPS], need[MX_HOPS];
 	struct p_routes out = {.status = META1_OK, .ttl = bounded_ttl(r)};
 	struct rows rows;
 	char key[256];
@@ -146,6 +186,11 @@ static void end_ok(struct smar_route *r, const struct smar_hop_conf *conf)
 	out.secure = (struct proto_nums){r->secure, r->nhop};
 	if (conf->rcpt && conf->row[conf->rcpt - 1].text[0])
 		own_key(key, sizeof(key), conf->row[conf->rcpt - 1].key);
+	need_key(r, key, sizeof(key));
+	for (unsigned i = 0; i < r->needs.n; i++)
+		need[i] = buf_str(r->needs.text[i]);
+	out.need = (struct proto_strs){need, r->needs.n};
+	out.need_of = (struct proto_nums){r->needs.of, r->needs.n ? r->nhop : 0};
 	out.key = buf_str(key);
 	out.transport = buf_str(r->target[0].lmtp ? "lmtp" : "smtp");
 	out.hops.v = hop;

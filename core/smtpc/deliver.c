@@ -123,6 +123,7 @@ static void end(struct smtpc_delivery *d)
 	d->stage = STAGE_REPORT;
 	d->end.delivery = d->id;
 	d->end.reused = d->reused;
+	d->end.tls = buf_str(d->tls ? d->tls : "");
 	d->end.msec = (uint64_t)(loop_now(c->role.loop) - d->start);
 	log_event(LOG_L_DEBUG, "smtpc.delivery",
 	    "id=%s rcpts=%u status=%llu scope=%llu host=%.*s smtp=%llu dsn=%.*s reply=%.*s ms=%llu "
@@ -141,6 +142,16 @@ static void end(struct smtpc_delivery *d)
 	if (!wanted(d))
 		m_lost.value++;
 	delivery_free(&d);
+}
+
+/* What was required of TLS at the hop in use, and what the session has achieved. */
+static void note_tls(struct smtpc_delivery *d)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s %s", d->hop[d->at].words,
+	    d->session ? smtpc_session_tls(d->session) : "");
+	d->tls = smtpc_take_text(d, text, sizeof(text)).data;
 }
 
 static const char *hop_name(const struct smtpc_delivery *d)
@@ -332,7 +343,7 @@ static void send_mail(struct smtpc_delivery *d)
 	int64_t limit = SEND_LIMIT + (int64_t)d->mail.bytes;
 
 	d->stage = STAGE_SEND;
-	d->tls = smtpc_take_text(d, smtpc_session_tls(d->session), 255).data;
+	note_tls(d);
 	d->req = mod_req(t->inst, loop_now(d->c->role.loop) + limit, on_sent, d);
 	if (!d->req) {
 		smtpc_session_shut(&d->session);
@@ -380,6 +391,7 @@ void smtpc_deliver_opened(
 		smtpc_hosts_failed(d->c, &d->hop[d->at].to);
 	else
 		smtpc_hosts_answered(d->c, &d->hop[d->at].to);
+	note_tls(d);
 	smtpc_session_shut(&d->session);
 	host_failed(d, r);
 }

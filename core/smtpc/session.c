@@ -4,7 +4,8 @@
  *
  * Comes from core/smtpc/deliver.c; goes to a transport module through core/mod/.
  * An idle session is taken again by the next mail to the same transport, address and
- * port with the same options of a session (hop_conf.h), the youngest first. It is shut after
+ * port with the same options of a session (hop_conf.h) and the same need of TLS, the youngest
+ * first: what was good enough for one mail is not for another that asks for more. It is shut after
  * idle_timeout, after max_mails_per_connection, when more than max_connections_idle wait (the
  * one goes whose time is up next), and when its module says it is of no more use.
  * Owns the sessions and the module's handles in them. On failure to open the delivery
@@ -13,6 +14,7 @@
 #include "smtpc.h"
 
 #include <stdlib.h>
+#include <strings.h>
 #include <utlist.h>
 
 #define OPEN_LIMIT (16 * 60 * 1000) /* ms beside connecting: greeting, EHLO, HELO of 5 min */
@@ -46,6 +48,7 @@ static void session_free(struct smtpc_session **sp)
 	m_open.value--;
 	free(s->addr);
 	free(s->host);
+	free(s->need);
 	free(s);
 	smtpc_gear_drop(&gear);
 }
@@ -103,6 +106,8 @@ struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct 
 	    .host = base_strdup(hop->to.host),
 	    .port = hop->to.port,
 	    .conf = *hop->conf,
+	    .tls = hop->to.tls,
+	    .need = base_strdup(hop->need),
 	    .state = SESSION_OPENING,
 	    .since = now,
 	    .opener = d};
@@ -121,6 +126,13 @@ struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct 
 
 /* ---- idle ---- */
 
+/* A certificate that was held against one name of an address says nothing of another. */
+static bool same_tls(const struct smtpc_session *s, const struct smtpc_hop *hop)
+{
+	return s->tls == hop->to.tls && strcmp(s->need, hop->need) == 0 &&
+	       (s->tls != META1_TLS_VERIFY || strcasecmp(s->host, hop->to.host) == 0);
+}
+
 struct smtpc_session *smtpc_session_take(
     struct smtpc *c, struct smtpc_transport *t, const struct smtpc_hop *hop)
 {
@@ -134,7 +146,7 @@ struct smtpc_session *smtpc_session_take(
 
 		older = s->idle_prev;
 		if (s->transport == t && s->port == hop->to.port &&
-		    strcmp(s->addr, hop->to.addr) == 0 &&
+		    strcmp(s->addr, hop->to.addr) == 0 && same_tls(s, hop) &&
 		    hop_conf_same_session(&s->conf, hop->conf)) {
 			if (t->ops->usable(s->sess)) {
 				idle_remove(s);

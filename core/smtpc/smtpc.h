@@ -91,6 +91,8 @@ enum smtpc_known {
 struct smtpc_hop {
 	struct meta1_hop to;
 	const struct hop_conf *conf; /* of the gear, or in the delivery's pool */
+	const char *need;	     /* what TLS must have achieved, ipc/hop.h; "": options say */
+	const char *words;	     /* the same for people: "verify,row" */
 };
 
 struct smtpc_result { /* kept only when qmgr's channel was full */
@@ -123,10 +125,10 @@ struct smtpc_delivery {
 	enum smtpc_stage stage;
 	struct meta1_req *req;
 	struct smtpc_session *session;
-	bool fresh;		/* this hop with a new session only: an idle one was dead */
-	bool reused;		/* the last session had carried mail before */
-	const char *tls;	/* of the last session, in words; in the pool, or NULL */
-	int64_t start;		/* ms */
+	bool fresh;	 /* this hop with a new session only: an idle one was dead */
+	bool reused;	 /* the last session had carried mail before */
+	const char *tls; /* required and achieved at the last hop, in words; in the pool, or NULL */
+	int64_t start;	 /* ms */
 	struct p_delivered end; /* the outcome; strings in the pool */
 	struct smtpc_result *held, **held_tail;
 };
@@ -199,6 +201,8 @@ struct smtpc_session {
 	char *addr, *host;
 	uint32_t port;
 	struct hop_conf conf; /* with which it was opened */
+	uint32_t tls;	      /* likewise: enum meta1_tls_policy */
+	char *need;	      /* and what TLS has achieved, "": nothing special */
 	enum smtpc_state state;
 	uint64_t mails;		       /* sent, good or not */
 	int64_t since, due;	       /* of the state; when it waited long enough; ms */

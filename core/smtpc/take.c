@@ -9,6 +9,7 @@
 #include "smtpc.h"
 
 #include "ipc/hop.h"
+#include "lib/tls_need.h"
 
 #define MAIL_FLAGS                                                                                 \
 	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_HEADER_8BIT |                 \
@@ -23,6 +24,29 @@ struct meta1_buf smtpc_take_text(struct smtpc_delivery *d, const char *text, siz
 	return buf_of(p ? p : "", p ? len : 0);
 }
 
+/* "verify,row", "may": what is required of TLS there, for people. */
+static const char *words(struct smtpc_delivery *d, const struct meta1_hop *hop)
+{
+	static const char *const option[] = {[META1_TLS_MAY] = "may",
+	    [META1_TLS_NONE] = "none",
+	    [META1_TLS_ENCRYPT] = "encrypt",
+	    [META1_TLS_VERIFY] = "verify"};
+	char text[TLS_NEED_WORDS];
+	struct meta1_err err;
+	struct tls_need n;
+
+	if (!hop->tls_need || tls_need_parse(buf_str(hop->tls_need), &n, &err) < 0)
+		return option[hop->tls];
+	tls_need_words(&n, text);
+	return smtpc_take_text(d, text, sizeof(text)).data;
+}
+
+static void malformed(const struct smtpc_delivery *d, struct meta1_buf hop, const char *why)
+{
+	log_event(LOG_L_WARN, "smtpc.hop", "id=%s malformed=%.*s error=%s", d->name, (int)hop.len,
+	    (const char *)hop.data, why);
+}
+
 static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 {
 	const struct hop_conf **known = pool_try(&d->pool, (m->conf.n + 1) * sizeof(*known));
@@ -31,18 +55,22 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 	d->hop = pool_try(&d->pool, (m->hops.n + 1) * sizeof(*d->hop));
 	for (i = 0; d->hop && known && i < m->hops.n; i++) {
 		const struct hop_conf *conf = smtpc_conf_of(d, m, i, known);
-		struct meta1_hop *hop = &d->hop[d->nhop].to;
+		struct smtpc_hop *h = &d->hop[d->nhop];
+		struct meta1_hop *hop = &h->to;
+		struct meta1_err err = {"not ADDRESS PORT NAME"};
 
-		if (hop_take(&d->pool, m->hops.v[i], hop) < 0) {
-			log_event(LOG_L_WARN, "smtpc.hop", "id=%s malformed=%.*s", d->name,
-			    (int)m->hops.v[i].len, (const char *)m->hops.v[i].data);
+		if (hop_take(&d->pool, m->hops.v[i], hop) < 0 ||
+		    hop_need(&d->pool, &m->need, &m->need_of, i, d->gear->tls_policy, hop, &h->need,
+			&err) < 0) {
+			malformed(d, m->hops.v[i], err.text);
 			continue;
 		}
 		if (hop->port == 0 && hop->addr[0] != '/')
 			hop->port = (uint32_t)d->gear->remote_port;
 		smtpc_conf_hop(conf, hop);
-		hop->tls = d->gear->tls_policy;
-		d->hop[d->nhop++].conf = conf;
+		h->words = words(d, hop);
+		h->conf = conf;
+		d->nhop++;
 	}
 	return d->nhop > 0;
 }

@@ -321,8 +321,10 @@ static struct dialog_session *session_new(struct dialog *d, const struct meta1_h
 {
 	const char *hello = META1_HAS(hop, source) ? hop->hello : NULL;
 	const char *source = META1_HAS(hop, source) ? hop->source : NULL;
-	struct dialog_session *s = d->host->alloc(
-	    d->ctx, sizeof(*s) + room(hop->host) + room(hop->addr) + room(hello) + room(source));
+	const char *need = META1_HAS(hop, tls_need) ? hop->tls_need : NULL;
+	struct dialog_session *s =
+	    d->host->alloc(d->ctx, sizeof(*s) + room(hop->host) + room(hop->addr) + room(hello) +
+				       room(source) + room(need));
 	char *at = (char *)(s + 1);
 
 	if (!s)
@@ -332,6 +334,7 @@ static struct dialog_session *session_new(struct dialog *d, const struct meta1_h
 	s->addr = keep(&at, hop->addr);
 	s->hello = keep(&at, hello);
 	s->source = keep(&at, source);
+	s->need = keep(&at, need);
 	s->port = hop->port;
 	if (META1_HAS(hop, io_timeout)) {
 		s->connect_timeout = hop->connect_timeout;
@@ -358,7 +361,8 @@ int dialog_connect(struct dialog_session *s, struct meta1_err *err)
 	    .io_timeout = s->io_timeout,
 	    .hello = s->hello,
 	    .source = s->source,
-	    .tls = s->policy};
+	    .tls = s->policy,
+	    .tls_need = s->need};
 
 	dialog_wait(s, DIALOG_CONNECT);
 	s->conn = s->d->host->conn->open(s->d->ctx, &hop,

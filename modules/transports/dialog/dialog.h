@@ -82,8 +82,10 @@ struct dialog_session {
 	struct meta1_req *req; /* open() or send() under way */
 	char *host, *addr;     /* name and address of the hop */
 	char *hello, *source;  /* our name and address there; NULL: the host's, any */
+	char *need;	       /* the host's word on TLS, or NULL */
 	uint32_t port, policy; /* of the hop; enum meta1_tls_policy */
 	int secured, plain;    /* TLS stands; it failed and may be done without */
+	int proven;	       /* its certificate is what it should be */
 	char tls[200];	       /* how it is protected, in words */
 	enum dialog_step step;
 	int said_now; /* a command was said in this input event: no more input */

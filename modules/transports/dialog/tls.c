@@ -30,6 +30,7 @@ static void refuse(struct dialog_session *s, const char *dsn, const char *why)
 {
 	char text[300];
 
+	in_plain(s, why);
 	snprintf(text, sizeof(text), "TLS is required: %.250s", why);
 	dialog_result_lost(s, 0, dsn, text);
 }
@@ -93,22 +94,18 @@ void dialog_tls_secured(void *arg)
 {
 	struct dialog_session *s = arg;
 	struct meta1_tls tls = {.size = sizeof(tls)};
-	char why[200];
+	char why[250];
 
 	if (s->d->host->conn->tls(s->conn, &tls) <= 0)
 		return;
-	snprintf(s->tls, sizeof(s->tls), "%s,%s,%s", tls.version, tls.cipher,
-	    !tls.trusted ? "not trusted"
-	    : tls.named	 ? "verified"
-			 : "trusted");
+	snprintf(s->tls, sizeof(s->tls), "%s,%s,%s", tls.version, tls.cipher, tls.how);
 	s->secured = 1;
-	if (s->policy != META1_TLS_VERIFY || (tls.trusted && tls.named)) {
+	s->proven = tls.accepted;
+	if (s->policy != META1_TLS_VERIFY || tls.accepted) {
 		dialog_hello(s);
 		return;
 	}
-	snprintf(why, sizeof(why), "the certificate is not %s: %s",
-	    tls.trusted ? "for the host" : "to be trusted",
-	    tls.trusted ? (tls.subject ? tls.subject : "") : tls.why);
+	snprintf(why, sizeof(why), "the certificate is %s", tls.refused);
 	refuse(s, "4.7.5", why);
 }
 
@@ -122,7 +119,7 @@ int dialog_tls_again(struct dialog_session *s, const char *why)
 		return 0;
 	dialog_hangup(s);
 	s->plain = 1;
-	s->secured = 0;
+	s->secured = s->proven = 0;
 	s->reply = (struct dialog_reply){0};
 	s->tls[0] = '\0';
 	in_plain(s, why);

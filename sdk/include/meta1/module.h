@@ -34,7 +34,7 @@ extern "C" {
 
 #define META1_MODULE_MAGIC 0x314d544du /* "MTM1" as a little-endian word */
 #define META1_ABI_MAJOR	   0u	       /* +1: something changed; older modules are refused */
-#define META1_ABI_MINOR	   13u	       /* +1: something was appended; older modules still load */
+#define META1_ABI_MINOR	   14u	       /* +1: something was appended; older modules still load */
 
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f)	   ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))
@@ -177,6 +177,11 @@ struct meta1_tls {
 	int32_t trusted, named; /* 1: the certificate is of a CA we trust; is for the host's name */
 	const char *why;	/* not trusted: OpenSSL's word */
 	const char *subject, *issuer; /* NULL: no certificate */
+	/* 1: it is what hop.tls_need asks for, without that: trusted and named. META1_TLS_VERIFY
+	 * goes by this alone. how: in a word, for people: "verified", "DANE-EE"; refused: not
+	 * accepted, why, as the end of "the certificate is ..." */
+	int32_t accepted, pad;
+	const char *how, *refused;
 };
 
 /* Where a connection goes. */
@@ -190,6 +195,12 @@ struct meta1_hop {
 	const char *hello;  /* our name in EHLO or LHLO; NULL: the host's hostname */
 	const char *source; /* our address of this connection; NULL: any */
 	uint32_t tls, pad;  /* enum meta1_tls_policy */
+	/* What the certificate is held against, a word of the host for conn->open(); NULL: a CA
+	 * that is trusted, and the host's name. Who keeps a copy of the hop keeps it too. */
+	const char *tls_need;
+	/* Whose credentials are shown at this hop, a word of the host for conn->login(); NULL:
+	 * nobody's. Copied into the hop that conn->open() gets, as tls_need is. */
+	const char *login;
 };
 
 struct meta1_conn_events {
@@ -225,6 +236,18 @@ struct meta1_conn_ops {
 	/* Fills what out->size has room for. 0: it is in plain; <0: and starttls() is not to be
 	 * had. */
 	int (*tls)(struct meta1_conn *, struct meta1_tls *out);
+	/* AUTH as hop.login of open() says, by the host's modules (meta1/auth.h); words in base64,
+	 * as they stand on a line. service: "smtp", "lmtp"; mechs: as the hop offers them. cb: on a
+	 * later turn with arg of open(), not after close(); MORE: say it. Of login(): val[0]
+	 * mechanism, val[1], if there, the initial response; of login_step(), which gets what stood
+	 * behind 334: val[0] response. smtp 235 in it: the hop's success may come next, without it
+	 * that is a fraud. Else: text says why not; hang up. */
+	void (*login)(struct meta1_conn *, const char *service, const char *mechs,
+	    void (*cb)(void *arg, enum meta1_status, const struct meta1_reply *));
+	void (*login_step)(struct meta1_conn *, struct meta1_buf said,
+	    void (*cb)(void *arg, enum meta1_status, const struct meta1_reply *));
+	/* The hop's last word: 235, 535. */
+	void (*login_over)(struct meta1_conn *, int code, const char *text);
 };
 
 /* What the host gives. Appended to, never reordered. */

@@ -36,7 +36,13 @@ enum meta1_mailflag {
 	META1_M_HEADER_8BIT = 64,
 	/* XVERP was said: each recipient has a sender address of its own. Its two delimiters stand
 	 * above, each as an index into META1_VERP_CHARS; both 3: those of the configuration. */
-	META1_M_VERP = 128
+	META1_M_VERP = 128,
+	/* RFC 8689: the client said REQUIRETLS: only to a hop that offers it too, inside TLS with a
+	 * certificate that is accepted. */
+	META1_M_REQUIRETLS = 4096,
+	/* RFC 8689: the header says TLS-Required: No: what TLS must achieve does not hold it back.
+	 */
+	META1_M_TLS_OPTIONAL = 8192
 };
 #define META1_VERP_CHARS "-=+"
 #define META1_VERP_AT	 8 /* the first bit of the first one; of the second 2 more */
@@ -62,7 +68,8 @@ enum meta1_offer {
 	META1_OFFER_8BITMIME = 2,
 	META1_OFFER_SIZE = 4,
 	META1_OFFER_PIPELINING = 8,
-	META1_OFFER_DSN = 16
+	META1_OFFER_DSN = 16,
+	META1_OFFER_REQUIRETLS = 32 /* told of sessions inside TLS alone */
 };
 struct meta1_caps {
 	uint32_t size, offers; /* enum meta1_offer */
