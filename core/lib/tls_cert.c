@@ -21,7 +21,8 @@
 
 /* ---- the files ---- */
 
-/* A key is for this account, and perhaps its group, to read; for nobody else to write. */
+/* A key is for this account, and perhaps its group, to read; for nobody else to write. Another
+ * account's key that is in our own group was put there by root, for two roles to share. */
 static int check_rights(FILE *f, const char *file, struct meta1_err *err)
 {
 	struct stat st;
@@ -33,10 +34,12 @@ static int check_rights(FILE *f, const char *file, struct meta1_err *err)
 		    "tls: key_file %s: mode %03o lets others have it; expected 400, 600, 440 or "
 		    "640: chmod o=,g-w",
 		    file, (unsigned)st.st_mode & 0777u);
-	if (st.st_uid != 0 && st.st_uid != geteuid())
+	if (st.st_uid != 0 && st.st_uid != geteuid() && st.st_gid != getegid())
 		return err_set(err,
-		    "tls: key_file %s: belongs to user %u; expected root or this account, user %u",
-		    file, (unsigned)st.st_uid, (unsigned)geteuid());
+		    "tls: key_file %s: belongs to user %u, group %u; expected root, this account, "
+		    "user %u, or its group, %u",
+		    file, (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)geteuid(),
+		    (unsigned)getegid());
 	return 0;
 }
 

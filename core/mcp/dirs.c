@@ -15,12 +15,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A folder with the ids of its owner here. */
 struct dir {
-	char path[1024];
+	struct mcp_folder f;
 	uid_t uid;
 	gid_t gid;
+};
+
+enum { IN_QUEUE, IN_RUN };
+/* The fixed ones; those whose owner is whoever starts mcp come first. */
+static const struct {
+	int base;
+	const char *name, *owner;
+	bool cdb;
 	mode_t mode;
-	bool exact; /* else: the owner, not writable for others, open to pass through */
+} folders[] = {
+    {IN_QUEUE, "", NULL, false, 0755},
+    {IN_RUN, "", NULL, false, 0755},
+    {IN_QUEUE, "in", "smtps", true, 02750},
+    {IN_QUEUE, "qm", "qmgr", true, 02750},
+    {IN_QUEUE, "state", "qmgr", false, 0700},
+    {IN_QUEUE, "smar", "smar", false, 0700},
 };
 
 static int find_role(struct settings *set, const char *keyword, bool root, struct mcp_account *a)
@@ -57,116 +72,134 @@ static void parents(const char *path)
 
 static int make(const struct dir *d, bool root, FILE *f)
 {
+	const char *path = d->f.path;
 	int fd;
 
-	if (mkdir(d->path, 0700) < 0) {
-		fprintf(f, "%s: cannot be made: %s\n", d->path, strerror(errno));
+	if (mkdir(path, 0700) < 0) {
+		fprintf(f, "%s: cannot be made: %s\n", path, strerror(errno));
 		return -1;
 	}
-	fd = open(d->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || (root && fchown(fd, d->uid, d->gid) < 0) || fchmod(fd, d->mode) < 0) {
-		fprintf(f, "%s: cannot be given to uid %u, gid %u: %s\n", d->path, (unsigned)d->uid,
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || (root && fchown(fd, d->uid, d->gid) < 0) || fchmod(fd, d->f.mode) < 0) {
+		fprintf(f, "%s: cannot be given to uid %u, gid %u: %s\n", path, (unsigned)d->uid,
 		    (unsigned)d->gid, strerror(errno));
 		if (fd >= 0)
 			close(fd);
-		rmdir(d->path);
+		rmdir(path);
 		return -1;
 	}
 	close(fd);
 	return 0;
 }
 
-static bool right(const struct dir *d, const struct stat *st, bool root)
+bool mcp_folder_right(
+    const struct mcp_folder *f, const struct stat *st, uid_t uid, gid_t gid, bool root)
 {
 	mode_t mode = st->st_mode & 07777;
 
-	if (st->st_uid != d->uid || (mode & S_IWOTH))
+	if (st->st_uid != uid || (mode & S_IWOTH))
 		return false;
 	if (!root)
 		return (mode & 0700) == 0700;
-	if (d->exact)
-		return st->st_gid == d->gid && mode == d->mode;
+	if (f->owner)
+		return st->st_gid == gid && mode == f->mode;
 	return !(mode & S_IWGRP) && (mode & S_IXOTH);
 }
 
 static int one(const struct dir *d, bool root, FILE *f)
 {
+	const char *path = d->f.path;
 	struct stat st;
 
-	if (lstat(d->path, &st) < 0 && errno == ENOENT) {
-		parents(d->path);
+	if (lstat(path, &st) < 0 && errno == ENOENT) {
+		parents(path);
 		return make(d, root, f);
 	}
-	if (lstat(d->path, &st) < 0 || !S_ISDIR(st.st_mode)) {
-		fprintf(
-		    f, "%s: found something that is not a folder, expected a folder\n", d->path);
+	if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode)) {
+		fprintf(f, "%s: found something that is not a folder, expected a folder\n", path);
 		return -1;
 	}
-	if (right(d, &st, root))
+	if (mcp_folder_right(&d->f, &st, d->uid, d->gid, root))
 		return 0;
 	fprintf(f,
 	    "%s: found owner %u:%u and mode %04o, expected %u:%u and mode %04o; if nothing else is "
 	    "wrong with it: chown %u:%u %s && chmod %04o %s\n",
-	    d->path, (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777,
-	    (unsigned)d->uid, (unsigned)d->gid, (unsigned)d->mode, (unsigned)d->uid,
-	    (unsigned)d->gid, d->path, (unsigned)d->mode, d->path);
+	    path, (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777,
+	    (unsigned)d->uid, (unsigned)d->gid, (unsigned)d->f.mode, (unsigned)d->uid,
+	    (unsigned)d->gid, path, (unsigned)d->f.mode, path);
 	return -1;
-}
-
-static int at(struct mcp *m, FILE *f, const struct mcp_account *owner, gid_t gid, mode_t mode,
-    bool exact, const char *base, const char *name)
-{
-	struct dir d = {.uid = owner->uid, .gid = gid, .mode = mode, .exact = exact};
-
-	snprintf(d.path, sizeof(d.path), "%s%s%s", base, *name ? "/" : "", name);
-	return one(&d, m->root, f);
 }
 
 /* pass_fd_socket = smtps/smtpsfd: the role makes the socket, so the folder is its own. One
  * outside of queue_directory is the admin's. */
-static int pass_folders(struct mcp *m, FILE *f)
+static bool pass_folder(const struct settings *set, const struct set_role *s, struct mcp_folder *f)
 {
-	const char *q = m->set->queue_directory;
-	int rc = 0;
+	const char *name = s->pass_fd_socket ? s->pass_fd_socket : "", *q = set->queue_directory;
+	const char *slash;
 
-	for (unsigned i = 0; i < m->set->nrole; i++) {
-		const struct set_role *s = m->set->role[i];
-		const char *name = s->pass_fd_socket ? s->pass_fd_socket : "";
-		struct mcp_account a;
-		struct meta1_err err;
-		char folder[512];
-		const char *slash;
+	if (strncmp(name, q, strlen(q)) == 0 && name[strlen(q)] == '/')
+		name += strlen(q) + 1;
+	slash = strrchr(name, '/');
+	if (!slash || name[0] == '/')
+		return false;
+	*f = (struct mcp_folder){.owner = s->keyword, .mode = 0750};
+	snprintf(f->path, sizeof(f->path), "%s/%.*s", q, (int)(slash - name), name);
+	return true;
+}
 
-		if (strncmp(name, q, strlen(q)) == 0 && name[strlen(q)] == '/')
-			name += strlen(q) + 1;
-		slash = strrchr(name, '/');
-		if (!slash || name[0] == '/' || mcp_account(s, m->root, &a, &err) < 0)
+static bool has_role(const struct settings *set, const char *keyword)
+{
+	for (unsigned i = 0; i < set->nrole; i++)
+		if (strcmp(set->role[i]->keyword, keyword) == 0)
+			return true;
+	return false;
+}
+
+int mcp_folders(const struct settings *set, mcp_folder_fn fn, void *arg)
+{
+	struct mcp_folder f;
+	int rc = 0, base_rc = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		const char *base =
+		    folders[i].base == IN_RUN ? set->run_directory : set->queue_directory;
+
+		f = (struct mcp_folder){
+		    .owner = folders[i].owner, .cdb = folders[i].cdb, .mode = folders[i].mode};
+		if (f.owner && base_rc < 0)
+			return rc; /* what is in a wrong folder is not looked at */
+		if (f.owner && !has_role(set, f.owner))
 			continue;
-		snprintf(folder, sizeof(folder), "%.*s", (int)(slash - name), name);
-		rc |= at(m, f, &a, a.gid, 0750, true, q, folder);
+		snprintf(f.path, sizeof(f.path), "%s%s%s", base, *folders[i].name ? "/" : "",
+		    folders[i].name);
+		rc |= fn(&f, arg);
+		base_rc = f.owner ? base_rc : rc;
 	}
+	for (unsigned i = 0; i < set->nrole; i++)
+		if (pass_folder(set, set->role[i], &f))
+			rc |= fn(&f, arg);
 	return rc;
+}
+
+struct walk {
+	struct mcp *m;
+	FILE *f;
+};
+
+static int with_ids(const struct mcp_folder *folder, void *arg)
+{
+	struct walk *w = arg;
+	struct mcp_account a = {.uid = geteuid(), .gid = getegid()};
+	struct dir d = {.f = *folder};
+
+	if (folder->owner && find_role(w->m->set, folder->owner, w->m->root, &a) <= 0)
+		return 0;
+	d.uid = a.uid;
+	d.gid = folder->cdb ? mcp_cdb_gid(w->m->set, w->m->root) : a.gid;
+	return one(&d, w->m->root, w->f);
 }
 
 int mcp_dirs(struct mcp *m, FILE *f)
 {
-	const char *q = m->set->queue_directory;
-	const struct mcp_account self = {.uid = geteuid(), .gid = getegid()};
-	struct mcp_account a;
-	gid_t cdb = mcp_cdb_gid(m->set, m->root);
-	int rc;
-
-	rc = at(m, f, &self, self.gid, 0755, false, q, "");
-	rc |= at(m, f, &self, self.gid, 0755, false, m->set->run_directory, "");
-	if (rc < 0)
-		return -1;
-	if (find_role(m->set, "smtps", m->root, &a) > 0)
-		rc |= at(m, f, &a, cdb, 02750, true, q, "in");
-	if (find_role(m->set, "qmgr", m->root, &a) > 0) {
-		rc |= at(m, f, &a, cdb, 02750, true, q, "qm");
-		rc |= at(m, f, &a, a.gid, 0700, true, q, "state");
-	}
-	if (find_role(m->set, "smar", m->root, &a) > 0)
-		rc |= at(m, f, &a, a.gid, 0700, true, q, "smar");
-	return rc | pass_folders(m, f);
+	return mcp_folders(m->set, with_ids, &(struct walk){m, f});
 }

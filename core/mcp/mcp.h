@@ -129,6 +129,20 @@ int mcp_account(const struct set_role *, bool root, struct mcp_account *, struct
 unsigned mcp_account_check(struct settings *, bool root);
 
 /* ---- dirs.c ---- */
+struct stat;
+struct mcp_folder {
+	char path[1024];
+	const char
+	    *owner; /* keyword of a role; NULL: whoever starts mcp, and others pass through */
+	bool cdb;   /* its group is that which may read contents, else the owner's */
+	mode_t mode;
+};
+/* Calls fn for each folder that the configuration needs, a parent before what is in it. The sum of
+ * what fn returned; after a negative one nothing inside of it. */
+typedef int (*mcp_folder_fn)(const struct mcp_folder *, void *arg);
+int mcp_folders(const struct settings *, mcp_folder_fn, void *arg);
+bool mcp_folder_right(
+    const struct mcp_folder *, const struct stat *, uid_t uid, gid_t gid, bool root);
 /* Makes what lacks, checks the rest; every wrong one on err_file with the command that
  * mends it. <0: at least one is wrong. */
 int mcp_dirs(struct mcp *, FILE *err_file);
