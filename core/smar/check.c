@@ -409,8 +409,8 @@ static void start(struct smar_policy *p, const struct p_check *q, int64_t deadli
 	c->helo = copy(q->helo);
 	c->rcpt = copy(q->rcpt);
 	c->auth = copy(q->auth);
-	c->subject = copy(q->cert_subject);
-	c->issuer = copy(q->cert_issuer);
+	c->subject = check_name_word(q->cert_subject);
+	c->issuer = check_name_word(q->cert_issuer);
 	c->fn = fn;
 	c->trace = trace;
 	c->keys = trace ? base_alloc(sizeof(*c->keys)) : NULL;

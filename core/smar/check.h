@@ -130,9 +130,8 @@ void check_dnsbl_helo(struct check *);
 void check_dnsbl_sender(struct check *);
 void check_spf(struct check *);
 /* check_client.c */
-/* The key of a name in a certificate, as one word. */
-/* false: the name is too long to be a key. */
-bool check_name_keys(struct smar_keys *, const char *tag, const char *name);
+/* A name of a certificate as one word, of at most three times its bytes; NULL: there is none. */
+char *check_name_word(struct meta1_buf name);
 void check_auth(struct check *);
 void check_certsubject(struct check *);
 void check_certissuer(struct check *);

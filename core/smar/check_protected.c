@@ -51,7 +51,8 @@ static bool by_certificate(struct check *c, const char *name, const char *tag, c
 
 	if (c->tls != TLS_GOOD_CERT || !name)
 		return false;
-	return check_name_keys(&k, tag, name) && among(&k, word);
+	smar_keys_name(&k, tag, name);
+	return among(&k, word);
 }
 
 static bool by_subject(struct check *c, const char *word)

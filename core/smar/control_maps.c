@@ -13,7 +13,8 @@
 #include <strings.h>
 #include <time.h>
 
-#define QUERIES_MAX 64 /* at a time */
+#define KEY_MAX	    3072 /* bytes of a query's key */
+#define QUERIES_MAX 64	 /* at a time */
 #define QUERY_MS    10000
 
 struct query {
@@ -109,13 +110,13 @@ static json_t *post_query(
 	struct query *q;
 
 	(void)arg, (void)rest;
-	if (!m || body.len > SMAR_KEY_MAX || ctx.open >= QUERIES_MAX) {
-		*status = !m ? 404 : body.len > SMAR_KEY_MAX ? 400 : 503;
+	if (!m || body.len > KEY_MAX || ctx.open >= QUERIES_MAX) {
+		*status = !m ? 404 : body.len > KEY_MAX ? 400 : 503;
 		if (!m)
 			err_set(err, "there is no map \"%.80s\"", name ? name : "");
 		else
 			err_set(err, "%s",
-			    *status == 400 ? "the key has more than 896 bytes"
+			    *status == 400 ? "the key has more than 3072 bytes"
 					   : "64 queries are open");
 		return NULL;
 	}

@@ -54,7 +54,7 @@ static bool next_literal(struct smar_keys *k, char *out, size_t size)
 {
 	if (k->form++ > 0)
 		return false;
-	return KEY(out, size, k->tag, k->local);
+	return KEY(out, size, k->tag, k->name ? k->name : k->local);
 }
 
 /* The address with all bits behind the prefix cleared. */
@@ -327,6 +327,12 @@ void smar_keys_word(struct smar_keys *k, const char *tag, const char *word)
 	k->tag = tag;
 	str_copy(k->local, sizeof(k->local), word);
 	k->next = next_literal;
+}
+
+void smar_keys_name(struct smar_keys *k, const char *tag, const char *word)
+{
+	smar_keys_word(k, tag, "");
+	k->name = word;
 }
 
 bool smar_keys_next(struct smar_keys *k, char *out, size_t size)

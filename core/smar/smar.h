@@ -61,7 +61,8 @@ static inline bool smar_use_asks(const struct smar_use *u, bool local)
 }
 
 /* ---- keys.c: which keys stand for an address, most specific first ---- */
-#define SMAR_KEY_MAX	 896 /* tag and path, with NUL; U-labels may be longer than A-labels */
+/* A tag and the name of a certificate, 1024 bytes that may each become three, with NUL. */
+#define SMAR_KEY_MAX	 (12 + 3 * 1024 + 1)
 /* Of a name with more parents these many are keys, the shortest: rows are about short names, and a
  * client that makes up a long one must neither get around them nor cost a look-up a label. */
 #define SMAR_PARENTS_MAX 20
@@ -72,6 +73,7 @@ struct smar_keys {
 	bool rest;		       /* "." at the end */
 	bool domained;		       /* the last key has the domain in it */
 	bool path, null;	       /* of an address; of the null sender */
+	const char *name;	       /* the word of smar_keys_name() */
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
 	/* The domain with U-labels, "" when it has none: each key with an A-label comes once more
 	 * as people write it, so that a row of either form is found. */
@@ -103,6 +105,8 @@ void smar_keys_domain(struct smar_keys *, const char *domain);
 void smar_keys_host(struct smar_keys *, const char *tag, const char *name);
 /* Only this. */
 void smar_keys_word(struct smar_keys *, const char *tag, const char *word);
+/* Likewise, of any length; it stays until the last key was made. */
+void smar_keys_name(struct smar_keys *, const char *tag, const char *word);
 /* false: no more. */
 bool smar_keys_next(struct smar_keys *, char *out, size_t size);
 /* Splits and folds "local@domain", quotes that are not needed gone; an empty domain is replaced.

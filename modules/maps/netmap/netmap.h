@@ -26,7 +26,7 @@
 #define NETMAP_ADDRS   4	 /* of one name */
 #define NETMAP_CONNS   32	 /* to one server */
 #define NETMAP_ASKS    1024	 /* that wait, those nobody waits for any more included */
-#define NETMAP_KEY     1024	 /* a longer key is not found */
+#define NETMAP_KEY     3200	 /* a longer key is not found */
 #define NETMAP_SECRET  1024	 /* bytes of a password, with its NUL */
 #define NETMAP_BYTES   (2 << 20) /* received for one answer */
 

@@ -17,7 +17,7 @@
 
 #define SOCKET_SERVERS 8
 #define SOCKET_ASKS    1024	   /* that wait, those nobody waits for any more included */
-#define SOCKET_KEY_MAX 1024	   /* a longer key is not found */
+#define SOCKET_KEY_MAX 3200	   /* a longer key is not found */
 #define SOCKET_REPLY   (32u << 10) /* a longer reply is none */
 #define SOCKET_REST_MS 10000	   /* so long a server that failed is the last choice */
 #define SOCKET_DOWN_MS 1000	   /* so long after all failed no one is asked */

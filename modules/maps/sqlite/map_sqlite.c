@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define KEY_MAX 1024 /* a longer key is not found */
+#define KEY_MAX 3200 /* a longer key is not found */
 
 static const struct meta1_opt options[] = {
     META1_OPT_PATH(struct sqlite_conf, file, NULL, META1_O_REQUIRED,

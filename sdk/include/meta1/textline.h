@@ -9,7 +9,7 @@
 #include <meta1/module.h>
 #include <string.h>
 
-#define META1_KEY_MAX	1024
+#define META1_KEY_MAX	3200 /* names of certificates are long */
 #define META1_VALUE_MAX 16384
 
 static inline int meta1_isblank(char c)
@@ -40,7 +40,7 @@ static inline int meta1_textline(
 			*p = (char)(*p + 32);
 	key->data = from;
 	key->len = (size_t)(p - from);
-	*why = "the key is longer than 1024 bytes";
+	*why = "the key is longer than 3200 bytes";
 	if (key->len > META1_KEY_MAX)
 		return -1;
 	while (p < end && meta1_isblank(*p))

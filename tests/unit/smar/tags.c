@@ -175,11 +175,43 @@ static void grants_of_mail(void **state)
 	loop_free(&w.loop);
 }
 
+/* A name of a certificate has 1024 bytes at most, each of which may be three in the key. */
+static void long_names(void **state)
+{
+	static char name[1025] = "/CN=", subject[3100] = "certsubject:/cn=",
+		    issuer[3100] = "certissuer:/cn=", *s = subject + 16, *i = issuer + 15;
+	static const struct table_row rows[] = {
+	    {issuer, "RELAY"}, {subject, "error:550 5.7.1 not you"}, {NULL, NULL}};
+	struct p_check q = {.stages = STAGE_MAIL,
+	    .flags = SMTPS_F_ACCESS,
+	    .tls = TLS_GOOD_CERT,
+	    .client = buf_str("192.0.2.5"),
+	    .from = buf_str("x@a.test")};
+	struct world w;
+
+	(void)state;
+	for (unsigned n = 4; n < 1024; n++) {
+		name[n] = ' ';
+		s = stpcpy(s, "+20");
+		i = stpcpy(i, "+20");
+	}
+	start(&w, true);
+	w.access.rows = rows;
+	q.cert_issuer = buf_str(name);
+	assert_int_equal(ask(&w, &q).grants, GRANT_RELAY);
+	q.cert_subject = buf_str(name);
+	assert_int_equal(ask(&w, &q).smtp, 550);
+	q.cert_subject = buf_of(name, 1023);
+	assert_int_equal(ask(&w, &q).smtp, 250);
+	loop_free(&w.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_tag),
 	    cmocka_unit_test(grants_of_mail),
+	    cmocka_unit_test(long_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
