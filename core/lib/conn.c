@@ -266,7 +266,7 @@ size_t conn_held(const struct conn *c)
 
 	/* an empty one goes at the end of the turn */
 	return (in > 0 ? in + READ_MIN : 0) + outq_held(&c->out) + c->line_cap +
-	       (c->tls ? CONN_TLS_HELD + outq_held(conn_tls_plain(c)) : 0);
+	       (c->tls ? conn_tls_held(c) : 0);
 }
 
 int64_t conn_quiet(const struct conn *c)

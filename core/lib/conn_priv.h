@@ -52,6 +52,7 @@ void conn_tls_again(struct conn *);		  /* there is room for input again */
 bool conn_tls_shaking(const struct conn *);
 bool conn_tls_waits(const struct conn *); /* what came is looked at before more is read */
 void conn_tls_idle(struct conn *);
+size_t conn_tls_held(const struct conn *);
 void conn_tls_bye(struct conn *);  /* the rest and close_notify into c->out; plain from here on */
 void conn_tls_free(struct conn *); /* likewise, without */
 

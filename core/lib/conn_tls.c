@@ -4,7 +4,9 @@
  * Comes from conn.c, which reads and writes; goes to tls.c and back. Owns the struct tls, what the
  * owner wrote and is not encrypted yet, and the line of handshakes of this process.
  * On failure: the alert is written, then end(CONN_TLS). While a worker thread has the SSL nothing
- * is read; a conn that is closed then leaves it to the end of the job.
+ * is read, and the loop touches neither; a conn that is closed then leaves it to the end of the
+ * job, which does nothing when it has not begun. When the threads have enough to do, the line of
+ * handshakes stands until one of theirs is done.
  */
 #include "lib/conn_priv.h"
 #include "lib/tls.h"
@@ -25,16 +27,19 @@ struct conn_tls {
 	struct task again; /* input that no event will tell of */
 	struct watch *deadline;
 	struct tls_info *info;
-	bool open;	   /* the handshake is done */
-	bool in_line;	   /* its handshake waits for its turn */
-	bool thread;	   /* a worker has it */
-	bool stalled;	   /* no more is read until c->out has gone */
-	enum tls_step got; /* of that worker; of the end, to be told */
+	bool open;	     /* the handshake is done */
+	bool in_line;	     /* its handshake waits for its turn */
+	bool thread;	     /* a worker has it, or it waits for one */
+	bool stalled;	     /* no more is read until c->out has gone */
+	enum tls_step got;   /* of the end, to be told */
+	atomic_bool gone;    /* nobody wants what the worker is to do */
+	enum tls_step shook; /* the worker's, until it is done */
 };
 
 static struct {
 	TAILQ_HEAD(, conn_tls) all;
 	struct task task;
+	struct loop *loop;
 } line = {.all = TAILQ_HEAD_INITIALIZER(line.all)};
 
 static void line_run(void *arg);
@@ -83,6 +88,15 @@ void conn_tls_sent(struct conn *c)
 
 /* ---- the end ---- */
 
+static void leave_line(struct conn_tls *t)
+{
+	if (t->in_line)
+		TAILQ_REMOVE(&line.all, t, line);
+	t->in_line = false;
+	if (TAILQ_EMPTY(&line.all))
+		task_cancel(&line.task);
+}
+
 static void fail(struct conn_tls *t, const char *cause)
 {
 	static char why[200]; /* the owner may close in the middle of its event */
@@ -91,6 +105,7 @@ static void fail(struct conn_tls *t, const char *cause)
 	str_copy(why, sizeof(why), cause);
 	t->got = TLS_FAILED;
 	outq_clear(&t->plain);
+	leave_line(t);
 	if (!t->thread) {
 		take_out(t);
 		conn_write_out(c); /* the alert, if the kernel takes it */
@@ -103,15 +118,6 @@ static void late(int fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	fail(arg, "the TLS handshake took too long");
-}
-
-static void leave_line(struct conn_tls *t)
-{
-	if (t->in_line)
-		TAILQ_REMOVE(&line.all, t, line);
-	t->in_line = false;
-	if (TAILQ_EMPTY(&line.all))
-		task_cancel(&line.task);
 }
 
 static void destroy(struct conn_tls *t)
@@ -133,7 +139,9 @@ void conn_tls_free(struct conn *c)
 	loop_unwatch(&t->deadline);
 	outq_clear(&t->plain);
 	t->c = NULL;
-	if (!t->thread)
+	if (t->thread)
+		atomic_store(&t->gone, true);
+	else
 		destroy(t);
 }
 
@@ -245,6 +253,7 @@ void conn_tls_input(struct conn *c)
 	TAILQ_INSERT_TAIL(&line.all, t, line);
 	if (!task_pending(&line.task))
 		task_init(&line.task, line_run, c->loop);
+	line.loop = c->loop;
 	loop_defer(c->loop, &line.task);
 }
 
@@ -276,34 +285,38 @@ static void job_work(void *arg)
 {
 	struct conn_tls *t = arg;
 
-	t->got = tls_shake(t->tls);
+	if (!atomic_load(&t->gone))
+		t->shook = tls_shake(t->tls);
 }
 
 static void job_done(void *arg)
 {
 	struct conn_tls *t = arg;
-	enum tls_step got = t->got;
 
 	t->thread = false;
-	t->got = TLS_AGAIN;
 	if (t->c && !t->c->ended)
-		shaken(t, got);
+		shaken(t, t->shook);
 	else if (!t->c)
 		destroy(t);
+	if (!TAILQ_EMPTY(&line.all))
+		loop_defer(line.loop, &line.task);
 }
 
-static void shake(struct conn_tls *t)
+/* false: its threads have enough to do; one that has done tells it. */
+static bool shake(struct conn_tls *t)
 {
 	struct tls_ctx *ctx = t->tls->ctx;
 
-	if (tls_slow(t->tls)) {
-		t->thread = t->c->busy = true;
-		conn_reading(t->c);
-		if (work_do(ctx->work, &ctx->owner, job_work, job_done, t))
-			return;
-		t->thread = t->c->busy = false; /* all are at work: here, then */
+	if (!tls_slow(t->tls)) {
+		shaken(t, tls_shake(t->tls));
+		return true;
 	}
-	shaken(t, tls_shake(t->tls));
+	t->thread = t->c->busy = true;
+	conn_reading(t->c);
+	if (work_do(ctx->work, &ctx->owner, job_work, job_done, t))
+		return true;
+	t->thread = false;
+	return false;
 }
 
 static int64_t usec(void)
@@ -326,7 +339,11 @@ static void line_run(void *arg)
 		}
 		TAILQ_REMOVE(&line.all, t, line);
 		t->in_line = false;
-		shake(t);
+		if (!shake(t)) {
+			TAILQ_INSERT_HEAD(&line.all, t, line);
+			t->in_line = true;
+			return;
+		}
 	}
 }
 
@@ -335,13 +352,17 @@ static void line_run(void *arg)
 int conn_starttls(struct conn *c, struct tls_ctx *ctx, const struct tls_want *want, int64_t ms,
     size_t *dropped, struct meta1_err *err)
 {
-	struct tls *tls = tls_new(ctx, want, err);
 	struct conn_tls *t;
+	struct tls *tls;
 
+	if (c->tls || c->eof)
+		return err_set(
+		    err, c->tls ? "TLS: it is on already" : "TLS: the peer has closed already");
+	tls = tls_new(ctx, want, err);
 	if (!tls)
 		return -1;
 	t = base_alloc(sizeof(*t));
-	*t = (struct conn_tls){.c = c, .tls = tls, .got = TLS_AGAIN};
+	*t = (struct conn_tls){.c = c, .tls = tls, .got = TLS_AGAIN, .shook = TLS_AGAIN};
 	task_init(&t->again, again_run, t);
 	t->deadline = loop_timer(c->loop, ms, late, t);
 	if (want->say)
@@ -355,6 +376,14 @@ int conn_starttls(struct conn *c, struct tls_ctx *ctx, const struct tls_want *wa
 	if (!ctx->server || tls_pending(tls)) /* the client speaks first */
 		conn_tls_input(c);
 	return 0;
+}
+
+size_t conn_tls_held(const struct conn *c)
+{
+	const struct conn_tls *t = c->tls;
+	size_t wire = !t->thread && t->tls->in ? evbuffer_get_length(t->tls->in) : 0;
+
+	return CONN_TLS_HELD + outq_held(&t->plain) + wire;
 }
 
 const struct tls_info *conn_tls_info(const struct conn *c)

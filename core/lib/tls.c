@@ -108,10 +108,18 @@ static bool is_address(const char *name)
 	return inet_pton(AF_INET, name, bin) == 1 || inet_pton(AF_INET6, name, bin) == 1;
 }
 
+/* To the listener: a digest, since a name of a path may be long. */
+static bool bind_tickets(SSL *ssl, const char *listen)
+{
+	unsigned char id[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+
+	return EVP_Digest(listen, strlen(listen), id, &n, EVP_sha256(), NULL) == 1 &&
+	       SSL_set_session_id_context(ssl, id, n) == 1;
+}
+
 static bool prepare(struct tls *t, const struct tls_want *want)
 {
-	const char *listen = want->listen ? want->listen : "";
-	size_t n = strlen(listen);
 	BIO *b = bio_new(t);
 
 	if (!b)
@@ -131,11 +139,7 @@ static bool prepare(struct tls *t, const struct tls_want *want)
 		       SSL_set_tlsext_host_name(t->ssl, t->name) == 1;
 	}
 	SSL_set_accept_state(t->ssl);
-	/* its end is what differs when it is too long: a path, a port */
-	if (n > SSL_MAX_SID_CTX_LENGTH)
-		listen += n - SSL_MAX_SID_CTX_LENGTH;
-	return SSL_set_session_id_context(
-		   t->ssl, (const unsigned char *)listen, (unsigned)strlen(listen)) == 1;
+	return bind_tickets(t->ssl, want->listen ? want->listen : "");
 }
 
 struct tls *tls_new(struct tls_ctx *ctx, const struct tls_want *want, struct meta1_err *err)

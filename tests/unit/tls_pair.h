@@ -8,6 +8,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -42,10 +43,10 @@ static void tls_ext(X509 *x, X509 *issuer, int nid, const char *value)
 	X509_EXTENSION_free(e);
 }
 
-/* NAME.pem and NAME.key. bits: 0 a P-256 key, else RSA; by: NULL signs itself, a CA; from, to: days
- * from now; host: NULL or its DNS name. */
-static struct tls_who tls_make(
-    const char *name, const struct tls_who *by, unsigned bits, int from, int to, const char *host)
+/* NAME.pem and NAME.key. bits: 0 a P-256 key, else RSA; by: NULL signs itself, a CA; from, to:
+ * seconds from now; host: NULL or its DNS name. */
+static inline struct tls_who tls_issue(const char *name, const struct tls_who *by, bool is_ca,
+    unsigned bits, long from, long to, const char *host)
 {
 	struct tls_who w = {X509_new(), bits ? EVP_RSA_gen(bits) : EVP_EC_gen("P-256")};
 	static long serial;
@@ -54,14 +55,14 @@ static struct tls_who tls_make(
 
 	X509_set_version(w.cert, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(w.cert), ++serial);
-	X509_gmtime_adj(X509_getm_notBefore(w.cert), from * 86400L);
-	X509_gmtime_adj(X509_getm_notAfter(w.cert), to * 86400L);
+	X509_gmtime_adj(X509_getm_notBefore(w.cert), from);
+	X509_gmtime_adj(X509_getm_notAfter(w.cert), to);
 	X509_set_pubkey(w.cert, w.key);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(w.cert), "CN", MBSTRING_UTF8,
 	    (const unsigned char *)name, -1, -1, 0);
 	X509_set_issuer_name(w.cert, X509_get_subject_name(by ? by->cert : w.cert));
 	tls_ext(w.cert, by ? by->cert : w.cert, NID_basic_constraints,
-	    by ? "critical,CA:FALSE" : "critical,CA:TRUE");
+	    is_ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
 	if (host) {
 		snprintf(san, sizeof(san), "DNS:%s", host);
 		tls_ext(w.cert, by ? by->cert : w.cert, NID_subject_alt_name, san);
@@ -76,6 +77,13 @@ static struct tls_who tls_make(
 	fclose(f);
 	chmod(tls_file(name, "key"), 0600);
 	return w;
+}
+
+/* Likewise; from, to: days from now. */
+static struct tls_who tls_make(
+    const char *name, const struct tls_who *by, unsigned bits, int from, int to, const char *host)
+{
+	return tls_issue(name, by, !by, bits, from * 86400L, to * 86400L, host);
 }
 
 static void tls_forget(struct tls_who *w)

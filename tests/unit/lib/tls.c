@@ -397,35 +397,13 @@ static void finished(void **state)
 	tls_ctx_free(&c);
 }
 
-/* A conn may be closed while a worker thread has its handshake. */
-static void closed_in_thread(void **state)
-{
-	struct tls_ctx *s = good("rsa", true), *c = good(NULL, false);
-
-	(void)state;
-	for (unsigned turns = 1; turns < 12; turns++) {
-		struct side a, b;
-
-		both(&a, &b);
-		start(&a, s, NULL, "");
-		start(&b, c, NULL, NULL);
-		for (unsigned i = 0; i < turns; i++)
-			loop_turn(loop, false);
-		over(&a);
-		over(&b);
-	}
-	tls_ctx_free(&s);
-	tls_ctx_free(&c);
-	settle();
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(achieved), cmocka_unit_test(by_name),
 	    cmocka_unit_test(large), cmocka_unit_test(bounded), cmocka_unit_test(injected),
 	    cmocka_unit_test(broken), cmocka_unit_test(cut_short), cmocka_unit_test(versions),
 	    cmocka_unit_test(slow), cmocka_unit_test(closed), cmocka_unit_test(garbage),
-	    cmocka_unit_test(finished), cmocka_unit_test(closed_in_thread)};
+	    cmocka_unit_test(finished)};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -65,6 +65,10 @@ static void tickets(void **state)
 		assert_false(resumes(s, "127.0.0.1:465", version[i]));
 		assert_true(resumes(s, "127.0.0.1:465", version[i]));
 		assert_false(resumes(anew, "127.0.0.1:465", version[i]));
+		assert_false(
+		    resumes(s, "unix:/run/inside/with/a/long/path/of/a/socket", version[i]));
+		assert_false(
+		    resumes(s, "unix:/run/beside/with/a/long/path/of/a/socket", version[i]));
 		SSL_SESSION_free(kept);
 		kept = NULL;
 	}
