@@ -3,7 +3,7 @@
 # packages.sh -- what a Debian 12 machine needs; sourced by quickstart and check.
 # shellcheck disable=SC2034
 BUILD_PACKAGES="gcc libc6-dev make autoconf automake libtool pkgconf libltdl-dev libevent-dev libldns-dev
-	libgdbm-dev libpcre2-dev libidn2-dev libjansson-dev libxxhash-dev libssl-dev uthash-dev curl"
+	libgdbm-dev libpcre2-dev libidn2-dev libjansson-dev libxxhash-dev libssl-dev libcurl4-openssl-dev uthash-dev curl"
 # shellcheck disable=SC2034
 TEST_PACKAGES="clang clang-format libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-dnspython swaks strace procps e2fsprogs iproute2 nsd unbound rbldnsd ldnsutils
 	postfix dovecot-core dovecot-lmtpd cyrus-imapd haproxy binutils git man-db ca-certificates

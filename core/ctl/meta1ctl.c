@@ -255,6 +255,10 @@ static const struct tool_command others[] = {
     {"probe list", "[RCPT | @DOMAIN]", "what next hops said of recipients", 0, 1, tool_probe_list},
     {"probe hops", "", "the next hops that are asked", 0, 0, tool_probe_hops},
     {"probe flush", "[RCPT | @DOMAIN]", "forget what they said (admins)", 0, 1, tool_probe_flush},
+    {"sts list", "[DOMAIN]", "policies of MTA-STS in force, and fetches that failed lately", 0, 1,
+	tool_sts_list},
+    {"sts refresh", "DOMAIN", "fetch its policy anew (admins)", 1, 1, tool_sts_refresh},
+    {"sts forget", "DOMAIN | --all", "forget its policy, or all (admins)", 0, 1, tool_sts_forget},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };
@@ -309,7 +313,7 @@ static int words_taken(const char *words, int argc, char **argv)
 
 static int dispatch(struct tool *t, int argc, char **argv)
 {
-	const char *names[64], *near;
+	const char *names[96], *near;
 	const struct tool_command *c;
 	char typed[128];
 	size_t i;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum shape { TEXT, NUMBER, WHEN, MS };
+enum shape { TEXT, NUMBER, WHEN, MS, LIST };
 struct column {
 	const char *key, *head; /* head NULL: end */
 	enum shape shape;
@@ -24,9 +24,25 @@ static void print_cell(const struct column *c, const char *s)
 		fputs(s, stdout);
 }
 
+/* Words with commas between; what does not fit is cut. */
+static void joined(const json_t *list, char *out, size_t size)
+{
+	const json_t *word;
+	size_t i, n = 0;
+
+	json_array_foreach(list, i, word)
+	{
+		n += (size_t)snprintf(
+		    out + n, size - n, "%s%s", i ? "," : "", json_string_value(word));
+		if (n >= size)
+			break;
+	}
+	client_clean(out);
+}
+
 static void cell(const json_t *row, const struct column *c)
 {
-	char text[32] = "-";
+	char text[500] = "-";
 	const char *s = text;
 
 	if (c->shape == NUMBER)
@@ -35,6 +51,8 @@ static void cell(const json_t *row, const struct column *c)
 		tool_when(tool_number(row, c->key), text, sizeof(text));
 	else if (c->shape == MS)
 		snprintf(text, sizeof(text), "%.3f", json_real_value(json_object_get(row, c->key)));
+	else if (c->shape == LIST)
+		joined(json_object_get(row, c->key), text, sizeof(text));
 	else if (c->shape == TEXT && *tool_text(row, c->key))
 		s = tool_text(row, c->key);
 	print_cell(c, s);
@@ -169,6 +187,27 @@ static const struct column *of_probe_hop(const json_t *row)
 
 	(void)row;
 	return c;
+}
+
+static const struct column *of_sts(const json_t *row)
+{
+#define STS(key, shape)                                                                            \
+	{                                                                                          \
+		{"state", "state", TEXT, -7}, {"until", "until", WHEN, -19},                       \
+		    {"domain", "domain", TEXT, -30}, {"id", "id", TEXT, -16},                      \
+		    {key, "mx, or why there is none", shape, 0},                                   \
+		{                                                                                  \
+			NULL, NULL, TEXT, 0                                                        \
+		}                                                                                  \
+	}
+	static const struct column policy[] = STS("mx", LIST), failure[] = STS("text", TEXT);
+
+	return json_object_get(row, "error") ? failure : policy;
+}
+
+int tool_sts_table(struct tool *t, const char *path)
+{
+	return table(t, "smar", path, "entries", of_sts);
 }
 
 int tool_maps(struct tool *t)

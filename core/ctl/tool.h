@@ -39,9 +39,14 @@ int tool_maps(struct tool *);
 int tool_grey_table(struct tool *, const char *path);
 int tool_probe_table(struct tool *, const char *path);
 int tool_probe_hops(struct tool *);
+int tool_sts_table(struct tool *, const char *path);
 /* grey.c */
 int tool_grey_list(struct tool *);
 int tool_grey_remove(struct tool *);
+/* sts.c */
+int tool_sts_list(struct tool *);
+int tool_sts_refresh(struct tool *);
+int tool_sts_forget(struct tool *);
 /* A message with all its recipients, which come in pages; path: "/v1/queue/". NULL: err, and
  * *status, -1 when there was no answer. */
 json_t *tool_message(

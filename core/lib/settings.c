@@ -339,9 +339,17 @@ static void bind_probe(struct loader *l, struct set_smar *set, struct conf_secti
 	opt_unknown(l->conf, t, owner, rec_probe.opt, rec_probe.n, subs, 1);
 }
 
+static void bind_mta_sts(struct loader *l, struct set_smar *set, struct conf_section *smar)
+{
+	struct conf_section *t = set->mta_sts.section = sub(l, smar, "mta_sts");
+
+	if (t)
+		bind_only(l, t, &rec_mta_sts, &set->mta_sts);
+}
+
 static void bind_smar(struct loader *l, struct set_smar *set, struct conf_section *sec)
 {
-	const char *subs[USES + 4] = {"map", "dnsbl", "greylisting", "recipient_probe"};
+	const char *subs[USES + 5] = {"map", "dnsbl", "greylisting", "recipient_probe", "mta_sts"};
 	bind_role(l, &set->role, "smar", sec);
 	bind(l, sec, &rec_smar, set, "smar");
 	if (!sec)
@@ -350,8 +358,9 @@ static void bind_smar(struct loader *l, struct set_smar *set, struct conf_sectio
 	bind_dnsbls(l, set, sec);
 	bind_greylisting(l, set, sec);
 	bind_probe(l, set, sec);
+	bind_mta_sts(l, set, sec);
 	for (size_t i = 0; i < USES; i++) {
-		subs[i + 4] = set_use_kinds[i].keyword;
+		subs[i + 5] = set_use_kinds[i].keyword;
 		bind_use(l, set, &set_use_kinds[i], &set->use[i], sec);
 	}
 	check_delimiter(l->conf, sec, set->address_delimiter);

@@ -183,6 +183,13 @@ struct set_probe { /* recipient_probe { } */
 	struct conf_section *section; /* NULL: none */
 };
 
+struct set_mta_sts { /* mta_sts { } */
+	const char *file, *CAcert_file, *CAcert_directory;
+	int64_t fetch_timeout, wait, refresh, negative_ttl; /* ms */
+	int64_t max_entries, max_memory, remote_port;
+	struct conf_section *section; /* NULL: none */
+};
+
 struct set_smar {
 	struct set_role role;
 	const char *const *nameserver, *const *trusted_nameserver;
@@ -200,6 +207,7 @@ struct set_smar {
 	int64_t dnsbl_threshold; /* 0: weights decide nothing */
 	struct set_greylisting greylisting;
 	struct set_probe probe;
+	struct set_mta_sts mta_sts;
 };
 
 struct set_qmgr {

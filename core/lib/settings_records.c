@@ -444,6 +444,34 @@ static const struct meta1_opt opt_probe[] = {
 };
 RECORDS(probe);
 
+static const struct meta1_opt opt_mta_sts[] = {
+    META1_OPT_PATH(struct set_mta_sts, file, "smar/mta-sts",
+	META1_O_QDIR | META1_O_MAYLACK | META1_O_RESTART,
+	"Where policies are kept over restarts; below queue_directory unless absolute."),
+    META1_OPT_PATH(struct set_mta_sts, CAcert_file, NULL, 0,
+	"CA certificates, PEM, that servers of policies are held against; those of the system "
+	"unless this or CAcert_directory is set."),
+    META1_OPT_PATH(struct set_mta_sts, CAcert_directory, NULL, 0,
+	"Folder of such certificates under their hashed names."),
+    META1_OPT_MSEC(
+	struct set_mta_sts, fetch_timeout, "20s", "1s..60s", "A fetch as a whole takes no longer."),
+    META1_OPT_MSEC(struct set_mta_sts, wait, "5s", "0..9s",
+	"The route of a mail waits so long for a policy that is not known; then it goes on "
+	"without, "
+	"or with the one before, and the fetch goes on."),
+    META1_OPT_MSEC(struct set_mta_sts, refresh, "1d", "1s..30d",
+	"A policy that was used is fetched anew when it is so old, or half of its max_age."),
+    META1_OPT_MSEC(struct set_mta_sts, negative_ttl, "5m", "1s..1d",
+	"After a fetch that failed none is tried for so long."),
+    META1_OPT_INT(struct set_mta_sts, max_entries, "10000", "16..1000000",
+	"Policies that are kept; what was used longest ago goes first."),
+    META1_OPT_BYTES(struct set_mta_sts, max_memory, "16MB", "64KB..1GB",
+	"Memory that they may take, commonly 500 bytes each."),
+    META1_OPT_INT(
+	struct set_mta_sts, remote_port, "443", "1..65535", "Port of the servers of policies."),
+};
+RECORDS(mta_sts);
+
 static const struct meta1_opt opt_lookup[] = {
     META1_OPT_STR(
 	struct set_use, name, NULL, META1_O_REQUIRED, "Name of the map section that answers."),
@@ -584,6 +612,9 @@ static const struct settings_group groups[] = {
     GROUP("smar.recipient_probe.conf", lookup, struct set_use,
 	"A map that says it domain by domain, before the other two; keys as in the mailertable, "
 	"values no (not probed), yes, or yes with what unknown is there: tempfail or accept."),
+    GROUP("smar.mta_sts", mta_sts, struct set_mta_sts,
+	"With this section, which may be empty, policies of MTA-STS (RFC 8461) are fetched and "
+	"kept: domains whose next hops are their MX hosts may demand TLS and a certificate."),
     GROUP("smar.access", use, struct set_use,
 	"Who may relay, what is refused. Of the flags implicitly_match_detail and replace_macros "
 	"serve here. Of a name with more than 20 parent domains, here and in the maps below, the "

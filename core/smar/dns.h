@@ -172,6 +172,10 @@ void dns_cache_put(
 unsigned dns_cache_clear(struct dns_cache *);
 unsigned dns_cache_size(const struct dns_cache *);
 
+/* ---- dns_txt.c ---- */
+/* The strings of a TXT record, joined; its length, or -1: they do not fit. NUL may be in it. */
+int dns_txt(struct meta1_buf rdata, char *out, size_t size);
+
 /* ---- mx.c: what MX and address records mean; no I/O ---- */
 #define MX_HOSTS 20 /* looked at; preferred ones first */
 #define MX_ADDRS 16 /* of a host */

@@ -7,6 +7,7 @@
 #include "smar/grey_file.h"
 
 #include "lib/log.h"
+#include "lib/newfile.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -208,22 +209,6 @@ static char *read_all(int fd, size_t *n)
 	return NULL;
 }
 
-static int write_all(int fd, const struct grey_bytes *b)
-{
-	size_t at = 0;
-
-	while (at < b->n) {
-		ssize_t n = write(fd, b->data + at, b->n - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n == 0 ? ENOSPC : errno;
-		at += (size_t)n;
-	}
-	return 0;
-}
-
 /* What is cut is more than the record that a crash tore: somebody may want to look at it. */
 static void keep_copy(const char *path, const char *data, size_t n)
 {
@@ -233,7 +218,7 @@ static void keep_copy(const char *path, const char *data, size_t n)
 
 	snprintf(bad, sizeof(bad), "%s.bad", path);
 	fd = open(bad, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	cause = fd < 0 ? errno : write_all(fd, &b);
+	cause = fd < 0 ? errno : newfile_put(fd, b.data, b.n);
 	if (fd >= 0)
 		close(fd);
 	log_event(LOG_L_WARN, "smar.greylist", "file=%s text=%s copy=%s error=%s", path,
@@ -315,7 +300,7 @@ int grey_file_open(const char *path, struct grey *g, struct grey_clock *c, int *
 /* ---- writing ---- */
 static void extend(struct grey_batch *w)
 {
-	w->failed = write_all(w->fd, &w->bytes);
+	w->failed = newfile_put(w->fd, w->bytes.data, w->bytes.n);
 	if (!w->failed && fdatasync(w->fd) < 0)
 		w->failed = errno;
 	if (!w->failed) {
@@ -352,7 +337,7 @@ static void write_new(struct grey_batch *w)
 		w->new_fd =
 		    open(name, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	}
-	w->new_failed = w->new_fd < 0 ? errno : write_all(w->new_fd, &w->more);
+	w->new_failed = w->new_fd < 0 ? errno : newfile_put(w->new_fd, w->more.data, w->more.n);
 	if (!w->new_failed && w->finish)
 		w->new_failed = take_place(w->path, name, w->new_fd, &w->unsynced);
 	if (w->new_failed) {

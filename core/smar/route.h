@@ -18,6 +18,7 @@
 #define SMAR_LMTP_PORT	   24
 #define SMAR_ROUTE_TTL_MAX 3600 /* seconds */
 
+struct sts_policy;
 struct smar_goal { /* a target on its way to addresses */
 	struct smar_route *route;
 	const struct smar_target *target;
@@ -25,6 +26,7 @@ struct smar_goal { /* a target on its way to addresses */
 	unsigned nhost;
 	bool implicit;		  /* host[0] is the domain itself, it has no MX */
 	bool secure;		  /* DNSSEC, or the configuration, says that these are its hosts */
+	struct sts_policy *sts;	  /* testing or enforce; NULL: none is known */
 	enum meta1_status status; /* OK until something failed */
 	const char *dsn;
 	char why[350];
@@ -62,6 +64,7 @@ struct smar_route {
 
 /* route_goal.c: r->target[0] to [r->n - 1] are set. */
 void smar_route_goals(struct smar_route *);
+void smar_route_part_done(struct smar_route *); /* of r->pending; the last goes to route_hops.c */
 /* The goal leads nowhere; fmt has one %s, for name. Its hosts stay in the key, so that the
  * destination keeps its name while one of them cannot be looked up. */
 void smar_route_goal_fail(
@@ -71,6 +74,14 @@ static inline bool smar_route_socket(const struct smar_goal *g)
 {
 	return g->target->kind == TARGET_SOCKET || g->target->kind == TARGET_PATH;
 }
+
+/* route_sts.c */
+void smar_route_sts(struct smar_goal *); /* asks, when it is to be asked about */
+void smar_route_sts_done(struct smar_goal *);
+/* false: the policy is in force and means another host. */
+bool smar_route_sts_allows(const struct smar_goal *, const struct mx_host *);
+/* What its hosts must achieve; false: the policy says nothing. */
+bool smar_route_sts_need(const struct smar_goal *, struct tls_need *);
 
 /* route_hops.c: every goal has its addresses, or failed. */
 void smar_route_hops(struct smar_route *);

@@ -22,8 +22,10 @@ static void end(struct smar_route *r, const struct p_routes *out)
 	log_event(LOG_L_DEBUG, "smar.route", "domain=%s status=%d hops=%u text=%.*s", r->domain,
 	    (int)out->status, out->hops.n, (int)out->text.len, (const char *)out->text.data);
 	r->fn(r->arg, out);
-	for (unsigned i = 0; i < r->n; i++)
+	for (unsigned i = 0; i < r->n; i++) {
+		smar_route_sts_done(&r->goal[i]);
 		free(r->goal[i].host);
+	}
 	free(r->text);
 	free(r->rest);
 	free(r->limits);

@@ -27,7 +27,7 @@ void smar_route_goal_fail(struct smar_goal *g, enum meta1_status status, const c
 	snprintf(g->why, sizeof(g->why), fmt, name);
 }
 
-static void part_done(struct smar_route *r)
+void smar_route_part_done(struct smar_route *r)
 {
 	if (--r->pending == 0)
 		smar_route_hops(r);
@@ -49,7 +49,7 @@ static void addr_answered(void *arg, const struct dns_data *d, uint32_t ttl)
 		mx_addrs(h, d, a->family);
 	}
 	free(a);
-	part_done(g->route);
+	smar_route_part_done(g->route);
 }
 
 static void ask_addr(struct smar_goal *g, unsigned host, int family)
@@ -142,7 +142,7 @@ static void mx_answered(void *arg, const struct dns_data *d, uint32_t ttl)
 			ask_hosts(g);
 		}
 	}
-	part_done(g->route);
+	smar_route_part_done(g->route);
 }
 
 /* ---- targets ---- */
@@ -169,6 +169,7 @@ static void goal_start(struct smar_goal *g)
 		break;
 	case TARGET_MX:
 		g->route->pending++;
+		smar_route_sts(g);
 		dns_ask(g->route->dns, g->target->name, DNS_MX, g->route->deadline, mx_answered, g);
 		break;
 	}
@@ -183,5 +184,5 @@ void smar_route_goals(struct smar_route *r)
 		r->goal[i].target = &r->target[i];
 		goal_start(&r->goal[i]);
 	}
-	part_done(r);
+	smar_route_part_done(r);
 }

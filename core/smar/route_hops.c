@@ -23,32 +23,59 @@ static unsigned add_socket(
 	return n;
 }
 
+/* Hosts that the domain's policy does not name are none of the destination. */
+static bool bar_hosts(struct smar_goal *g)
+{
+	unsigned n = 0, had = g->nhost;
+
+	for (unsigned i = 0; i < had; i++)
+		if (smar_route_sts_allows(g, &g->host[i]))
+			g->host[n++] = g->host[i];
+	g->nhost = n;
+	return n < had;
+}
+
+static void give_need(struct smar_goal *g, unsigned from, unsigned to)
+{
+	struct tls_need need;
+
+	if (!smar_route_sts_need(g, &need))
+		return;
+	for (unsigned i = from; i < to; i++)
+		smar_route_need(g->route, i, &need);
+}
+
 static unsigned goal_hops(struct smar_goal *g, char (*text)[600], unsigned n)
 {
 	unsigned before = n;
-	bool failed = false, cut;
+	bool failed = false, barred, cut;
 
 	if (g->status != META1_OK)
 		return n;
 	if (smar_route_socket(g))
 		return add_socket(g->route, g, text, n);
 	cut = mx_cut(g->route->policy, g->host, &g->nhost);
+	barred = bar_hosts(g);
 	for (unsigned i = 0; i < g->nhost; i++) {
 		mx_hops(&g->host[i], text, g->route->secure, &n);
 		failed |= g->host[i].failed;
 	}
 	for (unsigned i = before; g->secure && i < n; i++)
 		g->route->secure[i] |= SECURE_NAME;
+	give_need(g, before, n);
 	if (failed && g->route->ttl > TTL_PART)
 		g->route->ttl = TTL_PART;
 	if (n > before)
 		return n;
-	if (cut && g->nhost == 0)
+	if (cut && g->nhost == 0 && !barred)
 		smar_route_goal_fail(g, META1_PERMFAIL, "5.4.6",
 		    "mail for %s loops back to this server", g->target->name);
 	else if (failed)
 		smar_route_goal_fail(g, META1_TEMPFAIL, "4.4.3",
 		    "addresses of %s cannot be looked up now", g->target->name);
+	else if (barred)
+		smar_route_goal_fail(g, META1_TEMPFAIL, "4.7.5",
+		    "no mail server of %s is one that its MTA-STS policy names", g->target->name);
 	else if (g->implicit)
 		smar_route_goal_fail(g, META1_PERMFAIL, "5.1.2",
 		    "%s has neither MX nor address records", g->target->name);

@@ -12,7 +12,9 @@
 #include "smar/control.h"
 #include "smar/grey.h"
 #include "smar/probe.h"
+#include "smar/sts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define MARGIN_MS 500 /* our answer travels while the asker's clock runs */
@@ -128,6 +130,7 @@ static void finish_stop(struct role *role)
 	smar_explain_set(NULL);
 	probe_control_set(NULL, NULL);
 	prober_free(&me.prober);
+	sts_stop();
 	dns_free(&me.dns);
 	smar_policy_close(&me.policy);
 	smar_caps_free(&me.caps);
@@ -144,14 +147,15 @@ static void question_end(struct question *q, enum proto_type type, const void *m
 
 static bool busy(void)
 {
-	return me.open > 0 || smar_control_pending() > 0 || smar_explain_pending() > 0;
+	return me.open > 0 || smar_control_pending() > 0 || smar_explain_pending() > 0 ||
+	       sts_pending(sts_role()) > 0;
 }
 
 /* After the last question of a role that stops, on a turn of its own: whoever answered it still
  * holds the policy. */
 static void stop_now(void *arg)
 {
-	if (me.policy && !busy() && grey_flushed())
+	if (me.policy && !busy() && grey_flushed() && sts_flushed(sts_role()))
 		finish_stop(arg);
 }
 
@@ -301,9 +305,40 @@ static struct smar_policy *policy_open(
 		p->dns = me.dns;
 		p->caps = me.caps;
 		p->prober = me.prober;
+		p->sts = sts_role();
 		p->work = role->work;
 	}
 	return p;
+}
+
+static void sts_idle(void *arg)
+{
+	(void)arg;
+	maybe_stop();
+}
+
+static void sts_other(void *arg)
+{
+	(void)arg;
+	count_up();
+}
+
+static void sts_failed(void *arg, const char *domain, enum sts_fetched what,
+    const struct sts_policy *kept, const char *why)
+{
+	(void)arg, (void)domain, (void)what, (void)kept, (void)why;
+}
+
+static int start_sts(struct role *role, struct meta1_err *err)
+{
+	struct sts_place at = {.loop = role->loop,
+	    .work = role->work,
+	    .dns = me.dns,
+	    .idle = sts_idle,
+	    .changed = sts_other,
+	    .failed = sts_failed};
+
+	return sts_start(&at, &role->set->smar.mta_sts, err);
 }
 
 static int start(struct role *role, struct meta1_err *err)
@@ -331,12 +366,17 @@ static int start(struct role *role, struct meta1_err *err)
 	role->host.changed = map_changed;
 	me.caps = smar_caps_new(SMAR_CAPS_MAX);
 	me.prober = prober_new(role->loop);
-	me.policy = policy_open(role, role->set, err);
-	if (!me.policy)
+	if (start_sts(role, err) < 0)
 		return -1;
+	me.policy = policy_open(role, role->set, err);
+	if (!me.policy) {
+		sts_stop();
+		return -1;
+	}
 	prober_use(me.prober, me.policy);
 	if (grey_start(role->loop, role->work, role->set, maybe_stop, err) < 0) {
 		smar_policy_close(&me.policy);
+		sts_stop();
 		return -1;
 	}
 	smar_control_set(me.policy, me.dns);
@@ -370,13 +410,16 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 			     "at its start");
 		return 1;
 	}
+	if (sts_restart(&was->mta_sts, &now->mta_sts)) {
+		err_set(err, "smar: the section mta_sts, and its file, are set at its start");
+		return 1;
+	}
 	me.next = policy_open(role, set, err);
 	return me.next ? 0 : -1;
 }
 
 static void reload_finish(struct role *role, bool commit)
 {
-	(void)role;
 	if (!commit) {
 		smar_policy_close(&me.next);
 		return;
@@ -388,6 +431,7 @@ static void reload_finish(struct role *role, bool commit)
 	prober_use(me.prober, me.policy);
 	if (me.policy->greylisting)
 		grey_reload(me.policy->greylisting);
+	sts_reload(&role->set->smar.mta_sts);
 	smar_control_set(me.policy, me.dns);
 	smar_explain_set(me.policy);
 	dns_forget(me.dns);
@@ -406,6 +450,15 @@ static void control(struct role *role, struct ctl *ctl)
 	smar_explain_add(role, ctl, maybe_stop);
 	grey_control_add(ctl);
 	probe_control_add(ctl);
+	sts_control_add(ctl);
+}
+
+static const char *libraries(void)
+{
+	static char text[100];
+
+	snprintf(text, sizeof(text), "%s\n%s", dns_msg_library(), sts_fetch_library());
+	return text;
 }
 
 int main(int argc, char **argv)
@@ -422,7 +475,7 @@ int main(int argc, char **argv)
 	    .up = up,
 	    .down = down,
 	    .control = control,
-	    .libraries = dns_msg_library,
+	    .libraries = libraries,
 	};
 
 	return role_main(&role, argc, argv);

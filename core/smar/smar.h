@@ -203,6 +203,7 @@ struct smar_policy {
 	struct probe_gear *probe;		   /* NULL: no recipient_probe */
 	struct prober *prober;			   /* the role's */
 	const struct set_greylisting *greylisting; /* NULL: none */
+	struct sts *sts;			   /* the role's; NULL: no mta_sts */
 	char delimiters[8];
 	char lmtp_path[108]; /* LMTP_socket; "": none */
 	uint16_t remote_port;

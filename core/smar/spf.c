@@ -92,29 +92,13 @@ enum spf_step spf_error(struct spf *s, enum spf_result result, const char *fmt, 
 }
 
 /* ---- text of TXT records ---- */
-/* The strings of a record, joined; -1: they do not fit. */
-static int joined(struct meta1_buf rdata, char *out, size_t size)
-{
-	const unsigned char *p = rdata.data;
-	size_t n = 0;
-
-	for (size_t i = 0; i < rdata.len; i += 1u + p[i]) {
-		if (i + 1 + p[i] > rdata.len || n + p[i] >= size)
-			return -1;
-		memcpy(out + n, p + i + 1, p[i]);
-		n += p[i];
-	}
-	out[n] = '\0';
-	return (int)n;
-}
-
 /* The text that tells why, when there is one and it is well formed. */
 static void explained(void *arg, const struct dns_data *d, uint32_t ttl)
 {
 	struct spf *s = arg;
 	struct spf_values v;
 	char text[1024], out[1024];
-	int n = d->n == 1 ? joined(d->rdata[0], text, sizeof(text)) : -1;
+	int n = d->n == 1 ? dns_txt(d->rdata[0], text, sizeof(text)) : -1;
 
 	(void)ttl;
 	if (n > 0 && !s->name[0] && spf_macro_name(buf_of(text, (size_t)n))) {
@@ -156,7 +140,7 @@ static char *find_record(const struct dns_data *d, bool *many)
 
 	*many = false;
 	for (uint32_t i = 0; i < d->n; i++) {
-		int n = joined(d->rdata[i], text, SPF_RECORD_MAX + 2);
+		int n = dns_txt(d->rdata[i], text, SPF_RECORD_MAX + 2);
 
 		if (n < 0 && d->rdata[i].len < 8)
 			continue;
