@@ -69,6 +69,12 @@ def test_readme_names_two_commands():
     assert len(text('doc/START.md').splitlines()) <= 60
 
 
+def test_the_tutorial_asks_for_what_the_build_needs():
+    """Its commands are tried by tests/full/test_tutorial.py, which ./check does not run."""
+    need = re.search(r'BUILD_PACKAGES="(.*?)"', text('tests/packages.sh'), re.S)[1].split()
+    assert len(need) > 15 and not set(need) - set(text('doc/tutorial-cyrus.md').split())
+
+
 def test_every_module_is_told_of():
     told = text('doc/architecture.md')
     made = {p.stem for p in (lab.BUILD / 'modules').rglob('*_*.so')}
