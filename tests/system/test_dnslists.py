@@ -3,15 +3,14 @@
 it is written into the mail; answers that DNSSEC proves (unbound, signed zones)."""
 import contextlib, json, os, re, signal, socket, struct, subprocess, threading
 
-import lab, pytest
+import lab, pytest, signed
 
 BODY = 'Subject: t\r\n\r\nhello\r\n'
-HEAD = '$ORIGIN {0}.\n$TTL 60\n@ IN SOA ns hostmaster 1 3600 600 86400 5\n@ IN NS ns\nns IN A 127.0.0.1\n'
-PTR = HEAD.format('2.0.192.in-addr.arpa') + '''
+PTR = signed.HEAD.format('2.0.192.in-addr.arpa') + '''
 1 IN PTR mail.good.test.
 2 IN PTR mail.good.test.
 '''
-GOOD = HEAD.format('good.test') + '''
+GOOD = signed.HEAD.format('good.test') + '''
 mail IN A 192.0.2.1
 @ IN TXT "v=spf1 ip4:192.0.2.1 -all exp=why.good.test"
 why IN TXT "ask %{o} about %{i}"
@@ -265,50 +264,11 @@ def test_spf(inst, sink, dns):
 
 # ---- DNSSEC ----
 
-@contextlib.contextmanager
-def unbound():
-    """A validating resolver before two signed zones, of which one has expired signatures, and one without."""
-    d = lab.Daemon('ub')
-    port, auth = lab.free_port(), lab.free_port()
-    env = {**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}
-    zones = {}
-    for zone in ('good.test', 'expired.test', 'plain.test'):
-        (d.dir / f'{zone}.zone').write_text(HEAD.format(zone) + '@ IN MX 10 mx\nmx IN A 127.0.0.11\nalias IN CNAME mx\n')
-        if zone != 'plain.test':
-            key = subprocess.run(['ldns-keygen', '-a', 'ECDSAP256SHA256', '-k', zone], cwd=d.dir, env=env, check=True, capture_output=True,
-                                 text=True).stdout.strip()
-            (d.dir / f'{zone}.ds').write_text((d.dir / f'{key}.ds').read_text())
-            old = ['-i', '20200101000000', '-e', '20200201000000'] if zone == 'expired.test' else []
-            subprocess.run(['ldns-signzone', '-n', *old, '-f', f'{zone}.zone', f'{zone}.zone', key], cwd=d.dir, env=env, check=True)
-        zones[zone] = (d.dir / f'{zone}.zone').read_text()
-    with lab.Nsd(zones) as nsd:
-        stubs = ''.join(f'stub-zone:\n  name: "{z}"\n  stub-addr: 127.0.0.1@{nsd.port}\n' for z in ['.', *zones])
-        anchors = ''.join(f'  trust-anchor-file: "{d.dir}/{z}.ds"\n' for z in ('good.test', 'expired.test'))
-        (d.dir / 'unbound.conf').write_text(f'''server:
-  directory: "{d.dir}"
-  chroot: ""
-  username: ""
-  pidfile: ""
-  use-syslog: no
-  interface: 127.0.0.1@{port}
-  outgoing-interface: 127.0.0.1
-  do-ip6: no
-  do-not-query-localhost: no
-  local-zone: "test." nodefault
-  module-config: "validator iterator"
-  num-threads: 1
-{anchors}remote-control:
-  control-enable: no
-{stubs}''')
-        d.run(['unbound', '-d', '-p', '-c', d.dir / 'unbound.conf'])
-        try:
-            yield port
-        finally:
-            d.close()
+SIGNED = '@ IN MX 10 mx\nmx IN A 127.0.0.11\nalias IN CNAME mx\n'
 
 
 def test_what_dnssec_proves(inst, sink):
-    with unbound() as port:
+    with signed.resolver({'good.test': SIGNED}, {'plain.test': SIGNED}, {'expired.test': SIGNED}) as port:
         def ask(g, name, kind):
             return json.loads(g.ctl('dns', name, kind, '--json').stdout)
         server = f'nameserver = "127.0.0.1:{port}"; DNS_timeout = 2s; '
