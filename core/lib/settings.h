@@ -201,7 +201,7 @@ struct set_smar {
 	const char *address_delimiter;
 	const char *const *virtual_domains, *const *alias_include;
 	struct set_use use[USES];
-	int32_t client_names, spf;
+	int32_t client_names, spf, dane;
 	struct set_dnsbl *dnsbl;
 	unsigned ndnsbl;
 	int64_t dnsbl_threshold; /* 0: weights decide nothing */

@@ -281,6 +281,11 @@ static const struct meta1_opt opt_smar[] = {
     META1_OPT_BOOL(struct set_smar, spf, "no",
 	"May the client send mail of this sender's domain (SPF, RFC 7208)? The access map is asked "
 	"about the result, spf:fail and so on; see spf_header of smtps."),
+    META1_OPT_BOOL(struct set_smar, dane, "yes",
+	"A next hop that says by TLSA records how it is known (DANE, RFC 7672) gets mail only when "
+	"it "
+	"is that, with nothing to configure but a trusted_nameserver: without one nobody is "
+	"asked."),
     META1_OPT_INT(struct set_smar, dnsbl_threshold, "0", "0..100000",
 	"A client is refused (550 5.7.1) when the weights of the DNS lists that it is on come to "
 	"this sum; 0: weights decide nothing."),

@@ -135,7 +135,9 @@ static bool prepare(struct tls *t, const struct tls_want *want)
 			if (!tls_meet_prepare(t->ssl, t->need, t->name))
 				return false;
 		}
+		/* DANE has set its own */
 		return !t->name[0] || is_address(t->name) ||
+		       SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name) ||
 		       SSL_set_tlsext_host_name(t->ssl, t->name) == 1;
 	}
 	SSL_set_accept_state(t->ssl);

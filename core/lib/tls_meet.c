@@ -15,12 +15,15 @@ bool tls_meet_prepare(SSL *ssl, const struct tls_need *n, const char *host)
 {
 	if (n->word != TLS_NEED_DANE || !tls_need_usable(n))
 		return true;
-	if (SSL_dane_enable(ssl, host) <= 0)
+	if (SSL_dane_enable(ssl, n->nmatch ? n->match[0] : host) <= 0)
 		return false;
 	SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS); /* RFC 7672 3.1.1 */
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	if (n->domain[0] && SSL_add1_host(ssl, n->domain) != 1)
+	if (n->domain[0] && !n->nmatch && SSL_add1_host(ssl, n->domain) != 1)
 		return false;
+	for (unsigned i = 1; i < n->nmatch; i++)
+		if (SSL_add1_host(ssl, n->match[i]) != 1)
+			return false;
 	for (unsigned i = 0; i < n->ntlsa; i++) {
 		const struct tls_tlsa *t = &n->tlsa[i];
 

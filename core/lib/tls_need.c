@@ -219,7 +219,7 @@ static int take_word(struct tls_need *n, const char *word, bool row, struct meta
 /* Parts that say nothing with this word are mistakes of somebody. */
 static int fits(const struct tls_need *n, struct meta1_err *err)
 {
-	if (n->nmatch && n->word != TLS_NEED_VERIFY)
+	if (n->nmatch && n->word != TLS_NEED_VERIFY && n->word != TLS_NEED_DANE)
 		return err_set(
 		    err, "match says nothing with %s, it goes with verify", words[n->word]);
 	if (n->nprint && n->word != TLS_NEED_VERIFY && n->word != TLS_NEED_FINGERPRINT)
@@ -292,11 +292,11 @@ static void put_hex(struct text *t, const char *before, const uint8_t *p, size_t
 	put(t, before, hex);
 }
 
-static void put_checked(struct text *t, const struct tls_need *n)
+static void put_checked(struct text *t, const struct tls_need *n, bool names)
 {
 	char head[32];
 
-	for (unsigned i = 0; i < n->nmatch; i++)
+	for (unsigned i = 0; i < n->nmatch && names; i++)
 		put(t, i ? "," : " match=", n->match[i]);
 	for (unsigned i = 0; i < n->nprint; i++)
 		put_hex(t, i ? "," : " fingerprint=", n->print[i], 32);
@@ -326,17 +326,17 @@ bool tls_need_print(const struct tls_need *n, char out[TLS_NEED_MAX + 1])
 		put(&t, " by=", whose[n->by]);
 	if (n->domain[0])
 		put(&t, " domain=", n->domain);
-	put_checked(&t, n);
+	put_checked(&t, n, true);
 	return done(&t);
 }
 
-/* The domain is a name that is good for certificates of usage 2 alone. */
-static bool domain_counts(const struct tls_need *n)
+/* Of DANE names are looked at in certificates of usage 2 alone. */
+static bool names_count(const struct tls_need *n)
 {
 	for (unsigned i = 0; i < n->ntlsa; i++)
 		if (n->tlsa[i].usage == 2)
-			return n->domain[0];
-	return false;
+			return true;
+	return n->word != TLS_NEED_DANE;
 }
 
 bool tls_need_check(const struct tls_need *n, char out[TLS_NEED_MAX + 1])
@@ -344,9 +344,9 @@ bool tls_need_check(const struct tls_need *n, char out[TLS_NEED_MAX + 1])
 	struct text t = {out, 0};
 
 	put(&t, words[n->word], "");
-	if (domain_counts(n))
+	if (n->word == TLS_NEED_DANE && names_count(n) && n->domain[0] && !n->nmatch)
 		put(&t, " domain=", n->domain);
-	put_checked(&t, n);
+	put_checked(&t, n, names_count(n));
 	return done(&t);
 }
 

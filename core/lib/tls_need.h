@@ -11,7 +11,9 @@
  * fingerprint it is one of these besides; fingerprint: it, or its public key, has one of these
  * SHA-256 sums, whoever signed it; dane: a TLSA record of usage 2 or 3 matches (RFC 7672), and when
  * none is of these, as encrypt. by: whose word it is. domain: for which mail; of dane also a name
- * that is good for a certificate of usage 2. testing: it is only looked at, never in the way.
+ * that is good for a certificate of usage 2, as the host's, unless match names those that are; the
+ * first of them is then what the host is asked for (SNI), the base of its TLSA records. testing: it
+ * is only looked at, never in the way.
  *
  * Everything is bounded: what is more is a mistake, never a weaker need. Full certificates and keys
  * (matching type 0) do not fit: who makes the text gives their SHA-256 instead (type 1).

@@ -98,6 +98,19 @@ static json_t *secure_json(const struct p_routes *r)
 	return list;
 }
 
+/* What TLS must achieve towards each hop; null: what the options of smtpc say. */
+static json_t *needs_json(const struct p_routes *r)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < r->hops.n; i++) {
+		uint64_t at = i < r->need_of.n ? r->need_of.v[i] : 0;
+
+		json_array_append_new(list, at ? json_buf(r->need.v[at - 1]) : json_null());
+	}
+	return list;
+}
+
 static json_t *json_by(const struct smar_route_by *by)
 {
 	json_t *o = json_object();
@@ -127,6 +140,7 @@ json_t *smar_control_route(
 	json_object_set_new(o, "hops", hops);
 	json_object_set_new(o, "rows", rows_json(r));
 	json_object_set_new(o, "secure", secure_json(r));
+	json_object_set_new(o, "tls", needs_json(r));
 	json_object_set_new(o, "limits", json_buf(r->limits));
 	json_object_set_new(o, "limits_row", json_buf(r->limits_row));
 	json_object_set_new(o, "ttl", json_integer((json_int_t)r->ttl));
