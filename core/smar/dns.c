@@ -86,6 +86,7 @@ struct dns_data *dns_data_fail(const char *why)
 
 	d->refs = 1;
 	d->status = META1_TEMPFAIL;
+	d->name = "";
 	str_copy(d->why, sizeof(d->why), why);
 	return d;
 }

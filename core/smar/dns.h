@@ -5,12 +5,14 @@
  * The story. dns.c shares equal questions and keeps answers (dns_cache.c), asks the name servers
  * (dns_server.c) in turn; dns_try.c sends one question to one of them, dns_msg.c reads and writes
  * packets. mx.c says what MX and address records mean for delivery, client.c what the name of a
- * client is, dnsbl.c what lists in the DNS say of a client or a domain. SPF has spf.h.
+ * client is, dnsbl.c what lists in the DNS say of a client or a domain, dane.c what TLSA records
+ * ask of a next hop. SPF has spf.h.
  *
  * What is not known is TEMPFAIL with a reason; NOTFOUND comes only from a server that said so.
  */
 #ifndef META1_SMAR_DNS_H
 #define META1_SMAR_DNS_H
+#include "lib/tls_need.h"
 #include "mail/addr.h"
 #include "role.h"
 
@@ -43,7 +45,8 @@ struct dns_data { /* an answer; shared by the cache and the askers, one allocati
 	uint32_t n;
 	uint32_t memory;	       /* bytes of the allocation */
 	const struct meta1_buf *rdata; /* wire form, names uncompressed */
-	char why[160];		       /* TEMPFAIL */
+	const char *name; /* whose records they are, at the end of the CNAMEs; "": no host's */
+	char why[160];	  /* TEMPFAIL */
 };
 struct dns_server {
 	struct sockaddr_storage addr;
@@ -210,6 +213,17 @@ void mx_hops(const struct mx_host *, char (*out)[600], uint64_t *secure, unsigne
  * ',', the next preference after ';': hosts in another order are another destination. */
 void mx_key(
     const struct mx_host *, unsigned n, uint16_t port, const char *prefix, char *out, size_t size);
+
+/* ---- dane.c: what TLSA records ask of a next hop (RFC 7672); no I/O ---- */
+struct dane_who {
+	const char *base;	 /* whose records they are: the name that is wanted of the hop */
+	const char *next, *also; /* the domain that names the hop, what it is an alias of; or "" */
+};
+/* The most useful records first, a whole certificate or key as its hash. None can be used: it says
+ * only that TLS must be. */
+void dane_need(const struct dns_data *, const struct dane_who *, struct tls_need *);
+/* "_25._tcp.HOST"; false: no such name can be. */
+bool dane_name(const char *host, uint16_t port, char *out, size_t size);
 
 /* ---- dns_addr.c: addresses and the names that stand for them ---- */
 /* An IPv4 address in an IPv6 one is taken as what it is. false: no address. */

@@ -114,9 +114,7 @@ static bool rdata_ok(uint16_t type, size_t len)
 		return len == 16;
 	case DNS_MX:
 		return len >= 3;
-	case DNS_TLSA:
-		return len >= 4;
-	default:
+	default: /* TLSA: odd ones are judged one by one, in dane.c */
 		return true;
 	}
 }
@@ -187,10 +185,21 @@ static bool answers(const ldns_rr *rr, uint16_t type, const ldns_rdf *name)
 	       ldns_rr_get_class(rr) == LDNS_RR_CLASS_IN && same_name(ldns_rr_owner(rr), name);
 }
 
+/* Where the chain ends, as text in so many bytes with NUL. */
+static size_t end_name(const struct walk *w, char out[DNS_NAME_MAX])
+{
+	struct meta1_buf wire = buf_of(ldns_rdf_data(w->name), ldns_rdf_size(w->name));
+
+	if (dns_msg_name(wire, 0, out, DNS_NAME_MAX) < 0)
+		out[0] = '\0';
+	return strlen(out) + 1;
+}
+
 /* Copies the rdata of all records that answer; NULL: a record is wrong. */
 static struct dns_data *collect(const ldns_rr_list *list, uint16_t type, struct walk *w)
 {
-	size_t bytes = 0, count = ldns_rr_list_rr_count(list);
+	char name[DNS_NAME_MAX];
+	size_t named = end_name(w, name), bytes = named, count = ldns_rr_list_rr_count(list);
 	uint32_t n = 0;
 	struct dns_data *d;
 	struct meta1_buf *out;
@@ -211,6 +220,8 @@ static struct dns_data *collect(const ldns_rr_list *list, uint16_t type, struct 
 	d = data_new(n, bytes);
 	out = (struct meta1_buf *)(void *)(d + 1);
 	to = (unsigned char *)(out + n);
+	d->name = memcpy(to, name, named);
+	to += named;
 	for (size_t i = 0; i < count; i++) {
 		const ldns_rr *rr = ldns_rr_list_rr(list, i);
 

@@ -225,6 +225,7 @@ static int fill(
 	p->loop = host->loop;
 	p->client_names = set->smar.client_names;
 	p->spf = set->smar.spf;
+	p->dane = set->smar.dane;
 	p->session_conf = set->smtpc.flags & SMTPC_F_SESSION_CONF;
 	p->rcpt_conf = set->smtpc.flags & SMTPC_F_RCPT_CONF;
 	p->dnsbl = dnsbl_new(&set->smar);

@@ -4,6 +4,7 @@
  * this order:
  *   route.c	     whose word counts: the mailertable, the sender, the domain itself
  *   route_goal.c    each next hop named there becomes hosts with addresses
+ *   route_dane.c    what TLSA records ask of the hosts whose addresses are proven
  *   route_hops.c    the hops of all of them, in the order in which they are tried
  *   route_answer.c  what the destination is called, its row of limits, those with options of
  *		     smtpc, how long all this holds
@@ -19,15 +20,18 @@
 #define SMAR_ROUTE_TTL_MAX 3600 /* seconds */
 
 struct sts_policy;
+struct smar_dane;  /* of the hosts of a goal */
 struct smar_goal { /* a target on its way to addresses */
 	struct smar_route *route;
 	const struct smar_target *target;
 	struct mx_host *host;
 	unsigned nhost;
-	bool implicit;		  /* host[0] is the domain itself, it has no MX */
-	bool secure;		  /* DNSSEC, or the configuration, says that these are its hosts */
-	struct sts_policy *sts;	  /* testing or enforce; NULL: none is known */
-	enum meta1_status status; /* OK until something failed */
+	bool implicit; /* host[0] is the domain itself, it has no MX */
+	bool secure;   /* DNSSEC, or the configuration, says that these are its hosts */
+	char alias_of[ADDR_DOMAIN_MAX + 1]; /* the target has its MX records from there; or "" */
+	struct smar_dane *dane;		    /* by host; NULL: nothing is asked */
+	struct sts_policy *sts;		    /* testing or enforce; NULL: none is known */
+	enum meta1_status status;	    /* OK until something failed */
 	const char *dsn;
 	char why[350];
 };
@@ -82,6 +86,16 @@ void smar_route_sts_done(struct smar_goal *);
 bool smar_route_sts_allows(const struct smar_goal *, const struct mx_host *);
 /* What its hosts must achieve; false: the policy says nothing. */
 bool smar_route_sts_need(const struct smar_goal *, struct tls_need *);
+
+/* route_dane.c: the hosts of a goal are known, not yet their addresses. */
+void smar_route_dane(struct smar_goal *);
+/* An answer about the addresses of a host: after the last, its TLSA records are asked for. Each
+ * question is one more part that is pending. */
+void smar_route_dane_addr(struct smar_goal *, unsigned host, const struct dns_data *);
+/* The need of a host; NULL: none. false: it is not used now, why is said. */
+bool smar_route_dane_need(
+    const struct smar_goal *, unsigned host, const struct tls_need **need, const char **why);
+void smar_route_dane_free(struct smar_goal *);
 
 /* route_hops.c: every goal has its addresses, or failed. */
 void smar_route_hops(struct smar_route *);

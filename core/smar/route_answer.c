@@ -24,6 +24,7 @@ static void end(struct smar_route *r, const struct p_routes *out)
 	r->fn(r->arg, out);
 	for (unsigned i = 0; i < r->n; i++) {
 		smar_route_sts_done(&r->goal[i]);
+		smar_route_dane_free(&r->goal[i]);
 		free(r->goal[i].host);
 	}
 	free(r->text);

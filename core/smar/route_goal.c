@@ -2,8 +2,8 @@
 /*
  * route_goal.c -- next hops become hosts with addresses: a target that is a mail domain by its MX
  * records, a host by A and AAAA, an address or a socket by nothing.
- * From route.c, all targets of a row at once, side by side; to dns.c; the last answer goes to
- * route_hops.c. Owns the hosts of each goal, which route_answer.c frees.
+ * From route.c, all targets of a row at once, side by side; to dns.c, and route_dane.c for what the
+ * hosts must be asked for besides; the last answer goes to route_hops.c. Owns the hosts of each goal, which route_answer.c frees.
  * On failure: the goal says what the DNS said, for good (5.1.2, 5.1.10, 5.4.4, 5.4.6) or for now.
  */
 #include "smar/route.h"
@@ -48,6 +48,7 @@ static void addr_answered(void *arg, const struct dns_data *d, uint32_t ttl)
 			smar_route_ttl(g->route, ttl);
 		mx_addrs(h, d, a->family);
 	}
+	smar_route_dane_addr(g, a->host, d);
 	free(a);
 	smar_route_part_done(g->route);
 }
@@ -74,6 +75,7 @@ static uint16_t goal_port(const struct smar_goal *g)
 
 static void ask_hosts(struct smar_goal *g)
 {
+	smar_route_dane(g);
 	for (unsigned i = 0; i < g->nhost; i++) {
 		g->host[i].port = goal_port(g);
 		ask_addr(g, i, AF_INET);
@@ -131,6 +133,8 @@ static void mx_answered(void *arg, const struct dns_data *d, uint32_t ttl)
 	} else {
 		smar_route_ttl(g->route, ttl);
 		g->secure = d->secure;
+		if (d->secure && strcmp(d->name, g->target->name) != 0)
+			str_copy(g->alias_of, sizeof(g->alias_of), d->name);
 		if (d->status == META1_OK) {
 			read_mx(g, d);
 		} else if (d->nxdomain) {

@@ -23,57 +23,76 @@ static unsigned add_socket(
 	return n;
 }
 
-/* Hosts that the domain's policy does not name are none of the destination. */
-static bool bar_hosts(struct smar_goal *g)
-{
-	unsigned n = 0, had = g->nhost;
+struct left_out {	 /* hosts of a goal without hops */
+	bool failed;	 /* for now */
+	bool barred;	 /* the domain's policy does not name them */
+	const char *why; /* of what TLSA records could not be had; NULL: all could */
+};
 
-	for (unsigned i = 0; i < had; i++)
-		if (smar_route_sts_allows(g, &g->host[i]))
-			g->host[n++] = g->host[i];
-	g->nhost = n;
-	return n < had;
+/* What TLS must achieve at a host: TLSA records that can be used stand above what the domain's
+ * policy says. buf is for the latter. false: nothing is to go there. */
+static bool host_need(const struct smar_goal *g, unsigned i, const struct tls_need **need,
+    struct tls_need *buf, struct left_out *left)
+{
+	if (!smar_route_dane_need(g, i, need, &left->why)) {
+		left->failed = true;
+		return false;
+	}
+	if (*need && (*need)->word == TLS_NEED_DANE)
+		return true;
+	if (!smar_route_sts_allows(g, &g->host[i])) {
+		left->barred = true;
+		return false;
+	}
+	if (smar_route_sts_need(g, buf) && (!*need || !buf->testing))
+		*need = buf;
+	return true;
 }
 
-static void give_need(struct smar_goal *g, unsigned from, unsigned to)
+static unsigned host_hops(
+    struct smar_goal *g, unsigned i, char (*text)[600], unsigned n, struct left_out *left)
 {
-	struct tls_need need;
+	const struct tls_need *need;
+	struct tls_need buf;
+	unsigned from = n;
 
-	if (!smar_route_sts_need(g, &need))
-		return;
-	for (unsigned i = from; i < to; i++)
-		smar_route_need(g->route, i, &need);
+	left->failed |= g->host[i].failed;
+	if (!host_need(g, i, &need, &buf, left))
+		return n;
+	mx_hops(&g->host[i], text, g->route->secure, &n);
+	for (; need && from < n; from++)
+		smar_route_need(g->route, from, need);
+	return n;
 }
 
 static unsigned goal_hops(struct smar_goal *g, char (*text)[600], unsigned n)
 {
+	struct left_out left = {.why = NULL};
 	unsigned before = n;
-	bool failed = false, barred, cut;
+	bool cut;
 
 	if (g->status != META1_OK)
 		return n;
 	if (smar_route_socket(g))
 		return add_socket(g->route, g, text, n);
 	cut = mx_cut(g->route->policy, g->host, &g->nhost);
-	barred = bar_hosts(g);
-	for (unsigned i = 0; i < g->nhost; i++) {
-		mx_hops(&g->host[i], text, g->route->secure, &n);
-		failed |= g->host[i].failed;
-	}
+	for (unsigned i = 0; i < g->nhost; i++)
+		n = host_hops(g, i, text, n, &left);
 	for (unsigned i = before; g->secure && i < n; i++)
 		g->route->secure[i] |= SECURE_NAME;
-	give_need(g, before, n);
-	if (failed && g->route->ttl > TTL_PART)
+	if (left.failed && g->route->ttl > TTL_PART)
 		g->route->ttl = TTL_PART;
 	if (n > before)
 		return n;
-	if (cut && g->nhost == 0 && !barred)
+	if (cut && g->nhost == 0)
 		smar_route_goal_fail(g, META1_PERMFAIL, "5.4.6",
 		    "mail for %s loops back to this server", g->target->name);
-	else if (failed)
+	else if (left.why)
+		smar_route_goal_fail(g, META1_TEMPFAIL, "4.4.3", "%s", left.why);
+	else if (left.failed)
 		smar_route_goal_fail(g, META1_TEMPFAIL, "4.4.3",
 		    "addresses of %s cannot be looked up now", g->target->name);
-	else if (barred)
+	else if (left.barred)
 		smar_route_goal_fail(g, META1_TEMPFAIL, "4.7.5",
 		    "no mail server of %s is one that its MTA-STS policy names", g->target->name);
 	else if (g->implicit)

@@ -209,7 +209,7 @@ struct smar_policy {
 	uint16_t remote_port;
 	struct smar_endpoint *listen;
 	unsigned nlisten;
-	bool client_names, spf;
+	bool client_names, spf, dane;
 	bool session_conf, rcpt_conf; /* flags of smtpc */
 	struct dnsbl *dnsbl;	      /* NULL: no lists */
 };

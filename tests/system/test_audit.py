@@ -44,6 +44,7 @@ TESTS = {
     SYSTEM + 'dns.py::test_second_name_server_and_none': 'smar.nameserver smar.DNS_timeout smar.DNS_tries',
     SYSTEM + 'dns.py::test_names_in_random_case': 'smar.DNS_random_case',
     SYSTEM + 'dnslists.py::test_what_dnssec_proves': 'smar.trusted_nameserver',
+    SYSTEM + 'dane.py::test_turned_off': 'smar.dane',
     SYSTEM + 'dnslists.py::test_the_name_of_the_client': 'smar.client_names cltname: smar.local_domains',
     SYSTEM + 'dnslists.py::test_lists_decide': 'dnsbl.domain dnsbl.tag dnsbl.weight smar.dnsbl_threshold',
     SYSTEM + 'dnslists.py::test_what_a_list_looks_up': 'dnsbl.looks_up dnsbl.looks_up=client dnsbl.looks_up=helo dnsbl.looks_up=sender',

@@ -11,6 +11,9 @@
 #include <strings.h>
 #include <unistd.h>
 
+/* In rcode: nothing proves this answer, whatever the server's ad; nothing is answered. */
+#define NS_PLAIN  0x100
+#define NS_SILENT 0x200
 struct ns_row {
 	const char *name;
 	uint16_t type, rtype; /* asked for, given */
@@ -35,6 +38,7 @@ struct nameserver {
 	unsigned edns_asked;
 	bool ad;	/* sets AD when it is asked for */
 	unsigned upper; /* questions that came with a capital letter */
+	unsigned tlsa_asked, cname_asked;
 	struct packet in, out;
 };
 
@@ -58,6 +62,8 @@ static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
 	assert_true(off + 5 <= len);
 	type = (uint16_t)(ns->in.b[off + 1] << 8 | ns->in.b[off + 2]);
+	ns->tlsa_asked += type == DNS_TLSA;
+	ns->cname_asked += type == DNS_CNAME;
 	put_head(&ns->out, (unsigned)(ns->in.b[0] << 8 | ns->in.b[1]), 0, name, type);
 	if (ns->no_edns && ns->in.b[11] > 0) {
 		ns->out.b[3] |= 1;
@@ -84,6 +90,12 @@ static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 			continue;
 		found = true;
 		ns->out.b[3] |= (uint8_t)r->rcode;
+		if (r->rcode & NS_PLAIN)
+			ns->out.b[3] &= (uint8_t)~0x20u;
+		if (r->rcode & NS_SILENT) {
+			ns->out.n = 0;
+			return;
+		}
 		if (r->text)
 			put_rr(&ns->out, 0, name, r->rtype, 60, r->text);
 		else
@@ -119,6 +131,8 @@ static inline void ns_udp(int fd, short what, void *arg)
 		return;
 	}
 	ns_answer(ns, (size_t)n, false);
+	if (ns->out.n == 0)
+		return;
 	for (unsigned i = 0; i < ns->forged; i++) {
 		ns->out.b[0] ^= 0x55;
 		sendto(fd, ns->out.b, ns->out.n, 0, (void *)&from, len);

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""DANE (RFC 7672): what the TLSA records of a next hop ask of it, with signed zones in nsd, unbound before them, and hops with
+real certificates. All hops listen on one port, each on an address of its own."""
+import hashlib, json, re, socket, subprocess
+
+import certs, lab, pytest, signed
+from test_tls_client import TlsSink
+
+BODY = b'Subject: t\r\n\r\nhello\r\n'
+HOSTS = ('ok', 'ta', 'wrong', 'bogus', 'odd', 'mute', 'slow', 'far', 'second')
+
+
+def der(path, *args):
+    return subprocess.run(['openssl', 'x509', '-in', path, *args], check=True, capture_output=True).stdout
+
+
+def spki(path):
+    """SHA-256 of the public key of a certificate, of the whole of which is 3 0 1 and 2 0 1."""
+    pem = subprocess.run(['openssl', 'x509', '-in', path, '-noout', '-pubkey'], check=True, capture_output=True).stdout
+    return hashlib.sha256(subprocess.run(['openssl', 'pkey', '-pubin', '-outform', 'DER'], input=pem, check=True,
+                                         capture_output=True).stdout).hexdigest()
+
+
+def whole(path):
+    return hashlib.sha256(der(path, '-outform', 'DER')).hexdigest()
+
+
+class World:
+    """The zones, the resolver, the hops by name, one gateway that trusts the resolver."""
+
+    def __init__(self):
+        self.port, self.sink, self.addr = lab.free_port(), {}, {h: f'127.0.7.{i + 1}' for i, h in enumerate(HOSTS)}
+        self.silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.silent.bind(('127.0.0.1', 0))
+        self.ca = certs.Authority()
+        self.cert = {h: self.ca.issue(h, host=f'mx-{h}.dane.test') for h in HOSTS if h != 'far'}
+        self.cert['far'] = self.ca.issue('far', host='elsewhere.test')  # nobody's name: the key alone counts
+        chain = self.cert['ta'][0]
+        chain.write_text(chain.read_text() + self.ca.ca.read_text())
+        for h in HOSTS:
+            self.sink[h] = TlsSink(self.cert[h], 'not offered' if h == 'mute' else None, address=self.addr[h], port=self.port)
+
+    def tlsa(self, host, text):
+        return f'_{self.port}._tcp.{host} IN TLSA {text}\n'
+
+    def zones(self):
+        a = ''.join(f'mx-{h} IN A {self.addr[h]}\n{h} IN MX 10 mx-{h}\n' for h in HOSTS)
+        own = ''.join(self.tlsa(f'mx-{h}', f'3 1 1 {spki(self.cert[h][0])}') for h in ('ok', 'bogus', 'mute', 'far'))
+        return (a + own + self.tlsa('mx-ta', f'2 0 1 {whole(self.ca.ca)}') + self.tlsa('mx-wrong', f'3 1 1 {spki(self.cert["ok"][0])}') +
+                self.tlsa('mx-odd', f'1 1 1 {spki(self.cert["ok"][0])}') + 'alias IN MX 10 mx-alias\nmx-alias IN CNAME mx-far\n'
+                'both IN MX 10 mx-bogus\nboth IN MX 20 mx-second\n')
+
+    def close(self):
+        for s in self.sink.values():
+            s.close()
+        self.silent.close()
+        self.ca.close()
+
+
+@pytest.fixture(scope='module')
+def world(inst):
+    w = World()
+    try:
+        plain = f'@ IN MX 10 mx\nmx IN A {w.addr["wrong"]}\n' + w.tlsa('mx', f'3 1 1 {"00" * 32}')
+        with signed.resolver({'dane.test': w.zones()}, {'plain.test': plain},
+                             forged=[(f'_{w.port}._tcp.mx-bogus.dane.test', 'TLSA')],
+                             silent=('_tcp.mx-slow.dane.test', w.silent.getsockname()[1])) as dns:
+            w.dns = dns
+            with gateway(inst, w) as g:
+                w.g = g
+                lab.wait_for('unbound', lambda: ask(g, 'dane.test', 'SOA')['status'] == 'ok')
+                yield w
+    finally:
+        w.close()
+
+
+def gateway(inst, w, smar='', policy='may'):
+    server = f'"127.0.0.1:{w.dns}"'
+    return lab.relay_all(inst, 0, mt='none.test lmtp:\n', smtpc=f'remote_port = {w.port}; tls_policy = {policy};',
+                         smar=f'nameserver = {server}; trusted_nameserver = {server}; DNS_timeout = 2s; DNS_tries = 1; {smar}',
+                         qmgr='min_retry_delay = 1h; max_retry_delay = 1h;')
+
+
+def ask(g, name, kind):
+    return json.loads(g.ctl('dns', name, kind, '--json').stdout)
+
+
+def send(g, to):
+    with g.client() as c:
+        reply = c.mail('a@from.test', f'u@{to}', BODY)
+        assert reply.startswith('250'), reply
+
+
+def hop_tls(g, host):
+    """What the sessions to this host say of their TLS."""
+    return {s['tls'] for s in json.loads(g.http('smtpc', 'GET', '/v1/sessions')[1])['sessions'] if host in str(s)}
+
+
+@pytest.mark.parametrize('to, sink, how', [
+    ('ok', 'ok', 'DANE-EE'), ('ta', 'ta', 'DANE-TA'), ('far', 'far', 'DANE-EE'), ('alias', 'far', 'DANE-EE'), ('odd', 'odd', 'not trusted'),
+    ('both', 'second', 'not trusted')])
+def test_delivered(world, to, sink, how):
+    """By its key, whatever its name; by its authority; an alias by what it stands for; with records of no use with TLS, whoever it
+    is; to the next host where the first one's records are forged."""
+    before = len(world.sink[sink].mails)
+    send(world.g, f'{to}.dane.test')
+    mail = world.sink[sink].wait(before + 1)[-1]
+    assert mail['rcpts'] == [f'u@{to}.dane.test'] and world.sink[sink].plain_mails == 0
+    world.g.wait_log(rf'to=<u@{to}\.dane\.test> .*status=delivered')
+    assert any(t.startswith('TLSv1.3,') and t.endswith(',' + how) for t in hop_tls(world.g, f'mx-{sink}' if to != 'alias' else 'mx-alias'))
+
+
+@pytest.mark.parametrize('to, reason', [
+    ('wrong', r'4\.7\.5'), ('mute', r'4\.7\.4 .*STARTTLS is not offered'),
+    ('bogus', r'4\.4\.3 the TLSA records of mx-bogus\.dane\.test cannot be had now: .*SERVFAIL'),
+    ('slow', r'4\.4\.3 the TLSA records of mx-slow\.dane\.test cannot be had now')])
+def test_waits(world, to, reason):
+    """Another key, no STARTTLS, forged records, records that nobody gives: nothing is said of the mail, not even in plain."""
+    send(world.g, f'{to}.dane.test')
+    entry = lab.wait_for('its reason', lambda: [r for m in world.g.queue() for r in m['recipients']
+                                                if r['address'] == f'u@{to}.dane.test' and r['reason']])[0]
+
+    assert re.search(reason, entry['reason']), entry
+    sink = world.sink[to]
+    assert sink.mails == [] and sink.plain_mails == 0 and not [v for v, _ in sink.commands if v in ('MAIL', 'RCPT', 'DATA')]
+
+
+def test_without_dnssec(world):
+    """Records of a zone that is not signed mean nothing, as before."""
+    before = len(world.sink['wrong'].mails)
+    send(world.g, 'plain.test')
+    assert world.sink['wrong'].wait(before + 1)[-1]['rcpts'] == ['u@plain.test']
+
+
+def test_turned_off(inst, world):
+    with gateway(inst, world, 'dane = no;') as g:
+        before = len(world.sink['wrong'].mails)
+        send(g, 'wrong.dane.test')
+        assert world.sink['wrong'].wait(before + 1)[-1]['rcpts'] == ['u@wrong.dane.test']
+
+
+def test_route_says_so(world):
+    route = json.loads(world.g.ctl('route', 'ta.dane.test', '--json').stdout)
+    assert route['secure'] == ['all']
+    assert route['tls'] == [f'dane by=dane domain=ta.dane.test match=mx-ta.dane.test,ta.dane.test tlsa=2:0:1:{whole(world.ca.ca)}']
