@@ -259,6 +259,8 @@ static const struct tool_command others[] = {
 	tool_sts_list},
     {"sts refresh", "DOMAIN", "fetch its policy anew (admins)", 1, 1, tool_sts_refresh},
     {"sts forget", "DOMAIN | --all", "forget its policy, or all (admins)", 0, 1, tool_sts_forget},
+    {"tls report", "[DAY]", "how TLS towards domains went today, or on 2026-11-26", 0, 1,
+	tool_tls_report},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };

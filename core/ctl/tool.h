@@ -47,6 +47,8 @@ int tool_grey_remove(struct tool *);
 int tool_sts_list(struct tool *);
 int tool_sts_refresh(struct tool *);
 int tool_sts_forget(struct tool *);
+/* tls_report.c */
+int tool_tls_report(struct tool *);
 /* A message with all its recipients, which come in pages; path: "/v1/queue/". NULL: err, and
  * *status, -1 when there was no answer. */
 json_t *tool_message(

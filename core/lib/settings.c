@@ -339,17 +339,22 @@ static void bind_probe(struct loader *l, struct set_smar *set, struct conf_secti
 	opt_unknown(l->conf, t, owner, rec_probe.opt, rec_probe.n, subs, 1);
 }
 
-static void bind_mta_sts(struct loader *l, struct set_smar *set, struct conf_section *smar)
+/* Sections that are there or not, and have options alone. */
+static void bind_plain(struct loader *l, struct set_smar *set, struct conf_section *smar)
 {
-	struct conf_section *t = set->mta_sts.section = sub(l, smar, "mta_sts");
+	struct conf_section *sts = set->mta_sts.section = sub(l, smar, "mta_sts");
+	struct conf_section *rpt = set->tlsrpt.section = sub(l, smar, "tlsrpt");
 
-	if (t)
-		bind_only(l, t, &rec_mta_sts, &set->mta_sts);
+	if (sts)
+		bind_only(l, sts, &rec_mta_sts, &set->mta_sts);
+	if (rpt)
+		bind_only(l, rpt, &rec_tlsrpt, &set->tlsrpt);
 }
 
 static void bind_smar(struct loader *l, struct set_smar *set, struct conf_section *sec)
 {
-	const char *subs[USES + 5] = {"map", "dnsbl", "greylisting", "recipient_probe", "mta_sts"};
+	const char *subs[USES + 6] = {
+	    "map", "dnsbl", "greylisting", "recipient_probe", "mta_sts", "tlsrpt"};
 	bind_role(l, &set->role, "smar", sec);
 	bind(l, sec, &rec_smar, set, "smar");
 	if (!sec)
@@ -358,9 +363,9 @@ static void bind_smar(struct loader *l, struct set_smar *set, struct conf_sectio
 	bind_dnsbls(l, set, sec);
 	bind_greylisting(l, set, sec);
 	bind_probe(l, set, sec);
-	bind_mta_sts(l, set, sec);
+	bind_plain(l, set, sec);
 	for (size_t i = 0; i < USES; i++) {
-		subs[i + 5] = set_use_kinds[i].keyword;
+		subs[i + 6] = set_use_kinds[i].keyword;
 		bind_use(l, set, &set_use_kinds[i], &set->use[i], sec);
 	}
 	check_delimiter(l->conf, sec, set->address_delimiter);

@@ -190,6 +190,13 @@ struct set_mta_sts { /* mta_sts { } */
 	struct conf_section *section; /* NULL: none */
 };
 
+struct set_tlsrpt { /* tlsrpt { } */
+	const char *directory, *organization, *contact;
+	int32_t all_domains;
+	int64_t keep /* ms */, max_domains;
+	struct conf_section *section; /* NULL: none */
+};
+
 struct set_smar {
 	struct set_role role;
 	const char *const *nameserver, *const *trusted_nameserver;
@@ -208,6 +215,7 @@ struct set_smar {
 	struct set_greylisting greylisting;
 	struct set_probe probe;
 	struct set_mta_sts mta_sts;
+	struct set_tlsrpt tlsrpt;
 };
 
 struct set_qmgr {

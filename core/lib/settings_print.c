@@ -196,6 +196,8 @@ static void print_smar(struct printer *p, const struct set_smar *set)
 		print_probe(p, &set->probe);
 	if (set->mta_sts.section)
 		print_sub(p, "mta_sts", NULL, &rec_mta_sts, &set->mta_sts, set->mta_sts.section);
+	if (set->tlsrpt.section)
+		print_sub(p, "tlsrpt", NULL, &rec_tlsrpt, &set->tlsrpt, set->tlsrpt.section);
 	for (size_t i = 0; i < USES; i++)
 		if (conf_sub(s, set_use_kinds[i].keyword, NULL))
 			print_sub(p, set_use_kinds[i].keyword, NULL, &rec_use, &set->use[i],

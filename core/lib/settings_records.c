@@ -477,6 +477,28 @@ static const struct meta1_opt opt_mta_sts[] = {
 };
 RECORDS(mta_sts);
 
+static const struct meta1_opt opt_tlsrpt[] = {
+    META1_OPT_PATH(struct set_tlsrpt, directory, "smar/tlsrpt",
+	META1_O_QDIR | META1_O_MAYLACK | META1_O_RESTART,
+	"Folder of the reports, DAY_DOMAIN.json; below queue_directory unless absolute, made when "
+	"it "
+	"is missing."),
+    META1_OPT_STR(struct set_tlsrpt, organization, "", 0,
+	"Name of the organization in the reports; the hostname unless set."),
+    META1_OPT_STR(struct set_tlsrpt, contact, "", 0,
+	"Address of those to ask about a report; postmaster at the hostname unless set."),
+    META1_OPT_BOOL(struct set_tlsrpt, all_domains, "no",
+	"Whether domains are reported that ask for no reports, having no TXT record "
+	"_smtp._tls.DOMAIN."),
+    META1_OPT_MSEC(
+	struct set_tlsrpt, keep, "30d", "1d..520w", "Reports that are older are removed."),
+    META1_OPT_INT(struct set_tlsrpt, max_domains, "20000", "16..1000000",
+	"Domains of a day; of one more nothing is counted. At most 64 KiB of memory each, commonly "
+	"1 "
+	"KiB."),
+};
+RECORDS(tlsrpt);
+
 static const struct meta1_opt opt_lookup[] = {
     META1_OPT_STR(
 	struct set_use, name, NULL, META1_O_REQUIRED, "Name of the map section that answers."),
@@ -620,6 +642,9 @@ static const struct settings_group groups[] = {
     GROUP("smar.mta_sts", mta_sts, struct set_mta_sts,
 	"With this section, which may be empty, policies of MTA-STS (RFC 8461) are fetched and "
 	"kept: domains whose next hops are their MX hosts may demand TLS and a certificate."),
+    GROUP("smar.tlsrpt", tlsrpt, struct set_tlsrpt,
+	"With this section, which may be empty, each session to a next hop that a domain's MX "
+	"records say is counted, and a report a day and domain written (RFC 8460)."),
     GROUP("smar.access", use, struct set_use,
 	"Who may relay, what is refused. Of the flags implicitly_match_detail and replace_macros "
 	"serve here. Of a name with more than 20 parent domains, here and in the maps below, the "

@@ -192,6 +192,7 @@ struct mx_host {
 	char name[ADDR_DOMAIN_MAX + 1];
 	uint16_t pref, port;
 	bool failed; /* an address look-up was temporary */
+	bool barred; /* the domain's policy does not name it: no host of the destination */
 	unsigned naddr;
 	struct mx_addr addr[MX_ADDRS];
 };

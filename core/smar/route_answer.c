@@ -91,7 +91,8 @@ static void make_key(const struct smar_route *r, char *key, size_t size)
 		for (unsigned k = 0; k < g->nhost; k++) {
 			rank += k > 0 && g->host[k].pref != g->host[k - 1].pref;
 			all[n] = g->host[k];
-			all[n++].pref = rank;
+			all[n].pref = rank;
+			n += !g->host[k].barred;
 		}
 	}
 	mx_key(

@@ -3,8 +3,9 @@
  * route_goal.c -- next hops become hosts with addresses: a target that is a mail domain by its MX
  * records, a host by A and AAAA, an address or a socket by nothing.
  * From route.c, all targets of a row at once, side by side; to dns.c, and route_dane.c for what the
- * hosts must be asked for besides; the last answer goes to route_hops.c. Owns the hosts of each goal, which route_answer.c frees.
- * On failure: the goal says what the DNS said, for good (5.1.2, 5.1.10, 5.4.4, 5.4.6) or for now.
+ * hosts must be asked for besides; the last answer goes to route_hops.c. Owns the hosts of each
+ * goal, which route_answer.c frees. On failure: the goal says what the DNS said, for good
+ * (5.1.2, 5.1.10, 5.4.4, 5.4.6) or for now.
  */
 #include "smar/route.h"
 

@@ -31,7 +31,7 @@ struct left_out {	 /* hosts of a goal without hops */
 
 /* What TLS must achieve at a host: TLSA records that can be used stand above what the domain's
  * policy says. buf is for the latter. false: nothing is to go there. */
-static bool host_need(const struct smar_goal *g, unsigned i, const struct tls_need **need,
+static bool host_need(struct smar_goal *g, unsigned i, const struct tls_need **need,
     struct tls_need *buf, struct left_out *left)
 {
 	if (!smar_route_dane_need(g, i, need, &left->why)) {
@@ -41,7 +41,7 @@ static bool host_need(const struct smar_goal *g, unsigned i, const struct tls_ne
 	if (*need && (*need)->word == TLS_NEED_DANE)
 		return true;
 	if (!smar_route_sts_allows(g, &g->host[i])) {
-		left->barred = true;
+		g->host[i].barred = left->barred = true;
 		return false;
 	}
 	if (smar_route_sts_need(g, buf) && (!*need || !buf->testing))

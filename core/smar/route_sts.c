@@ -3,12 +3,13 @@
  * route_sts.c -- what the MTA-STS policy of a domain means for its route (RFC 8461 section 5).
  * From route_goal.c, beside the MX question, for domains that go by the DNS alone: where a row says
  * the hop an admin has decided. To sts_ask.c; route_hops.c asks which hosts are left out and what
- * the others must achieve. Owns a reference to the policy in the goal, until route_answer.c. On
- * failure: none is known, and the route goes on without one and is kept for a minute only.
+ * the others must achieve; tlsrpt.c hears which domains these are. Owns a reference to the policy
+ * in the goal, until route_answer.c. On failure: none is known, and the route goes on without one
+ * and is kept for a minute only.
  */
 #include "smar/route.h"
 
-#include "smar/sts.h"
+#include "smar/tlsrpt.h"
 
 #define MARGIN_MS 1000 /* of the route, for what comes after */
 
@@ -28,7 +29,10 @@ void smar_route_sts(struct smar_goal *g)
 {
 	struct smar_route *r = g->route;
 
-	if (!r->policy->sts || r->row || g->target->lmtp)
+	if (r->row || g->target->lmtp)
+		return;
+	tlsrpt_route(g->target->name);
+	if (!r->policy->sts)
 		return;
 	r->pending++;
 	sts_ask(r->policy->sts, g->target->name, false, r->deadline - MARGIN_MS, answered, g);

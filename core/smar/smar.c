@@ -13,6 +13,7 @@
 #include "smar/grey.h"
 #include "smar/probe.h"
 #include "smar/sts.h"
+#include "smar/tlsrpt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,7 +131,7 @@ static void finish_stop(struct role *role)
 	smar_explain_set(NULL);
 	probe_control_set(NULL, NULL);
 	prober_free(&me.prober);
-	sts_stop();
+	smar_tls_stop();
 	dns_free(&me.dns);
 	smar_policy_close(&me.policy);
 	smar_caps_free(&me.caps);
@@ -155,7 +156,7 @@ static bool busy(void)
  * holds the policy. */
 static void stop_now(void *arg)
 {
-	if (me.policy && !busy() && grey_flushed() && sts_flushed(sts_role()))
+	if (me.policy && !busy() && grey_flushed() && smar_tls_flushed())
 		finish_stop(arg);
 }
 
@@ -285,12 +286,19 @@ static void on_caps(struct chan *c, uint32_t req, const void *msg, void *arg)
 		smar_caps_learn(me.caps, msg, loop_now(role->loop));
 }
 
+static void on_tls_result(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	(void)c, (void)req, (void)arg;
+	tlsrpt_session(msg, sts_role());
+}
+
 static const struct chan_handler handlers[] = {
     {P_CHECK, on_check},
     {P_SESSION_CONF, on_session_conf},
     {P_ROUTE, on_route},
     {P_EXPAND, on_expand},
     {P_CAPS, on_caps},
+    {P_TLS_RESULT, on_tls_result},
     {P_NONE, NULL},
 };
 
@@ -309,36 +317,6 @@ static struct smar_policy *policy_open(
 		p->work = role->work;
 	}
 	return p;
-}
-
-static void sts_idle(void *arg)
-{
-	(void)arg;
-	maybe_stop();
-}
-
-static void sts_other(void *arg)
-{
-	(void)arg;
-	count_up();
-}
-
-static void sts_failed(void *arg, const char *domain, enum sts_fetched what,
-    const struct sts_policy *kept, const char *why)
-{
-	(void)arg, (void)domain, (void)what, (void)kept, (void)why;
-}
-
-static int start_sts(struct role *role, struct meta1_err *err)
-{
-	struct sts_place at = {.loop = role->loop,
-	    .work = role->work,
-	    .dns = me.dns,
-	    .idle = sts_idle,
-	    .changed = sts_other,
-	    .failed = sts_failed};
-
-	return sts_start(&at, &role->set->smar.mta_sts, err);
 }
 
 static int start(struct role *role, struct meta1_err *err)
@@ -366,17 +344,17 @@ static int start(struct role *role, struct meta1_err *err)
 	role->host.changed = map_changed;
 	me.caps = smar_caps_new(SMAR_CAPS_MAX);
 	me.prober = prober_new(role->loop);
-	if (start_sts(role, err) < 0)
+	if (smar_tls_start(role, me.dns, maybe_stop, count_up, err) < 0)
 		return -1;
 	me.policy = policy_open(role, role->set, err);
 	if (!me.policy) {
-		sts_stop();
+		smar_tls_stop();
 		return -1;
 	}
 	prober_use(me.prober, me.policy);
 	if (grey_start(role->loop, role->work, role->set, maybe_stop, err) < 0) {
 		smar_policy_close(&me.policy);
-		sts_stop();
+		smar_tls_stop();
 		return -1;
 	}
 	smar_control_set(me.policy, me.dns);
@@ -410,8 +388,9 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 			     "at its start");
 		return 1;
 	}
-	if (sts_restart(&was->mta_sts, &now->mta_sts)) {
-		err_set(err, "smar: the section mta_sts, and its file, are set at its start");
+	if (smar_tls_restart(was, now)) {
+		err_set(err, "smar: the sections mta_sts and tlsrpt, the file of the one and the "
+			     "directory of the other are set at its start");
 		return 1;
 	}
 	me.next = policy_open(role, set, err);
@@ -431,7 +410,7 @@ static void reload_finish(struct role *role, bool commit)
 	prober_use(me.prober, me.policy);
 	if (me.policy->greylisting)
 		grey_reload(me.policy->greylisting);
-	sts_reload(&role->set->smar.mta_sts);
+	smar_tls_reload(&role->set->smar);
 	smar_control_set(me.policy, me.dns);
 	smar_explain_set(me.policy);
 	dns_forget(me.dns);
@@ -450,7 +429,7 @@ static void control(struct role *role, struct ctl *ctl)
 	smar_explain_add(role, ctl, maybe_stop);
 	grey_control_add(ctl);
 	probe_control_add(ctl);
-	sts_control_add(ctl);
+	smar_tls_control(ctl);
 }
 
 static const char *libraries(void)

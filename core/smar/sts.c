@@ -283,6 +283,13 @@ const struct lru *sts_failures(const struct sts *s)
 	return &s->bad;
 }
 
+const struct sts_policy *sts_known(struct sts *s, const char *domain)
+{
+	struct sts_entry *e = sts_find(s, domain);
+
+	return e ? e->policy : NULL;
+}
+
 bool sts_fetching(const struct sts *s, const char *domain)
 {
 	struct sts_flight *f;

@@ -147,6 +147,7 @@ typedef void (*sts_fn)(void *arg, const struct sts_answer *);
 typedef void (*sts_failed_fn)(void *arg, const char *domain, enum sts_fetched,
     const struct sts_policy *kept, const char *why);
 
+struct ctl;
 struct sts;
 struct sts_place {
 	struct loop *loop;
@@ -173,6 +174,8 @@ bool sts_forget(struct sts *, const char *domain); /* false: nothing was known o
 unsigned sts_forget_all(struct sts *);
 const struct lru *sts_entries(const struct sts *);  /* of struct sts_entry */
 const struct lru *sts_failures(const struct sts *); /* of struct sts_failure */
+/* The policy in force, without a use of it; NULL: none. */
+const struct sts_policy *sts_known(struct sts *, const char *domain);
 bool sts_fetching(const struct sts *, const char *domain);
 const char *sts_fetched_word(enum sts_fetched); /* as RFC 8460 has it */
 
@@ -231,16 +234,18 @@ static inline int64_t sts_now(const struct sts *s)
 	return loop_now(s->at.loop);
 }
 
-/* ---- sts_role.c: the one of the process ---- */
-/* at: all but the path. 0 without a section, too; <0: err. */
-int sts_start(struct sts_place *at, const struct set_mta_sts *, struct meta1_err *);
-bool sts_restart(const struct set_mta_sts *was, const struct set_mta_sts *now);
-void sts_reload(const struct set_mta_sts *);
-void sts_stop(void);
-struct sts *sts_role(void); /* NULL: none */
+/* ---- sts_role.c: MTA-STS and reports of TLS (tlsrpt.h) in the life of the process ---- */
+/* idle: nothing is asked or written any more; changed: kept routes are void. <0: err. */
+int smar_tls_start(
+    struct role *, struct dns *, void (*idle)(void), void (*changed)(void), struct meta1_err *);
+bool smar_tls_restart(const struct set_smar *was, const struct set_smar *now);
+void smar_tls_reload(const struct set_smar *);
+bool smar_tls_flushed(void);
+void smar_tls_stop(void); /* dns_free() is next */
+void smar_tls_control(struct ctl *);
+struct sts *sts_role(void); /* NULL: no section mta_sts */
 
 /* ---- sts_control.c ---- */
-struct ctl;
 void sts_control_add(struct ctl *);
 void sts_control_set(struct sts *, struct loop *); /* NULL: there is none */
 

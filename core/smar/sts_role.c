@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sts_role.c -- MTA-STS in the life of smar: its options, start, reload and end.
- * From smar.c; to sts.c. Owns the one struct sts of the process. On failure: err, the start or
- * reload is refused.
+ * sts_role.c -- MTA-STS and reports of TLS in the life of smar: options, start, reload and end.
+ * From smar.c; to sts.c and tlsrpt.c. Owns the one struct sts of the process. On failure: err, the
+ * start or reload is refused.
  */
-#include "smar/sts.h"
+#include "smar/tlsrpt.h"
 
 #include <stdlib.h>
 
@@ -23,38 +23,94 @@ static void conf_of(const struct set_mta_sts *s, struct sts_conf *c)
 	    .port = (uint16_t)s->remote_port};
 }
 
-int sts_start(struct sts_place *at, const struct set_mta_sts *s, struct meta1_err *err)
+static struct {
+	void (*idle)(void);
+	void (*changed)(void);
+} tell;
+
+static void idle(void *arg)
 {
+	(void)arg;
+	tell.idle();
+}
+
+static void changed(void *arg)
+{
+	(void)arg;
+	tell.changed();
+}
+
+static void failed(void *arg, const char *domain, enum sts_fetched what,
+    const struct sts_policy *kept, const char *why)
+{
+	(void)arg;
+	tlsrpt_fetch(domain, what, kept, why);
+}
+
+int smar_tls_start(struct role *role, struct dns *dns, void (*idle_fn)(void),
+    void (*changed_fn)(void), struct meta1_err *err)
+{
+	const struct set_smar *s = &role->set->smar;
+	struct sts_place at = {.loop = role->loop,
+	    .work = role->work,
+	    .dns = dns,
+	    .path = s->mta_sts.file,
+	    .idle = idle,
+	    .changed = changed,
+	    .failed = failed};
+	struct tlsrpt_place reports = {.loop = role->loop,
+	    .work = role->work,
+	    .dns = dns,
+	    .hostname = role->set->hostname,
+	    .idle = idle};
 	struct sts_conf c;
 
-	if (!s->section)
+	tell.idle = idle_fn;
+	tell.changed = changed_fn;
+	if (tlsrpt_start(&reports, &s->tlsrpt, err) < 0)
+		return -1;
+	if (!s->mta_sts.section)
 		return 0;
-	conf_of(s, &c);
-	at->path = s->file;
-	it = sts_new(at, &c, err);
-	sts_control_set(it, at->loop);
+	conf_of(&s->mta_sts, &c);
+	it = sts_new(&at, &c, err);
+	sts_control_set(it, role->loop);
 	return it ? 0 : -1;
 }
 
-bool sts_restart(const struct set_mta_sts *was, const struct set_mta_sts *now)
+bool smar_tls_restart(const struct set_smar *was, const struct set_smar *now)
 {
-	return !was->section != !now->section ||
-	       (now->section && strcmp(was->file, now->file) != 0);
+	const struct set_mta_sts *a = &was->mta_sts, *b = &now->mta_sts;
+
+	return !a->section != !b->section || (b->section && strcmp(a->file, b->file) != 0) ||
+	       tlsrpt_restart(&was->tlsrpt, &now->tlsrpt);
 }
 
-void sts_reload(const struct set_mta_sts *s)
+void smar_tls_reload(const struct set_smar *s)
 {
 	struct sts_conf c;
 
-	conf_of(s, &c);
+	conf_of(&s->mta_sts, &c);
 	if (it)
 		sts_configure(it, &c);
+	tlsrpt_reload(&s->tlsrpt);
 }
 
-void sts_stop(void)
+bool smar_tls_flushed(void)
+{
+	return sts_flushed(it) && tlsrpt_flushed();
+}
+
+void smar_tls_stop(void)
 {
 	sts_control_set(NULL, NULL);
 	sts_free(&it);
+	tlsrpt_stop();
+}
+
+void smar_tls_control(struct ctl *ctl)
+{
+	sts_control_add(ctl);
+	tlsrpt_control_add(ctl);
 }
 
 struct sts *sts_role(void)

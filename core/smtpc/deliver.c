@@ -380,6 +380,7 @@ static void next_try(struct smtpc_delivery *d)
 void smtpc_deliver_opened(
     struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
 {
+	smtpc_tls_report(d, status, r);
 	if (status == META1_OK && d->session->sess) {
 		smtpc_hosts_answered(d->c, &d->hop[d->at].to);
 		smtpc_caps_tell(

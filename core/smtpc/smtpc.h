@@ -188,6 +188,11 @@ void smtpc_caps_tell(struct smtpc *, const struct meta1_transport_ops *, void *s
     const char *dest, const struct smtpc_hop *, uint32_t nhop);
 void smtpc_caps_forget(struct smtpc *); /* smar came anew, and knows nothing; the end */
 
+/* ---- tls_report.c: how TLS went, told to smar ------------------------------------------- */
+
+/* The delivery's session is open, or (status not OK) the reply says why it is not. */
+void smtpc_tls_report(const struct smtpc_delivery *, enum meta1_status, const struct meta1_reply *);
+
 /* ---- session.c: sessions to next hops --------------------------------------------- */
 
 enum smtpc_state { SESSION_OPENING, SESSION_BUSY, SESSION_IDLE };

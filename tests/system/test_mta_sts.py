@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """MTA-STS (RFC 8461): policies from a real HTTPS server on loopback, found by a private zone, and what they mean for the
 mail: enforced, tested, kept over restarts, replaced, refused; and what is told of it."""
-import contextlib, http.server, json, re, socket, ssl, subprocess, threading, urllib.parse
+import contextlib, http.server, json, re, socket, ssl, subprocess, threading, time, urllib.parse
 
 import certs, dns.flags, dns.message, dns.rdatatype, dns.rrset, lab, pytest
 from test_tls_client import TlsSink
@@ -140,9 +140,9 @@ def site(net, domain, text=None, id='1', mx=('mx',), cert=True):
         net.web.cert(domain)
 
 
-def gateway(inst, net, ca, options='', smtpc='', smar='', port=1, **kw):
+def gateway(inst, net, ca, options='', smtpc='', smar='', port=1, mt='none.invalid [127.0.0.1]\n', **kw):
     """Mail to everywhere by the DNS."""
-    return lab.relay_all(inst, 0, mt='none.invalid [127.0.0.1]\n', smtpc=f'remote_port = {port}; tls {{ CAcert_file = "{ca.ca}"; }} {smtpc}',
+    return lab.relay_all(inst, 0, mt=mt, smtpc=f'remote_port = {port}; tls {{ CAcert_file = "{ca.ca}"; }} {smtpc}',
                          smar=f'nameserver = "127.0.0.1:{net.port}"; {smar} mta_sts {{ remote_port = {net.web.port}; CAcert_file = "{ca.ca}"; {options} }}',
                          qmgr='min_retry_delay = 1h; max_retry_delay = 1h;', **kw)
 
@@ -453,6 +453,11 @@ def test_off(inst, net, ca):
 def hop(ca):
     ca.mx, ca.else_ = ca.issue('mx', host='mx.a.test'), ca.issue('else', host='mx.else.test')
     ca.stranger = ca.other.issue('mx', host='mx.a.test')
+    ca.run('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=mx', '-keyout', 'old.key', '-out', 'old.csr')
+    (ca.dir / 'ext').write_text('subjectAltName=DNS:mx.a.test')
+    ca.run('x509', '-req', '-in', 'old.csr', '-CA', str(ca.ca), '-CAkey', str(ca.ca.with_suffix('.key')), '-CAcreateserial', '-days', '-1', '-extfile', 'ext',
+           '-out', 'old.pem')
+    ca.old = ca.dir / 'old.pem', ca.dir / 'old.key'
     return ca
 
 
@@ -490,3 +495,114 @@ def test_each_domain_has_its_own(inst, net, hop):
         g.wait_log('status=deferred .*4.7.5')
         lab.wait_for('one that waits', lambda: [r['address'] for m in g.queue() for r in m['recipients'] if r['state'] == 'waiting'] == ['u@a.test'])
         assert len(sink.mails) == 1
+
+
+# ---- reports ----
+
+def asks(net, *domains):
+    for d in domains:
+        net.rows[f'_smtp._tls.{d}', 'TXT'] = [f'"v=TLSRPTv1; rua=mailto:tls@{d},https://{d}/r"']
+
+
+def reports(g, *day):
+    """domain -> report."""
+    p = g.ctl('tls', 'report', *day, '--json')
+    return {(r := json.loads(line))['policies'][0]['policy']['policy-domain']: r for line in p.stdout.splitlines()}
+
+
+def day():
+    return time.strftime('%Y-%m-%d', time.gmtime())
+
+
+def sent(g, *rcpts):
+    with g.client() as c:
+        assert c.mail('s@client.test', list(rcpts), BODY).startswith('250')
+
+
+@pytest.mark.parametrize('mode, cert, at, result, text', [
+    ('enforce', 'mx', None, None, ''), ('enforce', 'else_', None, 'certificate-host-mismatch', 'not for the host'),
+    ('testing', 'else_', None, 'certificate-host-mismatch', ',trusted'), ('testing', 'stranger', None, 'certificate-not-trusted', ',not trusted'),
+    ('enforce', 'mx', 'refused', 'starttls-not-supported', '454'), ('enforce', 'mx', 'garbage', 'validation-failure', 'TLS handshake'),
+    ('enforce', 'old', None, 'certificate-expired', 'has expired'), (None, 'stranger', None, None, ''), (None, 'mx', 'not offered', 'starttls-not-supported', '')])
+def test_report(inst, net, hop, mode, cert, at, result, text):
+    """What the session was like stands in the report of its day, which a restart goes on with."""
+    if mode:
+        site(net, 'a.test', policy(mode, 'mx.a.test'))
+    else:
+        site(net, 'a.test', cert=False)
+    asks(net, 'a.test')
+    began = day()
+    with TlsSink(getattr(hop, cert), at) as sink, gateway(inst, net, hop, port=sink.port, smar='tlsrpt { organization = "Us"; contact = "me@us.test"; '
+                                                         'directory = "smar/reports"; }') as g:
+        sent(g, 'u@a.test')
+        r = lab.wait_for('a report', lambda: reports(g).get('a.test'))
+        p, = r['policies']
+        assert p['policy']['policy-type'] == ('sts' if mode else 'no-policy-found') and p['policy']['policy-domain'] == 'a.test'
+        if mode:
+            assert p['policy']['policy-string'] == ['version: STSv1', f'mode: {mode}', 'max_age: 86400', 'mx: mx.a.test']
+            assert p['policy']['mx-host'] == ['mx.a.test']
+        assert p['summary'] == {'total-successful-session-count': int(not result), 'total-failure-session-count': int(bool(result))}
+        for f in p['failure-details']:
+            assert f['result-type'] == result and f['receiving-mx-hostname'] == 'mx.a.test' and f['receiving-ip'] == '127.0.0.1'
+            assert f['failed-session-count'] == 1 and text in f['failure-reason-code']
+        assert len(p['failure-details']) == bool(result)
+        assert (r['organization-name'], r['contact-info'], r['rua']) == ('Us', 'me@us.test', ['mailto:tls@a.test', 'https://a.test/r'])
+        today = r['date-range']['start-datetime'][:10]
+        assert today in (began, day()) and r['date-range'] == {'start-datetime': f'{today}T00:00:00Z', 'end-datetime': f'{today}T23:59:59Z'}
+        assert r['report-id'] == f'{today}_a.test@gw.test'
+        if mode != 'enforce' or cert != 'mx' or at:
+            return
+        g.stop()
+        file = g.dir / f'q/smar/reports/{today}_a.test.json'
+        assert json.loads(file.read_text()) == r and file.stat().st_mode & 0o777 == 0o600
+        g.start().ready()
+        assert day() != today or reports(g) == {'a.test': r}  # not at midnight
+        assert reports(g, today) == {'a.test': r}
+        assert re.search(r'^a\.test +1 +0 +mailto:tls@a.test', g.ctl('tls', 'report', today).stdout, re.M)
+        sent(g, 'u@a.test')
+        lab.wait_for('one more', lambda: reports(g)['a.test']['policies'][0]['summary']['total-successful-session-count'] == 1 + (day() == today))
+
+
+def test_who_is_reported(inst, net, hop):
+    """Domains that go by their MX records and ask for it; with all_domains the others too; policies that cannot be had; up to max_domains."""
+    site(net, 'a.test', cert=False)
+    site(net, 'b.test', cert=False)
+    site(net, 'c.test', 'nothing')
+    for d in (*'abc', *(f'n{i}' for i in range(20))):
+        net.rows[f'{d}.test', 'MX'] = ['10 mx.a.test.']
+    asks(net, 'a.test', 'c.test', 'row.test')
+    with TlsSink(hop.mx) as sink:
+        for options, want in (('', {'a.test', 'c.test'}), ('all_domains = yes;', {'a.test', 'b.test', 'c.test'})):
+            with gateway(inst, net, hop, port=sink.port, smar=f'tlsrpt {{ {options} }}', mt=f'row.test [127.0.0.1]:{sink.port}\n') as g:
+                with g.client() as c:
+                    g.settled(c.mail('s@client.test', ['u@a.test', 'u@b.test', 'u@c.test', 'u@row.test'], BODY))
+                lab.wait_for('the reports', lambda: set(reports(g)) == want)
+
+                def failed():
+                    return next((p for p in reports(g)['c.test']['policies'] if p['failure-details']), None)
+                c = lab.wait_for('what c.test lacks', failed)
+                assert [f['result-type'] for f in c['failure-details']] == ['sts-policy-invalid'] and c['policy']['policy-type'] == 'no-policy-found'
+                assert 'expected name: value' in c['failure-details'][0]['failure-reason-code']
+                p = g.ctl('tls', 'report', '2020-01-01', check=False)
+                assert p.returncode == 1 and 'no reports' in p.stderr
+                assert g.ctl('tls', 'report', 'yesterday', check=False).returncode == 64
+        with gateway(inst, net, hop, port=sink.port, smar='tlsrpt { all_domains = yes; max_domains = 16; }') as g:
+            sent(g, *(f'u@n{i}.test' for i in range(20)))
+            lab.wait_for('those beyond', lambda: g.metrics('smar')['tlsrpt_dropped_total'] == 4)
+            assert g.metrics('smar')['tlsrpt_domains'] == 16 and len(reports(g)) == 16
+
+
+def test_old_reports_go(inst, net, hop):
+    with gateway(inst, net, hop, smar='tlsrpt { keep = 2d; }') as g:
+        folder = g.dir / 'q/smar/tlsrpt'
+        g.stop()
+        for name in ('2020-01-01_old.test.json', 'notes', '2020-01-01', '9999-01-01_a.test.json', f'{day()}_bad.test.json'):
+            (folder / name).write_text('{}')
+        g.start().ready()
+        lab.wait_for('the old one to go', lambda: not (folder / '2020-01-01_old.test.json').exists())
+        assert {'notes', '2020-01-01', '9999-01-01_a.test.json'} <= {p.name for p in folder.iterdir()}
+        g.wait_log('smar.tlsrpt .*bad.test.json.*not a report of ours')
+    with gateway(inst, net, hop) as g:
+        p = g.ctl('tls', 'report', check=False)
+        assert p.returncode == 1 and p.stderr == 'meta1ctl: smar has no tlsrpt section\n'
+        assert g.http('smar', 'GET', '/v1/tls-report')[0] == 404
