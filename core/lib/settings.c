@@ -178,6 +178,7 @@ static void bind_tls(struct loader *l, struct set_smtps *set, struct conf_sectio
 		bind_only(l, t, &rec_tls, &set->tls_set);
 		file_names(l, set->tls_set.cert_file);
 		file_names(l, set->tls_set.key_file);
+		file_names(l, set->tls_set.OCSP_file);
 		check_tls(l->conf, t, owner_of(l, t), &set->tls_set);
 	}
 	for (unsigned i = 0; i < set->role.nlisten && !t; i++)

@@ -62,9 +62,10 @@ struct set_role {
 	unsigned nlisten;
 };
 
-enum { TLS_F_REQUEST_CERT = 1 };
+enum { TLS_F_REQUEST_CERT = 1, TLS_F_TLS_ONLY = 2 };
 struct set_tls {					/* tls { } */
 	const char *const *cert_file, *const *key_file; /* the n-th of one with that of the other */
+	const char *const *OCSP_file;			/* of smtps */
 	const char *CAcert_file, *CAcert_directory, *CRL_file, *ciphers;
 	uint64_t flags; /* of smtps */
 };

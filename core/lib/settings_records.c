@@ -554,7 +554,12 @@ const struct set_use_kind set_use_kinds[USES] = {
 
 static const struct meta1_opt opt_tls[] = {
     TLS_OPTIONS,
-    META1_OPT_FLAGS(struct set_tls, flags, "request_cert", "request_cert",
+    META1_OPT_LIST(struct set_tls, OCSP_file, NULL, 0,
+	"Responses of OCSP, DER, about these certificates, in any order: each is shown to clients "
+	"that ask, beside its certificate. A file that changes is read again; one that is not "
+	"there, too old, or about none of the certificates is left out, with a warning."),
+    META1_OPT_FLAGS(struct set_tls, flags, "request_cert", "request_cert|tls_only",
+	"tls_only takes MAIL, VRFY and AUTH with TLS only, but for clients on a unix socket. "
 	"request_cert asks clients for a certificate, when there is a CAcert_file or "
 	"CAcert_directory to verify it with; none need have one. The names of the CAs in "
 	"CAcert_file are sent to the client: keep it short."),

@@ -150,6 +150,8 @@ struct tls *tls_new(struct tls_ctx *ctx, const struct tls_want *want, struct met
 
 	ERR_clear_error();
 	t->ctx = tls_ctx_ref(ctx);
+	if (ctx->ocsp)
+		tls_ocsp_look(ctx->ocsp);
 	t->ssl = SSL_new(ctx->ssl);
 	if (t->ssl && prepare(t, want))
 		return t;

@@ -4,6 +4,7 @@
  *
  *   tls_ctx.c     options into a context: versions, ciphers, trusted CAs, what is revoked
  *   tls_cert.c    certificates and keys: rights of the files, pairs, the one for a name (SNI)
+ *   tls_ocsp.c    what OCSP says of our certificates, shown beside them
  *   tls_ticket.c  keys of session tickets, changed every hour
  *   tls.c         one connection: bytes of the wire into plain text and back; no descriptor
  *   conn_tls.c    stands between a conn's socket and its buffers; runs the handshakes
@@ -118,6 +119,7 @@ struct tls_ctx {
 	struct tls_pair pair[TLS_PAIRS];
 	unsigned npair;
 	struct tls_tickets *tickets;
+	struct tls_ocsp *ocsp; /* or NULL */
 };
 struct tls {
 	SSL *ssl;
@@ -130,6 +132,10 @@ struct tls {
 /* All pairs of the options into the context. <0: err names the file. */
 int tls_cert_load(struct tls_ctx *, const struct set_tls *, struct meta1_err *);
 void tls_cert_free(struct tls_ctx *);
+struct tls_ocsp *tls_ocsp_new(struct tls_ctx *, const char *const *files);
+/* Reads files that changed, once a second at most; from the loop. */
+void tls_ocsp_look(struct tls_ocsp *);
+void tls_ocsp_free(struct tls_ocsp **);
 struct tls_tickets *tls_ticket_new(SSL_CTX *, struct meta1_err *);
 void tls_ticket_free(struct tls_tickets **);
 /* Before the handshake; false: OpenSSL cannot do it. */

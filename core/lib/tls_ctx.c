@@ -78,6 +78,8 @@ static int as_server(struct tls_ctx *c, const struct set_tls *set, struct meta1_
 	c->tickets = tls_ticket_new(c->ssl, err);
 	if (!c->tickets)
 		return -1;
+	if (set->OCSP_file && *set->OCSP_file)
+		c->ocsp = tls_ocsp_new(c, set->OCSP_file);
 	SSL_CTX_set_num_tickets(c->ssl, 1);
 	SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
 	return 0;
@@ -133,6 +135,7 @@ void tls_ctx_free(struct tls_ctx **cp)
 	*cp = NULL;
 	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
+	tls_ocsp_free(&c->ocsp);
 	tls_cert_free(c);
 	SSL_CTX_free(c->ssl);
 	tls_ticket_free(&c->tickets);

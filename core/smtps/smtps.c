@@ -189,6 +189,7 @@ static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
 	    .invalid_addresses = set->max_invalid_addresses,
 	    .sessions = set->max_sessions,
 	    .repair = set->bare_newline == NEWLINE_REPAIR,
+	    .tls_only = set->tls != NULL && (set->tls_set.flags & TLS_F_TLS_ONLY) != 0,
 	    .memory = set->max_memory,
 	    .queue_wait = set->queue_wait,
 	    .tarpit_after = set->tarpit_after,

@@ -85,6 +85,7 @@ struct smtps_limits {
 	int32_t spf_header; /* SPF_HEADER_ of lib/settings.h */
 	bool vrfy;	    /* asks smar */
 	bool repair;	    /* bare_newline = repair */
+	bool tls_only;	    /* no mail without TLS */
 };
 
 struct smtps {
@@ -339,6 +340,7 @@ struct smtps_line { /* one command; args without leading and trailing blanks */
 #define VERB_TRUST 8u  /* for peers of the option xclient only */
 #define VERB_TLS   32u /* offered with TLS only */
 #define VERB_AUTH  64u /* there only when a section auth is */
+#define VERB_WANTS_TLS 128u /* with TLS only, where the section tls says tls_only */
 #define VERB_SAID  16u /* what was said may stand in the log; others may bring passwords */
 
 struct smtps_verb {
@@ -440,6 +442,8 @@ void smtps_verdict_read(const struct p_verdict *, struct smtps_verdict *);
 /* The verb, and whether EHLO lists it. */
 void smtps_starttls(struct smtps_session *, const struct smtps_line *);
 void smtps_starttls_disown(struct smtps_session *); /* XCLIENT was said */
+/* It must be on before mail is taken, and is not. */
+bool smtps_starttls_due(const struct smtps_session *);
 bool smtps_starttls_offered(const struct smtps_session *);
 /* The listener wants TLS from the first byte: then, smtps_session_known(). */
 void smtps_starttls_first(struct smtps_session *);

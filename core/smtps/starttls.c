@@ -26,6 +26,11 @@ bool smtps_starttls_offered(const struct smtps_session *s)
 	return s->srv->tls != NULL && conn_tls_info(s->conn) == NULL;
 }
 
+bool smtps_starttls_due(const struct smtps_session *s)
+{
+	return s->lim->tls_only && conn_tls_info(s->conn) == NULL && strcmp(s->client, "unix") != 0;
+}
+
 void smtps_starttls_text(const struct smtps_session *s, char *out, size_t size)
 {
 	const struct tls_info *i = conn_tls_info(s->conn);

@@ -133,7 +133,9 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 			conn_printf(s->conn, "250-%s\r\n", verbs[i].name);
 	if (s->xclient)
 		smtps_xclient_offer(s);
-	smtps_auth_names(s, names, sizeof(names));
+	*names = '\0';
+	if (!smtps_starttls_due(s))
+		smtps_auth_names(s, names, sizeof(names));
 	if (*names != '\0')
 		conn_printf(s->conn, "250-AUTH %s\r\n", names);
 	if (smtps_starttls_offered(s))
@@ -206,7 +208,7 @@ static void act_help(struct smtps_session *s, const struct smtps_line *l)
 static const struct smtps_verb verbs[] = {
     {"RCPT", IN(MAIL) | IN(RCPT), VERB_SAID, RCPT_LINE, smtps_tx_rcpt,
 	"TO:<address> [NOTIFY=NEVER|SUCCESS,FAILURE,DELAY] [ORCPT=type;xtext]"},
-    {"MAIL", IN(READY), VERB_SAID, MAIL_LINE, smtps_tx_mail,
+    {"MAIL", IN(READY), VERB_SAID | VERB_WANTS_TLS, MAIL_LINE, smtps_tx_mail,
 	"FROM:<address> [SIZE=n] [BODY=7BIT|8BITMIME] [SMTPUTF8] [RET=FULL|HDRS] [ENVID=xtext]"},
     {"DATA", IN(MAIL) | IN(RCPT), VERB_NOARG, BASE, smtps_body_data,
 	"the message follows, a line with one dot ends it"},
@@ -217,13 +219,13 @@ static const struct smtps_verb verbs[] = {
     {"RSET", ANYWHERE, VERB_NOARG | VERB_NOP, BASE, act_rset, "forget the transaction"},
     {"NOOP", ANYWHERE, VERB_NOP, BASE, act_noop, "nothing"},
     {"QUIT", ANYWHERE, VERB_NOARG, BASE, act_quit, "end of the session"},
-    {"VRFY", ANYWHERE, VERB_NOP | VERB_SAID, BASE, smtps_vrfy, "address [SMTPUTF8]"},
+    {"VRFY", ANYWHERE, VERB_NOP | VERB_SAID | VERB_WANTS_TLS, BASE, smtps_vrfy, "address [SMTPUTF8]"},
     {"HELP", ANYWHERE, VERB_NOP | VERB_EHLO, BASE, act_help, "[command]"},
     {"XCLIENT", IN(OPEN) | IN(READY), VERB_NOP | VERB_TRUST, SMTPS_LINE_MAX, smtps_xclient,
 	"ATTRIBUTE=value ..., for whom you speak"},
     {"STARTTLS", IN(OPEN) | IN(READY), VERB_NOARG | VERB_TLS, BASE, smtps_starttls,
 	"all that follows is encrypted"},
-    {"AUTH", IN(READY), VERB_AUTH, SMTPS_LINE_MAX, smtps_auth, "MECHANISM [response], who you are"},
+    {"AUTH", IN(READY), VERB_AUTH | VERB_WANTS_TLS, SMTPS_LINE_MAX, smtps_auth, "MECHANISM [response], who you are"},
     {"EXPN", 0, 0, BASE, NULL, NULL},
     {"ETRN", 0, 0, BASE, NULL, NULL},
     {"TURN", 0, 0, BASE, NULL, NULL},
@@ -307,6 +309,8 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 		smtps_session_bad(s, 550, "5.7.0", "You are not trusted to say so");
 	else if ((v->states & 1u << s->state) == 0)
 		out_of_order(s, v);
+	else if ((v->flags & VERB_WANTS_TLS) != 0 && smtps_starttls_due(s))
+		smtps_session_bad(s, 530, "5.7.0", "TLS comes first, say STARTTLS");
 	else if ((v->flags & VERB_NOARG) != 0 && l.len > 0)
 		smtps_session_bad(s, 501, "5.5.4", "Command takes no argument");
 	else if ((v->flags & VERB_NOP) == 0 || smtps_session_nop(s))

@@ -333,6 +333,7 @@ ELSEWHERE = {  # what needs more than a dialogue: a part of its text, the test t
     'You have authenticated': 'system/test_auth.py::test_order', 'mechanism is not offered': 'system/test_auth.py::test_order',
     'Too many failed auth': 'system/test_auth.py::test_wrong_secrets', 'is no base64': 'system/test_auth.py::test_odd_responses',
     'Say STARTTLS first': 'system/test_auth.py::test_tls_only',
+    'TLS comes first, say STARTTLS': 'system/test_tls.py::test_tls_only',
     'XCLIENT wants': 'system/test_proxy.py::test_xclient', 'Bare CR or LF': 'system/test_limits.py::test_refused_content_is_logged',
     'goes round': 'system/test_limits.py::test_refused_content_is_logged', 'too many connections': 'system/test_limits.py::test_client_limits_are_of_all_processes',
     'too often': 'system/test_limits.py::test_client_rate', 'XVERP': 'system/test_notify.py::test_xverp',

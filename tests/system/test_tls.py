@@ -119,6 +119,63 @@ def test_injection(gw, ca):
     gw.wait_log('smtps.tls_injected .*bytes=33')
 
 
+def test_tls_only(inst, ca, sink):
+    """MAIL, VRFY and AUTH wait for TLS; the rest, and a client on a unix socket, do not."""
+    g = lab.relay_all(inst, sink.port, ac=ACCESS + 'cltaddr:unix RELAY\n', smtps=section(ca, ca.host, more='flags = { tls_only };') +
+                      f'listen_socket u {{ type = unix; path = s; umask = 000; }} ')
+    text = g.conf.read_text().replace('path = s;', f'path = "{g.dir}/s";')
+    g.conf.write_text(text.replace('listen_socket u', f'listen_socket smtp {{ type = inet; address = 127.0.0.1; port = {g.port}; }} listen_socket u', 1))
+
+    def takes_mail():  # on the unix socket, where no TLS is wanted
+        with lab.Client(f'{g.dir}/s') as c:
+            c.cmd('EHLO client.test', 250)
+            return c.cmd('MAIL FROM:<a@far.test>').startswith('250')
+    with contextlib.closing(g):
+        g.start()
+        lab.wait_for('a transaction to be possible', takes_mail)
+        with g.client() as c:
+            assert 'AUTH' not in c.cmd('EHLO client.test', 250)
+            for line in ('MAIL FROM:<a@far.test>', 'VRFY a', 'MAIL rubbish'):
+                c.cmd(line, '530 5.7.0 TLS comes first, say STARTTLS')
+            c.cmd('NOOP', 250)
+            c.cmd('RSET', 250)
+            certs.starttls(c, ca.context(ca.ann))
+            assert c.mail('a@far.test', 'b@far.test', BODY).startswith('250')
+        with lab.Client(f'{g.dir}/s') as c:
+            assert c.mail('a@far.test', 'b@far.test', BODY).startswith('250')
+
+
+def test_ocsp(inst, ca, sink):
+    """What an admin's cron job puts there is shown, anew when it is replaced, and left out when it is old."""
+    (ca.dir / 'index.txt').write_text('')
+    pem, staple = ca.host[0], ca.dir / 'gw.ocsp'
+    index = ca.dir / 'index.txt'
+    serial = subprocess.run(['openssl', 'x509', '-noout', '-serial', '-in', pem], capture_output=True, text=True).stdout.strip().split('=')[1]
+    index.write_text(f'V\t350101000000Z\t\t{serial}\tunknown\t/CN=gw\n')
+
+    def fetch(*more):
+        ca.run('ocsp', '-index', str(index), '-CA', str(ca.ca), '-rsigner', str(ca.ca), '-rkey', str(ca.ca.with_suffix('.key')),
+               '-issuer', str(ca.ca), '-cert', str(pem), '-respout', 'new.ocsp', *more)
+        (ca.dir / 'new.ocsp').chmod(0o644)
+        (ca.dir / 'new.ocsp').rename(staple)
+
+    def shown():
+        out = subprocess.run(['openssl', 's_client', '-starttls', 'smtp', '-connect', f'127.0.0.1:{g.port}', '-CAfile', ca.ca, '-status'],
+                             input='QUIT\n', capture_output=True, text=True).stdout
+        assert 'Verify return code: 0 (ok)' in out
+        return 'OCSP Response Status: successful' in out and 'Cert Status: good' in out
+
+    with lab.relay_all(inst, sink.port, smtps=section(ca, ca.host, more=f'OCSP_file = "{staple}";')) as g:
+        g.wait_log(f'warning tls.ocsp file={staple} result="left out" error="No such file or directory"')
+        assert not shown()
+        fetch('-ndays', '1')
+        lab.wait_for('the response to be shown', shown)
+        index.write_text(f'R\t350101000000Z\t200101000000Z\t{serial}\tunknown\t/CN=gw\n')
+        fetch('-ndays', '1')
+        lab.wait_for('it to be left out', lambda: not shown())
+        g.wait_log('result="left out" error="says that the certificate is revoked"')
+
+
 def test_large_mail(gw, ca):
     body = BODY + b'0123456789012345678901234567890123456789012345678901234567890\r\n' * 50000
     n = len(gw.sink.mails)

@@ -3,6 +3,8 @@
  * certificates. */
 #include "tls_side.h"
 
+#include <openssl/ocsp.h>
+
 static const char *no_files[] = {NULL};
 
 /* ---- tickets, with OpenSSL's own client ---- */
@@ -172,10 +174,124 @@ static void revoked(void **state)
 	X509_CRL_free(crl);
 }
 
+/* ---- what OCSP says of our certificate ---- */
+
+/* A response about the certificate of.pem, good from and to so many seconds from now; to 0: it does
+ * not say until when. */
+static void respond(const char *file, const struct tls_who *by, const struct tls_who *of,
+    int status, long from, long to)
+{
+	OCSP_BASICRESP *b = OCSP_BASICRESP_new();
+	OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha256(), of->cert, ca.cert);
+	ASN1_TIME *t = X509_gmtime_adj(NULL, from), *u = to ? X509_gmtime_adj(NULL, to) : NULL;
+	OCSP_RESPONSE *r;
+	FILE *f = fopen(file, "w");
+	unsigned char *der = NULL;
+	int len;
+
+	assert_non_null(OCSP_basic_add1_status(b, id, status,
+	    status == V_OCSP_CERTSTATUS_REVOKED ? OCSP_REVOKED_STATUS_KEYCOMPROMISE : 0, t, t, u));
+	assert_int_equal(OCSP_basic_sign(b, by->cert, by->key, EVP_sha256(), NULL, 0), 1);
+	r = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, b);
+	len = i2d_OCSP_RESPONSE(r, &der);
+	assert_int_equal(fwrite(der, 1, (size_t)len, f), len);
+	fclose(f);
+	OPENSSL_free(der);
+	OCSP_RESPONSE_free(r);
+	OCSP_BASICRESP_free(b);
+	OCSP_CERTID_free(id);
+	ASN1_TIME_free(t);
+	ASN1_TIME_free(u);
+}
+
+/* Bytes of the response that a client gets. */
+static long shown(struct tls_ctx *s, bool asks)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl;
+	struct side a = {.got = evbuffer_new()};
+	const unsigned char *p;
+	long n;
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	a.c = conn_new(loop, fd[0], &events, &a);
+	start(&a, s, NULL, "");
+	ssl = SSL_new(ctx);
+	SSL_set_fd(ssl, fd[1]);
+	if (asks)
+		SSL_set_tlsext_status_type(ssl, TLSEXT_STATUSTYPE_ocsp);
+	for (unsigned i = 0; i < 100 && SSL_connect(ssl) != 1; i++)
+		settle();
+	settle();
+	assert_int_equal(a.secured, 1);
+	n = SSL_get_tlsext_status_ocsp_resp(ssl, &p);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fd[1]);
+	over(&a);
+	return n;
+}
+
+static void ocsp(void **state)
+{
+	enum { GOOD = V_OCSP_CERTSTATUS_GOOD, HOUR = 3600, DAY = 86400 };
+	static const struct {
+		const struct tls_who *by, *of;
+		int status;
+		long from, to;
+		bool good;
+	} t[] = {{&ca, &host, GOOD, -HOUR, HOUR, true}, {&ca, &host, GOOD, -HOUR, 0, true},
+	    {&ca, &host, GOOD, -2L * DAY, 0, false}, {&ca, &host, GOOD, -2 * HOUR, -HOUR, false},
+	    {&ca, &host, GOOD, HOUR, 2 * HOUR, false}, {&ca, &second, GOOD, -HOUR, HOUR, false},
+	    {&other_ca, &host, GOOD, -HOUR, HOUR, false}, {&ann, &host, GOOD, -HOUR, HOUR, false},
+	    {&ca, &host, V_OCSP_CERTSTATUS_REVOKED, -HOUR, HOUR, false},
+	    {&ca, &host, V_OCSP_CERTSTATUS_UNKNOWN, -HOUR, HOUR, false}};
+	const char *cert[] = {tls_file("host", "pem"), NULL},
+		   *key[] = {tls_file("host", "key"), NULL},
+		   *file[] = {tls_file("host", "ocsp"), tls_file("second", "ocsp"), NULL};
+	struct set_tls set = options(cert, key, true);
+	struct meta1_err err = {""};
+	struct tls_ctx *s;
+	FILE *f;
+
+	(void)state;
+	set.OCSP_file = file;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		respond(file[0], t[i].by, t[i].of, t[i].status, t[i].from, t[i].to);
+		s = tls_ctx_new(&set, true, NULL, &err);
+		assert_non_null(s);
+		if ((shown(s, true) > 0) != t[i].good)
+			fail_msg("row %zu", i);
+		assert_int_equal(shown(s, false), -1);
+		tls_ctx_free(&s);
+	}
+	/* a file that is there later, and then is none */
+	unlink(file[0]);
+	s = tls_ctx_new(&set, true, NULL, &err);
+	assert_int_equal(shown(s, true), -1);
+	respond(file[0], &ca, &host, GOOD, -HOUR, HOUR);
+	while (shown(s, true) < 0)
+		;
+	f = fopen(file[0], "w");
+	fputs("-----BEGIN OCSP RESPONSE-----\n", f);
+	fclose(f);
+	while (shown(s, true) > 0)
+		;
+	/* one that runs out */
+	respond(file[0], &ca, &host, GOOD, -HOUR, -298); /* our clock may be wrong by 300 */
+	while (shown(s, true) < 0)
+		;
+	while (shown(s, true) > 0)
+		;
+	tls_ctx_free(&s);
+	free((char *)set.CAcert_file);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(tickets), cmocka_unit_test(revoked), cmocka_unit_test(files)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(tickets), cmocka_unit_test(revoked),
+	    cmocka_unit_test(ocsp), cmocka_unit_test(files)};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
