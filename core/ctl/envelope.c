@@ -112,6 +112,8 @@ void envelope_marks(struct envelope_rcpt *r, char *reason)
 				r->state = META1_R_DELIVERED;
 		} else if (!strncmp(word, "warned; ", 8)) {
 			r->warned = true;
+		} else if (!strncmp(word, "tls=", 4)) {
+			continue; /* of the last try, which is over */
 		} else {
 			break;
 		}

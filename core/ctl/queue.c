@@ -118,6 +118,8 @@ static void show_message(const json_t *m)
 		}
 		if (*tool_text(r, "via"))
 			printf("  via %s", tool_text(r, "via"));
+		if (*tool_text(r, "tls"))
+			printf("  tls %s", tool_text(r, "tls"));
 		show_notify(r);
 		if (*tool_text(r, "reason"))
 			printf("  (%s)", tool_text(r, "reason"));

@@ -29,6 +29,7 @@ static const struct item {
     FIELD(max_mails_per_connection, max_mails),
     FIELD(extensions, extensions),
     FIELD(no_8bitmime, no_8bitmime),
+    FIELD(tls_policy, tls_policy),
     FIELD(helo_name, helo_name),
     FIELD(source_ipv4, source_ipv4),
     FIELD(source_ipv6, source_ipv6),
@@ -125,7 +126,8 @@ void hop_conf_section(const struct set_smtpc *s, struct hop_conf *out)
 	    .idle_timeout = s->idle_timeout,
 	    .max_mails = s->max_mails_per_connection,
 	    .extensions = s->extensions,
-	    .no_8bitmime = s->no_8bitmime};
+	    .no_8bitmime = s->no_8bitmime,
+	    .tls_policy = s->tls_policy};
 	str_copy(out->helo_name, sizeof(out->helo_name), s->helo_name);
 	str_copy(out->source_ipv4, sizeof(out->source_ipv4), s->source_ipv4);
 	str_copy(out->source_ipv6, sizeof(out->source_ipv6), s->source_ipv6);

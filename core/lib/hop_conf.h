@@ -12,9 +12,9 @@
 
 struct hop_conf {
 	int64_t IO_timeout, connect_timeout, idle_timeout, max_mails;
-	uint64_t extensions; /* enum meta1_offer: what is used of what a hop offers */
-	int32_t no_8bitmime;
-	char helo_name[256];		       /* "": our hostname */
+	uint64_t extensions;		 /* enum meta1_offer: what is used of what a hop offers */
+	int32_t no_8bitmime, tls_policy; /* TLS_POLICY_ */
+	char helo_name[256];		 /* "": our hostname */
 	char source_ipv4[16], source_ipv6[46]; /* "": any */
 };
 void hop_conf_section(const struct set_smtpc *, struct hop_conf *);

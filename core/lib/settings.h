@@ -142,6 +142,7 @@ enum {
 	USE_LOCAL_USERS,
 	USE_VIRTUAL,
 	USE_SENDER_ROUTES,
+	USE_TLS_POLICY,
 	USES
 };
 struct set_use_kind {

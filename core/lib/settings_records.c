@@ -531,6 +531,7 @@ const struct set_use_kind set_use_kinds[USES] = {
     [USE_SENDER_ROUTES] = {"sender_routes", USE_F_DETAIL | USE_F_MACROS},
     [USE_VIRTUAL] = {"virtual_aliases",
 	USE_F_DETAIL | USE_F_MACROS | USE_F_PRESERVE_DOMAIN | USE_F_KEEP_DETAIL},
+    [USE_TLS_POLICY] = {"tls_policy", 0},
 };
 
 #define TLS_OPTIONS                                                                                \
@@ -669,6 +670,11 @@ static const struct settings_group groups[] = {
     GROUP("smar.virtual_aliases", use, struct set_use,
 	"The same as aliases by the whole address, user@domain or domain for all the rest of it; "
 	"asked before them, for local domains and for virtual ones."),
+    GROUP("smar.tls_policy", use, struct set_use,
+	"What TLS must achieve towards the next hops of a domain, in place of smtpc's tls_policy: "
+	"none, may, encrypt, verify, fingerprint=HEX,...; see TLS POLICY. Keys as in the "
+	"mailertable, the domain of the mail before the next hop's name. A row with a mistake "
+	"holds the mail back."),
 };
 
 const struct settings_group *settings_groups(size_t *n)

@@ -237,7 +237,7 @@ static json_t *acted(struct qmgr *q, struct qmgr_look *l, int *status, struct me
 	t->records.done = recorded;
 	qmgr_store_watch(q, &t->records);
 	snprintf(by, sizeof(by), "deleted by uid %lld", (long long)(int32_t)a.uid);
-	a.why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(by));
+	a.why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(by), buf_str(""));
 	p.items = json_array();
 	for (i = 0; i < l->show->n; i++) {
 		struct qmgr_msg *m = qmgr_look_msg(q, l, i);

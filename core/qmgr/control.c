@@ -43,9 +43,10 @@ static json_t *rcpt_json(struct qmgr *q, const struct qmgr_rcpt *r)
 	int64_t in = timed ? r->due - loop_now(q->loop) : 0;
 	int64_t next = timed ? loop_wall(q->loop) + (in > 0 ? in / 1000 : 0) : 0;
 
-	return json_pack("{s:o s:s s:I s:I s:o s:o}", "address", qmgr_text(r->addr), "state",
+	return json_pack("{s:o s:s s:I s:I s:o s:o s:o}", "address", qmgr_text(r->addr), "state",
 	    qmgr_state(r), "tries", (json_int_t)r->tries, "next_try", (json_int_t)next, "reason",
-	    qmgr_text(qmgr_reason_line(q, r)), "via", qmgr_text(qmgr_mark_via(r)));
+	    qmgr_text(qmgr_reason_line(q, r)), "via", qmgr_text(qmgr_mark_via(r)), "tls",
+	    qmgr_text(r->reason ? r->reason->tls : ""));
 }
 
 static json_t *msg_json(const struct qmgr_msg *m, json_t *list)

@@ -88,7 +88,7 @@ static bool take(struct qmgr *q, char *line, bool apply)
 	qmgr_sched_restore(&q->sched, line, strlen(line), now + until * 1000, pause, now);
 	HASH_FIND_STR(q->sched.dests, line, d);
 	if (d && *tab[2]) {
-		why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(tab[2]));
+		why = qmgr_reason_new(buf_str(""), 0, buf_str(""), buf_str(tab[2]), buf_str(""));
 		qmgr_reason_drop(&d->why);
 		d->why = why;
 	}

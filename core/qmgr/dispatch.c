@@ -360,7 +360,8 @@ void qmgr_dispatch_result(struct chan *c, uint32_t req, const void *msg, void *a
 	    .smtp = (unsigned)m->smtp,
 	    .dsn = m->dsn,
 	    .text = m->text,
-	    .host = m->host};
+	    .host = m->host,
+	    .tls = m->tls};
 
 	(void)req;
 	if (!v || m->rcpt >= v->n)
@@ -379,7 +380,8 @@ void qmgr_dispatch_delivered(struct chan *c, uint32_t req, const void *msg, void
 	    .smtp = (unsigned)m->smtp,
 	    .dsn = m->dsn,
 	    .text = m->text,
-	    .host = m->host};
+	    .host = m->host,
+	    .tls = m->tls};
 	uint32_t i, left = 0;
 
 	(void)req;

@@ -370,7 +370,7 @@ int qmgr_envelope_read(struct qmgr_envelope *e, const json_t *o, struct meta1_er
  * none of ours. */
 static struct meta1_buf reason(const struct into *t, int64_t uid)
 {
-	static const char *const ours[] = {"report=", "held=", "via=", "warned;"};
+	static const char *const ours[] = {"report=", "held=", "via=", "warned;", "tls="};
 	char s[REASON_MAX + QMGR_VIA_MAX + 80];
 	size_t i, n = 0;
 	bool own = t->reason.len == 0;

@@ -22,18 +22,30 @@ size_t qmgr_reason_memory(void)
 	return reasons;
 }
 
-struct qmgr_reason *qmgr_reason_new(
-    struct meta1_buf host, unsigned smtp, struct meta1_buf dsn, struct meta1_buf text)
+static char *put(char **at, const char *s, size_t len)
+{
+	char *to = *at;
+
+	*at += len + 1;
+	return memcpy(to, s, len + 1);
+}
+
+struct qmgr_reason *qmgr_reason_new(struct meta1_buf host, unsigned smtp, struct meta1_buf dsn,
+    struct meta1_buf text, struct meta1_buf tls)
 {
 	struct qmgr_reason *r;
-	char t[TEXT_MAX], h[256], d[sizeof(r->dsn)], line[TEXT_MAX + 320];
-	char code[8] = "";
-	size_t hl, tl, ll;
+	char t[TEXT_MAX], h[256], s[256], d[sizeof(r->dsn)], line[TEXT_MAX + 320];
+	char code[8] = "", *at;
+	size_t hl, tl, sl, ll;
 	bool again;
 
 	reply_clean(host.data ? host.data : "", host.len, h, sizeof(h));
 	reply_clean(dsn.data ? dsn.data : "", dsn.len, d, sizeof(d));
 	reply_clean(text.data ? text.data : "", text.len, t, sizeof(t));
+	reply_clean(tls.data ? tls.data : "", tls.len, s, sizeof(s));
+	for (at = s; *at; at++)
+		if (*at == ';') /* it ends there when it is kept */
+			*at = ',';
 	if (smtp >= 200 && smtp <= 599)
 		snprintf(code, sizeof(code), "%u ", smtp);
 	again = *d && !strncmp(t, d, strlen(d)); /* many texts begin with it */
@@ -43,16 +55,43 @@ struct qmgr_reason *qmgr_reason_new(
 		ll = sizeof(line) - 1;
 	hl = strlen(h);
 	tl = strlen(t);
-	r = base_alloc(sizeof(*r) + hl + tl + ll + 3);
+	sl = strlen(s);
+	r = base_alloc(sizeof(*r) + hl + tl + sl + ll + 4);
 	r->refs = 1;
-	r->size = (uint32_t)(sizeof(*r) + hl + tl + ll + 3);
+	r->size = (uint32_t)(sizeof(*r) + hl + tl + sl + ll + 4);
 	reasons += r->size;
 	r->smtp = *code ? (uint16_t)smtp : 0;
 	str_copy(r->dsn, sizeof(r->dsn), d);
-	r->host = memcpy(r->b, h, hl + 1);
-	r->text = memcpy(r->b + hl + 1, t, tl + 1);
-	r->line = memcpy(r->b + hl + tl + 2, line, ll + 1);
+	at = r->b;
+	r->host = put(&at, h, hl);
+	r->text = put(&at, t, tl);
+	r->line = put(&at, line, ll);
+	r->tls = put(&at, s, sl);
 	return r;
+}
+
+void qmgr_reason_text(const struct qmgr_reason *r, char *out, size_t size)
+{
+	bool tls = r && r->tls[0];
+
+	snprintf(out, size, "%s%s%s%s", tls ? "tls=" : "", tls ? r->tls : "", tls ? "; " : "",
+	    r ? r->line : "");
+}
+
+/* What qmgr_reason_text() put before the line; why is moved behind it. */
+static struct meta1_buf kept_tls(struct meta1_buf *why)
+{
+	const char *p = why->data, *end;
+	struct meta1_buf tls = {NULL, 0};
+
+	if (why->len < 6 || memcmp(p, "tls=", 4) != 0)
+		return tls;
+	end = memmem(p, why->len, "; ", 2);
+	if (!end)
+		return tls;
+	tls = buf_of(p + 4, (size_t)(end - p) - 4);
+	*why = buf_of(end + 2, why->len - (size_t)(end - p) - 2);
+	return tls;
 }
 
 void qmgr_reason_drop(struct qmgr_reason **rp)
@@ -124,12 +163,13 @@ static const char *keep(char **at, struct meta1_buf b)
 static struct qmgr_reason *same(const struct qmgr_msg *m, uint32_t i, struct meta1_buf why)
 {
 	struct qmgr_reason *r = i ? m->rcpt[i - 1].reason : NULL;
+	struct meta1_buf tls = kept_tls(&why);
 
-	if (r && strlen(r->line) == why.len && !memcmp(r->line, why.data, why.len)) {
+	if (r && buf_eq(buf_str(r->line), why) && buf_eq(buf_str(r->tls), tls)) {
 		r->refs++;
 		return r;
 	}
-	return qmgr_reason_new(buf_str(""), 0, buf_str(""), why);
+	return qmgr_reason_new(buf_str(""), 0, buf_str(""), why, tls);
 }
 
 const char *qmgr_msg_return(const struct qmgr *q, const struct qmgr_rcpt *r, char verp[255])

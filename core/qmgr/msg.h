@@ -48,6 +48,7 @@ struct qmgr_reason {
 	const char *host; /* who said it, or "" */
 	const char *text; /* as said */
 	const char *line; /* "host said: 550 5.1.1 text", for show, log and journal */
+	const char *tls;  /* of the session: required and achieved, as in DELIVERED; or "" */
 	char b[];
 };
 
@@ -110,8 +111,10 @@ struct qmgr_msg {			/* one allocation with its recipients and strings */
 	struct qmgr_rcpt rcpt[];
 };
 
-struct qmgr_reason *qmgr_reason_new(
-    struct meta1_buf host, unsigned smtp, struct meta1_buf dsn, struct meta1_buf text);
+struct qmgr_reason *qmgr_reason_new(struct meta1_buf host, unsigned smtp, struct meta1_buf dsn,
+    struct meta1_buf text, struct meta1_buf tls);
+/* As the store keeps it of who waits: "tls=...; " before the line; or "". */
+void qmgr_reason_text(const struct qmgr_reason *, char *out, size_t size);
 void qmgr_reason_set(struct qmgr_rcpt *, struct qmgr_reason *); /* takes a reference */
 void qmgr_reason_drop(struct qmgr_reason **);
 size_t qmgr_reason_memory(void); /* of all */

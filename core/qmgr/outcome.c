@@ -27,7 +27,7 @@ static uint32_t dice(void)
 static struct qmgr_reason *reason_of(struct qmgr_result *res)
 {
 	if (!res->reason)
-		res->reason = qmgr_reason_new(res->host, res->smtp, res->dsn, res->text);
+		res->reason = qmgr_reason_new(res->host, res->smtp, res->dsn, res->text, res->tls);
 	return res->reason;
 }
 
@@ -60,15 +60,17 @@ void qmgr_outcome_log(struct qmgr *q, struct qmgr_tally *t)
 			continue;
 		if (i == T_DEFERRED)
 			log_event(level[i], "qmgr.deferred",
-			    "id=%s to=<%s> n=%u status=%s host=%s reply=%s next_s=%lld", t->msg->id,
-			    t->of[i].to, t->of[i].n, name[i], why ? why->host : "",
-			    why ? why->line : "", (long long)t->of[i].delay / 1000);
+			    "id=%s to=<%s> n=%u status=%s host=%s reply=%s next_s=%lld tls=%s",
+			    t->msg->id, t->of[i].to, t->of[i].n, name[i], why ? why->host : "",
+			    why ? why->line : "", (long long)t->of[i].delay / 1000,
+			    why ? why->tls : "");
 		else
 			log_event(level[i], "qmgr.done",
-			    "id=%s to=<%s> n=%u status=%s host=%s reply=%s delay=%lld", t->msg->id,
-			    t->of[i].to, t->of[i].n, name[i], why ? why->host : "",
+			    "id=%s to=<%s> n=%u status=%s host=%s reply=%s delay=%lld tls=%s",
+			    t->msg->id, t->of[i].to, t->of[i].n, name[i], why ? why->host : "",
 			    why ? why->line : "",
-			    (long long)(loop_now(q->loop) - t->msg->born) / 1000);
+			    (long long)(loop_now(q->loop) - t->msg->born) / 1000,
+			    why ? why->tls : "");
 		qmgr_reason_drop(&t->of[i].reason);
 	}
 	memset(t, 0, sizeof(*t));

@@ -218,7 +218,7 @@ struct qmgr_result { /* of one recipient or of a whole delivery */
 	enum meta1_scope scope;
 	enum meta1_taken taken; /* of OK */
 	unsigned smtp;
-	struct meta1_buf dsn, text, host;
+	struct meta1_buf dsn, text, host, tls;
 	struct qmgr_reason *reason; /* made from them when needed; qmgr_result_end() */
 };
 /* What happened to the recipients of one message in one delivery, for one log line each. */

@@ -239,7 +239,7 @@ static void set_failure(struct qmgr_route *r, enum meta1_status st, unsigned smt
     struct meta1_buf dsn, struct meta1_buf text)
 {
 	r->status = st == META1_PERMFAIL || st == META1_NOTFOUND ? META1_PERMFAIL : META1_TEMPFAIL;
-	r->reason = qmgr_reason_new(buf_str(""), smtp, dsn, text);
+	r->reason = qmgr_reason_new(buf_str(""), smtp, dsn, text, buf_str(""));
 }
 
 /* Its name has a sender or recipient though routes do not depend on it, or the reverse. */

@@ -213,7 +213,7 @@ static bool record(struct qmgr *q, struct qmgr_rcpt *r, bool waits, struct meta1
 	struct qmgr_msg *m = qmgr_msg_of(r);
 	struct recording *rec;
 	struct meta1_req *req;
-	char text[1600];
+	char text[2000];
 	size_t n;
 
 	if (q->recording >= OUTCOMES_OPEN)
@@ -270,14 +270,14 @@ void qmgr_store_record(struct qmgr *q, struct qmgr_rcpt *r)
 {
 	struct meta1_qoutcome o = {.state = r->state};
 	const char *why = r->reason ? r->reason->line : "";
-	char text[1200], id[META1_ID_MAX];
+	char text[1500], id[META1_ID_MAX];
 	size_t n;
 
 	o.by = why;
 	if (r->phase == QP_INTENT || r->phase == QP_WARNED) {
 		qmgr_bounce_note(r, text, sizeof(text));
 		n = strlen(text);
-		snprintf(text + n, sizeof(text) - n, "%s", why);
+		qmgr_reason_text(r->reason, text + n, sizeof(text) - n);
 		o.state = META1_R_WAITING;
 		o.next_try = r->action == QA_DELAYED || r->action == QA_EXPANDED
 				 ? next_try(q, r)
@@ -295,13 +295,13 @@ void qmgr_store_record(struct qmgr *q, struct qmgr_rcpt *r)
 void qmgr_store_deferred(struct qmgr *q, struct qmgr_rcpt *r)
 {
 	struct meta1_qoutcome o = {.state = META1_R_WAITING, .next_try = next_try(q, r)};
-	char text[1200];
+	char text[1500];
 	size_t n;
 
 	o.by = r->reason ? r->reason->line : "";
 	qmgr_bounce_note(r, text, sizeof(text));
 	n = strlen(text);
-	snprintf(text + n, sizeof(text) - n, "%s", o.by);
+	qmgr_reason_text(r->reason, text + n, sizeof(text) - n);
 	o.reason = buf_str(text);
 	if (!record(q, r, false, &o))
 		m_failed.value++;

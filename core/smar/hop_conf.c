@@ -7,7 +7,8 @@
  * smtpc. Owns one struct search a question.
  * On failure: a map that cannot say is temporary, since mail must not leave in another way than
  * its row says because a file could not be read. A row with a mistake is named and counted, and
- * nothing of it holds: what the section says does.
+ * nothing of it holds: what the section says does. But where it speaks of tls_policy the mail
+ * waits: it must not go less protected than somebody meant it to.
  */
 #include "smar/smar.h"
 
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <unistd.h>
 
 METRIC_COUNTER(m_rows, "hop_conf_rows_total", "Rows with options of smtpc that were found.");
@@ -36,6 +38,7 @@ struct search {
 	uint64_t named;			/* 1 + its row, 0: it has none */
 	char local[ADDR_PATH_MAX + 1], domain[ADDR_DOMAIN_MAX + 1];
 	bool rcpt;
+	bool waits; /* a row with a mistake is about TLS */
 	int64_t deadline;
 	struct smar_hop_conf found;
 	void (*fn)(void *arg, const struct smar_hop_conf *);
@@ -75,6 +78,16 @@ static int judge(struct meta1_buf text, struct meta1_err *err)
 	return ours(c.source_ipv6, err);
 }
 
+static bool speaks_of(struct meta1_buf text, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (size_t i = 0; i + n <= text.len; i++)
+		if (strncasecmp((const char *)text.data + i, word, n) == 0)
+			return true;
+	return false;
+}
+
 /* 1 + its place. */
 static uint64_t keep(struct search *s, const struct smar_found *f)
 {
@@ -94,8 +107,10 @@ static uint64_t keep(struct search *s, const struct smar_found *f)
 	} else {
 		m_bad.value++;
 		str_copy(row->error, sizeof(row->error), err.text);
+		s->waits |= speaks_of(f->value, "tls_policy");
 		log_event(LOG_L_WARN, "smar.hop_conf", "map=%s key=%s error=%s text=%s", f->map,
-		    f->key, err.text, "the row is ignored");
+		    f->key, err.text,
+		    s->waits ? "mail waits until it is mended" : "the row is ignored");
 	}
 	return s->found.n;
 }
@@ -116,6 +131,10 @@ static void found(void *arg, const struct smar_found *f)
 	}
 	if (f->status == META1_OK)
 		row = keep(s, f);
+	if (s->waits) {
+		end(s, META1_TEMPFAIL);
+		return;
+	}
 	if (s->step == BY_RCPT) {
 		s->found.rcpt = row;
 		s->step = DONE;

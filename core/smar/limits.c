@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * limits.c -- which row of the map in qmgr { conf { name = N; } } is that of a destination. What
- * the row says is qmgr's business.
- * From route.c, when the hosts are known; to seek.c; the row goes back to route.c. Owns one
- * struct search a question.
- * On failure: a map that cannot say is temporary, since mail must not go faster than allowed only
- * because a file could not be read; a row that is too long is named and counts as none.
+ * limits.c -- which row of a map with a row a destination is its: of qmgr { conf { name = N; } },
+ * which qmgr reads, and of tls_policy.
+ * From route_answer.c, when the hosts are known, and route_tls.c, before; to seek.c; the row goes
+ * back there. Owns one struct search a question.
+ * On failure: a map that cannot say is temporary, since mail must not go faster than allowed, or
+ * less protected, only because a file could not be read; a row that is too long is marked so.
  */
 #include "smar/smar.h"
 
@@ -34,15 +34,14 @@ static void end(struct search *s, enum meta1_status status)
 
 static void keep(struct search *s, const struct smar_found *f)
 {
-	if (f->value.len > SMAR_LIMIT_MAX) {
-		log_event(LOG_L_WARN, "smar.limits", "map=%s key=%s error=%s", f->map, f->key,
-		    "longer than 512 bytes; ignored");
-		return;
-	}
+	size_t n = f->value.len < SMAR_ROW_MAX ? f->value.len : SMAR_ROW_MAX;
+
+	s->found.cut = n < f->value.len;
+	s->found.map = f->map;
 	str_copy(s->found.row, sizeof(s->found.row), f->key);
-	if (f->value.len)
-		memcpy(s->found.text, f->value.data, f->value.len);
-	s->found.text[f->value.len] = '\0';
+	if (n)
+		memcpy(s->found.text, f->value.data, n);
+	s->found.text[n] = '\0';
 }
 
 static void found(void *arg, const struct smar_found *f)

@@ -186,6 +186,7 @@ static const struct {
     [USE_LOCAL_USERS] = {"local_user_map", offsetof(struct smar_policy, local_users)},
     [USE_SENDER_ROUTES] = {"sender_routes", offsetof(struct smar_policy, sender_routes)},
     [USE_VIRTUAL] = {"virtual_aliases", offsetof(struct smar_policy, virtual_aliases)},
+    [USE_TLS_POLICY] = {"tls_policy", offsetof(struct smar_policy, tls_policy)},
     [USES] = {"qmgr: conf", offsetof(struct smar_policy, limits)},
     [USES + 1] = {"greylisting: exempt", offsetof(struct smar_policy, grey_exempt)},
     [USES + 2] = {"recipient_probe: conf", offsetof(struct smar_policy, probe_conf)},

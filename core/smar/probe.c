@@ -9,6 +9,7 @@
 #include "smar/probe.h"
 
 #include "ipc/hop.h"
+#include "lib/hop_conf.h"
 #include "lib/log.h"
 #include "lib/metric.h"
 
@@ -200,6 +201,18 @@ static void flight_over(int fd, short what, void *arg)
 	probe_flight_end(f);
 }
 
+/* The option tls_policy, or that of the hop's row. */
+static uint32_t tls_option(const struct probe_flight *f, const struct p_routes *r, uint32_t i)
+{
+	uint64_t row = i < r->conf_of.n && r->conf_of.v[i] <= r->conf.n ? r->conf_of.v[i] : 0;
+	struct hop_conf conf = {.tls_policy = -1};
+	struct meta1_err err;
+
+	if (row > 0 && hop_conf_read(r->conf.v[row - 1], &conf, &err) == 0 && conf.tls_policy >= 0)
+		return hop_tls(conf.tls_policy);
+	return f->policy->probe->tls_policy;
+}
+
 static void take_hops(struct probe_flight *f, const struct p_routes *r)
 {
 	struct meta1_err err;
@@ -213,7 +226,7 @@ static void take_hops(struct probe_flight *f, const struct p_routes *r)
 			continue;
 		hop->connect_timeout = f->policy->probe->conf.connect_timeout;
 		hop->io_timeout = f->policy->probe->conf.IO_timeout;
-		if (hop_need(&f->pool, &r->need, &r->need_of, i, f->policy->probe->tls_policy, hop,
+		if (hop_need(&f->pool, &r->need, &r->need_of, i, tls_option(f, r, i), hop,
 			&f->need[f->nhop], &err) < 0) {
 			log_event(LOG_L_WARN, "smar.probe", "rcpt=<%s> hop=%s error=%s", f->key,
 			    hop->addr, err.text);

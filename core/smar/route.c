@@ -2,7 +2,7 @@
 /*
  * route.c -- ROUTE: where does mail for a domain go? Whose word counts: the mailertable's row, else
  * our own LMTP socket for what is local, else a row for the sender, else the row ".", else the DNS.
- * From smar.c (qmgr's question), explain.c, control.c, check_rcpt.c; to seek.c, then route_goal.c.
+ * From smar.c (qmgr's question), explain.c, control.c, check_rcpt.c; to seek.c, then route_tls.c.
  * Owns one struct smar_route a question, until route_answer.c has told what came of it.
  * On failure: a map that cannot say, or a row that is none, is temporary.
  */
@@ -29,7 +29,7 @@ static void take_hops(struct smar_route *r, struct meta1_buf hops)
 		return;
 	}
 	r->ttl = TTL_ROW;
-	smar_route_goals(r);
+	smar_route_tls(r);
 }
 
 static void note_row(struct smar_route *r, const char *rule, const struct smar_found *f)
@@ -96,7 +96,7 @@ static void without_row(struct smar_route *r)
 		t->kind = TARGET_MX;
 		str_copy(t->name, sizeof(t->name), r->domain);
 	}
-	smar_route_goals(r);
+	smar_route_tls(r);
 }
 
 /* The row for all the rest is a way out: what is ours and has a store stays here, or it would

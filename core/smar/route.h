@@ -3,6 +3,7 @@
  * route.h -- one question of qmgr (ROUTE) on its way, for the files that answer a part of it, in
  * this order:
  *   route.c	     whose word counts: the mailertable, the sender, the domain itself
+ *   route_tls.c     the row of tls_policy for each next hop named there
  *   route_goal.c    each next hop named there becomes hosts with addresses
  *   route_dane.c    what TLSA records ask of the hosts whose addresses are proven
  *   route_hops.c    the hops of all of them, in the order in which they are tried
@@ -26,8 +27,9 @@ struct smar_goal { /* a target on its way to addresses */
 	const struct smar_target *target;
 	struct mx_host *host;
 	unsigned nhost;
-	bool implicit; /* host[0] is the domain itself, it has no MX */
-	bool secure;   /* DNSSEC, or the configuration, says that these are its hosts */
+	struct tls_need *need_row; /* of tls_policy, nothing else counts then; NULL: none */
+	bool implicit;		   /* host[0] is the domain itself, it has no MX */
+	bool secure;		   /* DNSSEC, or the configuration, says that these are its hosts */
 	char alias_of[ADDR_DOMAIN_MAX + 1]; /* the target has its MX records from there; or "" */
 	struct smar_dane *dane;		    /* by host; NULL: nothing is asked */
 	struct sts_policy *sts;		    /* testing or enforce; NULL: none is known */
@@ -55,7 +57,7 @@ struct smar_route {
 	struct smar_limits *limits;   /* NULL: none */
 	struct smar_target target[SMAR_TARGETS];
 	struct smar_goal goal[SMAR_TARGETS];
-	unsigned n, pending;
+	unsigned n, pending, tls_at; /* tls_at: the goal whose row is asked for */
 	int64_t deadline;
 	uint32_t ttl;
 	char (*text)[600]; /* hops that were found */
@@ -65,6 +67,9 @@ struct smar_route {
 	smar_routes_fn fn;
 	void *arg;
 };
+
+/* route_tls.c: r->target[0] to [r->n - 1] are set. */
+void smar_route_tls(struct smar_route *);
 
 /* route_goal.c: r->target[0] to [r->n - 1] are set. */
 void smar_route_goals(struct smar_route *);

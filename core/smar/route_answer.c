@@ -23,6 +23,7 @@ static void end(struct smar_route *r, const struct p_routes *out)
 	    (int)out->status, out->hops.n, (int)out->text.len, (const char *)out->text.data);
 	r->fn(r->arg, out);
 	for (unsigned i = 0; i < r->n; i++) {
+		free(r->goal[i].need_row);
 		smar_route_sts_done(&r->goal[i]);
 		smar_route_dane_free(&r->goal[i]);
 		free(r->goal[i].host);
@@ -235,7 +236,10 @@ static void limits_found(void *arg, const struct smar_limits *lim)
 		smar_route_fail(r, META1_TEMPFAIL, "4.3.0", "the map of limits cannot be read now");
 		return;
 	}
-	if (lim->status == META1_OK) {
+	if (lim->status == META1_OK && strlen(lim->text) > SMAR_LIMIT_MAX) {
+		log_event(LOG_L_WARN, "smar.limits", "map=%s key=%s error=%s", lim->map, lim->row,
+		    "longer than 512 bytes; ignored");
+	} else if (lim->status == META1_OK) {
 		r->limits = base_alloc(sizeof(*r->limits));
 		*r->limits = *lim;
 	}

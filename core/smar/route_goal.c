@@ -2,8 +2,8 @@
 /*
  * route_goal.c -- next hops become hosts with addresses: a target that is a mail domain by its MX
  * records, a host by A and AAAA, an address or a socket by nothing.
- * From route.c, all targets of a row at once, side by side; to dns.c, and route_dane.c for what the
- * hosts must be asked for besides; the last answer goes to route_hops.c. Owns the hosts of each
+ * From route_tls.c, all targets of a row at once, side by side; to dns.c, and route_dane.c for what
+ * the hosts must be asked for besides; the last answer goes to route_hops.c. Owns the hosts of each
  * goal, which route_answer.c frees. On failure: the goal says what the DNS said, for good
  * (5.1.2, 5.1.10, 5.4.4, 5.4.6) or for now.
  */
@@ -185,8 +185,6 @@ void smar_route_goals(struct smar_route *r)
 {
 	r->pending = 1;
 	for (unsigned i = 0; i < r->n; i++) {
-		r->goal[i].route = r;
-		r->goal[i].target = &r->target[i];
 		goal_start(&r->goal[i]);
 	}
 	smar_route_part_done(r);

@@ -29,11 +29,15 @@ struct left_out {	 /* hosts of a goal without hops */
 	const char *why; /* of what TLSA records could not be had; NULL: all could */
 };
 
-/* What TLS must achieve at a host: TLSA records that can be used stand above what the domain's
- * policy says. buf is for the latter. false: nothing is to go there. */
+/* What TLS must achieve at a host: a row of tls_policy stands alone; TLSA records that can be used
+ * stand above what the domain's policy says. buf is for the latter. false: nothing is to go there.
+ */
 static bool host_need(struct smar_goal *g, unsigned i, const struct tls_need **need,
     struct tls_need *buf, struct left_out *left)
 {
+	*need = g->need_row;
+	if (g->need_row)
+		return true;
 	if (!smar_route_dane_need(g, i, need, &left->why)) {
 		left->failed = true;
 		return false;

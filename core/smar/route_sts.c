@@ -32,7 +32,7 @@ void smar_route_sts(struct smar_goal *g)
 	if (r->row || g->target->lmtp)
 		return;
 	tlsrpt_route(g->target->name);
-	if (!r->policy->sts)
+	if (!r->policy->sts || g->need_row)
 		return;
 	r->pending++;
 	sts_ask(r->policy->sts, g->target->name, false, r->deadline - MARGIN_MS, answered, g);

@@ -188,7 +188,7 @@ struct smar_policy {
 	struct smar_map *map;
 	unsigned nmap;
 	struct smar_use access, mailertable, aliases, local_users; /* by their sections */
-	struct smar_use virtual_aliases, sender_routes;
+	struct smar_use virtual_aliases, sender_routes, tls_policy;
 	char **virtual_domains; /* as local */
 	unsigned nvirtual;
 	char **include; /* alias_include */
@@ -349,14 +349,17 @@ int smar_mailertable_parse(
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" into the address; false: no literal. */
 bool smar_literal(const char *domain, char *addr, size_t size);
 
-/* ---- limits.c: the row of a destination in the map of qmgr { conf } ---- */
-#define SMAR_LIMIT_NAMES 9   /* the domain and its best hosts */
-#define SMAR_LIMIT_MAX	 512 /* bytes of a row */
+/* ---- limits.c: the row of a destination in the map of qmgr { conf }, or of tls_policy ---- */
+#define SMAR_LIMIT_NAMES 9    /* the domain and its best hosts */
+#define SMAR_LIMIT_MAX	 512  /* bytes of a row of qmgr { conf } */
+#define SMAR_ROW_MAX	 2000 /* of any */
 struct smar_limits {
 	enum meta1_status status; /* OK, NOTFOUND, TEMPFAIL */
 	bool own;		  /* found by the domain: for it alone, not for all of its hosts' */
 	uint32_t ttl;
-	char row[SMAR_KEY_MAX], text[SMAR_LIMIT_MAX + 1];
+	bool cut; /* the row has more than SMAR_ROW_MAX bytes */
+	const char *map;
+	char row[SMAR_KEY_MAX], text[SMAR_ROW_MAX + 1];
 };
 /* Asks for the domain (name[0]) and its parents, then for each of the hosts and its parents, then
  * for ".". names need not stay. fn comes once, on a later turn. */

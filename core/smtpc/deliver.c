@@ -235,6 +235,7 @@ static void on_rcpt(void *arg, uint32_t i, enum meta1_status status, const struc
 	    .status = status,
 	    .smtp = r->smtp,
 	    .taken = r->taken,
+	    .tls = buf_str(d->tls ? d->tls : ""),
 	    .dsn = buf_of(r->dsn, strnlen(r->dsn, sizeof(r->dsn))),
 	    .text = buf_of(r->text, r->text ? strnlen(r->text, 1024) : 0),
 	    .host = buf_of(r->host, r->host ? strnlen(r->host, 255) : 0)};

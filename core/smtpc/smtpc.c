@@ -12,8 +12,6 @@
  */
 #include "smtpc.h"
 
-#include "ipc/hop.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -90,7 +88,6 @@ static struct smtpc_gear *gear_new(struct smtpc *c, struct settings *set, struct
 		smtpc_gear_drop(&g);
 		return NULL;
 	}
-	g->tls_policy = hop_tls(s->tls_policy);
 	n = settings_modules(set, META1_SMTPC, &list);
 	g->remote_port = s->remote_port;
 	g->max_idle = s->max_connections_idle;

@@ -44,7 +44,6 @@ struct smtpc_gear {
 	uint32_t refs; /* deliveries, sessions, and one while it is the current one */
 	int64_t remote_port, max_idle;
 	struct hop_conf conf; /* what holds without a row */
-	uint32_t tls_policy;  /* enum meta1_tls_policy */
 };
 
 struct smtpc {

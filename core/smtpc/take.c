@@ -60,8 +60,8 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 		struct meta1_err err = {"not ADDRESS PORT NAME"};
 
 		if (hop_take(&d->pool, m->hops.v[i], hop) < 0 ||
-		    hop_need(&d->pool, &m->need, &m->need_of, i, d->gear->tls_policy, hop, &h->need,
-			&err) < 0) {
+		    hop_need(&d->pool, &m->need, &m->need_of, i, hop_tls(conf->tls_policy), hop,
+			&h->need, &err) < 0) {
 			malformed(d, m->hops.v[i], err.text);
 			continue;
 		}

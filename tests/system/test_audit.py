@@ -39,6 +39,7 @@ TESTS = {
     SYSTEM + 'flags.py::test_senders': 'sender_routes.flags=implicitly_match_detail sender_routes.flags=replace_macros',
     SYSTEM + 'users.py::test_who_exists': 'aliases.name local_user_map.name virtual_aliases.name smar.virtual_domains',
     SYSTEM + 'users.py::test_routes_of_senders': 'sender_routes.name',
+    SYSTEM + 'tls_policy.py::test_keys_and_typos': 'tls_policy.name',
     SYSTEM + 'users.py::test_ten_thousand_targets': ':include: smar.alias_include',
     SYSTEM + 'sched.py::test_limits_from_a_map': 'qmgr.conf.name',
     SYSTEM + 'dns.py::test_second_name_server_and_none': 'smar.nameserver smar.DNS_timeout smar.DNS_tries',

@@ -111,6 +111,9 @@ static const struct row {
     {"host", "ca", "dane tlsa=2:0:1:$C", false, "", "not the one of the TLSA records"},
     {"second", "ca", "dane tlsa=2:0:1:$A", false, "", "not the one of the TLSA records: host"},
     {"second", "ca", "dane domain=second.test tlsa=2:0:1:$A", true, "DANE-TA", ""},
+    {"second", "ca", "dane match=mx.test,second.test tlsa=2:0:1:$A", true, "DANE-TA", ""},
+    {"second", "ca", "dane match=second.test tlsa=2:0:1:$A", true, "DANE-TA", ""},
+    {"second", "ca", "dane domain=second.test match=mx.test tlsa=2:0:1:$A", false, "", "host"},
     {"old", "ca", "dane domain=mx.test tlsa=2:0:1:$A", false, "", "not the one of the TLSA"},
     {"stranger", "otherca", "dane tlsa=2:0:1:$A", false, "", "not the one of the TLSA"},
     /* none that SMTP uses: as encrypt; one that it does: by that alone */

@@ -31,6 +31,10 @@ static void texts(void **state)
 	    {"dane by=dane domain=a.test tlsa=2:0:1:" SUM ",3:1:2:" SUM SUM, NULL,
 		"dane domain=a.test tlsa=2:0:1:" SUM ",3:1:2:" SUM SUM, "dane,dane",
 		META1_TLS_VERIFY},
+	    {"dane by=dane domain=a.test match=mx.test,a.test tlsa=3:1:1:" SUM, NULL,
+		"dane tlsa=3:1:1:" SUM, "dane,dane", META1_TLS_VERIFY},
+	    {"dane by=dane domain=a.test match=mx.test,a.test tlsa=2:1:1:" SUM, NULL,
+		"dane match=mx.test,a.test tlsa=2:1:1:" SUM, "dane,dane", META1_TLS_VERIFY},
 	    /* none is usable: usage, selector, type, length */
 	    {"dane tlsa=0:1:1:" SUM ",1:1:1:" SUM ",3:2:1:" SUM ",3:1:0:00,3:1:1:00,3:1:2:" SUM,
 		NULL, NULL, "dane", META1_TLS_ENCRYPT},

@@ -41,6 +41,18 @@ static const struct table_row limits[] = {
     {".smart.test", "max_connections = 3;"},
     {NULL, NULL},
 };
+static const struct table_row policies[] = {
+    {"plain.test", "verify match=other.test"},
+    {"mx1.test", "none"},
+    {"two.test", "encrypt"},
+    {".smart.test", "fingerprint=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},
+    {"192.0.2.7", "may"},
+    {".", "verify"},
+    {"half.test", "verfy"},
+    {"dead.test", "verify match="},
+    {"cut.test", NULL},
+    {NULL, NULL},
+};
 static const struct ns_row records[] = {
     {"two.test", DNS_MX, DNS_MX, 0, "20 mx2.test"},
     {"two.test", DNS_MX, DNS_MX, 0, "10 mx1.test"},
@@ -70,7 +82,7 @@ static const struct ns_row records[] = {
 struct world {
 	struct loop *loop;
 	struct smar_policy policy;
-	struct table_map mt, limits, senders;
+	struct table_map mt, limits, senders, policies;
 	struct nameserver *ns;
 	struct dns *dns;
 };
@@ -78,6 +90,7 @@ struct routes {
 	unsigned told;
 	uint64_t status, smtp, ttl, secure[MX_HOPS];
 	unsigned nsecure;
+	char needs[4000]; /* of the hops, "-": none */
 	char limits[513], row[401], hops[4000], key[256], transport[16], dsn[12], text[400];
 };
 
@@ -97,6 +110,13 @@ static void told(void *arg, const struct p_routes *r)
 	for (uint32_t i = 0; i < r->hops.n; i++) {
 		strcat(out->hops, i > 0 ? "|" : "");
 		strncat(out->hops, r->hops.v[i].data, r->hops.v[i].len);
+	}
+	for (uint32_t i = 0; i < r->hops.n; i++) {
+		uint64_t at = i < r->need_of.n ? r->need_of.v[i] : 0;
+
+		strcat(out->needs, i > 0 ? "|" : "");
+		strncat(
+		    out->needs, at ? r->need.v[at - 1].data : "-", at ? r->need.v[at - 1].len : 1);
 	}
 	out->nsecure = r->secure.n;
 	if (r->secure.n)
@@ -149,6 +169,51 @@ static struct routes route_via(struct world *w, const char *domain, const char *
 static struct routes route(struct world *w, const char *domain)
 {
 	return route_via(w, domain, "");
+}
+
+/* The domain of the mail before the next hop's name, "." after both; one row, one need. */
+static void policies_of_destinations(void **state)
+{
+	static const struct {
+		const char *domain, *needs;
+		bool same; /* the key is that of the hosts alone */
+		const char *text;
+	} rows[] = {
+	    {"plain.test", "verify by=row match=other.test", false, ""},
+	    {"two.test", "encrypt by=row|encrypt by=row|encrypt by=row", false, ""},
+	    {"mxed.test", "encrypt by=row|encrypt by=row|encrypt by=row", false, ""},
+	    {"gate.test", "none by=row|none by=row", false, ""},
+	    {"a.smart.test",
+		"fingerprint by=row "
+		"fingerprint=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+		false, ""},
+	    {"list.test", "may by=row|verify by=row", false, ""},
+	    {"alias.test", "verify by=row|verify by=row|verify by=row", false, ""},
+	    {"path.test", "-", true, ""},
+	    {"lmtp.test", "-", true, ""},
+	    {"half.test", "", true, "the row \"half.test\" of tls_policy: found \"verfy\""},
+	    {"dead.test", "", true, "the row \"dead.test\" of tls_policy: match: found"},
+	    {"cut.test", "", true, "the map of TLS policies cannot be read now"},
+	};
+	struct world *w = *state;
+	struct routes r, two, mxed;
+
+	w->policy.tls_policy = table_map(&w->policies, w->loop, "policies", policies);
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		r = route(w, rows[i].domain);
+		assert_string_equal(r.needs, rows[i].needs);
+		assert_int_equal(r.status, *rows[i].text ? META1_TEMPFAIL : META1_OK);
+		assert_memory_equal(r.text, rows[i].text, strlen(rows[i].text));
+		if (!*rows[i].text)
+			assert_int_equal(strstr(r.key, "tls:") == NULL, rows[i].same);
+	}
+	two = route(w, "two.test");
+	mxed = route(w, "mxed.test");
+	assert_string_equal(two.key, mxed.key);
+	r = route(w, "alias.test"); /* the same hosts, another need */
+	assert_string_not_equal(two.key, r.key);
+	w->policy.tls_policy.map = NULL;
+	assert_string_equal(route(w, "half.test").needs, "-");
 }
 
 /* The domain's own row makes a destination of its own; rows of hosts and the one for all the rest
@@ -399,6 +464,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    WITH(good),
 	    WITH(limits_of_destinations),
+	    WITH(policies_of_destinations),
 	    WITH(via),
 	    WITH(by_sender),
 	    WITH(bad),
