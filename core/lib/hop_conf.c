@@ -38,7 +38,8 @@ static const struct row_kind kind = {
     "smtpc", "for one next hop or recipient", items, ARRAY_LEN(items), sizeof(items[0])};
 
 _Static_assert(META1_OFFER_SMTPUTF8 == 1 && META1_OFFER_8BITMIME == 2 && META1_OFFER_SIZE == 4 &&
-		   META1_OFFER_PIPELINING == 8 && META1_OFFER_DSN == 16,
+		   META1_OFFER_PIPELINING == 8 && META1_OFFER_DSN == 16 &&
+		   META1_OFFER_IGNOREQUOTA == 32 && META1_OFFER_TRACE == 64,
     "the words of the option extensions are in this order");
 
 static bool is_name(const char *s)
@@ -117,6 +118,13 @@ int hop_conf_read(struct meta1_buf row, struct hop_conf *out, struct meta1_err *
 		return -1;
 	*out = c;
 	return 0;
+}
+
+uint32_t hop_conf_without(uint64_t extensions)
+{
+	const uint32_t words = 2 * META1_OFFER_TRACE - 1; /* the last of them, and those before */
+
+	return words & ~(uint32_t)extensions;
 }
 
 void hop_conf_section(const struct set_smtpc *s, struct hop_conf *out)

@@ -17,6 +17,8 @@ struct hop_conf {
 	char helo_name[256];		 /* "": our hostname */
 	char source_ipv4[16], source_ipv6[46]; /* "": any */
 };
+/* enum meta1_offer of a mail's "without": what the option extensions leaves unused. */
+uint32_t hop_conf_without(uint64_t extensions);
 void hop_conf_section(const struct set_smtpc *, struct hop_conf *);
 /* Changes what the row says; with a mistake in it (<0; err) nothing. */
 int hop_conf_read(struct meta1_buf row, struct hop_conf *, struct meta1_err *);

@@ -225,10 +225,12 @@ static const struct meta1_opt opt_smtpc[] = {
 	"of each next hop; rcpt_conf for a row smtpc_rcpt_conf:RECIPIENT. They hold options of "
 	"this "
 	"section for that hop or recipient, see OPTIONS OF NEXT HOPS."),
-    META1_OPT_FLAGS(struct set_smtpc, extensions, "smtputf8, 8bitmime, size, pipelining, dsn",
-	"smtputf8|8bitmime|size|pipelining|dsn",
+    META1_OPT_FLAGS(struct set_smtpc, extensions,
+	"smtputf8, 8bitmime, size, pipelining, dsn, trace",
+	"smtputf8|8bitmime|size|pipelining|dsn|ignorequota|trace",
 	"What is used of what a next hop offers; dont_pipelining and its like for hops that offer "
-	"what they cannot do."),
+	"what they cannot do. Two are of LMTP stores like Cyrus: trace names each mail by its id "
+	"in the store's log; ignorequota, off unless said, delivers into mailboxes that are full."),
     META1_OPT_STR(struct set_smtpc, helo_name, "", 0,
 	"Our name in EHLO and LHLO; \"\": hostname. It should be that of the address that "
 	"connections come from."),

@@ -253,6 +253,7 @@ static struct probe_flight *flight_new(struct prober *p, const struct probe_ques
 	take_hops(f, q->route);
 	f->rcpt.addr = buf_str(rcpt);
 	f->mail = (struct meta1_mail){.size = sizeof(f->mail),
+	    .without = policy->probe->without,
 	    .nrcpt = 1,
 	    .sizeof_rcpt = sizeof(f->rcpt),
 	    .flags = addr_utf8_local(f->rcpt.addr) ? META1_M_SMTPUTF8 : 0,

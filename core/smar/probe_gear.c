@@ -8,6 +8,8 @@
  */
 #include "smar/probe.h"
 
+#include "lib/hop_conf.h"
+
 #include "ipc/hop.h"
 #include "lib/tls.h"
 #include "mod/mod.h"
@@ -58,6 +60,7 @@ int probe_gear_open(
 	g->conf.sender = g->sender;
 	g->conf.section = NULL;
 	g->conf.domains = NULL;
+	g->without = hop_conf_without(set->smtpc.extensions);
 	g->tls_policy = hop_tls(set->smtpc.tls_policy);
 	g->by = base_alloc((n + 1) * sizeof(*g->by));
 	trust.cert_file = trust.key_file = NULL;

@@ -9,10 +9,6 @@
  */
 #include "smtpc.h"
 
-#define ALL_OFFERS                                                                                 \
-	(META1_OFFER_SMTPUTF8 | META1_OFFER_8BITMIME | META1_OFFER_SIZE | META1_OFFER_PIPELINING | \
-	    META1_OFFER_DSN)
-
 static void change(
     struct smtpc_delivery *d, const struct p_deliver *m, uint64_t row, struct hop_conf *c)
 {
@@ -60,7 +56,7 @@ void smtpc_conf_hop(const struct hop_conf *c, struct meta1_hop *hop)
 
 void smtpc_conf_mail(const struct hop_conf *c, struct meta1_mail *mail)
 {
-	mail->without = ALL_OFFERS & ~(uint32_t)c->extensions;
+	mail->without = hop_conf_without(c->extensions);
 	mail->flags &= ~(uint32_t)META1_M_BOUNCE_8BIT;
 	if (c->no_8bitmime == NO_8BITMIME_BOUNCE)
 		mail->flags |= META1_M_BOUNCE_8BIT;

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    .connect_timeout = 60000,
 	    .idle_timeout = 5000,
 	    .max_mails = 100,
-	    .extensions = 31};
+	    .extensions = 95};
 	struct hop_conf c = section, again;
 	struct meta1_err err = {""};
 
@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(c.connect_timeout >= 1000 && c.connect_timeout <= 3600000);
 	must(c.idle_timeout >= 0 && c.idle_timeout <= 600000);
 	must(c.max_mails >= 1 && c.max_mails <= 1000000);
-	must(c.extensions <= 31 && (c.no_8bitmime == 0 || c.no_8bitmime == 1));
+	must(c.extensions <= 127 && (c.no_8bitmime == 0 || c.no_8bitmime == 1));
 	name(c.helo_name, sizeof(c.helo_name));
 	name(c.source_ipv4, sizeof(c.source_ipv4));
 	name(c.source_ipv6, sizeof(c.source_ipv6));

@@ -19,6 +19,7 @@ TESTS = {
     SYSTEM + 'session_conf.py::test_each_client_has_its_own': 'smtps_session_conf: smtps.flags=session_conf',
     SYSTEM + 'hop_conf.py::test_one_hop_and_not_another': 'smtpc_session_conf: smtpc.flags=session_conf smtpc.flags=rcpt_conf smtpc.helo_name smtpc.source_ipv4 smtpc.extensions '
     'smtpc.extensions=pipelining smtpc.extensions=size smtpc.extensions=dsn',
+    SYSTEM + 'lmtp.py::test_who_gets_which': 'smtpc.extensions=ignorequota smtpc.extensions=trace',
     SYSTEM + 'hop_conf.py::test_what_is_not_used_is_not_offered': 'smtpc.extensions=8bitmime',
     SYSTEM + 'hop_conf.py::test_no_utf8_and_over_ipv6': 'smtpc.extensions=smtputf8 smtpc.source_ipv6',
     SYSTEM + 'hop_conf.py::test_recipients': 'smtpc_rcpt_conf:',

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""LMTP: the three forms of the mailertable, a result for each recipient after the dot, a real Dovecot."""
-import contextlib, os, random, shutil, subprocess, threading
+"""LMTP: the three forms of the mailertable, a result for each recipient, what stores offer, a real Cyrus and a real Dovecot."""
+import contextlib, os, random, re, shutil, threading
 
 import lab, pytest
+from stores import Cyrus, Dovecot
 
 BODY = b'From: <a@back.test>\r\nSubject: t\r\n\r\n..dot\r\nhello\r\n'
 SOON = 'min_retry_delay = 200ms; max_retry_delay = 400ms;'
@@ -101,66 +102,6 @@ def test_disconnect_after_k_of_n_replies(inst):
 
 # ---- Dovecot ----
 
-class Dovecot(lab.Daemon):
-    """LMTP by unix socket and TCP; alice's mailbox is unlimited, bob's holds 1 KiB."""
-
-    def __init__(self):
-        super().__init__('dc')
-        self.port = lab.free_port()
-        d = self.dir
-        for sub in ('mail', 'run', 'state'):
-            (d / sub).mkdir()
-        shutil.chown(d / 'mail', 'mail', 'mail')
-        (d / 'users').write_text('alice:{PLAIN}x::::::\nbob:{PLAIN}x::::::userdb_quota_rule=*:storage=1K\n')
-        (d / 'dovecot.conf').write_text(f'''base_dir = {d}/run
-state_dir = {d}/state
-log_path = {d}/dovecot.log
-protocols = lmtp
-listen = 127.0.0.1
-ssl = no
-auth_username_format = %Ln
-mail_location = maildir:{d}/mail/%n
-mail_uid = mail
-mail_gid = mail
-first_valid_uid = 1
-mail_plugins = quota
-plugin {{
-  quota = maildir:User quota
-}}
-passdb {{
-  driver = passwd-file
-  args = {d}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = {d}/users
-  default_fields = uid=mail gid=mail home={d}/mail/%n
-}}
-service lmtp {{
-  unix_listener lmtp {{
-    mode = 0666
-  }}
-  inet_listener lmtp {{
-    address = 127.0.0.1
-    port = {self.port}
-  }}
-}}
-service stats {{
-  unix_listener stats-writer {{
-    mode = 0666
-  }}
-}}
-''')
-        self.run(['dovecot', '-c', d / 'dovecot.conf', '-F'])
-        lab.wait_for('dovecot', lambda: (d / 'run/lmtp').exists())
-
-    def fetch(self, user):
-        """The messages of a user, as stored."""
-        p = subprocess.run(['doveadm', '-c', str(self.dir / 'dovecot.conf'), 'fetch', '-u', user, 'text', 'all'],
-                           stdout=subprocess.PIPE, check=True)
-        return [x for x in p.stdout.split(b'text:\n')[1:]]
-
-
 @pytest.fixture(scope='module')
 def dovecot():
     assert os.geteuid() == 0, 'Dovecot is started by root'
@@ -184,6 +125,145 @@ def test_dovecot(inst, dovecot, form):
         unix = eight.replace(b'\r\n..dot', b'\r\n.dot').replace(b'\r\n', b'\n')
         assert stored.rstrip(b'\f\n').endswith(unix.rstrip(b'\n')), stored[-300:]
         assert lab.statuses(g.back.mails) == {'bob@local.test': ['5.2.2'], 'nobody@local.test': ['5.1.1']}
+
+
+# ---- Cyrus ----
+
+@pytest.fixture(scope='module')
+def cyrus():
+    assert os.geteuid() == 0, 'Cyrus is started by root'
+    with Cyrus() as c:
+        yield c
+
+
+FULL = BODY + (b'x' * 70 + b'\r\n') * 40
+
+
+def quota(cyrus, kb):
+    with cyrus.imap() as m:
+        assert cyrus.good(m.setquota('user/bob', f'(STORAGE {kb})'))
+
+
+def fill(cyrus, g):
+    """bob's mailbox is over its 1 KB."""
+    quota(cyrus, 10000)
+    with g.client() as c:
+        c.mail('', 'bob@local.test', FULL)
+    g.queue_empty()
+    quota(cyrus, 1)
+
+
+@pytest.mark.parametrize('form', ['unix', 'tcp'])
+def test_cyrus(inst, cyrus, form):
+    """Each recipient has its own answer: taken, into a folder by +detail, over quota until there is space, unknown."""
+    row = f'{cyrus.dir}/socket/lmtp' if form == 'unix' else f'[127.0.0.1]:{cyrus.port}'
+    before = {x: len(cyrus.fetch(*x)) for x in (('alice',), ('alice', 'box'), ('bob',))}
+    with server(inst, f'local.test lmtp:{row}\n') as g:
+        fill(cyrus, g)
+        with g.client() as c:
+            assert c.mail('a@back.test', [f'{n}@local.test' for n in ('alice', 'alice+box', 'alice+none', 'bob', 'nobody')], BODY,
+                          params=' BODY=8BITMIME').startswith('250')
+        # the two that are for good are told at once, who is full waits
+        lab.wait_for('the report', lambda: lab.statuses(g.back.mails) == {'nobody@local.test': ['5.1.1']})
+        lab.wait_for('the reason', lambda: [r['address'] for m in g.queue() for r in m['recipients'] if re.search('4[.]2[.]2.*quota', r['reason'])]
+                     == ['bob@local.test'])
+        got = cyrus.fetch('alice')
+        assert len(got) == before['alice',] + 2, 'a detail that is no folder goes to the inbox'
+        assert got[-1].startswith(b'Return-Path: <a@back.test>') and got[-1].endswith(BODY.partition(b'\r\n\r\n')[2].replace(b'..dot', b'.dot'))
+        assert len(cyrus.fetch('alice', 'box')) == before['alice', 'box'] + 1
+        had = len(cyrus.fetch('bob'))
+        quota(cyrus, 10000)
+        g.queue_empty()
+        assert len(cyrus.fetch('bob')) == had + 1
+
+
+def test_cyrus_past_the_quota(inst, cyrus):
+    """ignorequota by a row: bob gets it though his mailbox is full; at RCPT he is asked for as the section says."""
+    with lab.Sink() as back, lab.relay_all(
+            inst, 0, mt=f'local.test lmtp:{cyrus.dir}/socket/lmtp\nback.test [127.0.0.1]:{back.port}\n', qmgr=SOON,
+            smtpc='flags = { rcpt_conf };', ac='smtpc_rcpt_conf:bob@local.test extensions = ignorequota;\nto:back.test RELAY\n') as g:
+        fill(cyrus, g)
+        had = len(cyrus.fetch('bob'))
+        with g.client() as c:
+            assert c.mail('a@back.test', 'bob@local.test', FULL).startswith('250')
+        g.queue_empty()
+        assert len(cyrus.fetch('bob')) == had + 1 and not back.mails
+
+
+@pytest.mark.parametrize('store', ['cyrus', 'dovecot'])
+def test_what_a_store_lacks_is_known_at_rcpt(inst, request, store):
+    """Learned from the first delivery: the next mail that needs SMTPUTF8 is refused while its client is there."""
+    d = request.getfixturevalue(store).dir
+    with server(inst, f'local.test lmtp:{d}/{"socket/lmtp" if store == "cyrus" else "run/lmtp"}\n') as g:
+        with g.client() as c:
+            assert c.mail('', 'alice@local.test', BODY).startswith('250')
+            g.queue_empty()
+            lab.wait_for('what smtpc told smar', lambda: g.metrics('smar')['destinations_known_now'] == 1)
+            c.cmd('MAIL FROM:<a@back.test> SMTPUTF8', 250)
+            c.send('RCPT TO:<jörg@local.test>\r\n'.encode())
+            assert c.reply().startswith('550 5.6.7')
+            assert c.cmd('RCPT TO:<alice@local.test>').startswith('250')
+
+
+# ---- TRACE and IGNOREQUOTA, by a store that says what the test wants ----
+
+OFFERS = ('8BITMIME', 'TRACE', 'IGNOREQUOTA')
+
+
+@pytest.mark.parametrize('more', [(), ('PIPELINING',)])
+def test_trace(inst, more):
+    """Each mail is named by its id, between what came before it and its MAIL; what the store says of it changes nothing."""
+    said = iter(['250 2.0.0 Ok SESSIONID=<x> TRACEID=<y>', '250 2.0.0 Ok', '501 5.5.4 Invalid TRACE id.'])
+
+    def answer(verb, arg, ses):
+        if verb == 'TRACE':
+            return next(said)
+        if verb == 'RCPT' and 'no@' in arg:
+            return '550 5.1.1 no'
+    with lab.Sink(lmtp=True, ehlo=OFFERS + more, answer=answer) as sink, \
+            server(inst, f'l.test lmtp:[127.0.0.1]:{sink.port}\n', smtpc='idle_timeout = 1m;') as g:
+        ids = []
+        for to in ('no@l.test', 'a@l.test', 'b@l.test', 'c@l.test'):
+            with g.client() as c:
+                ids.append(re.search(r'accepted as (\S+)', c.mail('', to, BODY))[1])
+            g.queue_empty()
+        verbs = [(v, a) for v, a in sink.commands if v in ('RSET', 'TRACE', 'MAIL')]
+        assert verbs == [('TRACE', ids[0]), ('MAIL', verbs[1][1]), ('RSET', ''), ('TRACE', ids[1]), ('MAIL', verbs[4][1]),
+                         ('TRACE', ids[2]), ('MAIL', verbs[6][1]), ('MAIL', verbs[7][1])], 'a store that does not want it is not told again'
+        assert sink.connections == 1 and [m['rcpts'] for m in sink.mails] == [['a@l.test'], ['b@l.test'], ['c@l.test']]
+        assert not any('IGNOREQUOTA' in a for _, a in sink.commands), 'only who asks for it gets it'
+
+
+@pytest.mark.parametrize('reply', ['421 4.3.2 bye', 'close', 'garbage', '250-x\r\n250 y\r\n250 z'])
+def test_trace_that_goes_wrong(inst, reply):
+    """The connection is of no more use; the mail comes later, once."""
+    first = [reply]
+    with lab.Sink(lmtp=True, ehlo=OFFERS, answer=lambda v, a, s: first.pop() if v == 'TRACE' and first else None) as sink, \
+            server(inst, f'l.test lmtp:[127.0.0.1]:{sink.port}\n') as g:
+        with g.client() as c:
+            assert c.mail('', 'a@l.test', BODY).startswith('250')
+        g.queue_empty()
+        assert [m['rcpts'] for m in sink.mails] == [['a@l.test']] and sink.connections == 2
+
+
+def test_who_gets_which(inst):
+    """ignorequota by section and by row, dont_trace; neither to a hop that speaks SMTP or does not offer it."""
+    said = []  # (session, verb, argument)
+    with lab.Sink(lmtp=True, ehlo=OFFERS, answer=lambda v, a, s: said.append((id(s), v, a))) as store, \
+            lab.Sink(lmtp=True) as plain, lab.Sink(ehlo=OFFERS) as smtp, \
+            lab.relay_all(inst, 0, mt=f'l.test lmtp:[127.0.0.1]:{store.port}\np.test lmtp:[127.0.0.1]:{plain.port}\nfar.test [127.0.0.1]:{smtp.port}\n',
+                          smtpc='extensions = { ignorequota, dont_trace }; flags = { rcpt_conf };', smar='recipient_probe { routes = lmtp; }',
+                          ac='cltaddr:127.0.0.1 RELAY\nsmtpc_rcpt_conf:no@l.test extensions = { dont_ignorequota, trace };\n') as g:
+        with g.client() as c:
+            assert c.mail('', ['yes@l.test', 'no@l.test', 'u@p.test', 'u@far.test'], BODY).startswith('250')
+        g.queue_empty()
+        mails = {s for s, v, _ in said if v == 'DATA'}  # all others are sessions of probes
+        assert {(s in mails, a) for s, v, a in said if v == 'RCPT'} == {
+            (False, 'TO:<yes@l.test> IGNOREQUOTA'), (False, 'TO:<no@l.test> IGNOREQUOTA'),
+            (True, 'TO:<yes@l.test> IGNOREQUOTA'), (True, 'TO:<no@l.test>')}, 'probes ask as the section says'
+        assert [s in mails for s, v, _ in said if v == 'TRACE'] == [True], 'that of the recipient with a row'
+        for sink in (plain, smtp):
+            assert sink.mails and not any(v == 'TRACE' or 'IGNOREQUOTA' in a for v, a in sink.commands if v in ('TRACE', 'RCPT'))
 
 
 def test_a_smart_host_does_not_get_our_own_mail(inst):

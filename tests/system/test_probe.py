@@ -2,7 +2,7 @@
 """recipient_probe: at RCPT the next hop is asked, by LMTP and SMTP; what it says, and what it does instead."""
 import concurrent.futures, contextlib, json, os, pathlib, pwd, re, shutil, signal, socket, subprocess, threading, time
 
-import lab, pytest
+import lab, pytest, stores
 
 BODY = 'Subject: t\r\n\r\nhello\r\n'
 AC = 'to:far.test RELAY\nto:other.test RELAY\nto:smart.test RELAY\n'
@@ -419,70 +419,10 @@ def test_mistakes(inst, options, want):
 
 # ---- real ones ----
 
-class Cyrus(lab.Daemon):
-    """lmtpd of Cyrus IMAP on a unix socket, one mailbox: alice."""
-
-    def __init__(self):
-        super().__init__('cy')
-        d = self.dir
-        for sub in ('conf/socket', 'spool', 'run', 'socket'):
-            (d / sub).mkdir(parents=True)
-        (d / 'imapd.conf').write_text(f'''configdirectory: {d}/conf
-partition-default: {d}/spool
-defaultpartition: default
-admins: cyrus
-servername: mx.test
-unixhierarchysep: yes
-virtdomains: off
-allowplaintext: yes
-sasl_pwcheck_method: auxprop
-sasl_auxprop_plugin: sasldb
-sasl_sasldb_path: {d}/sasldb2
-sasl_mech_list: PLAIN LOGIN
-lmtpsocket: {d}/socket/lmtp
-idlesocket: {d}/socket/idle
-proc_path: {d}/run/proc
-mboxname_lockpath: {d}/run/lock
-duplicate_db_path: {d}/run/deliver.db
-tls_sessions_db_path: {d}/run/tls_sessions.db
-lmtp_downcase_rcpt: yes
-duplicatesuppression: no
-''')
-        imap = lab.free_port()
-        (d / 'cyrus.conf').write_text(f'''START {{
-  recover cmd="ctl_cyrusdb -C {d}/imapd.conf -r"
-}}
-SERVICES {{
-  imap cmd="imapd -C {d}/imapd.conf -U 30" listen="127.0.0.1:{imap}" prefork=0 maxchild=20
-  lmtpunix cmd="lmtpd -C {d}/imapd.conf -a" listen="{d}/socket/lmtp" prefork=0 maxchild=20
-}}
-EVENTS {{
-  checkpoint cmd="ctl_cyrusdb -C {d}/imapd.conf -c" period=30
-}}
-''')
-        subprocess.run(['saslpasswd2', '-p', '-c', '-u', 'mx.test', '-f', d / 'sasldb2', 'cyrus'], input=b'pw123\n', check=True)
-        cyrus = pwd.getpwnam('cyrus')
-        for p in [d, *d.rglob('*')]:
-            os.chown(p, cyrus.pw_uid, 8)
-        self.run(['setpriv', '--reuid=cyrus', '--regid=mail', '--init-groups', '/usr/lib/cyrus/bin/master',
-                  '-C', d / 'imapd.conf', '-M', d / 'cyrus.conf', '-p', d / 'pid', '-D'])
-        lab.wait_for('cyrus', lambda: (d / 'socket/lmtp').exists())
-        import imaplib
-        def made():
-            with contextlib.suppress(OSError, imaplib.IMAP4.error):
-                m = imaplib.IMAP4('127.0.0.1', imap)
-                m.login('cyrus', 'pw123')
-                ok = m.create('user/alice')[0] == 'OK' and m.setquota('user/alice', '(STORAGE 10000)')[0] == 'OK'
-                m.logout()
-                return ok
-        lab.wait_for('the mailbox', made)
-        os.chmod(d / 'socket/lmtp', 0o777)
-
-
 def test_cyrus(inst):
     """A mailbox that is not there is refused at RCPT; what is taken is delivered."""
     assert os.geteuid() == 0, 'Cyrus is started by root'
-    with Cyrus() as cy, lab.Sink() as back, \
+    with stores.Cyrus() as cy, lab.Sink() as back, \
             gateway(inst, f'local.test lmtp:{cy.dir}/socket/lmtp\nback.test [127.0.0.1]:{back.port}\n') as g:
         got = rcpt(g, 'alice@local.test', 'nobody@local.test', 'alice+box@local.test', 'nobody@local.test')
         assert [r[:9] for r in got] == ['250 2.1.5', '550 5.1.1', '250 2.1.5', '550 5.1.1'], got
@@ -495,8 +435,7 @@ def test_cyrus(inst):
 
 
 def test_dovecot(inst):
-    import test_lmtp
-    with test_lmtp.Dovecot() as d, gateway(inst, f'local.test lmtp:{d.dir}/run/lmtp\n') as g:
+    with stores.Dovecot() as d, gateway(inst, f'local.test lmtp:{d.dir}/run/lmtp\n') as g:
         assert [r[:9] for r in rcpt(g, 'alice@local.test', 'nobody@local.test')] == ['250 2.1.5', '550 5.1.1']
 
 

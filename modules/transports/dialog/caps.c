@@ -22,6 +22,8 @@ static const struct {
     {"SIZE", 4, offsetof(struct dialog_caps, size), META1_OFFER_SIZE},
     {"DSN", 3, offsetof(struct dialog_caps, dsn), META1_OFFER_DSN},
     {"SMTPUTF8", 8, offsetof(struct dialog_caps, smtputf8), META1_OFFER_SMTPUTF8},
+    {"IGNOREQUOTA", 11, offsetof(struct dialog_caps, ignorequota), META1_OFFER_IGNOREQUOTA},
+    {"TRACE", 5, offsetof(struct dialog_caps, trace), META1_OFFER_TRACE},
     {"STARTTLS", 8, offsetof(struct dialog_caps, starttls), 0},
 };
 

@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 struct dialog_caps {
-	uint32_t pipelining, eightbit, size, dsn, smtputf8, starttls; /* offered: 1 */
-	uint64_t max_size;					      /* of SIZE; 0: none told */
+	uint32_t pipelining, eightbit, size, dsn, smtputf8, starttls, ignorequota,
+	    trace;	   /* offered: 1 */
+	uint64_t max_size; /* of SIZE; 0: none told */
 };
 
 /* One line of the reply without its code; the first line of the reply (the greeting) is not

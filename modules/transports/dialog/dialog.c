@@ -21,7 +21,7 @@
 const struct meta1_opt dialog_options[DIALOG_NOPT] = {
     OPT(greeting_timeout, "5m", "Wait for the greeting of the next hop (RFC 5321 4.5.3.2)."),
     OPT(hello_timeout, "5m", "Wait for the reply to EHLO, HELO or LHLO."),
-    OPT(mail_timeout, "5m", "Wait for the reply to MAIL or RSET."),
+    OPT(mail_timeout, "5m", "Wait for the reply to MAIL, RSET or TRACE."),
     OPT(rcpt_timeout, "5m", "Wait for the reply to each RCPT."),
     OPT(data_timeout, "2m", "Wait for the reply to DATA."),
     OPT(block_timeout, "3m", "Longest time in which the next hop takes no byte of the content."),
@@ -48,6 +48,7 @@ static const struct {
     [DIALOG_SHAKE] = {"the TLS handshake", AT(hello_timeout), on_unasked},
     [DIALOG_IDLE] = {"nothing", 0, on_unasked},
     [DIALOG_RSET] = {"the reply to RSET", AT(mail_timeout), dialog_envelope_rset},
+    [DIALOG_TRACE] = {"the reply to TRACE", AT(mail_timeout), dialog_envelope_trace},
     [DIALOG_MAIL] = {"the reply to MAIL", AT(mail_timeout), dialog_envelope_mail},
     [DIALOG_RCPT] = {"the reply to RCPT", AT(rcpt_timeout), dialog_envelope_rcpt},
     [DIALOG_DATA] = {"the reply to DATA", AT(data_timeout), dialog_envelope_data},

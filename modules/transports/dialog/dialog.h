@@ -64,6 +64,7 @@ enum dialog_step { /* what is waited for; rows of the table in dialog.c */
 	DIALOG_SHAKE, /* the TLS handshake */
 	DIALOG_IDLE,  /* nothing: any input ends the session */
 	DIALOG_RSET,
+	DIALOG_TRACE, /* LMTP: the mail's name for the log of the store */
 	DIALOG_MAIL,
 	DIALOG_RCPT,
 	DIALOG_DATA,
@@ -131,6 +132,7 @@ const char *dialog_tls_text(void *session);
 void dialog_send(void *sess, struct meta1_req *, const struct meta1_mail *);
 void dialog_probe(void *sess, struct meta1_req *, const struct meta1_mail *);
 void dialog_envelope_rset(struct dialog_session *);
+void dialog_envelope_trace(struct dialog_session *);
 void dialog_envelope_mail(struct dialog_session *);
 void dialog_envelope_rcpt(struct dialog_session *);
 void dialog_envelope_data(struct dialog_session *);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * envelope.c -- one mail up to DATA: RSET, MAIL, RCPT, DATA and their replies.
+ * envelope.c -- one mail up to DATA: RSET, TRACE, MAIL, RCPT, DATA and their replies.
  *
  * Comes from the host's send() or probe(); with PIPELINING all commands leave in one write
  * (at most 1000 recipients, then the next burst), else one by one. When DATA is
@@ -35,6 +35,22 @@ static int sayable(struct meta1_buf text)
 
 /* ---- commands ---- */
 
+/* TRACE of Cyrus: our id of the mail, in the 64 characters and 255 bytes that it takes. What the
+ * store thinks of it changes nothing. */
+static void say_trace(struct dialog_session *s)
+{
+	static const char good[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	char text[6 + 255 + 2 + 1];
+	int n = snprintf(text, sizeof(text) - 2, "TRACE %.255s", s->mail->id);
+
+	for (char *p = text + 6; *p; p++)
+		if (!strchr(good, *p))
+			*p = '-';
+	memcpy(text + n, "\r\n", 2);
+	dialog_say(s, text, (size_t)n + 2);
+}
+
 /* A hop that offers DSN is told what the sender wants; then it answers for it. LMTP is the end of
  * the way, so that reports of it are ours. */
 static int tells_dsn(const struct dialog_session *s)
@@ -62,8 +78,8 @@ static void say_mail(struct dialog_session *s)
 	struct meta1_buf from = dialog_utf8_addr(s, m->from, buf);
 	size_t n;
 
-	n = (size_t)snprintf(text, sizeof(text), "%sMAIL FROM:<%.*s>", s->dirty ? "RSET\r\n" : "",
-	    (int)from.len, (const char *)from.data);
+	n = (size_t)snprintf(
+	    text, sizeof(text), "MAIL FROM:<%.*s>", (int)from.len, (const char *)from.data);
 	if (s->use.size && !s->probing)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " SIZE=%" PRIu64, m->bytes);
 	if (s->use.eightbit && (m->flags & META1_M_8BIT))
@@ -125,6 +141,8 @@ static void say_rcpt(struct dialog_session *s)
 
 	if (tells_dsn(s))
 		n += rcpt_dsn(s->mail, r, text + n, sizeof(text) - n);
+	if (s->use.ignorequota)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " IGNOREQUOTA");
 	n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
 	s->said = skip(s, s->said + 1);
 	dialog_say(s, text, n);
@@ -192,6 +210,33 @@ static uint32_t refuse_rcpts(struct dialog_session *s)
 	return left;
 }
 
+/* What of its offers the mail uses; some are words of stores only. */
+static struct dialog_caps used(const struct dialog_session *s, const struct meta1_mail *mail)
+{
+	struct dialog_caps use =
+	    dialog_caps_without(s->caps, META1_HAS(mail, without) ? mail->without : 0);
+
+	if (!s->d->kind->lmtp)
+		use.ignorequota = use.trace = 0;
+	if (s->probing || !mail->id || !mail->id[0])
+		use.trace = 0;
+	return use;
+}
+
+/* The commands up to the one whose reply comes next; with PIPELINING all that can be said. */
+static void say_first(struct dialog_session *s)
+{
+	if (s->dirty)
+		dialog_say(s, "RSET\r\n", 6);
+	if (s->use.trace && (!s->dirty || s->use.pipelining))
+		say_trace(s);
+	if (s->use.pipelining || (!s->dirty && !s->use.trace))
+		say_mail(s);
+	if (s->use.pipelining)
+		say_burst(s);
+	dialog_wait(s, s->dirty ? DIALOG_RSET : s->use.trace ? DIALOG_TRACE : DIALOG_MAIL);
+}
+
 static void begin(
     struct dialog_session *s, struct meta1_req *req, const struct meta1_mail *mail, int probing)
 {
@@ -201,7 +246,7 @@ static void begin(
 	s->req = req;
 	*host->req_slot(req) = s;
 	s->mail = mail;
-	s->use = dialog_caps_without(s->caps, META1_HAS(mail, without) ? mail->without : 0);
+	s->use = used(s, mail);
 	s->said = s->heard = s->accepted = s->after = 0;
 	s->refused = NULL;
 	s->answered = 0;
@@ -221,14 +266,7 @@ static void begin(
 		return;
 	}
 	s->said = s->heard = skip(s, 0);
-	if (s->dirty && !s->use.pipelining) {
-		dialog_say(s, "RSET\r\n", 6);
-	} else {
-		say_mail(s);
-		if (s->use.pipelining)
-			say_burst(s);
-	}
-	dialog_wait(s, s->dirty ? DIALOG_RSET : DIALOG_MAIL);
+	say_first(s);
 }
 
 void dialog_send(void *sess, struct meta1_req *req, const struct meta1_mail *mail)
@@ -250,6 +288,19 @@ void dialog_envelope_rset(struct dialog_session *s)
 		return;
 	}
 	s->dirty = 0;
+	if (s->use.pipelining)
+		dialog_wait(s, s->use.trace ? DIALOG_TRACE : DIALOG_MAIL);
+	else
+		say_first(s);
+}
+
+void dialog_envelope_trace(struct dialog_session *s)
+{
+	if (s->reply.code / 100 != 2) {
+		s->d->host->log(s->d->ctx, META1_DEBUG, "%s: TRACE was answered %d %s", s->host,
+		    s->reply.code, s->reply.text);
+		s->caps.trace = 0; /* no second time in this session */
+	}
 	if (!s->use.pipelining)
 		say_mail(s);
 	dialog_wait(s, DIALOG_MAIL);

@@ -69,7 +69,11 @@ enum meta1_offer {
 	META1_OFFER_SIZE = 4,
 	META1_OFFER_PIPELINING = 8,
 	META1_OFFER_DSN = 16,
-	META1_OFFER_REQUIRETLS = 32 /* told of sessions inside TLS alone */
+	/* of LMTP stores: past the mailbox's quota (never used unless the host leaves it out of
+	 * "without"); a command that names the mail in the store's log */
+	META1_OFFER_IGNOREQUOTA = 32,
+	META1_OFFER_TRACE = 64,
+	META1_OFFER_REQUIRETLS = 128 /* told of sessions inside TLS alone */
 };
 struct meta1_caps {
 	uint32_t size, offers; /* enum meta1_offer */
