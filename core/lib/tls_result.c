@@ -18,6 +18,7 @@ static const char *const words[TLS_RESULTS] = {
     [TLS_RESULT_STS_FETCH] = "sts-policy-fetch-error",
     [TLS_RESULT_STS_INVALID] = "sts-policy-invalid",
     [TLS_RESULT_STS_WEBPKI] = "sts-webpki-invalid",
+    [TLS_RESULT_DNSSEC] = "dnssec-invalid",
 };
 
 const char *tls_result_word(enum tls_result r)

@@ -16,6 +16,7 @@ enum tls_result {
 	TLS_RESULT_STS_FETCH,
 	TLS_RESULT_STS_INVALID,
 	TLS_RESULT_STS_WEBPKI,
+	TLS_RESULT_DNSSEC, /* TLSA records could not be had */
 	TLS_RESULTS
 };
 const char *tls_result_word(enum tls_result);	  /* "certificate-expired"; "" of NONE and GOOD */

@@ -8,6 +8,8 @@
  */
 #include "smar/route.h"
 
+#include "smar/tlsrpt.h"
+
 #include <stdio.h>
 
 #define TTL_PART 60 /* a host's addresses could not be asked for */
@@ -40,6 +42,7 @@ static bool host_need(struct smar_goal *g, unsigned i, const struct tls_need **n
 		return true;
 	if (!smar_route_dane_need(g, i, need, &left->why)) {
 		left->failed = true;
+		tlsrpt_dnssec(g->target->name, g->host[i].name, left->why);
 		return false;
 	}
 	if (*need && (*need)->word == TLS_NEED_DANE)

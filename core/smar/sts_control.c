@@ -131,13 +131,10 @@ static json_t *get_sts(
 static void told(void *arg, const struct sts_answer *a)
 {
 	struct later *w = arg;
-	struct lru_entry *l;
-	json_t *answer = NULL;
+	const struct sts_entry *e = a->why ? NULL : sts_find(it.sts, w->domain);
+	json_t *answer = e ? policy_json(e) : NULL;
 
 	it.waiting--;
-	for (l = sts_entries(it.sts)->all; l && !a->why; l = l->hh.next)
-		if (strcmp(domain_of(l, false), w->domain) == 0)
-			answer = policy_json((const void *)l);
 	if (answer)
 		ctl_answer(&w->client, answer, 200, NULL);
 	else

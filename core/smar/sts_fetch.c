@@ -52,6 +52,8 @@ static void fail(struct sts_job *j, enum sts_fetched result, const char *fmt, ..
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	reply_clean(text, strlen(text), j->why, sizeof(j->why));
+	for (char *p = j->why; *p; p++)
+		*p = (char)((unsigned char)*p > 126 ? '?' : *p); /* it goes into JSON */
 	j->result = result;
 }
 

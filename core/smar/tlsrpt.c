@@ -34,6 +34,14 @@ struct known {
 static struct tlsrpt me;
 
 /* ---- who wants reports ---- */
+/* For JSON, which takes no bytes that are no UTF-8. */
+static void copy(struct meta1_buf from, char *out, size_t size)
+{
+	reply_clean(from.data ? from.data : "", from.len, out, size);
+	for (; *out; out++)
+		*out = (char)((unsigned char)*out > 126 ? '?' : *out);
+}
+
 /* "v=TLSRPTv1; rua=mailto:…,https:…": where to. */
 static bool rua_of(const char *text, char *out, size_t size)
 {
@@ -50,7 +58,7 @@ static bool rua_of(const char *text, char *out, size_t size)
 		n = strcspn(p + 4, "; \t");
 		if (n == 0 || n >= size)
 			return false;
-		reply_clean(p + 4, n, out, size);
+		copy(buf_of(p + 4, n), out, size);
 		return true;
 	}
 	return false;
@@ -94,7 +102,8 @@ static bool name_ok(const char *name)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789-._";
 
-	return name[0] && name[0] != '.' && strspn(name, letters) == strlen(name);
+	return name[0] && name[0] != '.' && strlen(name) <= TLSRPT_NAME_MAX &&
+	       strspn(name, letters) == strlen(name);
 }
 
 /* NULL: it is not to be counted. */
@@ -161,15 +170,10 @@ static void tlsa_lines(const struct tls_need *need, char *out, size_t size)
 	}
 }
 
-static void copy(struct meta1_buf from, char *out, size_t size)
-{
-	reply_clean(from.data ? from.data : "", from.len, out, size);
-}
-
 void tlsrpt_session(const struct p_tls_result *m, struct sts *sts)
 {
-	char name[ADDR_DOMAIN_MAX + 1], host[256], addr[65], text[201], strings[8192] = "",
-									hosts[8192] = "";
+	char name[ADDR_DOMAIN_MAX + 1], host[256], addr[65], text[201], strings[TLSRPT_LINES] = "",
+									hosts[TLSRPT_LINES] = "";
 	bool any = m->need.len > 0, good = m->result == TLS_RESULT_GOOD;
 	enum tlsrpt_kind kind = TLSRPT_NO_POLICY;
 	struct tlsrpt_domain *e;
@@ -210,7 +214,7 @@ void tlsrpt_fetch(
 	    [STS_FETCH_FAILED] = TLS_RESULT_STS_FETCH,
 	    [STS_FETCH_WEBPKI] = TLS_RESULT_STS_WEBPKI,
 	    [STS_FETCH_INVALID] = TLS_RESULT_STS_INVALID};
-	char strings[8192] = "", hosts[8192] = "";
+	char strings[TLSRPT_LINES] = "", hosts[TLSRPT_LINES] = "";
 	struct tlsrpt_domain *e = me.on ? domain(name) : NULL;
 	struct tlsrpt_policy *p;
 
@@ -222,6 +226,18 @@ void tlsrpt_fetch(
 		return;
 	m_bad.value++;
 	tlsrpt_count(e, p, result[what], 1, "", "", why);
+}
+
+void tlsrpt_dnssec(const char *name, const char *host, const char *why)
+{
+	bool known = me.on && lru_get(&me.routes, name, strlen(name), loop_now(me.at.loop));
+	struct tlsrpt_domain *e = known ? domain(name) : NULL;
+	struct tlsrpt_policy *p = e ? tlsrpt_policy(e, TLSRPT_TLSA, "", "") : NULL;
+
+	if (!p)
+		return;
+	m_bad.value++;
+	tlsrpt_count(e, p, TLS_RESULT_DNSSEC, 1, host, "", why);
 }
 
 /* ---- life ---- */

@@ -17,8 +17,10 @@
 
 #include <jansson.h>
 
-#define TLSRPT_POLICIES 8   /* of a domain */
-#define TLSRPT_FAILURES 100 /* of a domain, kinds of */
+#define TLSRPT_POLICIES 4    /* of a domain */
+#define TLSRPT_FAILURES 50   /* of a domain, kinds of */
+#define TLSRPT_LINES	2048 /* bytes of a policy's text; of more the first lines */
+#define TLSRPT_NAME_MAX 220  /* bytes of a domain: it is in the name of a file */
 
 enum tlsrpt_kind { TLSRPT_NO_POLICY, TLSRPT_TLSA, TLSRPT_STS };
 struct tlsrpt_failure {
@@ -64,6 +66,8 @@ void tlsrpt_route(const char *domain);
 void tlsrpt_session(const struct p_tls_result *, struct sts *sts);
 void tlsrpt_fetch(
     const char *domain, enum sts_fetched, const struct sts_policy *kept, const char *why);
+/* The TLSA records of a host could not be had: it is not used now. */
+void tlsrpt_dnssec(const char *domain, const char *host, const char *why);
 /* Those of today, for the control socket; NULL: none. */
 struct tlsrpt_head;
 const struct tlsrpt_domain *tlsrpt_today(struct tlsrpt_head *);
@@ -100,10 +104,11 @@ bool tlsrpt_json_read(const json_t *, struct tlsrpt_domain *);
 /* ---- between tlsrpt.c and tlsrpt_write.c ---- */
 #define TLSRPT_BATCH 200 /* reports written in one go */
 struct tlsrpt_batch {
-	unsigned n, failed;
-	int error;
+	unsigned n;
 	struct {
-		char *path, *text;
+		char *path, *text, *domain;
+		int64_t day;
+		int failed; /* errno */
 	} file[TLSRPT_BATCH];
 	const char *folder;
 	char oldest[12]; /* reports before this day are removed; "": not now */
@@ -111,7 +116,7 @@ struct tlsrpt_batch {
 struct tlsrpt {
 	struct tlsrpt_place at;
 	struct set_tlsrpt set;
-	bool on, ending, failing;
+	bool on, ending;
 	struct tlsrpt_day today, before; /* before: until it is written */
 	struct lru routes;
 	struct watch *timer;

@@ -109,7 +109,7 @@ static bool read_policy(const json_t *o, struct tlsrpt_domain *d)
 {
 	const json_t *is = json_object_get(o, "policy"), *sum = json_object_get(o, "summary"), *f;
 	const char *type = text_of(is, "policy-type");
-	char strings[8192], hosts[8192];
+	char strings[TLSRPT_LINES], hosts[TLSRPT_LINES];
 	struct tlsrpt_policy *p;
 	unsigned kind = 0;
 	size_t i;

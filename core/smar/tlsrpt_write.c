@@ -57,10 +57,9 @@ static void batch_run(void *arg)
 	struct tlsrpt_batch *b = ((struct tlsrpt *)arg)->batch;
 
 	for (unsigned i = 0; i < b->n; i++) {
-		int rc = newfile_write(b->file[i].path, b->file[i].text, strlen(b->file[i].text));
-
-		b->failed += rc != 0;
-		b->error = rc ? rc : b->error;
+		b->file[i].failed = b->file[i].text ? newfile_write(b->file[i].path,
+							  b->file[i].text, strlen(b->file[i].text))
+						    : 0;
 	}
 	if (b->oldest[0])
 		sweep_folder(b->folder, b->oldest);
@@ -74,6 +73,7 @@ static void batch_free(struct tlsrpt_batch **bp)
 	while (b->n > 0) {
 		b->n--;
 		free(b->file[b->n].path);
+		free(b->file[b->n].domain);
 		free(b->file[b->n].text);
 	}
 	free(b);
@@ -109,9 +109,12 @@ static void add_day(const struct tlsrpt *t, struct tlsrpt_batch *b, struct tlsrp
 		j = tlsrpt_json(e, &h);
 		snprintf(path, sizeof(path), "%s/%s_%s.json", t->set.directory, h.day, e->name);
 		b->file[b->n].path = base_strdup(path);
+		b->file[b->n].domain = base_strdup(e->name);
+		b->file[b->n].day = d->n;
+		b->file[b->n].failed = 0;
 		b->file[b->n].text = json_dumps(j, JSON_INDENT(1));
 		json_decref(j);
-		b->n += b->file[b->n].text != NULL;
+		b->n++;
 	}
 }
 
@@ -150,35 +153,53 @@ static bool batch_start(struct tlsrpt *t)
 	}
 	t->batch = b;
 	if (!work_do(t->at.work, &t->owner, batch_run, batch_done, t)) {
-		b->failed = b->n;
-		b->error = EAGAIN;
+		for (unsigned i = 0; i < b->n; i++)
+			b->file[i].failed = EAGAIN;
 		batch_done(t);
 	}
 	return true;
 }
 
-/* Which of them failed is not asked: all are written again, with the next change at the latest. */
+/* What failed is to be written again. Returns how many, and why the last. */
+static unsigned failures(struct tlsrpt *t, const struct tlsrpt_batch *b, int *error)
+{
+	struct tlsrpt_domain *e = NULL;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		if (!b->file[i].failed)
+			continue;
+		n++;
+		*error = b->file[i].failed;
+		if (b->file[i].day == t->today.n)
+			HASH_FIND_STR(t->today.domains, b->file[i].domain, e);
+		else
+			HASH_FIND_STR(t->before.domains, b->file[i].domain, e);
+		if (e)
+			e->dirty = e->policies != NULL;
+	}
+	return n;
+}
+
+/* Goes on while some can be written; those that cannot wait for the next minute. */
 static void batch_done(void *arg)
 {
 	struct tlsrpt *t = arg;
-	struct tlsrpt_batch *b = t->batch;
+	unsigned n = t->batch->n, failed;
+	int error = 0;
 
-	t->failing = b->failed > 0;
-	m_failed.value += b->failed;
-	if (t->failing && log_rarely(&t->said, loop_now(t->at.loop)))
-		log_event(LOG_L_WARN, "smar.tlsrpt", "folder=%s failed=%u error=%s text=%s",
-		    t->set.directory, b->failed, strerror(b->error),
-		    "reports stay in memory, and are written again");
-	if (t->failing) {
-		tlsrpt_day_dirty(&t->today);
-		tlsrpt_day_dirty(&t->before);
-	}
+	failed = failures(t, t->batch, &error);
 	batch_free(&t->batch);
-	if (!t->failing && left_over(t)) {
+	m_failed.value += failed;
+	if (failed > 0 && log_rarely(&t->said, loop_now(t->at.loop)))
+		log_event(LOG_L_WARN, "smar.tlsrpt", "folder=%s failed=%u error=%s text=%s",
+		    t->set.directory, failed, strerror(error),
+		    "reports stay in memory, and are written again");
+	if (failed < n && left_over(t)) {
 		batch_start(t);
 		return;
 	}
-	if (t->before.domains && !t->failing)
+	if (!left_over(t))
 		tlsrpt_day_free(&t->before);
 	t->at.idle(t->at.arg);
 }
