@@ -67,6 +67,7 @@ struct dns_server {
 struct dns_conf {
 	const char *const *nameserver; /* as in the option; NULL: /etc/resolv.conf */
 	const char *const *trusted;    /* those of them whose AD bit is believed */
+	bool all_trusted;	       /* all are trusted, or none: who relies on what is proven */
 	bool plain_case;	       /* names are sent as they are, RFC 5452 without 0x20 */
 	int64_t timeout, tries;	       /* ms a try; tries in all */
 	const char *resolv_conf;       /* tests; NULL: the system's */

@@ -98,10 +98,26 @@ static int list_servers(
 	return 0;
 }
 
+/* What the trusted one refuses as forged would be asked of the other, whose answer proves nothing:
+ * the zone would seem to be one without DNSSEC. */
+static int all_or_none(const struct dns_server *s, unsigned n, struct meta1_err *err)
+{
+	for (unsigned i = 1; i < n; i++)
+		if (s[i].trusted != s[0].trusted)
+			return err_set(err,
+			    "nameserver \"%s\" is not in trusted_nameserver, \"%s\" is: with dane "
+			    "= "
+			    "yes name all of them there or none",
+			    s[s[0].trusted ? i : 0].text, s[s[0].trusted ? 0 : i].text);
+	return 0;
+}
+
 int dns_servers(
     const struct dns_conf *c, struct dns_server s[DNS_SERVERS], unsigned *n, struct meta1_err *err)
 {
-	return list_servers(c, s, n, err) < 0 ? -1 : trust(c->trusted, s, *n, err);
+	if (list_servers(c, s, n, err) < 0 || trust(c->trusted, s, *n, err) < 0)
+		return -1;
+	return c->all_trusted ? all_or_none(s, *n, err) : 0;
 }
 
 /* ---- EDNS0 ---- */

@@ -325,6 +325,7 @@ static int start(struct role *role, struct meta1_err *err)
 	struct dns_conf conf = {
 	    .nameserver = s->nameserver,
 	    .trusted = s->trusted_nameserver,
+	    .all_trusted = s->dane,
 	    .plain_case = !s->DNS_random_case,
 	    .timeout = s->DNS_timeout,
 	    .tries = s->DNS_tries,
@@ -376,11 +377,12 @@ static int reload_prepare(struct role *role, struct settings *set, struct meta1_
 
 	if (!same_list(was->nameserver, now->nameserver) ||
 	    !same_list(was->trusted_nameserver, now->trusted_nameserver) ||
-	    was->DNS_timeout != now->DNS_timeout || was->DNS_tries != now->DNS_tries ||
-	    was->DNS_random_case != now->DNS_random_case) {
-		err_set(err, "smar: nameserver, trusted_nameserver, DNS_timeout, DNS_tries and "
-			     "DNS_random_case "
-			     "are set at its start");
+	    was->dane != now->dane || was->DNS_timeout != now->DNS_timeout ||
+	    was->DNS_tries != now->DNS_tries || was->DNS_random_case != now->DNS_random_case) {
+		err_set(err,
+		    "smar: nameserver, trusted_nameserver, dane, DNS_timeout, DNS_tries and "
+		    "DNS_random_case "
+		    "are set at its start");
 		return 1;
 	}
 	if (grey_restart(&was->greylisting, &now->greylisting)) {

@@ -256,6 +256,14 @@ static void trust(void **state)
 	assert_int_equal(n, 2);
 	assert_true(s[0].trusted);
 	assert_false(s[1].trusted);
+	/* DANE would be switched off by making the trusted one fail */
+	conf.all_trusted = true;
+	assert_int_equal(dns_servers(&conf, s, &n, &err), -1);
+	assert_non_null(strstr(err.text, "\"127.0.0.2:53\" is not in trusted_nameserver"));
+	conf.trusted = list;
+	assert_int_equal(dns_servers(&conf, s, &n, &err), 0);
+	conf.trusted = NULL;
+	assert_int_equal(dns_servers(&conf, s, &n, &err), 0);
 	conf.trusted = other;
 	assert_int_equal(dns_servers(&conf, s, &n, &err), -1);
 	assert_non_null(strstr(err.text, "none of the name servers"));
