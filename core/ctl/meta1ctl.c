@@ -16,9 +16,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ROUTE_PAUSE_MS 50
-#define ROUTE_TRIES    240 /* 12 s: smar answers within 10 */
-
 int tool_fail(const struct meta1_err *err)
 {
 	fprintf(stderr, "meta1ctl: %s\n", err->text);
@@ -186,51 +183,6 @@ static int cmd_get(struct tool *t)
 	return 0;
 }
 
-/* smar answers "pending" until the DNS has answered it; never longer than a question may take. */
-static int ask_smar(struct tool *t, const char *target)
-{
-	static const struct timespec pause = {.tv_nsec = ROUTE_PAUSE_MS * 1000000L};
-	struct meta1_err err;
-	json_t *j = NULL;
-	int i;
-
-	for (i = 0; i < ROUTE_TRIES; i++) {
-		json_decref(j);
-		if (!(j = tool_ask(t, "smar", "GET", target, &err)))
-			return tool_fail(&err);
-		if (!json_is_true(json_object_get(j, "pending")))
-			break;
-		nanosleep(&pause, NULL);
-	}
-	json_dumpf(j, stdout, t->json ? JSON_COMPACT : JSON_INDENT(2));
-	putchar('\n');
-	json_decref(j);
-	return 0;
-}
-
-static int cmd_route(struct tool *t)
-{
-	char target[sizeof(t->question) + 600], domain[512];
-
-	tool_encode(t->args[0], domain, sizeof(domain));
-	snprintf(target, sizeof(target), "/v1/route%s%c%s=%s", t->question,
-	    t->question[0] ? '&' : '?', strchr(t->args[0], '@') ? "recipient" : "domain", domain);
-	return ask_smar(t, target);
-}
-
-static int cmd_dns(struct tool *t)
-{
-	char target[700] = "/v1/dns", name[512], type[64] = "A";
-
-	if (t->nargs > 0) {
-		tool_encode(t->args[0], name, sizeof(name));
-		if (t->nargs > 1)
-			tool_encode(t->args[1], type, sizeof(type));
-		snprintf(target, sizeof(target), "/v1/dns?name=%s&type=%s", name, type);
-	}
-	return ask_smar(t, target);
-}
-
 static const struct tool_command others[] = {
     {"status", "", "the processes, and how much they have to do", 0, 0, cmd_status},
     {"queue fsck", "", "is everything that was accepted accounted for? (root, or as qmgr)", 0, 0,
@@ -239,10 +191,12 @@ static const struct tool_command others[] = {
     {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, tool_sessions},
     {"clients", "[ROLE]", "who has most connections to all smtps together", 0, 1, tool_clients},
     {"route", "DOMAIN|ADDRESS [--from F]",
-	"where mail for a domain or recipient goes, from this sender", 1, 1, cmd_route},
+	"where mail for a domain or recipient goes, from this sender", 1, 1, tool_route},
+    {"tls test", "DOMAIN|ADDRESS [--from F]",
+	"what a delivery there would do: hops, TLS, certificates (admins)", 1, 1, tool_tls_test},
     {"explain", "--ip A --from F --to T",
 	"what would be said to such a mail, check by check, and its route", 0, 0, tool_explain},
-    {"dns", "[NAME [TYPE]]", "name servers and DNS lists; or a question to them", 0, 2, cmd_dns},
+    {"dns", "[NAME [TYPE]]", "name servers and DNS lists; or a question to them", 0, 2, tool_dns},
     {"map list", "", "the maps of smar: uses, kept answers, counts", 0, 0, tool_maps},
     {"map query", "NAME KEY", "what a map says to this key as it stands; -: from stdin", 2, 2,
 	tool_map_query},

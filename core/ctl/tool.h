@@ -28,6 +28,16 @@ extern const unsigned tool_nqueue;
 /* An option --name; <0: err says what is wrong with its value. value NULL: it takes none. */
 int tool_queue_option(struct tool *, const char *name, const char *value, struct meta1_err *);
 
+/* ask.c */
+int tool_route(struct tool *);
+int tool_dns(struct tool *);
+/* GET from smar, which answers "pending" until the DNS has answered it; never longer than a question
+ * may take. NULL: err. */
+json_t *tool_ask_smar(const struct tool *, const char *target, struct meta1_err *);
+/* "/v1/route?…" of the command line. */
+void tool_route_target(const struct tool *, char *out, size_t size);
+/* tls.c */
+int tool_tls_test(struct tool *);
 /* explain.c, with its options */
 int tool_explain(struct tool *);
 int tool_explain_option(struct tool *, const char *name, const char *value, struct meta1_err *);

@@ -10,6 +10,7 @@
 #include <openssl/objects.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* A byte of a value that would be read as the name's own signs, or as no text, is \xNN. */
 static size_t put(char *out, size_t at, unsigned char c, bool plain)
@@ -71,10 +72,13 @@ static void hex(char out[65], const unsigned char *p, unsigned n)
 
 static void prints(struct tls_info *i, X509 *x)
 {
+	struct tm end;
 	unsigned char md[EVP_MAX_MD_SIZE], *der = NULL;
 	unsigned n = 0;
 	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
 
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &end) == 1)
+		i->not_after = (int64_t)timegm(&end);
 	if (X509_digest(x, EVP_sha256(), md, &n) == 1)
 		hex(i->sha256, md, n);
 	if (len > 0 && EVP_Digest(der, (size_t)len, md, &n, EVP_sha256(), NULL) == 1)

@@ -62,7 +62,9 @@ struct meta1_conn { /* netconn.c */
 	const struct meta1_conn_events *ev;
 	void *arg;
 	struct tls_need *need; /* of TLS; or NULL */
-	struct task gone;      /* an end found inside a call of the module is told later */
+	char *addr;	       /* of the hop, when handshakes are looked at; else NULL */
+	uint32_t port;
+	struct task gone; /* an end found inside a call of the module is told later */
 	bool ended;
 };
 
@@ -101,7 +103,9 @@ struct mod_inst {	       /* is the struct meta1_ctx of its module */
 	size_t mem_bytes;
 	LIST_HEAD(, meta1_watch) watches;
 	LIST_HEAD(, meta1_conn) conns;
-	struct tls_ctx *tls; /* of these; NULL: none */
+	struct tls_ctx *tls;	  /* of these; NULL: none */
+	mod_tls_seen_fn tls_seen; /* NULL: nobody looks */
+	void *tls_seen_arg;
 	LIST_HEAD(, mod_ask) asks;
 	LIST_HEAD(, meta1_mapref) refs_from, refs_to;
 	struct mod_counter counter[MOD_COUNTERS];

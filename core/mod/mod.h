@@ -61,6 +61,11 @@ struct mod_inst *mod_open(struct mod_host *, struct mod *, const char *name, str
     struct conf_section *, const char *const *core_names, enum opt_mode, struct meta1_err *);
 /* For the connections that it makes: a reference of its own is taken. Without: none has TLS. */
 void mod_tls(struct mod_inst *, struct tls_ctx *);
+/* Each handshake that is done of connections that are opened from now on; fn NULL: no more. */
+struct tls_info;
+typedef void (*mod_tls_seen_fn)(
+    void *arg, const char *addr, uint32_t port, const struct tls_info *);
+void mod_tls_seen(struct mod_inst *, mod_tls_seen_fn fn, void *arg);
 /* Only binds and checks, for -VVVV and reload's first step: <0 errors were reported. */
 int mod_check(struct mod_host *, struct mod *, const char *name, struct conf *,
     struct conf_section *, const char *const *core_names, enum opt_mode);

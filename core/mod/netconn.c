@@ -44,7 +44,10 @@ static void on_end(void *arg, enum conn_end how, const char *why)
 static void on_secured(void *arg)
 {
 	struct meta1_conn *c = arg;
+	const struct tls_info *i = c->ended ? NULL : conn_tls_info(c->conn);
 
+	if (i && c->addr && c->in->tls_seen)
+		c->in->tls_seen(c->in->tls_seen_arg, c->addr, c->port, i);
 	if (!c->ended)
 		c->ev->secured(c->arg);
 }
@@ -62,6 +65,7 @@ static const struct conn_events events = {
 static void conn_free(struct meta1_conn *c)
 {
 	free(c->need);
+	free(c->addr);
 	free(c);
 }
 
@@ -98,6 +102,8 @@ static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop
 	}
 	*c = (struct meta1_conn){.in = in, .loop = in->host->loop, .ev = ev, .arg = arg};
 	task_init(&c->gone, line_too_long, c);
+	c->addr = in->tls_seen ? base_strdup(hop->addr) : NULL;
+	c->port = hop->port;
 	if (take_need(c, hop, err))
 		c->conn = conn_connect(in->host->loop, (struct sockaddr *)&ss, len,
 		    META1_HAS(hop, source) && ss.ss_family != AF_UNIX ? hop->source : NULL, timeout,
@@ -214,6 +220,12 @@ void mod_tls(struct mod_inst *in, struct tls_ctx *tls)
 {
 	tls_ctx_free(&in->tls);
 	in->tls = tls_ctx_ref(tls);
+}
+
+void mod_tls_seen(struct mod_inst *in, mod_tls_seen_fn fn, void *arg)
+{
+	in->tls_seen = fn;
+	in->tls_seen_arg = arg;
 }
 
 const struct meta1_conn_ops mod_conn_ops = {

@@ -52,6 +52,8 @@ void smtpc_control(struct role *role, struct ctl *ctl)
 	static const struct ctl_request requests[] = {
 	    {"GET", "/v1/sessions", CTL_READ, sessions,
 		"Sessions to next hops: host, address, state, mails sent, ms in this state."},
+	    {"POST", "/v1/tls-test", CTL_ADMIN, smtpc_try,
+		"Opens a session to one hop, sends no mail, and says what TLS achieved there."},
 	};
 
 	ctl_add(ctl, requests, ARRAY_LEN(requests), role);

@@ -266,6 +266,7 @@ static void stop(struct role *role)
 	if (c->qmgr)
 		chan_send(c->qmgr, P_WINDOW, &nothing_more);
 	smtpc_deliver_stop(c);
+	smtpc_try_stop(c);
 	smtpc_session_shut_idle(c, NULL);
 	c->stop_timer = loop_timer(role->loop, STOP_LOOK, on_stop_look, c);
 }

@@ -8,7 +8,7 @@
  * change the options of a host or of the recipients (conf.c). A host that did not
  * answer lately is tried last (hosts.c). Sessions that are still good wait for the next
  * mail to the same host (session.c). What a host offers is told to smar (caps.c). control.c
- * shows sessions.
+ * shows sessions, try.c opens one for an admin.
  * Everything runs on the loop thread; smtpc waits for no role.
  */
 #ifndef META1_SMTPC_H
@@ -21,6 +21,7 @@
 #include "mod/mod.h"
 #include "role.h"
 
+#include <jansson.h>
 #include <meta1/queue.h>
 #include <meta1/transport.h>
 #include <uthash.h>
@@ -69,6 +70,7 @@ struct smtpc {
 
 	struct smtpc_host *hosts; /* that did not answer lately */
 	struct smtpc_caps *caps;  /* what smar was told of hops */
+	struct smtpc_try *tries;  /* sessions that admins asked for */
 };
 
 struct smtpc_transport *smtpc_transport(struct smtpc *, struct meta1_buf name); /* or NULL */
@@ -148,6 +150,9 @@ void smtpc_take_rest(struct smtpc_delivery *);
 /* A copy that lives with the delivery; nothing when its pool is full. */
 struct meta1_buf smtpc_take_text(struct smtpc_delivery *, const char *text, size_t max);
 
+/* "verify,row", "may": what is required of TLS there, for people. */
+const char *smtpc_tls_words(const struct meta1_hop *, char out[TLS_NEED_WORDS]);
+
 /* ---- conf.c: options of one hop ---------------------------------------------------------- */
 
 /* Those of the i-th hop of DELIVER; known: room for conf.n + 1, all NULL at first. */
@@ -226,6 +231,11 @@ void smtpc_session_shut(struct smtpc_session **); /* also one that is being open
 const char *smtpc_session_tls(const struct smtpc_session *);
 /* Shuts all that wait; gear: only those of an old one; NULL: all. */
 void smtpc_session_shut_idle(struct smtpc *, const struct smtpc_gear *keep);
+
+/* ---- try.c: POST /v1/tls-test ------------------------------------------------------ */
+
+json_t *smtpc_try(void *arg, const char *rest, json_t *query, int *status, struct meta1_err *);
+void smtpc_try_stop(struct smtpc *);
 
 /* ---- control.c: GET /v1/sessions -------------------------------------------------- */
 

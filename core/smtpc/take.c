@@ -24,21 +24,26 @@ struct meta1_buf smtpc_take_text(struct smtpc_delivery *d, const char *text, siz
 	return buf_of(p ? p : "", p ? len : 0);
 }
 
-/* "verify,row", "may": what is required of TLS there, for people. */
-static const char *words(struct smtpc_delivery *d, const struct meta1_hop *hop)
+const char *smtpc_tls_words(const struct meta1_hop *hop, char out[TLS_NEED_WORDS])
 {
 	static const char *const option[] = {[META1_TLS_MAY] = "may",
 	    [META1_TLS_NONE] = "none",
 	    [META1_TLS_ENCRYPT] = "encrypt",
 	    [META1_TLS_VERIFY] = "verify"};
-	char text[TLS_NEED_WORDS];
 	struct meta1_err err;
 	struct tls_need n;
 
-	if (!hop->tls_need || tls_need_parse(buf_str(hop->tls_need), &n, &err) < 0)
-		return option[hop->tls];
-	tls_need_words(&n, text);
-	return smtpc_take_text(d, text, sizeof(text)).data;
+	if (hop->tls_need && tls_need_parse(buf_str(hop->tls_need), &n, &err) == 0)
+		return tls_need_words(&n, out);
+	str_copy(out, TLS_NEED_WORDS, option[hop->tls]);
+	return out;
+}
+
+static const char *words(struct smtpc_delivery *d, const struct meta1_hop *hop)
+{
+	char text[TLS_NEED_WORDS];
+
+	return smtpc_take_text(d, smtpc_tls_words(hop, text), sizeof(text)).data;
 }
 
 static void malformed(const struct smtpc_delivery *d, struct meta1_buf hop, const char *why)

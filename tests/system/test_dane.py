@@ -3,7 +3,7 @@
 real certificates. All hops listen on one port, each on an address of its own."""
 import hashlib, json, re, socket, subprocess
 
-import certs, lab, pytest, signed
+import certs, lab, named, pytest, signed
 from test_tls_client import TlsSink
 
 BODY = b'Subject: t\r\n\r\nhello\r\n'
@@ -38,7 +38,9 @@ class World:
         chain = self.cert['ta'][0]
         chain.write_text(chain.read_text() + self.ca.ca.read_text())
         for h in HOSTS:
-            self.sink[h] = TlsSink(self.cert[h], 'not offered' if h == 'mute' else None, address=self.addr[h], port=self.port)
+            sink = self.sink[h] = TlsSink(self.cert[h], 'not offered' if h == 'mute' else None, address=self.addr[h], port=self.port)
+            sink.sni = []
+            sink.context.sni_callback = lambda tls, name, context, to=sink.sni: to.append(name)
 
     def tlsa(self, host, text):
         return f'_{self.port}._tcp.{host} IN TLSA {text}\n'
@@ -74,11 +76,11 @@ def world(inst):
         w.close()
 
 
-def gateway(inst, w, smar='', policy='may'):
+def gateway(inst, w, smar='', policy='may', files=None):
     server = f'"127.0.0.1:{w.dns}"'
     return lab.relay_all(inst, 0, mt='none.test lmtp:\n', smtpc=f'remote_port = {w.port}; tls_policy = {policy};',
                          smar=f'nameserver = {server}; trusted_nameserver = {server}; DNS_timeout = 2s; DNS_tries = 1; {smar}',
-                         qmgr='min_retry_delay = 1h; max_retry_delay = 1h;')
+                         qmgr='min_retry_delay = 1h; max_retry_delay = 1h;', files=files)
 
 
 def ask(g, name, kind):
@@ -107,6 +109,7 @@ def test_delivered(world, to, sink, how):
     mail = world.sink[sink].wait(before + 1)[-1]
     assert mail['rcpts'] == [f'u@{to}.dane.test'] and world.sink[sink].plain_mails == 0
     world.g.wait_log(rf'to=<u@{to}\.dane\.test> .*status=delivered')
+    assert world.sink[sink].sni[-1] == f'mx-{sink}.dane.test'
     assert any(t.startswith('TLSv1.3,') and t.endswith(',' + how) for t in hop_tls(world.g, f'mx-{sink}' if to != 'alias' else 'mx-alias'))
 
 
@@ -116,13 +119,14 @@ def test_delivered(world, to, sink, how):
     ('slow', r'4\.4\.3 the TLSA records of mx-slow\.dane\.test cannot be had now')])
 def test_waits(world, to, reason):
     """Another key, no STARTTLS, forged records, records that nobody gives: nothing is said of the mail, not even in plain."""
+    sink = world.sink[to]
+    before = len(sink.mails), sink.plain_mails, [v for v, _ in sink.commands if v in ('MAIL', 'RCPT', 'DATA')]
     send(world.g, f'{to}.dane.test')
     entry = lab.wait_for('its reason', lambda: [r for m in world.g.queue() for r in m['recipients']
                                                 if r['address'] == f'u@{to}.dane.test' and r['reason']])[0]
 
     assert re.search(reason, entry['reason']), entry
-    sink = world.sink[to]
-    assert sink.mails == [] and sink.plain_mails == 0 and not [v for v, _ in sink.commands if v in ('MAIL', 'RCPT', 'DATA')]
+    assert before == (len(sink.mails), sink.plain_mails, [v for v, _ in sink.commands if v in ('MAIL', 'RCPT', 'DATA')])
 
 
 def test_without_dnssec(world):
@@ -139,7 +143,73 @@ def test_turned_off(inst, world):
         assert world.sink['wrong'].wait(before + 1)[-1]['rcpts'] == ['u@wrong.dane.test']
 
 
+def test_a_row_stands_above(inst, world):
+    """What an admin says of a domain holds, whatever its records are, and even when they cannot be had."""
+    with gateway(inst, world, 'map tp { type = text; file = "tp"; } tls_policy { name = tp; }',
+                 files={'tp': 'wrong.dane.test encrypt\nbogus.dane.test may\n'}) as g:
+        for to in ('wrong', 'bogus'):
+            before = len(world.sink[to].mails)
+            send(g, f'{to}.dane.test')
+            assert world.sink[to].wait(before + 1)[-1]['rcpts'] == [f'u@{to}.dane.test']
+        assert g.metrics('smar')['dane_questions_total'] == 0
+        assert 'required: TLS, with whoever it is, by a row of tls_policy' in tls_test(world, 'wrong.dane.test', 0, g)
+
+
 def test_route_says_so(world):
     route = json.loads(world.g.ctl('route', 'ta.dane.test', '--json').stdout)
     assert route['secure'] == ['all']
     assert route['tls'] == [f'dane by=dane domain=ta.dane.test match=mx-ta.dane.test,ta.dane.test tlsa=2:0:1:{whole(world.ca.ca)}']
+
+
+# ---- meta1ctl tls test ----
+
+def tls_test(world, to, want, g=None):
+    """What it says, without a word of mail to anybody."""
+    mails = {h: len([v for v, _ in s.commands if v in ('MAIL', 'RCPT', 'DATA')]) for h, s in world.sink.items()}
+    p = (g or world.g).ctl('tls', 'test', to, check=False)
+    assert p.returncode == want, p.stdout + p.stderr
+    assert mails == {h: len([v for v, _ in s.commands if v in ('MAIL', 'RCPT', 'DATA')]) for h, s in world.sink.items()}
+    return p.stdout
+
+
+def test_what_a_delivery_would_do(world):
+    said = tls_test(world, 'ok.dane.test', 0)
+    assert f'{world.addr["ok"]} port {world.port}, mx-ok.dane.test\n  required: TLS, and a certificate that its TLSA records mean, by DANE\n' in said
+    assert '  TLSv1.3, TLS_' in said and '  certificate of /CN=ok, issued by /CN=ca\n    good until 20' in said
+    assert f'SHA-256 {whole(world.cert["ok"][0])}\n    of its key {spki(world.cert["ok"][0])}\n' in said
+    assert 'it is what is required (DANE-EE)\n' in said and said.endswith(f'a delivery would go to mx-ok.dane.test ({world.addr["ok"]})\n')
+    said = tls_test(world, 'u@plain.test', 0)
+    assert 'required: TLS when it is offered, with whoever it is, by the option tls_policy of smtpc' in said
+    assert 'signed by nobody that is trusted, not for the host' in said and 'what is required' not in said
+
+
+@pytest.mark.parametrize('to, reasons', [
+    ('wrong.dane.test', ['it is not what is required: not the one of the TLSA records', 'no mail would go: 4.7.5', 'no delivery would go now']),
+    ('mute.dane.test', ['no mail would go: 4.7.4 TLS is required: STARTTLS is not offered', 'no delivery would go now']),
+    ('bogus.dane.test', ['451 4.4.3 the TLSA records of mx-bogus.dane.test cannot be had now', 'mail would wait in the queue']),
+    ('nowhere.dane.test', ['550 5.1.2 nowhere.dane.test does not exist', 'mail would be returned'])])
+def test_why_a_delivery_would_not_go(world, to, reasons):
+    said = tls_test(world, to, 1)
+    for r in reasons:
+        assert r in said, said
+
+
+def test_as_json(world):
+    p = world.g.ctl('tls', 'test', 'wrong.dane.test', '--json', check=False)
+    got = json.loads(p.stdout)
+    assert p.returncode == 1 and not got['goes'] and got['route']['secure'] == ['all']
+    hop = got['hops'][0]
+    assert {*hop, *hop['certificate']} <= set(re.findall(r'`(\w+)`', named.text('doc/control-api.md')))
+    assert hop['required'] == 'dane,dane' and hop['certificate']['sha256'] == whole(world.cert['wrong'][0]) and hop['certificate']['trusted'] is False
+    p = world.g.ctl('tls', 'test', 'odd.dane.test', '--json')
+    assert json.loads(p.stdout)['hops'][0]['required'] == 'encrypt,dane'
+
+
+def test_a_stop_does_not_wait_for_it(inst):
+    """smtpc is stopped while a hop says nothing."""
+    with lab.Sink(answer=lambda verb, arg, ses: 'silence') as sink, lab.relay_all(inst, sink.port) as g:
+        cmd = [str(g.bin / 'bin/meta1ctl'), '-f', str(g.conf), 'tls', 'test', 'any.test']
+        with subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=g.environ()) as p:
+            lab.wait_for('the connection', lambda: sink.connections)
+            g.stop()
+            assert 'smtpc is stopping' in p.communicate()[1] and p.returncode == 1
