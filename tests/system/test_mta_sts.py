@@ -141,7 +141,8 @@ def site(net, domain, text=None, id='1', mx=('mx',), cert=True):
 
 
 def gateway(inst, net, ca, options='', smtpc='', smar='', port=1, mt='none.invalid [127.0.0.1]\n', **kw):
-    """Mail to everywhere by the DNS."""
+    """Mail to everywhere by the DNS; a route waits for a policy as long as it may."""
+    options += '' if 'wait =' in options else ' wait = 9s;'
     return lab.relay_all(inst, 0, mt=mt, smtpc=f'remote_port = {port}; tls {{ CAcert_file = "{ca.ca}"; }} {smtpc}',
                          smar=f'nameserver = "127.0.0.1:{net.port}"; {smar} mta_sts {{ remote_port = {net.web.port}; CAcert_file = "{ca.ca}"; {options} }}',
                          qmgr='min_retry_delay = 1h; max_retry_delay = 1h;', **kw)
@@ -289,12 +290,11 @@ def test_another_policy_and_none(inst, net, ca):
     with gateway(inst, net, ca, 'negative_ttl = 1s;') as g:
         assert hosts(route(g, 'a.test')) == ['mx.a.test']
         txt = '_mta-sts.a.test', 'TXT'
-        good = net.rows[txt]
         for rows in ('SERVFAIL', ['"v=spf1 -all"'], ['"v=STSv1; id=2;"']):
             net.web.pages['mta-sts.a.test'] = 'nothing\n'
             net.rows[txt] = rows
             assert hosts(route(g, 'a.test')) == ['mx.a.test']
-        assert {e['state'] for e in entries(g, 'a.test')} == {'enforce', 'failed'}
+        g.wait_log('domain=a.test id=2 result=sts-policy-invalid kept=enforce')
         net.web.pages['mta-sts.a.test'] = policy('enforce', 'my.a.test')
         lab.wait_for('the new policy', lambda: hosts(route(g, 'a.test')) == ['my.a.test'])
         e, = entries(g, 'a.test')
@@ -302,14 +302,14 @@ def test_another_policy_and_none(inst, net, ca):
         net.rows[txt] = ['"v=STSv1; id=3;"']
         net.web.pages['mta-sts.a.test'] = policy('none')
         assert sorted(hosts(route(g, 'a.test'))) == ['mx.a.test', 'my.a.test']
-        assert good != net.rows[txt] and entries(g, 'a.test')[0]['state'] == 'none'
+        assert entries(g, 'a.test')[0]['state'] == 'none'
 
 
 def test_kept_over_a_restart(inst, net, ca):
     """The policy is in force after it, though nothing of it can be had; damage in the file costs what is damaged."""
     site(net, 'a.test', policy('enforce', 'mx.else.test'))
     site(net, 'b.test', policy('enforce', 'mx.else.test'))
-    with gateway(inst, net, ca, 'file = "smar/policies"; wait = 2s; fetch_timeout = 2s;') as g:
+    with gateway(inst, net, ca, 'file = "smar/policies";') as g:
         assert route(g, 'a.test')['dsn'] == route(g, 'b.test')['dsn'] == '4.7.5'
         before = {e['domain']: e['until'] for e in entries(g)}
         g.stop()
@@ -369,7 +369,7 @@ def test_a_slow_fetch_ends(inst, net, ca):
             while not done.wait(0.1):
                 h.wfile.write(b'x')
     site(net, 'drip.test', drip)
-    with gateway(inst, net, ca, 'fetch_timeout = 1s; wait = 9s;') as g:
+    with gateway(inst, net, ca, 'fetch_timeout = 3s; wait = 9s;') as g:
         try:
             assert hosts(route(g, 'drip.test')) == ['mx.drip.test']
             e, = entries(g, 'drip.test')
@@ -402,16 +402,17 @@ def test_a_stop_does_not_wait_for_a_fetch(inst, net, ca):
 def test_fetched_anew_in_time(inst, net, ca):
     """A policy that is used is, in the background; one that nobody uses is not."""
     site(net, 'a.test', policy('enforce', 'mx.a.test'))
-    site(net, 'b.test', policy('enforce', 'mx.b.test', max_age=2))
+    site(net, 'b.test', policy('enforce', 'mx.else.test', max_age=3))
     with gateway(inst, net, ca, 'refresh = 1s;') as g:
         assert hosts(route(g, 'a.test')) == ['mx.a.test']
         net.web.pages['mta-sts.a.test'] = policy('testing', 'mx.a.test')
         lab.wait_for('another fetch', lambda: [e['state'] for e in entries(g, 'a.test')] == ['testing'])
         assert entries(g, 'a.test')[0]['used'] is False
         assert g.ctl('sts', 'forget', 'a.test').stdout == '1 forgotten\n'
+        assert route(g, 'b.test')['dsn'] == '4.7.5'
         net.rows['_mta-sts.b.test', 'TXT'] = 'SERVFAIL'
-        assert hosts(route(g, 'b.test')) == ['mx.b.test']
         lab.wait_for('the end of what is over', lambda: not entries(g, 'b.test'))
+        assert hosts(route(g, 'b.test')) == ['mx.b.test']
 
 
 def test_bounds_and_tools(inst, net, ca):
