@@ -31,8 +31,8 @@ int tool_queue_option(struct tool *, const char *name, const char *value, struct
 /* ask.c */
 int tool_route(struct tool *);
 int tool_dns(struct tool *);
-/* GET from smar, which answers "pending" until the DNS has answered it; never longer than a question
- * may take. NULL: err. */
+/* GET from smar, which answers "pending" until the DNS has answered it; never longer than a
+ * question may take. NULL: err. */
 json_t *tool_ask_smar(const struct tool *, const char *target, struct meta1_err *);
 /* "/v1/route?…" of the command line. */
 void tool_route_target(const struct tool *, char *out, size_t size);

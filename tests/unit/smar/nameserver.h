@@ -42,13 +42,44 @@ struct nameserver {
 	struct packet in, out;
 };
 
+/* What the table has; nothing at all with NS_SILENT. */
+static inline void ns_rows(struct nameserver *ns, const char *name, uint16_t type)
+{
+	bool found = false;
+
+	for (const struct ns_row *r = ns->rows; r->name; r++) {
+		if (strcasecmp(r->name, name) != 0 || r->type != type)
+			continue;
+		found = true;
+		ns->out.b[3] |= (uint8_t)r->rcode;
+		if (r->rcode & NS_PLAIN)
+			ns->out.b[3] &= (uint8_t)~0x20u;
+		if (r->rcode & NS_SILENT) {
+			ns->out.n = 0;
+			return;
+		}
+		if (r->text)
+			put_rr(&ns->out, 0, name, r->rtype, 60, r->text);
+		else
+			put_rr(&ns->out, 1, "test", DNS_SOA, 30, "30");
+	}
+	if (!found) {
+		bool known = false;
+
+		for (const struct ns_row *r = ns->rows; r->name; r++)
+			known |= strcasecmp(r->name, name) == 0;
+		if (!known)
+			ns->out.b[3] |= 3;
+		put_rr(&ns->out, 1, "test", DNS_SOA, 30, "30");
+	}
+}
+
 /* The answer to ns->in of len bytes into ns->out. */
 static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 {
 	char name[256];
 	size_t off = 12, n = 0;
 	uint16_t type;
-	bool found = false;
 
 	for (; ns->in.b[off]; off += 1u + ns->in.b[off]) {
 		if (n > 0)
@@ -85,31 +116,7 @@ static inline void ns_answer(struct nameserver *ns, size_t len, bool tcp)
 		ns->out.b[2] |= 2;
 		return;
 	}
-	for (const struct ns_row *r = ns->rows; r->name; r++) {
-		if (strcasecmp(r->name, name) != 0 || r->type != type)
-			continue;
-		found = true;
-		ns->out.b[3] |= (uint8_t)r->rcode;
-		if (r->rcode & NS_PLAIN)
-			ns->out.b[3] &= (uint8_t)~0x20u;
-		if (r->rcode & NS_SILENT) {
-			ns->out.n = 0;
-			return;
-		}
-		if (r->text)
-			put_rr(&ns->out, 0, name, r->rtype, 60, r->text);
-		else
-			put_rr(&ns->out, 1, "test", DNS_SOA, 30, "30");
-	}
-	if (!found) {
-		bool known = false;
-
-		for (const struct ns_row *r = ns->rows; r->name; r++)
-			known |= strcasecmp(r->name, name) == 0;
-		if (!known)
-			ns->out.b[3] |= 3;
-		put_rr(&ns->out, 1, "test", DNS_SOA, 30, "30");
-	}
+	ns_rows(ns, name, type);
 }
 
 static inline void ns_udp(int fd, short what, void *arg)
