@@ -26,7 +26,7 @@ struct setup {
 	struct settings *set;
 	const char *group[16]; /* that were said to be missing */
 	unsigned ngroup;
-	struct said *said; /* faults, so that each is told once */
+	struct said *said;	     /* faults, so that each is told once */
 	unsigned faults, done, left; /* found; commands that were run; what is the admin's to do */
 };
 

@@ -2,7 +2,9 @@
 """bare.py -- nothing but Debian 12's base, which debootstrap makes, and the sources in /meta1.
 
 Needs root. All mounts are in a mount namespace of the command that wants them."""
-import os, pathlib, re, shutil, signal, subprocess, tempfile
+import contextlib, os, pathlib, re, shutil, signal, subprocess, tempfile
+
+import lab
 
 SRC = pathlib.Path(os.environ['META1_SRC'])
 PATH = '/usr/sbin:/usr/bin:/sbin:/bin'
@@ -81,8 +83,12 @@ class Bare:
         return found
 
     def close(self):
-        for entries in self.processes().values():
-            for pid, _ in entries:
-                os.kill(pid, signal.SIGKILL)
+        def ended():
+            running = self.processes().values()
+            for pid, _ in (entry for entries in running for entry in entries):
+                with contextlib.suppress(ProcessLookupError):  # it may be on its way out by itself
+                    os.kill(pid, signal.SIGKILL)
+            return not running
+        lab.wait_for('the end of everything in there', ended)
         if self.dir:
             shutil.rmtree(self.dir)
