@@ -143,7 +143,7 @@ class Meta1:
         self.g.close()
 
 
-def postfix(inst, sink, hops):
+def postfix(inst, sink, hops, more=''):
     """Debian's Postfix, tuned for the comparison."""
     rows = ' '.join(f'{d}=smtp:[127.0.0.1]:{p}' for d, p in hops.items())
     server = lab.Postfix(sink.port, f'''default_process_limit = 200
@@ -152,7 +152,7 @@ initial_destination_concurrency = 20
 in_flow_delay = 0
 smtpd_client_connection_count_limit = 0
 {f'transport_maps = inline:{{ {rows} }}' if rows else ''}
-''')
+{more}''')
     server.name, server.root = 'postfix', int((server.dir / 'queue/pid/master.pid').read_text())
     server.roles = lambda: {'master and children': server.root}
     return server

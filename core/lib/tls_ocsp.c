@@ -194,8 +194,8 @@ static void take(struct tls_ocsp *o, struct response *r)
 	*r = now;
 	pthread_mutex_unlock(&o->lock);
 	if (why && !known)
-		log_event(LOG_L_WARN, "tls.ocsp", "file=%s result=%s error=%s", r->file,
-		    "left out", why);
+		log_event(
+		    LOG_L_WARN, "tls.ocsp", "file=%s result=%s error=%s", r->file, "left out", why);
 	else if (!known)
 		log_event(LOG_L_INFO, "tls.ocsp", "file=%s result=%s", r->file, "used");
 }

@@ -333,15 +333,15 @@ struct smtps_line { /* one command; args without leading and trailing blanks */
 	size_t len;
 };
 
-#define IN(st)	   (1u << ST_##st)
-#define VERB_NOP   1u  /* counts as NOOP-like */
-#define VERB_NOARG 2u  /* takes no argument */
-#define VERB_EHLO  4u  /* its name is announced by EHLO */
-#define VERB_TRUST 8u  /* for peers of the option xclient only */
-#define VERB_TLS   32u /* offered with TLS only */
-#define VERB_AUTH  64u /* there only when a section auth is */
+#define IN(st)	       (1u << ST_##st)
+#define VERB_NOP       1u   /* counts as NOOP-like */
+#define VERB_NOARG     2u   /* takes no argument */
+#define VERB_EHLO      4u   /* its name is announced by EHLO */
+#define VERB_TRUST     8u   /* for peers of the option xclient only */
+#define VERB_TLS       32u  /* offered with TLS only */
+#define VERB_AUTH      64u  /* there only when a section auth is */
 #define VERB_WANTS_TLS 128u /* with TLS only, where the section tls says tls_only */
-#define VERB_SAID  16u /* what was said may stand in the log; others may bring passwords */
+#define VERB_SAID      16u  /* what was said may stand in the log; others may bring passwords */
 
 struct smtps_verb {
 	const char *name;
