@@ -13,7 +13,7 @@
 
 const struct envelope_word envelope_flags[] = {{"8bitmime", META1_M_8BIT},
     {"smtputf8", META1_M_SMTPUTF8}, {"header_8bit", META1_M_HEADER_8BIT},
-    {"bounce_8bit", META1_M_BOUNCE_8BIT}, {NULL, 0}};
+    {"bounce_8bit", META1_M_BOUNCE_8BIT}, {"requiretls", META1_M_REQUIRETLS}, {NULL, 0}};
 const struct envelope_word envelope_ret[] = {
     {"", 0}, {"full", META1_M_RET_FULL}, {"hdrs", META1_M_RET_HDRS}, {NULL, 0}};
 #define V(a, b) (META1_M_VERP | (a) << META1_VERP_AT | (b) << (META1_VERP_AT + 2))

@@ -105,6 +105,8 @@ static void envelope(struct qmgr_draft *d, const struct qmgr_dsn *dsn)
 	    .rcpt = d->to,
 	    .time = dsn->now,
 	    .bytes = dsn->bytes};
+	/* RFC 8689 5: a report may tell as much as the mail does */
+	d->env.flags = d->rep->msg->flags & META1_M_REQUIRETLS;
 	if (dsn->stuffed)
 		d->env.flags |= META1_M_STUFFED;
 	if (dsn->eight)
@@ -275,7 +277,7 @@ static void expanded(void *arg, const void *msg)
 		failed(rep, "too many requests at the store");
 }
 
-/* RET is about failures only (RFC 3461 4.3). */
+/* RET is about failures only (RFC 3461 4.3); with REQUIRETLS it is HDRS, whatever was said. */
 void qmgr_report_write(struct qmgr_report *rep)
 {
 	const struct qmgr_msg *m = rep->msg;
@@ -285,7 +287,7 @@ void qmgr_report_write(struct qmgr_report *rep)
 
 	d->rep = rep;
 	d->whole = rep->kind == QA_FAILED && m->flags & META1_M_RET_FULL &&
-		   m->stored <= rep->q->lim.returned;
+		   !(m->flags & META1_M_REQUIRETLS) && m->stored <= rep->q->lim.returned;
 	d->max = d->whole ? m->stored : QMGR_HEADERS_MAX;
 	d->text = base_alloc(d->max + 1);
 	rep->draft = d;

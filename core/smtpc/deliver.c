@@ -20,10 +20,9 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define POOL_BOUND  (16u << 20) /* a frame is at most 4 MiB; its strings, results, hops */
-#define LOAD_LIMIT  60000	/* ms */
-#define SEND_LIMIT  3600000	/* ms, and one more for each byte: 1 KB/s */
-#define REPORT_WAIT 100		/* ms until a full channel is tried again */
+#define POOL_BOUND (16u << 20) /* a frame is at most 4 MiB; its strings, results, hops */
+#define LOAD_LIMIT 60000       /* ms */
+#define SEND_LIMIT 3600000     /* ms, and one more for each byte: 1 KB/s */
 
 METRIC_COUNTER(m_deliveries, "deliveries_total", "Deliveries that qmgr handed over.");
 METRIC_COUNTER(m_bytes, "bytes_total", "Bytes of content sent in deliveries that ended well.");
@@ -31,8 +30,6 @@ METRIC_COUNTER(m_good, "recipients_delivered_total", "Recipients that a next hop
 METRIC_COUNTER(m_mail, "failures_mail_total", "Deliveries refused or put off about the mail.");
 METRIC_COUNTER(m_session, "failures_session_total", "Kept sessions that were found dead.");
 METRIC_COUNTER(m_host, "failures_host_total", "Tries that failed about the next hop.");
-METRIC_COUNTER(m_lost, "results_dropped_total", "Deliveries whose results qmgr no longer wanted.");
-METRIC_GAUGE(m_active, "deliveries_active", "Deliveries under way.");
 
 static void next_try(struct smtpc_delivery *d);
 
@@ -42,76 +39,6 @@ static void content_drop(struct smtpc_delivery *d)
 {
 	if (d->content)
 		d->c->queue_ops->unload(mod_data(d->c->queue), &d->content);
-}
-
-static void delivery_free(struct smtpc_delivery **dp)
-{
-	struct smtpc_delivery *d = *dp;
-	struct smtpc *c = d->c;
-	struct smtpc_gear *gear = d->gear;
-	struct smtpc_result *held;
-
-	*dp = NULL;
-	while ((held = d->held)) {
-		d->held = held->next;
-		free(held);
-	}
-	DL_DELETE(c->deliveries, d);
-	c->active--;
-	m_active.value = c->active;
-	pool_clear(&d->pool);
-	free(d);
-	smtpc_gear_drop(&gear);
-	smtpc_credit(c);
-}
-
-static bool wanted(const struct smtpc_delivery *d)
-{
-	return d->c->qmgr && d->epoch == d->c->epoch;
-}
-
-/* False: the channel is full. */
-static bool report(struct smtpc_delivery *d)
-{
-	struct chan *qmgr = d->c->qmgr;
-	struct smtpc_result *held;
-
-	while ((held = d->held)) {
-		if (!chan_send(qmgr, P_RCPT_RESULT, &held->m))
-			return false;
-		d->held = held->next;
-		free(held);
-	}
-	return chan_send(qmgr, P_DELIVERED, &d->end);
-}
-
-static void on_report_timer(int fd, short what, void *arg)
-{
-	struct smtpc *c = arg;
-	struct smtpc_delivery *d, *next;
-
-	(void)fd, (void)what;
-	DL_FOREACH_SAFE (c->deliveries, d, next) {
-		if (d->stage != STAGE_REPORT)
-			continue;
-		if (wanted(d) && !report(d)) {
-			loop_rearm(c->report_timer, REPORT_WAIT);
-			return;
-		}
-		delivery_free(&d);
-	}
-}
-
-void smtpc_deliver_forget_reports(struct smtpc *c)
-{
-	struct smtpc_delivery *d, *next;
-
-	DL_FOREACH_SAFE (c->deliveries, d, next) {
-		if (d->stage != STAGE_REPORT)
-			continue;
-		m_lost.value++;
-		delivery_free(&d);
-	}
 }
 
 /* The outcome stands in d->end. */
@@ -132,16 +59,7 @@ static void end(struct smtpc_delivery *d)
 	    (int)d->end.host.len, (const char *)d->end.host.data, (unsigned long long)d->end.smtp,
 	    (int)d->end.dsn.len, (const char *)d->end.dsn.data, (int)d->end.text.len,
 	    (const char *)d->end.text.data, (unsigned long long)d->end.msec, d->tls ? d->tls : "");
-	if (wanted(d) && !report(d)) {
-		if (c->report_timer)
-			loop_rearm(c->report_timer, REPORT_WAIT);
-		else
-			c->report_timer = loop_timer(c->role.loop, REPORT_WAIT, on_report_timer, c);
-		return;
-	}
-	if (!wanted(d))
-		m_lost.value++;
-	delivery_free(&d);
+	smtpc_report(d);
 }
 
 /* What was required of TLS at the hop in use, and what the session has achieved. */
@@ -228,7 +146,7 @@ static void on_rcpt(void *arg, uint32_t i, enum meta1_status status, const struc
 		set_end(d, status, META1_ABOUT_MAIL, r);
 		return;
 	}
-	if (!wanted(d))
+	if (!smtpc_report_wanted(d))
 		return;
 	m = (struct p_rcpt_result){.delivery = d->id,
 	    .rcpt = d->index[i],
@@ -358,12 +276,20 @@ static void send_mail(struct smtpc_delivery *d)
 
 static void next_try(struct smtpc_delivery *d)
 {
+	const struct meta1_reply *bars;
+
 	if (d->c->role.stopping) {
 		abandon(d);
 		return;
 	}
 	if (d->at >= d->nhop) {
 		no_host(d);
+		return;
+	}
+	bars = smtpc_require_bars(d, &d->hop[d->at]);
+	if (bars) {
+		lacks(d, bars);
+		next_host(d);
 		return;
 	}
 	d->session = d->fresh ? NULL : smtpc_session_take(d->c, d->transport, &d->hop[d->at]);
@@ -381,6 +307,8 @@ static void next_try(struct smtpc_delivery *d)
 void smtpc_deliver_opened(
     struct smtpc_delivery *d, enum meta1_status status, const struct meta1_reply *r)
 {
+	const struct meta1_reply *lack;
+
 	smtpc_tls_report(d, status, r);
 	if (status == META1_OK && d->session->sess) {
 		smtpc_hosts_answered(d->c, &d->hop[d->at].to);
@@ -394,8 +322,14 @@ void smtpc_deliver_opened(
 	else
 		smtpc_hosts_answered(d->c, &d->hop[d->at].to);
 	note_tls(d);
+	lack = smtpc_require_failed(d, r);
+	if (lack)
+		lacks(d, lack);
 	smtpc_session_shut(&d->session);
-	host_failed(d, r);
+	if (lack)
+		next_host(d);
+	else
+		host_failed(d, r);
 }
 
 /* ---- content ---- */
@@ -424,6 +358,7 @@ static void on_load(void *arg, enum meta1_status status, const struct meta1_repl
 	d->content = (struct meta1_content *)(uintptr_t)r->ext;
 	d->mail.extent = d->content->extent;
 	d->mail.nextent = d->content->nextent;
+	smtpc_require_header(d);
 	smtpc_hosts_order(d->c, d->hop, d->nhop);
 	next_try(d);
 }
@@ -464,7 +399,7 @@ void smtpc_deliver_frame(struct chan *chan, uint32_t req, const void *msg, void 
 	d->name = smtpc_take_text(d, m->id.data, m->id.len).data;
 	d->key = smtpc_take_text(d, m->key.data, m->key.len).data;
 	DL_APPEND(c->deliveries, d);
-	m_active.value = ++c->active;
+	smtpc_report_begin(c);
 	d->transport = smtpc_transport(c, m->transport);
 	if (c->role.stopping) {
 		abandon(d);

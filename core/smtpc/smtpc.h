@@ -5,7 +5,8 @@
  * qmgr hands over a delivery: one message, some of its recipients, the hosts that may take
  * it (smtpc.c). Its content is opened in the queue store, a session to the first host is
  * found or opened, the transport speaks, results go back (deliver.c). Rows of the access map may
- * change the options of a host or of the recipients (conf.c). A host that did not
+ * change the options of a host or of the recipients (conf.c), and so does what a mail says of TLS
+ * (require.c). A host that did not
  * answer lately is tried last (hosts.c). Sessions that are still good wait for the next
  * mail to the same host (session.c). What a host offers is told to smar (caps.c). control.c
  * shows sessions, try.c opens one for an admin.
@@ -93,7 +94,9 @@ struct smtpc_hop {
 	struct meta1_hop to;
 	const struct hop_conf *conf; /* of the gear, or in the delivery's pool */
 	const char *need;	     /* what TLS must have achieved, ipc/hop.h; "": options say */
-	const char *words;	     /* the same for people: "verify,row" */
+	bool soft;		     /* the recipient's domain wants it so, by DANE or MTA-STS */
+	bool sure; /* that it is a host of the domain is proven, or the configuration says it */
+	const char *words; /* the same for people: "verify,row" */
 };
 
 struct smtpc_result { /* kept only when qmgr's channel was full */
@@ -152,6 +155,26 @@ struct meta1_buf smtpc_take_text(struct smtpc_delivery *, const char *text, size
 
 /* "verify,row", "may": what is required of TLS there, for people. */
 const char *smtpc_tls_words(const struct meta1_hop *, char out[TLS_NEED_WORDS]);
+
+/* ---- report.c: results on their way to qmgr ----------------------------------------------- */
+
+void smtpc_report_begin(struct smtpc *); /* one more delivery is under way */
+bool smtpc_report_wanted(const struct smtpc_delivery *);
+/* It is over, the outcome stands in end; takes it. */
+void smtpc_report(struct smtpc_delivery *);
+
+/* ---- require.c: REQUIRETLS, TLS-Required ------------------------------------------------- */
+
+/* A hop that was just taken from DELIVER: the i-th. */
+void smtpc_require_hop(const struct p_deliver *, uint32_t i, struct smtpc_hop *);
+/* The content is there: what its header asks for. */
+void smtpc_require_header(struct smtpc_delivery *);
+/* A hop to which the mail must not go: why; NULL: it may be tried. */
+const struct meta1_reply *smtpc_require_bars(
+    const struct smtpc_delivery *, const struct smtpc_hop *);
+/* open() ended so: what that means for mail that must have TLS; NULL: nothing special. */
+const struct meta1_reply *smtpc_require_failed(
+    const struct smtpc_delivery *, const struct meta1_reply *);
 
 /* ---- conf.c: options of one hop ---------------------------------------------------------- */
 

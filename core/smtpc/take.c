@@ -13,7 +13,7 @@
 
 #define MAIL_FLAGS                                                                                 \
 	(META1_M_8BIT | META1_M_STUFFED | META1_M_SMTPUTF8 | META1_M_HEADER_8BIT |                 \
-	    META1_M_RET_FULL | META1_M_RET_HDRS)
+	    META1_M_RET_FULL | META1_M_RET_HDRS | META1_M_REQUIRETLS)
 
 /* A copy that lives with the delivery; nothing when its pool is full. */
 struct meta1_buf smtpc_take_text(struct smtpc_delivery *d, const char *text, size_t max)
@@ -75,6 +75,7 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 		smtpc_conf_hop(conf, hop);
 		h->words = words(d, hop);
 		h->conf = conf;
+		smtpc_require_hop(m, i, h);
 		d->nhop++;
 	}
 	return d->nhop > 0;

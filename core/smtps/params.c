@@ -58,6 +58,17 @@ static int set_utf8(
 	return 0;
 }
 
+static int set_requiretls(
+    struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
+{
+	(void)s, (void)n;
+	tx->flags |= v == NULL ? META1_M_REQUIRETLS : 0;
+	if (v == NULL)
+		return 0;
+	err_set(err, "5.5.4 REQUIRETLS has no value");
+	return 501;
+}
+
 static int set_prdr(
     struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
 {
@@ -206,6 +217,7 @@ static const struct smtps_param {
     {false, "BODY", "8BITMIME", set_body},
     {false, "SMTPUTF8", "SMTPUTF8", set_utf8},
     {false, "PRDR", "PRDR", set_prdr},
+    {false, "REQUIRETLS", "REQUIRETLS", set_requiretls},
     {false, "RET", "DSN", set_ret},
     {false, "ENVID", "DSN", set_envid},
     {false, "XVERP", "XVERP", set_verp},

@@ -365,6 +365,7 @@ void smtps_xclient_offer(struct smtps_session *);		       /* its line of EHLO */
 struct smtps_ext {
 	const char *keyword;
 	uint64_t flag; /* offered when this SMTPS_F_ is set; 0: always */
+	bool tls;      /* inside TLS only */
 	/* What follows the keyword, each word with a blank before it; NULL: nothing. */
 	void (*words)(const struct smtps_limits *, char *out, size_t size);
 };

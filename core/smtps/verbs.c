@@ -18,8 +18,8 @@
 #define BASE	  512 /* RFC 5321 4.5.3.1.4, with CRLF */
 /* SIZE adds 26 to MAIL, BODY 17, SMTPUTF8 10 (RFC 1870, 6152, 6531), AUTH 500 (RFC 4954), PRDR 5,
  * RET and ENVID 116 (RFC 3461); NOTIFY and ORCPT add 536 to RCPT; our paths may be 66 longer than
- * 256. Bounds are of bytes; XVERP adds 9 to MAIL. */
-#define MAIL_LINE (BASE + 26 + 17 + 10 + 500 + 5 + 9 + 116 + 66)
+ * 256. Bounds are of bytes; XVERP adds 9 to MAIL, REQUIRETLS 11 (RFC 8689). */
+#define MAIL_LINE (BASE + 11 + 26 + 17 + 10 + 500 + 5 + 9 + 116 + 66)
 #define RCPT_LINE (BASE + 536 + 66)
 #define SAID_MAX  200 /* bytes of a command in the log */
 #define ANYWHERE  (IN(OPEN) | GREETED)
@@ -47,13 +47,20 @@ static const struct smtps_ext extensions[] = {
     {.keyword = "8BITMIME", .flag = SMTPS_F_8BITMIME}, {.keyword = "DSN"},
     {.keyword = "SMTPUTF8", .flag = SMTPS_F_SMTPUTF8}, {.keyword = "PRDR", .flag = SMTPS_F_PRDR},
     {.keyword = "LIMITS", .words = limits_words},
-    {.keyword = "ENHANCEDSTATUSCODES"}, /* the last line of EHLO: always offered */
+    {.keyword = "REQUIRETLS", .tls = true}, /* RFC 8689 */
+    {.keyword = "ENHANCEDSTATUSCODES"},	    /* the last line of EHLO: always offered */
 };
 
 const struct smtps_ext *smtps_verbs_extensions(size_t *n)
 {
 	*n = ARRAY_LEN(extensions);
 	return extensions;
+}
+
+static bool offered(const struct smtps_session *s, const struct smtps_ext *e)
+{
+	return (e->flag == 0 || (s->lim->flags & e->flag) != 0) &&
+	       (!e->tls || conn_tls_info(s->conn) != NULL);
 }
 
 bool smtps_verbs_offered(const struct smtps_session *s, const char *keyword)
@@ -66,7 +73,7 @@ bool smtps_verbs_offered(const struct smtps_session *s, const char *keyword)
 		return s->srv->auth != NULL;
 	for (i = 0; i < ARRAY_LEN(extensions); i++)
 		if (strcmp(extensions[i].keyword, keyword) == 0)
-			return extensions[i].flag == 0 || (s->lim->flags & extensions[i].flag) != 0;
+			return offered(s, &extensions[i]);
 	return false;
 }
 
@@ -146,7 +153,7 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 		const struct smtps_ext *e = &extensions[i];
 		char dash = i + 1 < ARRAY_LEN(extensions) ? '-' : ' ', words[80] = "";
 
-		if (e->flag != 0 && (lim->flags & e->flag) == 0)
+		if (!offered(s, e))
 			continue;
 		if (e->words != NULL)
 			e->words(lim, words, sizeof(words));

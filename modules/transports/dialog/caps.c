@@ -25,6 +25,7 @@ static const struct {
     {"IGNOREQUOTA", 11, offsetof(struct dialog_caps, ignorequota), META1_OFFER_IGNOREQUOTA},
     {"TRACE", 5, offsetof(struct dialog_caps, trace), META1_OFFER_TRACE},
     {"STARTTLS", 8, offsetof(struct dialog_caps, starttls), 0},
+    {"REQUIRETLS", 10, offsetof(struct dialog_caps, requiretls), META1_OFFER_REQUIRETLS},
 };
 
 static uint32_t *flag_of(struct dialog_caps *caps, size_t i)

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 struct dialog_caps {
-	uint32_t pipelining, eightbit, size, dsn, smtputf8, starttls, ignorequota,
-	    trace;	   /* offered: 1 */
+	uint32_t pipelining, eightbit, size, dsn, smtputf8, starttls, ignorequota, trace,
+	    requiretls;	   /* offered: 1 */
 	uint64_t max_size; /* of SIZE; 0: none told */
 };
 

@@ -86,6 +86,8 @@ static void say_mail(struct dialog_session *s)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " BODY=8BITMIME");
 	if (s->utf8)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " SMTPUTF8");
+	if ((m->flags & META1_M_REQUIRETLS) && s->use.requiretls)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " REQUIRETLS");
 	if (tells_dsn(s))
 		n += mail_dsn(m, text + n, sizeof(text) - n);
 	n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
@@ -161,6 +163,24 @@ static void say_burst(struct dialog_session *s)
 
 /* ---- what needs no hop to be refused ---- */
 
+/* RFC 8689 4.2.1; LMTP is the end of the way, where nobody is left to be told. */
+static int requires_tls(struct dialog_session *s)
+{
+	if (!(s->mail->flags & META1_M_REQUIRETLS) || s->addr[0] == '/')
+		return 0;
+	if (!s->secured || !s->proven)
+		dialog_result_lacks(s, 550, "5.7.10",
+		    "REQUIRETLS was said, and the next hop is not reached by TLS with a "
+		    "certificate "
+		    "that is verified");
+	else if (!s->use.requiretls && !s->d->kind->lmtp)
+		dialog_result_lacks(
+		    s, 550, "5.7.30", "REQUIRETLS was said, and the next hop does not offer it");
+	else
+		return 0;
+	return 1;
+}
+
 static int refuse_mail(struct dialog_session *s)
 {
 	const struct meta1_mail *m = s->mail;
@@ -182,7 +202,7 @@ static int refuse_mail(struct dialog_session *s)
 		dialog_result_refuse(s, 553, "5.1.7", "sender address cannot be sent");
 		return 1;
 	}
-	return dialog_utf8_refuse(s);
+	return requires_tls(s) || dialog_utf8_refuse(s);
 }
 
 /* Recipients that cannot be said have their result here and are passed over. The number of

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * require.c -- what a mail itself says of TLS (RFC 8689): REQUIRETLS at MAIL, or the header field
+ * "TLS-Required: No".
+ *
+ * Comes from take.c and deliver.c; goes back there. With REQUIRETLS a hop is only good with a
+ * certificate that is verified, by name or DANE, and only when it is proven to be one of the
+ * domain: by DNSSEC, by MTA-STS, or because the configuration names it; that it offers REQUIRETLS
+ * too is seen by the transport. What no host of the destination has is final: 5.7.10, 5.7.30. The
+ * header field lets what the recipient's domain asks for by DANE or MTA-STS be ignored, never what
+ * an admin says; REQUIRETLS goes before it.
+ * Owns nothing. On failure: a content that is a file of its own is not looked into, and what the
+ * domain asks for holds.
+ */
+#include "smtpc.h"
+
+#include "ipc/hop.h"
+#include "lib/tls_need.h"
+
+#include <strings.h>
+
+#define HEADER_MAX (256u << 10) /* bytes that are looked at */
+
+static bool required(const struct smtpc_delivery *d)
+{
+	return d->mail.flags & META1_M_REQUIRETLS;
+}
+
+void smtpc_require_hop(const struct p_deliver *m, uint32_t i, struct smtpc_hop *h)
+{
+	bool named = i < m->secure.n && m->secure.v[i] & SECURE_NAME;
+	struct meta1_err err;
+	struct tls_need n;
+
+	if (h->to.tls_need && tls_need_parse(buf_str(h->to.tls_need), &n, &err) == 0) {
+		h->soft = n.by == TLS_BY_DANE || n.by == TLS_BY_STS;
+		named |= h->soft && !n.testing; /* MTA-STS has left out all other hosts */
+	}
+	/* an address that a row, or the recipient, names is none that somebody else could name */
+	h->sure = named || h->to.addr[0] == '/' || strcmp(h->to.host, h->to.addr) == 0;
+	if (!(m->flags & META1_M_REQUIRETLS) || h->to.tls == META1_TLS_VERIFY)
+		return;
+	h->to.tls = META1_TLS_VERIFY;
+	h->to.tls_need = NULL;
+	h->need = "";
+	h->words = "verify,requiretls";
+}
+
+const struct meta1_reply *smtpc_require_bars(
+    const struct smtpc_delivery *d, const struct smtpc_hop *h)
+{
+	static const struct meta1_reply unsure = {.size = sizeof(unsure),
+	    .smtp = 550,
+	    .dsn = "5.7.10",
+	    .scope = META1_ABOUT_OFFER,
+	    .text = "REQUIRETLS was said, and neither DNSSEC nor MTA-STS proves that the next hop "
+		    "is one of the domain"};
+
+	return required(d) && !h->sure ? &unsure : NULL;
+}
+
+const struct meta1_reply *smtpc_require_failed(
+    const struct smtpc_delivery *d, const struct meta1_reply *r)
+{
+	static struct meta1_reply no;
+
+	if (!required(d) || !r || (strcmp(r->dsn, "4.7.4") != 0 && strcmp(r->dsn, "4.7.5") != 0))
+		return NULL;
+	no = (struct meta1_reply){.size = sizeof(no),
+	    .smtp = 550,
+	    .dsn = "5.7.10",
+	    .scope = META1_ABOUT_OFFER,
+	    .text = r->text,
+	    .host = r->host};
+	return &no;
+}
+
+/* ---- the header ---- */
+
+struct look {
+	char line[64]; /* the begin of the line under way */
+	size_t n;      /* of all of it */
+	bool over, no;
+};
+
+static void line_end(struct look *l)
+{
+	static const char field[] = "tls-required:";
+	const char *p = l->line;
+
+	if (l->n > 0 && l->n < sizeof(l->line) && p[l->n - 1] == '\r')
+		l->line[--l->n] = '\0';
+	l->over = l->n == 0;
+	if (l->n < sizeof(l->line) && strncasecmp(p, field, sizeof(field) - 1) == 0) {
+		p += sizeof(field) - 1;
+		p += strspn(p, " \t");
+		l->no |= strncasecmp(p, "no", 2) == 0 && p[2 + strspn(p + 2, " \t")] == '\0';
+	}
+	memset(l->line, 0, sizeof(l->line));
+	l->n = 0;
+}
+
+static void look_at(struct look *l, const char *p, size_t n)
+{
+	for (size_t i = 0; i < n && !l->over; i++) {
+		if (p[i] == '\n') {
+			line_end(l);
+			continue;
+		}
+		if (l->n < sizeof(l->line) - 1)
+			l->line[l->n] = p[i];
+		l->n++;
+	}
+}
+
+static bool says_no(const struct smtpc_delivery *d)
+{
+	struct look l = {{0}, 0, false, false};
+	size_t left = HEADER_MAX;
+
+	for (uint32_t i = 0; i < d->mail.nextent && left && !l.over; i++) {
+		const struct meta1_extent *x = &d->mail.extent[i];
+		size_t n = x->len < left ? (size_t)x->len : left;
+
+		if (!x->mem)
+			return false;
+		look_at(&l, x->mem, n);
+		left -= n;
+	}
+	return l.over && l.no;
+}
+
+void smtpc_require_header(struct smtpc_delivery *d)
+{
+	bool asked = false;
+
+	for (uint32_t i = 0; i < d->nhop && !required(d); i++) {
+		struct smtpc_hop *h = &d->hop[i];
+
+		if (!h->soft)
+			continue;
+		if (!asked && !says_no(d))
+			return;
+		asked = true;
+		h->to.tls = hop_tls(h->conf->tls_policy);
+		h->to.tls_need = NULL;
+		h->need = "";
+		h->words = "tls-required-no";
+	}
+}
