@@ -124,18 +124,21 @@ def test_kept_sessions_are_not_shared(inst, ca):
 
 
 def test_row_of_the_hop(inst, ca):
-    """smtpc_session_conf: has tls_policy too; a row of the map goes before it."""
-    with TlsSink(ca.stranger) as a, TlsSink(ca.host) as b, lab.Sink(address='127.0.0.3') as plain:
-        with gateway(inst, ca, 'c.test may\n', f'a.test [127.0.0.1]:{a.port}\nb.test [127.0.0.1]:{b.port}\n. [127.0.0.3]:{plain.port}\n',
+    """smtpc_session_conf: has tls_policy too; a row of the map goes before it. One with a mistake holds mail back."""
+    with TlsSink(ca.stranger) as a, TlsSink(ca.host) as b, lab.Sink(address='127.0.0.3') as plain, \
+            lab.Sink(address='127.0.0.4') as typo:
+        with gateway(inst, ca, 'c.test may\n', f'a.test [127.0.0.1]:{a.port}\nb.test [127.0.0.1]:{b.port}\ne.test [127.0.0.4]:{typo.port}\n. [127.0.0.3]:{plain.port}\n',
                      smtpc='flags = { session_conf };', ac='smtpc_session_conf:127.0.0.1 tls_policy = verify;\n'
-                     'smtpc_session_conf:127.0.0.3 tls_policy = encrypt;\n') as g:
-            for domain in 'abcd':
+                     'smtpc_session_conf:127.0.0.3 tls_policy = encrypt;\nsmtpc_session_conf:127.0.0.4 TLS_policy = verfy;\n') as g:
+            for domain in 'abcde':
                 send(g, f'u@{domain}.test')
+            g.wait_log('smar.hop_conf .*key=smtpc_session_conf:127.0.0.4 .*mail waits until it is mended')
+            g.wait_log('to=<u@e.test> .*status=deferred')
             g.wait_log('to=<u@b.test> .*status=delivered .*tls="verify .*,verified')
             g.wait_log('to=<u@c.test> .*status=delivered .*tls="may,row none,STARTTLS is not offered')
             g.wait_log('to=<u@a.test> .*status=deferred .*is not to be trusted')
             g.wait_log('to=<u@d.test> .*status=deferred .*TLS is required: STARTTLS is not offered')
-            assert (a.mails, len(b.mails), len(plain.mails)) == ([], 1, 1)
+            assert (a.mails, len(b.mails), len(plain.mails), typo.mails) == ([], 1, 1, [])
 
 
 def test_probes(inst, ca):

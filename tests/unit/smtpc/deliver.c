@@ -242,6 +242,30 @@ static void k_of_n(void **state)
 	assert_int_equal(shuts, 1);
 }
 
+/* An address may have two names: where a name is verified a session is for that one alone. */
+static void names_of_an_address(void **state)
+{
+	static const struct {
+		int32_t policy;
+		const char *hop;
+		int opens;
+	} t[] = {{TLS_POLICY_MAY, HOP1, 1}, {TLS_POLICY_MAY, "192.0.2.1 25 other.example", 1},
+	    {TLS_POLICY_VERIFY, HOP1, 2}, {TLS_POLICY_VERIFY, "192.0.2.1 25 other.example", 3},
+	    {TLS_POLICY_VERIFY, "192.0.2.1 25 MX1.example", 3}, {TLS_POLICY_ENCRYPT, HOP1, 4}};
+
+	(void)state;
+	gear.max_idle = 10;
+	for (uint64_t i = 0; i < ARRAY_LEN(t); i++) {
+		gear.conf.tls_policy = t[i].policy;
+		deliver(i + 1, 1, t[i].hop, NULL);
+		if (open_req)
+			answer(&open_req, META1_OK, 0, 220, "hi");
+		answer(&send_req, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+		assert_int_equal(opens, t[i].opens);
+	}
+	told();
+}
+
 static void reuse(void **state)
 {
 	(void)state;
@@ -440,6 +464,7 @@ int main(void)
 	    TEST(nobody_offers),
 	    TEST(k_of_n),
 	    TEST(reuse),
+	    TEST(names_of_an_address),
 	    TEST(dead_while_idle),
 	    TEST(no_content),
 	    TEST(load_fails),
