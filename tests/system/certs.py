@@ -14,13 +14,13 @@ class Authority:
     def run(self, *args):
         subprocess.run(['openssl', *args], check=True, capture_output=True, cwd=self.dir)
 
-    def issue(self, name, host=None, rsa=0, ca=False, file=None):
+    def issue(self, name, host=None, rsa=0, ca=False, file=None, days=30):
         """Certificate and key of /CN=NAME, for the DNS name or address host."""
         file = file or name
         kind = ['-newkey', f'rsa:{rsa}'] if rsa else ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256']
         by = [] if ca else ['-CA', str(self.ca), '-CAkey', str(self.ca.with_suffix('.key'))]
         # a file that is there is replaced in one step, as an admin's tool does it
-        self.run('req', '-x509', *kind, '-nodes', '-days', '30', '-subj', f'/CN={name}', '-keyout', 'new.key', '-out', 'new.pem',
+        self.run('req', '-x509', *kind, '-nodes', '-days', str(days), '-subj', f'/CN={name}', '-keyout', 'new.key', '-out', 'new.pem',
                  '-addext', f'basicConstraints=critical,CA:{"TRUE" if ca else "FALSE"}', *by,
                  *(['-addext', f'subjectAltName={"IP" if host[0].isdigit() else "DNS"}:{host}'] if host else []))
         for end in ('key', 'pem'):
