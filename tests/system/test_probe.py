@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """recipient_probe: at RCPT the next hop is asked, by LMTP and SMTP; what it says, and what it does instead."""
-import concurrent.futures, contextlib, json, os, pathlib, pwd, re, shutil, signal, socket, subprocess, threading, time
+import concurrent.futures, contextlib, json, os, pathlib, re, shutil, signal, socket, subprocess, threading, time
 
 import lab, pytest, stores
 
