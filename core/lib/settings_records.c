@@ -674,7 +674,8 @@ static const struct settings_group groups[] = {
 	"asked before them, for local domains and for virtual ones."),
     GROUP("smar.tls_policy", use, struct set_use,
 	"What TLS must achieve towards the next hops of a domain, in place of smtpc's tls_policy: "
-	"none, may, encrypt, verify, fingerprint=HEX,...; see TLS POLICY. Keys as in the "
+	"none, may, encrypt, verify match=NAME,..., fingerprint=HEX,... (doc/tls.md). Keys as in "
+	"the "
 	"mailertable, the domain of the mail before the next hop's name. A row with a mistake "
 	"holds the mail back."),
 };
