@@ -316,6 +316,7 @@ static const struct {
 	F(meta1_auth_peer, external)
 	F(meta1_auth_peer, binding)
 	F(meta1_auth_peer, binding_data)
+	F(meta1_auth_peer, cert)
 	S(meta1_auth_creds)
 	F(meta1_auth_creds, size)
 	F(meta1_auth_creds, pad)

@@ -30,6 +30,7 @@ static const struct item {
     FIELD(extensions, extensions),
     FIELD(no_8bitmime, no_8bitmime),
     FIELD(tls_policy, tls_policy),
+    FIELD(login, login),
     FIELD(helo_name, helo_name),
     FIELD(source_ipv4, source_ipv4),
     FIELD(source_ipv6, source_ipv6),
@@ -66,6 +67,10 @@ int hop_conf_text(const char *option, const char *value, struct meta1_err *err)
 
 	if (!*value)
 		return 0;
+	if (strcasecmp(option, "login") == 0)
+		return strlen(value) < sizeof(((struct hop_conf *)0)->login)
+			   ? 0
+			   : err_set(err, "found %.60s…, expected at most 300 bytes", value);
 	if (strcasecmp(option, "helo_name") == 0) {
 		if (is_name(value))
 			return 0;
@@ -136,6 +141,7 @@ void hop_conf_section(const struct set_smtpc *s, struct hop_conf *out)
 	    .extensions = s->extensions,
 	    .no_8bitmime = s->no_8bitmime,
 	    .tls_policy = s->tls_policy};
+	str_copy(out->login, sizeof(out->login), s->login);
 	str_copy(out->helo_name, sizeof(out->helo_name), s->helo_name);
 	str_copy(out->source_ipv4, sizeof(out->source_ipv4), s->source_ipv4);
 	str_copy(out->source_ipv6, sizeof(out->source_ipv6), s->source_ipv6);
@@ -143,9 +149,9 @@ void hop_conf_section(const struct set_smtpc *s, struct hop_conf *out)
 
 bool hop_conf_same_session(const struct hop_conf *a, const struct hop_conf *b)
 {
-	return a == b ||
-	       (a->IO_timeout == b->IO_timeout && a->idle_timeout == b->idle_timeout &&
-		   a->max_mails == b->max_mails && strcasecmp(a->helo_name, b->helo_name) == 0 &&
-		   strcmp(a->source_ipv4, b->source_ipv4) == 0 &&
-		   strcmp(a->source_ipv6, b->source_ipv6) == 0);
+	return a == b || (a->IO_timeout == b->IO_timeout && a->idle_timeout == b->idle_timeout &&
+			     a->max_mails == b->max_mails && strcasecmp(a->login, b->login) == 0 &&
+			     strcasecmp(a->helo_name, b->helo_name) == 0 &&
+			     strcmp(a->source_ipv4, b->source_ipv4) == 0 &&
+			     strcmp(a->source_ipv6, b->source_ipv6) == 0);
 }

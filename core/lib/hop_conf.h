@@ -14,6 +14,7 @@ struct hop_conf {
 	int64_t IO_timeout, connect_timeout, idle_timeout, max_mails;
 	uint64_t extensions;		 /* enum meta1_offer: what is used of what a hop offers */
 	int32_t no_8bitmime, tls_policy; /* TLS_POLICY_ */
+	char login[301];		 /* whose credentials; "": the hop's row */
 	char helo_name[256];		 /* "": our hostname */
 	char source_ipv4[16], source_ipv6[46]; /* "": any */
 };

@@ -195,6 +195,11 @@ static void bind_auth(struct loader *l, struct set_smtps *set, struct conf_secti
 	if (!t)
 		return;
 	bind(l, t, &rec_auth, &set->auth_set, owner_of(l, t));
+	set->auth_set.account_limits = sub(l, t, "account_limits");
+	if (set->auth_set.account_limits)
+		bind_only(l, set->auth_set.account_limits, &rec_account, &set->auth_set);
+	else
+		bind(l, NULL, &rec_account, &set->auth_set, "smtps.auth.account_limits");
 	if (!set->auth_set.trusted_mechanisms || !*set->auth_set.trusted_mechanisms)
 		conf_warn(l->conf, &t->pos,
 		    "%s: trusted_mechanisms is not set, so nothing is offered; name "
@@ -231,7 +236,7 @@ static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_sect
 
 static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_section *sec)
 {
-	static const char *const subs[] = {"tls"};
+	static const char *const subs[] = {"tls", "auth"};
 	bind_role(l, &set->role, "smtpc", sec);
 	bind(l, sec, &rec_smtpc, set, "smtpc");
 	check_smtpc(l->conf, set, sec);
@@ -242,6 +247,9 @@ static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_sect
 		bind(l, NULL, &rec_tls_client, &set->tls_set, "smtpc.tls");
 	file_names(l, set->tls_set.cert_file);
 	file_names(l, set->tls_set.key_file);
+	set->auth = sub(l, sec, "auth");
+	if (set->auth)
+		bind_only(l, set->auth, &rec_login, &set->login_set);
 	if (sec)
 		unknown_in_role(l, sec, &rec_smtpc, subs, ARRAY_LEN(subs));
 }

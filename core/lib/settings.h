@@ -75,7 +75,19 @@ struct set_auth { /* auth { }; further options are those of its module */
 	const char *module;
 	const char *const *trusted_mechanisms;
 	uint64_t flags;
-	int64_t max_failures, failure_delay;
+	int64_t max_failures, failure_delay, max_client_failures, max_account_failures,
+	    failure_window;
+	int64_t max_mails, max_rcpts, window; /* account_limits { } */
+	struct conf_section *account_limits;  /* or NULL */
+};
+
+/* Bits 0 to 6 as above. */
+enum { LOGIN_F_WITHOUT_TLS = 128, LOGIN_F_PLAINTEXT = 256 };
+struct set_login { /* auth { } of smtpc */
+	const char *file;
+	const char *const *modules, *const *trusted_mechanisms;
+	uint64_t flags;
+	int64_t token_time, token_timeout; /* ms */
 };
 
 struct set_smtps {
@@ -110,8 +122,10 @@ struct set_smtpc {
 	uint64_t flags /* SMTPC_F_ */, extensions /* enum meta1_offer */;
 	const char *helo_name, *source_ipv4, *source_ipv6;
 	int32_t no_8bitmime, tls_policy; /* TLS_POLICY_ */
-	struct conf_section *tls;	 /* or NULL */
+	const char *login;
+	struct conf_section *tls, *auth; /* or NULL */
 	struct set_tls tls_set;
+	struct set_login login_set;
 };
 
 struct set_map { /* map NAME { type; module's options } */

@@ -115,7 +115,11 @@ static void add_transports(struct list *l)
 
 static void add_smtpc(struct list *l)
 {
+	struct set_smtpc *c = &l->s->smtpc;
+	const char *const *m = c->auth ? c->login_set.modules : NULL;
 	add_transports(l);
+	for (; m && *m; m++)
+		add(l, "smtpc: auth", "auth", *m, *m, NULL, c->auth);
 	add_named(l, &l->s->smtpc.role);
 }
 

@@ -159,6 +159,8 @@ static void print_smtpc(struct printer *p, const struct set_smtpc *set)
 	print_records(p, &rec_smtpc, set, set->role.section);
 	if (set->tls)
 		print_sub(p, "tls", NULL, &rec_tls_client, &set->tls_set, set->tls);
+	if (set->auth)
+		print_sub(p, "auth", NULL, &rec_login, &set->login_set, set->auth);
 }
 
 static void print_greylisting(struct printer *p, const struct set_greylisting *g)

@@ -243,6 +243,10 @@ static const struct meta1_opt opt_smtpc[] = {
 	"when the handshake fails; encrypt delivers with TLS only, whoever the hop is; verify only "
 	"to a hop whose certificate is of a trusted CA and for its name, that of the mailertable "
 	"or the MX record; what cannot be delivered so waits in the queue. none never uses it."),
+    META1_OPT_STR(struct set_smtpc, login, "", 0,
+	"Whose credentials are shown, with a section auth: the name of a row of its file; \"\": "
+	"the "
+	"row of the next hop, if there is one; none: nobody's."),
 };
 RECORDS(smtpc);
 
@@ -592,8 +596,55 @@ static const struct meta1_opt opt_auth[] = {
     META1_OPT_MSEC(struct set_auth, failure_delay, "1s", "0s..30s",
 	"Pause before a refusal is said; each further one in a session waits twice as long, 30 s "
 	"at most."),
+    META1_OPT_INT(struct set_auth, max_client_failures, "30", "0..1000000",
+	"A client with so many refused tries within failure_window is told 421, and nobody is "
+	"asked "
+	"about its secret. Clients are counted by network, and exempt, as in client_limits. 0: no "
+	"bound. Each process counts for itself."),
+    META1_OPT_INT(struct set_auth, max_account_failures, "30", "0..1000000",
+	"The same for an account, from wherever it is tried: 454, but for clients that have logged "
+	"in as it within 30 days."),
+    META1_OPT_MSEC(struct set_auth, failure_window, "10m", "1s..1d",
+	"For how long such failures count, from the first one on."),
 };
 RECORDS(auth);
+
+static const struct meta1_opt opt_account[] = {
+    META1_OPT_INT(struct set_auth, max_mails, "0", "0..100000000",
+	"Mails that one account may send within the window; then MAIL is answered 450. 0: no "
+	"bound."),
+    META1_OPT_INT(
+	struct set_auth, max_rcpts, "0", "0..100000000", "The same for recipients, at RCPT."),
+    META1_OPT_MSEC(struct set_auth, window, "1h", "1s..30d",
+	"Time in which they are counted; what was sent in the one before counts by its share."),
+};
+RECORDS(account);
+
+static const struct meta1_opt opt_login[] = {
+    META1_OPT_PATH(struct set_login, file, NULL, META1_O_REQUIRED,
+	"Credentials: a line for each next hop, HOST:PORT, HOST, .PARENT or \".\" (all), then "
+	"words: "
+	"user=NAME, and password=SECRET to the end of the line, or token_file=PATH, or "
+	"token_command=PATH ARGUMENTS; act_as=NAME and realm=NAME. Rights as of a key_file. A hop "
+	"that has a row gets no mail without AUTH. A reload reads it anew."),
+    META1_OPT_LIST(struct set_login, modules, "oauth, cyrus", 0,
+	"Who has the mechanisms: modules auth_NAME, asked in this order; their options stand in "
+	"sections module auth_NAME."),
+    META1_OPT_LIST(struct set_login, trusted_mechanisms, "", 0,
+	"SASL mechanisms that may be used; all that the modules have unless set."),
+    META1_OPT_FLAGS(struct set_login, flags, "",
+	"noplaintext|noactive|nodictionary|forward_secrecy|noanonymous|pass_credentials|mutual_"
+	"auth|without_tls|plaintext",
+	"Mechanisms that send the password or token as it is are used only when TLS has proved "
+	"that the hop is who it should be, unless plaintext is set. AUTH is said inside TLS only, "
+	"unless without_tls is set. The others as in smtps."),
+    META1_OPT_MSEC(struct set_login, token_time, "1m", "0s..1d",
+	"How long the word of a token_command is kept; one that a hop refuses is thrown away. A "
+	"token_file is read for each login."),
+    META1_OPT_MSEC(
+	struct set_login, token_timeout, "10s", "1s..2m", "How long a token_command may take."),
+};
+RECORDS(login);
 
 #define GROUP(p, x, T, text)                                                                       \
 	{                                                                                          \
@@ -617,13 +668,18 @@ static const struct settings_group groups[] = {
 	"STARTTLS is offered when this section is there; it needs cert_file and key_file. A reload "
 	"reads all files anew."),
     GROUP("smtps.auth", auth, struct set_auth,
-	"AUTH is offered when this section is there: whoever authenticates may relay. smtpc does "
-	"not "
-	"authenticate yet."),
+	"AUTH is offered when this section is there: whoever authenticates may relay."),
+    GROUP("smtps.auth.account_limits", account, struct set_auth,
+	"How much whoever has authenticated may send, by the name whose secret was shown: what a "
+	"stolen password is good for. Each process counts for itself."),
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
     GROUP("smtpc.tls", tls_client, struct set_tls,
 	"Our certificate, shown to next hops that ask for one, and the CAs that theirs are held "
 	"against: those of the system unless CAcert_file or CAcert_directory is set."),
+    GROUP("smtpc.auth", login, struct set_login,
+	"AUTH at next hops, with the credentials of a file. When it fails the mail waits (4.7.8), "
+	"and "
+	"the next host is tried."),
     GROUP("qmgr", qmgr, struct set_qmgr, "Keeps the queue and decides what is delivered when."),
     GROUP("qmgr.smtpc", qmgr_smtpc, struct set_qmgr, "Limits for each destination."),
     GROUP("qmgr.conf", lookup, struct set_use,

@@ -7,6 +7,7 @@
  * Owns what it read. On failure: err names the file and what to do.
  */
 #include "lib/log.h"
+#include "lib/secret.h"
 #include "lib/tls.h"
 
 #include <errno.h>
@@ -14,34 +15,10 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define SLOW_RSA 2048 /* bits; a signature with more takes milliseconds */
 
 /* ---- the files ---- */
-
-/* A key is for this account, and perhaps its group, to read; for nobody else to write. Another
- * account's key that is in our own group was put there by root, for two roles to share. */
-static int check_rights(FILE *f, const char *file, struct meta1_err *err)
-{
-	struct stat st;
-
-	if (fstat(fileno(f), &st) < 0)
-		return err_set(err, "tls: key_file %s: %s", file, strerror(errno));
-	if ((st.st_mode & (S_IRWXO | S_IWGRP)) != 0)
-		return err_set(err,
-		    "tls: key_file %s: mode %03o lets others have it; expected 400, 600, 440 or "
-		    "640: chmod o=,g-w",
-		    file, (unsigned)st.st_mode & 0777u);
-	if (st.st_uid != 0 && st.st_uid != geteuid() && st.st_gid != getegid())
-		return err_set(err,
-		    "tls: key_file %s: belongs to user %u, group %u; expected root, this account, "
-		    "user %u, or its group, %u",
-		    file, (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)geteuid(),
-		    (unsigned)getegid());
-	return 0;
-}
 
 static int no_password(char *buf, int size, int writes, void *encrypted)
 {
@@ -62,7 +39,7 @@ static EVP_PKEY *read_key(const char *file, struct meta1_err *err)
 		err_set(err, "tls: key_file %s: %s", file, strerror(errno));
 		return NULL;
 	}
-	if (check_rights(f, file, err) == 0) {
+	if (secret_rights(fileno(f), "tls: key_file", file, err) == 0) {
 		key = PEM_read_PrivateKey(f, NULL, no_password, &encrypted);
 		if (!key)
 			err_set(err, "tls: key_file %s: %s", file,

@@ -66,6 +66,12 @@ struct meta1_conn { /* netconn.c */
 	uint32_t port;
 	struct task gone; /* an end found inside a call of the module is told later */
 	bool ended;
+	/* netlogin.c */
+	char *login, *host; /* of the hop; NULL: nobody's */
+	bool unix_socket;
+	void *exchange;
+	mod_done_fn login_cb;
+	struct task nobody; /* there is nobody to answer login() */
 };
 
 /* A question of the module to another map or to DNS, ask.c. */
@@ -106,6 +112,8 @@ struct mod_inst {	       /* is the struct meta1_ctx of its module */
 	struct tls_ctx *tls;	  /* of these; NULL: none */
 	mod_tls_seen_fn tls_seen; /* NULL: nobody looks */
 	void *tls_seen_arg;
+	const struct mod_login *login; /* of these; NULL: nobody */
+	void *login_arg;
 	LIST_HEAD(, mod_ask) asks;
 	LIST_HEAD(, meta1_mapref) refs_from, refs_to;
 	struct mod_counter counter[MOD_COUNTERS];
@@ -145,6 +153,11 @@ void mod_ask_table(struct meta1_host *);
 void mod_ask_drop(struct mod_inst *);
 extern const struct meta1_conn_ops mod_conn_ops;
 void mod_conn_drop(struct mod_inst *);
+bool mod_conn_proven(const struct meta1_conn *);
+void mod_conn_login(struct meta1_conn *, const char *service, const char *mechs, mod_done_fn);
+void mod_conn_login_step(struct meta1_conn *, struct meta1_buf said, mod_done_fn);
+void mod_conn_login_over(struct meta1_conn *, int code, const char *text);
+void mod_conn_login_drop(struct meta1_conn *);
 void mod_req_table(struct meta1_host *);
 void mod_req_drop(struct mod_inst *); /* askers of what is open get TEMPFAIL */
 void mod_req_free(struct mod_inst *); /* memory of requests, with the instance */

@@ -66,6 +66,24 @@ struct tls_info;
 typedef void (*mod_tls_seen_fn)(
     void *arg, const char *addr, uint32_t port, const struct tls_info *);
 void mod_tls_seen(struct mod_inst *, mod_tls_seen_fn fn, void *arg);
+/* Who answers login() of the connections that it makes, with arg; without: nobody. */
+struct mod_login_ask {
+	const char *login, *host, *service, *mechs;
+	const struct tls_info *tls; /* NULL: plain */
+	uint32_t bits;		    /* of its TLS */
+	bool proven;		    /* TLS has proved that the peer is who it should be */
+	bool local;		    /* a unix socket */
+};
+struct mod_login {
+	/* fn(fn_arg) on a later turn of the loop, never after end(), for start and each step. */
+	void *(*start)(void *arg, const struct mod_login_ask *,
+	    void (*fn)(void *, enum meta1_status, const struct meta1_reply *), void *fn_arg);
+	void (*step)(void *x, struct meta1_buf said,
+	    void (*fn)(void *, enum meta1_status, const struct meta1_reply *), void *fn_arg);
+	void (*over)(void *x, int code, const char *text); /* the peer's last word */
+	void (*end)(void **x);
+};
+void mod_login(struct mod_inst *, const struct mod_login *, void *arg);
 /* Only binds and checks, for -VVVV and reload's first step: <0 errors were reported. */
 int mod_check(struct mod_host *, struct mod *, const char *name, struct conf *,
     struct conf_section *, const char *const *core_names, enum opt_mode);

@@ -112,6 +112,11 @@ static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop
 		conn_free(c);
 		return NULL;
 	}
+	c->unix_socket = ss.ss_family == AF_UNIX;
+	if (META1_HAS(hop, login) && hop->login) {
+		c->login = base_strdup(hop->login);
+		c->host = base_strdup(hop->host);
+	}
 	LIST_INSERT_HEAD(&in->conns, c, link);
 	return c;
 }
@@ -194,6 +199,21 @@ static int net_tls(struct meta1_conn *c, struct meta1_tls *out)
 	return 1;
 }
 
+/* TLS stands, and the peer is who it should be. */
+bool mod_conn_proven(const struct meta1_conn *c)
+{
+	const struct tls_info *i = conn_tls_info(c->conn);
+	const struct tls_need *n = c->need;
+
+	if (!i)
+		return false;
+	if (i->cert == TLS_CERT_GOOD && i->named)
+		return true;
+	return n && i->accepted &&
+	       (n->word == TLS_NEED_VERIFY || n->word == TLS_NEED_FINGERPRINT ||
+		   (n->word == TLS_NEED_DANE && tls_need_usable(n)));
+}
+
 static void net_close(struct meta1_conn **cp)
 {
 	struct meta1_conn *c = *cp;
@@ -202,6 +222,7 @@ static void net_close(struct meta1_conn **cp)
 		return;
 	*cp = NULL;
 	LIST_REMOVE(c, link);
+	mod_conn_login_drop(c);
 	task_cancel(&c->gone);
 	conn_close(&c->conn);
 	conn_free(c);
@@ -239,4 +260,7 @@ const struct meta1_conn_ops mod_conn_ops = {
     .close = net_close,
     .starttls = net_starttls,
     .tls = net_tls,
+    .login = mod_conn_login,
+    .login_step = mod_conn_login_step,
+    .login_over = mod_conn_login_over,
 };

@@ -18,10 +18,10 @@ static const char *const states[] = {
 
 static json_t *session_json(const struct smtpc_session *s, int64_t now)
 {
-	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:s}", "transport",
+	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:s, s:s?}", "transport",
 	    s->transport->name, "host", s->host, "address", s->addr, "port", (json_int_t)s->port,
 	    "state", states[s->state], "mails", (json_int_t)s->mails, "since_ms",
-	    (json_int_t)(now - s->since), "tls", smtpc_session_tls(s));
+	    (json_int_t)(now - s->since), "tls", smtpc_session_tls(s), "login", s->login);
 }
 
 static json_t *sessions(

@@ -4,12 +4,12 @@
  *
  * Comes from core/smtpc/deliver.c; goes to a transport module through core/mod/.
  * An idle session is taken again by the next mail to the same transport, address and
- * port with the same options of a session (hop_conf.h) and the same need of TLS, the youngest
- * first: what was good enough for one mail is not for another that asks for more. It is shut after
- * idle_timeout, after max_mails_per_connection, when more than max_connections_idle wait (the
- * one goes whose time is up next), and when its module says it is of no more use.
- * Owns the sessions and the module's handles in them. On failure to open the delivery
- * hears why; nothing is kept.
+ * port with the same login, options of a session (hop_conf.h) and the same need of TLS, the
+ * youngest first: what was good enough for one mail is not for another that asks for more. It is
+ * shut after idle_timeout, after max_mails_per_connection, when more than max_connections_idle wait
+ * (the one goes whose time is up next), and when its module says it is of no more use. Owns the
+ * sessions and the module's handles in them. On failure to open the delivery hears why; nothing is
+ * kept.
  */
 #include "smtpc.h"
 
@@ -47,6 +47,7 @@ static void session_free(struct smtpc_session **sp)
 	DL_DELETE(s->c->sessions, s);
 	m_open.value--;
 	free(s->addr);
+	free(s->login);
 	free(s->host);
 	free(s->need);
 	free(s);
@@ -104,6 +105,7 @@ struct smtpc_session *smtpc_session_open(struct smtpc_delivery *d, const struct 
 	    .transport = t,
 	    .addr = base_strdup(hop->to.addr),
 	    .host = base_strdup(hop->to.host),
+	    .login = hop->to.login ? base_strdup(hop->to.login) : NULL,
 	    .port = hop->to.port,
 	    .conf = *hop->conf,
 	    .tls = hop->to.tls,
@@ -133,6 +135,11 @@ static bool same_tls(const struct smtpc_session *s, const struct smtpc_hop *hop)
 	       (s->tls != META1_TLS_VERIFY || strcasecmp(s->host, hop->to.host) == 0);
 }
 
+static bool same(const char *a, const char *b)
+{
+	return a && b ? strcasecmp(a, b) == 0 : a == b;
+}
+
 struct smtpc_session *smtpc_session_take(
     struct smtpc *c, struct smtpc_transport *t, const struct smtpc_hop *hop)
 {
@@ -147,7 +154,7 @@ struct smtpc_session *smtpc_session_take(
 		older = s->idle_prev;
 		if (s->transport == t && s->port == hop->to.port &&
 		    strcmp(s->addr, hop->to.addr) == 0 && same_tls(s, hop) &&
-		    hop_conf_same_session(&s->conf, hop->conf)) {
+		    same(s->login, hop->to.login) && hop_conf_same_session(&s->conf, hop->conf)) {
 			if (t->ops->usable(s->sess)) {
 				idle_remove(s);
 				s->state = SESSION_BUSY;

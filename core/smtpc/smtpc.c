@@ -43,6 +43,7 @@ void smtpc_gear_drop(struct smtpc_gear **gp)
 		return;
 	for (unsigned i = 0; i < g->ntransport; i++)
 		mod_close(&g->transport[i].inst);
+	logins_drop(&g->logins);
 	free(g->transport);
 	free(g);
 }
@@ -68,9 +69,39 @@ static int add_transport(struct smtpc *c, struct settings *set, struct smtpc_gea
 		return -1;
 	mod_req_limit(inst, 2 * SMTPC_WINDOW);
 	mod_tls(inst, tls);
+	if (g->logins)
+		mod_login(inst, &logins_ops, g->logins);
 	g->transport[g->ntransport++] = (struct smtpc_transport){
 	    .name = m->module + strlen(prefix), .inst = inst, .ops = mod_ops(inst), .gear = g};
 	return 0;
+}
+
+/* Modules and credentials of the section auth. <0: err. */
+static int open_logins(struct smtpc *c, struct settings *set, struct smtpc_gear *g,
+    const struct settings_module *list, unsigned n, struct meta1_err *err)
+{
+	struct mod_inst **inst;
+	unsigned have = 0;
+
+	if (!set->smtpc.auth)
+		return 0;
+	inst = base_alloc((n + 1) * sizeof(struct mod_inst *));
+	for (unsigned i = 0; i < n; i++) {
+		if (strcmp(list[i].kind, "auth") != 0)
+			continue;
+		inst[have] = open_module(c, set, &list[i], err);
+		if (!inst[have])
+			break;
+		have++;
+	}
+	if (err->text[0]) {
+		while (have > 0)
+			mod_close(&inst[--have]);
+		free(inst);
+		return -1;
+	}
+	g->logins = logins_new(&set->smtpc.login_set, inst, have, c->role.loop, c->role.work, err);
+	return g->logins ? 0 : -1;
 }
 
 static struct smtpc_gear *gear_new(struct smtpc *c, struct settings *set, struct meta1_err *err)
@@ -89,6 +120,12 @@ static struct smtpc_gear *gear_new(struct smtpc *c, struct settings *set, struct
 		return NULL;
 	}
 	n = settings_modules(set, META1_SMTPC, &list);
+	if (open_logins(c, set, g, list, n, err) < 0) {
+		free(list);
+		tls_ctx_free(&tls);
+		smtpc_gear_drop(&g);
+		return NULL;
+	}
 	g->remote_port = s->remote_port;
 	g->max_idle = s->max_connections_idle;
 	g->transport = base_alloc((n + 1) * sizeof(*g->transport));
@@ -279,6 +316,13 @@ static int check(struct role *role, struct meta1_err *err)
 	if (!tls)
 		return -1;
 	tls_ctx_free(&tls);
+	if (role->set->smtpc.auth) {
+		struct creds *creds = creds_new(role->set->smtpc.login_set.file, err);
+
+		if (!creds)
+			return -1;
+		creds_free(&creds);
+	}
 	return 0;
 }
 

@@ -6,8 +6,8 @@
  * it (smtpc.c). Its content is opened in the queue store, a session to the first host is
  * found or opened, the transport speaks, results go back (deliver.c). Rows of the access map may
  * change the options of a host or of the recipients (conf.c), and so does what a mail says of TLS
- * (require.c). A host that did not
- * answer lately is tried last (hosts.c). Sessions that are still good wait for the next
+ * (require.c). A host may have a login: AUTH, with the credentials of a file (creds.h). A host that
+ * did not answer lately is tried last (hosts.c). Sessions that are still good wait for the next
  * mail to the same host (session.c). What a host offers is told to smar (caps.c). control.c
  * shows sessions, try.c opens one for an admin.
  * Everything runs on the loop thread; smtpc waits for no role.
@@ -21,6 +21,7 @@
 #include "lib/tls.h"
 #include "mod/mod.h"
 #include "role.h"
+#include "smtpc/creds.h"
 
 #include <jansson.h>
 #include <meta1/queue.h>
@@ -45,7 +46,8 @@ struct smtpc_gear {
 	unsigned ntransport;
 	uint32_t refs; /* deliveries, sessions, and one while it is the current one */
 	int64_t remote_port, max_idle;
-	struct hop_conf conf; /* what holds without a row */
+	struct hop_conf conf;  /* what holds without a row */
+	struct logins *logins; /* NULL: no section auth */
 };
 
 struct smtpc {
@@ -229,8 +231,8 @@ struct smtpc_session {
 	struct smtpc_session *next, *prev;	     /* of all */
 	struct smtpc_session *idle_next, *idle_prev; /* by due */
 	struct smtpc_transport *transport;
-	void *sess; /* the module's */
-	char *addr, *host;
+	void *sess;		   /* the module's */
+	char *addr, *host, *login; /* login: NULL: none */
 	uint32_t port;
 	struct hop_conf conf; /* with which it was opened */
 	uint32_t tls;	      /* likewise: enum meta1_tls_policy */

@@ -73,6 +73,8 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 		if (hop->port == 0 && hop->addr[0] != '/')
 			hop->port = (uint32_t)d->gear->remote_port;
 		smtpc_conf_hop(conf, hop);
+		hop->login = logins_row(d->gear->logins, conf->login,
+		    hop->addr[0] == '/' ? NULL : hop->host, hop->port);
 		h->words = words(d, hop);
 		h->conf = conf;
 		smtpc_require_hop(m, i, h);

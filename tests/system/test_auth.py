@@ -216,3 +216,15 @@ def test_tls_only(inst, sasl, sink):
             certs.starttls(c, ca.context())
             c.cmd('EHLO client.test', 250)
             assert log_in(c).startswith('235')
+
+
+def test_noplaintext(inst, sasl, sink):
+    """Not inside TLS either."""
+    with certs.Authority() as ca:
+        ca.host = ca.issue('gw', host='gw.test')
+        with gateway(inst, sink.port, sasl, 'trusted_mechanisms = { CRAM-MD5, PLAIN, LOGIN }; flags = { noplaintext };', ca) as g, g.client() as c:
+            assert offered(c) == ['CRAM-MD5']
+            certs.starttls(c, ca.context())
+            assert offered(c) == ['CRAM-MD5']
+            assert c.cmd('AUTH PLAIN ' + plain()).startswith('504')
+            assert log_in(c).startswith('235')

@@ -162,7 +162,8 @@ int cyrus_secure(
     sasl_conn_t *conn, const struct meta1_auth_peer *peer, const sasl_channel_binding_t *bind)
 {
 	sasl_security_properties_t props = {.security_flags = peer->flags}; /* the same bits */
-	sasl_ssf_t bits = peer->tls_bits;
+	/* With a layer outside of it the library forgets NOPLAINTEXT; who sets it means it. */
+	sasl_ssf_t bits = peer->flags & META1_A_NOPLAINTEXT ? 0 : peer->tls_bits;
 	int rc = sasl_setprop(conn, SASL_SEC_PROPS, &props);
 
 	if (rc == SASL_OK)

@@ -231,8 +231,11 @@ static void answer(struct exchange *x)
 		x->rc = SASL_BUFOVER;
 		st = META1_PERMFAIL;
 	}
+	if (x->client && x->rc == SASL_NOMECH) /* none that fits: another module may have one */
+		st = META1_NOTFOUND;
 	r.nval = x->client ? said_client(x, &st, val) : said_server(x, st, val);
 	x->mech = NULL;
+	r.smtp = x->client && x->rc == SASL_OK ? 235 : 0;
 	if (st != META1_OK && st != META1_MORE) {
 		snprintf(text, sizeof(text), "%s%s%s", sasl_errstring(x->rc, NULL, NULL),
 		    x->why[0] != '\0' ? ": " : "", x->why);

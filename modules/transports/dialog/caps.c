@@ -8,8 +8,10 @@
  */
 #include "caps.h"
 
+#include <meta1/auth.h>
 #include <meta1/transport.h>
 #include <stddef.h>
+#include <string.h>
 #include <strings.h>
 
 static const struct {
@@ -63,6 +65,32 @@ static uint64_t number(const char *p, size_t len)
 		v = v * 10 + (uint64_t)(p[i] - '0');
 	}
 	return i == len || p[i] == ' ' || p[i] == '\t' ? v : 0;
+}
+
+static int mech_byte(unsigned char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       c == '-' || c == '_';
+}
+
+void dialog_caps_auth(char *names, size_t size, const char *line, size_t len)
+{
+	size_t have = strlen(names), i = 5, n;
+
+	/* "AUTH=LOGIN" is an old form of the same */
+	if (len < 5 || strncasecmp(line, "AUTH", 4) != 0 || (line[4] != ' ' && line[4] != '='))
+		return;
+	for (; i < len; i += n + 1) {
+		for (n = 0; i + n < len && mech_byte((unsigned char)line[i + n]); n++)
+			;
+		if (n == 0 || n > META1_AUTH_MECH_MAX || have + n + 2 > size ||
+		    (i + n < len && line[i + n] != ' '))
+			continue;
+		if (have)
+			names[have++] = ' ';
+		memcpy(names + have, line + i, n);
+		names[have += n] = '\0';
+	}
 }
 
 void dialog_caps_line(struct dialog_caps *caps, const char *line, size_t len)

@@ -16,6 +16,10 @@ struct dialog_caps {
  * searched for enhanced codes from every hop. */
 void dialog_caps_line(struct dialog_caps *, const char *line, size_t len);
 
+/* The same line: mechanisms of AUTH are added to names, a blank before each but the first; what is
+ * no name of one, or has no room, is left out. */
+void dialog_caps_auth(char *names, size_t size, const char *line, size_t len);
+
 uint32_t dialog_caps_offers(struct dialog_caps); /* enum meta1_offer */
 /* What is left without these offers (enum meta1_offer). */
 struct dialog_caps dialog_caps_without(struct dialog_caps, uint32_t without);

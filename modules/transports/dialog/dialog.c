@@ -46,6 +46,8 @@ static const struct {
     [DIALOG_HELO] = {"the reply to HELO", AT(hello_timeout), on_helo},
     [DIALOG_STARTTLS] = {"the reply to STARTTLS", AT(hello_timeout), dialog_tls_reply},
     [DIALOG_SHAKE] = {"the TLS handshake", AT(hello_timeout), on_unasked},
+    [DIALOG_LOGIN] = {"our own word of AUTH", AT(hello_timeout), on_unasked},
+    [DIALOG_AUTH] = {"the reply to AUTH", AT(hello_timeout), dialog_auth_reply},
     [DIALOG_IDLE] = {"nothing", 0, on_unasked},
     [DIALOG_RSET] = {"the reply to RSET", AT(mail_timeout), dialog_envelope_rset},
     [DIALOG_TRACE] = {"the reply to TRACE", AT(mail_timeout), dialog_envelope_trace},
@@ -159,6 +161,7 @@ void dialog_say(struct dialog_session *s, const char *text, size_t len)
 void dialog_hangup(struct dialog_session *s)
 {
 	s->due = -1;
+	dialog_auth_drop(s);
 	if (s->conn)
 		s->d->host->conn->close(&s->conn);
 }
@@ -188,6 +191,14 @@ static void on_reply(struct dialog_session *s)
 		steps[s->step].reply(s);
 }
 
+/* What the hop offers. */
+static void hello_line(struct dialog_session *s)
+{
+	dialog_caps_line(&s->caps, s->reply.line, s->reply.line_len);
+	if (s->login)
+		dialog_caps_auth(s->mechs, sizeof(s->mechs), s->reply.line, s->reply.line_len);
+}
+
 /* One line. False: take no more of this input. */
 static int take_line(struct dialog_session *s, const struct meta1_buf *line)
 {
@@ -203,7 +214,7 @@ static int take_line(struct dialog_session *s, const struct meta1_buf *line)
 		return 0;
 	}
 	if (s->step == DIALOG_HELLO && s->reply.lines > 1 && s->reply.code == 250)
-		dialog_caps_line(&s->caps, s->reply.line, s->reply.line_len);
+		hello_line(s);
 	if (got == DIALOG_DONE)
 		on_reply(s);
 	return s->conn != NULL;
@@ -264,6 +275,7 @@ static void hello(struct dialog_session *s, const char *verb, enum dialog_step s
 	    text, sizeof(text), "%s %.255s\r\n", verb, s->hello ? s->hello : s->d->host->hostname);
 
 	s->caps = (struct dialog_caps){0};
+	s->mechs[0] = '\0';
 	dialog_say(s, text, (size_t)n);
 	dialog_wait(s, step);
 }
@@ -323,9 +335,10 @@ static struct dialog_session *session_new(struct dialog *d, const struct meta1_h
 	const char *hello = META1_HAS(hop, source) ? hop->hello : NULL;
 	const char *source = META1_HAS(hop, source) ? hop->source : NULL;
 	const char *need = META1_HAS(hop, tls_need) ? hop->tls_need : NULL;
+	const char *login = META1_HAS(hop, login) ? hop->login : NULL;
 	struct dialog_session *s =
 	    d->host->alloc(d->ctx, sizeof(*s) + room(hop->host) + room(hop->addr) + room(hello) +
-				       room(source) + room(need));
+				       room(source) + room(need) + room(login));
 	char *at = (char *)(s + 1);
 
 	if (!s)
@@ -336,6 +349,7 @@ static struct dialog_session *session_new(struct dialog *d, const struct meta1_h
 	s->hello = keep(&at, hello);
 	s->source = keep(&at, source);
 	s->need = keep(&at, need);
+	s->login = keep(&at, login);
 	s->port = hop->port;
 	if (META1_HAS(hop, io_timeout)) {
 		s->connect_timeout = hop->connect_timeout;
@@ -363,7 +377,8 @@ int dialog_connect(struct dialog_session *s, struct meta1_err *err)
 	    .hello = s->hello,
 	    .source = s->source,
 	    .tls = s->policy,
-	    .tls_need = s->need};
+	    .tls_need = s->need,
+	    .login = s->login};
 
 	dialog_wait(s, DIALOG_CONNECT);
 	s->conn = s->d->host->conn->open(s->d->ctx, &hop,

@@ -6,6 +6,7 @@
  *   dialog.c    opened: connect, greeting, EHLO or LHLO (caps.c); input cut into
  *               replies (reply.c), each given to the step that waits for it; time-outs;
  *               idle; goodbye
+ *   auth.c      AUTH when the hop has a login; the host knows the secrets
  *   tls.c       STARTTLS when the hop offers it, what its policy asks for, in plain when it may
  *   envelope.c  one mail: what can be refused here, RSET, MAIL, RCPT, DATA
  *   utf8.c      whether the mail needs SMTPUTF8, and how an address is said without it
@@ -62,7 +63,9 @@ enum dialog_step { /* what is waited for; rows of the table in dialog.c */
 	DIALOG_HELO,
 	DIALOG_STARTTLS,
 	DIALOG_SHAKE, /* the TLS handshake */
-	DIALOG_IDLE,  /* nothing: any input ends the session */
+	DIALOG_LOGIN, /* the host's next word of AUTH */
+	DIALOG_AUTH,
+	DIALOG_IDLE, /* nothing: any input ends the session */
 	DIALOG_RSET,
 	DIALOG_TRACE, /* LMTP: the mail's name for the log of the store */
 	DIALOG_MAIL,
@@ -80,14 +83,18 @@ struct dialog_session {
 	struct dialog_session *next, **prevp;
 	struct meta1_conn *conn; /* NULL: gone, the session is of no more use */
 	struct meta1_watch *timer;
-	struct meta1_req *req; /* open() or send() under way */
-	char *host, *addr;     /* name and address of the hop */
-	char *hello, *source;  /* our name and address there; NULL: the host's, any */
-	char *need;	       /* the host's word on TLS, or NULL */
-	uint32_t port, policy; /* of the hop; enum meta1_tls_policy */
-	int secured, plain;    /* TLS stands; it failed and may be done without */
-	int proven;	       /* its certificate is what it should be */
-	char tls[200];	       /* how it is protected, in words */
+	struct meta1_req *req;	/* open() or send() under way */
+	char *host, *addr;	/* name and address of the hop */
+	char *hello, *source;	/* our name and address there; NULL: the host's, any */
+	char *need;		/* the host's word on TLS, or NULL */
+	char *login;		/* whose credentials; NULL: nobody's */
+	char mechs[512];	/* of AUTH, as the hop offers them; with a login only */
+	char *first;		/* initial response that did not fit, or NULL */
+	int said_auth, may_end; /* AUTH was said; the hop's success may come next */
+	uint32_t port, policy;	/* of the hop; enum meta1_tls_policy */
+	int secured, plain;	/* TLS stands; it failed and may be done without */
+	int proven;		/* its certificate is what it should be */
+	char tls[200];		/* how it is protected, in words */
 	enum dialog_step step;
 	int said_now; /* a command was said in this input event: no more input */
 	int64_t io_timeout, connect_timeout; /* ms, 0: none */
@@ -127,6 +134,11 @@ void dialog_tls_secured(void *session);
 /* The session failed in or right after the handshake: 1: it is tried again in plain. */
 int dialog_tls_again(struct dialog_session *, const char *why);
 const char *dialog_tls_text(void *session);
+
+/* auth.c */
+void dialog_auth(struct dialog_session *); /* TLS is as it should be: AUTH if there is a login */
+void dialog_auth_reply(struct dialog_session *);
+void dialog_auth_drop(struct dialog_session *); /* the connection goes */
 
 /* envelope.c */
 void dialog_send(void *sess, struct meta1_req *, const struct meta1_mail *);

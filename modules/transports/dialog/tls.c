@@ -42,13 +42,13 @@ static void without(struct dialog_session *s, const char *why)
 		return;
 	}
 	in_plain(s, why);
-	dialog_result_open(s);
+	dialog_auth(s);
 }
 
 void dialog_tls_helo(struct dialog_session *s)
 {
 	if (s->secured)
-		dialog_result_open(s);
+		dialog_auth(s);
 	else
 		without(s, "the host does not know EHLO");
 }
@@ -59,7 +59,7 @@ void dialog_tls_offered(struct dialog_session *s)
 	struct meta1_tls now = {.size = sizeof(now)};
 
 	if (s->secured)
-		dialog_result_open(s);
+		dialog_auth(s);
 	else if (s->policy == META1_TLS_NONE)
 		without(s, "by policy");
 	else if (s->addr[0] == '/')

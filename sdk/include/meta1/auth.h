@@ -19,13 +19,12 @@
  *	PERMFAIL the exchange is not as the mechanism wants it
  *	TEMPFAIL what knows the secrets cannot be asked now
  * as client:
- *	MORE	 val[0]: response. Of start(): val[0] name of the mechanism, val[1], when there,
- *		 the initial response (empty: "=")
- *	OK	 the server's words are as they must be (a mechanism that proves the server too);
- *		 nothing more to say
- *	NOTFOUND none of the mechanisms offered can be used, or the server did not prove itself
- *	TEMPFAIL, PERMFAIL as above
- * text says why, for the log; it must not have secrets. Passwords and responses never go to log().
+ *	MORE	 val[0]: response. smtp 235 in it: the server may end with a success after it,
+ *without it a success would be a fraud. Of login(): val[0] name of the mechanism, val[1], when
+ *there, the initial response (empty: "=") OK	 the server's words are as they must be (a mechanism
+ *that proves the server too); nothing more to say NOTFOUND none of the mechanisms offered can be
+ *used, or the server did not prove itself TEMPFAIL, PERMFAIL as above text says why, for the log;
+ *it must not have secrets. Passwords and responses never go to log().
  *
  * What may sleep (saslauthd, a database, DNS) runs by offload(). After cancel() of its request an
  * exchange takes end() only, which may come while work of it is under way on another thread.
@@ -64,6 +63,7 @@ struct meta1_auth_peer {
 	 * none. */
 	const char *binding;
 	struct meta1_buf binding_data;
+	struct meta1_buf cert; /* server: the client's certificate in DER, verified; len 0: none */
 };
 
 /* Whose secret a client uses. */

@@ -278,3 +278,10 @@ void deliver(uint64_t id, uint32_t nrcpt, const char *hop1, const char *hop2)
 	if (load_req)
 		answer(&load_req, META1_OK, 0, 0, "");
 }
+
+/* Nobody has credentials here. */
+const char *logins_row(const struct logins *l, const char *by, const char *host, unsigned port)
+{
+	(void)l, (void)by, (void)host, (void)port;
+	return NULL;
+}
