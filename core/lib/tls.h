@@ -61,6 +61,7 @@ struct tls_info {
 	char *subject, *issuer;	     /* "/CN=…"; NULL: no certificate */
 	char sha256[65], key256[65]; /* of the certificate, of its public key; hex */
 	int64_t not_after;	     /* seconds of 1970; 0: not known */
+	struct meta1_buf der;	     /* server: a client's certificate that is GOOD; len 0: none */
 	/* client: it meets the need; without one: it is trusted and named */
 	bool accepted;
 	const char *how;   /* in a word: "verified", "trusted", "not trusted", "DANE-EE", ... */

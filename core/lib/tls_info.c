@@ -86,6 +86,17 @@ static void prints(struct tls_info *i, X509 *x)
 	OPENSSL_free(der);
 }
 
+static void keep(struct tls_info *i, X509 *x)
+{
+	int len = i2d_X509(x, NULL);
+	unsigned char *der = len > 0 ? base_alloc((size_t)len) : NULL, *p = der;
+
+	if (der && i2d_X509(x, &p) == len)
+		i->der = buf_of(der, (size_t)len);
+	else
+		free(der);
+}
+
 struct tls_info *tls_info_new(const struct tls *t)
 {
 	struct tls_info *i = base_alloc(sizeof(*i));
@@ -108,6 +119,8 @@ struct tls_info *tls_info_new(const struct tls *t)
 		i->issuer = name_text(X509_get_issuer_name(x));
 		i->named = tls_meet_name(x, t->name);
 		prints(i, x);
+		if (t->ctx->server && i->cert == TLS_CERT_GOOD)
+			keep(i, x);
 	}
 	if (!t->ctx->server)
 		tls_meet_judge(t, i, x);
@@ -123,6 +136,7 @@ void tls_info_free(struct tls_info **ip)
 	if (!i)
 		return;
 	*ip = NULL;
+	free((void *)(uintptr_t)i->der.data);
 	free(i->subject);
 	free(i->issuer);
 	free(i);

@@ -6,8 +6,8 @@
  *	in the end 235, and who the client is goes with each question to smar; or a refusal.
  *
  * Offered is what the module has for this connection and the admin trusts. A mechanism that sends
- *the password itself is for TLS, unless the flag plaintext is set. A failure is answered after a
- *pause that doubles, counts as a bad command does, and after max_failures the session ends; its
+ * the password itself is for TLS, unless the flag plaintext is set. A failure is answered after a
+ * pause that doubles, counts as a bad command does, and after max_failures the session ends; its
  * cause is told to the log alone.
  * Comes from verbs.c (the command) and session.c (a line in ST_AUTH); goes to the module by a
  * request and back through said(). Owns the exchange and, once it is proven, the client's name.
@@ -27,7 +27,7 @@ METRIC_COUNTER(m_unsaid, "logins_unavailable_total", "AUTH that could not be jud
 
 #define STEP_MS	  60000 /* for the module, a step */
 #define NAMES_MAX 512	/* of mechanisms */
-#define USER_MAX  255	/* as in CHECK */
+#define USER_MAX  SMTPS_ACCOUNT_MAX
 #define DELAY_MAX 30000 /* ms: the longest pause after a failure */
 
 struct smtps_login { /* of a session */
@@ -35,24 +35,37 @@ struct smtps_login { /* of a session */
 	struct meta1_req *req;
 	char mech[META1_AUTH_MECH_MAX + 1];
 	char user[USER_MAX + 1], owner[USER_MAX + 1]; /* owner: of the secret, if it is another */
+	char tried[USER_MAX + 1]; /* as whom, as far as it is known before the end */
 	unsigned failures;
+	bool heard;  /* the first response has come */
+	bool barred; /* over its limit of failures: 454 in place of 535 */
 };
 
 /* ---- what is offered ---- */
 
-static struct meta1_auth_peer peer(const struct smtps_session *s)
+#define ADDR_SIZE (SMTPS_CLIENT_SIZE + 2)
+
+/* addr is the caller's, as long as the answer. */
+static struct meta1_auth_peer peer(const struct smtps_session *s, char addr[ADDR_SIZE])
 {
 	const struct smtps_auth *a = s->srv->auth;
 	const struct tls_info *tls = conn_tls_info(s->conn);
 	struct meta1_auth_peer p = {
 	    .size = sizeof(p), .flags = a->flags, .service = "smtp", .server = s->srv->hostname};
 
+	if (strpbrk(s->client, ".:") != NULL) {
+		snprintf(addr, ADDR_SIZE, "%s;0", s->client);
+		p.remote = addr;
+	}
 	if (tls == NULL && !a->plaintext)
 		p.flags |= META1_A_NOPLAINTEXT;
 	if (tls != NULL) {
 		p.tls_bits = (uint32_t)tls->bits;
-		if (s->proof.tls == TLS_GOOD_CERT && tls->subject != NULL && *tls->subject != '\0')
+		if (s->proof.tls == TLS_GOOD_CERT && tls->subject != NULL &&
+		    *tls->subject != '\0') {
 			p.external = tls->subject;
+			p.cert = tls->der;
+		}
 	}
 	return p;
 }
@@ -68,14 +81,14 @@ static bool has(const char *names, const char *name, size_t n)
 void smtps_auth_names(const struct smtps_session *s, char *out, size_t size)
 {
 	const struct smtps_auth *a = s->srv->auth;
-	char all[NAMES_MAX], *next = all, *name;
+	char all[NAMES_MAX], addr[ADDR_SIZE], *next = all, *name;
 	size_t len = 0;
 	struct meta1_auth_peer p;
 
 	*out = '\0';
 	if (a == NULL || (a->tls_only && conn_tls_info(s->conn) == NULL))
 		return;
-	p = peer(s);
+	p = peer(s, addr);
 	a->ops->offer(mod_data(a->inst), &p, all, sizeof(all));
 	while ((name = strsep(&next, " ")) != NULL) {
 		size_t n = strlen(name);
@@ -117,7 +130,7 @@ void smtps_auth_stop(struct smtps_session *s)
 void smtps_auth_forget(struct smtps_session *s)
 {
 	drop(s);
-	s->proof.auth = NULL;
+	s->proof.auth = s->account = NULL;
 	free(s->login);
 	s->login = NULL;
 }
@@ -131,10 +144,22 @@ static void note(const struct smtps_session *s, const char *result, const char *
 	    result, g->user, g->owner, cause != NULL ? cause : "");
 }
 
+/* Counts as a command that does nothing: who can force it must not do so for ever. */
+static void unavailable(struct smtps_session *s)
+{
+	if (smtps_session_nop(s))
+		smtps_session_refuse(
+		    s, 454, "4.7.0", "Authentication is not possible now, try again later");
+}
+
 static void say_refused(struct smtps_session *s)
 {
 	const struct smtps_auth *a = s->srv->auth;
 
+	if (s->login->barred) {
+		unavailable(s);
+		return;
+	}
 	if (a->max_failures > 0 && s->login->failures >= a->max_failures) {
 		smtps_session_refuse(s, 421, "4.7.0", "Too many failed authentications, closing");
 		smtps_session_end(s);
@@ -155,13 +180,12 @@ static void pause_over(int fd, short what, void *arg)
 	smtps_session_run(s);
 }
 
-static void refused(struct smtps_session *s, const char *cause)
+/* Says so, later for each one. */
+static void refuse_slowly(struct smtps_session *s)
 {
 	struct smtps_login *g = s->login;
 	int64_t ms = s->srv->auth->failure_delay;
 
-	m_refused.value++;
-	note(s, "refused", cause);
 	for (unsigned i = 0; i < g->failures && ms < DELAY_MAX; i++)
 		ms *= 2;
 	g->failures++;
@@ -171,6 +195,23 @@ static void refused(struct smtps_session *s, const char *cause)
 	}
 	smtps_session_await(s, AWAIT_AUTH);
 	s->timer = loop_timer(s->srv->role->loop, ms < DELAY_MAX ? ms : DELAY_MAX, pause_over, s);
+}
+
+static void refused(struct smtps_session *s, const char *cause)
+{
+	m_refused.value++;
+	note(s, "refused", cause);
+	smtps_auth_failed(s, s->login->tried);
+	refuse_slowly(s);
+}
+
+/* Right or wrong, it is not told. */
+static void barred(struct smtps_session *s)
+{
+	m_unsaid.value++;
+	note(s, "barred", "the account had too many failures");
+	s->login->barred = true;
+	refuse_slowly(s);
 }
 
 /* A name that could stand in a log or a question as it is. */
@@ -200,8 +241,14 @@ static void accepted(struct smtps_session *s, const struct meta1_reply *r)
 		refused(s, "the name has bytes that no name should have");
 		return;
 	}
+	if (smtps_auth_barred_account(s, g->owner[0] != '\0' ? g->owner : g->user)) {
+		barred(s);
+		return;
+	}
 	m_good.value++;
 	s->proof.auth = g->user;
+	s->account = g->owner[0] != '\0' ? g->owner : g->user;
+	smtps_auth_passed(s, s->account);
 	note(s, "accepted", NULL);
 	smtps_session_reply(s, 235, "2.7.0", "Authenticated");
 }
@@ -221,15 +268,6 @@ static void challenge(struct smtps_session *s, const struct meta1_reply *r)
 	s->state = ST_AUTH;
 }
 
-/* Counts as a command that does nothing: who can force it must not do so for ever. */
-static void unavailable(struct smtps_session *s)
-{
-	m_unsaid.value++;
-	if (smtps_session_nop(s))
-		smtps_session_refuse(
-		    s, 454, "4.7.0", "Authentication is not possible now, try again later");
-}
-
 static void said(void *arg, enum meta1_status st, const struct meta1_reply *r)
 {
 	struct smtps_session *s = arg;
@@ -246,6 +284,7 @@ static void said(void *arg, enum meta1_status st, const struct meta1_reply *r)
 	if (st == META1_OK) {
 		accepted(s, r);
 	} else if (st == META1_TEMPFAIL || st == META1_CANCELED) {
+		m_unsaid.value++;
 		note(s, "unavailable", why);
 		unavailable(s);
 	} else {
@@ -265,7 +304,24 @@ static bool ask(struct smtps_session *s)
 		return true;
 	}
 	drop(s);
+	m_unsaid.value++;
 	unavailable(s);
+	return false;
+}
+
+/* Whom it tries to be, when the first response says it. false: too many did, that is answered. */
+static bool hear(struct smtps_session *s, struct meta1_buf in)
+{
+	struct smtps_login *g = s->login;
+
+	if (g->heard)
+		return true;
+	g->heard = true;
+	smtps_auth_name(g->mech, in, g->tried);
+	if (!smtps_auth_barred_account(s, g->tried))
+		return true;
+	drop(s);
+	barred(s);
 	return false;
 }
 
@@ -275,21 +331,30 @@ static void start(struct smtps_session *s, const char *first, size_t n, bool has
 {
 	const struct smtps_auth *a = s->srv->auth;
 	struct smtps_login *g = s->login;
-	struct meta1_auth_peer p = peer(s);
-	uint8_t in[SMTPS_LINE_MAX];
+	char addr[ADDR_SIZE];
+	struct meta1_auth_peer p = peer(s, addr);
+	uint8_t in[META1_AUTH_MAX];
 	ssize_t len = 0;
 
 	if (has_first && !(n == 1 && *first == '=')) /* "=" is an empty one */
-		len = base64_decode(in, buf_of(first, n));
+		len = n <= BASE64_LEN(META1_AUTH_MAX) ? base64_decode(in, buf_of(first, n)) : -1;
 	if (len < 0) {
 		smtps_session_bad(s, 501, "5.5.2", "The initial response is no base64");
-	} else if (ask(s)) {
+	} else if ((!has_first || hear(s, buf_of(in, (size_t)len))) && ask(s)) {
 		struct meta1_buf b = buf_of(in, (size_t)len);
 
 		a->ops->start(
 		    mod_data(a->inst), g->req, &p, g->mech, has_first ? &b : NULL, &g->conv);
 	}
 	explicit_bzero(in, sizeof(in));
+	explicit_bzero((char *)(uintptr_t)first, n);
+}
+
+static void bar_client(struct smtps_session *s)
+{
+	smtps_session_refuse(
+	    s, 421, "4.7.0", "Too many failed authentications from your address, closing");
+	smtps_session_end(s);
 }
 
 /* May this client say AUTH now? The refusal is said. */
@@ -301,6 +366,8 @@ static bool may(struct smtps_session *s)
 		smtps_session_bad(s, 503, "5.5.1", "You have authenticated already");
 	else if (s->srv->auth->tls_only && conn_tls_info(s->conn) == NULL)
 		smtps_session_bad(s, 538, "5.7.11", "Say STARTTLS first");
+	else if (smtps_auth_barred_client(s))
+		bar_client(s);
 	else
 		return true;
 	return false;
@@ -326,6 +393,8 @@ void smtps_auth(struct smtps_session *s, const struct smtps_line *l)
 	if (s->login == NULL)
 		s->login = base_alloc(sizeof(*s->login));
 	memcpy(s->login->mech, mech, sizeof(mech));
+	s->login->tried[0] = '\0';
+	s->login->heard = s->login->barred = false;
 	start(s, blank != NULL ? blank + 1 : "", blank != NULL ? l->len - n - 1 : 0, blank != NULL);
 }
 
@@ -342,7 +411,19 @@ void smtps_auth_line(struct smtps_session *s, const char *line, size_t len)
 	n = len <= BASE64_LEN(META1_AUTH_MAX) ? base64_decode(in, buf_of(line, len)) : -1;
 	if (n < 0)
 		smtps_session_bad(s, 501, "5.5.2", "The response is no base64");
-	else if (ask(s))
+	else if (hear(s, buf_of(in, (size_t)n)) && ask(s))
 		s->srv->auth->ops->step(g->conv, g->req, buf_of(in, (size_t)n));
 	explicit_bzero(in, sizeof(in));
+}
+
+/* The token of an initial response may be long (RFC 4954 asks clients to send it behind 334, many
+ * do not). */
+bool smtps_auth_comes(const struct smtps_session *s)
+{
+	char word[5];
+
+	return s->state == ST_AUTH ||
+	       (s->srv->auth != NULL && s->state == ST_READY &&
+		   evbuffer_copyout(conn_in(s->conn), word, sizeof(word)) == sizeof(word) &&
+		   strncasecmp(word, "AUTH ", sizeof(word)) == 0);
 }

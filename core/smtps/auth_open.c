@@ -28,8 +28,9 @@ static char *trusted_names(const char *const *list)
 int smtps_auth_open(struct smtps *srv, const struct set_auth *set, const struct settings_module *sm,
     struct meta1_err *err)
 {
-	static const char *const core_names[] = {
-	    "module", "trusted_mechanisms", "flags", "max_failures", "failure_delay", NULL};
+	static const char *const core_names[] = {"module", "trusted_mechanisms", "flags",
+	    "max_failures", "failure_delay", "max_client_failures", "max_account_failures",
+	    "failure_window", NULL};
 	struct role *role = srv->role;
 	struct mod *mod = mod_load(&role->host, sm->module, err);
 	struct smtps_auth *a;
@@ -38,6 +39,7 @@ int smtps_auth_open(struct smtps *srv, const struct set_auth *set, const struct 
 		return -1;
 	a = base_alloc(sizeof(*a));
 	srv->auth = a;
+	smtps_auth_limit_open(a);
 	a->inst = mod_open(&role->host, mod, sm->instance, role->set->conf, sm->section, core_names,
 	    OPT_START, err);
 	if (a->inst == NULL)
@@ -53,6 +55,12 @@ int smtps_auth_open(struct smtps *srv, const struct set_auth *set, const struct 
 	a->plaintext = set->flags & AUTH_F_PLAINTEXT;
 	a->max_failures = set->max_failures;
 	a->failure_delay = set->failure_delay;
+	a->client_failures = set->max_client_failures;
+	a->account_failures = set->max_account_failures;
+	a->failure_window = set->failure_window;
+	a->account_mails = set->max_mails;
+	a->account_rcpts = set->max_rcpts;
+	a->account_window = set->window;
 	return 0;
 }
 
@@ -65,6 +73,7 @@ void smtps_auth_open_end(struct smtps_auth **ap)
 		return;
 	if (a->inst != NULL)
 		mod_close(&a->inst);
+	smtps_auth_limit_close(a);
 	free(a->trusted);
 	free(a);
 }

@@ -18,7 +18,7 @@ METRIC_COUNTER(
 METRIC_COUNTER(m_untold, "clients_not_counted_total",
     "Connections not counted: too many different clients at a time.");
 
-static bool exempt(const struct smtps_session *s)
+bool smtps_client_exempt(const struct smtps_session *s)
 {
 	const struct smtps_limits *lim = &s->srv->lim;
 
@@ -49,7 +49,7 @@ bool smtps_client_take(struct smtps_session *s)
 	s->counted = clients_add(s->srv->clients, &s->key, now, &n);
 	if (!s->counted)
 		m_untold.value++;
-	if (!s->counted || exempt(s))
+	if (!s->counted || smtps_client_exempt(s))
 		return true;
 	many = lim->client_connections > 0 && n.connections > lim->client_connections;
 	often = lim->client_rate > 0 && n.rate > lim->client_rate;

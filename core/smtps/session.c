@@ -241,7 +241,7 @@ static bool waits_bdat(struct evbuffer *in)
 
 static size_t line_max(const struct smtps_session *s)
 {
-	return s->state == ST_AUTH ? SMTPS_AUTH_LINE_MAX : SMTPS_LINE_MAX;
+	return smtps_auth_comes(s) ? SMTPS_AUTH_LINE_MAX : SMTPS_LINE_MAX;
 }
 
 /* Takes one line; false: none is there. */
@@ -285,7 +285,7 @@ static bool take_line(struct smtps_session *s)
 		smtps_auth_line(s, line, len);
 		explicit_bzero(line, len);
 	} else {
-		smtps_verbs_line(s, line, len);
+		smtps_verbs_line(s, line, len); /* AUTH wipes it */
 	}
 	return true;
 }

@@ -10,6 +10,8 @@
  *   verbs.c     the table of commands; those that need no one else
  *   auth_open.c the auth module of the configuration
  *   auth.c      AUTH: a mechanism of the auth module, challenge by challenge
+ *   auth_name.c whom a client tries to be
+ *   auth_limit.c what failed logins cost, and how much an account may send
  *   starttls.c  STARTTLS, TLS from the first byte, and what came of it
  *   vrfy.c      VRFY: no answer, or that of RCPT
  *   xclient.c   XCLIENT: a trusted peer says for whom it speaks
@@ -39,6 +41,7 @@
 #include "lib/clients.h"
 #include "lib/conn.h"
 #include "lib/log.h"
+#include "lib/lru.h"
 #include "lib/metric.h"
 #include "lib/tls.h"
 #include "mail/addr.h"
@@ -55,11 +58,14 @@
 #define SMTPS_ID_SIZE	     24 /* "S" 16 hex digits, 2 hex digits, NUL */
 #define SMTPS_CLIENT_SIZE    64
 #define SMTPS_CLIENT_UNKNOWN "unknown"
-#define SMTPS_LINE_MAX	     2048   /* the longest line of any verb; each has its own bound below */
-#define SMTPS_WAIT_MAX	     240000 /* ms: the longest wait for another role or the store */
-#define SMTPS_AUTH_LINE_MAX  12290  /* of a response, with CRLF (RFC 4954, 4) */
-#define SMTPS_SKIP_MAX	     65536  /* so much of an endless line is thrown away before the end */
-#define SMTPS_LINGER	     5000   /* ms for the last reply to leave and be read */
+#define SMTPS_LINE_MAX                                                                             \
+	2048 /* the longest line of any verb but AUTH; each has its own bound below */
+#define SMTPS_WAIT_MAX 240000 /* ms: the longest wait for another role or the store */
+#define SMTPS_AUTH_LINE_MAX                                                                        \
+	12290		     /* of a response, and of AUTH with one, with CRLF (RFC 4954, 4)       \
+			      */
+#define SMTPS_SKIP_MAX 65536 /* so much of an endless line is thrown away before the end */
+#define SMTPS_LINGER   5000  /* ms for the last reply to leave and be read */
 
 struct smtps_session;
 struct smtps_line;
@@ -177,8 +183,8 @@ struct smtps_await {
 /* What the client proved of itself by AUTH and STARTTLS; all zero until then. It changes between
  * mails only: each MAIL and RCPT asks smar with what it is then (policy.c). */
 struct smtps_proof {
-	uint32_t tls; /* TLS_ of proto.h */
-	const char *auth;
+	uint32_t tls;	  /* TLS_ of proto.h */
+	const char *auth; /* as whom it acts */
 	const char *cert_subject,
 	    *cert_issuer; /* of the connection, as long as it is; NULL: none */
 };
@@ -192,6 +198,7 @@ struct smtps_session {
 	struct smtps_tx *tx; /* NULL: none */
 	struct watch *timer; /* of the PROXY header, greet_delay, tarpit, queue_wait or AUTH */
 	struct smtps_login *login; /* of auth.c; NULL: AUTH was not said */
+	const char *account;	   /* whose secret it showed; NULL: nobody's */
 	char *helo;		   /* as cleaned; NULL before HELO */
 	struct meta1_buf said;	   /* the command that acts, if it may stand in the log */
 	char *name;		   /* of the client, confirmed, as smar told; NULL: not known */
@@ -256,7 +263,9 @@ void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DAT
 const char *smtps_session_state(enum smtps_state);
 const char *smtps_session_waits_for(enum smtps_await_what);
 
-/* ---- auth_open.c, auth.c: who the client says it is, proven ---- */
+/* ---- auth_open.c, auth.c, auth_name.c, auth_limit.c: who the client says it is, proven ---- */
+
+#define SMTPS_ACCOUNT_MAX 255 /* bytes of a name, as in CHECK */
 
 struct smtps_auth { /* of the server */
 	struct mod_inst *inst;
@@ -265,6 +274,9 @@ struct smtps_auth { /* of the server */
 	uint32_t flags;
 	bool tls_only, plaintext;
 	int64_t max_failures, failure_delay;
+	int64_t client_failures, account_failures, failure_window; /* 0: no bound */
+	int64_t account_mails, account_rcpts, account_window;
+	struct lru by_client, by_account, known, sent; /* of auth_limit.c */
 };
 
 /* Loads the module. <0: err; then, as after all, smtps_auth_open_end(). */
@@ -275,9 +287,22 @@ void smtps_auth_open_end(struct smtps_auth **);
 void smtps_auth_names(const struct smtps_session *, char *out, size_t size);
 void smtps_auth(struct smtps_session *, const struct smtps_line *);	    /* the verb */
 void smtps_auth_line(struct smtps_session *, const char *line, size_t len); /* in ST_AUTH */
+bool smtps_auth_comes(const struct smtps_session *); /* the input is a line of AUTH */
 /* The exchange under way is over, unanswered; and: nobody is authenticated any more. */
 void smtps_auth_stop(struct smtps_session *);
 void smtps_auth_forget(struct smtps_session *);
+/* The name in the first response of an exchange, where the mechanism says it in clear; or "". */
+void smtps_auth_name(const char *mech, struct meta1_buf first, char out[SMTPS_ACCOUNT_MAX + 1]);
+void smtps_auth_limit_open(struct smtps_auth *);
+void smtps_auth_limit_close(struct smtps_auth *);
+/* Over the limit of failures: not to be asked about. */
+bool smtps_auth_barred_client(struct smtps_session *);
+bool smtps_auth_barred_account(struct smtps_session *, const char *name);
+void smtps_auth_failed(struct smtps_session *, const char *name); /* "": not known */
+void smtps_auth_passed(struct smtps_session *, const char *name);
+/* One more mail, one more recipient, of who has authenticated. false: too many, that was said. */
+bool smtps_auth_take_mail(struct smtps_session *);
+bool smtps_auth_take_rcpt(struct smtps_session *);
 
 /* ---- conf.c: options that a row of the access map gives to one client ---- */
 
@@ -315,6 +340,7 @@ bool smtps_peer_line(struct smtps_session *, const char *line, size_t len);
 
 /* Who the client is, is known: counts it. false: over its limits, 421 was said, the end. */
 bool smtps_client_take(struct smtps_session *);
+bool smtps_client_exempt(const struct smtps_session *); /* nothing is counted against it */
 void smtps_client_give(struct smtps_session *);
 
 /* ---- tarpit.c, memory.c ---- */

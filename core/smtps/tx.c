@@ -259,7 +259,7 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 		smtps_session_end(s);
 		return;
 	}
-	if (short_of_memory(s))
+	if (short_of_memory(s) || !smtps_auth_take_mail(s))
 		return;
 	tx = new_tx(s);
 	code = parse_mail(s, tx, l, &err);
@@ -408,7 +408,7 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 		refuse(s, code, &err);
 		return;
 	}
-	if (too_many(s) || short_of_memory(s))
+	if (too_many(s) || short_of_memory(s) || !smtps_auth_take_rcpt(s))
 		return;
 	memcpy(tx->ask, a.whole.data, a.whole.len);
 	tx->asking = buf_of(tx->ask, a.whole.len);
