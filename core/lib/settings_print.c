@@ -101,12 +101,10 @@ static void print_raw(struct printer *p, const struct conf_option *o)
 }
 
 /* The section of a module: the core's records of it, then the rest as it was written. */
-static void print_module(
-    struct printer *p, const struct settings_records *own, const void *base, struct conf_section *s)
+/* What stands there and is a module's. */
+static void print_others(
+    struct printer *p, const struct settings_records *own, const struct conf_section *s)
 {
-	open_section(p, s->keyword, s->name);
-	if (own)
-		print_records(p, own, base, s);
 	for (const struct conf_option *o = s->options; o; o = o->next) {
 		bool known = false;
 		for (size_t i = 0; own && i < own->n; i++)
@@ -114,6 +112,15 @@ static void print_module(
 		if (!known)
 			print_raw(p, o);
 	}
+}
+
+static void print_module(
+    struct printer *p, const struct settings_records *own, const void *base, struct conf_section *s)
+{
+	open_section(p, s->keyword, s->name);
+	if (own)
+		print_records(p, own, base, s);
+	print_others(p, own, s);
 	for (struct conf_section *t = s->sections; t; t = t->next)
 		print_module(p, NULL, NULL, t);
 	close_section(p);
@@ -124,6 +131,15 @@ static void print_sub(struct printer *p, const char *keyword, const char *name,
 {
 	open_section(p, keyword, name);
 	print_records(p, r, base, s);
+	close_section(p);
+}
+
+static void print_auth(struct printer *p, const struct set_auth *set, struct conf_section *s)
+{
+	open_section(p, s->keyword, s->name);
+	print_records(p, &rec_auth, set, s);
+	print_others(p, &rec_auth, s);
+	print_sub(p, "account_limits", NULL, &rec_account, set, set->account_limits);
 	close_section(p);
 }
 
@@ -149,7 +165,7 @@ static void print_smtps(struct printer *p, const struct set_smtps *set)
 	if (set->tls)
 		print_sub(p, "tls", NULL, &rec_tls, &set->tls_set, set->tls);
 	if (set->auth)
-		print_module(p, &rec_auth, &set->auth_set, set->auth);
+		print_auth(p, &set->auth_set, set->auth);
 	if (set->policy_milter)
 		print_module(p, NULL, NULL, set->policy_milter);
 }

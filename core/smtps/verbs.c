@@ -235,7 +235,6 @@ static const struct smtps_verb verbs[] = {
 	"all that follows is encrypted"},
     {"AUTH", IN(READY), VERB_AUTH | VERB_WANTS_TLS, SMTPS_AUTH_LINE_MAX, smtps_auth,
 	"MECHANISM [response], who you are"},
-	"MECHANISM [response], who you are"},
     {"EXPN", 0, 0, BASE, NULL, NULL},
     {"ETRN", 0, 0, BASE, NULL, NULL},
     {"TURN", 0, 0, BASE, NULL, NULL},

@@ -24,6 +24,7 @@ struct kit {
 	char dir[64];	       /* a new empty folder; also host.qdir; removed at the end */
 	struct kit_pair *pair; /* -k, in order */
 	unsigned npair;
+	struct meta1_buf cert; /* -x */
 	unsigned passed, failed, skipped, number;
 	struct kit_conf *confs;	  /* of open instances */
 	struct kit_other *others; /* -m, -d */

@@ -41,6 +41,7 @@ static void usage(FILE *out)
 	      "  -c   its options, as in the braces of its section\n"
 	      "  -k   map: a key that it holds, and its value; auth: a user and his secret; may be "
 	      "repeated\n"
+	      "  -x   auth: a file with the certificate of the client, in DER; -k says for whom\n"
 	      "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
 	      "  -d   name=text, a TXT record that it may ask for; there is no other\n",
 	    out);
@@ -54,6 +55,17 @@ static void fault(void *arg, const char *instance, const char *text)
 	snprintf(k->fault + n, sizeof(k->fault) - n, "%s%s: %s", n ? "; " : "", instance, text);
 }
 
+static struct meta1_buf certificate(const char *file)
+{
+	static char der[65536];
+	FILE *f = fopen(file, "re");
+	size_t n = f ? fread(der, 1, sizeof(der), f) : 0;
+
+	if (f)
+		fclose(f);
+	return buf_of(der, n);
+}
+
 static int options(struct kit *k, int argc, char **argv)
 {
 	char *eq;
@@ -61,12 +73,14 @@ static int options(struct kit *k, int argc, char **argv)
 
 	k->options = "";
 	k->pair = base_alloc((size_t)argc * sizeof(*k->pair));
-	while ((c = getopt(argc, argv, "c:k:m:d:h")) != -1) {
+	while ((c = getopt(argc, argv, "c:k:m:d:x:h")) != -1) {
 		if (c == 'c') {
 			k->options = optarg;
 		} else if (c == 'k' && (eq = strchr(optarg, '='))) {
 			*eq = '\0';
 			k->pair[k->npair++] = (struct kit_pair){buf_str(optarg), buf_str(eq + 1)};
+		} else if (c == 'x' && (k->cert = certificate(optarg)).len > 0) {
+			continue;
 		} else if ((c == 'm' || c == 'd') && kit_other(k, c, optarg) == 0) {
 			continue;
 		} else {

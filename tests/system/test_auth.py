@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """AUTH of smtps against Cyrus SASL with a real sasldb: what is offered when, mechanisms by the clients that people
 use, relaying by it, and what a wrong, odd or hostile exchange gets."""
-import base64, json, os, smtplib, subprocess, time
+import base64, hmac, json, os, smtplib, subprocess, time
 
 import certs, lab, pytest
 
@@ -106,7 +106,6 @@ def test_order(gw):
 
 
 def log_in(c, secret=SECRET):
-    import hmac
     text = c.cmd('AUTH cram-md5', 334).split(' ')[1]
     digest = hmac.new(secret.encode(), base64.b64decode(text), 'md5').hexdigest()
     return c.cmd(b64(f'{USER} {digest}'))

@@ -109,17 +109,21 @@ def test_every_option_of_a_map_is_in_its_manual():
 def test_limits_are_those_of_the_program(inst, tmp_path):
     """Each limit's default is what the program has; each option that is one has its row."""
     conf = tmp_path / 'meta1.conf'
-    conf.write_text('smtps { listen_socket { } }\n')
+    conf.write_text('smtps { listen_socket { } auth { trusted_mechanisms = PLAIN; } }\n')
     mcp = inst / lab.PREFIX.lstrip('/') / 'sbin/mcp'
     shown = subprocess.run([mcp, '-f', conf, '-VVVV'], capture_output=True, text=True, check=True).stdout
     smtps = re.search(r'^smtps \{\n(.*?)^\}', shown, re.M | re.S)[1]
     has = dict(re.findall(r'^\t(\w+) = (.*?);', smtps, re.M))
     limits = re.search(r'^\tclient_limits \{\n(.*?)^\t\}', smtps, re.M | re.S)[1]
     has |= {f'client_limits.{k}': v for k, v in re.findall(r'^\t\t(\w+) = (.*?);', limits, re.M)}
+    auth = re.search(r'^\tauth \{\n(.*?)^\t\}', smtps, re.M | re.S)[1]
+    of_account = re.search(r'^\t\taccount_limits \{\n(.*?)^\t\t\}', auth, re.M | re.S)[1]
+    has |= {f'auth.{k}': v for k, v in re.findall(r'^\t\t(\w+) = (.*?);', auth, re.M)}
+    has |= {f'auth.account_limits.{k}': v for k, v in re.findall(r'^\t\t\t(\w+) = (.*?);', of_account, re.M)}
     rows = dict(re.findall(r'^\| `([\w.]+)` \| (.*?) \|', text('doc/limits.md'), re.M))
     wrong = {k: (v, has.get(k)) for k, v in rows.items() if re.sub(r'[{}" ]', '', has.get(k, '')) != v.replace(' ', '')}
     assert not wrong, f'doc/limits.md says, the program has: {wrong}'
-    ought = {k for k in has if re.match(r'max_|tarpit_|client_limits\.|IO_timeout|greet_delay|queue_wait', k)}
+    ought = {k for k in has if re.match(r'max_|tarpit_|client_limits\.|IO_timeout|greet_delay|queue_wait|auth\.(max_|failure_|account_limits)', k)}
     assert ought == set(rows)
 
 

@@ -18,5 +18,18 @@ try 'PLAIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-1 SCRAM-SHA-256'
 ASAN_OPTIONS=detect_leaks=0
 export ASAN_OPTIONS
 try LOGIN
+ASAN_OPTIONS=
+sdk/kit/meta1-modtest modules/auth/.libs/auth_oauth.so || status=1
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj '/CN=kit user' -keyout "$dir/key" \
+	-addext 'subjectAltName=email:ann@kit.example,DNS:mail.kit.example' -outform DER -out "$dir/cert" 2>/dev/null || status=1
+external() { # option, whom it names
+	sdk/kit/meta1-modtest modules/auth/.libs/auth_external.so -c "identity = $1;" -x "$dir/cert" -k "$2=-" || status=1
+}
+external cn 'kit user'
+external email ann@kit.example
+external dns mail.kit.example
+sdk/kit/meta1-modtest modules/auth/.libs/auth_external.so || status=1
+# a Dovecot that is not there: it offers nothing, and nothing waits
+sdk/kit/meta1-modtest modules/auth/.libs/auth_dovecot.so -c "socket = \"$dir/none\";" || status=1
 rm -r "$dir"
 exit $status
