@@ -336,7 +336,7 @@ static void table_of_verbs(void **state)
 		    strspn(v[i].name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), strlen(v[i].name));
 		assert_true(v[i].max >= 512);
 		assert_true(v[i].max <= (strcmp(v[i].name, "AUTH") == 0 ? SMTPS_AUTH_LINE_MAX
-									 : SMTPS_LINE_MAX));
+									: SMTPS_LINE_MAX));
 		/* offered means: an action, a help text, states to be in, never while it waits */
 		assert_int_equal(v[i].act != NULL, v[i].help != NULL);
 		assert_int_equal(v[i].act != NULL, v[i].states != 0);
