@@ -131,23 +131,34 @@ void smar_route_need(struct smar_route *r, unsigned i, const struct tls_need *n)
 	r->needs.of[i] = k + 1;
 }
 
-/* What is checked of TLS makes a destination too: the same hosts with another need are another. */
+/* The DNS proves that this host takes the mail of the domain. What the configuration says holds for
+ * all mail that goes by the same row. */
+static bool proven(const struct smar_route *r, unsigned i)
+{
+	return !r->row && (r->secure[i] & SECURE_NAME);
+}
+
+/* What is checked of TLS makes a destination too: the same hosts with another need are another. So
+ * do proven hosts: REQUIRETLS sends mail to those alone, and whoever can forge the MX records of one
+ * domain may have another that is signed and has the same hosts. */
 static void need_key(const struct smar_route *r, char *key, size_t size)
 {
 	char check[TLS_NEED_MAX + 1], row[32];
 	struct meta1_err err;
+	bool any = r->needs.n > 0;
 	struct tls_need n;
 	XXH64_hash_t sum = 0;
 
-	for (unsigned i = 0; i < r->nhop && r->needs.n; i++) {
+	for (unsigned i = 0; i < r->nhop; i++) {
 		uint64_t at = r->needs.of[i];
 
 		check[0] = '\0';
 		if (at > 0 && tls_need_parse(buf_str(r->needs.text[at - 1]), &n, &err) == 0)
 			tls_need_check(&n, check);
-		sum = XXH3_64bits_withSeed(check, strlen(check), sum + i);
+		sum = XXH3_64bits_withSeed(check, strlen(check), sum + 2 * i + proven(r, i));
+		any |= proven(r, i);
 	}
-	if (r->needs.n == 0)
+	if (!any)
 		return;
 	snprintf(row, sizeof(row), "tls:%016llx", (unsigned long long)sum);
 	own_key(key, size, row);
