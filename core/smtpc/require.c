@@ -64,7 +64,9 @@ const struct meta1_reply *smtpc_require_failed(
 {
 	static struct meta1_reply no;
 
-	if (!required(d) || !r || (strcmp(r->dsn, "4.7.4") != 0 && strcmp(r->dsn, "4.7.5") != 0))
+	/* without a code it is our word about TLS; the same from a hop may pass */
+	if (!required(d) || !r || r->smtp ||
+	    (strcmp(r->dsn, "4.7.4") != 0 && strcmp(r->dsn, "4.7.5") != 0))
 		return NULL;
 	no = (struct meta1_reply){.size = sizeof(no),
 	    .smtp = 550,

@@ -146,6 +146,9 @@ static void failed(void **state)
 	d.mail.flags = META1_M_REQUIRETLS;
 	assert_string_equal(smtpc_require_failed(&d, &r)->dsn, "5.7.10");
 	assert_string_equal(smtpc_require_failed(&d, &r)->text, "why");
+	r.smtp = 421; /* the hop says so, of itself */
+	assert_null(smtpc_require_failed(&d, &r));
+	r.smtp = 0;
 	memcpy(r.dsn, "4.4.1", 6);
 	assert_null(smtpc_require_failed(&d, &r));
 	assert_null(smtpc_require_failed(&d, NULL));
