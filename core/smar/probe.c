@@ -201,16 +201,17 @@ static void flight_over(int fd, short what, void *arg)
 	probe_flight_end(f);
 }
 
-/* The option tls_policy, or that of the hop's row. */
+/* The option tls_policy, or that of the row of the hop, or of the recipient. */
 static uint32_t tls_option(const struct probe_flight *f, const struct p_routes *r, uint32_t i)
 {
-	uint64_t row = i < r->conf_of.n && r->conf_of.v[i] <= r->conf.n ? r->conf_of.v[i] : 0;
+	const uint64_t row[] = {i < r->conf_of.n ? r->conf_of.v[i] : 0, r->conf_rcpt};
 	struct hop_conf conf = {.tls_policy = -1};
 	struct meta1_err err;
 
-	if (row > 0 && hop_conf_read(r->conf.v[row - 1], &conf, &err) == 0 && conf.tls_policy >= 0)
-		return hop_tls(conf.tls_policy);
-	return f->policy->probe->tls_policy;
+	for (size_t k = 0; k < ARRAY_LEN(row); k++)
+		if (row[k] > 0 && row[k] <= r->conf.n)
+			hop_conf_read(r->conf.v[row[k] - 1], &conf, &err);
+	return conf.tls_policy >= 0 ? hop_tls(conf.tls_policy) : f->policy->probe->tls_policy;
 }
 
 static void take_hops(struct probe_flight *f, const struct p_routes *r)

@@ -5,39 +5,44 @@
  *
  * Comes from take.c with DELIVER; what it makes goes with the hop to session.c and deliver.c.
  * Owns nothing: a changed set is in the delivery's pool, one for each row. smar has read the rows
- * before, so a mistake here is ours; it is logged, and the row does not hold.
+ * before, so a mistake here is ours; it is logged, and the hop is not used: the row may say that it
+ * is to be verified.
  */
 #include "smtpc.h"
 
-static void change(
+static bool change(
     struct smtpc_delivery *d, const struct p_deliver *m, uint64_t row, struct hop_conf *c)
 {
 	struct meta1_err err;
 
-	if (row == 0 || row > m->conf.n || hop_conf_read(m->conf.v[row - 1], c, &err) == 0)
-		return;
+	if (row == 0)
+		return true;
+	if (row <= m->conf.n && hop_conf_read(m->conf.v[row - 1], c, &err) == 0)
+		return true;
 	log_event(LOG_L_WARN, "smtpc.conf", "id=%s row=%.*s error=%s", d->name,
-	    (int)m->conf.v[row - 1].len, (const char *)m->conf.v[row - 1].data, err.text);
+	    row <= m->conf.n ? (int)m->conf.v[row - 1].len : 0,
+	    row <= m->conf.n ? (const char *)m->conf.v[row - 1].data : "",
+	    row <= m->conf.n ? err.text : "there is no row of this number");
+	return false;
 }
 
 const struct hop_conf *smtpc_conf_of(
     struct smtpc_delivery *d, const struct p_deliver *m, uint32_t i, const struct hop_conf **known)
 {
-	uint64_t row = i < m->conf_of.n && m->conf_of.v[i] <= m->conf.n ? m->conf_of.v[i] : 0;
+	uint64_t row = i < m->conf_of.n ? m->conf_of.v[i] : 0;
 	struct hop_conf *c;
 
 	if (row == 0 && m->conf_rcpt == 0)
 		return &d->gear->conf;
-	if (known[row])
+	if (row <= m->conf.n && known[row])
 		return known[row];
 	c = pool_try(&d->pool, sizeof(*c));
 	if (!c)
-		return &d->gear->conf;
+		return NULL;
 	*c = d->gear->conf;
-	change(d, m, row, c);
-	change(d, m, m->conf_rcpt, c);
-	known[row] = c;
-	return c;
+	if (!change(d, m, row, c) || !change(d, m, m->conf_rcpt, c))
+		return NULL;
+	return known[row] = c;
 }
 
 static const char *or_none(const char *s)

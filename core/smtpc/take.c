@@ -62,9 +62,10 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 		const struct hop_conf *conf = smtpc_conf_of(d, m, i, known);
 		struct smtpc_hop *h = &d->hop[d->nhop];
 		struct meta1_hop *hop = &h->to;
-		struct meta1_err err = {"not ADDRESS PORT NAME"};
+		struct meta1_err err;
 
-		if (hop_take(&d->pool, m->hops.v[i], hop) < 0 ||
+		err_set(&err, "%s", conf ? "not ADDRESS PORT NAME" : "its options cannot be read");
+		if (!conf || hop_take(&d->pool, m->hops.v[i], hop) < 0 ||
 		    hop_need(&d->pool, &m->need, &m->need_of, i, hop_tls(conf->tls_policy), hop,
 			&h->need, &err) < 0) {
 			malformed(d, m->hops.v[i], err.text);
