@@ -76,3 +76,10 @@ void reply_clean(const char *text, size_t len, char *out, size_t size)
 	}
 	out[i] = '\0';
 }
+
+void reply_ascii(const char *text, size_t len, char *out, size_t size)
+{
+	reply_clean(text, len, out, size);
+	for (; *out; out++)
+		*out = (char)((unsigned char)*out > 126 ? '?' : *out);
+}

@@ -13,5 +13,7 @@ const char *reply_default_dsn(int code);
 /* Printable, one line, at most size-1 bytes: control characters and DEL become '?'. Bytes
  * above 127 stay (the log escapes them). */
 void reply_clean(const char *text, size_t len, char *out, size_t size);
+/* The same, and bytes above 127 become '?' too: for JSON, which knows UTF-8 alone. */
+void reply_ascii(const char *text, size_t len, char *out, size_t size);
 
 #endif

@@ -37,9 +37,7 @@ static struct tlsrpt me;
 /* For JSON, which takes no bytes that are no UTF-8. */
 static void copy(struct meta1_buf from, char *out, size_t size)
 {
-	reply_clean(from.data ? from.data : "", from.len, out, size);
-	for (; *out; out++)
-		*out = (char)((unsigned char)*out > 126 ? '?' : *out);
+	reply_ascii(from.data ? from.data : "", from.len, out, size);
 }
 
 /* "v=TLSRPTv1; rua=mailto:…,https:…": where to. */

@@ -13,6 +13,7 @@
 
 #include "ctl/server.h"
 #include "ipc/hop.h"
+#include "mail/reply.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,15 @@ static const char *or_empty(const char *s)
 	return s ? s : "";
 }
 
+/* Of the hop: it says what it likes. */
+static json_t *said(const char *s)
+{
+	char text[1100];
+
+	reply_ascii(or_empty(s), strlen(or_empty(s)), text, sizeof(text));
+	return json_string(text);
+}
+
 static json_t *cert_json(const struct tls_info *i)
 {
 	json_t *o = json_object();
@@ -61,7 +71,7 @@ static json_t *cert_json(const struct tls_info *i)
 	json_object_set_new(o, "named", json_boolean(i->named));
 	json_object_set_new(o, "accepted", json_boolean(i->accepted));
 	json_object_set_new(o, "how", json_string(or_empty(i->how)));
-	json_object_set_new(o, "refused", json_string_nocheck(i->refused));
+	json_object_set_new(o, "refused", said(i->refused));
 	return o;
 }
 
@@ -121,13 +131,11 @@ static json_t *answer(
 	json_object_set_new(o, "status", json_string(status == META1_OK ? "ok" : "failed"));
 	json_object_set_new(o, "required", json_string(smtpc_tls_words(&t->hop, required)));
 	json_object_set_new(o, "tls",
-	    json_string_nocheck(
-		t->sess && META1_HAS(ops, tls) && ops->tls ? or_empty(ops->tls(t->sess)) : ""));
+	    said(t->sess && META1_HAS(ops, tls) && ops->tls ? ops->tls(t->sess) : NULL));
 	json_object_set_new(o, "certificate", t->cert ? json_incref(t->cert) : json_null());
 	json_object_set_new(o, "smtp", json_integer(r ? r->smtp : 0));
-	json_object_set_new(o, "dsn",
-	    json_stringn_nocheck(r ? r->dsn : "", r ? strnlen(r->dsn, sizeof(r->dsn)) : 0));
-	json_object_set_new(o, "text", json_string_nocheck(r ? or_empty(r->text) : ""));
+	json_object_set_new(o, "dsn", said(r ? r->dsn : NULL));
+	json_object_set_new(o, "text", said(r ? r->text : NULL));
 	json_object_set_new(
 	    o, "ms", json_integer((json_int_t)(loop_now(t->c->role.loop) - t->start)));
 	return o;
