@@ -44,21 +44,26 @@ static void describe(char *out, size_t size, const struct stat *st)
 	snprintf(out, size, "owner %s, mode %04o", names, (unsigned)st->st_mode & 07777u);
 }
 
-/* The account cannot pass: a group that may is better than everybody. */
+/* The account cannot pass: a group that may is better than everybody. Which groups an account that
+ * meets the network is in decides what it has power over, so it is only ours to say for the group of
+ * the content and for that of the store's socket (store). */
 static bool cannot(struct setup *s, const struct setup_account *a, const char *path,
-    const struct stat *st, int want, const char *what_for)
+    const struct stat *st, int want, const char *what_for, bool store)
 {
 	const struct group *gr = getgrgid(st->st_gid);
 	bool group =
 	    ((st->st_mode >> 3) & (unsigned)want) == (unsigned)want && st->st_gid != 0 && gr;
+	gid_t cdb;
 	char found[256], expected[128], name[64];
 
 	describe(found, sizeof(found), st);
 	snprintf(expected, sizeof(expected), "%s can %s", a->name, what_for);
 	str_copy(name, sizeof(name), gr ? gr->gr_name : "");
 	if (group)
-		return setup_fault(
-		    s, SETUP_OURS, path, found, expected, "usermod", "-aG", name, a->name, NULL);
+		return setup_fault(s,
+		    store || (setup_cdb_group(s, &cdb) && cdb == st->st_gid) ? SETUP_OURS
+									     : SETUP_ADMINS,
+		    path, found, expected, "usermod", "-aG", name, a->name, NULL);
 	return setup_fault(s, SETUP_ADMINS, path, found, expected, "chmod",
 	    want == SETUP_X   ? "o+x"
 	    : want == SETUP_R ? "o+r"
@@ -66,7 +71,8 @@ static bool cannot(struct setup *s, const struct setup_account *a, const char *p
 	    path, NULL);
 }
 
-bool setup_reach(struct setup *s, const struct setup_account *a, const char *path)
+static bool reach(
+    struct setup *s, const struct setup_account *a, const char *path, bool store)
 {
 	char part[PATH_MAX];
 	struct stat st;
@@ -77,10 +83,15 @@ bool setup_reach(struct setup *s, const struct setup_account *a, const char *pat
 		if (stat(part, &st) < 0)
 			return errno == EACCES; /* we are no root: not known */
 		if (!setup_may(a, &st, SETUP_X))
-			return cannot(s, a, part, &st, SETUP_X, "enter");
+			return cannot(s, a, part, &st, SETUP_X, "enter", store);
 		*p = '/';
 	}
 	return true;
+}
+
+bool setup_reach(struct setup *s, const struct setup_account *a, const char *path)
+{
+	return reach(s, a, path, false);
 }
 
 /* ---- folders of ours ---- */
@@ -155,7 +166,7 @@ static void conf_file(struct setup *s, const char *path)
 		struct setup_account a;
 
 		if (setup_account(s, s->set->role[i], &a) && !setup_may(&a, &st, SETUP_R)) {
-			cannot(s, &a, path, &st, SETUP_R, "read it");
+			cannot(s, &a, path, &st, SETUP_R, "read it", false);
 			return;
 		}
 	}
@@ -191,30 +202,36 @@ static void files_of(struct files *f, const struct conf_section *sec)
 
 /* ---- programs and modules ---- */
 
-static void programs_file(struct setup *s, const char *path)
+/* What another account owns, or could put a link at, may have been changed: it is not trusted by
+ * giving it to root, but installed anew. false: it is not as it should be. */
+static bool programs_file(struct setup *s, const char *path)
 {
 	struct stat st;
 	char found[256];
+	bool link;
 
-	if (stat(path, &st) < 0) {
+	if (lstat(path, &st) < 0 || ((link = S_ISLNK(st.st_mode)) && stat(path, &st) < 0)) {
 		setup_fault(s, SETUP_ADMINS, path, strerror(errno),
 		    "a program or module: make install", NULL);
-		return;
+		return false;
 	}
 	if (st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH)) && (st.st_mode & S_IXOTH))
-		return;
+		return true;
 	describe(found, sizeof(found), &st);
-	setup_fault(s, SETUP_OURS, path, found, "root's, written by root alone, run by all",
-	    "chown", "root", path, "&&", "chmod", "go-w,a+rx", path, NULL);
+	if (st.st_uid != 0 || link)
+		return setup_fault(s, SETUP_ADMINS, path, found,
+		    "root's, written by root alone, run by all: install it anew", NULL);
+	return setup_fault(s, SETUP_OURS, path, found, "root's, written by root alone, run by all",
+	    "chmod", "go-w,a+rx", path, NULL);
 }
 
 static void modules(struct setup *s, const char *dir, int depth)
 {
-	DIR *d = opendir(dir);
+	/* while others may write there, what it holds may change under us */
+	DIR *d = programs_file(s, dir) ? opendir(dir) : NULL;
 	const struct dirent *e;
 	char path[PATH_MAX];
 
-	programs_file(s, dir);
 	while (d && (e = readdir(d)) != NULL) {
 		size_t n = strlen(e->d_name);
 
@@ -253,8 +270,8 @@ static void socket_for(struct setup *s, const struct set_role *r, const char *pa
 
 	if (!r || !setup_account(s, r, &a) || stat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return; /* the store may not run now */
-	if (setup_reach(s, &a, path) && !setup_may(&a, &st, SETUP_W))
-		cannot(s, &a, path, &st, SETUP_W, "connect");
+	if (reach(s, &a, path, true) && !setup_may(&a, &st, SETUP_W))
+		cannot(s, &a, path, &st, SETUP_W, "connect", true);
 }
 
 static void store(struct setup *s)
