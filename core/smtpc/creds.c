@@ -111,6 +111,11 @@ static int take_row(struct creds *t, char *p, int line, struct meta1_err *err)
 	}
 	if (strcmp(key, "none") == 0)
 		return err_set(err, "%s: no row may be named none", at);
+	if (strcmp(key, ".") == 0)
+		return err_set(err,
+		    "%s: found a row for every host, which would show the secret to whomever mail is "
+		    "sent to; expected HOST:PORT, HOST or .PARENT",
+		    at);
 	return whole(c, at, err);
 }
 
@@ -193,5 +198,5 @@ const struct cred *creds_for(const struct creds *t, const char *host, unsigned p
 		c = creds_named(t, key);
 	for (const char *p = key; !c && (p = strchr(p, '.')); p++)
 		c = creds_named(t, p);
-	return c ? c : creds_named(t, ".");
+	return c;
 }
