@@ -25,9 +25,8 @@ def test_forms_of_the_mailertable(inst):
                    smtpc=f'LMTP_socket = "{d}/a"; ') as g:
         rcpts = ['x@a.test', 'y@a.test', 'x@b.test', 'x@c.test', 'x@one.sub.test']
         with g.client() as s:  # no relaying needed: lmtp: makes a domain local
-            assert s.mail('a@client.test', rcpts, BODY).startswith('250')
-            assert s.mail('', 'z@b.test', BODY, ehlo=None).startswith('250')
-        g.queue_empty()
+            replies = [s.mail('a@client.test', rcpts, BODY), s.mail('', 'z@b.test', BODY, ehlo=None)]
+        g.settled(*replies)
         got = {x: sorted(r for m in x.mails for r in m['rcpts']) for x in (a, b, c)}
         assert got == {a: ['x@a.test', 'x@one.sub.test', 'y@a.test'], b: ['x@b.test', 'z@b.test'], c: ['x@c.test']}
         for x in (a, b, c):
@@ -52,8 +51,8 @@ def test_mixed_results_after_the_dot(inst):
                     'late': '451 4.3.0 busy' if said[arg] < 2 else None}.get(arg.split('@')[0])
     with lab.Sink(lmtp=True, answer=answer) as sink, server(inst, f'l.test lmtp:[127.0.0.1]:{sink.port}\n') as g:
         with g.client() as c:
-            assert c.mail('a@back.test', [f'{n}@l.test' for n in ('ok', 'full', 'bad', 'fine', 'late')], BODY).startswith('250')
-        g.queue_empty()
+            reply = c.mail('a@back.test', [f'{n}@l.test' for n in ('ok', 'full', 'bad', 'fine', 'late')], BODY)
+        g.settled(reply)
         assert sorted(r for m in sink.mails for r in m['rcpts']) == [f'{n}@l.test' for n in ('fine', 'full', 'late', 'ok')]
         assert said == {'ok@l.test': 1, 'full@l.test': 3, 'bad@l.test': 1, 'fine@l.test': 1, 'late@l.test': 2}
         assert lab.statuses(g.back.mails) == {'bad@l.test': ['5.7.1']}
@@ -85,10 +84,11 @@ def test_disconnect_after_k_of_n_replies(inst):
             return 'stop'
     with lab.Sink(lmtp=True, answer=answer) as sink, \
             server(inst, ''.join(f'{d}.test lmtp:[127.0.0.1]:{sink.port}\n' for d in plan)) as g:
+        replies = []
         for d, p in plan.items():
             with g.client() as c:
-                assert c.mail('a@back.test', [f'r{i}@{d}.test' for i in range(p['n'])], BODY).startswith('250')
-        g.queue_empty()
+                replies.append(c.mail('a@back.test', [f'r{i}@{d}.test' for i in range(p['n'])], BODY))
+        g.settled(*replies)
         failed = lab.statuses(g.back.mails)
         for d, p in plan.items():
             for i in range(p['n']):
@@ -117,8 +117,8 @@ def test_dovecot(inst, dovecot, form):
     with server(inst, f'local.test lmtp:{row}\n') as g:
         eight = BODY + 'grüße\r\n'.encode() + b'x' * 70 + (b'\r\n' + b'y' * 70) * 40 + b'\r\n'
         with g.client() as c:
-            assert c.mail('a@back.test', ['alice@local.test', 'bob@local.test', 'nobody@local.test'], eight, params=' BODY=8BITMIME').startswith('250')
-        g.queue_empty()
+            reply = c.mail('a@back.test', ['alice@local.test', 'bob@local.test', 'nobody@local.test'], eight, params=' BODY=8BITMIME')
+        g.settled(reply)
         assert len(dovecot.fetch('alice')) == before + 1 and dovecot.fetch('bob') == []
         stored = dovecot.fetch('alice')[-1]
         assert stored.startswith(b'Return-Path: <a@back.test>') and b'X-' not in stored
@@ -148,8 +148,8 @@ def fill(cyrus, g):
     """bob's mailbox is over its 1 KB."""
     quota(cyrus, 10000)
     with g.client() as c:
-        c.mail('', 'bob@local.test', FULL)
-    g.queue_empty()
+        reply = c.mail('', 'bob@local.test', FULL)
+    g.settled(reply)
     quota(cyrus, 1)
 
 
@@ -185,8 +185,8 @@ def test_cyrus_past_the_quota(inst, cyrus):
         fill(cyrus, g)
         had = len(cyrus.fetch('bob'))
         with g.client() as c:
-            assert c.mail('a@back.test', 'bob@local.test', FULL).startswith('250')
-        g.queue_empty()
+            reply = c.mail('a@back.test', 'bob@local.test', FULL)
+        g.settled(reply)
         assert len(cyrus.fetch('bob')) == had + 1 and not back.mails
 
 
@@ -196,8 +196,7 @@ def test_what_a_store_lacks_is_known_at_rcpt(inst, request, store):
     d = request.getfixturevalue(store).dir
     with server(inst, f'local.test lmtp:{d}/{"socket/lmtp" if store == "cyrus" else "run/lmtp"}\n') as g:
         with g.client() as c:
-            assert c.mail('', 'alice@local.test', BODY).startswith('250')
-            g.queue_empty()
+            g.settled(c.mail('', 'alice@local.test', BODY))
             lab.wait_for('what smtpc told smar', lambda: g.metrics('smar')['destinations_known_now'] == 1)
             c.cmd('MAIL FROM:<a@back.test> SMTPUTF8', 250)
             c.send('RCPT TO:<jörg@local.test>\r\n'.encode())
@@ -225,8 +224,9 @@ def test_trace(inst, more):
         ids = []
         for to in ('no@l.test', 'a@l.test', 'b@l.test', 'c@l.test'):
             with g.client() as c:
-                ids.append(re.search(r'accepted as (\S+)', c.mail('', to, BODY))[1])
-            g.queue_empty()
+                reply = c.mail('', to, BODY)
+            ids.append(re.search(r'accepted as (\S+)', reply)[1])
+            g.settled(reply)
         verbs = [(v, a) for v, a in sink.commands if v in ('RSET', 'TRACE', 'MAIL')]
         assert verbs == [('TRACE', ids[0]), ('MAIL', verbs[1][1]), ('RSET', ''), ('TRACE', ids[1]), ('MAIL', verbs[4][1]),
                          ('TRACE', ids[2]), ('MAIL', verbs[6][1]), ('MAIL', verbs[7][1])], 'a store that does not want it is not told again'
@@ -241,8 +241,8 @@ def test_trace_that_goes_wrong(inst, reply):
     with lab.Sink(lmtp=True, ehlo=OFFERS, answer=lambda v, a, s: first.pop() if v == 'TRACE' and first else None) as sink, \
             server(inst, f'l.test lmtp:[127.0.0.1]:{sink.port}\n') as g:
         with g.client() as c:
-            assert c.mail('', 'a@l.test', BODY).startswith('250')
-        g.queue_empty()
+            reply = c.mail('', 'a@l.test', BODY)
+        g.settled(reply)
         assert [m['rcpts'] for m in sink.mails] == [['a@l.test']] and sink.connections == 2
 
 
@@ -255,8 +255,8 @@ def test_who_gets_which(inst):
                           smtpc='extensions = { ignorequota, dont_trace }; flags = { rcpt_conf };', smar='recipient_probe { routes = lmtp; }',
                           ac='cltaddr:127.0.0.1 RELAY\nsmtpc_rcpt_conf:no@l.test extensions = { dont_ignorequota, trace };\n') as g:
         with g.client() as c:
-            assert c.mail('', ['yes@l.test', 'no@l.test', 'u@p.test', 'u@far.test'], BODY).startswith('250')
-        g.queue_empty()
+            reply = c.mail('', ['yes@l.test', 'no@l.test', 'u@p.test', 'u@far.test'], BODY)
+        g.settled(reply)
         mails = {s for s, v, _ in said if v == 'DATA'}  # all others are sessions of probes
         assert {(s in mails, a) for s, v, a in said if v == 'RCPT'} == {
             (False, 'TO:<yes@l.test> IGNOREQUOTA'), (False, 'TO:<no@l.test> IGNOREQUOTA'),

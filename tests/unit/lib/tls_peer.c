@@ -125,7 +125,7 @@ static void expires(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(version); i++) {
-		struct tls_who brief = tls_issue("brief", &ca, false, 0, -60, 2, NULL);
+		struct tls_who brief = tls_issue("brief", &ca, false, 0, -60, 5, NULL);
 		struct tls_ctx *s = good("host", true);
 		struct peer p;
 

@@ -151,7 +151,7 @@ static void late(void **state)
 		atomic_store_explicit(&held, true, memory_order_relaxed);
 		inside = 0;
 		both(&a, &b);
-		assert_int_equal(conn_starttls(a.c, s, &want, 50, &dropped, &err), 0);
+		assert_int_equal(conn_starttls(a.c, s, &want, 2000, &dropped, &err), 0);
 		start(&b, c, NULL, NULL);
 		while (!inside || !a.ends)
 			loop_turn(loop, false);
