@@ -622,7 +622,7 @@ RECORDS(account);
 
 static const struct meta1_opt opt_login[] = {
     META1_OPT_PATH(struct set_login, file, NULL, META1_O_REQUIRED,
-	"Credentials: a line for each next hop, HOST:PORT, HOST, .PARENT or \".\" (all), then "
+	"Credentials: a line for each next hop, HOST:PORT, HOST or .PARENT, then "
 	"words: "
 	"user=NAME, and password=SECRET to the end of the line, or token_file=PATH, or "
 	"token_command=PATH ARGUMENTS; act_as=NAME and realm=NAME. Rights as of a key_file. A hop "

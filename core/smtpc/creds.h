@@ -41,7 +41,7 @@ struct creds *creds_parse(const char *name, char *text, size_t len, struct meta1
 void creds_free(struct creds **);
 /* By the name of a row as it stands there; NULL: none. */
 const struct cred *creds_named(const struct creds *, const char *key);
-/* For a host: HOST:PORT, HOST, .PARENT and so on, "."; NULL: none. */
+/* For a host: HOST:PORT, HOST, .PARENT and so on; NULL: none. */
 const struct cred *creds_for(const struct creds *, const char *host, unsigned port);
 
 /* ---- token.c ---- */
