@@ -338,6 +338,9 @@ ELSEWHERE = {  # what needs more than a dialogue: a part of its text, the test t
     'goes round': 'system/test_limits.py::test_refused_content_is_logged', 'too many connections': 'system/test_limits.py::test_client_limits_are_of_all_processes',
     'too often': 'system/test_limits.py::test_client_rate', 'XVERP': 'system/test_notify.py::test_xverp',
     'TLS is on already': 'unit/smtps/starttls.c::a_mail', 'TLS is not available': 'unit/smtps/starttls.c::not_now',
+    'REQUIRETLS has no value': 'system/test_requiretls.py::test_offered_inside_tls_only',
+    'sent to too many recipients': 'system/test_auth_limits.py::test_what_an_account_may_send',
+    'sent too many mails': 'system/test_auth_limits.py::test_what_an_account_may_send',
     'your settings cannot be read': 'system/test_session_conf.py::test_each_client_has_its_own',
 }
 

@@ -30,6 +30,9 @@ class Inside:
     def readline(self, n=-1):
         return self.f.readline(n)
 
+    def recv(self, n):
+        return self.f.read1(n)
+
     def peek(self, n):
         return b''
 

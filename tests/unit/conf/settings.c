@@ -186,6 +186,11 @@ static void in_section(char *out, size_t size, const char *path, const char *lin
 	else if (sub && strcmp(sub, "recipient_probe") == 0)
 		snprintf(
 		    out, size, "smar { recipient_probe { routes = lmtp; %s %s } }", line, more);
+	else if (strcmp(path, "smtpc.auth") == 0)
+		snprintf(out, size, "smtpc { auth { file = \"/c\"; %s %s } }", line, more);
+	else if (sub && strchr(sub, '.'))
+		snprintf(out, size, "%s { %.*s { %s { %s } } %s }", role, (int)strcspn(sub, "."),
+		    sub, strchr(sub, '.') + 1, line, more);
 	else if (sub)
 		snprintf(out, size, "%s { %s { %s } %s }", role, sub, line, more);
 	else
