@@ -45,8 +45,8 @@ static void describe(char *out, size_t size, const struct stat *st)
 }
 
 /* The account cannot pass: a group that may is better than everybody. Which groups an account that
- * meets the network is in decides what it has power over, so it is only ours to say for the group of
- * the content and for that of the store's socket (store). */
+ * meets the network is in decides what it has power over, so it is only ours to say for the group
+ * of the content and for that of the store's socket (store). */
 static bool cannot(struct setup *s, const struct setup_account *a, const char *path,
     const struct stat *st, int want, const char *what_for, bool store)
 {
@@ -71,8 +71,7 @@ static bool cannot(struct setup *s, const struct setup_account *a, const char *p
 	    path, NULL);
 }
 
-static bool reach(
-    struct setup *s, const struct setup_account *a, const char *path, bool store)
+static bool reach(struct setup *s, const struct setup_account *a, const char *path, bool store)
 {
 	char part[PATH_MAX];
 	struct stat st;

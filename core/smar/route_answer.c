@@ -139,8 +139,8 @@ static bool proven(const struct smar_route *r, unsigned i)
 }
 
 /* What is checked of TLS makes a destination too: the same hosts with another need are another. So
- * do proven hosts: REQUIRETLS sends mail to those alone, and whoever can forge the MX records of one
- * domain may have another that is signed and has the same hosts. */
+ * do proven hosts: REQUIRETLS sends mail to those alone, and whoever can forge the MX records of
+ * one domain may have another that is signed and has the same hosts. */
 static void need_key(const struct smar_route *r, char *key, size_t size)
 {
 	char check[TLS_NEED_MAX + 1], row[32];

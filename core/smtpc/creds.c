@@ -113,7 +113,8 @@ static int take_row(struct creds *t, char *p, int line, struct meta1_err *err)
 		return err_set(err, "%s: no row may be named none", at);
 	if (strcmp(key, ".") == 0)
 		return err_set(err,
-		    "%s: found a row for every host, which would show the secret to whomever mail is "
+		    "%s: found a row for every host, which would show the secret to whomever mail "
+		    "is "
 		    "sent to; expected HOST:PORT, HOST or .PARENT",
 		    at);
 	return whole(c, at, err);

@@ -180,8 +180,8 @@ const struct meta1_reply *smtpc_require_failed(
 
 /* ---- conf.c: options of one hop ---------------------------------------------------------- */
 
-/* Those of the i-th hop of DELIVER; known: room for conf.n + 1, all NULL at first. NULL: they cannot
- * be read, and the hop is not used. */
+/* Those of the i-th hop of DELIVER; known: room for conf.n + 1, all NULL at first. NULL: they
+ * cannot be read, and the hop is not used. */
 const struct hop_conf *smtpc_conf_of(
     struct smtpc_delivery *, const struct p_deliver *, uint32_t i, const struct hop_conf **known);
 /* Into what the transport gets: of a new session, of a mail. */

@@ -130,8 +130,8 @@ static json_t *answer(
 	json_object_set_new(o, "port", json_integer((json_int_t)t->hop.port));
 	json_object_set_new(o, "status", json_string(status == META1_OK ? "ok" : "failed"));
 	json_object_set_new(o, "required", json_string(smtpc_tls_words(&t->hop, required)));
-	json_object_set_new(o, "tls",
-	    said(t->sess && META1_HAS(ops, tls) && ops->tls ? ops->tls(t->sess) : NULL));
+	json_object_set_new(
+	    o, "tls", said(t->sess && META1_HAS(ops, tls) && ops->tls ? ops->tls(t->sess) : NULL));
 	json_object_set_new(o, "certificate", t->cert ? json_incref(t->cert) : json_null());
 	json_object_set_new(o, "smtp", json_integer(r ? r->smtp : 0));
 	json_object_set_new(o, "dsn", said(r ? r->dsn : NULL));

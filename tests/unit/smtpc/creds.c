@@ -54,7 +54,8 @@ static void mistakes(void **state)
 	static const char *const bad[] = {"a", "a user=x", "a password=x",
 	    "a user=x token_file=/z password=y", "a user=x password=", "a user=x user=y password=z",
 	    "a users=x password=y", "a user=x token_file=z", "a user=x token_command=z",
-	    "none user=x password=y", ". user=x password=y", "a user=x password=y\nA user=x password=y"};
+	    "none user=x password=y", ". user=x password=y",
+	    "a user=x password=y\nA user=x password=y"};
 	struct meta1_err err;
 	char *zero;
 
