@@ -35,12 +35,17 @@ bool tls_meet_prepare(SSL *ssl, const struct tls_need *n, const char *host)
 	return true;
 }
 
-bool tls_meet_name(X509 *x, const char *name)
+static bool is_for(X509 *x, const char *name, unsigned flags)
 {
 	if (!name[0])
 		return false;
-	return X509_check_host(x, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1 ||
-	       X509_check_ip_asc(x, name, 0) == 1;
+	flags |= X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
+	return X509_check_host(x, name, 0, flags, NULL) == 1 || X509_check_ip_asc(x, name, 0) == 1;
+}
+
+bool tls_meet_name(X509 *x, const char *name)
+{
+	return is_for(x, name, 0);
 }
 
 static bool is_print(const char *hex, const uint8_t *print)
@@ -88,16 +93,18 @@ static void by_dane(const struct tls *t, struct tls_info *i)
 	if (i->accepted)
 		i->how = usage == 3 ? "DANE-EE" : "DANE-TA";
 	else
-		no(i, "not the one of the TLSA records: %s", i->why);
+		no(i, "not the one of the TLSA records: %s", i->why[0] ? i->why : i->subject);
 }
 
 static void by_name(const struct tls *t, struct tls_info *i, X509 *x)
 {
 	const struct tls_need *n = t->need;
-	bool named = !n || !n->nmatch ? i->named : false;
+	/* RFC 8461 4.1: a name in subjectAltName, no other */
+	unsigned flags = n && n->by == TLS_BY_STS ? X509_CHECK_FLAG_NEVER_CHECK_SUBJECT : 0;
+	bool named = !n || !n->nmatch ? is_for(x, t->name, flags) : false;
 
 	for (unsigned k = 0; n && k < n->nmatch && !named; k++)
-		named = tls_meet_name(x, n->match[k]);
+		named = is_for(x, n->match[k], flags);
 	i->accepted = i->cert == TLS_CERT_GOOD && named;
 	if (i->accepted)
 		i->how = "verified";

@@ -87,6 +87,9 @@ static const struct row {
     {"host", NULL, "verify match=other.test", false, "verified", "for none of the names"},
     {"stranger", NULL, "verify match=else.test", false, "not trusted", "not to be trusted"},
     {"old", NULL, "verify match=mx.test", false, "not trusted", "not to be trusted: cert"},
+    /* ann has a common name alone: good enough for an admin, not for MTA-STS */
+    {"ann", NULL, "verify match=ann", true, "verified", ""},
+    {"ann", NULL, "verify by=sts match=ann", false, "", "for none of the names"},
     {"stranger", NULL, "fingerprint fingerprint=$C", true, "fingerprint", ""},
     {"stranger", NULL, "fingerprint fingerprint=$0,$K", true, "fingerprint", ""},
     {"old", NULL, "fingerprint fingerprint=$K", true, "fingerprint", ""},
@@ -123,8 +126,8 @@ static const struct row {
 
 static void try(const struct row *r)
 {
-	struct tls_who *who[] = {&host, &second, &old, &stranger};
-	static const char *const names[] = {"host", "second", "old", "stranger"};
+	struct tls_who *who[] = {&host, &second, &old, &stranger, &ann};
+	static const char *const names[] = {"host", "second", "old", "stranger", "ann"};
 	struct tls_ctx *s = server(r->name, r->signer), *c = good(NULL, false);
 	struct tls_want want = {.name = "mx.test"};
 	const struct tls_info *i;
