@@ -159,8 +159,10 @@ static void loaded(void *arg, struct sts_saved *v)
 	if (left > 0) {
 		sts_put(s, v->domain, v->id, v->fetched, left * 1000, v->policy);
 		e = sts_find(s, v->domain);
-		if (e)
-			e->used = true; /* as before: fetched anew in time */
+		if (e) {
+			e->used = true; /* as before: fetched anew in time, counted from then */
+			e->refresh_at -= (age > 0 ? age : 0) * 1000;
+		}
 	} else {
 		sts_policy_unref(&v->policy);
 	}

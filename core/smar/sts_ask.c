@@ -105,15 +105,30 @@ static void flight_failed(struct sts_flight *f, enum sts_fetched result, const c
 	flight_over(f, why);
 }
 
+/* It asks for the same; how long is another matter. */
+static bool same(const struct sts_policy *a, const struct sts_policy *b)
+{
+	if (a->mode != b->mode || a->nmx != b->nmx)
+		return false;
+	for (uint32_t i = 0; i < a->nmx; i++)
+		if (strcmp(a->mx[i], b->mx[i]) != 0)
+			return false;
+	return true;
+}
+
 static void flight_good(struct sts_flight *f, struct sts_policy *p)
 {
 	struct sts *s = f->sts;
+	const struct sts_entry *was = sts_find(s, f->domain);
+	bool other = was && !same(was->policy, p);
 
 	log_event(LOG_L_INFO, "smar.mta_sts", "domain=%s id=%s mode=%s max_age=%u mx=%u", f->domain,
 	    f->id, sts_mode_word(p->mode), p->max_age, p->nmx);
 	lru_forget(&s->bad, f->domain, strlen(f->domain));
 	sts_put(s, f->domain, f->id, loop_wall(s->at.loop), (int64_t)p->max_age * 1000, p);
 	sts_changed(s);
+	if (other)
+		s->at.changed(s->at.arg);
 	flight_over(f, NULL);
 }
 

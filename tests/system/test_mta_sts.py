@@ -409,9 +409,10 @@ def test_fetched_anew_in_time(inst, net, ca):
         lab.wait_for('another fetch', lambda: [e['state'] for e in entries(g, 'a.test')] == ['testing'])
         assert entries(g, 'a.test')[0]['used'] is False
         assert g.ctl('sts', 'forget', 'a.test').stdout == '1 forgotten\n'
-        assert route(g, 'b.test')['dsn'] == '4.7.5'
+        lab.wait_for('the policy', lambda: route(g, 'b.test').get('dsn') == '4.7.5')
         net.rows['_mta-sts.b.test', 'TXT'] = 'SERVFAIL'
-        lab.wait_for('the end of what is over', lambda: not entries(g, 'b.test'))
+        del net.web.pages['mta-sts.b.test']  # nor is it fetched anew
+        lab.wait_for('the end of what is over', lambda: not [e for e in entries(g, 'b.test') if e['state'] == 'enforce'])
         assert hosts(route(g, 'b.test')) == ['mx.b.test']
 
 
