@@ -39,10 +39,7 @@ enum meta1_mailflag {
 	META1_M_VERP = 128,
 	/* RFC 8689: the client said REQUIRETLS: only to a hop that offers it too, inside TLS with a
 	 * certificate that is accepted. */
-	META1_M_REQUIRETLS = 4096,
-	/* RFC 8689: the header says TLS-Required: No: what TLS must achieve does not hold it back.
-	 */
-	META1_M_TLS_OPTIONAL = 8192
+	META1_M_REQUIRETLS = 4096
 };
 #define META1_VERP_CHARS "-=+"
 #define META1_VERP_AT	 8 /* the first bit of the first one; of the second 2 more */
