@@ -86,17 +86,17 @@ def test_names_of_folders(inst, sink):
         send_many(g, 1, 1)
         sink.wait(1)
         g.queue_empty()
-        made, folders, lives = True, (), 0
-        while made or len(folders) > 1:  # a folder is for 64 numbers: its turn may be over
+        made, lives = True, 0
+        while made:  # a folder is for 64 numbers: each life may go over the end of one, into another that is made then
             lives += 1
-            assert lives < 10, 'a new folder in each life'
+            assert lives < 5, 'a new folder in each life'
             g.stop()
             g.start().ready()
-            with Strace(g, ('smtps',), '-y', '-xx', '-s', '4000', '-e', 'trace=fsync,fdatasync,mkdirat,write,writev,sendmsg,sendto') as s:
+            with Strace(g, ('smtps',), '-y', '-xx', '-s', '4000', '-e', 'trace=fsync,fdatasync,mkdirat,renameat,renameat2,write,writev,sendmsg,sendto') as s:
                 acks = send_many(g, 1, 3)
             calls = s.calls()
             made = [c for c in calls if c.name == 'mkdirat' and c.ret == 0]
-            folders = {int(re.search(r'as S(\w+)\w\w', a)[1], 16) >> 14 & 0xff for a in acks}
+        folders = {names_of(c)[1].split('/')[0] for c in calls if c.name.startswith('renameat') and c.ret == 0}
     accepted = ''.join(f'\\x{b:02x}' for b in b'accepted as ')
     first = min(c.begin for c in calls if path_of(c).startswith('socket:') and accepted in c.args)
     # the file of numbers is synced in that folder too, ahead, by a worker: its own sync comes before
@@ -104,7 +104,7 @@ def test_names_of_folders(inst, sink):
     names = [c for c in calls if c.name == 'fsync' and c.ret == 0 and path_of(c).endswith('/q/in/0') and
              not (id(c) in before and path_of(before[id(c)]).endswith('/numbers'))]
     assert names and names[0].end < first, 'the 250 came before the sync of the name of its folder'
-    assert len(names) == 1 and len(acks) == 3
+    assert len(names) == len(folders) in (1, 2) and len(acks) == 3
 
 
 def acked_in_order(calls, acks):
