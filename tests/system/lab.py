@@ -289,12 +289,21 @@ class Gateway:
     def queue(self):
         return [json.loads(l) for l in self.ctl('queue', 'list', '--json').stdout.splitlines()]
 
+    def known_to_qmgr(self):
+        """It has said something of each mail that was accepted. One that was killed may have forgotten what it did."""
+        log = self.log()
+        if len(re.findall(r' mcp\.start role=qmgr ', log)) != 1:
+            return True
+        return set(re.findall(r' smtps\.accepted id=(S\w+)', log)) <= set(re.findall(r' qmgr\.\w+ id=(S\w+)', log))
+
     def queue_empty(self):
+        """The 250 leaves before qmgr hears of the mail, so an empty queue alone may be one that does not have it yet."""
+        with contextlib.suppress(AssertionError):  # what was deleted, or taken away, was perhaps never spoken of
+            wait_for('qmgr to know all mail', self.known_to_qmgr, 5)
         wait_for('an empty queue', lambda: not self.queue())
 
     def settled(self, *replies):
-        """What these replies to a dot accepted has come to its end. The 250 leaves before qmgr hears of the mail, so an empty queue
-        alone may be one that does not have it yet."""
+        """What these replies to a dot accepted has come to its end: also where qmgr was killed meanwhile."""
         for reply in replies:
             self.wait_log(rf'qmgr\.done id={re.search("accepted as (S[0-9A-F]+)", reply)[1]} ')
         self.queue_empty()

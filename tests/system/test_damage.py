@@ -122,4 +122,4 @@ def test_unreadable_while_it_waits(inst, kind):
         assert '2 recipients deleted' in g.ctl('queue', 'delete', hidden).stdout
         assert g.ctl('queue', 'show', one, check=False).returncode == 1
         g.ctl('queue', 'delete', '--all')
-        g.queue_empty()
+        lab.wait_for('an empty queue', lambda: not g.queue())
