@@ -133,7 +133,8 @@ int tool_explain(struct tool *t)
 	    !strstr(t->question, "to=")) {
 		fprintf(stderr,
 		    "usage: meta1ctl explain --ip ADDRESS --from ADDR --to ADDR [--helo NAME] "
-		    "[--tls SUBJECT] [--issuer NAME] [--auth USER] [--listener NAME]\n");
+		    "[--tls SUBJECT] [--issuer NAME] [--auth USER] [--listener NAME] "
+		    "[--body 8BITMIME]\n");
 		return 64;
 	}
 	snprintf(target, sizeof(target), "/v1/explain%s", t->question);

@@ -240,8 +240,9 @@ static void usage(void)
 		snprintf(left, sizeof(left), "%s %s", c->words, c->args);
 		printf("  %-40s %s\n", left, c->doc);
 	}
-	printf("\nexplain takes besides: --helo NAME --auth USER --listener NAME of an smtps "
-	       "section\n  --tls SUBJECT --issuer NAME of a verified certificate\n");
+	printf(
+	    "\nexplain takes besides: --helo NAME --auth USER --listener NAME of an smtps "
+	    "section\n  --tls SUBJECT --issuer NAME of a verified certificate --body 8BITMIME\n");
 	printf("\nFILTER, all of which must hold: --sender ADDR --recipient ADDR --domain DOMAIN\n"
 	       "  --older TIME --younger TIME --larger SIZE --smaller SIZE --reason TEXT --state "
 	       "STATE\n"
@@ -312,8 +313,8 @@ static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
     {"help", no_argument, NULL, 'h'}, WITH("sender"), WITH("recipient"), WITH("domain"),
     WITH("older"), WITH("younger"), WITH("larger"), WITH("smaller"), WITH("reason"), WITH("state"),
     WITH("client"), ASKS("ip"), ASKS("helo"), ASKS("from"), ASKS("tls"), ASKS("issuer"),
-    ASKS("auth"), ASKS("listener"), WITH("to"), FLAG("dry-run"), FLAG("all"), FLAG("content"),
-    FLAG("headers"), {NULL, 0, NULL, 0}};
+    ASKS("auth"), ASKS("listener"), ASKS("body"), WITH("to"), FLAG("dry-run"), FLAG("all"),
+    FLAG("content"), FLAG("headers"), {NULL, 0, NULL, 0}};
 
 /* getopt says nothing itself; what it stopped at is said here, in one line. */
 static int wrong_option(int c, const char *word)

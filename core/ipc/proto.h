@@ -45,6 +45,9 @@ enum proto_secure {
 	SECURE_NAME = 1, /* that this host takes the mail of the domain */
 	SECURE_ADDR = 2	 /* its address */
 };
+/* In flags of CHECK, beside those of the smtps section: MAIL said BODY=8BITMIME. */
+#define CHECK_8BITMIME (1ull << 32)
+
 enum proto_tls { TLS_OFF, TLS_NO_CERT, TLS_BAD_CERT, TLS_GOOD_CERT /* its names are verified */ };
 
 /* enum spf_result of core/smar/spf.h as an index into the words; helo: it is about that name. */

@@ -219,7 +219,8 @@ static const struct meta1_opt opt_smtpc[] = {
 	"Mails sent over one connection before it is closed."),
     META1_OPT_ENUM(struct set_smtpc, no_8bitmime, "send", "send|bounce",
 	"What happens to an 8-bit mail when the next hop lacks 8BITMIME: sent as it is, or "
-	"returned with 5.6.3."),
+	"returned with 5.6.3; then a recipient whose next hop is known to lack it is refused "
+	"when MAIL says BODY=8BITMIME."),
     META1_OPT_FLAGS(struct set_smtpc, flags, "", "session_conf|rcpt_conf",
 	"session_conf asks smar's access map for a row smtpc_session_conf:HOP, by name or address "
 	"of each next hop; rcpt_conf for a row smtpc_rcpt_conf:RECIPIENT. They hold options of "

@@ -52,6 +52,7 @@ static const struct check_step steps[] = {
     {"exists", STAGE_RCPT, 0, CHECK_EVER, check_exists, check_exists_on},
     {"probe", STAGE_RCPT, 0, 0, check_probe, check_probe_on},
     {"utf8", STAGE_RCPT, 0, 0, check_utf8, NULL},
+    {"8bitmime", STAGE_RCPT, 0, 0, check_8bitmime, check_8bitmime_on},
     {"greylist", STAGE_RCPT, 0, 0, check_grey, check_grey_on},
 };
 

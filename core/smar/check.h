@@ -57,7 +57,7 @@ struct check {
 	const struct check_step *step;
 	size_t at; /* the next one */
 	uint32_t stages, tls;
-	uint64_t flags;		    /* of the smtps section: SMTPS_F_ */
+	uint64_t flags;		    /* of the smtps section: SMTPS_F_; and CHECK_8BITMIME */
 	bool local;		    /* the recipient's domain is ours */
 	bool virtual;		    /* likewise, and has no mailboxes */
 	bool postmaster;	    /* of ours: taken, whatever else is said */
@@ -151,6 +151,8 @@ void check_to(struct check *);
 void check_protected(struct check *);
 void check_relay(struct check *);
 void check_utf8(struct check *);
+void check_8bitmime(struct check *);
+bool check_8bitmime_on(const struct smar_policy *);
 void check_probe(struct check *); /* check_probe.c; told in probe.h */
 bool check_probe_on(const struct smar_policy *);
 void check_grey(struct check *); /* check_grey.c; told in grey.h */

@@ -25,6 +25,7 @@ struct explain {
 	char client[64], helo[256], auth[256], subject[1025], issuer[1025];
 	char from[ADDR_PATH_MAX + 1], rcpt[ADDR_PATH_MAX + 1];
 	uint32_t stages, grants;
+	bool eight; /* the mail says BODY=8BITMIME */
 	struct way {
 		char domain[ADDR_DOMAIN_MAX + 1], from[ADDR_PATH_MAX + 1];
 		char rcpt[ADDR_PATH_MAX + 1]; /* the first there */
@@ -157,7 +158,7 @@ static void ask(struct explain *x, uint32_t stages)
 	    .helo = buf_str(x->helo),
 	    .from = buf_str(x->from),
 	    .rcpt = buf_str(stages & STAGE_RCPT ? x->rcpt : ""),
-	    .flags = x->section->flags,
+	    .flags = x->section->flags | (x->eight ? CHECK_8BITMIME : 0),
 	    .grants = x->grants,
 	    .auth = buf_str(x->auth),
 	    .tls = x->subject[0] || x->issuer[0] ? TLS_GOOD_CERT : TLS_OFF,
@@ -279,6 +280,19 @@ static bool take_listener(json_t *query, const struct set_smtps **out, struct me
 	return false;
 }
 
+static bool take_body(json_t *query, bool *eight, struct meta1_err *err)
+{
+	char body[16];
+
+	if (!take(query, "body", body, sizeof(body), false, err))
+		return false;
+	*eight = strcasecmp(body, "8BITMIME") == 0;
+	if (*eight || !body[0] || strcasecmp(body, "7BIT") == 0)
+		return true;
+	err_set(err, "body: found \"%s\", expected 7BIT or 8BITMIME", body);
+	return false;
+}
+
 static bool read_query(struct explain *x, json_t *query, struct meta1_err *err)
 {
 	return take_ip(query, x->client, err) && take_listener(query, &x->section, err) &&
@@ -286,6 +300,7 @@ static bool read_query(struct explain *x, json_t *query, struct meta1_err *err)
 	       take(query, "auth", x->auth, sizeof(x->auth), false, err) &&
 	       take(query, "tls", x->subject, sizeof(x->subject), false, err) &&
 	       take(query, "issuer", x->issuer, sizeof(x->issuer), false, err) &&
+	       take_body(query, &x->eight, err) &&
 	       smar_explain_path(query, "from", ADDR_NULL, x->from, err) &&
 	       smar_explain_path(query, "to", ADDR_POSTMASTER, x->rcpt, err);
 }

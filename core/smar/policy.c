@@ -228,6 +228,7 @@ static int fill(
 	p->spf = set->smar.spf;
 	p->dane = set->smar.dane;
 	p->session_conf = set->smtpc.flags & SMTPC_F_SESSION_CONF;
+	p->no_8bitmime = set->smtpc.no_8bitmime;
 	p->rcpt_conf = set->smtpc.flags & SMTPC_F_RCPT_CONF;
 	p->dnsbl = dnsbl_new(&set->smar);
 	p->remote_port = (uint16_t)set->smtpc.remote_port;

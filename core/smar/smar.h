@@ -31,7 +31,8 @@
  *     a gateway says "to:example.org RELAY" for the domains it takes mail for.
  *  6. Accepted by 3 or 4, but the local part of sender or recipient is not ASCII, and no host of
  *     the recipient's destination offered SMTPUTF8 when smtpc spoke to it within the last
- *     hour (caps.c): 550 5.6.7. What is not known is accepted, and bounces later.
+ *     hour (caps.c): 550 5.6.7. Where no_8bitmime of smtpc is bounce, a mail that says
+ *     BODY=8BITMIME likewise: 550 5.6.3. What is not known is accepted, and bounces later.
  *  7. With a "recipient_probe" section, whom the next hop would not take: 550 5.1.1, or 450 when it
  *     cannot say (check_probe.c, probe.h). Asked between 4 and 6; not of an alias.
  *  8. With a "greylisting" section, who sends to the recipient for the first time is told to come
@@ -211,6 +212,7 @@ struct smar_policy {
 	unsigned nlisten;
 	bool client_names, spf, dane;
 	bool session_conf, rcpt_conf; /* flags of smtpc */
+	int32_t no_8bitmime;	      /* NO_8BITMIME_ of smtpc, where no such row says it */
 	struct dnsbl *dnsbl;	      /* NULL: no lists */
 };
 /* Opens every map. NULL: err says which and why, nothing is left open. */

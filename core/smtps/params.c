@@ -35,12 +35,14 @@ static int set_size(
 	return 0;
 }
 
-/* Only the form is checked: whether there are bytes above 127 is seen in the content. */
+/* Whether there are bytes above 127 is seen in the content; what was said goes to smar, which may
+ * know that the next hop does not take such. */
 static int set_body(
     struct smtps_session *s, struct smtps_tx *tx, const char *v, size_t n, struct meta1_err *err)
 {
-	(void)s, (void)tx;
-	if (buf_caseeq(buf_of(v, n), "8BITMIME") || buf_caseeq(buf_of(v, n), "7BIT"))
+	(void)s;
+	tx->eight = buf_caseeq(buf_of(v, n), "8BITMIME");
+	if (tx->eight || buf_caseeq(buf_of(v, n), "7BIT"))
 		return 0;
 	err_set(err, "5.5.4 BODY is 7BIT or 8BITMIME");
 	return 501;

@@ -63,7 +63,7 @@ static struct p_check question(const struct smtps_session *s, enum smtps_await_w
 	    .helo = text(s->helo),
 	    .from = tx != NULL ? tx->from : buf_str(""),
 	    .rcpt = rcpt,
-	    .flags = s->srv->lim.flags,
+	    .flags = s->srv->lim.flags | (tx != NULL && tx->eight ? CHECK_8BITMIME : 0),
 	    .grants = tx != NULL ? tx->grants : 0,
 	    .auth = text(s->proof.auth),
 	    .tls = s->proof.tls,

@@ -57,6 +57,7 @@ struct smtps_tx {
 	struct meta1_buf from;
 	struct meta1_buf envid; /* RFC 3461, as in struct meta1_mail */
 	uint32_t flags;		/* enum meta1_mailflag: what parameters of MAIL said */
+	bool eight;		/* BODY=8BITMIME was said */
 	bool dsn;		/* a recipient has notify or orcpt */
 	bool expanded;		/* a recipient stood for others */
 	STAILQ_HEAD(, smtps_rcpt) rcpts;

@@ -80,8 +80,8 @@ static size_t put_text(char *out, size_t size, struct meta1_buf text)
 
 /* Stages, grants, flags, client NUL helo NUL from NUL rcpt NUL; none of them has a NUL. 0: does not
  * fit, or is not kept: a probe, and what hangs on AUTH or TLS. HELO counts where it is asked about.
- * What a mail needs of its next hop (SMTPUTF8) is seen in the local parts, so the key tells that
- * too. */
+ * What a mail needs of its next hop is in the key too: SMTPUTF8 is seen in the local parts,
+ * 8BITMIME in the flags. */
 static size_t make_key(char out[KEY_MAX], const struct p_check *q)
 {
 	size_t n = 2 + sizeof(q->flags), m;

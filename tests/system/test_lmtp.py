@@ -192,9 +192,11 @@ def test_cyrus_past_the_quota(inst, cyrus):
 
 @pytest.mark.parametrize('store', ['cyrus', 'dovecot'])
 def test_what_a_store_lacks_is_known_at_rcpt(inst, request, store):
-    """Learned from the first delivery: the next mail that needs SMTPUTF8 is refused while its client is there."""
+    """Learned from the first delivery: the next mail that needs SMTPUTF8 is refused while its client is there; so is one with 8BITMIME
+    where that must not be used."""
     d = request.getfixturevalue(store).dir
-    with server(inst, f'local.test lmtp:{d}/{"socket/lmtp" if store == "cyrus" else "run/lmtp"}\n') as g:
+    with server(inst, f'local.test lmtp:{d}/{"socket/lmtp" if store == "cyrus" else "run/lmtp"}\n',
+                smtpc='extensions = dont_8bitmime; no_8bitmime = bounce;') as g:
         with g.client() as c:
             g.settled(c.mail('', 'alice@local.test', BODY))
             lab.wait_for('what smtpc told smar', lambda: g.metrics('smar')['destinations_known_now'] == 1)
@@ -202,6 +204,9 @@ def test_what_a_store_lacks_is_known_at_rcpt(inst, request, store):
             c.send('RCPT TO:<jörg@local.test>\r\n'.encode())
             assert c.reply().startswith('550 5.6.7')
             assert c.cmd('RCPT TO:<alice@local.test>').startswith('250')
+            c.cmd('RSET', 250)
+            c.cmd('MAIL FROM:<a@back.test> BODY=8BITMIME', 250)
+            assert c.cmd('RCPT TO:<alice@local.test>').startswith('550 5.6.3')
 
 
 # ---- TRACE and IGNOREQUOTA, by a store that says what the test wants ----

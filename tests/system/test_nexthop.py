@@ -9,7 +9,7 @@ SOON = 'min_retry_delay = 200ms; max_retry_delay = 400ms;'
 
 
 @contextlib.contextmanager
-def hops(inst, rows, smtpc='', qmgr=SOON, smtps=''):
+def hops(inst, rows, smtpc='', qmgr=SOON, smtps='', **kw):
     """A gateway and its next hops: rows maps a domain to (arguments of a Sink, …), tried in that order,
     None for a host that refuses connections. Reports go to the sink 'back'."""
     with contextlib.ExitStack() as stack:
@@ -17,7 +17,7 @@ def hops(inst, rows, smtpc='', qmgr=SOON, smtps=''):
         for domain, hosts in {**rows, 'back': ({},)}.items():
             sinks[domain] = [h if h is None else stack.enter_context(lab.Sink(**h)) for h in hosts]
             mt += f'{domain}.test ' + ' '.join(f'[127.0.0.1]:{s.port if s else lab.free_port()}' for s in sinks[domain]) + '\n'
-        g = stack.enter_context(lab.relay_all(inst, 0, smtps, mt=mt, smtpc=smtpc, qmgr=qmgr))
+        g = stack.enter_context(lab.relay_all(inst, 0, smtps, mt=mt, smtpc=smtpc, qmgr=qmgr, **kw))
         g.hops = sinks
         g.back = sinks['back'][0]
         yield g
@@ -199,6 +199,39 @@ def test_8bit_to_a_hop_without_8bitmime(inst, how):
         else:
             assert got == {'seven@old.test': BODY} and lab.statuses(g.back.mails) == {'x@old.test': ['5.6.3']}
             assert not g.hops['both'][0].mails and len(g.hops['both'][1].mails) == 1, 'another host may offer it'
+
+
+@pytest.mark.parametrize('how', ['send', 'bounce'])
+def test_8bitmime_is_decided_at_rcpt(inst, how):
+    """What smtpc learned of a destination: a mail that says BODY=8BITMIME is refused while its client is there; a row may say otherwise."""
+    old = {'ehlo': ('PIPELINING',)}
+    rows = 'cltaddr:127.0.0.1 RELAY\nsmtpc_rcpt_conf:no@old.test no_8bitmime = bounce;\nsmtpc_rcpt_conf:yes@old.test no_8bitmime = send;\n'
+    with hops(inst, {'old': (old,), 'new': ({'ehlo': ('8BITMIME',)},), 'both': (old, {'ehlo': ('8BITMIME',)})},
+              smtpc=f'no_8bitmime = {how}; flags = rcpt_conf;', ac=rows) as g, g.client() as c:
+        rcpts = [f'{who}@{where}.test' for where in ('old', 'new', 'both') for who in ('x', 'no', 'yes')]
+
+        def said(body, sender='a'):
+            c.cmd('RSET', 250)
+            c.cmd(f'MAIL FROM:<{sender}@back.test>{body}', 250)
+            got = {r: c.cmd(f'RCPT TO:<{r}>')[:9] for r in rcpts}
+            c.cmd('RSET', 250)
+            return {r for r, reply in got.items() if reply == '550 5.6.3'}, {r for r, reply in got.items() if reply.startswith('250')}
+
+        c.cmd('EHLO c.test', 250)
+        assert said(' BODY=8BITMIME', 'before') == (set(), set(rcpts)), 'nothing is known yet'
+        assert c.mail('a@back.test', rcpts, BODY, ehlo=None).startswith('250')
+        for to in rcpts:
+            lab.wait_for(f'the offers to {to}', lambda: 'offers' in g.ctl('--json', 'route', to).stdout)
+        want = {'no@old.test'} | ({'x@old.test'} if how == 'bounce' else set())
+        assert said(' BODY=8BITMIME') == (want, set(rcpts) - want)
+        assert g.metrics('smar')['rcpt_8bitmime_refused_total'] == len(want)
+        assert said('') == said(' BODY=7BIT') == (set(), set(rcpts)), 'kept verdicts know what MAIL said'
+        assert said(' BODY=8BITMIME')[0] == want
+        for body, verdict in (('8BITMIME', '550 5.6.3'), ('7BIT', '250 2.1.5')):
+            got = g.ctl('explain', '--ip', '127.0.0.1', '--from', 'a@back.test', '--to', 'no@old.test', '--body', body).stdout
+            assert f'reply to RCPT: {verdict}' in got, got
+        assert 'body: ' in g.ctl('explain', '--ip', '127.0.0.1', '--from', '', '--to', 'a@b.test', '--body', '9BIT', check=False).stderr
+        g.queue_empty()
 
 
 def test_hops_that_know_little(inst):
