@@ -10,6 +10,7 @@
 
 #include <meta1/auth.h>
 #include <meta1/map.h>
+#include <meta1/pmilter.h>
 #include <meta1/queue.h>
 #include <meta1/transport.h>
 #include <pthread.h>

@@ -26,7 +26,7 @@ static const struct {
     {META1_MAP, "map_", END_OF(struct meta1_map_ops, create)},
     {META1_TRANSPORT, "transport_", END_OF(struct meta1_transport_ops, cancel)},
     {META1_AUTH, "auth_", END_OF(struct meta1_auth_ops, cancel)},
-    {META1_PMILTER, "pmilter_", 0},
+    {META1_PMILTER, "pmilter_", END_OF(struct meta1_pmilter_ops, cancel)},
     {META1_QUEUE, "queue_", END_OF(struct meta1_queue_ops, cancel)},
 };
 

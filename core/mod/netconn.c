@@ -12,6 +12,8 @@
 #include <stdlib.h>
 
 #define LINE_LIMIT 4096
+#define PEEK_MAX   65536
+#define PEEK_LIMIT ((size_t)1 << 20)
 #define SHAKE_MS   60000 /* for a handshake of TLS as a whole */
 
 static void on_connected(void *arg)
@@ -135,6 +137,22 @@ static struct meta1_buf net_line(struct meta1_conn *c)
 		loop_defer(c->loop, &c->gone);
 	}
 	return buf_of(line, len);
+}
+
+static struct meta1_buf net_peek(struct meta1_conn *c)
+{
+	struct evbuffer *in = conn_in(c->conn);
+	size_t n = evbuffer_get_length(in);
+
+	conn_limit(c->conn, PEEK_LIMIT);
+	if (n > PEEK_MAX)
+		n = PEEK_MAX;
+	return buf_of(n ? evbuffer_pullup(in, (ev_ssize_t)n) : NULL, n);
+}
+
+static void net_take(struct meta1_conn *c, size_t n)
+{
+	conn_consume(c->conn, n);
 }
 
 static void net_write(struct meta1_conn *c, const void *p, size_t n)
@@ -263,4 +281,6 @@ const struct meta1_conn_ops mod_conn_ops = {
     .login = mod_conn_login,
     .login_step = mod_conn_login_step,
     .login_over = mod_conn_login_over,
+    .peek = net_peek,
+    .take = net_take,
 };

@@ -34,7 +34,7 @@ extern "C" {
 
 #define META1_MODULE_MAGIC 0x314d544du /* "MTM1" as a little-endian word */
 #define META1_ABI_MAJOR	   0u	       /* +1: something changed; older modules are refused */
-#define META1_ABI_MINOR	   14u	       /* +1: something was appended; older modules still load */
+#define META1_ABI_MINOR	   15u	       /* +1: something was appended; older modules still load */
 
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f)	   ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))
@@ -248,6 +248,10 @@ struct meta1_conn_ops {
 	    void (*cb)(void *arg, enum meta1_status, const struct meta1_reply *));
 	/* The hop's last word: 235, 535. */
 	void (*login_over)(struct meta1_conn *, int code, const char *text);
+	/* Protocols without lines: what has come, at most 64 KiB at once; valid until the next
+	 * call. take() drops n bytes of its front. Over 1 MiB that nobody takes no more is read. */
+	struct meta1_buf (*peek)(struct meta1_conn *);
+	void (*take)(struct meta1_conn *, size_t n);
 };
 
 /* What the host gives. Appended to, never reordered. */

@@ -39,7 +39,8 @@ enum meta1_mailflag {
 	META1_M_VERP = 128,
 	/* RFC 8689: the client said REQUIRETLS: only to a hop that offers it too, inside TLS with a
 	 * certificate that is accepted. */
-	META1_M_REQUIRETLS = 4096
+	META1_M_REQUIRETLS = 4096,
+	META1_M_HOLD = 8192 /* held in the queue from the start, until an admin releases it */
 };
 #define META1_VERP_CHARS "-=+"
 #define META1_VERP_AT	 8 /* the first bit of the first one; of the second 2 more */
