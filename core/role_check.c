@@ -16,9 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Options of a module's section that belong to the core. */
-static const char *const core_names[] = {"type", "module", NULL};
-
 void role_version(const char *program, int level, const char *libraries)
 {
 	printf("%s (meta1) %s\n", program, PACKAGE_VERSION);
@@ -77,7 +74,7 @@ static void check_modules(struct role_run *r, bool strict)
 		if (!mod)
 			continue;
 		mod_check(&r->role->host, mod, use[i].instance, set->conf, use[i].section,
-		    core_names, strict ? OPT_START : OPT_CHECK);
+		    settings_core_names(use[i].kind), strict ? OPT_START : OPT_CHECK);
 	}
 	free(use);
 }

@@ -124,6 +124,84 @@ unsigned opt_bind(struct conf *conf, struct conf_section *s, const struct meta1_
 	return conf_errors(conf) - before;
 }
 
+/* ---- sections that stand for the first word of options ---- */
+
+struct flat {
+	struct conf *conf;
+	struct conf_section *top;
+	const struct meta1_opt *opt;
+	size_t n;
+	const char *owner;
+};
+
+/* A record whose name begins with "prefix_"; names: what is behind it, of all of them. */
+static size_t words_behind(const struct flat *f, const char *prefix, const char **names)
+{
+	size_t len = strlen(prefix), found = 0;
+
+	for (size_t i = 0; i < f->n; i++)
+		if (strncasecmp(f->opt[i].name, prefix, len) == 0 && f->opt[i].name[len] == '_')
+			names[found++] = f->opt[i].name + len + 1;
+	return found;
+}
+
+static void lift(const struct flat *f, struct conf_option *o, const char *prefix,
+    const char *const *names, size_t nnames)
+{
+	const char *whole = conf_printf(f->conf, "%s_%s", prefix, o->name), *near;
+	const struct conf_option *had = conf_find(f->top, whole);
+
+	o->next = NULL;
+	for (size_t i = 0; i < f->n && !had; i++) {
+		struct conf_option **end = &f->top->options;
+		if (strcasecmp(f->opt[i].name, whole) != 0)
+			continue;
+		while (*end)
+			end = &(*end)->next;
+		o->name = f->opt[i].name;
+		*end = o;
+		return;
+	}
+	near = had ? NULL : conf_nearest(o->name, names, nnames);
+	if (had)
+		conf_error(f->conf, &o->pos, "option %s is set twice; first at %s:%d", whole,
+		    had->pos.file, had->pos.line);
+	else
+		conf_error(f->conf, &o->pos, "unknown option %s in %s.%s%s%s%s", o->name, f->owner,
+		    prefix, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as sections may be nested, CONF_NESTING. */
+static bool flatten(const struct flat *f, struct conf_section *t, const char *prefix)
+{
+	const char **names = conf_alloc(f->conf, (f->n + 1) * sizeof(*names));
+	size_t n = words_behind(f, prefix, names);
+
+	if (!n || t->name)
+		return false; /* opt_unknown() will say so */
+	for (struct conf_option *o = t->options, *next; o; o = next) {
+		next = o->next;
+		lift(f, o, prefix, names, n);
+	}
+	for (struct conf_section *u = t->sections; u; u = u->next)
+		if (!flatten(f, u, conf_printf(f->conf, "%s_%s", prefix, u->keyword)))
+			conf_error(f->conf, &u->pos, "unknown section %s in %s.%s", u->keyword,
+			    f->owner, prefix);
+	return true;
+}
+
+void opt_flatten(struct conf *conf, struct conf_section *s, const struct meta1_opt *opt, size_t n,
+    const char *owner)
+{
+	const struct flat f = {conf, s, opt, n, owner};
+
+	for (struct conf_section **p = &s->sections; *p;)
+		if (!(*p)->used && flatten(&f, *p, (*p)->keyword))
+			*p = (*p)->next;
+		else
+			p = &(*p)->next;
+}
+
 /* ---- what nobody took ---- */
 
 static bool among(const char *name, const char *const *list, size_t n)

@@ -33,6 +33,11 @@ uint64_t opt_flag(const struct meta1_opt *, const char *text);
 void opt_print(const struct meta1_opt *, const void *field, char *out, size_t size);
 void opt_write(const struct meta1_opt *, const void *field, void *stdio_file); /* unbounded */
 
+/* Of modules' sections: an option A_B may be written A { B = value; }. Moves what is written so
+ * into s under its whole name; what is in such a section and no option is an error. Before
+ * opt_bind(). */
+void opt_flatten(
+    struct conf *, struct conf_section *s, const struct meta1_opt *, size_t n, const char *owner);
 /* For every unused option and section below s: an error with the nearest known name. */
 void opt_unknown(struct conf *, struct conf_section *s, const char *owner, const struct meta1_opt *,
     size_t n, const char *const *subsections, size_t nsub);

@@ -219,17 +219,7 @@ static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_sect
 	bind_clients(l, set, sec);
 	bind_tls(l, set, sec);
 	bind_auth(l, set, sec);
-	for (struct conf_section *t = sec ? sec->sections : NULL; t; t = t->next) {
-		if (strcasecmp(t->keyword, "policy_milter") != 0)
-			continue;
-		t->used = true;
-		if (set->policy_milter)
-			conf_error(l->conf, &t->pos,
-			    "a second policy_milter; the first is at %s:%d",
-			    set->policy_milter->pos.file, set->policy_milter->pos.line);
-		else
-			set->policy_milter = t;
-	}
+	settings_filter_bind(l->conf, set, l->mode, l->s->queue_directory);
 	if (sec)
 		unknown_in_role(l, sec, &rec_smtps, subs, ARRAY_LEN(subs));
 }

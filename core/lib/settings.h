@@ -4,7 +4,7 @@
  * The C field has the option's name. settings_records.c holds the records; from them
  * come parser, checks, -VVVV, the sample files and meta1.conf(5).
  *
- * A section that a module serves (map, queue, and later auth, policy_milter)
+ * A section that a module serves (map, queue, auth, policy_milter)
  * keeps its raw conf_section: the options that the core does not know belong to the
  * module and are bound when its descriptor is there (core/mod).
  */
@@ -90,6 +90,30 @@ struct set_login { /* auth { } of smtpc */
 	int64_t token_time, token_timeout; /* ms */
 };
 
+/* When a filter fails; in the order of the flags' range. */
+enum {
+	FAILURE_ABORT,
+	FAILURE_ACCEPT,
+	FAILURE_ACCEPT_BUT_RECONNECT,
+	FAILURE_TEMPFAIL,
+	FAILURE_REJECT,
+	FAILURE_QUARANTINE
+};
+enum { FILTER_VERIFY, FILTER_JUDGE, FILTER_MODIFY, FILTER_SIGN, FILTER_PHASES };
+enum { FILTER_AUTH_ANY, FILTER_AUTH_YES, FILTER_AUTH_NO };
+enum { FILTERS_MAX = 32 };
+struct set_filter { /* policy_milter { }, or filter NAME { } in it; the rest is its module's */
+	const char *name, *module, *failure;
+	int64_t timeout, end_timeout; /* ms */
+	uint64_t flags;
+	int32_t fails;		       /* FAILURE_: of flags or failure */
+	int32_t phase;		       /* FILTER_ */
+	int32_t shadow, authenticated; /* FILTER_AUTH_ */
+	const char *const *listeners, *const *clients, *const *senders, *const *recipients;
+	int64_t min_size, max_size; /* 0: none */
+	struct conf_section *section;
+};
+
 struct set_smtps {
 	struct set_role role;
 	uint64_t flags;
@@ -107,7 +131,10 @@ struct set_smtps {
 	int64_t client_connections, client_rate, client_ipv4, client_ipv6; /* client_limits { } */
 	const char *const *client_exempt;
 	struct conf_section *client_limits; /* or NULL */
-	struct conf_section *policy_milter;
+	struct conf_section *policy_milter; /* or NULL: no filter */
+	struct set_filter *filter;	    /* in the order of the file */
+	unsigned nfilter;
+	bool mux;		   /* policy_milter is no filter itself, it has some */
 	struct conf_section *tls;  /* or NULL */
 	struct conf_section *auth; /* likewise */
 	struct set_tls tls_set;
@@ -292,5 +319,7 @@ struct settings_module {
 /* The modules that the role would load for this configuration, each instance once; for smtps
  * those of all smtps sections (section->parent tells whose). Caller frees the array. */
 unsigned settings_modules(struct settings *, enum meta1_role, struct settings_module **);
+/* Options of the core in the section of a module of that kind, ended by NULL. */
+const char *const *settings_core_names(const char *kind);
 
 #endif

@@ -33,6 +33,9 @@ void check_delimiter(struct conf *, struct conf_section *smar, const char *delim
 void check_smtpc(struct conf *, const struct set_smtpc *, struct conf_section *);
 void check_qmgr(
     struct conf *, const struct set_qmgr *, struct conf_section *qmgr, struct conf_section *limits);
+/* settings_filter.c: policy_milter of set's section, and its filters. */
+void settings_filter_bind(
+    struct conf *, struct set_smtps *, enum opt_mode, const char *queue_directory);
 void check_dependencies(struct conf *, const struct settings *, const struct set_role *);
 
 #endif

@@ -8,6 +8,7 @@
  * message.
  */
 #include "settings_check.h"
+#include "settings_records.h"
 
 #include <stdlib.h>
 #include <strings.h>
@@ -15,7 +16,6 @@
 /* Names in a configuration that are not the module's: kind, what it says, module. */
 static const char *const defaults[][3] = {
     {"map", "hash", "map_gdbm"}, /* MeTA1's name for a file made by createmap */
-    {"pmilter", "", "pmilter_pmilter"},
 };
 
 static const char *module_of(struct conf *c, const char *kind, const char *what)
@@ -29,6 +29,8 @@ static const char *module_of(struct conf *c, const char *kind, const char *what)
 			*p += 'a' - 'A';
 	return s;
 }
+
+enum { MAP_OPTIONS_MAX = 15 };
 
 struct list {
 	struct settings *s;
@@ -84,17 +86,23 @@ static void add_queue(struct list *l)
 	    q->queue_type, "queue", q->queue, q->queue ? q->queue : q->role.section);
 }
 
+/* mux is no module: its filters have one each. */
+static void add_filters(struct list *l, const struct set_smtps *set)
+{
+	const char *use = "smtps: policy_milter";
+
+	for (unsigned i = 0; i < set->nfilter; i++) {
+		const struct set_filter *f = &set->filter[i];
+		if (set->mux)
+			use = conf_printf(l->s->conf, "smtps: filter %s", f->name);
+		add(l, use, "pmilter", f->module, f->name, f->section, f->section);
+	}
+}
+
 static void add_smtps(struct list *l)
 {
 	for (unsigned i = 0; i < l->s->nsmtps; i++) {
-		struct conf_section *p = l->s->smtps[i].policy_milter;
-		struct conf_option *o = conf_find(p, "module");
-		if (p)
-			add(l, "smtps: policy_milter", "pmilter",
-			    o && o->values ? o->values->text : "",
-			    p->name ? p->name : "policy_milter", p, p);
-		if (o)
-			o->used = true;
+		add_filters(l, &l->s->smtps[i]);
 		if (l->s->smtps[i].auth)
 			add(l, "smtps: auth", "auth", l->s->smtps[i].auth_set.module, "auth",
 			    l->s->smtps[i].auth, l->s->smtps[i].auth);
@@ -163,4 +171,16 @@ unsigned settings_modules(struct settings *s, enum meta1_role role, struct setti
 		add_named(&l, &s->qmgr.role);
 	*out = l.v;
 	return l.n;
+}
+
+const char *const *settings_core_names(const char *kind)
+{
+	static const char *const else_[] = {"type", "module", NULL};
+	static const char *map[MAP_OPTIONS_MAX + 1], *filter[FILTER_OPTIONS + 1];
+
+	for (size_t i = 0; i < rec_map.n && i < MAP_OPTIONS_MAX; i++)
+		map[i] = rec_map.opt[i].name;
+	for (size_t i = 0; i < FILTER_OPTIONS; i++)
+		filter[i] = opt_filter[i].name;
+	return strcmp(kind, "map") == 0 ? map : strcmp(kind, "pmilter") == 0 ? filter : else_;
 }

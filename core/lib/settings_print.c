@@ -100,7 +100,6 @@ static void print_raw(struct printer *p, const struct conf_option *o)
 	origin(p, o);
 }
 
-/* The section of a module: the core's records of it, then the rest as it was written. */
 /* What stands there and is a module's. */
 static void print_others(
     struct printer *p, const struct settings_records *own, const struct conf_section *s)
@@ -114,6 +113,7 @@ static void print_others(
 	}
 }
 
+/* The section of a module: the core's records of it, then the rest as it was written. */
 static void print_module(
     struct printer *p, const struct settings_records *own, const void *base, struct conf_section *s)
 {
@@ -157,6 +157,15 @@ static void print_common(struct printer *p, const struct set_role *role)
 			print_module(p, NULL, NULL, t);
 }
 
+static void print_mux(struct printer *p, const struct set_smtps *set)
+{
+	open_section(p, set->policy_milter->keyword, set->policy_milter->name);
+	print_others(p, NULL, set->policy_milter);
+	for (unsigned i = 0; i < set->nfilter; i++)
+		print_module(p, &rec_filter, &set->filter[i], set->filter[i].section);
+	close_section(p);
+}
+
 static void print_smtps(struct printer *p, const struct set_smtps *set)
 {
 	print_records(p, &rec_smtps, set, set->role.section);
@@ -166,8 +175,10 @@ static void print_smtps(struct printer *p, const struct set_smtps *set)
 		print_sub(p, "tls", NULL, &rec_tls, &set->tls_set, set->tls);
 	if (set->auth)
 		print_auth(p, &set->auth_set, set->auth);
-	if (set->policy_milter)
-		print_module(p, NULL, NULL, set->policy_milter);
+	if (set->mux)
+		print_mux(p, set);
+	else if (set->policy_milter)
+		print_module(p, &rec_filter, set->filter, set->policy_milter);
 }
 
 static void print_smtpc(struct printer *p, const struct set_smtpc *set)

@@ -673,6 +673,9 @@ static const struct settings_group groups[] = {
     GROUP("smtps.auth.account_limits", account, struct set_auth,
 	"How much whoever has authenticated may send, by the name whose secret was shown: what a "
 	"stolen password is good for. Each process counts for itself."),
+    GROUP("smtps.policy_milter", filter, struct set_filter,
+	"A policy filter, or with module = mux several, each with a name: filter NAME. Further "
+	"options, where it is above all, are those of its module; see doc/filters.md."),
     GROUP("smtpc", smtpc, struct set_smtpc, "Delivers mail."),
     GROUP("smtpc.tls", tls_client, struct set_tls,
 	"Our certificate, shown to next hops that ask for one, and the CAs that theirs are held "

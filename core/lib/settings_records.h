@@ -11,6 +11,8 @@ struct settings_records {
 extern const struct settings_records rec_global, rec_control, rec_role, rec_log, rec_listen,
     rec_smtps, rec_proxy, rec_client, rec_smtpc, rec_smar, rec_qmgr, rec_qmgr_smtpc, rec_queue,
     rec_map, rec_dnsbl, rec_greylisting, rec_probe, rec_mta_sts, rec_tlsrpt, rec_lookup, rec_use,
-    rec_tls, rec_tls_client, rec_auth, rec_login, rec_account;
+    rec_tls, rec_tls_client, rec_auth, rec_login, rec_account, rec_filter;
+enum { FILTER_OPTIONS = 14 };
+extern const struct meta1_opt opt_filter[FILTER_OPTIONS]; /* settings_filter.c */
 
 #endif

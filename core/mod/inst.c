@@ -124,9 +124,27 @@ static void (*cancel_of(const struct meta1_module *m))(void *, struct meta1_req 
 		return ((const struct meta1_queue_ops *)m->ops)->cancel;
 	case META1_AUTH:
 		return ((const struct meta1_auth_ops *)m->ops)->cancel;
+	case META1_PMILTER:
+		return ((const struct meta1_pmilter_ops *)m->ops)->cancel;
 	default:
 		return NULL;
 	}
+}
+
+/* Sections that opt_flatten() would take: A of each option A_B. */
+static const char *const *first_words(struct conf *conf, const struct mod *mod, size_t *n)
+{
+	const char **words = conf_alloc(conf, (mod->m->nopt + 1) * sizeof(*words));
+	size_t len;
+	unsigned i;
+
+	*n = 0;
+	for (i = 0; i < mod->m->nopt; i++) {
+		len = strcspn(mod->opt[i].name, "_");
+		if (mod->opt[i].name[len])
+			words[(*n)++] = conf_printf(conf, "%.*s", (int)len, mod->opt[i].name);
+	}
+	return words;
 }
 
 /* Options of the core in the same section are not the module's to judge, but their names are
@@ -139,8 +157,13 @@ static unsigned options_bind(struct mod_host *h, struct mod *mod, struct conf *c
 	struct conf_option *o;
 	struct meta1_opt *known;
 	unsigned bad, ncore = 0, i;
+	size_t words;
 
-	bad = opt_bind(conf, s ? s : &empty, mod->opt, m->nopt, base, m->name, mode, h->qdir);
+	i = conf_errors(conf);
+	if (s)
+		opt_flatten(conf, s, mod->opt, m->nopt, m->name);
+	bad = conf_errors(conf) - i;
+	bad += opt_bind(conf, s ? s : &empty, mod->opt, m->nopt, base, m->name, mode, h->qdir);
 	if (!s)
 		return bad;
 	while (core && core[ncore])
@@ -154,7 +177,8 @@ static unsigned options_bind(struct mod_host *h, struct mod *mod, struct conf *c
 			o->used = true;
 	}
 	i = conf_errors(conf);
-	opt_unknown(conf, s, m->name, known, m->nopt + ncore, NULL, 0);
+	opt_unknown(
+	    conf, s, m->name, known, m->nopt + ncore, first_words(conf, mod, &words), words);
 	bad += conf_errors(conf) - i;
 	free(known);
 	return bad;

@@ -139,15 +139,13 @@ static void take_map(struct smar_map *m, const struct settings *set, const char 
 static int open_map(struct smar_policy *p, struct mod_host *host, struct settings *set,
     const struct settings_module *sm, struct meta1_err *err)
 {
-	static const char *const core_names[] = {
-	    "type", "cache_size", "cache_memory", "cache_ttl", "cache_negative_ttl", NULL};
 	struct smar_map *m = &p->map[p->nmap];
 	struct meta1_err why = {""};
 	struct mod *mod = mod_load(host, sm->module, &why);
 
 	if (mod)
-		m->inst = mod_open(
-		    host, mod, sm->instance, set->conf, sm->section, core_names, OPT_START, &why);
+		m->inst = mod_open(host, mod, sm->instance, set->conf, sm->section,
+		    settings_core_names(sm->kind), OPT_START, &why);
 	if (!m->inst)
 		return err_set(err, "map %s: %s", sm->instance,
 		    why.text[0] ? why.text : "its options have errors, see above");

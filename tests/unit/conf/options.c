@@ -210,6 +210,68 @@ static void required(void **state)
 	conf_free(&c);
 }
 
+/* A section stands for the first word of options of modules, and nothing is lost in it. */
+static void flattened(void **state)
+{
+	static const struct meta1_opt two[] = {
+	    META1_OPT_ENUM(struct sample, color, "red", "red|green", "A word."),
+	    {.name = "sock_type",
+		.def = "",
+		.range = "",
+		.doc = "x",
+		.type = META1_STR,
+		.off = offsetof(struct sample, text)},
+	    {.name = "back_sock_type",
+		.def = "",
+		.range = "",
+		.doc = "x",
+		.type = META1_STR,
+		.off = offsetof(struct sample, file)},
+	    {.name = "sock_port",
+		.def = "1",
+		.range = "1..9",
+		.doc = "x",
+		.type = META1_INT,
+		.off = offsetof(struct sample, count)},
+	};
+	static const struct {
+		const char *text, *type, *back, *want;
+		unsigned errors;
+		int port;
+	} t[] = {
+	    {"sock { type = a; port = 3; }", "a", "", NULL, 0, 3},
+	    {"SOCK { Type = a; };", "a", "", NULL, 0, 1},
+	    {"sock_type = a; sock { port = 2; }", "a", "", NULL, 0, 2},
+	    {"back { sock { type = b; } }", "", "b", NULL, 0, 1},
+	    {"back_sock { type = b; }", "", "b", NULL, 0, 1},
+	    {"back { sock_type = b; }", "", "b", NULL, 0, 1},
+	    {"sock { }", "", "", NULL, 0, 1},
+	    {"sock_type = a; sock { type = b; }", "a", "",
+		"t:1:23: option sock_type is set twice; first at t:1", 1, 1},
+	    {"sock { typ = b; }", "", "",
+		"t:1:8: unknown option typ in thing.sock; did you mean type?", 1, 1},
+	    {"sock { port = 10; }", "", "", "t:1:15: thing: option sock_port: found 10", 1, 1},
+	    {"sock { x { type = a; } }", "", "", "t:1:8: unknown section x in thing.sock", 1, 1},
+	    {"sock n { type = a; }", "", "", "t:1:1: unknown section sock in thing", 1, 1},
+	    {"color { type = a; }", "", "", "color is an option", 1, 1},
+	    {"socket { type = a; }", "", "", "unknown section socket in thing", 1, 1},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct sample s;
+		struct conf *c = conf_read_text("t", t[i].text);
+		memset(&s, 0, sizeof(s));
+		opt_flatten(c, conf_root(c), two, ARRAY_LEN(two), "thing");
+		opt_bind(c, conf_root(c), two, ARRAY_LEN(two), &s, "thing", OPT_CHECK, NULL);
+		opt_unknown(c, conf_root(c), "thing", two, ARRAY_LEN(two), NULL, 0);
+		expect_report(c, t[i].errors, t[i].want, t[i].text);
+		assert_string_equal(s.text, t[i].type);
+		assert_string_equal(s.file, t[i].back);
+		assert_int_equal(s.count, t[i].port);
+		conf_free(&c);
+	}
+}
+
 static void selfcheck(void **state)
 {
 	(void)state;
@@ -240,6 +302,7 @@ int main(void)
 	    cmocka_unit_test(modes),
 	    cmocka_unit_test(paths),
 	    cmocka_unit_test(required),
+	    cmocka_unit_test(flattened),
 	    cmocka_unit_test(selfcheck),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,6 +166,54 @@ static void values(void **state)
 	settings_free(&s);
 }
 
+/* What a filter is told when it fails, in both spellings. */
+static void failures(void **state)
+{
+	static const struct {
+		const char *line;
+		int fails;
+	} t[] = {{"", FAILURE_TEMPFAIL}, {"flags = { abort };", FAILURE_ABORT},
+	    {"flags = accept;", FAILURE_ACCEPT},
+	    {"flags = { accept_but_reconnect };", FAILURE_ACCEPT_BUT_RECONNECT},
+	    {"flags = tempfail;", FAILURE_TEMPFAIL}, {"flags = reject;", FAILURE_REJECT},
+	    {"flags = quarantine;", FAILURE_QUARANTINE}, {"flags = dont_abort;", FAILURE_TEMPFAIL},
+	    {"failure = accept;", FAILURE_ACCEPT_BUT_RECONNECT},
+	    {"failure = Tempfail;", FAILURE_TEMPFAIL}, {"failure = reject;", FAILURE_REJECT},
+	    {"failure = quarantine;", FAILURE_QUARANTINE}, {"failure = abort;", FAILURE_ABORT}};
+	char text[256];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		snprintf(text, sizeof(text),
+		    "smtps { policy_milter { module = mux; filter f { %s shadow = yes; } filter g "
+		    "{ phase = sign; } } }",
+		    t[i].line);
+		struct settings *s = settings_load_text("t", text, OPT_CHECK);
+		expect_report(s->conf, 0, NULL, text);
+		assert_true(s->smtps[0].mux);
+		assert_int_equal(s->smtps[0].nfilter, 2);
+		assert_int_equal(s->smtps[0].filter[0].fails, t[i].fails);
+		assert_int_equal(s->smtps[0].filter[0].shadow, 1);
+		assert_string_equal(s->smtps[0].filter[0].module, "pmilter");
+		assert_string_equal(s->smtps[0].filter[1].name, "g");
+		assert_int_equal(s->smtps[0].filter[1].phase, FILTER_SIGN);
+		assert_int_equal(s->smtps[0].filter[1].timeout, 120000);
+		assert_int_equal(s->smtps[0].filter[1].end_timeout, 300000);
+		char *out = print_of(s, NULL), *again;
+		settings_free(&s);
+		s = settings_load_text("t", out, OPT_CHECK);
+		expect_report(s->conf, 0, NULL, out);
+		assert_int_equal(s->smtps[0].filter[0].fails, t[i].fails);
+		again = print_of(s, NULL);
+		strip(out, false);
+		strip(again, false);
+		assert_string_equal(again, out);
+		settings_free(&s);
+		free(out);
+		free(again);
+	}
+}
+
 /* ---- the records ---- */
 
 static void in_section(char *out, size_t size, const char *path, const char *line, const char *more)
@@ -333,6 +381,39 @@ static const struct {
     {"smtps { log { facility = mial; } }", 1, "unknown syslog facility mial; did you mean mail?"},
     {"smtps { log { facility = mail; file = x; } }", 1, "facility and file exclude each other"},
     {"smtps { policy_milter a { } policy_milter b { } }", 1, "a second policy_milter"},
+    {"smtps { policy_milter { anything = x; of { a = module; } } }", 0, NULL},
+    {"smtps { policy_milter { flags = accept; flags = abort; } }", 1, "is set twice"},
+    {"smtps { policy_milter { flags = { accept, abort }; } }", 1,
+	"t:1:35: smtps.policy_milter: option flags: found several words, expected one: abort|"},
+    {"smtps { policy_milter { flags = acept; } }", 1, "did you mean accept?"},
+    {"smtps { policy_milter { failure = abort; flags = abort; } }", 1,
+	"t:1:35: smtps.policy_milter: flags and failure say the same thing"},
+    {"smtps { policy_milter { failure = accept_but_reconnect; } }", 1,
+	"option failure: found accept_but_reconnect, expected accept, tempfail, reject, "
+	"quarantine or abort"},
+    {"smtps MX { policy_milter p { phase = modfy; } }", 1,
+	"t:1:38: smtps MX.policy_milter p: option phase: found modfy, expected"},
+    {"smtps { policy_milter { filter f { } } }", 1, "sections filter need module = mux"},
+    {"smtps { policy_milter { module = mux; } }", 1, "module = mux needs sections filter NAME"},
+    {"smtps { policy_milter { module = mux; filter { } } }", 1, "a filter needs a name"},
+    {"smtps { policy_milter { module = mux; filter f { module = mux; } } }", 1,
+	"t:1:39: smtps.policy_milter.filter f: a mux is no filter of a mux"},
+    {"smtps { policy_milter { module = mux; flter f { } filter g { } } }", 1,
+	"unknown section flter in smtps.policy_milter; did you mean filter?"},
+    {"smtps { policy_milter { module = mux; timeout = 1m; filter g { } } }", 1,
+	"t:1:39: unknown option timeout in smtps.policy_milter"},
+    {"smtps { policy_milter { min_size = 2KB; max_size = 1KB; } }", 1,
+	"t:1:36: smtps.policy_milter: min_size is more than max_size"},
+    {"smtps { policy_milter { clients = { unix, 10.0.0.0/8, nonsense }; } }", 1,
+	"option clients: found nonsense"},
+    {"smtps { listen_socket a { } listen_socket subm { port = 587; } "
+     "policy_milter { listeners = { a, sumb, \"0.0.0.0:25\" }; } }",
+	1, "there is no listen_socket sumb here; did you mean subm?"},
+    {"smtps { policy_milter { senders = { a@b.test, b.test, .b.test, \"<>\" }; } }", 0, NULL},
+    {"smtps { policy_milter { senders = { a@b.test, @b.test }; } }", 1,
+	"t:1:47: smtps.policy_milter: option senders: found @b.test, expected user@domain"},
+    {"smtps { policy_milter { recipients = { a@.b.test }; } }", 1, "option recipients: found a@."},
+    {"smtps { policy_milter { recipients = \"\"; } }", 1, "expected user@domain"},
     {"smtps { proxy_protocol { mode = allow; trusted = { unix, 10.0.0.0/8, ::1 }; } }", 0, NULL},
     {"smtps { proxy_protocol { trusted = ::1; } }", 0, NULL},
     {"smtps { proxy_protocol { mode = allow; } }", 1,
@@ -427,6 +508,8 @@ static void modules(void **state)
 		"queue_log/queue pmilter_pmilter/policy_milter+ "},
 	    {"smtps { policy_milter f { module = milter; } }", META1_SMTPS,
 		"queue_log/queue pmilter_milter/f+ "},
+	    {"smtps { policy_milter { module = mux; filter a { module = milter; } filter b { } } }",
+		META1_SMTPS, "queue_log/queue pmilter_milter/a+ pmilter_pmilter/b+ "},
 	    {"", META1_QMGR, "queue_log/queue "},
 	    {"", META1_SMAR, ""},
 	};
@@ -471,6 +554,7 @@ int main(void)
 	    cmocka_unit_test(shipped),
 	    cmocka_unit_test(round_trips),
 	    cmocka_unit_test(values),
+	    cmocka_unit_test(failures),
 	    cmocka_unit_test(records),
 	    cmocka_unit_test(rules),
 	    cmocka_unit_test(refused_at_start),
