@@ -12,17 +12,23 @@ Two stages take the same sequences: Players (tests/unit/smtps/stage.c, the real 
 the store played, where all can be forced at any time) and Gateway (all processes, over TCP).
 
     smtp_model.py STAGE N [SEED]     a long run on tests/unit/smtps/stage; make model-long
+
+What has to do with STARTTLS and AUTH is in smtp_model_proof.py.
 """
 import collections, random, re, subprocess, sys, time
 
+import smtp_model_proof as proof
+
 LIMITS = {'size': 5000, 'hops': 3, 'rcpts': 4, 'session_rcpts': 1000, 'transactions': 1000, 'bad': 1000, 'nop': 1000,
-          'invalid': 1000, 'repair': 0, 'xclient': 1, 'vrfy': 0}
+          'invalid': 1000, 'repair': 0, 'xclient': 1, 'vrfy': 0, 'tls': 0, 'tls_only': 0, 'auth': 0, 'auth_tls': 0, 'plaintext': 0, 'failures': 0}
 TIGHT = [('rcpts', 2), ('session_rcpts', 3), ('transactions', 2), ('bad', 3), ('nop', 3), ('invalid', 2), ('repair', 1), ('vrfy', 1),
          ('xclient', 0), ('hops', 0)]
 FAULTS = ('smar', 'credits', 'qmgr', 'begin', 'write', 'commit')  # 1 is well
 GREETING, CHUNKS = (220, None), 'chunks'
 # what policy says of a client, a sender, a recipient: by a word its name begins with
-VERDICTS = {'bad': (550, '5.1.1'), 'temp': (451, '4.3.0'), 'shut': (421, '4.3.2'), 'drop': (250, '2.1.5')}
+VERDICTS = {'bad': (550, '5.1.1'), 'temp': (451, '4.3.0'), 'shut': (421, '4.3.2'), 'drop': (250, '2.1.5'),
+            'no relay': (550, '5.7.1')}
+REFUSED = 'bad', 'no relay'
 CLIENTS = {'192.0.2.66': 'bad', '192.0.2.67': 'temp', '192.0.2.68': 'drop'}
 COUNTERS = '''messages_accepted_total messages_discarded_total unfinished_messages_total bad_commands_total bad_sessions_total
     long_lines_total bare_newline_commands_total refused_no_credit_total refused_no_smar_total refused_too_many_rcpts_total
@@ -59,10 +65,11 @@ def hops(text):
     return sum(line[:9].lower() == b'received:' for line in head.split(b'\r\n'))
 
 
-class Model:
+class Model(proof.Proof):
     """A session and what it hangs on. step() for each item, then end()."""
 
     def __init__(self, limits):
+        super().__init__()
         self.lim, self.env = {**LIMITS, **limits}, dict.fromkeys(FAULTS, 1)
         self.count, self.asked, self.begun, self.commits, self.queued = collections.Counter(), 0, 0, 0, 0
         self.mails, self.kept, self.hits = [], {}, 0
@@ -121,17 +128,19 @@ class Model:
     def end(self):
         if not self.closed:
             self.close()
-        return {k: self.count[k] for k in COUNTERS}
+        return {k: self.count[k] for k in [*COUNTERS, *proof.COUNTERS]}
 
     # ---- verbs ----
 
-    def line(self, text, states=None, arg=True, nop=False, trusted=True):
+    def line(self, text, states=None, arg=True, nop=False, trusted=True, tls=False):
         """A line in any state; the bytes, and whether its verb may act."""
         wire = text.encode() + b'\r\n'
         if not trusted:
             self.wrong(550, '5.7.0')
         elif states and self.state not in states:
             self.wrong(503, '5.5.1')
+        elif tls and self.tls_due():
+            self.wrong(530, '5.7.0')
         elif not arg and ' ' in text:
             self.wrong(501, '5.5.4')
         elif not nop or self.idle():
@@ -148,6 +157,8 @@ class Model:
             self.reset()
             self.helo, self.state, self.esmtp = True, 'ready', verb.upper() == 'EHLO'
             self.reply(250)
+            if self.esmtp:
+                self.note_offers()
         return wire
 
     def do_raw(self, text, code, dsn):
@@ -167,7 +178,7 @@ class Model:
 
     def do_plain(self, text, code, dsn):
         """NOOP, VRFY, HELP, in their good forms and their bad ones."""
-        wire, go = self.line(text, nop=True)
+        wire, go = self.line(text, nop=True, tls=text.startswith('VRFY'))
         if go:
             self.reply(code, dsn) if code < 500 else self.wrong(code, dsn)
         return wire
@@ -194,12 +205,14 @@ class Model:
         elif go:
             self.count['xclient_total'] += 1
             self.client, self.helo, self.state, self.esmtp = client or self.client, name, 'open', False
+            self.helo_given = name
+            self.forget()
             self.bad = self.invalid = self.nrcpt = self.ntx = 0
             self.out.append(GREETING)
         return wire
 
     def do_mail(self, addr, params, refusal=None):
-        wire, go = self.line(f'MAIL FROM:<{addr}>' + params, ('ready',))
+        wire, go = self.line(f'MAIL FROM:<{addr}>' + params, ('ready',), tls=True)
         if not go:
             return wire
         if self.ntx >= self.lim['transactions']:
@@ -275,7 +288,7 @@ class Model:
         return word
 
     def do_vrfy(self, addr):
-        wire, go = self.line('VRFY ' + addr, nop=True)
+        wire, go = self.line('VRFY ' + addr, nop=True, tls=True)
         if not go:
             return wire
         if not self.lim['vrfy']:
@@ -295,13 +308,15 @@ class Model:
             self.reply(*VERDICTS[word])
             if word == 'shut':
                 self.close()
-            elif word == 'bad':
+            elif word in REFUSED:
                 self.one_invalid()
         return wire
 
     def policy(self, sender, addr):
         named = [next((w for w in VERDICTS if a.startswith(w)), '') for a in (sender, addr)]
-        return CLIENTS.get(self.client) or named[0] or named[1]
+        if self.auth:  # its address does not count
+            return named[0] or named[1]
+        return CLIENTS.get(self.client) or named[0] or named[1] or ('no relay' if self.client == proof.OUTSIDE else '')
 
     def judge_rcpt(self, addr, kept):
         tx, word = self.tx, self.verdict(addr)
@@ -315,11 +330,11 @@ class Model:
             self.state = 'rcpt'
             self.reply(250, '2.1.5')
         else:
-            self.count['refused_policy_total' if word == 'bad' else 'refused_policy_temporary_total'] += 1
+            self.count['refused_policy_total' if word in REFUSED else 'refused_policy_temporary_total'] += 1
             self.reply(*VERDICTS[word])
             if word == 'shut':
                 self.close()
-            elif word == 'bad':
+            elif word in REFUSED:
                 self.one_invalid()
 
     # ---- content ----
@@ -435,9 +450,9 @@ BODIES = [b'Subject: t\r\n\r\nhello\r\n', b'', b'.\r\n', b'A: b\r\n\r\n..\r\nQUI
           b'X: \xe4\0\xff\r\n\r\n\r\n', b'Received: a\r\n' * 3 + b'\r\nReceived: b\r\n', b'RECEIVED: a\r\nreceived:b\r\n' * 2 + b'\r\n',
           b'a\nb\r\n', b'a\rb\r\n', b'a\n.\r\nMAIL FROM:<evil@c.test>\r\n', b'a\r\n.\nDATA\r\n', b'a\r\r\n', b'\r.\rx\r\n',
           b'x' * 70 + b'\r\n' + b'y' * 4000 + b'\r\n', b'z' * 5100 + b'\r\n']
-WRONG = [('FROB', 500, '5.5.1'), ('', 500, '5.5.1'), ('EXPN list', 502, '5.5.1'), ('STARTTLS', 502, '5.5.1'),
-         ('AUTH PLAIN AGEAYg==', 502, '5.5.1'), ('NOOP ' + 'x' * 600, 500, '5.5.2'), ('MAIL FROM:<' + 'x' * 3000 + '@b.test>', 500, '5.5.2'),
+WRONG = [('FROB', 500, '5.5.1'), ('', 500, '5.5.1'), ('EXPN list', 502, '5.5.1'), ('NOOP ' + 'x' * 600, 500, '5.5.2'), ('MAIL FROM:<' + 'x' * 3000 + '@b.test>', 500, '5.5.2'),
          ('NO\0OP', 500, '5.5.2'), ('RSET\rRSET', 500, '5.5.2'), ('DATA\rDATA', 500, '5.5.2')]
+UNOFFERED = [('say', 'STARTTLS', '', b'', 'good'), ('say', 'AUTH', 'PLAIN', proof.GOOD, ())]  # to many
 PLAIN = [('NOOP', 250, '2.0.0'), ('noop x y', 250, '2.0.0'), ('VRFY', 501, '5.5.4'),
          ('HELP', 214, '2.0.0'), ('help mail', 214, '2.0.0')]
 PARAMS = [('', None)] * 8 + [(' SIZE=100', None), (' BODY=8BITMIME', None), (' size=5000 body=7bit', None), (' SIZE=5001', (552, '5.3.4')),
@@ -472,7 +487,7 @@ def one(rng, played):
     return {8: lambda: [say('HELLO', rng.choice(('EHLO', 'HELO', 'ehlo')), rng.choice(('c.test', 'c.test', 'c.test', '', 'two words')))],
             9: lambda: [mail], 10: lambda: [rcpt()], 11: lambda: [rcpt(), rcpt()], 12: lambda: [say('DATA', rng.choice(BODIES), rng.choice(('', '', ' now')))],
             13: lambda: chunks(rng), 14: lambda: [say('RSET', rng.choice(('', '', ' now')))], 15: lambda: [say('PLAIN', *rng.choice(PLAIN))],
-            16: lambda: [say('RAW', *rng.choice(WRONG))], 17: lambda: [say('XCLIENT', *rng.choice(XCLIENTS)), say('HELLO', 'EHLO', 'c.test')],
+            16: lambda: [rng.choice([say('RAW', *w) for w in WRONG] + UNOFFERED)], 17: lambda: [say('XCLIENT', *rng.choice(XCLIENTS)), say('HELLO', 'EHLO', 'c.test')],
             18: lambda: [say('XCLIENT', *rng.choice(XCLIENTS))], 19: lambda: [rcpt(), rcpt(), rcpt()],
             20: lambda: [say(*rng.choice([('QUIT', ''), ('QUIT', ' x'), ('BARE_LF',), ('BDAT_LOST', *rng.choice(LOST))]))] * (rng.random() < .4),
             21: lambda: [say('DATA', b'')], 22: lambda: [say('VRFY', rng.choice(RCPTS[:8] + PLAYED * played))]}.get(kind, lambda: [('cut',), ('set', rng.choice(FAULTS), int(rng.random() < .6))])()
@@ -490,28 +505,30 @@ def chunks(rng):
     return out
 
 
-def sequence(rng, played=1):
+def sequence(rng, played=1, secure=False):
     """(limits, items)."""
     limits = dict(rng.sample(TIGHT, rng.randrange(3))) if played else {}
-    items = [('say', 'HELLO', 'EHLO', 'c.test')] * (rng.random() < .9)
+    items = (proof.first(rng) if secure else []) + [('say', 'HELLO', 'EHLO', 'c.test')] * (rng.random() < .9)
     while len(items) < 4 or rng.random() < .8:
-        items += one(rng, played)
+        items += proof.one(rng) if secure and rng.random() < .25 else one(rng, played)
         items += [('cut',)] * (rng.random() < .3)
     return limits, items
 
 
 def script(limits, items):
-    """(model, steps): a step is a fault to force, or bytes to write at once and the replies due."""
+    """(model, steps): a step is a fault to force, bytes to write at once and the replies due, or ('shake', 'good' or 'bad')."""
     m = Model(limits)
     steps = [(b'', [GREETING])]
     for item in items:
         text, replies = m.step(item)
         if item[0] == 'set':
             steps.append(item)
-        elif item[0] == 'cut' or isinstance(steps[-1][0], str) or steps[-1][0] == b'' and len(steps) == 1:
+        elif item[0] == 'cut' or item[1] == 'STARTTLS' or isinstance(steps[-1][0], str) or steps[-1][0] == b'' and len(steps) == 1:
             steps.append((text, replies))
         else:
             steps[-1] = (steps[-1][0] + text, steps[-1][1] + replies)
+        if item[:2] == ('say', 'STARTTLS') and m.shake:
+            steps.append(('shake', m.shake))
         if m.closed:
             break
     return m, steps
@@ -534,6 +551,8 @@ def replies_in(text):
 
 def compare(what, want, got):
     if want != got:
+        if isinstance(want, dict) and want.keys() == got.keys():
+            want, got = ({k: d[k] for k in want if want[k] != got[k]} for d in (want, got))
         raise Wrong(f'{what}: expected {want}, got {got}')
 
 
@@ -656,7 +675,7 @@ def explore(stage, n, seed, played=1, always=()):
     counts = collections.Counter()
     for i in range(n):
         rng = random.Random(f'{seed} {i}')
-        limits, items = sequence(rng, played)
+        limits, items = sequence(rng, played, stage.limits.get('tls'))
         limits, items, tell = {**stage.limits, **limits}, [*always, *items], rng.random()
         if fails(stage, limits, items, tell):
             less, why = shrink(stage, limits, items, tell)

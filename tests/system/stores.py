@@ -1,8 +1,23 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""stores.py -- real mail stores behind LMTP; each is started by root and ends with its test."""
+"""stores.py -- real mail stores behind LMTP; each is started by root and ends with its test. And the passwords of Cyrus SASL."""
 import contextlib, imaplib, os, pwd, shutil, subprocess
 
 import lab
+
+
+@contextlib.contextmanager
+def passwords(user, secret, mechs):
+    """A folder with smtps.conf and sasldb2, which the gateway's account reads: a user of gw.test."""
+    d = lab.tempdir('sasl')
+    subprocess.run(['saslpasswd2', '-p', '-c', '-u', 'gw.test', '-f', d / 'sasldb2', user], input=secret, text=True, check=True)
+    (d / 'smtps.conf').write_text(f'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {d}/sasldb2\nmech_list: {mechs}\n')
+    if os.geteuid() == 0:
+        for p in (d, *d.iterdir()):
+            os.chown(p, lab.NOBODY, -1)
+    try:
+        yield d
+    finally:
+        shutil.rmtree(d)
 
 
 class Cyrus(lab.Daemon):

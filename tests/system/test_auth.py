@@ -4,21 +4,15 @@ use, relaying by it, and what a wrong, odd or hostile exchange gets."""
 import base64, hmac, json, os, smtplib, subprocess, time
 
 import certs, lab, pytest
+from stores import passwords
 
 USER, SECRET = 'ann', 'pw 123=x'
 
 
 @pytest.fixture(scope='module')
 def sasl():
-    """A folder with smtps.conf and sasldb2, which the gateway's account reads."""
-    d = lab.tempdir('sasl')
-    subprocess.run(['saslpasswd2', '-p', '-c', '-u', 'gw.test', '-f', d / 'sasldb2', USER], input=SECRET, text=True, check=True)
-    (d / 'smtps.conf').write_text(f'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {d}/sasldb2\n'
-                                  'mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\n')
-    if os.geteuid() == 0:
-        subprocess.run(['chown', '-R', f'{lab.NOBODY}', d], check=True)
-    yield d
-    subprocess.run(['rm', '-r', d], check=True)
+    with passwords(USER, SECRET, 'PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256') as d:
+        yield d
 
 
 def gateway(inst, port, sasl, options, ca=None, delay='10ms'):

@@ -4,6 +4,7 @@ cheats or breaks off gets no mail and makes none bounce. Against scripted peers,
 import base64, contextlib, json, os, pathlib, signal, subprocess
 
 import certs, lab, pytest
+from stores import passwords
 from test_tls_client import TlsSink
 
 BODY = b'Subject: t\r\n\r\nhello\r\n'
@@ -213,17 +214,12 @@ def test_trusted_and_flags(inst, ca, files):
 @contextlib.contextmanager
 def second(inst, ca, sink, mechs, secret=SECRET):
     """Our own smtps as the hop, with users in a sasldb; it relays for who authenticates."""
-    d = lab.tempdir('sasl')
-    subprocess.run(['saslpasswd2', '-p', '-c', '-u', 'gw.test', '-f', d / 'sasldb2', 'ann'], input=secret, text=True, check=True)
-    (d / 'smtps.conf').write_text(f'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {d}/sasldb2\nmech_list: {mechs}\n')
-    if os.geteuid() == 0:
-        subprocess.run(['chown', '-R', f'{lab.NOBODY}', d], check=True)
     trusted = ', '.join(mechs.split())
-    with lab.relay_all(inst, sink.port, ac='from:nobody@ REJECT\n',
-                       smtps=f'auth {{ config_path = "{d}"; trusted_mechanisms = {{ {trusted} }}; failure_delay = 10ms; }} '
-                       f'tls {{ cert_file = "{ca.host[0]}"; key_file = "{ca.host[1]}"; }}') as g:
+    with passwords('ann', secret, mechs) as d, \
+            lab.relay_all(inst, sink.port, ac='from:nobody@ REJECT\n',
+                          smtps=f'auth {{ config_path = "{d}"; trusted_mechanisms = {{ {trusted} }}; failure_delay = 10ms; }} '
+                          f'tls {{ cert_file = "{ca.host[0]}"; key_file = "{ca.host[1]}"; }}') as g:
         yield g
-    subprocess.run(['rm', '-r', d], check=True)
 
 
 @pytest.mark.parametrize('mechs, best', [('PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256', 'SCRAM-SHA-256'), ('PLAIN CRAM-MD5', 'CRAM-MD5'),
