@@ -156,6 +156,7 @@ static unsigned options_bind(struct mod_host *h, struct mod *mod, struct conf *c
 	struct conf_section empty = {.keyword = m->name, .pos = {.file = mod->file, .line = 1}};
 	struct conf_option *o;
 	struct meta1_opt *known;
+	const char *const *word;
 	unsigned bad, ncore = 0, i;
 	size_t words;
 
@@ -177,8 +178,8 @@ static unsigned options_bind(struct mod_host *h, struct mod *mod, struct conf *c
 			o->used = true;
 	}
 	i = conf_errors(conf);
-	opt_unknown(
-	    conf, s, m->name, known, m->nopt + ncore, first_words(conf, mod, &words), words);
+	word = first_words(conf, mod, &words); /* before: arguments have no order */
+	opt_unknown(conf, s, m->name, known, m->nopt + ncore, word, words);
 	bad += conf_errors(conf) - i;
 	free(known);
 	return bad;
