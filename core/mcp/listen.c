@@ -6,7 +6,8 @@
  * Three kinds: SMTP listeners (inet, inet6, unix), RUN/ROLE.ipc between roles (anyone may
  * connect, the role checks the peer's uid), RUN/ROLE.ctl for control (file mode decides).
  * With processes = N there is one SO_REUSEPORT socket a process, so that a connection waits
- * in the queue of one process; a unix socket is shared. On failure: err, nothing is started.
+ * in the queue of one process; a unix socket is shared, and so is one that the service manager has
+ * opened at the address of a listener (service.c). On failure: err, nothing is started.
  */
 #include "mcp.h"
 
@@ -31,10 +32,15 @@ static int set_option(int fd, int level, int name)
 	return setsockopt(fd, level, name, &(int){1}, sizeof(int));
 }
 
+static const char *listen_address(const struct set_listen *l)
+{
+	return l->address ? l->address : l->type == SOCK_INET6 ? "::" : "0.0.0.0";
+}
+
 static int inet_socket(
     const struct set_listen *l, bool share, const char *name, struct meta1_err *err)
 {
-	const char *address = l->address ? l->address : l->type == SOCK_INET6 ? "::" : "0.0.0.0";
+	const char *address = listen_address(l);
 	sa_family_t family = l->type == SOCK_INET6 ? AF_INET6 : AF_INET;
 	struct sockaddr_storage ss;
 	socklen_t len;
@@ -115,6 +121,13 @@ static int unix_socket(const char *path, mode_t mode, uid_t uid, gid_t gid, stru
 	return fd;
 }
 
+static void unix_path(const struct set_listen *l, const char *qdir, char *out, size_t size)
+{
+	const char *path = l->path ? l->path : "";
+
+	snprintf(out, size, "%s%s%s", *path == '/' ? "" : qdir, *path == '/' ? "" : "/", path);
+}
+
 static int listen_unix(
     const struct set_listen *l, const char *qdir, char **path, struct meta1_err *err)
 {
@@ -130,10 +143,7 @@ static int listen_unix(
 		return err_set(err, "user = %s: this machine has no such account", l->user);
 	if (l->group && !gr)
 		return err_set(err, "group = %s: this machine has no such group", l->group);
-	if (l->path[0] == '/')
-		snprintf(full, sizeof(full), "%s", l->path);
-	else
-		snprintf(full, sizeof(full), "%s/%s", qdir, l->path);
+	unix_path(l, qdir, full, sizeof(full));
 	fd = unix_socket(
 	    full, 0666 & ~mask, pw ? pw->pw_uid : (uid_t)-1, gr ? gr->gr_gid : (gid_t)-1, err);
 	if (fd >= 0)
@@ -141,28 +151,45 @@ static int listen_unix(
 	return fd;
 }
 
+/* One that the service manager has opened at this address; all processes share it. -1: none. */
+static int given(struct mcp *m, const struct set_listen *l)
+{
+	struct sockaddr_storage ss = {.ss_family = AF_UNIX};
+	char *path = ((struct sockaddr_un *)&ss)->sun_path, full[1024];
+	socklen_t len;
+
+	if (l->type == SOCK_UNIX) {
+		unix_path(l, m->set->queue_directory, full, sizeof(full));
+		str_copy(path, sizeof(((struct sockaddr_un *)&ss)->sun_path), full);
+	} else if (conn_addr(listen_address(l), (uint16_t)l->port, &ss, &len) < 0) {
+		return -1;
+	}
+	return mcp_service_take(&m->service, (const struct sockaddr *)&ss);
+}
+
 static int open_listener(struct mcp *m, struct mcp_section *sec, const struct set_listen *l,
     struct mcp_listen *out, struct meta1_err *err)
 {
 	unsigned n = l->type == SOCK_UNIX ? 1 : sec->nchild;
+	int fd = given(m, l);
 
 	if (l->type == SOCK_UNIX)
 		snprintf(out->name, sizeof(out->name), "unix:%s", l->path ? l->path : "");
-	else if (l->type == SOCK_INET6)
-		snprintf(out->name, sizeof(out->name), "[%s]:%lld",
-		    l->address ? l->address : "::", (long long)l->port);
 	else
-		snprintf(out->name, sizeof(out->name), "%s:%lld",
-		    l->address ? l->address : "0.0.0.0", (long long)l->port);
+		snprintf(out->name, sizeof(out->name),
+		    l->type == SOCK_INET6 ? "[%s]:%lld" : "%s:%lld", listen_address(l),
+		    (long long)l->port);
 	out->fd = base_alloc(sizeof(*out->fd) * n);
-	for (unsigned i = 0; i < n; i++) {
-		int fd = l->type == SOCK_UNIX
-			     ? listen_unix(l, m->set->queue_directory, &out->path, err)
-			     : inet_socket(l, n > 1, out->name, err);
-
-		if (fd < 0)
-			return -1;
+	if (fd >= 0)
 		out->fd[out->nfd++] = fd;
+	for (unsigned i = 0; fd < 0 && i < n; i++) {
+		int one = l->type == SOCK_UNIX
+			      ? listen_unix(l, m->set->queue_directory, &out->path, err)
+			      : inet_socket(l, n > 1, out->name, err);
+
+		if (one < 0)
+			return -1;
+		out->fd[out->nfd++] = one;
 	}
 	return 0;
 }

@@ -80,6 +80,7 @@ static void terminate(int sig, short what, void *arg)
 	}
 	log_event(LOG_L_INFO, "mcp.stop", "signal=SIG%s again=%s", sigabbrev_np(sig),
 	    m->stopping ? "yes" : "no");
+	mcp_service_say(m, "STOPPING=1");
 	mcp_reload_cancel(m);
 	mcp_order_stop(m, STOP_AT_ONCE_MS);
 }
@@ -247,6 +248,7 @@ static void checked(struct mcp *m, bool good, const char *errors)
 	}
 	log_event(LOG_L_INFO, "mcp.start", "version=%s file=%s pid=%ld sections=%u",
 	    PACKAGE_VERSION, m->file, (long)getpid(), m->nsection);
+	mcp_service_ready(m);
 	mcp_order_run(m);
 }
 
@@ -263,6 +265,7 @@ static void close_all(struct mcp *m)
 	char path[512];
 
 	mcp_check_cancel(m);
+	mcp_service_end(&m->service);
 	if (m->background && m->report_fd < 0) {
 		pid_file(m, path, sizeof(path));
 		unlink(path);
@@ -437,6 +440,7 @@ int main(int argc, char **argv)
 
 	m.file = SYSCONFDIR "/meta1/meta1.conf";
 	m.root = geteuid() == 0;
+	mcp_service_init(&m.service);
 	while ((c = getopt(argc, argv, "f:DVCT:")) != -1) {
 		if (c == 'f')
 			m.file = optarg;

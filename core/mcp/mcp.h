@@ -6,7 +6,8 @@
  * Told in the order of a start: who runs as whom (account.c), which folders (dirs.c), that
  * nobody of an earlier life is there (lock.c), whether the configuration is good in the eyes
  * of those who will run it (check.c), which sockets (listen.c), a process (exec.c, child.c,
- * pass.c), their order (order.c), and a change of the configuration (reload.c).
+ * pass.c), their order (order.c), and a change of the configuration (reload.c). What a service
+ * manager wants to hear, and which sockets it has opened, is in service.c.
  */
 #ifndef META1_MCP_H
 #define META1_MCP_H
@@ -94,7 +95,27 @@ struct mcp_section {
 	struct watch **wake; /* accept: one a listener, while asleep */
 };
 
+/* ---- service.c: systemd's protocol ---- */
+#define MCP_GIVEN_MAX 64
+struct mcp_service {
+	int fd[MCP_GIVEN_MAX]; /* sockets that it opened and nobody took yet */
+	unsigned nfd;
+	char where[108]; /* "": nobody wants to hear of us */
+	int64_t watchdog_ms;
+	struct watch *alive;
+};
+struct sockaddr;
+/* Reads the environment, before anything is opened. */
+void mcp_service_init(struct mcp_service *);
+/* The listening socket of that address, if it was given; -1: none. */
+int mcp_service_take(struct mcp_service *, const struct sockaddr *);
+void mcp_service_say(const struct mcp *, const char *);
+/* All sockets are open: says so, and from now on that mcp is alive. */
+void mcp_service_ready(struct mcp *);
+void mcp_service_end(struct mcp_service *);
+
 struct mcp {
+	struct mcp_service service;
 	struct loop *loop;
 	struct settings *set;
 	const char *file; /* absolute */

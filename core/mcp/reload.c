@@ -133,6 +133,8 @@ static void finish(struct mcp *m)
 	struct mcp_reload *r = m->reload;
 
 	m->reload = NULL;
+	if (!m->stopping)
+		mcp_service_say(m, "READY=1");
 	loop_unwatch(&r->timer);
 	if (r->next)
 		settings_free(&r->next);
@@ -315,6 +317,15 @@ void mcp_reload_gone(struct mcp_child *c)
 
 /* ---- the beginning ---- */
 
+static void tell_reload(const struct mcp *m)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
+	    (long long)loop_now(m->loop) * 1000);
+	mcp_service_say(m, text);
+}
+
 void mcp_reload_start(struct mcp *m)
 {
 	static uint64_t serial;
@@ -330,6 +341,7 @@ void mcp_reload_start(struct mcp *m)
 		m->again = true;
 		return;
 	}
+	tell_reload(m);
 	m->reload = r = base_alloc(sizeof(*r));
 	r->serial = ++serial;
 	r->next = settings_load(m->file, OPT_START);
