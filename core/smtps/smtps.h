@@ -71,6 +71,7 @@ struct smtps_session;
 struct smtps_line;
 struct smtps_tx;
 struct smtps_verdict;
+struct smtps_chain;
 struct netlist;
 struct smtps_auth;
 struct smtps_login;
@@ -100,6 +101,8 @@ struct smtps {
 	char *hostname, *next_hostname;
 	struct tls_ctx *tls, *next_tls; /* NULL: none is offered */
 	struct smtps_auth *auth;	/* likewise */
+	/* Filters of policy_milter; NULL: none. next: as above. */
+	struct smtps_chain *chain, *next_chain;
 	struct mod_inst *store_inst;
 	const struct meta1_queue_ops *store;
 	void *store_data;

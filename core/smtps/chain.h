@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * chain.h -- what the files of the chain share; filter.h is what the rest of smtps sees of it.
+ *
+ * A filter is a section of the configuration with its module's instance, a judge is a filter in one
+ * session. A judge is NEW until begin() and again after a mail in which it failed: it begins anew
+ * at the next MAIL and is told first what it has missed. ON: it is asked. FAILED: what the
+ * configuration says of a failure holds for the mail. OUT: of no more concern in this session.
+ */
+#ifndef META1_SMTPS_CHAIN_H
+#define META1_SMTPS_CHAIN_H
+#include "mail/revise.h"
+#include "smtps/chain_when.h"
+#include "smtps/filter.h"
+
+/* ---- chain_fail.c ---- */
+#define CHAIN_ROW	5     /* failures in a row that open the breaker */
+#define CHAIN_PAUSE_MIN 1000  /* ms for which it then opens */
+#define CHAIN_PAUSE_MAX 60000 /* at most, by doubling */
+#define CHAIN_PROBE	10000 /* ms for the one session that tries it, then another may */
+
+struct chain_breaker {
+	unsigned failures;  /* in a row */
+	uint32_t stage;	    /* of the last one: what comes before it is no cure */
+	int64_t pause;	    /* ms; 0: closed */
+	int64_t open_until; /* monotonic ms */
+	int64_t probe_until;
+	bool shut; /* until a reload */
+};
+enum chain_pass { CHAIN_GO, CHAIN_PROBES, CHAIN_SPARED };
+/* A session would ask the filter. */
+enum chain_pass chain_breaker_pass(struct chain_breaker *, int64_t now);
+/* true: it has just opened, or was shut. */
+bool chain_breaker_failed(struct chain_breaker *, uint32_t stage, int64_t now, bool for_ever);
+void chain_breaker_worked(struct chain_breaker *, uint32_t stage);
+void chain_breaker_left(struct chain_breaker *); /* who probed went without a word */
+const char *chain_breaker_state(const struct chain_breaker *, int64_t now);
+/* What a failed filter means at a stage where it would be asked. false: nothing. why: for a
+ * hold; stays as long as the verdict. */
+bool chain_fail_verdict(
+    const struct set_filter *, uint32_t stage, const char *why, struct meta1_pm_verdict *);
+
+/* ---- chain_show.c ---- */
+#define CHAIN_BUCKETS 112 /* of latencies: four an octave, from 1 us to four minutes */
+struct chain_times {
+	uint32_t bucket[CHAIN_BUCKETS], n;
+};
+void chain_times_add(struct chain_times *, uint64_t us);
+uint64_t chain_times_part(const struct chain_times *, unsigned percent); /* us; 0: no one yet */
+
+enum chain_count {
+	CHAIN_C_CONTINUE, /* mails */
+	CHAIN_C_EDIT,
+	CHAIN_C_ACCEPT,
+	CHAIN_C_REJECT, /* answers */
+	CHAIN_C_TEMPFAIL,
+	CHAIN_C_DISCARD,
+	CHAIN_C_HOLD,
+	CHAIN_C_FAILED,
+	CHAIN_C_SPARED, /* sessions and mails in which the breaker was open */
+	CHAIN_COUNTS
+};
+/* Of a name, over reloads. */
+struct chain_stats {
+	LIST_ENTRY(chain_stats) all;
+	char *name;
+	unsigned refs;
+	uint64_t count[CHAIN_COUNTS];
+	struct chain_times commands, end; /* of stages before the end; of the end */
+	char error[256];		  /* the last one */
+	int64_t error_at;		  /* wall clock */
+};
+struct chain_stats *chain_stats_of(const char *name);
+void chain_stats_free(struct chain_stats **);
+void chain_stats_verdict(struct chain_stats *, const struct meta1_pm_verdict *, uint32_t stage);
+
+/* ---- chain_open.c ---- */
+struct chain_filter {
+	const struct set_filter *set; /* settings stay as long as the process */
+	struct mod_inst *inst;
+	const struct meta1_pmilter_ops *ops;
+	void *data;
+	struct chain_when when;
+	struct chain_breaker breaker;
+	struct chain_stats *stats;
+};
+struct smtps_chain {
+	struct loop *loop;
+	unsigned refs, nfilter;
+	bool used;		     /* a session has begun with it */
+	struct chain_filter *filter; /* by phase, within it in the order of the configuration */
+};
+
+/* ---- chain.c ---- */
+enum judge_state { JUDGE_NEW, JUDGE_ON, JUDGE_FAILED, JUDGE_OUT };
+struct judge {
+	struct smtps_judging *of;
+	struct chain_filter *f;
+	void *sess; /* NULL: none, or it needs none */
+	struct meta1_req *req;
+	uint32_t wants, told; /* told: CONNECT, HELO, as long as they hold */
+	uint32_t asked;	      /* the stage that req is about */
+	enum judge_state state;
+	bool begun;	     /* end() is due */
+	bool probes;	     /* for the breaker */
+	bool met;	     /* was asked about this mail: reset() is due */
+	bool accepted;	     /* has seen enough of this mail */
+	bool rcpt, rcpt_now; /* a recipient that was taken, the one now, is among those meant */
+	bool spent;	     /* its edits were made, or are not to be */
+	const struct meta1_pm_verdict *verdict; /* of the question that is open; NULL: goes on */
+	struct meta1_pm_verdict own;		/* of a failure */
+	char *why;				/* it failed; NULL: it did not */
+	/* for the line of the log, of this mail */
+	uint64_t since, spent_us; /* us */
+	const struct meta1_pm_verdict *said;
+};
+
+struct smtps_judging {
+	struct smtps_chain *chain;
+	const struct meta1_pm_about *about;
+	/* the open question */
+	const struct meta1_pm_ask *ask; /* NULL: none */
+	smtps_answer_fn fn;
+	void *arg;
+	unsigned at, end, nopen; /* judges of the group that is asked; requests of it */
+	bool later;		 /* the asker is not in the call any more */
+	bool asked;		 /* somebody had to say something */
+	struct task tell;
+	struct smtps_answer answer;
+	const char *hold, *hold_by; /* of the mail */
+	struct revise *revise;	    /* of END */
+	unsigned njudge;
+	struct judge judge[];
+};
+/* One of the group failed after it had answered: its edits cannot be made. */
+void chain_judge_failed(struct judge *, uint32_t stage, const char *why);
+
+/* ---- chain_merge.c ---- */
+/* What the judges of a group say becomes part of the answer. false: it is final. */
+bool chain_merge(struct smtps_judging *, unsigned at, unsigned end);
+/* NULL: it makes sense at this stage; else what is wrong with it. */
+const char *chain_verdict_fault(const struct meta1_pm_verdict *, uint32_t stage);
+const char *chain_stage(uint32_t);
+void chain_merge_shadow(const struct judge *, uint32_t stage); /* what it would do */
+void chain_merge_log(const struct smtps_judging *);	       /* the line of a mail */
+
+#endif
