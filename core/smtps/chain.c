@@ -115,19 +115,27 @@ static void leave(struct judge *g)
 	g->told = 0;
 }
 
-/* It will not be asked; why is copied. */
+/* What its failure means to the question that is open. */
+static void mean(struct judge *g)
+{
+	uint32_t stage = g->of->ask != NULL ? g->of->ask->stage : 0;
+
+	g->verdict = NULL;
+	if (turn(g, stage) == CHAIN_YES && chain_fail_verdict(g->f->set, stage, g->why, &g->own))
+		g->verdict = &g->own;
+}
+
+/* It will not be asked. */
 static void without(struct judge *g, const char *why)
 {
 	const struct set_filter *set = g->f->set;
-	uint32_t stage = g->of->ask != NULL ? g->of->ask->stage : 0;
 	bool goes_on = set->fails == FAILURE_ACCEPT || set->fails == FAILURE_ACCEPT_BUT_RECONNECT;
 
 	free(g->why);
-	g->why = base_strndup(why, WHY_MAX);
+	g->why = base_strndup(why, strnlen(why, WHY_MAX));
 	g->state = goes_on && !set->shadow ? JUDGE_OUT : JUDGE_FAILED;
-	g->verdict = g->said = NULL;
-	if (turn(g, stage) == CHAIN_YES && chain_fail_verdict(set, stage, g->why, &g->own))
-		g->verdict = &g->own;
+	g->said = NULL;
+	mean(g);
 }
 
 void chain_judge_failed(struct judge *g, uint32_t stage, const char *why)
@@ -303,7 +311,7 @@ static void ask_group(struct smtps_judging *j)
 		if (g->state == JUDGE_NEW)
 			begin(g); /* may end as another state, with its verdict */
 		else if (g->state == JUDGE_FAILED)
-			without(g, g->why);
+			mean(g);
 		if (g->state == JUDGE_ON && ((g->wants & j->ask->stage) != 0 ||
 						next_stage(g, j->ask->stage) != j->ask->stage))
 			ask(g);
