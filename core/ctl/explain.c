@@ -11,8 +11,18 @@
 
 int tool_explain_option(struct tool *t, const char *name, const char *value, struct meta1_err *err)
 {
+	const struct {
+		const char *name, **said;
+	} words[] = {{"ip", &t->ip}, {"from", &t->from}, {"to", &t->to}, {"auth", &t->auth},
+	    {"listener", &t->listener}, {"socket", &t->socket}};
 	size_t n = strlen(t->question);
 	char code[3200];
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (strcmp(name, words[i].name) == 0)
+			*words[i].said = value;
+	if (strcmp(name, "socket") == 0)
+		return 0; /* smar knows nothing of sockets */
 
 	tool_encode(value, code, sizeof(code));
 	if (strlen(value) > 1024 || n + strlen(name) + strlen(code) + 3 > sizeof(t->question))
@@ -121,6 +131,7 @@ static void print(const json_t *j)
 		printf(" (by %s)", tool_text(reply, "rule"));
 	printf(strcmp(tool_text(reply, "action"), "discard") ? "\n" : ", and thrown away\n");
 	json_array_foreach(json_object_get(j, "routes"), i, v) print_route(v);
+	tool_filters_print(json_object_get(j, "filters"));
 }
 
 int tool_explain(struct tool *t)
@@ -133,13 +144,15 @@ int tool_explain(struct tool *t)
 	    !strstr(t->question, "to=")) {
 		fprintf(stderr,
 		    "usage: meta1ctl explain --ip ADDRESS --from ADDR --to ADDR [--helo NAME] "
-		    "[--tls SUBJECT] [--issuer NAME] [--auth USER] [--listener NAME] "
+		    "[--tls SUBJECT] [--issuer NAME] [--auth USER] [--listener NAME] [--socket "
+		    "NAME] "
 		    "[--body 8BITMIME]\n");
 		return 64;
 	}
 	snprintf(target, sizeof(target), "/v1/explain%s", t->question);
 	if (!(j = tool_ask(t, "smar", "GET", target, &err)))
 		return tool_fail(&err);
+	json_object_set_new(j, "filters", tool_filters_of(t));
 	if (t->json)
 		tool_dump(j);
 	else

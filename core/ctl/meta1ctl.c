@@ -74,15 +74,15 @@ void tool_encode(const char *s, char *out, size_t size)
 
 /* ---- the processes ---- */
 
-/* Calls fn for each control socket of run_directory, in order of name. */
-static int each_socket(struct tool *t, int (*fn)(struct tool *, const char *path, const char *name))
+int tool_each(struct tool *t, const char *begins,
+    int (*fn)(struct tool *, const char *path, const char *name))
 {
 	char pattern[512], name[256];
 	glob_t g;
 	size_t i;
 	int bad = 0;
 
-	snprintf(pattern, sizeof(pattern), "%s/*.ctl", t->run);
+	snprintf(pattern, sizeof(pattern), "%s/%s*.ctl", t->run, begins);
 	if (glob(pattern, 0, NULL, &g)) {
 		fprintf(stderr, "meta1ctl: no control sockets in %s (is mcp running?)\n", t->run);
 		return 1;
@@ -128,7 +128,7 @@ static int status_one(struct tool *t, const char *path, const char *name)
 
 static int cmd_status(struct tool *t)
 {
-	return each_socket(t, status_one);
+	return tool_each(t, "", status_one);
 }
 
 static struct {
@@ -153,7 +153,7 @@ static int metrics_one(struct tool *t, const char *path, const char *name)
 
 static int cmd_metrics(struct tool *t)
 {
-	int bad = each_socket(t, metrics_one);
+	int bad = tool_each(t, "", metrics_one);
 
 	merge_metrics(gathered.text, gathered.n, stdout);
 	while (gathered.n > 0)
@@ -190,6 +190,8 @@ static const struct tool_command others[] = {
     {"destinations", "", "next hops: concurrency, waiting, paused until", 0, 0, tool_destinations},
     {"sessions", "[ROLE]", "open sessions of smtps (or smtpc)", 0, 1, tool_sessions},
     {"clients", "[ROLE]", "who has most connections to all smtps together", 0, 1, tool_clients},
+    {"filters", "", "the filters of smtps: verdicts, times, breaker, last failure", 0, 0,
+	tool_filters},
     {"route", "DOMAIN|ADDRESS [--from F]",
 	"where mail for a domain or recipient goes, from this sender", 1, 1, tool_route},
     {"tls test", "DOMAIN|ADDRESS [--from F]",
@@ -240,9 +242,9 @@ static void usage(void)
 		snprintf(left, sizeof(left), "%s %s", c->words, c->args);
 		printf("  %-40s %s\n", left, c->doc);
 	}
-	printf(
-	    "\nexplain takes besides: --helo NAME --auth USER --listener NAME of an smtps "
-	    "section\n  --tls SUBJECT --issuer NAME of a verified certificate --body 8BITMIME\n");
+	printf("\nexplain takes besides: --helo NAME --auth USER --listener NAME of an smtps "
+	       "section\n  --socket NAME of a listen_socket --tls SUBJECT --issuer NAME of a "
+	       "verified certificate --body 8BITMIME\n");
 	printf("\nFILTER, all of which must hold: --sender ADDR --recipient ADDR --domain DOMAIN\n"
 	       "  --older TIME --younger TIME --larger SIZE --smaller SIZE --reason TEXT --state "
 	       "STATE\n"
@@ -313,8 +315,8 @@ static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
     {"help", no_argument, NULL, 'h'}, WITH("sender"), WITH("recipient"), WITH("domain"),
     WITH("older"), WITH("younger"), WITH("larger"), WITH("smaller"), WITH("reason"), WITH("state"),
     WITH("client"), ASKS("ip"), ASKS("helo"), ASKS("from"), ASKS("tls"), ASKS("issuer"),
-    ASKS("auth"), ASKS("listener"), ASKS("body"), WITH("to"), FLAG("dry-run"), FLAG("all"),
-    FLAG("content"), FLAG("headers"), {NULL, 0, NULL, 0}};
+    ASKS("auth"), ASKS("listener"), ASKS("socket"), ASKS("body"), WITH("to"), FLAG("dry-run"),
+    FLAG("all"), FLAG("content"), FLAG("headers"), {NULL, 0, NULL, 0}};
 
 /* getopt says nothing itself; what it stopped at is said here, in one line. */
 static int wrong_option(int c, const char *word)

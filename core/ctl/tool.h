@@ -15,6 +15,8 @@ struct tool {
 	char filter[1800]; /* "&sender=…&older=…", encoded */
 	bool dry_run, all, content, headers;
 	char question[4000]; /* of explain and route: "?ip=…&from=…", encoded */
+	/* The same words as they were said, for what the tool decides itself; NULL: not said. */
+	const char *ip, *from, *to, *auth, *listener, *socket;
 };
 struct tool_command {
 	const char *words, *args, *doc;
@@ -41,6 +43,11 @@ int tool_tls_test(struct tool *);
 /* explain.c, with its options */
 int tool_explain(struct tool *);
 int tool_explain_option(struct tool *, const char *name, const char *value, struct meta1_err *);
+/* filters.c */
+int tool_filters(struct tool *);
+/* Which filters explain's mail would meet: a list; empty without policy_milter. */
+json_t *tool_filters_of(const struct tool *);
+void tool_filters_print(const json_t *);
 /* table.c */
 int tool_destinations(struct tool *);
 int tool_sessions(struct tool *);
@@ -72,6 +79,9 @@ int tool_probe_flush(struct tool *);
 int tool_export(struct tool *);
 int tool_import(struct tool *);
 
+/* Calls fn for each control socket of run_directory whose name begins so, in order of name. */
+int tool_each(struct tool *, const char *begins,
+    int (*fn)(struct tool *, const char *path, const char *name));
 int tool_fail(const struct meta1_err *);
 json_t *tool_ask(const struct tool *, const char *role, const char *method, const char *target,
     struct meta1_err *);

@@ -78,7 +78,7 @@ bool chain_when_rcpt(const struct chain_when *w, struct meta1_buf rcpt)
 static bool listener(const char *const *list, const char *name)
 {
 	for (; *list != NULL; list++)
-		if (name != NULL && strcasecmp(*list, name) == 0)
+		if (strcasecmp(*list, name) == 0)
 			return true;
 	return false;
 }
@@ -92,7 +92,7 @@ const char *chain_when_cause(const struct chain_when *w, const struct chain_fact
 {
 	const struct set_filter *s = w->set;
 
-	if (given(s->listeners) && !listener(s->listeners, f->listener))
+	if (given(s->listeners) && f->listener != NULL && !listener(s->listeners, f->listener))
 		return "listeners";
 	if (given(s->clients) && !netlist_has(w->clients, f->client != NULL ? f->client : ""))
 		return "clients";
@@ -122,6 +122,8 @@ enum chain_is chain_when(const struct chain_when *w, const struct chain_facts *f
 
 	if (chain_when_cause(w, f) != NULL)
 		return CHAIN_NO;
+	if (given(s->listeners) && f->listener == NULL)
+		return CHAIN_OPEN;
 	if (s->authenticated != FILTER_AUTH_ANY || given(s->senders))
 		wants |= CHAIN_K_MAIL;
 	if (given(s->recipients))

@@ -20,7 +20,7 @@ enum chain_known {	  /* bits */
 	CHAIN_K_SIZE = 4  /* bytes */
 };
 struct chain_facts {
-	const char *listener, *client;
+	const char *listener /* NULL: not known */, *client;
 	unsigned known; /* enum chain_known */
 	bool authenticated, rcpt;
 	struct meta1_buf from;
