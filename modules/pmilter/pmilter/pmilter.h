@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pmilter.h -- pmilter_pmilter: filters of libpmilter, by the protocol of doc/pmilter-protocol.md.
+ * The files, as a mail goes:
+ *
+ *   pmilter_pmilter.c  the module: options, sessions, questions, what was cancelled
+ *   link.c             a connection: greeting, coming back, pings; frames to whom they are for
+ *   say.c              questions as frames: who the client is, arguments, macros
+ *   content.c          the message in chunks, as many as the filter has room for
+ *   reply.c            edits and verdicts, held until the next call
+ *   spool.c            a new message that a filter sends: memory, then a file without a name
+ *
+ * A session lives on one link. Its first question opens it there; when the link is lost, so is what
+ * the filter knew of it, and its questions fail until the host ends it. All that a filter makes us
+ * keep is bounded: for a session by ANSWER_MAX and max_message_size, for all of them by HELD_MAX.
+ */
+#ifndef PMILTER_PMILTER_H
+#define PMILTER_PMILTER_H
+#include "../common/place.h"
+
+#include <meta1/pmilter.h>
+#include <meta1/pmwire.h>
+
+struct conf {
+	PLACE_FIELDS;
+	int64_t connections, max_message_size, ping;
+};
+
+#define LINKS	   16
+#define BUCKETS	   1024
+#define EDITS_MAX  10000       /* of one answer */
+#define ANSWER_MAX (4u << 20)  /* bytes that one answer may take, without a new message */
+#define HELD_MAX   (64u << 20) /* the same, of all sessions */
+#define UNSENT_MAX (8u << 20)  /* bytes that a filter does not take: no more questions */
+#define SPOOL_MEM  65536       /* bytes of a new message that stay in memory */
+#define EVENT_STAGES                                                                               \
+	(META1_PM_CONNECT | META1_PM_HELO | META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA |        \
+	    META1_PM_END | META1_PM_UNKNOWN | META1_PM_REFUSED)
+
+struct pm;
+struct link;
+
+struct block { /* of what an answer is made of */
+	struct block *next;
+	size_t used, size;
+	char at[];
+};
+
+struct spool {
+	char *mem; /* SPOOL_MEM bytes, or NULL */
+	int fd;	   /* -1: all is in mem */
+	uint64_t bytes;
+	int any; /* the filter sent one, if an empty one */
+};
+
+struct sess {
+	struct pm *pm;
+	struct link *link;
+	const struct meta1_pm_about *about;
+	struct sess *next;     /* of the bucket, when id is not 0 */
+	struct sess *q, **pq;  /* in link->waiting, or in link->sending */
+	struct meta1_req *req; /* NULL: nothing is asked */
+	uint32_t id;	       /* 0: the filter does not know it */
+	uint32_t stage, wants;
+	int lost; /* it was known at a connection that is gone */
+	int told; /* something of a mail, which RESET ends */
+	int deaf; /* the question was cancelled: what comes is not heard */
+	/* the message that is told */
+	const struct meta1_pm_message *msg;
+	uint64_t sent, limit; /* bytes told; to tell */
+	uint32_t extent;
+	uint64_t extent_off;
+	uint64_t unacked;
+	/* the answer */
+	struct block *blocks;
+	size_t held;
+	struct meta1_pm_verdict verdict;
+	struct meta1_pm_edit *edit;
+	uint32_t nedit, edit_room;
+	struct spool spool;
+	struct meta1_extent spooled;
+	const char *bad; /* an edit was none: why */
+};
+
+enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
+
+struct link {
+	struct pm *pm;
+	enum link_state state;
+	struct meta1_conn *conn;
+	struct meta1_watch *timer;
+	struct place place;
+	int fallback;	    /* place is the second one */
+	int64_t pause, due; /* ms; when the next try is */
+	int told;	    /* that it is away stands in the log */
+	int pinged, heard;
+	int64_t ping_at;
+	char program[64];
+	/* what the filter asked for */
+	uint32_t version, stages, actions, content, window, windows, chunk;
+	struct {
+		uint32_t stage;
+		uint8_t n, macro[META1_PMM_MAX];
+	} ask[8];
+	uint32_t nask;
+	uint32_t last_id;
+	uint64_t unacked;
+	struct sess *waiting, **waiting_end; /* for the connection */
+	struct sess *sending, **sending_end; /* have content to tell */
+	struct sess *all[BUCKETS];
+};
+
+struct pm {
+	const struct meta1_host *host;
+	struct meta1_ctx *ctx;
+	const struct conf *conf;
+	uint32_t nlink, turn;
+	size_t held;
+	struct link link[LINKS];
+	struct sess none; /* of those that there was no memory for: is lost from the start */
+	unsigned char out[META1_PMW_FRAME_MAX];
+};
+
+/* ---- pmilter_pmilter.c ---- */
+/* Ends the question; text: why not, or NULL. */
+void pm_finish(struct sess *, const char *text);
+/* The link is up, or cannot be had (why). */
+void pm_linked(struct sess *, const char *why);
+/* The link is lost: the filter does not know it any more. */
+void pm_lost(struct sess *, const char *why);
+void pm_queue(struct sess *, struct sess ***end);
+void pm_unqueue(struct sess *);
+
+/* ---- link.c ---- */
+void link_init(struct pm *, struct link *);
+void link_want(struct link *); /* somebody waits for it */
+/* Ends the connection; all that was asked there fails with why. */
+void link_fail(struct link *, const char *why);
+void link_close(struct link *);
+struct sess **link_place(struct link *, uint32_t id);
+/* false: the frame was too large, nothing is sent. */
+int link_send(struct link *, struct meta1_pmw_out *);
+
+/* ---- say.c ---- */
+/* false: it does not fit into a frame. */
+int say_hello(struct link *);
+int say_open(struct sess *);
+int say_question(struct sess *, const struct meta1_pm_ask *);
+void say_bare(struct sess *, uint32_t type);
+int say_end(struct sess *);
+/* Takes the filter's WELCOME; NULL, or what is wrong with it. */
+const char *say_welcomed(struct link *, struct meta1_pmw_frame *);
+
+/* ---- content.c ---- */
+int content_begin(struct sess *, const struct meta1_pm_message *);
+void content_pump(struct link *);
+/* The filter is done with so many bytes of it. <0: it never had them. */
+int content_acked(struct link *, struct sess *, uint64_t n);
+int content_enough(struct sess *);
+void content_drop(struct sess *);
+
+/* ---- reply.c: each NULL, or what is wrong with the frame ---- */
+const char *reply_edit(struct sess *, struct meta1_pmw_frame *);
+const char *reply_verdict(struct sess *, struct meta1_pmw_frame *);
+const char *reply_replace(struct sess *, struct meta1_pmw_frame *);
+void reply_forget(struct sess *);
+
+/* ---- spool.c ---- */
+int spool_add(struct pm *, struct spool *, const void *, size_t);
+void spool_drop(struct pm *, struct spool *);
+
+#endif
