@@ -68,6 +68,34 @@ def test_next_hops(inst, ca):
                 assert hops[name].wait(1)[0]['rcpts'] == [f'v@{name}.test'] and 'REQUIRETLS' not in hops[name].mails[0]['params']
 
 
+def test_a_report_to_a_hop_that_lacks_it(inst, ca):
+    """With the null sender it goes on without the word, by TLS with a good certificate all the same."""
+    with TlsSink(ca.host, ehlo=OFFER[:-1]) as lacks, TlsSink(ca.stranger, ehlo=OFFER) as stranger, lab.Sink(ehlo=OFFER) as plain, gateway(
+            inst, ca, {'lacks': lacks, 'stranger': stranger, 'plain': plain}) as g:
+        send(g, ca, 'u@stranger.test', ' REQUIRETLS RET=FULL', sender='a@lacks.test')
+        report = lacks.wait(1)[0]
+        assert report['from'] == '' and b'5.7.10' in report['body'] and b'Subject: t' in report['body'] and b'secret' not in report['body']
+        send(g, ca, 'w@lacks.test', sender='')
+        assert lacks.wait(2)[1]['rcpts'] == ['w@lacks.test'] and not any('REQUIRETLS' in m['params'] for m in lacks.mails)
+        send(g, ca, 'u@stranger.test', sender='a@plain.test')  # nobody is told
+        send(g, ca, 'w@stranger.test', sender='')
+        g.queue_empty()
+        assert not plain.mails and not stranger.mails and plain.commands.count(('MAIL', 'FROM:<>')) == 0
+
+
+def test_members_of_a_list(inst, ca):
+    """They get it under the same condition, from the list's owner, who is told under it too."""
+    with TlsSink(ca.host, ehlo=OFFER) as good, TlsSink(ca.host, ehlo=OFFER[:-1]) as lacks, gateway(
+            inst, ca, {'good': good, 'lacks': lacks}, files={'al': 'all x@good.test, x@lacks.test\nowner-all boss@good.test\n'},
+            smar='map al { type = text; file = "al"; } aliases { name = al; flags = { localpart, local_domains }; } local_domains = gw.test;') as g:
+        send(g, ca, 'all@gw.test')
+        got = {m['from']: m for m in good.wait(2)}
+        assert set(got) == {'owner-all@gw.test', ''}
+        g.queue_empty()
+        assert all('REQUIRETLS' in m['params'] for m in got.values()) and not lacks.mails
+        assert got['']['rcpts'] == ['boss@good.test'] and b'5.7.30' in got['']['body']
+
+
 def test_a_session_of_other_mail_is_not_used(inst, ca):
     """A kept session that nobody verified serves no such mail, though its hop offers REQUIRETLS."""
     with TlsSink(ca.stranger, ehlo=OFFER) as sink, TlsSink(ca.host, ehlo=OFFER) as back, gateway(inst, ca, {'a': sink, 'back': back}) as g:

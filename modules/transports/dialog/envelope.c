@@ -163,7 +163,8 @@ static void say_burst(struct dialog_session *s)
 
 /* ---- what needs no hop to be refused ---- */
 
-/* RFC 8689 4.2.1; LMTP is the end of the way, where nobody is left to be told. */
+/* RFC 8689 4.2.1; LMTP is the end of the way, where nobody is left to be told. A report, which has
+ * the header alone, is not given up for a hop that only does not know the word (5). */
 static int requires_tls(struct dialog_session *s)
 {
 	if (!(s->mail->flags & META1_M_REQUIRETLS) || s->addr[0] == '/')
@@ -173,7 +174,7 @@ static int requires_tls(struct dialog_session *s)
 		    "REQUIRETLS was said, and the next hop is not reached by TLS with a "
 		    "certificate "
 		    "that is verified");
-	else if (!s->use.requiretls && !s->d->kind->lmtp)
+	else if (!s->use.requiretls && !s->d->kind->lmtp && s->mail->from.len > 0)
 		dialog_result_lacks(
 		    s, 550, "5.7.30", "REQUIRETLS was said, and the next hop does not offer it");
 	else
