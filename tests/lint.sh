@@ -68,4 +68,9 @@ while read -r so; do
 	nm -D --undefined-only "$so" | awk '{print $2}' | sed 's/@.*//' |
 		grep -E '^_?(meta1|conf|loop|log|chan|proto|mod|conn|pool|smtps|smtpc|qmgr|smar|role|ctl|opt|base|buf|err|str|work|metric|addr|idn|reply)_' | sed "s|^|$so imports |"
 done < <(find "$build/modules" -name '*.so' | sort) | breach "symbols of a module"
+# a build inside the tree leaves it clean
+if git rev-parse --git-dir >/dev/null 2>&1; then
+	(cd "$build" && find . -type f ! -name '*.log' | sed 's,^\./,,') | git check-ignore -n -v --no-index --stdin |
+		sed -n 's/^::\t//p' | breach "made by a build, and not in .gitignore"
+fi
 exit $bad
