@@ -58,6 +58,7 @@ struct tls_info {
 	bool named;		      /* it is for the name that was wanted */
 	bool resumed;
 	char why[120];		     /* BAD: OpenSSL's word */
+	long verify;		     /* and its number */
 	char *subject, *issuer;	     /* "/CN=…"; NULL: no certificate */
 	char sha256[65], key256[65]; /* of the certificate, of its public key; hex */
 	int64_t not_after;	     /* seconds of 1970; 0: not known */
@@ -66,6 +67,7 @@ struct tls_info {
 	bool accepted;
 	const char *how;   /* in a word: "verified", "trusted", "not trusted", "DANE-EE", ... */
 	char refused[240]; /* not accepted: "the certificate is ..." */
+	enum meta1_tls_result result;
 };
 /* One word: the peer's certificate, for logs and Received lines: "NO" (there is none), "FAIL",
  * "OK". */
@@ -143,7 +145,7 @@ void tls_ticket_free(struct tls_tickets **);
 /* Before the handshake; false: OpenSSL cannot do it. */
 bool tls_meet_prepare(SSL *, const struct tls_need *, const char *host);
 bool tls_meet_name(X509 *, const char *name); /* it is for this name or address */
-/* x: the peer's certificate or NULL; sets accepted, how and refused. */
+/* x: the peer's certificate or NULL; sets accepted, how, refused and result. */
 void tls_meet_judge(const struct tls *, struct tls_info *, X509 *x);
 /* What OpenSSL says, the first error of this thread, which is cleared. */
 const char *tls_error(void);

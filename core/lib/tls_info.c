@@ -113,6 +113,7 @@ struct tls_info *tls_info_new(const struct tls *t)
 		    X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
 			verify = X509_V_ERR_CERT_HAS_EXPIRED;
 		i->cert = verify == X509_V_OK ? TLS_CERT_GOOD : TLS_CERT_BAD;
+		i->verify = verify;
 		if (verify != X509_V_OK)
 			str_copy(i->why, sizeof(i->why), X509_verify_cert_error_string(verify));
 		i->subject = name_text(X509_get_subject_name(x));

@@ -65,9 +65,24 @@ static bool printed(const struct tls_need *n, const struct tls_info *i)
 	return false;
 }
 
-static void no(struct tls_info *i, const char *fmt, const char *what)
+static void no(struct tls_info *i, enum meta1_tls_result result, const char *fmt, const char *what)
 {
+	i->result = result;
 	snprintf(i->refused, sizeof(i->refused), fmt, what);
+}
+
+/* What OpenSSL found wrong with the chain; other: what anything else means. */
+static enum meta1_tls_result fault(const struct tls_info *i, enum meta1_tls_result other)
+{
+	switch (i->verify) {
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		return META1_TLS_EXPIRED;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		return META1_TLS_MISNAMED;
+	default:
+		return other;
+	}
 }
 
 static void by_print(const struct tls_need *n, struct tls_info *i)
@@ -80,7 +95,7 @@ static void by_print(const struct tls_need *n, struct tls_info *i)
 		return;
 	}
 	snprintf(both, sizeof(both), "%s, of its key %s", i->sha256, i->key256);
-	no(i, "without a fingerprint that was given: %s", both);
+	no(i, META1_TLS_UNMATCHED, "without a fingerprint that was given: %s", both);
 }
 
 static void by_dane(const struct tls *t, struct tls_info *i)
@@ -93,7 +108,8 @@ static void by_dane(const struct tls *t, struct tls_info *i)
 	if (i->accepted)
 		i->how = usage == 3 ? "DANE-EE" : "DANE-TA";
 	else
-		no(i, "not the one of the TLSA records: %s", i->why[0] ? i->why : i->subject);
+		no(i, fault(i, META1_TLS_UNMATCHED), "not the one of the TLSA records: %s",
+		    i->why[0] ? i->why : i->subject);
 }
 
 static void by_name(const struct tls *t, struct tls_info *i, X509 *x)
@@ -109,9 +125,9 @@ static void by_name(const struct tls *t, struct tls_info *i, X509 *x)
 	if (i->accepted)
 		i->how = "verified";
 	else if (i->cert != TLS_CERT_GOOD)
-		no(i, "not to be trusted: %s", i->why);
+		no(i, fault(i, META1_TLS_UNTRUSTED), "not to be trusted: %s", i->why);
 	else
-		no(i,
+		no(i, META1_TLS_MISNAMED,
 		    n && n->nmatch ? "for none of the names that were given: %s"
 				   : "not for the host: %s",
 		    i->subject);
@@ -124,11 +140,12 @@ void tls_meet_judge(const struct tls *t, struct tls_info *i, X509 *x)
 	enum tls_need_word word = t->need ? t->need->word : TLS_NEED_VERIFY;
 
 	i->how = i->cert != TLS_CERT_GOOD ? "not trusted" : i->named ? "verified" : "trusted";
+	i->result = META1_TLS_GOOD;
 	if (word == TLS_NEED_NONE || word == TLS_NEED_MAY || word == TLS_NEED_ENCRYPT ||
 	    (word == TLS_NEED_DANE && !tls_need_usable(t->need)))
 		i->accepted = true;
 	else if (!x)
-		no(i, "not to be trusted: %s", "no certificate");
+		no(i, META1_TLS_UNTRUSTED, "not to be trusted: %s", "no certificate");
 	else if (word == TLS_NEED_FINGERPRINT)
 		by_print(t->need, i);
 	else if (word == TLS_NEED_DANE)

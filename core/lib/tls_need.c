@@ -204,22 +204,23 @@ static int take_part(
 	    err, "found \"%.60s\", expected match=NAME,... or fingerprint=HEX,...", word);
 }
 
-static int take_word(struct tls_need *n, const char *word, bool row, struct meta1_err *err)
+static int take_word(struct tls_need *n, const char *word, struct meta1_err *err)
 {
 	int w = find(words, ARRAY_LEN(words), word);
 
-	if (w < 0 || (row && w == TLS_NEED_DANE))
+	if (w < 0)
 		return err_set(err,
-		    "found \"%.60s\", expected none, may, encrypt, verify or fingerprint=HEX",
+		    "found \"%.60s\", expected none, may, encrypt, verify, dane or "
+		    "fingerprint=HEX",
 		    word);
 	n->word = (enum tls_need_word)w;
 	return 0;
 }
 
 /* Parts that say nothing with this word are mistakes of somebody. */
-static int fits(const struct tls_need *n, struct meta1_err *err)
+static int fits(const struct tls_need *n, bool row, struct meta1_err *err)
 {
-	if (n->nmatch && n->word != TLS_NEED_VERIFY && n->word != TLS_NEED_DANE)
+	if (n->nmatch && n->word != TLS_NEED_VERIFY && (row || n->word != TLS_NEED_DANE))
 		return err_set(
 		    err, "match says nothing with %s, it goes with verify", words[n->word]);
 	if (n->nprint && n->word != TLS_NEED_VERIFY && n->word != TLS_NEED_FINGERPRINT)
@@ -228,7 +229,7 @@ static int fits(const struct tls_need *n, struct meta1_err *err)
 		    words[n->word]);
 	if (n->word == TLS_NEED_FINGERPRINT && !n->nprint)
 		return err_set(err, "fingerprint needs fingerprint=HEX,...");
-	if ((n->word == TLS_NEED_DANE) != (n->ntlsa > 0))
+	if (!row && (n->word == TLS_NEED_DANE) != (n->ntlsa > 0))
 		return err_set(err, "dane and tlsa go together");
 	return 0;
 }
@@ -246,16 +247,16 @@ static int read_text(struct meta1_buf text, bool row, struct tls_need *out, stru
 	copy[text.len] = '\0';
 	p = strtok_r(copy, " \t", &save);
 	if (!p)
-		return err_set(err, "found nothing, expected none, may, encrypt or verify");
+		return err_set(err, "found nothing, expected none, may, encrypt, verify or dane");
 	if (row && strncasecmp(p, "fingerprint=", 12) == 0) {
 		out->word = TLS_NEED_FINGERPRINT;
 		rc = take_part(out, p, row, &seen, err);
 	} else {
-		rc = take_word(out, p, row, err);
+		rc = take_word(out, p, err);
 	}
 	while (rc == 0 && (p = strtok_r(NULL, " \t", &save)) != NULL)
 		rc = take_part(out, p, row, &seen, err);
-	return rc == 0 ? fits(out, err) : rc;
+	return rc == 0 ? fits(out, row, err) : rc;
 }
 
 int tls_need_parse(struct meta1_buf text, struct tls_need *out, struct meta1_err *err)

@@ -54,7 +54,7 @@ struct tls_need {
 /* <0: err says what is wrong; *out is of no use. */
 int tls_need_parse(struct meta1_buf text, struct tls_need *out, struct meta1_err *);
 /* The value of a row of the map tls_policy: a word, match and fingerprint; fingerprint=HEX alone is
- * a word too. */
+ * a word too. dane has no records here: those of the host must be there. */
 int tls_need_row(struct meta1_buf value, struct tls_need *out, struct meta1_err *);
 /* Its text, which parses to the same; false: longer than TLS_NEED_MAX, out is "". */
 bool tls_need_print(const struct tls_need *, char out[TLS_NEED_MAX + 1]);

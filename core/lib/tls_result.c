@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * tls_result.c -- see tls_result.h. From smtpc's sessions; to reports of smar. Owns nothing.
- * Transports speak for people; the words that are looked for here are those of lib/tls_meet.c and
- * of the dialogue in modules/transports. On failure: words that are not known are a failed
- * validation, never a good session.
+ * On failure: what is not known is a failed validation, never a good session.
  */
 #include "lib/tls_result.h"
 
@@ -19,6 +17,8 @@ static const char *const words[TLS_RESULTS] = {
     [TLS_RESULT_STS_INVALID] = "sts-policy-invalid",
     [TLS_RESULT_STS_WEBPKI] = "sts-webpki-invalid",
     [TLS_RESULT_DNSSEC] = "dnssec-invalid",
+    [TLS_RESULT_TLSA] = "tlsa-invalid",
+    [TLS_RESULT_DANE_REQUIRED] = "dane-required",
 };
 
 const char *tls_result_word(enum tls_result r)
@@ -34,61 +34,34 @@ enum tls_result tls_result_of_word(const char *word)
 	return TLS_RESULT_NONE;
 }
 
-static bool begins(const char *text, const char *with)
-{
-	return strncmp(text, with, strlen(with)) == 0;
-}
+static const enum tls_result of[] = {
+    [META1_TLS_UNTRIED] = TLS_RESULT_NONE,
+    [META1_TLS_GOOD] = TLS_RESULT_GOOD,
+    [META1_TLS_NOT_OFFERED] = TLS_RESULT_NO_STARTTLS,
+    [META1_TLS_BROKEN] = TLS_RESULT_VALIDATION,
+    [META1_TLS_MISNAMED] = TLS_RESULT_MISMATCH,
+    [META1_TLS_EXPIRED] = TLS_RESULT_EXPIRED,
+    [META1_TLS_UNTRUSTED] = TLS_RESULT_UNTRUSTED,
+    [META1_TLS_UNMATCHED] = TLS_RESULT_TLSA,
+};
 
-static bool no_starttls(const char *why)
-{
-	return strstr(why, "STARTTLS is not offered") || strstr(why, "STARTTLS is refused") ||
-	       strstr(why, "the host does not know EHLO");
-}
-
-/* Nobody but us is the cause that there was no TLS. */
-static bool ours(const char *why)
-{
-	return begins(why, "by policy") || begins(why, "a unix socket") ||
-	       begins(why, "there is no TLS here");
-}
-
+/* The certificate has to be somebody's. */
 static bool named(const struct tls_need *n)
 {
 	return n && (n->word == TLS_NEED_VERIFY || n->word == TLS_NEED_FINGERPRINT ||
-			n->word == TLS_NEED_DANE);
+			(n->word == TLS_NEED_DANE && tls_need_usable(n)));
 }
 
-enum tls_result tls_result_opened(const struct tls_need *need, const char *text)
+enum tls_result tls_result_of(enum meta1_tls_result said, const struct tls_need *n, bool opened)
 {
-	static const char none[] = "none,";
-	const char *how = strrchr(text, ','), *why = text + sizeof(none) - 1;
+	enum tls_result r = said < ARRAY_LEN(of) ? of[said] : TLS_RESULT_VALIDATION;
+	/* There is TLS, and nothing to hold the certificate against. */
+	bool any = opened && !named(n) && said >= META1_TLS_MISNAMED;
 
-	if (!how)
-		return TLS_RESULT_NONE;
-	if (begins(text, none))
-		return ours(why)	  ? TLS_RESULT_NONE
-		       : no_starttls(why) ? TLS_RESULT_NO_STARTTLS
-					  : TLS_RESULT_VALIDATION;
-	if (!named(need) || (strcmp(how, ",trusted") != 0 && strcmp(how, ",not trusted") != 0))
-		return TLS_RESULT_GOOD;
-	/* A need of DANE lets no session be opened that lacks it, unless no record is usable. */
-	if (need->word == TLS_NEED_DANE)
-		return TLS_RESULT_GOOD;
-	return strcmp(how, ",trusted") == 0 ? TLS_RESULT_MISMATCH : TLS_RESULT_UNTRUSTED;
-}
-
-enum tls_result tls_result_failed(const char *dsn, const char *text)
-{
-	if (strcmp(dsn, "4.7.4") == 0)
-		return no_starttls(text) ? TLS_RESULT_NO_STARTTLS : TLS_RESULT_VALIDATION;
-	if (strcmp(dsn, "4.7.5") == 0)
-		return strstr(text, "has expired")	   ? TLS_RESULT_EXPIRED
-		       : strstr(text, "TLSA records")	   ? TLS_RESULT_VALIDATION
-		       : strstr(text, "not for the host")  ? TLS_RESULT_MISMATCH
-		       : strstr(text, "none of the names") ? TLS_RESULT_MISMATCH
-		       : strstr(text, "not to be trusted") ? TLS_RESULT_UNTRUSTED
-							   : TLS_RESULT_VALIDATION;
-	if (strstr(text, "the TLS handshake") || strstr(text, "reply to STARTTLS"))
-		return TLS_RESULT_VALIDATION;
-	return TLS_RESULT_NONE; /* it did not come to TLS */
+	if (any || r == TLS_RESULT_GOOD)
+		r = opened ? TLS_RESULT_GOOD : TLS_RESULT_NONE; /* the hop has another reason */
+	/* TLSA records that ask for TLS, and of no certificate (RFC 7672 section 2.2) */
+	if (r == TLS_RESULT_GOOD && n && n->by == TLS_BY_DANE && !named(n))
+		return TLS_RESULT_TLSA;
+	return r;
 }

@@ -17,15 +17,16 @@ enum tls_result {
 	TLS_RESULT_STS_INVALID,
 	TLS_RESULT_STS_WEBPKI,
 	TLS_RESULT_DNSSEC, /* TLSA records could not be had */
+	/* None of the TLSA records is of use: none can be used, or none is the certificate's. */
+	TLS_RESULT_TLSA,
+	TLS_RESULT_DANE_REQUIRED, /* an admin wants such records, and there are none */
 	TLS_RESULTS
 };
 const char *tls_result_word(enum tls_result);	  /* "certificate-expired"; "" of NONE and GOOD */
 enum tls_result tls_result_of_word(const char *); /* NONE: there is no such word */
 
-/* What a transport says of a session that it opened: its words of TLS, "none,WHY" or
- * "VERSION,CIPHER,HOW". need: what was asked for, also in testing; NULL: nothing. */
-enum tls_result tls_result_opened(const struct tls_need *need, const char *words);
-/* Of one that it could not open: its reply. */
-enum tls_result tls_result_failed(const char *dsn, const char *text);
+/* What a transport says of a session that it opened, or could not open. need: what was asked for,
+ * also in testing; NULL: nothing. */
+enum tls_result tls_result_of(enum meta1_tls_result, const struct tls_need *need, bool opened);
 
 #endif

@@ -67,6 +67,7 @@ struct meta1_conn { /* netconn.c */
 	uint32_t port;
 	struct task gone; /* an end found inside a call of the module is told later */
 	bool ended;
+	char source[64]; /* our address */
 	/* netlogin.c */
 	char *login, *host; /* of the hop; NULL: nobody's */
 	bool unix_socket;

@@ -212,9 +212,22 @@ static int net_tls(struct meta1_conn *c, struct meta1_tls *out)
 	    .issuer = i->issuer,
 	    .accepted = i->accepted,
 	    .how = i->how,
-	    .refused = i->refused};
+	    .refused = i->refused,
+	    .result = i->result};
 	memcpy(out, &all, out->size < sizeof(all) ? out->size : sizeof(all));
 	return 1;
+}
+
+static const char *net_source(struct meta1_conn *c)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (c->unix_socket || c->ended ||
+	    getsockname(conn_fd(c->conn), (struct sockaddr *)&ss, &len) < 0)
+		return NULL;
+	conn_addr_text((struct sockaddr *)&ss, c->source, sizeof(c->source));
+	return c->source;
 }
 
 /* TLS stands, and the peer is who it should be. */
@@ -283,4 +296,5 @@ const struct meta1_conn_ops mod_conn_ops = {
     .login_over = mod_conn_login_over,
     .peek = net_peek,
     .take = net_take,
+    .source = net_source,
 };

@@ -70,6 +70,7 @@ static char *put(char **at, const void *s, size_t n)
 /* One allocation for all that the reply points to; ext is the module's. */
 bool mod_reply_copy(struct mod_arena *a, struct meta1_reply *to, const struct meta1_reply *r)
 {
+	const char **const text[] = {&to->text, &to->host, &to->source};
 	struct meta1_buf *val = NULL;
 	size_t n, total;
 	uint32_t i;
@@ -89,7 +90,8 @@ bool mod_reply_copy(struct mod_arena *a, struct meta1_reply *to, const struct me
 			return false;
 		total += to->val[i].len + 1;
 	}
-	total += (to->text ? strlen(to->text) + 1 : 0) + (to->host ? strlen(to->host) + 1 : 0);
+	for (i = 0; i < ARRAY_LEN(text); i++)
+		total += *text[i] ? strlen(*text[i]) + 1 : 0;
 	if (!total)
 		return true;
 	at = mod_arena(a, total);
@@ -104,9 +106,8 @@ bool mod_reply_copy(struct mod_arena *a, struct meta1_reply *to, const struct me
 		}
 		to->val = val;
 	}
-	if (to->text)
-		to->text = put(&at, to->text, strlen(to->text));
-	if (to->host)
-		to->host = put(&at, to->host, strlen(to->host));
+	for (i = 0; i < ARRAY_LEN(text); i++)
+		if (*text[i])
+			*text[i] = put(&at, *text[i], strlen(*text[i]));
 	return true;
 }

@@ -144,6 +144,7 @@ void smar_route(struct smar_policy *p, struct dns *dns, const struct smar_route_
 	r->dns = dns;
 	r->deadline = deadline;
 	r->ttl = SMAR_ROUTE_TTL_MAX;
+	r->delivery = ask->delivery;
 	r->by = ask->by ? ask->by : &r->unasked;
 	*r->by = (struct smar_route_by){.rule = ""};
 	r->fn = fn;

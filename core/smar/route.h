@@ -27,9 +27,10 @@ struct smar_goal { /* a target on its way to addresses */
 	const struct smar_target *target;
 	struct mx_host *host;
 	unsigned nhost;
-	struct tls_need *need_row; /* of tls_policy, nothing else counts then; NULL: none */
-	bool implicit;		   /* host[0] is the domain itself, it has no MX */
-	bool secure;		   /* DNSSEC, or the configuration, says that these are its hosts */
+	/* Of tls_policy, nothing else counts then, but of dane the host's records; NULL: none */
+	struct tls_need *need_row;
+	bool implicit; /* host[0] is the domain itself, it has no MX */
+	bool secure;   /* DNSSEC, or the configuration, says that these are its hosts */
 	char alias_of[ADDR_DOMAIN_MAX + 1]; /* the target has its MX records from there; or "" */
 	struct smar_dane *dane;		    /* by host; NULL: nothing is asked */
 	struct sts_policy *sts;		    /* testing or enforce; NULL: none is known */
@@ -48,7 +49,8 @@ struct smar_route {
 	struct dns *dns;
 	struct smar_seek seek;
 	char domain[ADDR_DOMAIN_MAX + 1];
-	bool row; /* the mailertable, or the sender, has one */
+	bool row;      /* the mailertable, or the sender, has one */
+	bool delivery; /* see struct smar_route_ask */
 	struct smar_route_by *by, unasked;
 	bool by_sender;
 	char from_local[ADDR_PATH_MAX + 1], from_domain[ADDR_DOMAIN_MAX + 1];
@@ -92,7 +94,13 @@ bool smar_route_sts_allows(const struct smar_goal *, const struct mx_host *);
 /* What its hosts must achieve; false: the policy says nothing. */
 bool smar_route_sts_need(const struct smar_goal *, struct tls_need *);
 
-/* route_dane.c: the hosts of a goal are known, not yet their addresses. */
+/* route_dane.c */
+/* An admin wants TLSA records: a host without is not used. */
+static inline bool smar_route_dane_required(const struct smar_goal *g)
+{
+	return g->need_row && g->need_row->word == TLS_NEED_DANE;
+}
+/* The hosts of a goal are known, not yet their addresses. */
 void smar_route_dane(struct smar_goal *);
 /* An answer about the addresses of a host: after the last, its TLSA records are asked for. Each
  * question is one more part that is pending. */

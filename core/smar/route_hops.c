@@ -28,25 +28,43 @@ static unsigned add_socket(
 struct left_out {	 /* hosts of a goal without hops */
 	bool failed;	 /* for now */
 	bool barred;	 /* the domain's policy does not name them */
+	bool required;	 /* they have no TLSA records, and an admin wants some */
 	const char *why; /* of what TLSA records could not be had; NULL: all could */
 };
 
+static void report(const struct smar_goal *g, unsigned i, enum tls_result what, const char *why)
+{
+	if (g->route->delivery)
+		tlsrpt_host(g->target->name, what, g->host[i].name, why);
+}
+
 /* What TLS must achieve at a host: a row of tls_policy stands alone; TLSA records that can be used
- * stand above what the domain's policy says. buf is for the latter. false: nothing is to go there.
+ * stand above what the domain's policy says. buf is for what is none of the goal's. false: nothing is to go there.
  */
 static bool host_need(struct smar_goal *g, unsigned i, const struct tls_need **need,
     struct tls_need *buf, struct left_out *left)
 {
 	*need = g->need_row;
-	if (g->need_row)
+	if (g->need_row && !smar_route_dane_required(g))
 		return true;
 	if (!smar_route_dane_need(g, i, need, &left->why)) {
 		left->failed = true;
-		tlsrpt_dnssec(g->target->name, g->host[i].name, left->why);
+		report(g, i, TLS_RESULT_DNSSEC, left->why);
 		return false;
 	}
-	if (*need && (*need)->word == TLS_NEED_DANE)
+	if (*need && (*need)->word == TLS_NEED_DANE) {
+		if (g->need_row) { /* it is the admin's word now */
+			*buf = **need;
+			buf->by = TLS_BY_ROW;
+			*need = buf;
+		}
 		return true;
+	}
+	if (g->need_row) {
+		report(g, i, *need ? TLS_RESULT_TLSA : TLS_RESULT_DANE_REQUIRED, "");
+		left->required = true;
+		return false;
+	}
 	if (!smar_route_sts_allows(g, &g->host[i])) {
 		g->host[i].barred = left->barred = true;
 		return false;
@@ -99,6 +117,10 @@ static unsigned goal_hops(struct smar_goal *g, char (*text)[600], unsigned n)
 	else if (left.failed)
 		smar_route_goal_fail(g, META1_TEMPFAIL, "4.4.3",
 		    "addresses of %s cannot be looked up now", g->target->name);
+	else if (left.required)
+		smar_route_goal_fail(g, META1_TEMPFAIL, "4.7.5",
+		    "no mail server of %s has TLSA records of use, which tls_policy requires",
+		    g->target->name);
 	else if (left.barred)
 		smar_route_goal_fail(g, META1_TEMPFAIL, "4.7.5",
 		    "no mail server of %s is one that its MTA-STS policy names", g->target->name);

@@ -239,8 +239,11 @@ static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		return;
 	}
 	smar_route(me.policy, me.dns,
-	    &(struct smar_route_ask){
-		.domain = r->domain, .via = r->via, .from = &r->from, .rcpt = r->rcpt},
+	    &(struct smar_route_ask){.domain = r->domain,
+		.via = r->via,
+		.from = &r->from,
+		.rcpt = r->rcpt,
+		.delivery = true},
 	    deadline(role, P_ROUTE), routed, question_new(c, req));
 }
 

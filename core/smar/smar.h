@@ -398,6 +398,7 @@ struct smar_route_ask {
 				       * are not looked at */
 	struct smar_route_by *by;     /* is set before fn comes, for admins; or NULL */
 	struct meta1_buf rcpt;	      /* empty: whoever, so smtpc_rcpt_conf is not looked at */
+	bool delivery;		      /* mail waits for it: what is wrong is reported (tlsrpt.h) */
 };
 typedef void (*smar_routes_fn)(void *arg, const struct p_routes *);
 /* As smar_check(). */

@@ -170,8 +170,8 @@ static void tlsa_lines(const struct tls_need *need, char *out, size_t size)
 
 void tlsrpt_session(const struct p_tls_result *m, struct sts *sts)
 {
-	char name[ADDR_DOMAIN_MAX + 1], host[256], addr[65], text[201], strings[TLSRPT_LINES] = "",
-									hosts[TLSRPT_LINES] = "";
+	char name[ADDR_DOMAIN_MAX + 1], strings[TLSRPT_LINES] = "", hosts[TLSRPT_LINES] = "";
+	char ours[65], host[256], addr[65], why[201];
 	bool any = m->need.len > 0, good = m->result == TLS_RESULT_GOOD;
 	enum tlsrpt_kind kind = TLSRPT_NO_POLICY;
 	struct tlsrpt_domain *e;
@@ -183,13 +183,14 @@ void tlsrpt_session(const struct p_tls_result *m, struct sts *sts)
 	    addr_domain_key(m->domain, name, sizeof(name)) < 0 ||
 	    !lru_get(&me.routes, name, strlen(name), loop_now(me.at.loop)))
 		return;
-	/* An admin's row is no policy of the domain's. */
-	if (any && (tls_need_parse(m->need, &need, &err) < 0 || need.by == TLS_BY_ROW))
+	/* An admin's row is no policy of the domain's, unless it wants that of the domain. */
+	if (any && (tls_need_parse(m->need, &need, &err) < 0 ||
+		       (need.by == TLS_BY_ROW && need.word != TLS_NEED_DANE)))
 		return;
 	if (any && need.by == TLS_BY_STS) {
 		kind = TLSRPT_STS;
 		sts_lines(sts ? sts_known(sts, name) : NULL, strings, hosts, sizeof(strings));
-	} else if (any && need.by == TLS_BY_DANE) {
+	} else if (any && (need.by == TLS_BY_DANE || need.word == TLS_NEED_DANE)) {
 		kind = TLSRPT_TLSA;
 		tlsa_lines(&need, strings, sizeof(strings));
 	}
@@ -199,10 +200,12 @@ void tlsrpt_session(const struct p_tls_result *m, struct sts *sts)
 		return;
 	copy(m->host, host, sizeof(host));
 	copy(m->addr, addr, sizeof(addr));
-	copy(m->text, text, sizeof(text));
+	copy(m->source, ours, sizeof(ours));
+	copy(m->text, why, sizeof(why));
 	m_good.value += good;
 	m_bad.value += !good;
-	tlsrpt_count(e, p, (enum tls_result)m->result, 1, host, addr, text);
+	tlsrpt_count(e, p, (enum tls_result)m->result, 1,
+	    (const char *const[TLSRPT_PARTS]){ours, host, addr, why});
 }
 
 void tlsrpt_fetch(
@@ -223,10 +226,10 @@ void tlsrpt_fetch(
 	if (!p)
 		return;
 	m_bad.value++;
-	tlsrpt_count(e, p, result[what], 1, "", "", why);
+	tlsrpt_count(e, p, result[what], 1, (const char *const[TLSRPT_PARTS]){"", "", "", why});
 }
 
-void tlsrpt_dnssec(const char *name, const char *host, const char *why)
+void tlsrpt_host(const char *name, enum tls_result what, const char *host, const char *why)
 {
 	bool known = me.on && lru_get(&me.routes, name, strlen(name), loop_now(me.at.loop));
 	struct tlsrpt_domain *e = known ? domain(name) : NULL;
@@ -235,7 +238,7 @@ void tlsrpt_dnssec(const char *name, const char *host, const char *why)
 	if (!p)
 		return;
 	m_bad.value++;
-	tlsrpt_count(e, p, TLS_RESULT_DNSSEC, 1, host, "", why);
+	tlsrpt_count(e, p, what, 1, (const char *const[TLSRPT_PARTS]){"", host, "", why});
 }
 
 /* ---- life ---- */

@@ -23,11 +23,13 @@
 #define TLSRPT_NAME_MAX 220  /* bytes of a domain: it is in the name of a file */
 
 enum tlsrpt_kind { TLSRPT_NO_POLICY, TLSRPT_TLSA, TLSRPT_STS };
+#define TLSRPT_PARTS 4 /* what is known of a failure besides: lines of a table in tlsrpt_json.c */
+enum tlsrpt_part { TLSRPT_OURS, TLSRPT_HOST, TLSRPT_ADDR, TLSRPT_WHY };
 struct tlsrpt_failure {
 	struct tlsrpt_failure *next;
 	enum tls_result result;
 	int64_t n;
-	char *host, *addr, *text; /* "": several */
+	char *part[TLSRPT_PARTS]; /* "": several */
 };
 struct tlsrpt_policy {
 	struct tlsrpt_policy *next;
@@ -66,8 +68,8 @@ void tlsrpt_route(const char *domain);
 void tlsrpt_session(const struct p_tls_result *, struct sts *sts);
 void tlsrpt_fetch(
     const char *domain, enum sts_fetched, const struct sts_policy *kept, const char *why);
-/* The TLSA records of a host could not be had: it is not used now. */
-void tlsrpt_dnssec(const char *domain, const char *host, const char *why);
+/* A host is not used now because of its TLSA records, or for want of them. */
+void tlsrpt_host(const char *domain, enum tls_result, const char *host, const char *why);
 /* Those of today, for the control socket; NULL: none. */
 struct tlsrpt_head;
 const struct tlsrpt_domain *tlsrpt_today(struct tlsrpt_head *);
@@ -90,7 +92,7 @@ void tlsrpt_domain_clear(struct tlsrpt_domain *); /* of what was counted */
 struct tlsrpt_policy *tlsrpt_policy(
     struct tlsrpt_domain *, enum tlsrpt_kind, const char *strings, const char *hosts);
 void tlsrpt_count(struct tlsrpt_domain *, struct tlsrpt_policy *, enum tls_result, int64_t n,
-    const char *host, const char *addr, const char *text);
+    const char *const part[TLSRPT_PARTS]);
 
 /* ---- tlsrpt_json.c ---- */
 struct tlsrpt_head {

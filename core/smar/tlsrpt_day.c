@@ -16,9 +16,8 @@ static void free_policy(struct tlsrpt_policy *p)
 
 	while ((f = p->failures) != NULL) {
 		p->failures = f->next;
-		free(f->host);
-		free(f->addr);
-		free(f->text);
+		for (unsigned i = 0; i < TLSRPT_PARTS; i++)
+			free(f->part[i]);
 		free(f);
 	}
 	free(p->strings);
@@ -78,23 +77,32 @@ struct tlsrpt_policy *tlsrpt_policy(
 	return p;
 }
 
-static struct tlsrpt_failure *failure(struct tlsrpt_domain *d, struct tlsrpt_policy *p,
-    enum tls_result r, const char *host, const char *addr, const char *text)
+static bool same(const struct tlsrpt_failure *f, const char *const part[TLSRPT_PARTS])
 {
+	for (unsigned i = 0; i < TLSRPT_PARTS; i++)
+		if (strcmp(f->part[i], part[i]) != 0)
+			return false;
+	return true;
+}
+
+static struct tlsrpt_failure *failure(struct tlsrpt_domain *d, struct tlsrpt_policy *p,
+    enum tls_result r, const char *const part[TLSRPT_PARTS])
+{
+	static const char *const none[TLSRPT_PARTS] = {"", "", "", ""};
 	struct tlsrpt_failure *f;
 
-	for (f = p->failures; f; f = f->next)
-		if (f->result == r && strcmp(f->host, host) == 0 && strcmp(f->addr, addr) == 0 &&
-		    strcmp(f->text, text) == 0)
-			return f;
-	if (d->nfailure >= TLSRPT_FAILURES && (host[0] || addr[0] || text[0])) {
-		return failure(d, p, r, "", "", "");
+	for (;;) {
+		for (f = p->failures; f; f = f->next)
+			if (f->result == r && same(f, part))
+				return f;
+		if (d->nfailure < TLSRPT_FAILURES || part == none)
+			break;
+		part = none;
 	}
 	f = base_alloc(sizeof(*f));
 	f->result = r;
-	f->host = base_strdup(host);
-	f->addr = base_strdup(addr);
-	f->text = base_strdup(text);
+	for (unsigned i = 0; i < TLSRPT_PARTS; i++)
+		f->part[i] = base_strdup(part[i]);
 	f->next = p->failures;
 	p->failures = f;
 	d->nfailure++;
@@ -102,7 +110,7 @@ static struct tlsrpt_failure *failure(struct tlsrpt_domain *d, struct tlsrpt_pol
 }
 
 void tlsrpt_count(struct tlsrpt_domain *d, struct tlsrpt_policy *p, enum tls_result r, int64_t n,
-    const char *host, const char *addr, const char *text)
+    const char *const part[TLSRPT_PARTS])
 {
 	d->dirty = true;
 	if (r == TLS_RESULT_GOOD) {
@@ -110,7 +118,7 @@ void tlsrpt_count(struct tlsrpt_domain *d, struct tlsrpt_policy *p, enum tls_res
 		return;
 	}
 	p->bad += n;
-	failure(d, p, r, host, addr, text)->n += n;
+	failure(d, p, r, part)->n += n;
 }
 
 void tlsrpt_day_text(int64_t day, char out[12])

@@ -11,6 +11,10 @@
 
 static const char *const kinds[] = {
     [TLSRPT_NO_POLICY] = "no-policy-found", [TLSRPT_TLSA] = "tlsa", [TLSRPT_STS] = "sts"};
+static const char *const parts[TLSRPT_PARTS] = {[TLSRPT_OURS] = "sending-mta-ip",
+    [TLSRPT_HOST] = "receiving-mx-hostname",
+    [TLSRPT_ADDR] = "receiving-ip",
+    [TLSRPT_WHY] = "failure-reason-code"};
 
 /* ---- out ---- */
 static json_t *list(const char *text, char between)
@@ -33,12 +37,9 @@ static json_t *failure(const struct tlsrpt_failure *f)
 	json_t *o = json_pack("{s:s s:I}", "result-type", tls_result_word(f->result),
 	    "failed-session-count", (json_int_t)f->n);
 
-	if (f->host[0])
-		json_object_set_new(o, "receiving-mx-hostname", json_string(f->host));
-	if (f->addr[0])
-		json_object_set_new(o, "receiving-ip", json_string(f->addr));
-	if (f->text[0])
-		json_object_set_new(o, "failure-reason-code", json_string(f->text));
+	for (unsigned i = 0; i < TLSRPT_PARTS; i++)
+		if (f->part[i][0])
+			json_object_set_new(o, parts[i], json_string(f->part[i]));
 	return o;
 }
 
@@ -127,11 +128,12 @@ static bool read_policy(const json_t *o, struct tlsrpt_domain *d)
 	json_array_foreach(json_object_get(o, "failure-details"), i, f)
 	{
 		enum tls_result r = tls_result_of_word(text_of(f, "result-type"));
+		const char *part[TLSRPT_PARTS];
 
+		for (unsigned k = 0; k < TLSRPT_PARTS; k++)
+			part[k] = text_of(f, parts[k]);
 		if (r != TLS_RESULT_NONE)
-			tlsrpt_count(d, p, r, count_of(f, "failed-session-count"),
-			    text_of(f, "receiving-mx-hostname"), text_of(f, "receiving-ip"),
-			    text_of(f, "failure-reason-code"));
+			tlsrpt_count(d, p, r, count_of(f, "failed-session-count"), part);
 	}
 	return true;
 }

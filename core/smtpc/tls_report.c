@@ -58,15 +58,16 @@ void smtpc_tls_report(
 	    strcmp(d->transport->name, "smtp") != 0)
 		return;
 	any = hop->tls_need && tls_need_parse(buf_str(hop->tls_need), &need, &err) == 0;
-	m.text = buf_str(words);
-	if (status == META1_OK) {
-		m.result = tls_result_opened(any ? &need : NULL, words);
-	} else if (r) {
-		m.result = tls_result_failed(r->dsn, r->text ? r->text : "");
-		m.text = buf_of(r->text, r->text ? strnlen(r->text, 200) : 0);
-	}
+	m.result =
+	    r ? tls_result_of((enum meta1_tls_result)r->tls, any ? &need : NULL, status == META1_OK)
+	      : TLS_RESULT_NONE;
 	if (m.result == TLS_RESULT_NONE)
 		return;
+	m.text = buf_str(words);
+	if (status != META1_OK && r->text)
+		m.text = buf_of(r->text, strnlen(r->text, 200));
+	if (r->source)
+		m.source = buf_of(r->source, strnlen(r->source, 64));
 	m.need = buf_str(any ? hop->tls_need : "");
 	tell(d, &m);
 }

@@ -155,6 +155,40 @@ def test_a_row_stands_above(inst, world):
         assert 'required: TLS, with whoever it is, by a row of tls_policy' in tls_test(world, 'wrong.dane.test', 0, g)
 
 
+def test_in_reports(inst, world):
+    """What reports to the domains say, also where a row wants DANE; what nobody sends mail to is in none."""
+    with gateway(inst, world, 'tlsrpt { all_domains = yes; } map tp { type = text; file = "tp"; } tls_policy { name = tp; }',
+                 files={'tp': 'plain.test dane\nodd.dane.test dane\nfar.dane.test dane\n'}) as g:
+        for to in ('bogus.dane.test', 'plain.test'):
+            assert '4.' in g.ctl('route', to).stdout
+        assert g.ctl('tls', 'report', '--json').stdout == ''
+        want = {'ok.dane.test': (1, None), 'far.dane.test': (1, None), 'wrong.dane.test': (0, 'tlsa-invalid'), 'mute.dane.test': (0, 'starttls-not-supported'),
+                'bogus.dane.test': (0, 'dnssec-invalid'), 'plain.test': (0, 'dane-required'), 'odd.dane.test': (0, 'tlsa-invalid')}
+        for to in want:
+            send(g, to)
+
+        def reports():
+            found = [json.loads(line)['policies'] for line in g.ctl('tls', 'report', '--json').stdout.splitlines()]
+            return {p['policy']['policy-domain']: p for p, in found} if len(found) == len(want) else None
+        found = lab.wait_for('the reports', reports)
+        assert json.loads(g.ctl('route', 'far.dane.test', '--json').stdout)['tls'][0].startswith('dane by=row domain=far.dane.test ')
+        for to, (good, result) in want.items():
+            p, host = found[to], 'mx.plain.test' if to == 'plain.test' else f'mx-{to}'
+            assert p['policy']['policy-type'] == 'tlsa' and p['summary']['total-successful-session-count'] == good
+            assert [(f['result-type'], f['receiving-mx-hostname']) for f in p['failure-details']] == ([(result, host)] if result else []), p
+            assert [f.get('sending-mta-ip') for f in p['failure-details']] == (['127.0.0.1'] if to.startswith(('wrong', 'mute')) else [None] if result else [])
+        assert found['ok.dane.test']['policy']['policy-string'] == [f'3 1 1 {spki(world.cert["ok"][0])}']
+
+
+def test_an_odd_record_in_a_report(inst, world):
+    with gateway(inst, world, 'tlsrpt { all_domains = yes; }') as g:
+        send(g, 'odd.dane.test')
+        line = lab.wait_for('the report', lambda: g.ctl('tls', 'report', '--json').stdout)
+        p, = json.loads(line)['policies']
+        f, = p['failure-details']
+        assert (p['policy']['policy-type'], f['result-type'], f['sending-mta-ip']) == ('tlsa', 'tlsa-invalid', '127.0.0.1')
+
+
 def test_route_says_so(world):
     route = json.loads(world.g.ctl('route', 'ta.dane.test', '--json').stdout)
     assert route['secure'] == ['all']

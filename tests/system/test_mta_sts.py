@@ -539,6 +539,7 @@ def test_report(inst, net, hop, mode, cert, at, result, code, text):
         assert p['summary'] == {'total-successful-session-count': int(not result), 'total-failure-session-count': int(bool(result))}
         for f in p['failure-details']:
             assert f['result-type'] == result and f['receiving-mx-hostname'] == 'mx.a.test' and f['receiving-ip'] == '127.0.0.1'
+            assert f['sending-mta-ip'] == '127.0.0.1'
             assert f['failed-session-count'] == 1 and text in f['failure-reason-code']
         assert len(p['failure-details']) == bool(result)
         assert (r['organization-name'], r['contact-info'], r['rua']) == ('Us', 'me@us.test', ['mailto:tls@a.test', 'https://a.test/r'])

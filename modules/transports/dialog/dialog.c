@@ -260,7 +260,12 @@ static void on_gone(void *arg, const char *why)
 
 static void on_connected(void *arg)
 {
-	dialog_wait(arg, DIALOG_GREETING); /* from here on each step has its own time */
+	struct dialog_session *s = arg;
+	const struct meta1_conn_ops *conn = s->d->host->conn;
+	const char *ours = META1_HAS(conn, source) ? conn->source(s->conn) : NULL;
+
+	snprintf(s->ours, sizeof(s->ours), "%s", ours ? ours : "");
+	dialog_wait(s, DIALOG_GREETING); /* from here on each step has its own time */
 }
 
 static const struct meta1_conn_events conn_events = {

@@ -95,6 +95,8 @@ struct dialog_session {
 	int secured, plain;	/* TLS stands; it failed and may be done without */
 	int proven;		/* its certificate is what it should be */
 	char tls[200];		/* how it is protected, in words */
+	enum meta1_tls_result tls_result;
+	char ours[64]; /* our address; "": not known */
 	enum dialog_step step;
 	int said_now; /* a command was said in this input event: no more input */
 	int64_t io_timeout, connect_timeout; /* ms, 0: none */

@@ -43,6 +43,17 @@ static struct meta1_reply fill(
 	return r;
 }
 
+/* Of one that ends open(). */
+static struct meta1_reply fill_open(
+    struct dialog_session *s, int smtp, const char *dsn, const char *text)
+{
+	struct meta1_reply r = fill(s, smtp, dsn, text);
+
+	r.source = s->ours[0] ? s->ours : NULL;
+	r.tls = s->tls_result;
+	return r;
+}
+
 static void finish(struct dialog_session *s, enum meta1_status status, const struct meta1_reply *r)
 {
 	struct meta1_req *req = s->req;
@@ -58,14 +69,14 @@ static void finish(struct dialog_session *s, enum meta1_status status, const str
 
 void dialog_result_open(struct dialog_session *s)
 {
-	struct meta1_reply r = fill(s, s->reply.code, s->reply.dsn, s->reply.text);
+	struct meta1_reply r = fill_open(s, s->reply.code, s->reply.dsn, s->reply.text);
 
 	finish(s, META1_OK, &r);
 }
 
 void dialog_result_host(struct dialog_session *s)
 {
-	struct meta1_reply r = fill(s, s->reply.code, s->reply.dsn, s->reply.text);
+	struct meta1_reply r = fill_open(s, s->reply.code, s->reply.dsn, s->reply.text);
 
 	r.scope = META1_ABOUT_HOST;
 	finish(s, META1_TEMPFAIL, &r);
@@ -159,7 +170,7 @@ void dialog_result_lost(struct dialog_session *s, int smtp, const char *dsn, con
 	dialog_hangup(s);
 	if (!s->req)
 		return;
-	r = fill(s, smtp, dsn ? dsn : "4.4.2", why);
+	r = fill_open(s, smtp, dsn ? dsn : "4.4.2", why);
 	if (r.dsn[0] == '5')
 		r.dsn[0] = '4';
 	if (past)

@@ -20,28 +20,29 @@ static int may(const struct dialog_session *s)
 	return s->addr[0] == '/' || s->policy == META1_TLS_MAY || s->policy == META1_TLS_NONE;
 }
 
-static void in_plain(struct dialog_session *s, const char *why)
+static void in_plain(struct dialog_session *s, enum meta1_tls_result result, const char *why)
 {
-	if (s->tls[0] == '\0')
-		snprintf(s->tls, sizeof(s->tls), "none,%.190s", why);
+	if (s->tls[0] != '\0')
+		return;
+	snprintf(s->tls, sizeof(s->tls), "none,%.190s", why);
+	s->tls_result = result;
 }
 
 static void refuse(struct dialog_session *s, const char *dsn, const char *why)
 {
 	char text[300];
 
-	in_plain(s, why);
 	snprintf(text, sizeof(text), "TLS is required: %.250s", why);
 	dialog_result_lost(s, 0, dsn, text);
 }
 
-static void without(struct dialog_session *s, const char *why)
+static void without(struct dialog_session *s, enum meta1_tls_result result, const char *why)
 {
+	in_plain(s, result, why);
 	if (!may(s)) {
 		refuse(s, "4.7.4", why);
 		return;
 	}
-	in_plain(s, why);
 	dialog_auth(s);
 }
 
@@ -50,7 +51,7 @@ void dialog_tls_helo(struct dialog_session *s)
 	if (s->secured)
 		dialog_auth(s);
 	else
-		without(s, "the host does not know EHLO");
+		without(s, META1_TLS_NOT_OFFERED, "the host does not know EHLO");
 }
 
 void dialog_tls_offered(struct dialog_session *s)
@@ -61,13 +62,13 @@ void dialog_tls_offered(struct dialog_session *s)
 	if (s->secured)
 		dialog_auth(s);
 	else if (s->policy == META1_TLS_NONE)
-		without(s, "by policy");
+		without(s, META1_TLS_UNTRIED, "by policy");
 	else if (s->addr[0] == '/')
-		without(s, "a unix socket");
+		without(s, META1_TLS_UNTRIED, "a unix socket");
 	else if (!s->caps.starttls)
-		without(s, "STARTTLS is not offered");
+		without(s, META1_TLS_NOT_OFFERED, "STARTTLS is not offered");
 	else if (s->plain || !META1_HAS(conn, tls) || conn->tls(s->conn, &now) < 0)
-		without(s, "there is no TLS here");
+		without(s, META1_TLS_UNTRIED, "there is no TLS here");
 	else {
 		dialog_say(s, "STARTTLS\r\n", 10);
 		dialog_wait(s, DIALOG_STARTTLS);
@@ -82,8 +83,9 @@ void dialog_tls_reply(struct dialog_session *s)
 	if (s->reply.code / 100 != 2) {
 		snprintf(why, sizeof(why), "STARTTLS is refused: %d %.150s", s->reply.code,
 		    s->reply.text);
-		without(s, why);
+		without(s, META1_TLS_NOT_OFFERED, why);
 	} else if (s->d->host->conn->starttls(s->conn, s->host, &err) < 0) {
+		s->tls_result = META1_TLS_BROKEN;
 		dialog_result_lost(s, 0, "4.7.0", err.text);
 	} else {
 		dialog_wait(s, DIALOG_SHAKE);
@@ -99,6 +101,7 @@ void dialog_tls_secured(void *arg)
 	if (s->d->host->conn->tls(s->conn, &tls) <= 0)
 		return;
 	snprintf(s->tls, sizeof(s->tls), "%s,%s,%s", tls.version, tls.cipher, tls.how);
+	s->tls_result = (enum meta1_tls_result)tls.result;
 	s->secured = 1;
 	s->proven = tls.accepted;
 	if (s->policy != META1_TLS_VERIFY || tls.accepted) {
@@ -111,18 +114,19 @@ void dialog_tls_secured(void *arg)
 
 int dialog_tls_again(struct dialog_session *s, const char *why)
 {
+	int before = s->step == DIALOG_STARTTLS || s->step == DIALOG_SHAKE;
 	struct meta1_err err;
 
-	if (!may(s) || s->plain ||
-	    !(s->step == DIALOG_STARTTLS || s->step == DIALOG_SHAKE ||
-		(s->step == DIALOG_HELLO && s->secured)))
+	if (before)
+		s->tls_result = META1_TLS_BROKEN;
+	if (!may(s) || s->plain || !(before || (s->step == DIALOG_HELLO && s->secured)))
 		return 0;
 	dialog_hangup(s);
 	s->plain = 1;
 	s->secured = s->proven = 0;
 	s->reply = (struct dialog_reply){0};
 	s->tls[0] = '\0';
-	in_plain(s, why);
+	in_plain(s, META1_TLS_BROKEN, why);
 	s->d->host->log(s->d->ctx, META1_INFO, "%s: TLS failed, again in plain: %s", s->host, why);
 	return dialog_connect(s, &err) == 0;
 }

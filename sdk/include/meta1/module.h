@@ -34,7 +34,7 @@ extern "C" {
 
 #define META1_MODULE_MAGIC 0x314d544du /* "MTM1" as a little-endian word */
 #define META1_ABI_MAJOR	   0u	       /* +1: something changed; older modules are refused */
-#define META1_ABI_MINOR	   15u	       /* +1: something was appended; older modules still load */
+#define META1_ABI_MINOR	   16u	       /* +1: something was appended; older modules still load */
 
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f)	   ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))
@@ -153,6 +153,8 @@ struct meta1_reply {
 	uint32_t taken;		     /* transport, OK: enum meta1_taken */
 	const void *ext;	     /* queue load: struct meta1_content */
 	const char *host;	     /* transport: who said it */
+	const char *source;	     /* transport, open(): our address there; NULL: not known */
+	uint32_t tls, pad;	     /* transport, open(): enum meta1_tls_result */
 };
 
 /* A run of bytes: in memory (mem set) or in a file (fd >= 0). */
@@ -170,6 +172,18 @@ enum meta1_tls_policy {
 	META1_TLS_ENCRYPT, /* always, with whoever it is */
 	META1_TLS_VERIFY /* always, with a certificate of a CA that we trust, for the host's name */
 };
+/* What came of it, in the words of reports to other domains (RFC 8460). Of a certificate: held
+ * against hop.tls_need, also where mail goes without. */
+enum meta1_tls_result {
+	META1_TLS_UNTRIED,     /* it did not come so far, or we did not want it */
+	META1_TLS_GOOD,	       /* and the certificate is what it should be */
+	META1_TLS_NOT_OFFERED, /* nor taken: no STARTTLS, or it is refused */
+	META1_TLS_BROKEN,      /* it failed on the way, or in another way than those below */
+	META1_TLS_MISNAMED,    /* the certificate is for none of the names */
+	META1_TLS_EXPIRED,
+	META1_TLS_UNTRUSTED,
+	META1_TLS_UNMATCHED /* no TLSA record is about it */
+};
 /* What it achieved; strings live as long as the connection. */
 struct meta1_tls {
 	uint32_t size, bits;
@@ -182,6 +196,7 @@ struct meta1_tls {
 	 * accepted, why, as the end of "the certificate is ..." */
 	int32_t accepted, pad;
 	const char *how, *refused;
+	uint32_t result, pad2; /* enum meta1_tls_result, from GOOD on */
 };
 
 /* Where a connection goes. */
@@ -252,6 +267,8 @@ struct meta1_conn_ops {
 	 * call. take() drops n bytes of its front. Over 1 MiB that nobody takes no more is read. */
 	struct meta1_buf (*peek)(struct meta1_conn *);
 	void (*take)(struct meta1_conn *, size_t n);
+	/* Our address of it, valid until close(); NULL: it is not connected, or a unix socket. */
+	const char *(*source)(struct meta1_conn *);
 };
 
 /* What the host gives. Appended to, never reordered. */

@@ -93,7 +93,9 @@ static void mistakes(void **state)
 	    {"dane tlsa=3:1:1:0", "USAGE:SELECTOR:TYPE:HEX", false},
 	    {"verify testing=0", "testing: found", false},
 	    /* what is smar's own to say, no map may */
-	    {"dane tlsa=3:1:1:" SUM, "found \"dane\"", true},
+	    {"dane tlsa=3:1:1:" SUM, "found \"tlsa=", true},
+	    {"dane match=mx.test", "match says nothing with dane", true},
+	    {"dane fingerprint=" SUM, "fingerprint says nothing with dane", true},
 	    {"verify by=dane", "found \"by=dane\"", true},
 	    {"verify domain=a.test", "found \"domain=", true},
 	    {"verify testing=1", "found \"testing=1\"", true},
@@ -121,6 +123,7 @@ static void rows(void **state)
 	    {"fingerprint=" SUM, "fingerprint by=row fingerprint=" SUM},
 	    {"fingerprint=01:23:45:67:89:AB:CD:EF:" H8 H8 H8,
 		"fingerprint by=row fingerprint=" SUM},
+	    {"dane", "dane by=row"},
 	    {"verify fingerprint=" SUM, "verify by=row fingerprint=" SUM},
 	};
 

@@ -177,7 +177,9 @@ static void route_is(struct world *w, const char *domain, const char *want)
 		fail_msg("%s: %s\nexpected %s", domain, w->all, want);
 }
 
-#define NEED(d, m, t) "{dane by=dane domain=" d " match=" m " tlsa=" t ":1:1:" EEHEX "}"
+#define NEED_BY(by, d, m, t)                                                                       \
+	"{dane by=" by " domain=" d " match=" m " tlsa=" t ":1:1:" EEHEX "}"
+#define NEED(d, m, t) NEED_BY("dane", d, m, t)
 
 static void needs(void **state)
 {
@@ -242,6 +244,36 @@ static void turned_off(void **state)
 	assert_int_equal(w->ns->tlsa_asked + w->ns->cname_asked, 0);
 }
 
+/* An admin's row wants records: a host without is not used, whatever else there is. */
+static void required(void **state)
+{
+	static const struct table_row policies[] = {{".test", "dane"}, {NULL, NULL}};
+	static const struct {
+		const char *domain, *want;
+	} rows[] = {
+	    {"ee.test", "mx.test" NEED_BY("row", "ee.test", "mx.test", "3")},
+	    {"mixed.test", "mx.test" NEED_BY("row", "mixed.test", "mx.test", "3")},
+	    {"none.test", "none.test"},
+	    {"plain.test", "plain.test"},
+	    {"bad.test", "bad.test"},
+	    {"lmtp.test", "mx.test"},
+	};
+	struct world *w = *state;
+	struct table_map map;
+	char text[200];
+
+	w->policy.tls_policy = table_map(&map, w->loop, "policies", policies);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		snprintf(text, sizeof(text),
+		    "4.7.5 no mail server of %s has TLSA records of use, which tls_policy requires",
+		    rows[i].want);
+		route_is(w, rows[i].domain, strchr(rows[i].want, '{') ? rows[i].want : text);
+	}
+	w->policy.dane = false;
+	route_is(w, "ee.test",
+	    "4.7.5 no mail server of ee.test has TLSA records of use, which tls_policy requires");
+}
+
 /* What cannot be had is not taken as none. */
 static void failures(void **state)
 {
@@ -273,6 +305,7 @@ int main(void)
 	    WITH(needs),
 	    WITH(turned_off),
 	    WITH(failures),
+	    WITH(required),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
