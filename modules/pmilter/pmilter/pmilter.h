@@ -16,6 +16,7 @@
  */
 #ifndef PMILTER_PMILTER_H
 #define PMILTER_PMILTER_H
+#include "../common/hold.h"
 #include "../common/place.h"
 
 #include <meta1/pmilter.h>
@@ -28,7 +29,7 @@ struct conf {
 
 #define LINKS	   16
 #define BUCKETS	   1024
-#define EDITS_MAX  10000       /* of one answer */
+#define EDITS_MAX 4096       /* of one answer */
 #define ANSWER_MAX (4u << 20)  /* bytes that one answer may take, without a new message */
 #define HELD_MAX   (64u << 20) /* the same, of all sessions */
 #define UNSENT_MAX (8u << 20)  /* bytes that a filter does not take: no more questions */
@@ -39,12 +40,6 @@ struct conf {
 
 struct pm;
 struct link;
-
-struct block { /* of what an answer is made of */
-	struct block *next;
-	size_t used, size;
-	char at[];
-};
 
 struct spool {
 	char *mem; /* SPOOL_MEM bytes, or NULL */
@@ -72,8 +67,7 @@ struct sess {
 	uint64_t extent_off;
 	uint64_t unacked;
 	/* the answer */
-	struct block *blocks;
-	size_t held;
+	struct hold hold;
 	struct meta1_pm_verdict verdict;
 	struct meta1_pm_edit *edit;
 	uint32_t nedit, edit_room;

@@ -11,7 +11,6 @@
 
 #include <string.h>
 
-#define BLOCK	 4096
 #define LINE_LEN 900 /* of a reply's line */
 
 /* ---- memory of an answer ---- */
@@ -19,25 +18,11 @@
 static void *keep(struct sess *s, size_t n)
 {
 	struct pm *pm = s->pm;
-	struct block *b = s->blocks;
-	size_t size = n > BLOCK - sizeof(*b) ? n : BLOCK - sizeof(*b);
+	size_t before = s->hold.bytes, room = HELD_MAX - (pm->held - before);
+	void *p = hold_get(pm->host, pm->ctx, &s->hold, n, room < ANSWER_MAX ? room : ANSWER_MAX);
 
-	n = (n + 7) & ~(size_t)7;
-	size = (size + 7) & ~(size_t)7;
-	if (!b || b->size - b->used < n) {
-		if (s->held + size > ANSWER_MAX || pm->held + size > HELD_MAX)
-			return NULL;
-		b = pm->host->alloc(pm->ctx, sizeof(*b) + size);
-		if (!b)
-			return NULL;
-		b->next = s->blocks;
-		b->size = size;
-		s->blocks = b;
-		s->held += size;
-		pm->held += size;
-	}
-	b->used += n;
-	return b->at + b->used - n;
+	pm->held += s->hold.bytes - before;
+	return p;
 }
 
 /* With a NUL behind it, for strings. */
@@ -63,14 +48,9 @@ static const char *keep_text(struct sess *s, const struct meta1_pmw_field_of *v)
 void reply_forget(struct sess *s)
 {
 	struct pm *pm = s->pm;
-	struct block *b;
 
-	while ((b = s->blocks)) {
-		s->blocks = b->next;
-		pm->host->free(pm->ctx, b);
-	}
-	pm->held -= s->held;
-	s->held = 0;
+	pm->held -= s->hold.bytes;
+	hold_drop(pm->host, pm->ctx, &s->hold);
 	s->edit = NULL;
 	s->nedit = s->edit_room = 0;
 	s->bad = NULL;

@@ -6,10 +6,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-struct pf *pf_new(const char *options)
+struct meta1_err pf_why;
+
+static struct pf *lab(void)
 {
 	struct pf *f = base_alloc(sizeof(*f));
-	char path[512], text[512];
 
 	strcpy(f->dir, "/tmp/m1-pmilter.XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
@@ -21,18 +22,52 @@ struct pf *pf_new(const char *options)
 	f->host.hostname = "gw.test";
 	f->host.qdir = f->dir;
 	f->host.strict = true;
-	snprintf(path, sizeof(path), "%s/pmilter_pmilter.so", TEST_PMILTER);
-	f->mod = mod_load_file(&f->host, path, &f->err);
+	return f;
+}
+
+static bool open_module(struct pf *f, const char *module, const char *options)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s.so", TEST_PMILTER, module);
+	f->mod = mod_load_file(&f->host, path, &pf_why);
 	if (!f->mod)
-		fail_msg("%s", f->err.text);
-	snprintf(text, sizeof(text), "socket_path = \"%s\"; %s", f->sock, options);
-	f->conf = conf_read_text("options", text);
+		fail_msg("%s", pf_why.text);
+	f->conf = conf_read_text("options", options);
 	f->inst = mod_open(
-	    &f->host, f->mod, "filter", f->conf, conf_root(f->conf), NULL, OPT_START, &f->err);
-	if (!f->inst)
-		fail_msg("%s", f->err.text);
+	    &f->host, f->mod, "filter", f->conf, conf_root(f->conf), NULL, OPT_START, &pf_why);
+	if (!f->inst) {
+		FILE *o =
+		    conf_errors(f->conf) ? fmemopen(pf_why.text, sizeof(pf_why.text), "w") : NULL;
+
+		if (o) {
+			conf_report(f->conf, o);
+			fclose(o);
+		}
+		return false;
+	}
 	mod_req_limit(f->inst, 100000);
 	f->ops = mod_ops(f->inst);
+	return true;
+}
+
+struct pf *pf_new(const char *options)
+{
+	struct pf *f = lab();
+	char text[512];
+
+	snprintf(text, sizeof(text), "socket_path = \"%s\"; %s", f->sock, options);
+	if (!open_module(f, "pmilter_pmilter", text))
+		fail_msg("%s", pf_why.text);
+	return f;
+}
+
+struct pf *pf_open(const char *module, const char *options)
+{
+	struct pf *f = lab();
+
+	if (!open_module(f, module, options))
+		pf_free(&f);
 	return f;
 }
 

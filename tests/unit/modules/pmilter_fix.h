@@ -35,7 +35,9 @@ struct ps { /* a session */
 	char text[400];
 };
 
-struct pf *pf_new(const char *options); /* more options than the socket */
+struct pf *pf_new(const char *options); /* of pmilter_pmilter; more options than the socket */
+struct pf *pf_open(const char *module, const char *options); /* NULL: *pf_why says why not */
+extern struct meta1_err pf_why;
 void pf_free(struct pf **);
 void pf_filter(struct pf *, const struct pmilter_S *); /* listens */
 void pf_filter_end(struct pf *);
