@@ -41,6 +41,11 @@ struct smtps_login { /* of a session */
 	bool barred; /* over its limit of failures: 454 in place of 535 */
 };
 
+const char *smtps_auth_mech(const struct smtps_session *s)
+{
+	return s->login != NULL ? s->login->mech : NULL;
+}
+
 /* ---- what is offered ---- */
 
 #define ADDR_SIZE (SMTPS_CLIENT_SIZE + 2)

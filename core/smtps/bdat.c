@@ -104,6 +104,35 @@ static bool take(struct smtps_session *s)
 	return !smtps_commit_refused(s);
 }
 
+static void skip(struct smtps_session *s)
+{
+	if (s->state == ST_CLOSE)
+		return;
+	s->skipped_in = s->state;
+	s->state = ST_SKIP;
+}
+
+static void begin(struct smtps_session *s)
+{
+	if (take(s))
+		s->state = ST_BDAT;
+	else
+		skip(s);
+}
+
+/* The first chunk is what DATA is. */
+static void filtered(struct smtps_session *s, const struct smtps_answer *a)
+{
+	if (smtps_filter_refused(s, a)) {
+		smtps_tx_reset(s);
+		skip(s);
+		return;
+	}
+	if (a->action == META1_PM_DISCARD)
+		smtps_tx_discard(s->tx);
+	begin(s);
+}
+
 void smtps_bdat(struct smtps_session *s, const struct smtps_line *l)
 {
 	if (!parse(l, &s->chunk, &s->last)) {
@@ -114,12 +143,10 @@ void smtps_bdat(struct smtps_session *s, const struct smtps_line *l)
 	s->left = s->chunk;
 	if (too_tiny(s))
 		return;
-	if (take(s)) {
-		s->state = ST_BDAT;
-	} else {
-		s->skipped_in = s->state;
-		s->state = ST_SKIP;
-	}
+	if (s->state == ST_RCPT)
+		smtps_filter_ask(s, META1_PM_DATA, buf_str(""), filtered);
+	else
+		begin(s);
 }
 
 void smtps_bdat_end(struct smtps_session *s)

@@ -22,6 +22,10 @@ static void store_ready(void *arg)
 	struct smtps_tx *tx = arg;
 	struct smtps_session *s = tx->session;
 
+	if (s != NULL && tx->judged != NULL) {
+		smtps_judged_ready(tx);
+		return;
+	}
 	if (s == NULL || s->await.what != AWAIT_ROOM)
 		return;
 	smtps_session_awake(s);
@@ -36,6 +40,7 @@ static void drop(struct smtps_tx *tx)
 	tx->body = BODY_DROP;
 	if (tx->msg != NULL)
 		tx->srv->store->abort(&tx->msg);
+	smtps_image_free(&tx->image);
 	if (tx->session->await.what == AWAIT_ROOM)
 		smtps_session_awake(tx->session); /* of a message that is gone nothing is heard */
 }
@@ -47,7 +52,8 @@ static void store(struct smtps_session *s, const void *p, size_t n)
 
 	if (n == 0 || tx->body == BODY_DROP)
 		return;
-	st = tx->srv->store->write(tx->msg, p, n);
+	st = tx->image != NULL ? smtps_image_write(tx->image, p, n)
+			       : tx->srv->store->write(tx->msg, p, n);
 	if (st == META1_MORE) {
 		smtps_session_await(s, AWAIT_ROOM);
 	} else if (st != META1_OK) {
@@ -72,11 +78,10 @@ static void content(struct smtps_session *s, const void *p, size_t n)
 		tx->cut += smtps_authres_pass(&tx->authres, s->srv->hostname, p, n, store_piece, s);
 }
 
-static bool begin(struct smtps_session *s)
+bool smtps_body_store(struct smtps_session *s)
 {
 	struct smtps_tx *tx = s->tx;
 	const struct smtps *srv = s->srv;
-	char line[2 * RECEIVED_MAX];
 	struct meta1_err err = {""};
 	enum meta1_status st;
 
@@ -87,8 +92,24 @@ static bool begin(struct smtps_session *s)
 		tx->msg = NULL;
 		return false;
 	}
-	tx->authres.on = srv->lim.spf_header == SPF_HEADER_RESULTS;
+	return true;
+}
+
+/* Filters that judge the content have it before the store: then our Received line is its last. */
+static bool begin(struct smtps_session *s)
+{
+	struct smtps_tx *tx = s->tx;
+	char line[2 * RECEIVED_MAX];
+
+	tx->authres.on = s->srv->lim.spf_header == SPF_HEADER_RESULTS;
 	tx->head = smtps_authres_line(line, sizeof(line), s, tx);
+	if (smtps_filter_wants(s, META1_PM_END)) {
+		tx->image = smtps_image_new(s->srv, store_ready, tx);
+		smtps_image_ours(tx->image, line, tx->head);
+		return true;
+	}
+	if (!smtps_body_store(s))
+		return false;
 	tx->head += smtps_received_line(line + tx->head, sizeof(line) - tx->head, s, tx);
 	store(s, line, tx->head);
 	return true;
@@ -112,6 +133,20 @@ bool smtps_body_begin(struct smtps_session *s, bool plain)
 	return true;
 }
 
+static void filtered(struct smtps_session *s, const struct smtps_answer *a)
+{
+	if (smtps_filter_refused(s, a)) {
+		smtps_tx_reset(s);
+		return;
+	}
+	if (a->action == META1_PM_DISCARD)
+		smtps_tx_discard(s->tx);
+	if (!smtps_body_begin(s, false))
+		return;
+	s->state = ST_DATA;
+	smtps_session_reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");
+}
+
 void smtps_body_data(struct smtps_session *s, const struct smtps_line *l)
 {
 	struct smtps_tx *tx = s->tx;
@@ -122,10 +157,7 @@ void smtps_body_data(struct smtps_session *s, const struct smtps_line *l)
 		    tx->asked ? "No valid recipients" : "RCPT comes first");
 		return;
 	}
-	if (!smtps_body_begin(s, false))
-		return;
-	s->state = ST_DATA;
-	smtps_session_reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");
+	smtps_filter_ask(s, META1_PM_DATA, buf_str(""), filtered);
 }
 
 /* One step of the scanner; returns the bytes taken. */

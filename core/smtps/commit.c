@@ -24,7 +24,8 @@ METRIC_COUNTER(
 METRIC_COUNTER(
     m_orphan, "accepted_unheard_total", "Messages queued whose client went away before the 250.");
 
-#define CLIENT_MAX 320 /* of QUEUED in core/ipc/proto.def */
+#define FILTERS_MORE 65536 /* so much larger than max_message_size filters may make a mail */
+#define CLIENT_MAX   320   /* of QUEUED in core/ipc/proto.def */
 
 struct refusal {
 	int code;
@@ -68,11 +69,12 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 
 	if (tx->scan.bare)
 		return &bare;
-	if (lim->message_size > 0 && plain_size(tx) > (uint64_t)lim->message_size)
+	if (lim->message_size > 0 &&
+	    plain_size(tx) > (uint64_t)lim->message_size + (tx->judged != NULL ? FILTERS_MORE : 0))
 		return &size;
 	if (lim->hops > 0 && tx->scan.hops > lim->hops)
 		return &hops;
-	if (tx->failed || (tx->nrcpt > 0 && tx->msg == NULL))
+	if (tx->failed || (tx->nrcpt > 0 && tx->msg == NULL && tx->image == NULL))
 		return &lost;
 	return NULL;
 }
@@ -213,19 +215,37 @@ void smtps_commit_start(struct smtps_session *s)
 	const struct refusal *r = judge(tx);
 
 	smtps_session_awake(s); /* room in the store was waited for, perhaps */
-	if (r != NULL) {
+	if (r != NULL)
 		refuse(s, r);
-	} else if (tx->nrcpt > 0) {
+	else if (tx->nrcpt == 0)
+		smtps_commit_discard(s, NULL);
+	else if (tx->image != NULL)
+		smtps_judged_start(s);
+	else
 		commit(s);
-	} else {
-		m_discarded.value++;
-		log_event(LOG_L_NORMAL, "smtps.discarded", "id=%s from=<%.*s> nrcpt=%u client=%s",
-		    tx->id, (int)tx->from.len, (const char *)tx->from.data, tx->ndiscard,
-		    s->client);
-		prdr_begin(s);
-		answer(s, tx, true);
-		smtps_tx_reset(s);
-	}
+}
+
+void smtps_commit_discard(struct smtps_session *s, const char *by)
+{
+	struct smtps_tx *tx = s->tx;
+
+	m_discarded.value++;
+	log_event(LOG_L_NORMAL, "smtps.discarded", "id=%s from=<%.*s> nrcpt=%u client=%s filter=%s",
+	    tx->id, (int)tx->from.len, (const char *)tx->from.data, tx->nrcpt + tx->ndiscard,
+	    s->client, by != NULL ? by : "-");
+	prdr_begin(s);
+	answer(s, tx, true);
+	smtps_tx_reset(s);
+}
+
+void smtps_commit_judged(struct smtps_session *s)
+{
+	if (smtps_commit_refused(s))
+		return;
+	smtps_filter_reset(s); /* what it points to goes */
+	smtps_judged_free(s->tx);
+	smtps_image_free(&s->tx->image);
+	commit(s);
 }
 
 bool smtps_commit_refused(struct smtps_session *s)

@@ -23,7 +23,7 @@ struct expansion {
 	struct smtps_tx *tx;
 	const struct p_verdict *v;
 	struct meta1_buf *owners;
-	struct meta1_buf orcpt, alias;
+	struct meta1_buf orcpt, alias, told;
 	bool tell; /* nobody yet has the flag */
 	STAILQ_HEAD(, smtps_rcpt) made;
 };
@@ -65,9 +65,10 @@ static bool prepare(struct expansion *x)
 	for (i = 0; i < v->owners.n; i++)
 		x->owners[i] = keep(tx, v->owners.v[i], &ok);
 	x->orcpt = orcpt(tx, &ok);
+	x->told = keep(tx, tx->asking, &ok);
 	x->tell = tx->ask_notify & META1_N_SUCCESS && tx->from.len > 0;
 	if (x->tell)
-		x->alias = keep(tx, tx->asking, &ok);
+		x->alias = x->told;
 	return ok;
 }
 
@@ -115,6 +116,7 @@ bool smtps_expand_add(struct smtps_tx *tx, const struct p_verdict *v)
 		if (r == NULL)
 			return false;
 		r->addr = keep(tx, v->targets.v[i], &ok);
+		r->told = x.told;
 		report_to(&x, r, i < v->owner.n ? v->owner.v[i] : 0);
 		STAILQ_INSERT_TAIL(&x.made, r, next);
 	}

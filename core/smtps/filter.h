@@ -4,6 +4,7 @@
  * includes it and tells where it belongs.
  *
  *   filter.c         the stages of a session: asks the chain, waits, does what it says
+ *   judged.c         the last of them: what the chain makes of a mail, into the store
  *   chain_open.c     the filters of the configuration as instances; a reload opens them anew
  *   chain.c          one question to those whose turn it is, phase by phase, and the merged answer
  *   chain_when.c     which filters judge this client, sender, recipient, size
@@ -50,9 +51,59 @@ struct smtps_answer {
 	const struct meta1_pm_edit *edit;
 	unsigned nedit;
 };
-/* Valid during the call. Never called inside smtps_chain_ask(), but that a stage nobody wants is
- * answered at once. */
+/* Valid during the call; at END what it points to until smtps_chain_reset(), and so is what was
+ * asked. Never called inside smtps_chain_ask(), but that a stage nobody wants is answered at once.
+ * It may call smtps_chain_reset(), and the next smtps_chain_ask(). */
 typedef void (*smtps_answer_fn)(void *arg, const struct smtps_answer *);
+
+/* ---- filter.c ---- */
+
+typedef void (*smtps_filtered_fn)(struct smtps_session *, const struct smtps_answer *);
+
+/* The client is known: its filters are asked about it, then it is greeted. */
+void smtps_filter_connect(struct smtps_session *);
+bool smtps_filter_wants(const struct smtps_session *, uint32_t stage);
+/* Asks, or, where nobody wants to be asked, fn at once: CONTINUE. arg stays where it is until fn,
+ * but for UNKNOWN, which is copied. */
+void smtps_filter_ask(
+    struct smtps_session *, uint32_t stage, struct meta1_buf arg, smtps_filtered_fn);
+/* END: ask->rcpt and ask->msg are the caller's, until fn. */
+void smtps_filter_ask_end(
+    struct smtps_session *, const struct meta1_pm_ask *, uint32_t hops, smtps_filtered_fn);
+/* Behind the address of MAIL or RCPT: what filters are told too. */
+void smtps_filter_params(struct smtps_session *, const char *, size_t);
+/* true: it is a refusal, which was said; what is refused is the caller's to undo. */
+bool smtps_filter_refused(struct smtps_session *, const struct smtps_answer *);
+/* smar's word on a recipient, while filters are asked about it. */
+void smtps_filter_keep(struct smtps_session *, const struct smtps_verdict *);
+const struct smtps_verdict *smtps_filter_kept(const struct smtps_session *);
+void smtps_filter_reset(struct smtps_session *); /* the mail is over, or what was asked of */
+void smtps_filter_end(struct smtps_session *);
+
+/* ---- judged.c ---- */
+
+/* All of the content is there, and nothing is wrong with it. */
+void smtps_judged_start(struct smtps_session *);
+void smtps_judged_ready(struct smtps_tx *); /* the store takes more */
+void smtps_judged_free(struct smtps_tx *);
+
+/* ---- image.c ---- */
+
+typedef void (*smtps_image_fn)(void *arg);
+/* ready(arg): write() may go on after it said MORE. */
+struct smtps_image *smtps_image_new(struct smtps *, smtps_image_fn ready, void *arg);
+void smtps_image_free(struct smtps_image **);
+void smtps_image_ours(struct smtps_image *, const void *, size_t); /* first: trace fields of ours */
+/* DATA form. OK; MORE: pause until ready(); TEMPFAIL: there is no space, the log says more. */
+enum meta1_status smtps_image_write(struct smtps_image *, const void *, size_t);
+/* All is there; closed(arg), perhaps at once, when it can be read. */
+void smtps_image_close(struct smtps_image *, smtps_image_fn closed);
+const struct meta1_pm_message *smtps_image_message(struct smtps_image *); /* NULL: it failed */
+/* Where our Received line goes in what became of it: before the client's first own field that is
+ * left as it was, or first of all. extent NULL: it is as it came. */
+uint64_t smtps_image_place(
+    const struct smtps_image *, const struct meta1_extent *, unsigned nextent);
+size_t smtps_image_held(const struct smtps_image *); /* bytes of memory */
 
 /* ---- chain_open.c ---- */
 /* NULL without error: the section has no policy_milter. */

@@ -84,24 +84,25 @@ void smtps_session_refuse(struct smtps_session *s, int code, const char *dsn, co
 	smtps_session_reply(s, code, dsn, "%s", text);
 }
 
-void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const char *text)
+void smtps_session_count_bad(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = s->lim;
-
 	m_bad.value++;
-	if (s->state == ST_AUTH)
-		smtps_auth_stop(s); /* whatever was wrong, the exchange does not go on */
-	smtps_session_refuse(s, code, dsn, text);
-	if (lim->bad_commands > 0 && ++s->bad >= lim->bad_commands)
+	if (s->lim->bad_commands > 0 && ++s->bad >= s->lim->bad_commands)
 		too_bad(s, "Too many bad commands");
 	smtps_tarpit(s);
 }
 
+void smtps_session_bad(struct smtps_session *s, int code, const char *dsn, const char *text)
+{
+	if (s->state == ST_AUTH)
+		smtps_auth_stop(s); /* whatever was wrong, the exchange does not go on */
+	smtps_session_refuse(s, code, dsn, text);
+	smtps_session_count_bad(s);
+}
+
 bool smtps_session_nop(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = s->lim;
-
-	if (lim->nop_commands <= 0 || ++s->nop <= lim->nop_commands)
+	if (s->lim->nop_commands <= 0 || ++s->nop <= s->lim->nop_commands)
 		return true;
 	too_bad(s, "Too many commands that do nothing");
 	return false;
@@ -109,14 +110,17 @@ bool smtps_session_nop(struct smtps_session *s)
 
 /* ---- waiting ---- */
 
+/* While we are slow the client is not; these have deadlines of their own, filters longer ones. */
+#define W(what) 1u << AWAIT_##what
+#define OURS                                                                                       \
+	(W(CONF) | W(MAIL) | W(RCPT) | W(VRFY) | W(TARPIT) | W(QUEUE) | W(COMMIT) | W(TLS) |       \
+	    W(AUTH))
+
 void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 {
 	s->await = (struct smtps_await){.what = what, .since = loop_now(s->srv->role->loop)};
-	/* while we are slow the client is not; these waits have deadlines of their own */
-	if ((what == AWAIT_CONF || what == AWAIT_MAIL || what == AWAIT_RCPT || what == AWAIT_VRFY ||
-		what == AWAIT_TARPIT || what == AWAIT_QUEUE || what == AWAIT_COMMIT ||
-		what == AWAIT_TLS || what == AWAIT_AUTH) &&
-	    s->lim->io_timeout <= SMTPS_WAIT_MAX)
+	if (what == AWAIT_FILTER ||
+	    ((1u << what & OURS) != 0 && s->lim->io_timeout <= SMTPS_WAIT_MAX))
 		conn_timeout(s->conn, 0);
 }
 
@@ -161,6 +165,7 @@ static void tear_down(struct smtps_session *s)
 		give_up_tx(s);
 	else if (s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF)
 		smtps_tx_reset(s);
+	smtps_filter_end(s);
 	smtps_auth_forget(s);
 	smtps_client_give(s);
 	smtps_memory_give(s);
@@ -390,12 +395,6 @@ static const struct conn_events events = {
 
 /* ---- the beginning ---- */
 
-void smtps_session_greet(struct smtps_session *s)
-{
-	s->state = ST_OPEN;
-	smtps_session_reply(s, 220, NULL, "%s ESMTP meta1-%s", s->srv->hostname, PACKAGE_VERSION);
-}
-
 /* Without greet_delay nobody is refused for it, but counted: what is there when the connection
  * is accepted was said before the greeting. */
 static void count_early(int fd)
@@ -413,7 +412,7 @@ static void greet_due(int fd, short what, void *arg)
 	(void)what;
 	loop_unwatch(&s->timer);
 	smtps_session_awake(s);
-	smtps_session_greet(s);
+	smtps_filter_connect(s);
 	smtps_session_run(s);
 }
 
@@ -452,7 +451,7 @@ void smtps_session_welcome(struct smtps_session *s)
 	} else {
 		if (!s->tls_first)
 			count_early(conn_fd(s->conn));
-		smtps_session_greet(s);
+		smtps_filter_connect(s);
 	}
 }
 
@@ -487,7 +486,7 @@ void smtps_session_stop_all(struct smtps *srv)
 
 	for (s = LIST_FIRST(&srv->sessions); s != NULL; s = next) {
 		next = LIST_NEXT(s, all);
-		if (s->state >= ST_CHUNKS && s->state != ST_SKIP)
+		if (s->state >= ST_CHUNKS && s->state != ST_SKIP && s->await.what != AWAIT_FILTER)
 			continue;
 		smtps_auth_stop(s);
 		if (s->await.what == AWAIT_GREET || s->await.what == AWAIT_PROXY ||

@@ -146,6 +146,7 @@ static void stopped(void *arg)
 	smtps_verdict_free(&server.verdicts);
 	clients_close(&server.clients);
 	tls_ctx_free(&server.tls);
+	smtps_chain_free(&server.chain);
 	mod_drain(server.store_inst, loop_now(server.role->loop) + DRAIN_MS, drained, NULL);
 }
 
@@ -293,6 +294,14 @@ static int open_auth(struct role *role, const struct set_smtps *set, struct meta
 					       : 0;
 }
 
+/* NULL without error: the section has no policy_milter. */
+static int open_chain(struct settings *all, const struct set_smtps *set, struct smtps_chain **out,
+    struct meta1_err *err)
+{
+	*out = smtps_chain_open(server.role, all, set, err);
+	return *out == NULL && set->policy_milter != NULL ? -1 : 0;
+}
+
 /* The table of clients, from mcp. */
 static int open_clients(struct role *role, struct meta1_err *err)
 {
@@ -319,7 +328,8 @@ static int start(struct role *role, struct meta1_err *err)
 	if (server.tls == NULL && set->tls != NULL)
 		return -1;
 	if (open_clients(role, err) < 0 || open_store(role, err) < 0 ||
-	    open_auth(role, set, err) < 0 || smtps_listen_start(&server, err) < 0)
+	    open_auth(role, set, err) < 0 || open_chain(role->set, set, &server.chain, err) < 0 ||
+	    smtps_listen_start(&server, err) < 0)
 		return -1;
 	server.verdicts = smtps_verdict_new(SMTPS_VERDICTS_MAX);
 	smtps_policy_forget(&server);
@@ -400,6 +410,10 @@ static int reload_prepare(struct role *role, struct settings *next, struct meta1
 	server.next_tls = open_tls(set, err);
 	if (server.next_tls == NULL && set->tls != NULL)
 		return -1;
+	if (open_chain(next, set, &server.next_chain, err) < 0) {
+		tls_ctx_free(&server.next_tls);
+		return -1;
+	}
 	read_limits(set, &server.next_lim);
 	server.next_hostname = base_strdup(next->hostname);
 	return 0;
@@ -415,13 +429,17 @@ static void reload_finish(struct role *role, bool commit)
 		server.lim = server.next_lim;
 		tls_ctx_free(&server.tls); /* sessions under way keep it */
 		server.tls = server.next_tls;
+		smtps_chain_free(&server.chain); /* likewise */
+		server.chain = server.next_chain;
 		/* max_sessions may be another; smar's window follows with its next connection */
 		mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
 	} else {
 		free(server.next_hostname);
 		free_limits(&server.next_lim);
 		tls_ctx_free(&server.next_tls);
+		smtps_chain_free(&server.next_chain);
 	}
+	server.next_chain = NULL;
 	server.next_tls = NULL;
 	server.next_lim = (struct smtps_limits){.flags = 0};
 	server.next_hostname = NULL;
@@ -447,6 +465,7 @@ static void control(struct role *role, struct ctl *ctl)
 {
 	(void)role;
 	smtps_show_control(&server, ctl);
+	smtps_chain_control(&server, ctl);
 }
 
 int main(int argc, char **argv)

@@ -23,6 +23,7 @@
  *   verdict.c   smar's answers, kept for as long as it allows
  *   body.c      DATA: input through the scanner into the store
  *   bdat.c      BDAT: the same by count, a chunk at a time
+ *   filter.h    policy filters: its own part of this header
  *   tarpit.c    who errs again and again waits
  *   memory.c    what all sessions hold together
  *   data.c      the scanner: where the message ends, what it counts, how it is stored
@@ -75,6 +76,8 @@ struct smtps_chain;
 struct netlist;
 struct smtps_auth;
 struct smtps_login;
+struct smtps_filter;
+struct smtps_chain;
 
 /* ---- the server: one a process (smtps.c) ---- */
 
@@ -166,6 +169,7 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 	X(TARPIT, "tarpit")                                                                        \
 	X(QUEUE, "queue to let mail in")                                                           \
 	X(ROOM, "room in the store")                                                               \
+	X(FILTER, "policy filter")                                                                 \
 	X(COMMIT, "commit of the store")
 #define AWAIT_ENUM(U, name) AWAIT_##U,
 enum smtps_await_what { SMTPS_AWAITS(AWAIT_ENUM) AWAIT_COUNT };
@@ -200,11 +204,12 @@ struct smtps_session {
 	struct conn *conn;
 	struct smtps_tx *tx; /* NULL: none */
 	struct watch *timer; /* of the PROXY header, greet_delay, tarpit, queue_wait or AUTH */
-	struct smtps_login *login; /* of auth.c; NULL: AUTH was not said */
-	const char *account;	   /* whose secret it showed; NULL: nobody's */
-	char *helo;		   /* as cleaned; NULL before HELO */
-	struct meta1_buf said;	   /* the command that acts, if it may stand in the log */
-	char *name;		   /* of the client, confirmed, as smar told; NULL: not known */
+	struct smtps_login *login;   /* of auth.c; NULL: AUTH was not said */
+	struct smtps_filter *filter; /* of filter.c; NULL: no filter judges it */
+	const char *account;	     /* whose secret it showed; NULL: nobody's */
+	char *helo;		     /* as cleaned; NULL before HELO */
+	struct meta1_buf said;	     /* the command that acts, if it may stand in the log */
+	char *name;		     /* of the client, confirmed, as smar told; NULL: not known */
 	struct smtps_proof proof;
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
@@ -243,8 +248,6 @@ void smtps_session_new(
 /* Who the client is, is known: its rights, greet_delay, the greeting. */
 void smtps_session_begin(struct smtps_session *);
 void smtps_session_known(struct smtps_session *); /* its TLS stands, or it has none yet */
-void smtps_session_greet(struct smtps_session *); /* 220, and all is as after the connect */
-/* Its limits are known: greet_delay, the greeting. */
 void smtps_session_welcome(struct smtps_session *);
 /* Takes lines until there is none, or the session waits, or ends. */
 void smtps_session_run(struct smtps_session *);
@@ -255,6 +258,7 @@ void smtps_session_reply(struct smtps_session *, int code, const char *dsn, cons
 void smtps_session_refuse(struct smtps_session *, int code, const char *dsn, const char *text);
 /* The same for a 5xx that counts against max_bad_commands. */
 void smtps_session_bad(struct smtps_session *, int code, const char *dsn, const char *text);
+void smtps_session_count_bad(struct smtps_session *); /* without a reply */
 /* Counts NOOP, VRFY and their like; false: over the bound, the session is ending. */
 bool smtps_session_nop(struct smtps_session *);
 void smtps_session_await(struct smtps_session *, enum smtps_await_what);
@@ -290,7 +294,8 @@ void smtps_auth_open_end(struct smtps_auth **);
 void smtps_auth_names(const struct smtps_session *, char *out, size_t size);
 void smtps_auth(struct smtps_session *, const struct smtps_line *);	    /* the verb */
 void smtps_auth_line(struct smtps_session *, const char *line, size_t len); /* in ST_AUTH */
-bool smtps_auth_comes(const struct smtps_session *); /* the input is a line of AUTH */
+bool smtps_auth_comes(const struct smtps_session *);	   /* the input is a line of AUTH */
+const char *smtps_auth_mech(const struct smtps_session *); /* by which it proved who it is */
 /* The exchange under way is over, unanswered; and: nobody is authenticated any more. */
 void smtps_auth_stop(struct smtps_session *);
 void smtps_auth_forget(struct smtps_session *);
@@ -486,6 +491,7 @@ void smtps_starttls_text(const struct smtps_session *, char *out, size_t size);
 
 void smtps_show_control(struct smtps *, struct ctl *);
 
+#include "smtps/filter.h"
 #include "smtps/tx.h"
 
 #endif

@@ -42,6 +42,8 @@ void smtps_tx_free(struct smtps_tx **txp)
 	*txp = NULL;
 	if (tx->msg != NULL)
 		srv->store->abort(&tx->msg);
+	smtps_judged_free(tx);
+	smtps_image_free(&tx->image);
 	if (tx->epoch != 0)
 		smtps_intake_back(srv->intake, &tx->epoch);
 	if (tx->counted)
@@ -67,10 +69,19 @@ void smtps_tx_reset(struct smtps_session *s)
 			conn_pause(s->conn, false);
 		smtps_session_awake(s);
 	}
+	smtps_filter_reset(s);
 	if (s->tx != NULL)
 		smtps_tx_free(&s->tx);
 	if (s->state > ST_READY && s->state != ST_CLOSE)
 		s->state = ST_READY;
+}
+
+void smtps_tx_discard(struct smtps_tx *tx)
+{
+	tx->discard = true;
+	tx->ndiscard += tx->nrcpt;
+	tx->nrcpt = 0;
+	STAILQ_INIT(&tx->rcpts);
 }
 
 /* ---- MAIL ---- */
@@ -139,6 +150,7 @@ static int parse_mail(
 		return 501;
 	}
 	tx->from = buf_of(pool_strn(&tx->pool, a.whole.data, a.whole.len), a.whole.len);
+	smtps_filter_params(s, text + used, len - used);
 	code = smtps_params(s, tx, false, text + used, len - used, err);
 	if (code == 0 && a.utf8 && !(tx->flags & META1_M_SMTPUTF8)) { /* RFC 6531 3.5 */
 		err_set(err, "5.6.7 Sender address is not ASCII, and MAIL has no SMTPUTF8");
@@ -154,6 +166,17 @@ static void busy(struct smtps_session *s)
 	smtps_session_refuse(s, 451, "4.3.2", "The queue is busy, try again later");
 }
 
+static void mail_filtered(struct smtps_session *s, const struct smtps_answer *a)
+{
+	if (smtps_filter_refused(s, a)) {
+		smtps_tx_reset(s);
+		return;
+	}
+	if (a->action == META1_PM_DISCARD)
+		smtps_tx_discard(s->tx);
+	smtps_session_reply(s, 250, "2.1.0", "Sender ok");
+}
+
 /* s->tx has its credit. */
 static void begin(struct smtps_session *s)
 {
@@ -167,7 +190,7 @@ static void begin(struct smtps_session *s)
 	s->tiny = 0;
 	s->dropped = 0;
 	s->state = ST_MAIL;
-	smtps_session_reply(s, 250, "2.1.0", "Sender ok");
+	smtps_filter_ask(s, META1_PM_MAIL, s->tx->from, mail_filtered);
 }
 
 /* Nothing speaks against the sender: a credit, now or when there is room. */
@@ -299,7 +322,7 @@ static bool add(struct smtps_tx *tx)
 
 	if (r == NULL || copy == NULL)
 		return false;
-	r->addr = buf_of(copy, tx->asking.len);
+	r->addr = r->told = buf_of(copy, tx->asking.len);
 	r->notify = tx->ask_notify;
 	if (tx->ask_orcpt.len > 0) {
 		copy = pool_strn(&tx->pool, tx->ask_orcpt.data, tx->ask_orcpt.len);
@@ -313,30 +336,89 @@ static bool add(struct smtps_tx *tx)
 	return true;
 }
 
+static void rcpt_taken(struct smtps_session *s, const struct smtps_verdict *v)
+{
+	s->state = ST_RCPT;
+	s->nrcpt++;
+	s->tx->ntaken++;
+	smtps_policy_said(s, v);
+}
+
+/* What smar took a filter may refuse: then nothing of it is left. */
+static void rcpt_filtered(struct smtps_session *s, const struct smtps_answer *a)
+{
+	struct smtps_tx *tx = s->tx;
+
+	if (!smtps_filter_refused(s, a)) {
+		if (a->action == META1_PM_DISCARD)
+			smtps_tx_discard(tx);
+		rcpt_taken(s, smtps_filter_kept(s));
+		return;
+	}
+	if (tx->last == NULL) {
+		STAILQ_INIT(&tx->rcpts);
+	} else {
+		STAILQ_NEXT(tx->last, next) = NULL;
+		tx->rcpts.stqh_last = &STAILQ_NEXT(tx->last, next);
+	}
+	tx->nrcpt = tx->last_nrcpt;
+	tx->nowner = tx->last_nowner;
+	if (a->smtp >= 500 && s->state != ST_CLOSE)
+		smtps_tx_invalid(s);
+}
+
+static void refused_told(struct smtps_session *s, const struct smtps_answer *a)
+{
+	(void)a;
+	smtps_policy_said(s, smtps_filter_kept(s));
+}
+
+static void refuse_rcpt(struct smtps_session *s, const struct smtps_verdict *v)
+{
+	log_refusal(s, "smtps.rcpt_refused", v, s->tx->asking);
+	if (!smtps_filter_wants(s, META1_PM_REFUSED)) {
+		smtps_policy_said(s, v);
+		return;
+	}
+	smtps_filter_keep(s, v);
+	smtps_filter_ask(s, META1_PM_REFUSED, s->tx->asking, refused_told);
+}
+
+static struct smtps_rcpt *last_of(struct smtps_tx *tx)
+{
+	char *next = (char *)tx->rcpts.stqh_last;
+
+	return STAILQ_EMPTY(&tx->rcpts)
+		   ? NULL
+		   : (struct smtps_rcpt *)(void *)(next - offsetof(struct smtps_rcpt, next));
+}
+
 static void apply(struct smtps_session *s, const struct smtps_verdict *v)
 {
 	struct smtps_tx *tx = s->tx;
 
 	learn_name(s, v);
 	learn_spf(tx, v);
+	if (!taken(v)) {
+		refuse_rcpt(s, v);
+		return;
+	}
+	tx->last = last_of(tx);
+	tx->last_nrcpt = tx->nrcpt;
+	tx->last_nowner = tx->nowner;
 	if (v->action == ACT_DISCARD) {
 		tx->ndiscard++;
-	} else if (v->action == ACT_ACCEPT &&
-		   !(v->more != NULL ? smtps_expand_add(tx, v->more) : add(tx))) {
+		rcpt_taken(s, v);
+	} else if (!(v->more != NULL ? smtps_expand_add(tx, v->more) : add(tx))) {
 		m_too_many.value++;
 		smtps_session_refuse(
 		    s, 452, "4.5.3", "Too many recipients; send the mail to the rest again");
-		return;
+	} else if (smtps_filter_wants(s, META1_PM_RCPT)) {
+		smtps_filter_keep(s, v);
+		smtps_filter_ask(s, META1_PM_RCPT, tx->asking, rcpt_filtered);
+	} else {
+		rcpt_taken(s, v);
 	}
-	if (!taken(v)) {
-		log_refusal(s, "smtps.rcpt_refused", v, tx->asking);
-		smtps_policy_said(s, v);
-		return;
-	}
-	s->state = ST_RCPT;
-	s->nrcpt++;
-	tx->ntaken++;
-	smtps_policy_said(s, v);
 }
 
 static void rcpt_judged(struct smtps_session *s, const struct smtps_verdict *v)
@@ -403,6 +485,7 @@ void smtps_tx_rcpt(struct smtps_session *s, const struct smtps_line *l)
 	}
 	tx->ask_notify = 0;
 	tx->ask_orcpt.len = 0;
+	smtps_filter_params(s, text + used, len - used);
 	code = smtps_params(s, tx, true, text + used, len - used, &err);
 	if (code != 0) {
 		refuse(s, code, &err);

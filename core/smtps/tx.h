@@ -18,6 +18,7 @@ int smtps_params(
 struct smtps_rcpt {
 	STAILQ_ENTRY(smtps_rcpt) next;
 	struct meta1_buf addr;
+	struct meta1_buf told;	/* as the client said it: an alias that stands for addr */
 	struct meta1_buf orcpt; /* RFC 3461, as in struct meta1_rcpt */
 	uint32_t notify;
 	uint32_t flags; /* of aliases, as in struct meta1_qrcpt, like these: */
@@ -45,6 +46,8 @@ struct smtps_scan {
 };
 
 /* What to store: nadd bytes that are not in the input, then keep bytes of it. */
+struct smtps_image;
+struct smtps_judged;
 struct smtps_run {
 	const char *add;
 	size_t nadd, keep;
@@ -72,6 +75,11 @@ struct smtps_tx {
 	struct smtps_scan scan;
 	struct smtps_authres authres;
 	enum smtps_body body;
+	struct smtps_image *image;   /* the content, when filters judge it; else NULL */
+	struct smtps_judged *judged; /* of judged.c: what they leave of it goes into the store */
+	const char *hold;	     /* a filter's reason to hold it; in pool */
+	struct smtps_rcpt *last;     /* before the recipient that filters are asked about */
+	unsigned last_nrcpt, last_nowner;
 	uint64_t head;		     /* bytes of our trace lines */
 	uint64_t cut;		     /* bytes of the header that were taken out */
 	uint32_t spf;		     /* PROTO_SPF() of ipc/proto.h, 0: not known */
@@ -105,6 +113,7 @@ void smtps_tx_rcpt(struct smtps_session *, const struct smtps_line *);
  * aborted unless it was committed, the credit given back unless it was used, a question
  * at smar forgotten. The session is READY afterwards if it was past HELO. */
 void smtps_tx_reset(struct smtps_session *);
+void smtps_tx_discard(struct smtps_tx *); /* nobody gets it; what follows is taken all the same */
 /* The same for a transaction that has lost its session, or is taken from it. */
 void smtps_tx_free(struct smtps_tx **);
 
@@ -121,6 +130,7 @@ void smtps_body_data(struct smtps_session *, const struct smtps_line *); /* the 
 /* A message in the store, its Received line first; plain: of BDAT. false: the store takes
  * none, 452 was said, the transaction is gone. */
 bool smtps_body_begin(struct smtps_session *, bool plain);
+bool smtps_body_store(struct smtps_session *); /* a message of the store; false: the log says why */
 /* Feeds what is in the input; true: the end was seen and the session may go on. */
 bool smtps_body_run(struct smtps_session *);
 /* The content of BDAT is complete: its last line gets the end that it may lack. */
@@ -157,5 +167,9 @@ size_t smtps_received_line(
 void smtps_commit_start(struct smtps_session *);
 /* Judges what is known before the end; true: refused, and the transaction is gone. */
 bool smtps_commit_refused(struct smtps_session *);
+/* The store has what filters left of it: commit, unless that is too much. */
+void smtps_commit_judged(struct smtps_session *);
+/* 250, and nobody gets it; by: the filter that says so, or NULL. */
+void smtps_commit_discard(struct smtps_session *, const char *by);
 
 #endif

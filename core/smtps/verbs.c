@@ -114,26 +114,15 @@ static bool hello(struct smtps_session *s, const struct smtps_line *l)
 	return true;
 }
 
-static void act_helo(struct smtps_session *s, const struct smtps_line *l)
-{
-	if (!hello(s, l))
-		return;
-	s->esmtp = false;
-	smtps_session_reply(s, 250, NULL, "%s", s->srv->hostname);
-}
-
 static const struct smtps_verb verbs[];
 static size_t nverbs(void);
 
-static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
+static void say_ehlo(struct smtps_session *s)
 {
 	const struct smtps_limits *lim = s->lim;
 	char names[512];
 	size_t i;
 
-	if (!hello(s, l))
-		return;
-	s->esmtp = true;
 	conn_printf(s->conn, "250-%s\r\n", s->srv->hostname);
 	for (i = 0; i < nverbs(); i++)
 		if ((verbs[i].flags & VERB_EHLO) != 0)
@@ -159,6 +148,38 @@ static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
 			e->words(lim, words, sizeof(words));
 		conn_printf(s->conn, "250%c%s%s\r\n", dash, e->keyword, words);
 	}
+}
+
+/* A name that a filter refuses was not said. */
+static void hello_filtered(struct smtps_session *s, const struct smtps_answer *a)
+{
+	if (smtps_filter_refused(s, a)) {
+		if (!s->helo_given) {
+			free(s->helo);
+			s->helo = NULL;
+		}
+		s->state = s->state == ST_READY ? ST_OPEN : s->state;
+	} else if (s->esmtp) {
+		say_ehlo(s);
+	} else {
+		smtps_session_reply(s, 250, NULL, "%s", s->srv->hostname);
+	}
+}
+
+static void act_helo(struct smtps_session *s, const struct smtps_line *l)
+{
+	if (!hello(s, l))
+		return;
+	s->esmtp = false;
+	smtps_filter_ask(s, META1_PM_HELO, buf_str(s->helo), hello_filtered);
+}
+
+static void act_ehlo(struct smtps_session *s, const struct smtps_line *l)
+{
+	if (!hello(s, l))
+		return;
+	s->esmtp = true;
+	smtps_filter_ask(s, META1_PM_HELO, buf_str(s->helo), hello_filtered);
 }
 
 /* ---- the small ones ---- */
@@ -264,6 +285,15 @@ static const struct smtps_verb *find(struct meta1_buf word)
 	return NULL;
 }
 
+static void unknown_filtered(struct smtps_session *s, const struct smtps_answer *a)
+{
+	if (!smtps_filter_refused(s, a))
+		smtps_session_bad(
+		    s, 500, "5.5.1", "Command is not known; HELP lists those that are");
+	else if (s->state != ST_CLOSE)
+		smtps_session_count_bad(s);
+}
+
 static void out_of_order(struct smtps_session *s, const struct smtps_verb *v)
 {
 	const char *text = "Not now: a transaction is under way, RSET would end it";
@@ -310,8 +340,7 @@ void smtps_verbs_line(struct smtps_session *s, const char *line, size_t len)
 		len--;
 	l = (struct smtps_line){line + from, len - from};
 	if (v == NULL)
-		smtps_session_bad(
-		    s, 500, "5.5.1", "Command is not known; HELP lists those that are");
+		smtps_filter_ask(s, META1_PM_UNKNOWN, buf_of(line, len), unknown_filtered);
 	else if (!there(s, v))
 		smtps_session_bad(s, 502, "5.5.1", "Command is not offered here");
 	else if (!may(s, v))

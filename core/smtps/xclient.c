@@ -198,11 +198,11 @@ void smtps_xclient(struct smtps_session *s, const struct smtps_line *l)
 	smtps_starttls_disown(s);
 	s->bad = s->invalid = s->nrcpt = s->ntx = 0; /* what another did is not this one's */
 	if (!g.addr)
-		smtps_session_greet(s);
+		smtps_filter_connect(s);
 	else if (!smtps_client_take(s))
 		return;
 	else if (s->lim->flags & SMTPS_F_SESSION_CONF)
 		smtps_conf_ask(s);
 	else
-		smtps_session_greet(s);
+		smtps_filter_connect(s);
 }

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * filter.c -- the stages at which policy filters are asked about a session and its mail: what they
+ * are told, the wait, and what becomes of a refusal.
+ *
+ * Comes from session.c (a client), verbs.c (HELO, what is no command), tx.c (MAIL, RCPT), body.c
+ * and bdat.c (DATA) and judged.c (END); goes to chain.c, and back to who asked. Owns what filters
+ * see of a session, struct meta1_pm_about. A session that no filter judges has none of this.
+ * On failure: chain.c answers in any case, as the configuration says; text of a filter is one of a
+ * stranger, and leaves as printable ASCII in lines of bounded number and length.
+ */
+#include "smtps/smtps.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+METRIC_COUNTER(m_refused, "refused_filter_total", "Commands and mail refused by a policy filter.");
+
+#define LINES_MAX  32 /* of a reply; the rest is left out */
+#define PARAMS_MAX 24
+#define OF_A_MAIL  (META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA | META1_PM_END | META1_PM_REFUSED)
+
+struct smtps_filter {
+	struct meta1_pm_about about;
+	struct smtps_judging *judging;
+	smtps_filtered_fn fn; /* what is asked now; NULL: nothing */
+	bool inside;	      /* smtps_chain_ask() runs */
+	bool mail;	      /* they know of a mail that is not over */
+	struct meta1_pm_ask ask;
+	struct meta1_tls tls;
+	struct smtps_verdict verdict;
+	struct meta1_buf param[PARAMS_MAX];
+	char text[SMTPS_LINE_MAX]; /* of the parameters, or of an unknown command */
+	char refused[520], msgid[512];
+	char hostname[256], author[ADDR_PATH_MAX + 1], local[SMTPS_CLIENT_SIZE];
+	char listener[];
+};
+
+/* ---- what they know ---- */
+
+static uint32_t address(int fd, int (*get)(int, struct sockaddr *, socklen_t *), char *out)
+{
+	struct sockaddr_storage ss = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(ss);
+
+	if (get(fd, (struct sockaddr *)&ss, &len) < 0)
+		return 0;
+	if (out != NULL)
+		conn_addr_text((struct sockaddr *)&ss, out, SMTPS_CLIENT_SIZE);
+	if (ss.ss_family == AF_INET)
+		return ntohs(((struct sockaddr_in *)&ss)->sin_port);
+	return ss.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&ss)->sin6_port) : 0;
+}
+
+static void know_tls(struct smtps_session *s)
+{
+	const struct tls_info *i = conn_tls_info(s->conn);
+	struct smtps_filter *f = s->filter;
+
+	f->about.tls = NULL;
+	f->about.tls_verify = NULL;
+	if (i == NULL)
+		return;
+	f->tls = (struct meta1_tls){.size = sizeof(f->tls),
+	    .bits = (uint32_t)i->bits,
+	    .version = i->version,
+	    .cipher = i->cipher,
+	    .trusted = !s->disowned && i->cert == TLS_CERT_GOOD,
+	    .why = i->cert == TLS_CERT_NONE ? "no certificate" : i->why,
+	    .subject = s->disowned ? NULL : i->subject,
+	    .issuer = s->disowned ? NULL : i->issuer};
+	f->about.tls = &f->tls;
+	f->about.tls_verify = tls_info_verify(i);
+}
+
+/* The value of a parameter of MAIL, from the line that said it. */
+static const char *author(struct smtps_filter *f, const struct smtps_tx *tx)
+{
+	static const char name[] = "AUTH=";
+	size_t n = sizeof(name) - 1;
+
+	for (uint32_t i = 0; i < f->ask.nparam && f->ask.stage == META1_PM_MAIL; i++)
+		if (f->param[i].len > n && strncasecmp(f->param[i].data, name, n) == 0)
+			reply_ascii((const char *)f->param[i].data + n, f->param[i].len - n,
+			    f->author, sizeof(f->author));
+	return tx != NULL && f->author[0] != '\0' ? f->author : NULL;
+}
+
+/* Up to date, before each word to the chain: nothing in it is older than the session is. */
+static void know(struct smtps_session *s)
+{
+	struct smtps_filter *f = s->filter;
+	struct meta1_pm_about *a = &f->about;
+	const struct smtps_tx *tx = s->tx;
+
+	str_copy(f->hostname, sizeof(f->hostname), s->srv->hostname);
+	a->name = s->name;
+	a->resolve = s->name != NULL ? "OK" : NULL;
+	a->helo = s->helo;
+	a->auth_user = s->proof.auth;
+	a->auth_mech = s->proof.auth != NULL ? smtps_auth_mech(s) : NULL;
+	if (s->conn != NULL)
+		know_tls(s);
+	else
+		a->tls = NULL;
+	a->auth_author = author(f, tx);
+	a->taid = tx != NULL && tx->id[0] != '\0' ? tx->id : NULL;
+	a->mailflags = tx != NULL ? tx->flags : 0;
+	a->nrcpt = tx != NULL ? tx->ntaken : 0;
+	a->nbad = tx != NULL ? tx->asked - tx->ntaken : 0;
+	if (tx != NULL && (f->ask.stage & (META1_PM_RCPT | META1_PM_REFUSED)) != 0 && a->nbad > 0)
+		a->nbad--; /* the one that is asked about */
+	a->from = tx != NULL ? tx->from : buf_of(NULL, 0);
+	if (f->ask.stage != META1_PM_END) {
+		a->msgid = NULL;
+		a->hops = 0;
+	}
+}
+
+/* ---- the session ---- */
+
+/* The section's name, where it has one: conditions of filters are about it. */
+static const char *listener(const struct smtps_session *s)
+{
+	const struct set_role *set = s->srv->role->section;
+
+	for (unsigned i = 0, nth = 0; set != NULL && i < s->srv->role->nfd; i++) {
+		const struct role_fd *fd = &s->srv->role->fd[i];
+
+		if (strcmp(fd->kind, "listen") != 0)
+			continue;
+		if (fd->name == s->listener && nth < set->nlisten &&
+		    set->listen[nth].section->name != NULL)
+			return set->listen[nth].section->name;
+		nth++;
+	}
+	return s->listener;
+}
+
+static bool begin(struct smtps_session *s)
+{
+	const char *name = listener(s);
+	struct smtps_filter *f = base_alloc(sizeof(*f) + strlen(name) + 1);
+
+	strcpy(f->listener, name);
+	s->filter = f;
+	f->about = (struct meta1_pm_about){.size = sizeof(f->about),
+	    .port = s->proxied ? 0 : address(conn_fd(s->conn), getpeername, NULL),
+	    .serial = s->serial,
+	    .hostname = f->hostname,
+	    .version = "meta1-" PACKAGE_VERSION,
+	    .listener = f->listener,
+	    .local = f->local,
+	    .local_port = address(conn_fd(s->conn), getsockname, f->local),
+	    .client = s->client};
+	know(s);
+	f->judging = smtps_chain_begin(s->srv->chain, &f->about);
+	if (f->judging != NULL)
+		return true;
+	smtps_filter_end(s);
+	return false;
+}
+
+/* 220, and all is as after the connect. */
+static void greet(struct smtps_session *s)
+{
+	s->state = ST_OPEN;
+	smtps_session_reply(s, 220, NULL, "%s ESMTP meta1-%s", s->srv->hostname, PACKAGE_VERSION);
+}
+
+static void connected(struct smtps_session *s, const struct smtps_answer *a)
+{
+	if (smtps_filter_refused(s, a))
+		smtps_session_end(s);
+	else
+		greet(s);
+}
+
+void smtps_filter_connect(struct smtps_session *s)
+{
+	smtps_filter_end(s); /* XCLIENT: another client than before */
+	if (s->srv->chain == NULL || !begin(s)) {
+		greet(s);
+		return;
+	}
+	s->state = ST_GREET;
+	smtps_filter_ask(s, META1_PM_CONNECT, buf_str(""), connected);
+}
+
+void smtps_filter_reset(struct smtps_session *s)
+{
+	struct smtps_filter *f = s->filter;
+
+	if (s->await.what == AWAIT_FILTER)
+		smtps_session_awake(s);
+	if (f == NULL || f->judging == NULL || (f->fn == NULL && !f->mail))
+		return;
+	f->fn = NULL;
+	f->mail = false;
+	f->ask.stage = 0;
+	know(s);
+	smtps_chain_reset(f->judging);
+	f->author[0] = '\0';
+}
+
+void smtps_filter_end(struct smtps_session *s)
+{
+	struct smtps_filter *f = s->filter;
+
+	if (f == NULL)
+		return;
+	if (f->judging != NULL)
+		smtps_chain_end(&f->judging);
+	free(f);
+	s->filter = NULL;
+}
+
+/* ---- a question ---- */
+
+static void answered(void *arg, const struct smtps_answer *a)
+{
+	struct smtps_session *s = arg;
+	struct smtps_filter *f = s->filter;
+	smtps_filtered_fn fn = f->fn;
+	bool inside = f->inside;
+
+	f->fn = NULL;
+	smtps_session_awake(s);
+	fn(s, a);
+	if (!inside)
+		smtps_session_run(s);
+}
+
+bool smtps_filter_wants(const struct smtps_session *s, uint32_t stage)
+{
+	return s->filter != NULL && smtps_chain_wants(s->filter->judging, stage);
+}
+
+static void ask(struct smtps_session *s, smtps_filtered_fn fn)
+{
+	struct smtps_filter *f = s->filter;
+
+	know(s);
+	f->fn = fn;
+	f->mail = f->mail || (f->ask.stage & OF_A_MAIL) != 0;
+	f->inside = true;
+	smtps_session_await(s, AWAIT_FILTER);
+	smtps_chain_ask(f->judging, &f->ask, answered, s);
+	f->inside = false;
+}
+
+void smtps_filter_ask(
+    struct smtps_session *s, uint32_t stage, struct meta1_buf arg, smtps_filtered_fn fn)
+{
+	static const struct smtps_answer nothing = {.action = META1_PM_CONTINUE};
+	struct smtps_filter *f = s->filter;
+
+	if (!smtps_filter_wants(s, stage)) {
+		fn(s, &nothing);
+		return;
+	}
+	if (stage == META1_PM_UNKNOWN) {
+		arg.len = arg.len < sizeof(f->text) ? arg.len : sizeof(f->text);
+		memcpy(f->text, arg.data, arg.len);
+		arg.data = f->text;
+	}
+	f->ask = (struct meta1_pm_ask){.size = sizeof(f->ask),
+	    .stage = stage,
+	    .arg = arg,
+	    .param = f->param,
+	    .nparam = f->ask.nparam};
+	if ((stage & (META1_PM_MAIL | META1_PM_RCPT | META1_PM_REFUSED)) == 0)
+		f->ask.nparam = 0;
+	if (stage == META1_PM_REFUSED) {
+		snprintf(f->refused, sizeof(f->refused), "%03d %s%s%s", f->verdict.smtp,
+		    f->verdict.dsn, f->verdict.dsn[0] != '\0' ? " " : "", f->verdict.text);
+		f->ask.refused = f->refused;
+	}
+	ask(s, fn);
+}
+
+void smtps_filter_params(struct smtps_session *s, const char *p, size_t len)
+{
+	struct smtps_filter *f = s->filter;
+	size_t i = 0, from;
+
+	if (f == NULL)
+		return;
+	f->ask.nparam = 0;
+	len = len < sizeof(f->text) ? len : sizeof(f->text);
+	memcpy(f->text, p, len);
+	while (i < len && f->ask.nparam < PARAMS_MAX) {
+		while (i < len && f->text[i] == ' ')
+			i++;
+		for (from = i; i < len && f->text[i] != ' ';)
+			i++;
+		if (i > from)
+			f->param[f->ask.nparam++] = buf_of(f->text + from, i - from);
+	}
+}
+
+/* The value of Message-Id, for people: what is not ASCII is '?'. */
+static const char *message_id(struct smtps_filter *f, const struct meta1_pm_message *m)
+{
+	static const char name[] = "\nmessage-id:";
+	const struct meta1_extent *e = m->extent;
+	const char *p, *end, *v, *stop;
+
+	if (m->nextent == 0 || e->mem == NULL)
+		return NULL;
+	p = e->mem;
+	end = p + (m->header < e->len ? m->header : e->len);
+	while (p < end) {
+		size_t n = sizeof(name) - 2;
+		const char *lf = memchr(p, '\n', (size_t)(end - p));
+
+		if ((size_t)(end - p) > n && strncasecmp(p, name + 1, n) == 0) {
+			for (v = p + n; v < end && (*v == ' ' || *v == '\t'); v++)
+				;
+			for (stop = v; stop < end && *stop != '\r' && *stop != '\n';)
+				stop++;
+			reply_ascii(v, (size_t)(stop - v), f->msgid, sizeof(f->msgid));
+			return f->msgid;
+		}
+		p = lf != NULL ? lf + 1 : end;
+	}
+	return NULL;
+}
+
+void smtps_filter_ask_end(
+    struct smtps_session *s, const struct meta1_pm_ask *q, uint32_t hops, smtps_filtered_fn fn)
+{
+	struct smtps_filter *f = s->filter;
+
+	f->ask = *q;
+	f->about.hops = hops;
+	f->about.msgid = message_id(f, q->msg);
+	ask(s, fn);
+}
+
+/* ---- a refusal ---- */
+
+void smtps_filter_keep(struct smtps_session *s, const struct smtps_verdict *v)
+{
+	struct smtps_verdict *kept = &s->filter->verdict;
+
+	*kept = *v;
+	kept->more = NULL; /* what is not v's own goes with it */
+	kept->rule = kept->name = kept->spf_why = buf_of(NULL, 0);
+}
+
+const struct smtps_verdict *smtps_filter_kept(const struct smtps_session *s)
+{
+	return &s->filter->verdict;
+}
+
+static void say(struct smtps_session *s, int code, const char *dsn, const struct smtps_answer *a)
+{
+	unsigned i, n = a->nline < LINES_MAX ? a->nline : LINES_MAX;
+	char text[480];
+
+	if (n == 0)
+		smtps_session_reply(s, code, dsn, "%s",
+		    code >= 500 ? "Refused by policy" : "Not taken now, try again later");
+	for (i = 0; i < n; i++) {
+		reply_ascii(a->line[i].data, a->line[i].len, text, sizeof(text));
+		if (i + 1 < n)
+			conn_printf(s->conn, "%03d-%s%s%s\r\n", code, dsn != NULL ? dsn : "",
+			    dsn != NULL ? " " : "", text);
+		else
+			smtps_session_reply(s, code, dsn, "%s", text);
+	}
+}
+
+static const char *stage_name(uint32_t stage)
+{
+	static const char *const names[] = {
+	    "connect", "helo", "mail", "rcpt", "data", "end", "unknown", "refused"};
+
+	return stage != 0 ? names[__builtin_ctz(stage) % ARRAY_LEN(names)] : "-";
+}
+
+bool smtps_filter_refused(struct smtps_session *s, const struct smtps_answer *a)
+{
+	struct meta1_buf first = a->nline > 0 ? a->line[0] : buf_str("");
+	int code = a->smtp >= 400 && a->smtp <= 599 ? a->smtp : 550;
+	char dsn[12];
+
+	if (a->action != META1_PM_REFUSE)
+		return false;
+	if (code != a->smtp || reply_dsn(code, a->dsn, dsn) == 0)
+		str_copy(dsn, sizeof(dsn), code >= 500 ? "5.7.1" : "4.7.1");
+	m_refused.value++;
+	log_event(LOG_L_INFO, "smtps.filter_refused",
+	    SMTPS_WHO " stage=%s filter=%s reply=%d dsn=%s text=%.*s", SMTPS_WHO_OF(s),
+	    stage_name(s->filter->ask.stage), a->by != NULL ? a->by : "-", code, dsn,
+	    (int)(first.len < 400 ? first.len : 400), (const char *)first.data);
+	say(s, code, a->dsn[0] != '\0' || a->smtp != code ? dsn : NULL, a);
+	if (code == 421)
+		smtps_session_end(s);
+	return true;
+}

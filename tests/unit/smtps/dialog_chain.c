@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dialog_chain.c -- the chain of policy filters as sessions call it, played; see dialog_chain.h.
+ * Comes from core/smtps/filter.c; goes to nobody. Answers come on the next turn. Owns what it saw.
+ */
+#include "dialog_chain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* needs the headers above */
+#include <cmocka.h>
+
+static struct dialog_chain *now;
+static struct loop *loop;
+
+struct smtps_judging {
+	const struct meta1_pm_about *about;
+	const struct meta1_pm_ask *ask;
+	smtps_answer_fn fn;
+	void *arg;
+	struct task task;
+	char *made; /* of END */
+	struct meta1_extent ext[3];
+};
+static struct smtps_judging *open_one; /* that was asked last */
+
+void dialog_chain(struct dialog *d, struct dialog_chain *c)
+{
+	static int fake;
+
+	now = c;
+	loop = d->role.loop;
+	d->srv.chain = (struct smtps_chain *)(void *)&fake;
+}
+
+void dialog_chain_free(struct dialog_chain *c)
+{
+	free(c->content);
+	c->content = NULL;
+}
+
+/* The content with one text in place of another, the rest as it is. */
+static void edit(struct smtps_judging *j, struct smtps_answer *a)
+{
+	const struct meta1_extent *e = j->ask->msg->extent;
+	const char *at;
+	size_t n;
+
+	if (now->from[0] == NULL)
+		return;
+	assert_int_equal(j->ask->msg->nextent, 1);
+	at = memmem(e->mem, (size_t)e->len, now->from[0], strlen(now->from[0]));
+	assert_non_null(at);
+	n = (size_t)(at - (const char *)e->mem);
+	free(j->made);
+	j->made = base_strdup(now->from[1]);
+	j->ext[0] = (struct meta1_extent){.mem = e->mem, .len = n, .fd = -1};
+	j->ext[1] = (struct meta1_extent){.mem = j->made, .len = strlen(j->made), .fd = -1};
+	j->ext[2] = (struct meta1_extent){
+	    .mem = at + strlen(now->from[0]), .len = e->len - n - strlen(now->from[0]), .fd = -1};
+	a->extent = j->ext;
+	a->nextent = 3;
+}
+
+static void answer(void *arg)
+{
+	struct smtps_judging *j = arg;
+	struct smtps_answer a = {.action = META1_PM_CONTINUE};
+	smtps_answer_fn fn = j->fn;
+
+	if (j->ask->stage == now->at) {
+		a = now->answer;
+		if (j->ask->stage == META1_PM_END)
+			edit(j, &a);
+	}
+	j->fn = NULL;
+	j->ask = NULL;
+	fn(j->arg, &a);
+}
+
+void dialog_chain_answer(struct dialog_chain *c)
+{
+	(void)c;
+	assert_non_null(open_one);
+	assert_non_null(open_one->fn);
+	answer(open_one);
+}
+
+struct smtps_judging *smtps_chain_begin(struct smtps_chain *c, const struct meta1_pm_about *about)
+{
+	struct smtps_judging *j;
+
+	(void)c;
+	if (now->nobody)
+		return NULL;
+	j = base_alloc(sizeof(*j));
+	j->about = about;
+	task_init(&j->task, answer, j);
+	now->begun++;
+	return j;
+}
+
+bool smtps_chain_wants(const struct smtps_judging *j, uint32_t stage)
+{
+	(void)j;
+	return (now->wants & stage) != 0;
+}
+
+static void see_content(const struct meta1_pm_ask *q)
+{
+	const struct meta1_extent *e = q->msg->extent;
+	size_t at = 0;
+
+	free(now->content);
+	now->content = base_alloc((size_t)q->msg->bytes + 1);
+	for (uint32_t i = 0; i < q->msg->nextent; at += (size_t)e->len, e++, i++)
+		if (e->mem != NULL)
+			memcpy(now->content + at, e->mem, (size_t)e->len);
+		else
+			assert_int_equal(
+			    pread(e->fd, now->content + at, (size_t)e->len, (off_t)e->off), e->len);
+	assert_int_equal(at, q->msg->bytes);
+	now->len = at;
+	now->header = q->msg->header;
+	now->rcpts[0] = '\0';
+	for (uint32_t i = 0; i < q->nrcpt; i++)
+		snprintf(now->rcpts + strlen(now->rcpts), sizeof(now->rcpts) - strlen(now->rcpts),
+		    "%.*s ", (int)q->rcpt[i].len, (const char *)q->rcpt[i].data);
+}
+
+static const char *word(const char *s)
+{
+	return s != NULL ? s : "-";
+}
+
+void smtps_chain_ask(
+    struct smtps_judging *j, const struct meta1_pm_ask *q, smtps_answer_fn fn, void *arg)
+{
+	static const char *const names[] = {
+	    "connect", "helo", "mail", "rcpt", "data", "end", "unknown", "refused"};
+	const struct meta1_pm_about *a = j->about;
+	size_t n = strlen(now->told);
+
+	assert_null(j->fn);
+	assert_true((now->wants & q->stage) != 0);
+	now->asked[__builtin_ctz(q->stage)]++;
+	n += (size_t)snprintf(now->told + n, sizeof(now->told) - n, "%s:%.*s",
+	    names[__builtin_ctz(q->stage)], (int)q->arg.len, (const char *)q->arg.data);
+	for (uint32_t i = 0; i < q->nparam && n < sizeof(now->told); i++)
+		n += (size_t)snprintf(now->told + n, sizeof(now->told) - n, "[%.*s]",
+		    (int)q->param[i].len, (const char *)q->param[i].data);
+	snprintf(now->told + n, sizeof(now->told) - n, "%s%s ", q->refused != NULL ? "=" : "",
+	    q->refused != NULL ? q->refused : "");
+	snprintf(now->about, sizeof(now->about), "%s %s %s <%.*s> %u %u", a->client, word(a->helo),
+	    a->taid != NULL ? "id" : "-", (int)a->from.len,
+	    a->from.len > 0 ? (const char *)a->from.data : "", a->nrcpt, a->nbad);
+	if (q->msg != NULL) {
+		see_content(q);
+		now->hops = a->hops;
+		snprintf(now->msgid, sizeof(now->msgid), "%s", word(a->msgid));
+	}
+	open_one = j;
+	j->ask = q;
+	j->fn = fn;
+	j->arg = arg;
+	if (!now->hang)
+		loop_defer(loop, &j->task);
+}
+
+static void forget(struct smtps_judging *j)
+{
+	j->fn = NULL;
+	task_cancel(&j->task);
+}
+
+void smtps_chain_reset(struct smtps_judging *j)
+{
+	forget(j);
+	now->resets++;
+	free(j->made); /* whoever still reads it is found */
+	j->made = NULL;
+}
+
+void smtps_chain_end(struct smtps_judging **jp)
+{
+	struct smtps_judging *j = *jp;
+
+	*jp = NULL;
+	forget(j);
+	now->ended++;
+	free(j->made);
+	free(j);
+}
