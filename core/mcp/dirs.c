@@ -80,7 +80,8 @@ static int make(const struct dir *d, bool root, FILE *f)
 		return -1;
 	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || (root && fchown(fd, d->uid, d->gid) < 0) || fchmod(fd, d->f.mode) < 0) {
+	/* The mode while it is ours: root may be without the right to change those of others. */
+	if (fd < 0 || fchmod(fd, d->f.mode) < 0 || (root && fchown(fd, d->uid, d->gid) < 0)) {
 		fprintf(f, "%s: cannot be given to uid %u, gid %u: %s\n", path, (unsigned)d->uid,
 		    (unsigned)d->gid, strerror(errno));
 		if (fd >= 0)

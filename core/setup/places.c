@@ -203,8 +203,12 @@ static void files_of(struct files *f, const struct conf_section *sec)
 
 /* What another account owns, or could put a link at, may have been changed: it is not trusted by
  * giving it to root, but installed anew. false: it is not as it should be. */
-static bool programs_file(struct setup *s, const char *path)
+static bool programs_file(struct setup *s, const char *path, bool module)
 {
+	/* a module is read and mapped, no more: packages install such files without x */
+	const mode_t need = module ? S_IROTH : S_IXOTH;
+	const char *expected = module ? "root's, written by root alone, read by all"
+				      : "root's, written by root alone, run by all";
 	struct stat st;
 	char found[256];
 	bool link;
@@ -214,20 +218,22 @@ static bool programs_file(struct setup *s, const char *path)
 		    "a program or module: make install", NULL);
 		return false;
 	}
-	if (st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH)) && (st.st_mode & S_IXOTH))
+	if (st.st_uid == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH)) && (st.st_mode & need))
 		return true;
 	describe(found, sizeof(found), &st);
 	if (st.st_uid != 0 || link)
 		return setup_fault(s, SETUP_ADMINS, path, found,
-		    "root's, written by root alone, run by all: install it anew", NULL);
-	return setup_fault(s, SETUP_OURS, path, found, "root's, written by root alone, run by all",
-	    "chmod", "go-w,a+rx", path, NULL);
+		    module ? "root's, written by root alone, read by all: install it anew"
+			   : "root's, written by root alone, run by all: install it anew",
+		    NULL);
+	return setup_fault(s, SETUP_OURS, path, found, expected, "chmod",
+	    module ? "go-w,a+r" : "go-w,a+rx", path, NULL);
 }
 
 static void modules(struct setup *s, const char *dir, int depth)
 {
 	/* while others may write there, what it holds may change under us */
-	DIR *d = programs_file(s, dir) ? opendir(dir) : NULL;
+	DIR *d = programs_file(s, dir, false) ? opendir(dir) : NULL;
 	const struct dirent *e;
 	char path[PATH_MAX];
 
@@ -238,7 +244,7 @@ static void modules(struct setup *s, const char *dir, int depth)
 		if (e->d_name[0] != '.' && e->d_type == DT_DIR && depth == 0)
 			modules(s, path, 1);
 		else if (n > 3 && strcmp(e->d_name + n - 3, ".so") == 0)
-			programs_file(s, path);
+			programs_file(s, path, true);
 	}
 	if (d)
 		closedir(d);
@@ -255,7 +261,7 @@ static void programs(struct setup *s)
 			str_copy(path, sizeof(path), r->path);
 		else
 			snprintf(path, sizeof(path), "%s/%s", LIBEXECDIR, r->keyword);
-		programs_file(s, path);
+		programs_file(s, path, false);
 	}
 	modules(s, s->set->module_directory, 0);
 }

@@ -42,7 +42,7 @@ class Machine:
             (modules / 'maps').mkdir(parents=True)
             for f in [programs / r for r in lab.ROLES] + [modules / 'maps/map_text.so']:
                 f.touch()
-                f.chmod(0o755)
+                f.chmod(0o644 if f.suffix else 0o755)
         self.conf = self.dir / 'etc/meta1/meta1.conf'
         self.conf.write_text(CONF.format(d=self.dir, programs=programs, modules=modules, tls=TLS.format(d=self.dir)))
         (self.dir / 'etc/meta1/conf.d/a.conf').write_text('smar { local_domains = example.org; }\n')
@@ -196,10 +196,10 @@ FAULTS = {
     'a part of it': ('chmod o+w etc/meta1/conf.d/a.conf', 'D/etc/meta1/conf.d/a.conf', 'owner root:root, mode 0646', None),
     'no program': ('mv libexec/smar away', 'D/libexec/smar', 'No such file or directory', 'mv away libexec/smar'),
     'a program written': ('chmod g+w libexec/qmgr', 'D/libexec/qmgr', 'owner root:root, mode 0775', None),
-    'a module not root\'s': ('chown meta1m modules/maps/map_text.so', 'D/modules/maps/map_text.so', 'owner meta1m:root, mode 0755',
+    'a module not root\'s': ('chown meta1m modules/maps/map_text.so', 'D/modules/maps/map_text.so', 'owner meta1m:root, mode 0644',
                             'chown root modules/maps/map_text.so'),
     'a module that is a link': ('mv modules/maps/map_text.so real; chmod o+w real; ln -s ../../real modules/maps/map_text.so',
-                                'D/modules/maps/map_text.so', 'owner root:root, mode 0757', 'mv real modules/maps/map_text.so; chmod o-w modules/maps/map_text.so'),
+                                'D/modules/maps/map_text.so', 'owner root:root, mode 0646', 'mv real modules/maps/map_text.so; chmod o-w modules/maps/map_text.so'),
     'modules written': ('chmod o+w modules/maps', 'D/modules/maps', 'owner root:root, mode 0757', None),
     'a key for all': ('chmod a+r etc/meta1/CA/newreq.pem', 'D/etc/meta1/CA/newreq.pem', 'owner meta1s:meta1c, mode 0444', None),
     'a key of another': ('chown nobody:meta1s etc/meta1/CA/newreq.pem', 'D/etc/meta1/CA/newreq.pem', 'owner nobody:meta1s, mode 0440', None),
