@@ -231,7 +231,7 @@ class Model(proof.Proof):
         else:
             self.ntx += 1
             self.state = 'mail'
-            self.tx = {'from': addr, 'utf8': 'SMTPUTF8' in params, 'prdr': 'PRDR' in params, 'rcpts': [], 'dropped': 0, 'asked': 0, 'text': b'', 'counted': False, 'failed': False}
+            self.tx = {'from': addr, 'utf8': 'SMTPUTF8' in params, 'prdr': 'PRDR' in params, 'eight': 'BODY=8BITMIME' in params, 'rcpts': [], 'dropped': 0, 'asked': 0, 'text': b'', 'counted': False, 'failed': False}
             self.reply(250, '2.1.0')
         return wire
 
@@ -273,7 +273,7 @@ class Model(proof.Proof):
 
     def verdict(self, addr):
         """A word of VERDICTS, '' for accepted, None when nobody can say."""
-        key = self.client, self.tx['from'], addr
+        key = self.client, self.tx['from'], self.tx['eight'], addr
         if key in self.kept:
             self.hits += 1
             return self.kept[key]

@@ -78,7 +78,7 @@ TESTS = {
     SYSTEM + 'mta_sts.py::test_a_slow_fetch_ends': 'mta_sts.fetch_timeout',
     SYSTEM + 'mta_sts.py::test_fetched_anew_in_time': 'mta_sts.refresh',
     SYSTEM + 'mta_sts.py::test_bounds_and_tools': 'mta_sts.max_entries mta_sts.max_memory',
-    SYSTEM + 'mta_sts.py::test_report': 'tlsrpt.directory tlsrpt.organization tlsrpt.contact',
+    SYSTEM + 'mta_sts.py::test_reports': 'tlsrpt.directory tlsrpt.organization tlsrpt.contact',
     SYSTEM + 'mta_sts.py::test_who_is_reported': 'tlsrpt.all_domains tlsrpt.max_domains',
     SYSTEM + 'mta_sts.py::test_old_reports_go': 'tlsrpt.keep',
     SYSTEM + 'maps.py::test_rows_of_the_configuration': 'map_text.rows access.name map.type smtps.flags=access',

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """AUTH of smtpc at next hops: whose credentials, which mechanism, when it is not said, and that a hop that refuses us,
 cheats or breaks off gets no mail and makes none bounce. Against scripted peers, and against our own smtps with Cyrus SASL."""
-import base64, contextlib, json, os, pathlib, signal, subprocess
+import base64, contextlib, json, os, pathlib, re, signal, subprocess
 
 import certs, lab, pytest
 from stores import passwords
@@ -95,6 +95,55 @@ def sessions(g):
     return json.loads(g.http('smtpc', 'GET', '/v1/sessions')[1])['sessions']
 
 
+class Common:
+    """One gateway for all tests that need no options of their own. Each takes a place: a domain, the port of its next hop, and there the
+    credentials of its kind."""
+    KINDS = {'password': f'user=ann password={SECRET}', 'token': 'user=ann@x.test token_file={0}/token{1}',
+             'command': 'user=ann@x.test token_command={0}/helper{1}', 'none': ''}
+    PLACES = 30
+
+    def __init__(self, inst, ca, files):
+        self.files, self.ca, rows, mt = files, ca, '', ''
+        self.places = {kind: [] for kind in self.KINDS}
+        for kind, text in self.KINDS.items():
+            for i in range(self.PLACES):
+                place = f'{kind}{i}.test', lab.free_port(), i
+                self.places[kind].append(place)
+                mt += f'{place[0]} [127.0.0.1]:{place[1]}\n'
+                rows += f'127.0.0.1:{place[1]} {text.format(files.dir, i)}\n' if text else ''
+        self.g = relay(inst, 0, ca, files, rows, smtpc='idle_timeout = 0; IO_timeout = 2s;', mt=mt)
+
+    @contextlib.contextmanager
+    def hop(self, hop, mechs='PLAIN LOGIN', kind='password', text='', mode=0o600, cert=None, sink=None):
+        """A next hop at a place nobody had, which a mail is sent to; text: of the file that its row names."""
+        self.domain, port, i = self.places[kind].pop()
+        if kind in ('token', 'command'):
+            self.file = self.files.write(f'{"token" if kind == "token" else "helper"}{i}', text, mode)
+        make = sink or (lambda port: AuthSink(cert or self.ca.host, hop, mechs, port=port))
+        with make(port) as s:
+            self.send()
+            yield s
+
+    def send(self):
+        send(self.g, f'b@{self.domain}')
+
+    def deferred(self, pattern, sink):
+        line = self.g.wait_log(rf'to=<b@{re.escape(self.domain)}> .*status=deferred .*{pattern}')
+        assert SECRET not in self.g.log() and sink.mails == []
+        reasons = [r['reason'] for m in self.g.queue() for r in m['recipients'] if r['address'] == f'b@{self.domain}']
+        assert len(reasons) == 1 and SECRET not in reasons[0], line
+        return reasons[0]
+
+
+@pytest.fixture(scope='module')
+def common(inst, ca):
+    files = Files()
+    c = Common(inst, ca, files)
+    with c.g:
+        yield c
+    subprocess.run(['rm', '-r', files.dir], check=True)
+
+
 PLAIN = 'AUTH PLAIN ' + b64(f'\0ann\0{SECRET}')
 ANN = f'HOP user=ann password={SECRET}\n'
 
@@ -123,10 +172,9 @@ def test_rows(inst, ca, files, key):
         assert hop.heard == ['AUTH PLAIN ' + b64(f'bob\0ann\0{SECRET}')]
 
 
-def test_no_row(inst, ca, files):
+def test_no_row(common):
     hop = Hop()
-    with AuthSink(ca.host, hop) as sink, relay(inst, sink.port, ca, files, f'.else.test user=ann password={SECRET}\n') as g:
-        send(g)
+    with common.hop(hop, kind='none') as sink:
         sink.wait(1)
         assert hop.heard == []
 
@@ -139,21 +187,18 @@ def deferred(g, pattern, sink=None):
     return q[0]['recipients'][0]['reason']
 
 
-def test_login_word_by_word(inst, ca, files):
+def test_login_word_by_word(common):
     hop = Hop(['334 ' + b64('Username:'), '334 ' + b64('Password:')])
-    with AuthSink(ca.host, hop, 'LOGIN') as sink, relay(inst, sink.port, ca, files, ANN) as g:
-        send(g)
+    with common.hop(hop, 'LOGIN') as sink:
         sink.wait(1)
         assert [h.upper() for h in hop.heard] == ['AUTH LOGIN', b64('ann').upper(), b64(SECRET).upper()]
 
 
 @pytest.mark.parametrize('reply, dsn', [('535 5.7.8 go away', '4.7.8'), ('535 nothing more', '4.7.8'), ('454 4.7.0 later', '4.7.0'),
                                         ('504 5.5.4 not that', '4.5.4'), ('421 4.3.2 closing', '4.3.2')])
-def test_refused_is_no_bounce(inst, ca, files, reply, dsn):
-    hop = Hop([reply])
-    with AuthSink(ca.host, hop) as sink, relay(inst, sink.port, ca, files, ANN) as g:
-        send(g)
-        assert reply.split(' ')[-1] in deferred(g, f' {dsn} ', sink)
+def test_refused_is_no_bounce(common, reply, dsn):
+    with common.hop(Hop([reply])) as sink:
+        assert reply.split(' ')[-1] in common.deferred(f' {dsn} ', sink)
 
 
 def test_the_next_host_is_tried(inst, ca, files):
@@ -166,10 +211,9 @@ def test_the_next_host_is_tried(inst, ca, files):
         assert len(bad.heard) == 1 and one.mails == []
 
 
-def test_not_offered(inst, ca, files):
-    with TlsSink(ca.host) as sink, relay(inst, sink.port, ca, files, ANN) as g:
-        send(g)
-        deferred(g, ' 4.7.0 AUTH: the host does not offer it', sink)
+def test_not_offered(common):
+    with common.hop(None, sink=lambda port: TlsSink(common.ca.host, port=port)) as sink:
+        common.deferred(' 4.7.0 AUTH: the host does not offer it', sink)
 
 
 @pytest.mark.parametrize('policy, auth, mechs, says', [
@@ -189,17 +233,18 @@ def test_without_tls(inst, ca, files, policy, auth, mechs, says):
             assert hop.heard == []
 
 
-@pytest.mark.parametrize('auth, sent', [('', False), ('flags = plaintext;', True)])
-def test_a_hop_that_tls_does_not_prove(inst, ca, files, auth, sent):
+def test_a_hop_that_tls_does_not_prove(common):
     """Encrypted with whoever it is: the password is not shown to him."""
     hop = Hop()
-    with AuthSink(ca.named_else, hop) as sink, relay(inst, sink.port, ca, files, ANN, auth) as g:
+    with common.hop(hop, cert=common.ca.named_else) as sink:
+        common.deferred('proved', sink)
+        assert hop.heard == []
+
+
+def test_shown_all_the_same(inst, ca, files):
+    with AuthSink(ca.named_else, Hop()) as sink, relay(inst, sink.port, ca, files, ANN, 'flags = plaintext;') as g:
         send(g)
-        if sent:
-            sink.wait(1)
-        else:
-            deferred(g, 'proved', sink)
-            assert hop.heard == []
+        sink.wait(1)
 
 
 def test_trusted_and_flags(inst, ca, files):
@@ -242,12 +287,11 @@ def test_cyrus_wrong_password(inst, ca, files, sink):
 
 @pytest.mark.parametrize('says', ['235 2.7.0 early', '334 !!!', '334 ' + 'A' * 3000, '334 ' + b64('r=x,s=eA==,i=1'), '334', '250 ok',
                                   'close', 'silence', '334-multi\r\n334 line', '999 what'])
-def test_hostile_scram(inst, ca, files, says):
+def test_hostile_scram(common, says):
     """A hop that has no proof to give gets no mail, whatever it says."""
     hop = Hop([says])
-    with AuthSink(ca.host, hop, 'SCRAM-SHA-256') as sink, relay(inst, sink.port, ca, files, ANN, smtpc='IO_timeout = 2s;') as g:
-        send(g)
-        deferred(g, '', sink)
+    with common.hop(hop, 'SCRAM-SHA-256') as sink:
+        common.deferred('', sink)
         assert len(hop.heard) >= 1
 
 
@@ -319,48 +363,41 @@ def xoauth2(token, user='ann@x.test'):
 
 
 @pytest.mark.parametrize('mechs, word', [('XOAUTH2 PLAIN', 'XOAUTH2 ' + xoauth2('t1')), ('OAUTHBEARER XOAUTH2', 'OAUTHBEARER ' + bearer('t1'))])
-def test_token_of_a_file(inst, ca, files, mechs, word):
+def test_token_of_a_file(common, mechs, word):
     """Read for each login: the next session has the new one."""
     hop = Hop()
-    token = files.write('token', 't1\n')
-    with AuthSink(ca.host, hop, mechs) as sink, relay(inst, sink.port, ca, files, f'HOP user=ann@x.test token_file={token}\n', smtpc='idle_timeout = 0;') as g:
-        send(g)
+    with common.hop(hop, mechs, 'token', 't1\n') as sink:
         sink.wait(1)
         assert hop.heard == ['AUTH ' + word]
-        files.write('token', 't2\n')
-        send(g)
+        common.files.write(common.file.name, 't2\n')
+        common.send()
         sink.wait(2)
         new = (bearer if 'OAUTH' in word.split()[0][:5] else xoauth2)('t2')
         assert hop.heard[-1] == 'AUTH ' + word.split()[0] + ' ' + new
 
 
-def test_a_long_token_goes_alone(inst, ca, files):
+def test_a_long_token_goes_alone(common):
     """RFC 4954, 4: a command has 512 bytes."""
     hop = Hop(['334 '])
-    token = files.write('token', 'x' * 2500)
-    with AuthSink(ca.host, hop, 'XOAUTH2') as sink, relay(inst, sink.port, ca, files, f'HOP user=ann@x.test token_file={token}\n') as g:
-        send(g)
+    with common.hop(hop, 'XOAUTH2', 'token', 'x' * 2500) as sink:
         sink.wait(1)
         assert [h.upper() for h in hop.heard] == ['AUTH XOAUTH2', xoauth2('x' * 2500).upper()]
 
 
 @pytest.mark.parametrize('mech, answer', [('XOAUTH2', ''), ('OAUTHBEARER', 'AQ==')])
-def test_refused_token(inst, ca, files, mech, answer):
-    hop = Hop(['334 ' + b64('{"status":"401"}'), '535 5.7.8 token expired'])
-    token = files.write('token', 't1')
-    with AuthSink(ca.host, hop, mech) as sink, relay(inst, sink.port, ca, files, f'HOP user=ann@x.test token_file={token}\n') as g:
-        send(g)
-        assert 'token expired' in deferred(g, ' 4.7.8 AUTH', sink)
-        assert hop.heard[1:] == [answer] and 'refuses the token' in g.log() and '401' in g.log() and 't1' not in g.log().split('smtpc.auth')[1]
+def test_refused_token(common, mech, answer):
+    hop = Hop(['334 ' + b64(f'{{"why":"{mech}"}}'), '535 5.7.8 token expired'])
+    with common.hop(hop, mech, 'token', 'the-token') as sink:
+        assert 'token expired' in common.deferred(' 4.7.8 AUTH', sink)
+        assert hop.heard[1:] == [answer] and 'the-token' not in common.g.log()
+        assert re.search(rf'refuses the token.*why.*{mech}', common.g.log())
 
 
 @pytest.mark.parametrize('text, mode, why', [('', 0o600, 'has no token'), ('a b', 0o600, 'more than a token'), ('x' * 9000, 0o600, 'more than 8192'),
                                              ('t', 0o644, 'lets others have it')])
-def test_bad_token_files(inst, ca, files, text, mode, why):
-    token = files.write('token', text, mode)
-    with AuthSink(ca.host, Hop(), 'XOAUTH2') as sink, relay(inst, sink.port, ca, files, f'HOP user=ann@x.test token_file={token}\n') as g:
-        send(g)
-        deferred(g, why, sink)
+def test_bad_token_files(common, text, mode, why):
+    with common.hop(Hop(), 'XOAUTH2', 'token', text, mode) as sink:
+        common.deferred(why, sink)
 
 
 def helper(files, text):
@@ -387,18 +424,27 @@ def test_token_of_a_command(inst, ca, files):
         assert set(log.read_text().splitlines()) == {'--for ann '}
 
 
-@pytest.mark.parametrize('text, why', [('sleep 60 & sleep 60', 'took too long'), ('exit 3', 'exit status 3'), ('kill -9 $$', 'ended by signal 9'),
-                                       ('yes', 'more than 8192'), ('echo', 'no token')])
-def test_bad_commands(inst, ca, files, text, why):
-    """Bounded in time and output, and nothing of it stays."""
+def no_helpers(g):
+    ours = lambda: [p for p in pathlib.Path('/proc').glob('[0-9]*/stat') if helped(p, g.pids()['smtpc'])]
+    lab.wait_for('its processes to end', lambda: not ours())
+
+
+@pytest.mark.parametrize('text, why', [('exit 3', 'exit status 3'), ('kill -9 $$', 'ended by signal 9'), ('yes', 'more than 8192'), ('echo', 'no token')])
+def test_bad_commands(common, text, why):
+    """Bounded in output, and nothing of it stays."""
+    with common.hop(Hop(), 'XOAUTH2', 'command', '#!/bin/sh\n' + text, 0o700) as sink:
+        common.deferred(why, sink)
+        no_helpers(common.g)
+
+
+def test_a_command_that_does_not_end(inst, ca, files):
     mark = files.write('mark', '#!/bin/sh\nexec "$@"\n', 0o700)
-    cmd = helper(files, text.replace('sleep', f'{mark} sleep'))
+    cmd = helper(files, f'{mark} sleep 60 & {mark} sleep 60')
     with AuthSink(ca.host, Hop(), 'XOAUTH2') as sink, \
-            relay(inst, sink.port, ca, files, f'HOP user=ann@x.test token_command={cmd}\n', f'token_timeout = {"1s" if "sleep" in text else "30s"};') as g:
+            relay(inst, sink.port, ca, files, f'HOP user=ann@x.test token_command={cmd}\n', 'token_timeout = 1s;') as g:
         send(g)
-        deferred(g, why, sink)
-        ours = lambda: [p for p in pathlib.Path('/proc').glob('[0-9]*/stat') if helped(p, g.pids()['smtpc'])]
-        lab.wait_for('its processes to end', lambda: not ours())
+        deferred(g, 'took too long', sink)
+        no_helpers(g)
 
 
 def helped(stat, smtpc):

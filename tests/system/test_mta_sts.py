@@ -453,10 +453,11 @@ def test_off(inst, net, ca):
 
 @pytest.fixture(scope='module')
 def hop(ca):
-    ca.mx, ca.else_ = ca.issue('mx', host='mx.a.test'), ca.issue('else', host='mx.else.test')
-    ca.stranger = ca.other.issue('mx', host='mx.a.test')
+    names = ',DNS:'.join(['mx.a.test', *(f'mx.d{i}.test' for i in range(len(REPORTED)))])
+    ca.mx, ca.else_ = ca.issue('mx', host=names), ca.issue('else', host='mx.else.test')
+    ca.stranger = ca.other.issue('mx', host=names)
     ca.run('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=mx', '-keyout', 'old.key', '-out', 'old.csr')
-    (ca.dir / 'ext').write_text('subjectAltName=DNS:mx.a.test')
+    (ca.dir / 'ext').write_text(f'subjectAltName=DNS:{names}')
     ca.run('x509', '-req', '-in', 'old.csr', '-CA', str(ca.ca), '-CAkey', str(ca.ca.with_suffix('.key')), '-CAcreateserial', '-days', '-1', '-extfile', 'ext',
            '-out', 'old.pem')
     ca.old = ca.dir / 'old.pem', ca.dir / 'old.key'
@@ -502,61 +503,75 @@ def sent(g, *rcpts):
         assert c.mail('s@client.test', list(rcpts), BODY).startswith('250')
 
 
-FULL = pytest.mark.skipif(not os.environ.get('META1_FULL'), reason='its result is told apart by tests/unit/lib/tls_result.c; set META1_FULL=1')
-
-
-@pytest.mark.parametrize('mode, cert, at, result, code, text', [
+# mode of the policy, certificate of the host, what goes wrong at it; what the report says, code and text of the mail that waits or of the report
+REPORTED = [
     ('enforce', 'mx', None, None, '', ''), ('enforce', 'else_', None, 'certificate-host-mismatch', '4.7.5', 'not for the host'),
-    pytest.param('testing', 'else_', None, 'certificate-host-mismatch', '', ',trusted', marks=FULL), pytest.param('enforce', 'stranger', None, 'certificate-not-trusted', '4.7.5', 'not to be trusted', marks=FULL),
+    ('testing', 'else_', None, 'certificate-host-mismatch', '', ',trusted'), ('enforce', 'stranger', None, 'certificate-not-trusted', '4.7.5', 'not to be trusted'),
     ('testing', 'stranger', None, 'certificate-not-trusted', '', ',not trusted'), ('testing', 'mx', 'not offered', 'starttls-not-supported', '', 'not offered'),
-    pytest.param('enforce', 'mx', 'refused', 'starttls-not-supported', '4.7.4', '454', marks=FULL), ('enforce', 'mx', 'garbage', 'validation-failure', '4.4.2', 'TLS handshake'),
-    ('enforce', 'old', None, 'certificate-expired', '4.7.5', 'has expired'), pytest.param(None, 'stranger', None, None, '', '', marks=FULL)])
-def test_report(inst, net, hop, mode, cert, at, result, code, text):
-    """What is enforced goes with a certificate for the host's name or waits, never in plain; what is tested goes; either stands in the
-    report of its day, which a restart goes on with."""
+    ('enforce', 'mx', 'refused', 'starttls-not-supported', '4.7.4', '454'), ('enforce', 'mx', 'garbage', 'validation-failure', '4.4.2', 'TLS handshake'),
+    ('enforce', 'old', None, 'certificate-expired', '4.7.5', 'has expired'), (None, 'stranger', None, None, '', '')]
+
+
+def reported_right(r, domain, address, mode, result, text, began):
+    p, = r['policies']
+    assert p['policy']['policy-type'] == ('sts' if mode else 'no-policy-found') and p['policy']['policy-domain'] == domain
     if mode:
-        site(net, 'a.test', policy(mode, 'mx.a.test'))
-    else:
-        site(net, 'a.test', cert=False)
-    asks(net, 'a.test')
-    began = day()
-    with TlsSink(getattr(hop, cert), at) as sink, gateway(inst, net, hop, port=sink.port, smar='tlsrpt { organization = "Us"; contact = "me@us.test"; '
-                                                         'directory = "smar/reports"; }') as g:
-        with g.client() as c:
-            reply = c.mail('s@client.test', 'u@a.test', BODY)
-        if mode == 'enforce' and result:
-            g.wait_log(f'status=deferred .*{code}')
-            assert sink.mails == [] and sink.plain_mails == 0 and len(g.queue()) == 1
-        else:
-            g.settled(reply)
-            assert len(sink.mails) == 1 and sink.plain_mails == (at == 'not offered') and sink.tls == ([] if at else ['TLSv1.3'])
-        r = lab.wait_for('a report', lambda: reports(g).get('a.test'))
-        p, = r['policies']
-        assert p['policy']['policy-type'] == ('sts' if mode else 'no-policy-found') and p['policy']['policy-domain'] == 'a.test'
-        if mode:
-            assert p['policy']['policy-string'] == ['version: STSv1', f'mode: {mode}', 'max_age: 86400', 'mx: mx.a.test']
-            assert p['policy']['mx-host'] == ['mx.a.test']
-        assert p['summary'] == {'total-successful-session-count': int(not result), 'total-failure-session-count': int(bool(result))}
-        for f in p['failure-details']:
-            assert f['result-type'] == result and f['receiving-mx-hostname'] == 'mx.a.test' and f['receiving-ip'] == '127.0.0.1'
-            assert f['sending-mta-ip'] == '127.0.0.1'
-            assert f['failed-session-count'] == 1 and text in f['failure-reason-code']
-        assert len(p['failure-details']) == bool(result)
-        assert (r['organization-name'], r['contact-info'], r['rua']) == ('Us', 'me@us.test', ['mailto:tls@a.test', 'https://a.test/r'])
-        today = r['date-range']['start-datetime'][:10]
-        assert today in (began, day()) and r['date-range'] == {'start-datetime': f'{today}T00:00:00Z', 'end-datetime': f'{today}T23:59:59Z'}
-        assert r['report-id'] == f'{today}_a.test@gw.test'
-        if mode != 'enforce' or cert != 'mx' or at:
-            return
-        g.stop()
-        file = g.dir / f'q/smar/reports/{today}_a.test.json'
-        assert json.loads(file.read_text()) == r and file.stat().st_mode & 0o777 == 0o600
-        g.start().ready()
-        assert day() != today or reports(g) == {'a.test': r}  # not at midnight
-        assert reports(g, today) == {'a.test': r}
-        assert re.search(r'^a\.test +1 +0 +mailto:tls@a.test', g.ctl('tls', 'report', today).stdout, re.M)
-        sent(g, 'u@a.test')
-        lab.wait_for('one more', lambda: reports(g)['a.test']['policies'][0]['summary']['total-successful-session-count'] == 1 + (day() == today))
+        assert p['policy']['policy-string'] == ['version: STSv1', f'mode: {mode}', 'max_age: 86400', f'mx: mx.{domain}']
+        assert p['policy']['mx-host'] == [f'mx.{domain}']
+    assert p['summary'] == {'total-successful-session-count': int(not result), 'total-failure-session-count': int(bool(result))}
+    for f in p['failure-details']:
+        assert f['result-type'] == result and f['receiving-mx-hostname'] == f'mx.{domain}' and f['receiving-ip'] == address
+        assert f['sending-mta-ip'] == '127.0.0.1'
+        assert f['failed-session-count'] == 1 and text in f['failure-reason-code']
+    assert len(p['failure-details']) == bool(result)
+    assert (r['organization-name'], r['contact-info'], r['rua']) == ('Us', 'me@us.test', [f'mailto:tls@{domain}', f'https://{domain}/r'])
+    today = r['date-range']['start-datetime'][:10]
+    assert today in (began, day()) and r['date-range'] == {'start-datetime': f'{today}T00:00:00Z', 'end-datetime': f'{today}T23:59:59Z'}
+    assert r['report-id'] == f'{today}_{domain}@gw.test'
+    return today
+
+
+def test_reports(inst, net, hop):
+    """What is enforced goes with a certificate for the host's name or waits, never in plain; what is tested goes; either stands in the
+    report of its day, which a restart goes on with. Each case is a domain."""
+    port, began = lab.free_port(), day()
+    net.web.cert('many', host=',DNS:'.join(f'mta-sts.d{i}.test' for i in range(len(REPORTED))))
+    with contextlib.ExitStack() as stack:
+        sinks = []
+        for i, (mode, cert, at, *_) in enumerate(REPORTED):
+            sinks.append(stack.enter_context(TlsSink(getattr(hop, cert), at, address=f'127.0.9.{i + 1}', port=port)))
+            site(net, f'd{i}.test', policy(mode, f'mx.d{i}.test') if mode else None, cert=False)
+            net.web.contexts[f'mta-sts.d{i}.test'] = net.web.contexts['mta-sts.many']
+            net.rows[f'mx.d{i}.test', 'A'] = [f'127.0.9.{i + 1}']
+            asks(net, f'd{i}.test')
+        g = stack.enter_context(gateway(inst, net, hop, port=port, smtpc='max_connections_idle = 0;', smar='tlsrpt { organization = "Us"; '
+                                        'contact = "me@us.test"; directory = "smar/reports"; }'))
+        for i in range(len(REPORTED)):
+            sent(g, f'u@d{i}.test')
+        for i, (mode, _, at, result, code, text) in enumerate(REPORTED):
+            sink, domain = sinks[i], f'd{i}.test'
+            if mode == 'enforce' and result:
+                g.wait_log(f'to=<u@{domain}> .*status=deferred .*{code}')
+                assert sink.mails == [] and sink.plain_mails == 0
+            else:
+                g.wait_log(f'to=<u@{domain}> .*status=delivered')
+                assert len(sink.mails) == 1 and sink.plain_mails == (at == 'not offered') and sink.tls == ([] if at else ['TLSv1.3'])
+            r = lab.wait_for('a report', lambda: reports(g).get(domain))
+            today = reported_right(r, domain, f'127.0.9.{i + 1}', mode, result, text, began)
+        a_restart_goes_on(g, today)
+
+
+def a_restart_goes_on(g, today):
+    r = reports(g)['d0.test']
+    g.stop()
+    file = g.dir / f'q/smar/reports/{today}_d0.test.json'
+    assert json.loads(file.read_text()) == r and file.stat().st_mode & 0o777 == 0o600
+    g.start().ready()
+    assert day() != today or reports(g)['d0.test'] == r  # not at midnight
+    assert reports(g, today)['d0.test'] == r
+    assert re.search(r'^d0\.test +1 +0 +mailto:tls@d0\.test', g.ctl('tls', 'report', today).stdout, re.M)
+    sent(g, 'u@d0.test')
+    lab.wait_for('one more', lambda: reports(g)['d0.test']['policies'][0]['summary']['total-successful-session-count'] == 1 + (day() == today))
 
 
 def test_who_is_reported(inst, net, hop):
