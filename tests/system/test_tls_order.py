@@ -144,7 +144,7 @@ def test_dane_in_reports(sent):
         good, bad = (p['summary'][f'total-{k}-session-count'] for k in ('successful', 'failure'))
         assert (good > 0, bad > 0) == (not failed, bool(failed)), p
     f, = got['dane-holds.order.test']['policies'][0]['failure-details']
-    assert (f['result-type'], f['receiving-mx-hostname'], f['receiving-ip']) == ('validation-failure', 'mx.dane-holds.order.test', '127.0.8.3')
+    assert (f['result-type'], f['receiving-mx-hostname'], f['receiving-ip']) == ('tlsa-invalid', 'mx.dane-holds.order.test', '127.0.8.3')
 
 
 def test_tls_required_no(world):
