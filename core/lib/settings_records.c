@@ -601,7 +601,7 @@ static const struct meta1_opt opt_auth[] = {
 	"A client with so many refused tries within failure_window is told 421, and nobody is "
 	"asked "
 	"about its secret. Clients are counted by network, and exempt, as in client_limits. 0: no "
-	"bound. Each process counts for itself."),
+	"bound."),
     META1_OPT_INT(struct set_auth, max_account_failures, "30", "0..1000000",
 	"The same for an account, from wherever it is tried: 454, but for clients that have logged "
 	"in as it within 30 days."),
@@ -672,7 +672,7 @@ static const struct settings_group groups[] = {
 	"AUTH is offered when this section is there: whoever authenticates may relay."),
     GROUP("smtps.auth.account_limits", account, struct set_auth,
 	"How much whoever has authenticated may send, by the name whose secret was shown: what a "
-	"stolen password is good for. Each process counts for itself."),
+	"stolen password is good for."),
     GROUP("smtps.policy_milter", filter, struct set_filter,
 	"A policy filter, or with module = mux several, each with a name: filter NAME. Further "
 	"options, where it is above all, are those of its module; see doc/filters.md."),

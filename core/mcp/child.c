@@ -127,8 +127,10 @@ static void tell(struct mcp_child *c)
 		give(c, "ipc", sec->wire->ipc, sec->ipc_fd);
 	if (c->ctl_fd >= 0)
 		give(c, "ctl", c->name, c->ctl_fd);
-	if (sec->wire->who == SMTPS)
+	if (sec->wire->who == SMTPS) {
 		give(c, "clients", "clients", c->m->clients_fd);
+		give(c, "tally", "tally", c->m->tally_fd);
+	}
 	for (unsigned i = 0; i < sec->nlisten && !pass; i++) {
 		struct mcp_listen *l = &sec->listen[i];
 

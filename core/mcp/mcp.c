@@ -11,6 +11,7 @@
 #include "mcp.h"
 
 #include "lib/clients.h"
+#include "lib/tally.h"
 
 #include "role.h"
 
@@ -211,9 +212,12 @@ static int open_clients(struct mcp *m)
 		if (m->section[i].wire->who == SMTPS)
 			smtps += m->section[i].nchild;
 	m->clients_fd = clients_make(smtps);
-	if (m->clients_fd < 0)
-		fprintf(stderr, "mcp: no memory for the table of clients: %s\n", strerror(errno));
-	return m->clients_fd < 0 ? -1 : 0;
+	if (m->clients_fd >= 0)
+		m->tally_fd = tally_make(smtps);
+	if (m->tally_fd < 0)
+		fprintf(stderr, "mcp: no memory for the tables of clients and logins: %s\n",
+		    strerror(errno));
+	return m->tally_fd < 0 ? -1 : 0;
 }
 
 static int open_sockets(struct mcp *m)
@@ -283,6 +287,8 @@ static void close_all(struct mcp *m)
 	settings_free(&m->set);
 	if (m->clients_fd >= 0)
 		close(m->clients_fd);
+	if (m->tally_fd >= 0)
+		close(m->tally_fd);
 	if (m->lock_fd >= 0)
 		close(m->lock_fd);
 }
@@ -433,7 +439,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-	static struct mcp m = {.clients_fd = -1, .lock_fd = -1, .report_fd = -1};
+	static struct mcp m = {.clients_fd = -1, .tally_fd = -1, .lock_fd = -1, .report_fd = -1};
 	int level = 0, c, status;
 	bool back = false, strict = false;
 	char *absolute;

@@ -121,6 +121,7 @@ struct mcp {
 	const char *file; /* absolute */
 	bool root, background;
 	int clients_fd;		/* table of clients, shared by all smtps; -1: none yet */
+	int tally_fd;		/* that of logins, likewise */
 	int lock_fd, report_fd; /* report_fd: tells the foreground how the start went */
 	struct mcp_section *section;
 	unsigned nsection;

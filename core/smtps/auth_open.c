@@ -39,7 +39,6 @@ int smtps_auth_open(struct smtps *srv, const struct set_auth *set, const struct 
 		return -1;
 	a = base_alloc(sizeof(*a));
 	srv->auth = a;
-	smtps_auth_limit_open(a);
 	a->inst = mod_open(&role->host, mod, sm->instance, role->set->conf, sm->section, core_names,
 	    OPT_START, err);
 	if (a->inst == NULL)
@@ -73,7 +72,6 @@ void smtps_auth_open_end(struct smtps_auth **ap)
 		return;
 	if (a->inst != NULL)
 		mod_close(&a->inst);
-	smtps_auth_limit_close(a);
 	free(a->trusted);
 	free(a);
 }

@@ -302,16 +302,23 @@ static int open_chain(struct settings *all, const struct set_smtps *set, struct 
 	return *out == NULL && set->policy_milter != NULL ? -1 : 0;
 }
 
-/* The table of clients, from mcp. */
-static int open_clients(struct role *role, struct meta1_err *err)
+/* The tables of clients and logins, from mcp. */
+static int open_tables(struct role *role, struct meta1_err *err)
 {
 	unsigned i;
 
-	for (i = 0; i < role->nfd; i++)
-		if (strcmp(role->fd[i].kind, "clients") == 0) {
-			server.clients = clients_open(role->fd[i].fd, role->index, err);
-			return server.clients != NULL ? 0 : -1;
-		}
+	for (i = 0; i < role->nfd; i++) {
+		const struct role_fd *f = &role->fd[i];
+		bool clients = strcmp(f->kind, "clients") == 0;
+		bool tally = strcmp(f->kind, "tally") == 0;
+
+		if (clients && !(server.clients = clients_open(f->fd, role->index, err)))
+			return -1;
+		if (tally && !(server.tally = tally_open(f->fd, role->index, err)))
+			return -1;
+	}
+	if (server.clients && server.tally)
+		return 0;
 	return err_set(err, "smtps: no table of clients came from mcp; is it of this version?");
 }
 
@@ -327,7 +334,7 @@ static int start(struct role *role, struct meta1_err *err)
 	server.tls = open_tls(set, err);
 	if (server.tls == NULL && set->tls != NULL)
 		return -1;
-	if (open_clients(role, err) < 0 || open_store(role, err) < 0 ||
+	if (open_tables(role, err) < 0 || open_store(role, err) < 0 ||
 	    open_auth(role, set, err) < 0 || open_chain(role->set, set, &server.chain, err) < 0 ||
 	    smtps_listen_start(&server, err) < 0)
 		return -1;

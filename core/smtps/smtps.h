@@ -40,6 +40,7 @@
 #define META1_SMTPS_H
 #include "ipc/chan.h"
 #include "lib/clients.h"
+#include "lib/tally.h"
 #include "lib/conn.h"
 #include "lib/log.h"
 #include "lib/lru.h"
@@ -122,6 +123,7 @@ struct smtps {
 	uint32_t stages, access_stages; /* of smar's POLICY: STAGE_ */
 	uint64_t memory;		/* bytes that sessions hold */
 	struct clients *clients;	/* shared by all smtps */
+	struct tally *tally;		/* likewise */
 	struct task stopped;		/* tells the role, a turn after the last reply */
 };
 
@@ -283,7 +285,6 @@ struct smtps_auth { /* of the server */
 	int64_t max_failures, failure_delay;
 	int64_t client_failures, account_failures, failure_window; /* 0: no bound */
 	int64_t account_mails, account_rcpts, account_window;
-	struct lru by_client, by_account, known, sent; /* of auth_limit.c */
 };
 
 /* Loads the module. <0: err; then, as after all, smtps_auth_open_end(). */
@@ -301,8 +302,6 @@ void smtps_auth_stop(struct smtps_session *);
 void smtps_auth_forget(struct smtps_session *);
 /* The name in the first response of an exchange, where the mechanism says it in clear; or "". */
 void smtps_auth_name(const char *mech, struct meta1_buf first, char out[SMTPS_ACCOUNT_MAX + 1]);
-void smtps_auth_limit_open(struct smtps_auth *);
-void smtps_auth_limit_close(struct smtps_auth *);
 /* Over the limit of failures: not to be asked about. */
 bool smtps_auth_barred_client(struct smtps_session *);
 bool smtps_auth_barred_account(struct smtps_session *, const char *name);

@@ -2,7 +2,7 @@
 """What AUTH costs who cannot: failures of clients and accounts, what an account may send, tries that are left in the middle
 of a slow check, and rubbish in each mechanism. Against Cyrus SASL with a sasldb, a saslauthd of our own that can be slow, and
 the real one."""
-import base64, contextlib, hmac, os, shutil, socket, sqlite3, struct, subprocess, threading
+import base64, contextlib, hmac, os, re, shutil, socket, sqlite3, struct, subprocess, threading
 
 import lab, pytest
 from test_auth import SECRET, USER, b64, gateway, log_in, plain, sasl
@@ -72,12 +72,25 @@ def test_an_account_over_its_limit(inst, sasl, sink, again):
         assert g.metrics('smtps')['logins_barred_account_total'] >= 3
 
 
-def test_each_process_counts_for_itself(inst, sasl, sink):
-    with limited(inst, sasl, sink, 'max_client_failures = 3; max_account_failures = 0;', 'processes = 2;') as g:
-        got = []
-        for _ in range(60):
-            got += tries(g, 'wrong')
-        assert got.count('535') == 6 and got[-1] == '421'
+def test_all_processes_count_together(inst, sasl, sink):
+    """Failures of a client and of an account, and what one sends; who is killed has not forgotten them."""
+    limits = 'max_client_failures = 6; max_account_failures = 3; failure_window = 1h; account_limits { max_mails = 5; window = 1h; }'
+    with limited(inst, sasl, sink, limits, 'processes = 2;') as g:
+        owner = '127.0.0.9'
+
+        def sends():
+            with hello(g, owner) as c:
+                assert log_in(c).startswith('235')
+                return mail(c)[:3]
+        assert [sends() for _ in range(12)] == ['250'] * 5 + ['450'] * 7
+        got = [r for i in range(12) for r in tries(g, 'wrong', source=f'127.0.1.{i + 1}')]
+        assert got == ['535'] * 3 + ['454'] * 9
+        for name, pid in g.pids().items():
+            if name.startswith('smtps'):
+                os.kill(pid, 9)
+        lab.wait_for('both again', lambda: len(re.findall(r'mcp\.ready role=smtps', g.log())) == 4)
+        assert tries(g, SECRET, source='127.0.1.99') == ['454'] and tries(g, SECRET, source=owner) == ['235']
+        assert sends() == '450'
 
 
 def mail(c, rcpts=('b@far.test',), sender='a@client.test'):
