@@ -2,10 +2,10 @@
 /*
  * setup.c -- main() of meta1-setup and meta1-check, and what becomes of a fault.
  *
- * Comes from: the command line, the rules. Goes to: accounts.c, places.c, keys.c, certs.c; the
- * commands that mend (useradd, chown, …) are run without a shell, each is printed before.
- * Owns: the settings. On failure: what could not be mended is printed as meta1-check would, and
- * the exit status is 1; 78 when the configuration cannot be read.
+ * Comes from: the command line, the rules. Goes to: accounts.c, places.c, keys.c, secrets.c,
+ * certs.c; the commands that mend (useradd, chown, …) are run without a shell, each is printed
+ * before. Owns: the settings. On failure: what could not be mended is printed as meta1-check would,
+ * and the exit status is 1; 78 when the configuration cannot be read.
  */
 #include "setup.h"
 
@@ -279,6 +279,7 @@ static int all_rules(struct setup *s, const struct setup_certs *certs)
 		s->left++;
 	setup_places(s);
 	setup_keys(s);
+	setup_secrets(s);
 	return 0;
 }
 

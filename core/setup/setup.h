@@ -9,7 +9,7 @@
  *
  * Told in the order of a run: the command line and what becomes of a fault (setup.c), accounts and
  * groups (accounts.c), files and folders and who may read them (places.c), keys and certificates
- * as files (keys.c), making them (certs.c).
+ * as files (keys.c), files with passwords (secrets.c), making certificates (certs.c).
  */
 #ifndef META1_SETUP_H
 #define META1_SETUP_H
@@ -78,6 +78,9 @@ unsigned setup_keys_all(struct setup *, struct setup_key out[SETUP_KEYS]);
 /* Whose the key's file must be for all of them to read it. False: an account is missing. */
 bool setup_key_owner(struct setup *, const struct setup_key *, uid_t *, gid_t *, mode_t *);
 void setup_keys(struct setup *);
+
+/* ---- secrets.c ---- */
+void setup_secrets(struct setup *);
 
 /* ---- certs.c ---- */
 struct setup_certs {

@@ -212,6 +212,63 @@ FAULTS = {
 }
 
 
+# file: what breaks it, what is found; the command that is printed mends it
+SECRETS = {
+    'D/creds': ('chmod 644 creds', 'owner root:meta1c, mode 0644'), 'D/creds ': ('chown root:root creds', 'owner root:root, mode 0640'),
+    'D/token': ('chown meta1s:meta1s token', 'owner meta1s:meta1s, mode 0640'), 'D/token ': ('chmod g+w token', 'owner root:meta1c, mode 0660'),
+    'D/sasldb2': ('chmod o+r sasldb2', 'owner root:sasl, mode 0664'), 'D/sasldb2 ': ('gpasswd -d meta1s sasl', 'owner root:sasl, mode 0660'),
+    'D/sasldb2  ': ('chown meta1m:meta1m sasldb2', 'owner meta1m:meta1m, mode 0660'), 'D/sasldb2   ': ('chown 0:0 sasldb2', 'owner root:root, mode 0660')}
+
+
+def test_secrets(inst):
+    """Credentials of smtpc, the tokens that they name, the sasldb of smtps."""
+    with Machine(inst) as m:
+        (m.dir / 'etc/sasl2').mkdir()
+        (m.dir / 'etc/sasl2/smtps.conf').write_text(f'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {m.dir}/sasldb2\n')
+        (m.dir / 'etc/meta1/conf.d/b.conf').write_text(
+            f'smtps {{ auth {{ config_path = "{m.dir}/nowhere:{m.dir}/etc/sasl2"; trusted_mechanisms = PLAIN; }} }}\n'
+            f'smtpc {{ auth {{ file = "{m.dir}/creds"; }} }}\n')
+        assert m.setup('-c').returncode == 1
+        assert {k: v[0] for k, v in m.check().items()} == {f'{m.dir}/{f}': 'No such file or directory' for f in ('creds', 'sasldb2')}
+        (m.dir / 'creds').write_text(f'# token_file=/nowhere\na.test user=a token_file={m.dir}/token\nb.test user=b password=x token_file=/none\n')
+        m.shell('touch token sasldb2; getent group sasl >/dev/null || groupadd -r sasl; chown root:meta1c creds token; chown root:sasl sasldb2; '
+                'chmod 640 creds token; chmod 660 sasldb2; usermod -aG sasl meta1s')
+        assert m.check() == {}
+        for what, (breaks, found) in SECRETS.items():
+            m.shell(breaks)
+            what = re.sub('^D', str(m.dir), what.strip())
+            faults = m.check()
+            assert list(faults) == [what] and faults[what][0] == found, (breaks, faults)
+            p = m.setup()
+            assert p.returncode == 1 and '    yours     ' + faults[what][2] in p.stdout, 'it is the admin\'s'
+            m.shell(faults[what][2])
+            assert m.check() == {}, breaks
+            m.shell('chown root:sasl sasldb2')
+        (m.dir / 'etc/sasl2/smtps.conf').write_text('auxprop_plugin: sql\n')
+        m.shell('chmod 666 sasldb2')
+        assert m.check() == {}, 'nobody looks there'
+
+
+def test_groups_that_are_given(inst):
+    """Of a folder on the way, or of the store: the group of stored mail and that of the store's socket are given, any other is the admin's
+    to give."""
+    with Machine(inst) as m:
+        assert m.setup('-c').returncode == 0
+        m.shell('chgrp mail up; chmod 750 up')
+        p = m.setup()
+        assert p.returncode == 1 and re.search(r'^    yours     usermod -aG mail meta1\w$', p.stdout, re.M) and 'usermod' not in re.sub('yours .*', '', p.stdout)
+        assert 'mail' not in m.shell('id meta1s; id meta1c; id meta1q; id meta1m')
+        m.shell('chgrp meta1c up')
+        p = m.setup()
+        assert p.returncode == 0 and {'+ usermod -aG meta1c meta1s', '+ usermod -aG meta1c meta1m'} <= set(p.stdout.splitlines()), p.stdout
+        assert all('64262(meta1c)' in line for line in m.shell('id meta1s; id meta1m').splitlines()) and m.check() == {}
+        m.shell('chgrp mail store; chmod 750 store')
+        p = m.setup()
+        assert p.returncode == 0 and p.stdout.splitlines() == ['+ usermod -aG mail meta1c', '1 done, nothing left'], p.stdout
+        m.shell('chgrp root up; chmod 710 up')  # root's group is given to nobody
+        assert re.search(r'^    yours     chmod o\+x \S+/up$', m.setup().stdout, re.M)
+
+
 @pytest.fixture(scope='module')
 def machine(inst):
     with Machine(inst) as m:
