@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""make doc: one source, three forms, and no link that leads nowhere."""
+import html.parser, re, subprocess, urllib.parse
+
+import lab, pytest
+from named import SRC
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, file):
+        super().__init__()
+        self.links, self.ids = [], set()
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs.get('id'), attrs.get('name')} - {None}
+        if tag == 'a' and 'href' in attrs:
+            self.links.append(urllib.parse.unquote(attrs['href']))
+
+
+@pytest.fixture(scope='module')
+def manual():
+    lab.make('doc')
+    return lab.BUILD / 'doc/manual'
+
+
+def test_every_link_leads_somewhere(manual):
+    pages = {f.name: Page(f) for f in (manual / 'html').iterdir()}
+    assert {f'{f.stem}.html' for f in (SRC / 'doc').glob('*.md')} < set(pages) and len(pages) > 25
+    index = pages['index.html'].links
+    assert not [p for p in pages if p not in index]
+    bad = []
+    for name, page in pages.items():
+        for link in page.links:
+            file, _, anchor = link.partition('#')
+            if re.match(r'\w+:', link):
+                continue
+            to = pages.get(file or name)
+            if to is None or (anchor and anchor not in to.ids):
+                bad.append(f'{name}: {link}')
+    assert not bad
+
+
+def test_all_of_it_is_in_one_file(manual):
+    text = (manual / 'manual.txt').read_text()
+    assert '\x08' not in text and '\x1b' not in text
+    for page in ('MCP(8)', 'META1.CONF(5)', 'META1-MAPS(5)', 'SENDMAIL(8)'):
+        assert page in text
+    for chapter in (SRC / 'doc').glob('*.md'):
+        title = re.search('^# (.*)', chapter.read_text(), re.M)[1].replace('`', '')
+        assert title[:40] in text, chapter
+    assert 'Untitled' not in text
+    pages = int(subprocess.run(['qpdf', '--show-npages', manual / 'manual.pdf'], capture_output=True, check=True).stdout)
+    assert pages > 80
+    assert subprocess.run(['qpdf', '--check', manual / 'manual.pdf'], capture_output=True).returncode == 0
+    assert sorted(p.name for p in manual.iterdir()) == ['html', 'manual.pdf', 'manual.txt']
