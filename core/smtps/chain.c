@@ -239,15 +239,22 @@ static void ask(struct judge *g)
 	g->f->ops->ask(g->sess, g->req, &q);
 }
 
+/* It has seen enough: it said so, or refused in shadow, and takes the mail for refused. */
+static bool has_enough(const struct judge *g, uint32_t stage, uint32_t action)
+{
+	return action == META1_PM_ACCEPT ||
+	       (g->f->set->shadow && action != META1_PM_CONTINUE && stage != META1_PM_RCPT);
+}
+
 static void take(struct judge *g, uint32_t stage, const struct meta1_pm_verdict *v)
 {
 	uint32_t asked = g->of->ask->stage;
 
 	if (v != NULL) {
 		g->wants = v->wants;
-		if (v->action == META1_PM_ACCEPT && stage < META1_PM_MAIL)
+		if (has_enough(g, stage, v->action) && stage < META1_PM_MAIL)
 			g->state = JUDGE_OUT;
-		else if (v->action == META1_PM_ACCEPT && (stage & MAIL_STAGES) != 0)
+		else if (has_enough(g, stage, v->action) && (stage & MAIL_STAGES) != 0)
 			g->accepted = true;
 	}
 	chain_stats_verdict(g->f->stats, v, stage);

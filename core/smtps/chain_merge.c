@@ -228,6 +228,12 @@ static void add_judge(struct text *t, const struct judge *g)
 		add(t, " (%.*s)", NOTE_MAX, why);
 }
 
+/* It judged the whole mail, had said what it had to before, or failed. */
+static bool has_part(const struct judge *g)
+{
+	return g->why != NULL || (g->met && (g->asked == META1_PM_END || g->accepted));
+}
+
 static const char *action_word(const struct smtps_judging *j)
 {
 	static const char *const words[] = {"continue", "accept", "refuse", "discard"};
@@ -242,7 +248,7 @@ void chain_merge_log(const struct smtps_judging *j)
 	struct text t = {.len = 0};
 
 	for (unsigned i = 0; i < j->njudge; i++)
-		if (j->judge[i].met || j->judge[i].why != NULL)
+		if (has_part(&j->judge[i]))
 			add_judge(&t, &j->judge[i]);
 	if (t.len > 0)
 		log_event(LOG_L_NORMAL, "smtps.filters",
