@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * manual.c -- prints the OPTIONS part of meta1.conf(5) from the records, or a part of meta1-maps(5)
- * from those of the modules that are named.
+ * and meta1-filters(5) from those of the modules that are named.
  *
  * Comes from settings_groups() and the modules' descriptors; goes through doc/man.am between the
  * written head and tail of the manual page. Built and run by make only, not installed.
@@ -111,7 +111,7 @@ static void group(const struct settings_group *g)
 		option(&g->opt[i]);
 }
 
-/* map_text: type = text */
+/* map_text: type = text; pmilter_headers: module = headers */
 static int module(struct mod_host *host, const char *file)
 {
 	char path[PATH_MAX];
@@ -123,7 +123,8 @@ static int module(struct mod_host *host, const char *file)
 		fprintf(stderr, "%s: %s\n", file, err.text);
 		return -1;
 	}
-	printf(".SS \"type = %s\"\n", strchr(m->name, '_') + 1);
+	printf(".SS \"%s = %s\"\n", m->kind == META1_MAP ? "type" : "module",
+	    strchr(m->name, '_') + 1);
 	text(m->summary);
 	putchar('\n');
 	for (uint32_t i = 0; i < m->nopt; i++)
@@ -133,11 +134,12 @@ static int module(struct mod_host *host, const char *file)
 
 static int modules(char **file)
 {
-	struct mod_host host = {.role = META1_TOOL, .hostname = "localhost", .qdir = "/"};
+	struct mod_host host = {
+	    .role = META1_TOOL | META1_SMTPS, .hostname = "localhost", .qdir = "/"};
 	int rc = 0;
 
 	host.loop = loop_new();
-	puts(".SH TYPES");
+	puts(".SH OPTIONS");
 	for (; *file && rc == 0; file++)
 		rc = module(&host, *file);
 	mod_unload_all(&host);

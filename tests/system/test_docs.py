@@ -106,6 +106,19 @@ def test_every_option_of_a_map_is_in_its_manual():
         assert names and not [n for n in sorted(names) if f'\n.B {n}\n' not in part], (kind, names)
 
 
+def test_every_option_of_a_filter_is_in_its_manual():
+    page = (lab.BUILD / 'doc/man/meta1-filters.5').read_text()
+    shared = text('modules/pmilter/common/place.h').replace('\\\n', '')
+    for so in (lab.BUILD / 'modules/pmilter').rglob('pmilter_*.so'):
+        kind = so.stem[8:]
+        part = page.split(f'.SS "module = {kind}"\n')[1].split('.SS ')[0].split('.SH ')[0]
+        source = ''.join(p.read_text() for p in (SRC / 'modules/pmilter' / kind).glob('*.c'))
+        if 'PLACE_OPTIONS' in source:
+            source += shared
+        names = set(re.findall(r'META1_OPT\w*\(\s*(?:T|struct \w+),\s*(\w+),', source))
+        assert names and not [n for n in sorted(names) if f'\n.B {n}\n' not in part], (kind, names)
+
+
 def test_limits_are_those_of_the_program(inst, tmp_path):
     """Each limit's default is what the program has; each option that is one has its row."""
     conf = tmp_path / 'meta1.conf'

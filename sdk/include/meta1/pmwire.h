@@ -110,7 +110,7 @@ enum meta1_pmw_action {
 /* What it is told of a message. */
 enum meta1_pmw_content { META1_PMW_C_ALL, META1_PMW_C_HEADER, META1_PMW_C_NONE };
 
-/* Macros. 1 to 16: those of MeTA1. */
+/* Macros. 1 to 17: those of MeTA1. */
 enum meta1_pmw_macro {
 	META1_PMM_HOSTNAME = 1,
 	META1_PMM_CLIENT_RESOLVE,
