@@ -46,7 +46,7 @@ static void describe(char *out, size_t size, const struct stat *st)
 
 /* The account cannot pass: a group that may is better than everybody. Which groups an account that
  * meets the network is in decides what it has power over, so it is only ours to say for the group
- * of the content and for that of the store's socket (store). */
+ * of the content and for that of the store's socket (store); secrets.c says it of the sasldb. */
 static bool cannot(struct setup *s, const struct setup_account *a, const char *path,
     const struct stat *st, int want, const char *what_for, bool store)
 {

@@ -4,9 +4,10 @@
  * its rows name, and the sasldb of the server's.
  *
  * Comes from setup.c, after the keys. Goes to setup_fault(). Owns nothing; what is read is wiped.
- * All of them are the admin's: only told. What smtpc reads it refuses itself when its rights are
- * wrong (core/lib/secret.c); the sasldb is read by Cyrus SASL, which says no more than that there
- * is no such user.
+ * All of them are the admin's: only told; but that smtps is in the group that may read root's
+ * sasldb is ours to mend, as with the store's socket (places.c). What smtpc reads it refuses itself
+ * when its rights are wrong (core/lib/secret.c); the sasldb is read by Cyrus SASL, which says no
+ * more than that there is no such user.
  */
 #include "setup.h"
 
@@ -141,7 +142,8 @@ static bool uses_sasldb(const char *folders, char *path, size_t size, bool *sure
 	return named || !any;
 }
 
-/* Cyrus' own processes may write it, by its group. */
+/* Cyrus' own processes may write it, by its group. One that is not root's may have been put there
+ * by another account: its group is nobody's to give. */
 static void sasldb(struct setup *s, const struct setup_account *a, const char *path, bool sure)
 {
 	char found[256], expected[160], name[64];
@@ -166,8 +168,8 @@ static void sasldb(struct setup *s, const struct setup_account *a, const char *p
 	else if (setup_may(a, &st, SETUP_R))
 		return;
 	else if ((st.st_mode & S_IRGRP) && *name && st.st_gid != 0)
-		setup_fault(
-		    s, SETUP_ADMINS, path, found, expected, "usermod", "-aG", name, a->name, NULL);
+		setup_fault(s, st.st_uid == 0 ? SETUP_OURS : SETUP_ADMINS, path, found, expected,
+		    "usermod", "-aG", name, a->name, NULL);
 	else if ((gr = getgrgid(a->gid)) != NULL)
 		setup_fault(s, SETUP_ADMINS, path, found, expected, "chgrp", gr->gr_name, path,
 		    "&&", "chmod", "g+r", path, NULL);
