@@ -235,6 +235,8 @@ static const struct {
 	F(meta1_env, rcpt)
 	F(meta1_env, time)
 	F(meta1_env, bytes)
+	F(meta1_env, envid)
+	F(meta1_env, hold)
 	S(meta1_qentry)
 	F(meta1_qentry, size)
 	F(meta1_qentry, pad)

@@ -221,6 +221,13 @@ static void fill_rcpt(struct qmgr *q, struct qmgr_msg *m, struct qmgr_rcpt *r,
 	m->dsn |= r->notify || r->orcpt;
 }
 
+/* From the start, by a filter, and nobody has said anything about it yet. */
+static bool held(const struct meta1_env *env, const struct meta1_qrcpt *r)
+{
+	return META1_HAS(env, hold) && env->flags & META1_M_HOLD && !r->tries && !r->next_try &&
+	       !r->reason.len;
+}
+
 static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_env *env, char *to)
 {
 	int64_t now = loop_now(q->loop), wall = loop_wall(q->loop);
@@ -247,6 +254,10 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 			wait = q->lim.max_retry / 1000;
 		r->due = wait > 0 ? now + wait * 1000 : now;
 		qmgr_mark_read(r, &why);
+		if (held(env, from)) {
+			qmgr_mark_hold(r, true, QMGR_UID_FILTER);
+			why = env->hold;
+		}
 		if (qmgr_mark_held(r))
 			r->due = INT64_MAX;
 		qmgr_bounce_read(r, &why);

@@ -153,7 +153,8 @@ const char *qmgr_msg_return(const struct qmgr *, const struct qmgr_rcpt *, char 
 /* What an admin said about a recipient; NULL: nothing. Held ones are in QP_WAIT, due never
  * (INT64_MAX); one that is under way becomes held when it comes back. Each outcome that leaves it
  * waiting begins its reason with the note, and msg.c reads it from there. */
-#define QMGR_VIA_MAX 255
+#define QMGR_VIA_MAX	255
+#define QMGR_UID_FILTER UINT32_MAX /* held from the start, by a policy filter */
 bool qmgr_mark_held(const struct qmgr_rcpt *);
 bool qmgr_mark_deleted(const struct qmgr_rcpt *);
 uint32_t qmgr_mark_uid(const struct qmgr_rcpt *);

@@ -45,9 +45,10 @@ static void waits(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 	int64_t now = loop_now(q->loop);
 
 	if (qmgr_mark_held(r)) {
-		say(c, "held", 0, "");
-		snprintf(c->text, sizeof(c->text), "held by uid %u until it is released",
-		    qmgr_mark_uid(r));
+		say(c, "held", 0, "held by a policy filter until it is released");
+		if (qmgr_mark_uid(r) != QMGR_UID_FILTER)
+			snprintf(c->text, sizeof(c->text), "held by uid %u until it is released",
+			    qmgr_mark_uid(r));
 	} else if (r->due <= now && !r->blocked && !q->going) {
 		say(c, "start", 0, "qmgr is starting: smar is not there yet");
 	} else if (r->due <= now && !r->blocked) {

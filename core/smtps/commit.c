@@ -170,6 +170,8 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 	    .rcpt = v,
 	    .time = loop_wall(s->srv->role->loop),
 	    .bytes = tx->head + tx->scan.stored - tx->scan.stuffed - tx->cut};
+	if (tx->hold != NULL)
+		env->hold = buf_str(tx->hold);
 	env->client = buf_str(pool_strn(&tx->pool, client, strlen(client)));
 	if (tx->scan.eight)
 		env->flags |= META1_M_8BIT;

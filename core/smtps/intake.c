@@ -275,6 +275,11 @@ void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const str
 		skipped(in, tx);
 		return;
 	}
+	/* Why it is held is not in QUEUED: qmgr reads the message in the store. */
+	if (env->flags & META1_M_HOLD) {
+		skipped(in, tx);
+		return;
+	}
 	/* Too large a frame is not sent either: qmgr reads the message in the store. */
 	if (!lists(tx, env, &m) || !alias_lists(tx, env, &m) ||
 	    !chan_send(in->srv->qmgr, P_QUEUED, &m)) {

@@ -26,7 +26,7 @@ struct q_entry { /* told by entry() */
 	int64_t next_try[4];
 	char reason[4][32];
 	uint32_t notify[4];
-	char orcpt[4][32], envid[32];
+	char orcpt[4][32], envid[32], hold[32];
 	uint32_t flags[4];
 	char sender[4][32], alias[4][32];
 };

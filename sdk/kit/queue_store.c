@@ -24,6 +24,8 @@ static void keep(struct q_entry *x, const struct meta1_qentry *e)
 	    .ref = e->ref, .key = e->key, .bytes_stored = e->bytes_stored, .nrcpt = e->env->nrcpt};
 	snprintf(x->id, sizeof(x->id), "%s", e->id);
 	text(x->envid, e->env->envid);
+	if (META1_HAS(e->env, hold) && e->env->flags & META1_M_HOLD)
+		text(x->hold, e->env->hold);
 	for (uint32_t i = 0; i < e->env->nrcpt && i < 4; i++) {
 		const struct meta1_qrcpt *r =
 		    (const void *)((const char *)e->env->rcpt + (size_t)i * e->env->sizeof_rcpt);
@@ -219,6 +221,8 @@ static void envelope(unsigned i, size_t len, struct meta1_env *env, struct meta1
 	if (env->nrcpt == 1)
 		return;
 	env->envid = buf_str("QQ314159");
+	env->flags = META1_M_HOLD;
+	env->hold = buf_str("why: \"it\" \\ %s");
 	v[1].notify = META1_N_SUCCESS | META1_N_DELAY;
 	v[1].orcpt = buf_str("rfc822;b+2B1@example.net");
 	v[2].notify = META1_N_NEVER;
@@ -240,9 +244,9 @@ bool q_same_envelope(const struct q_entry *e, unsigned i)
 	if (e->nrcpt != (i % 3 == 0 ? 3 : 1) || e->notify[0] || e->orcpt[0][0])
 		return false;
 	if (e->nrcpt == 1)
-		return !e->envid[0];
-	return same_alias(e) && !strcmp(e->envid, "QQ314159") &&
-	       e->notify[1] == (META1_N_SUCCESS | META1_N_DELAY) &&
+		return !e->envid[0] && !e->hold[0];
+	return !strcmp(e->hold, "why: \"it\" \\ %s") && same_alias(e) &&
+	       !strcmp(e->envid, "QQ314159") && e->notify[1] == (META1_N_SUCCESS | META1_N_DELAY) &&
 	       !strcmp(e->orcpt[1], "rfc822;b+2B1@example.net") && e->notify[2] == META1_N_NEVER &&
 	       !e->orcpt[2][0];
 }

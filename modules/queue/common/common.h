@@ -10,6 +10,7 @@
 #define QUEUE_COMMON_H
 #include <dirent.h>
 #include <meta1/queue.h>
+#include <meta1/transport.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>

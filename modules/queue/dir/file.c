@@ -86,6 +86,10 @@ bool file_envelope(struct bytes *t, const char *id, const struct meta1_env *e)
 		bytes_add(t, "\nenvid ", 7);
 		text_word(t, e->envid);
 	}
+	if (META1_HAS(e, hold) && (e->flags & META1_M_HOLD) != 0) {
+		bytes_add(t, "\nhold ", 6);
+		text_word(t, e->hold);
+	}
 	for (uint32_t i = 0; i < e->nrcpt && t->len < DIR_ENV_MAX; i++) {
 		const struct meta1_qrcpt *r = rcpt(e, i);
 		bool dsn = e->sizeof_rcpt >= sizeof(*r);
@@ -175,6 +179,8 @@ static bool line(struct envelope *e, char *key)
 		e->env.client = value(v);
 	else if (strcmp(key, "envid") == 0)
 		e->env.envid = value(v);
+	else if (strcmp(key, "hold") == 0)
+		e->env.hold = value(v);
 	else if (strcmp(key, "after") == 0)
 		e->after = strtoull(v, NULL, 16);
 	return true;

@@ -59,6 +59,12 @@ static bool has_alias(const struct meta1_qrcpt *r)
 	return r->flags != 0 || r->sender.len > 0 || r->alias.len > 0;
 }
 
+/* Behind all the rest: its length and text, of mail that is held from the start. */
+static bool has_hold(const struct meta1_env *e)
+{
+	return META1_HAS(e, hold) && (e->flags & META1_M_HOLD) != 0;
+}
+
 size_t seg_rec_size(const char *id, const struct meta1_env *e)
 {
 	size_t n = sizeof(struct seg_rec) + strlen(id) + e->from.len + e->client.len + e->envid.len;
@@ -78,6 +84,8 @@ size_t seg_rec_size(const char *id, const struct meta1_env *e)
 		if (has_alias(r))
 			n += sizeof(struct seg_alias) + r->sender.len + r->alias.len;
 	}
+	if (has_hold(e))
+		n += 2 + (e->hold.len <= UINT16_MAX ? e->hold.len : LOG_BATCH_MAX);
 	n = (n + 7) & ~(size_t)7;
 	return n <= LOG_BATCH_MAX ? n : 0;
 }
@@ -145,6 +153,11 @@ void seg_rec_encode(uint8_t *out, size_t len, const char *id, const struct meta1
 		p = put_dsn(p, i, rcpt(e, i));
 	for (uint32_t i = 0; r.nalias > 0 && i < e->nrcpt; i++)
 		p = put_alias(p, i, rcpt(e, i));
+	if (has_hold(e)) {
+		uint16_t n = (uint16_t)e->hold.len;
+
+		p = put(put(p, &n, 2), e->hold.data, n);
+	}
 	memset(p, 0, (size_t)(out + len - p));
 }
 
@@ -163,6 +176,22 @@ static const uint8_t *decode_aliases(const uint8_t *p, const uint8_t *end, struc
 		p += a.senderlen + a.aliaslen;
 	}
 	return p;
+}
+
+static const uint8_t *decode_hold(const uint8_t *p, const uint8_t *end, struct seg_msg *m)
+{
+	uint16_t n;
+
+	m->hold = (struct meta1_buf){NULL, 0};
+	if (p == NULL || (m->r.flags & META1_M_HOLD) == 0)
+		return p;
+	if (end - p < 2)
+		return NULL;
+	memcpy(&n, p, 2);
+	if (end - p - 2 < n)
+		return NULL;
+	m->hold = (struct meta1_buf){p + 2, n};
+	return p + 2 + n;
 }
 
 /* What stands behind the recipients. */
@@ -184,7 +213,7 @@ static int decode_dsn(const uint8_t *p, const uint8_t *end, struct seg_msg *m)
 			return -1;
 		p += d.orcptlen;
 	}
-	p = decode_aliases(p, end, m);
+	p = decode_hold(decode_aliases(p, end, m), end, m);
 	if (p == NULL)
 		return -1;
 	if (m->r.kind == 0)
@@ -258,7 +287,8 @@ struct meta1_env seg_env(const struct seg_msg *s, const struct meta1_qrcpt *v)
 	    .rcpt = v,
 	    .time = s->r.time,
 	    .bytes = s->r.bytes,
-	    .envid = s->envid};
+	    .envid = s->envid,
+	    .hold = s->hold};
 }
 
 void seg_rcpts(const struct seg_msg *m, struct meta1_qrcpt *v)

@@ -59,7 +59,7 @@ struct seg_alias { /* of a recipient that an alias stands for; sender and alias 
 struct seg_msg { /* a record, taken apart; points into it */
 	struct seg_rec r;
 	char id[META1_ID_MAX];
-	struct meta1_buf from, client, envid;
+	struct meta1_buf from, client, envid, hold;
 	const uint8_t *rcpts, *dsns, *aliases;
 	struct seg_origin origin; /* of a copy */
 };

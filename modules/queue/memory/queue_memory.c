@@ -179,10 +179,15 @@ static const struct meta1_qrcpt *rcpt(const struct meta1_env *e, uint32_t i)
 	return (const void *)((const char *)e->rcpt + (size_t)i * e->sizeof_rcpt);
 }
 
+static struct meta1_buf hold(const struct meta1_env *e)
+{
+	return META1_HAS(e, hold) ? e->hold : (struct meta1_buf){NULL, 0};
+}
+
 static size_t env_size(const struct meta1_env *e)
 {
 	size_t n = sizeof(*e) + e->nrcpt * sizeof(struct meta1_qrcpt) + e->from.len +
-		   e->client.len + e->envid.len;
+		   e->client.len + e->envid.len + hold(e).len;
 
 	for (uint32_t i = 0; i < e->nrcpt; i++)
 		n += rcpt(e, i)->addr.len + rcpt(e, i)->orcpt.len + rcpt(e, i)->sender.len +
@@ -216,6 +221,7 @@ static struct meta1_env *env_copy(const struct meta1_env *e, size_t n)
 	c->from = keep(&at, e->from);
 	c->client = keep(&at, e->client);
 	c->envid = keep(&at, e->envid);
+	c->hold = keep(&at, hold(e));
 	for (uint32_t i = 0; i < e->nrcpt; i++) {
 		v[i].addr = keep(&at, rcpt(e, i)->addr);
 		v[i].orcpt = keep(&at, rcpt(e, i)->orcpt);

@@ -86,6 +86,7 @@ struct meta1_env {
 	int64_t time;		/* accepted, wall clock seconds */
 	uint64_t bytes;		/* content without stuffing, RFC 1870 */
 	struct meta1_buf envid; /* RFC 3461, as in struct meta1_mail */
+	struct meta1_buf hold;	/* with META1_M_HOLD: why, for people; one line */
 };
 
 /* A message as the manager sees it. */

@@ -169,6 +169,41 @@ static void held_and_released(void **state)
 	world_free(&w);
 }
 
+/* A filter held it: nothing of it is tried before it is released, and that is not forgotten. */
+static void held_from_the_start(void **state)
+{
+	struct world *w = world_new(40);
+	struct meta1_qrcpt rcpt[] = {{.addr = buf_str("a@one.example")},
+	    {.addr = buf_str("b@two.example")},
+	    {.addr = buf_str("c@three.example"),
+		.next_try = WALL0} /* released, in another life */};
+	int64_t until;
+	json_t *j, *r;
+	int status;
+
+	(void)state;
+	world_hold = "virus: Eicar";
+	world_smtpc_up(w, 8);
+	world_entry(w, "S1", "me@example.org", rcpt, 3, WALL0);
+	world_hold = NULL;
+	world_recovered(w);
+	assert_int_equal(w->nd, 1);
+	assert_string_equal(w->d[0].rcpts, "c@three.example");
+	assert_string_equal(world_why(w, "S1", 0, &until), "held");
+	j = world_ask(w, "GET", "/v1/queue/S1", NULL, NULL, &status);
+	assert_int_equal(status, 200);
+	r = json_array_get(json_object_get(j, "recipients"), 1);
+	assert_string_equal(json_string_value(json_object_get(r, "reason")), "virus: Eicar");
+	json_decref(j);
+	world_pass(w, 8 * 86400);
+	assert_int_equal(world_act(w, "/v1/queue/release", "recipient", "b@two.example"), 1);
+	assert_int_equal(w->nd, 2);
+	assert_string_equal(w->d[1].rcpts, "b@two.example");
+	assert_string_equal(world_outcome(w, "S1", 1).reason, "virus: Eicar");
+	assert_true(world_outcome(w, "S1", 1).next_try > 0);
+	world_free(&w);
+}
+
 static void requeued(void **state)
 {
 	struct world *w = world_new(40);
@@ -343,6 +378,7 @@ int main(void)
 	    cmocka_unit_test(deleted_everywhere),
 	    cmocka_unit_test(flushed),
 	    cmocka_unit_test(held_and_released),
+	    cmocka_unit_test(held_from_the_start),
 	    cmocka_unit_test(requeued),
 	    cmocka_unit_test(answered_when_recorded),
 	    cmocka_unit_test(deleted_in_delivery),

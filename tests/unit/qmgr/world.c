@@ -163,6 +163,7 @@ void world_smtpc_gone(struct world *w)
 
 int64_t world_delay_warning;
 const char *world_double_bounce, *const *world_verp, *world_envid;
+const char *world_hold;
 uint32_t world_flags, world_taken;
 
 struct world *world_new(int64_t aq_max)
@@ -332,7 +333,9 @@ void world_entry(struct world *w, const char *id, const char *from, const struct
 	    .from = buf_str(from),
 	    .rcpt = rcpt,
 	    .time = time,
-	    .bytes = 1000};
+	    .bytes = 1000,
+	    .flags = world_hold ? META1_M_HOLD : 0,
+	    .hold = buf_str(world_hold ? world_hold : "")};
 
 	(void)w;
 	world_store_tell(id, &env);

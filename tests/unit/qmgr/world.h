@@ -74,7 +74,7 @@ int64_t world_act(struct world *, const char *path, const char *key, const char 
 extern int64_t world_delay_warning;
 extern const char *world_double_bounce, *const *world_verp;
 /* Of the next world_mail() and world_end(). */
-extern const char *world_envid;
+extern const char *world_envid, *world_hold; /* hold: of world_entry() */
 extern uint32_t world_flags, world_taken;
 struct world *world_new(int64_t aq_max);
 struct world *world_small(int64_t aq_max); /* whatever waits is unloaded */
