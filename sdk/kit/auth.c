@@ -16,11 +16,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ROUNDS 12 /* more than any mechanism has */
-#define WRONG  "not-the-secret-4711"
+#define CALLS_MAX 500
+#define ROUNDS	  12 /* more than any mechanism has */
+#define WRONG	  "not-the-secret-4711"
 
 struct side { /* an instance and its exchange */
-	struct mod_inst *inst;
+	struct kit_inst *inst;
 	const struct meta1_auth_ops *ops;
 	void *conv;
 	struct kit_answer a;
@@ -57,7 +58,7 @@ static char start(struct suite *s, const char *mech, const struct meta1_buf *fir
 {
 	ask(s, &s->server);
 	s->server.ops->start(
-	    mod_data(s->server.inst), s->server.req, &s->peer, mech, first, &s->server.conv);
+	    kit_data(s->server.inst), s->server.req, &s->peer, mech, first, &s->server.conv);
 	return said(s, &s->server);
 }
 
@@ -110,7 +111,7 @@ static bool has(const char *names, const char *name)
 static void offers(struct suite *s)
 {
 	const struct meta1_auth_ops *ops = s->server.ops;
-	void *inst = mod_data(s->server.inst);
+	void *inst = kit_data(s->server.inst);
 	char cut[24], none[META1_AUTH_MECH_MAX], strict[1024];
 	size_t n;
 
@@ -176,11 +177,11 @@ static void leave(struct suite *s, const char *mech, int turns, bool cancel)
 {
 	ask(s, &s->server);
 	s->server.ops->start(
-	    mod_data(s->server.inst), s->server.req, &s->peer, mech, NULL, &s->server.conv);
+	    kit_data(s->server.inst), s->server.req, &s->peer, mech, NULL, &s->server.conv);
 	for (int i = 0; i < turns; i++)
 		loop_turn(s->k->host.loop, false);
 	if (cancel && !s->server.a.told)
-		mod_req_cancel(&s->server.req);
+		kit_req_cancel(&s->server.req);
 	end(&s->server);
 	for (int i = 0; i < 50; i++)
 		kit_turn(s->k);
@@ -221,7 +222,7 @@ static char talk(struct suite *s, const char *mech, const struct meta1_auth_cred
 	char was, now;
 
 	ask(s, c);
-	c->ops->login(mod_data(c->inst), c->req, &s->peer, mech, creds, &c->conv);
+	c->ops->login(kit_data(c->inst), c->req, &s->peer, mech, creds, &c->conv);
 	was = said(s, c);
 	if (was != 'M' || c->a.reply.nval < 1)
 		return was;
@@ -254,6 +255,25 @@ static char logged_in(
 	return st;
 }
 
+/* Each call of the host fails in turn: who knows the secret is let in or comes again. */
+static void failing(struct suite *s, const char *mech)
+{
+	bool right = true, there_was = true;
+	unsigned n;
+	char who[256], st = '?';
+
+	for (n = 1; n < CALLS_MAX && there_was && right; n++) {
+		kit_host_fail(&s->k->host, n);
+		st = logged_in(s, mech, s->k->pair[0].val, who, sizeof(who));
+		there_was = s->k->host.failed > 0;
+		kit_host_fail(&s->k->host, 0);
+		right = st == 'O' || st == 'T';
+	}
+	kit_ok(s->k, right && n < CALLS_MAX,
+	    "%s: in, or a temporary failure, when each of %u calls of the host fails in turn (%c)",
+	    mech, n - 1, st);
+}
+
 static void each_login(struct suite *s, const char *mech)
 {
 	const struct kit_pair *p = &s->k->pair[0];
@@ -268,6 +288,9 @@ static void each_login(struct suite *s, const char *mech)
 	    "%s: the right secret is \"%s\" (%c)", mech, who, st);
 	st = logged_in(s, mech, buf_str(WRONG), who, sizeof(who));
 	kit_ok(s->k, st == 'N', "%s: a wrong secret is refused (%c)", mech, st);
+	failing(s, mech);
+	kit_ok(s->k, !kit_log_has(&s->k->host, p->val) && !kit_log_has(&s->k->host, buf_str(WRONG)),
+	    "%s: no secret is in the log", mech);
 }
 
 /* ---- a certificate, and a hop that is none ---- */
@@ -313,7 +336,7 @@ static void hostile(struct suite *s, const char *mech)
 	char was;
 
 	ask(s, c);
-	c->ops->login(mod_data(c->inst), c->req, &s->peer, mech, &creds, &c->conv);
+	c->ops->login(kit_data(c->inst), c->req, &s->peer, mech, &creds, &c->conv);
 	was = said(s, c);
 	if (was == 'N') {
 		end(c);
@@ -355,7 +378,7 @@ static bool open_side(struct suite *s, struct side *x, uint32_t role)
 	s->k->host.role = was;
 	if (kit_ok(s->k, x->inst != NULL, "opens as %s %s",
 		role == META1_SMTPS ? "server" : "client", err.text))
-		x->ops = mod_ops(x->inst);
+		x->ops = kit_ops(x->inst);
 	return x->inst != NULL;
 }
 

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * descriptor.c -- the suite of what a module says about itself: its options at
- * the default, at both ends and one step beyond; the symbols of its file.
- * Comes from modtest.c, after the host has judged file and descriptor.
+ * descriptor.c -- the suite of what a module says about itself: the rules of its descriptor, its
+ * options at the default, at both ends and one step beyond; the symbols of its file.
+ * Comes from modtest.c.
  * On failure: "not ok" with what was found.
  */
 #include "kit.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 static bool parses(const struct meta1_opt *o, const char *text)
 {
@@ -102,38 +100,46 @@ static bool theirs(const char *name)
 	       !strncmp(name, "_fini", 5) || !strncmp(name, "_ITM_", 5);
 }
 
+struct symbols {
+	char own[160], bad[200], extra[200];
+	bool found;
+};
+
+static void symbol(void *arg, char kind, const char *name)
+{
+	struct symbols *s = arg;
+
+	if (kind == 'U' && !strncmp(name, "meta1_", 6))
+		str_copy(s->bad, sizeof(s->bad), name);
+	else if (kind == 'D' && !strcmp(name, s->own))
+		s->found = true;
+	else if (kind == 'D' && !theirs(name))
+		str_copy(s->extra, sizeof(s->extra), name);
+}
+
 static void try_symbols(struct kit *k)
 {
-	char cmd[4200], line[512], type, name[400], own[128], bad[400] = "", extra[400] = "";
-	FILE *in;
-	unsigned lines = 0;
+	struct symbols s = {.found = false};
+	struct meta1_err err = {""};
 
-	if (strchr(k->file, '\'')) {
-		kit_skip(k, "symbols", "the file's name has a quote");
+	snprintf(s.own, sizeof(s.own), "%.120s_LTX_meta1_module", k->m->name);
+	if (kit_symbols(k->mod->file, symbol, &s, &err) < 0) {
+		kit_skip(k, "symbols", err.text);
 		return;
 	}
-	snprintf(cmd, sizeof(cmd), "nm -D '%s' 2>/dev/null", k->file);
-	snprintf(own, sizeof(own), "%s_LTX_meta1_module", k->m->name);
-	in = popen(cmd, "r");
-	while (in && fgets(line, sizeof(line), in)) {
-		if (sscanf(line, "%*[0-9a-f ]%c %399s", &type, name) != 2)
-			continue;
-		lines++;
-		name[strcspn(name, "@")] = '\0';
-		if (type == 'U' && !strncmp(name, "meta1_", 6))
-			str_copy(bad, sizeof(bad), name);
-		else if (strchr("TDBRVGS", type) && strcmp(name, own) != 0 && !theirs(name))
-			str_copy(extra, sizeof(extra), name);
-	}
-	if (in)
-		pclose(in);
-	if (!lines) {
-		kit_skip(k, "symbols", "nm is missing");
-		return;
-	}
-	kit_ok(k, !*bad, "imports nothing from the server %s", bad);
-	if (!kit_ok(k, !*extra, "exports its descriptor only %s", extra))
+	kit_ok(k, !*s.bad, "it imports nothing from the server %s", s.bad);
+	if (!kit_ok(k, s.found && !*s.extra, "it exports its descriptor only %s", s.extra))
 		kit_note(k, "compile with -fvisibility=hidden, as pkg-config meta1-module says");
+}
+
+static void said(void *arg, bool ok, const char *rule, const char *found)
+{
+	kit_ok(arg, ok, "%s%s%s", rule, *found ? ": " : "", found);
+}
+
+bool kit_accepts(struct kit *k)
+{
+	return kit_judge(k->mod, said, k);
 }
 
 int kit_descriptor(struct kit *k)
@@ -141,8 +147,7 @@ int kit_descriptor(struct kit *k)
 	uint32_t i;
 
 	for (i = 0; i < k->m->nopt; i++)
-		try_option(
-		    k, (const void *)((const char *)k->m->opt + (size_t)i * k->m->sizeof_opt));
+		try_option(k, &k->mod->opt[i]);
 	try_symbols(k);
 	return 0;
 }

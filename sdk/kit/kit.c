@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * kit.c -- what the suites stand on: TAP lines, instances, the clock, answers.
- * Comes from the suites; goes to core/mod as a role would.
+ * Comes from the suites; goes to the host as a role would.
  * Owns the texts of options of open instances and copies of answers.
  * On failure: of the module: a "not ok"; of the kit itself: it ends.
  */
@@ -12,10 +12,11 @@
 #include <unistd.h>
 
 #define WAIT_MS 10000
+#define STUCK_S 300 /* between two lines */
 
 struct kit_conf {
 	struct kit_conf *next;
-	struct mod_inst *inst;
+	struct kit_inst *inst;
 	struct conf *conf;
 };
 
@@ -23,22 +24,24 @@ struct kit_conf {
 
 bool kit_ok(struct kit *k, bool ok, const char *fmt, ...)
 {
+	char fault[512];
 	va_list ap;
 
-	ok = ok && !*k->fault;
+	kit_fault_take(&k->host, fault, sizeof(fault));
+	ok = ok && !*fault;
 	printf("%sok %u - ", ok ? "" : "not ", ++k->number);
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);
 	putchar('\n');
-	if (*k->fault)
-		kit_note(k, "the host complained: %s", k->fault);
-	*k->fault = '\0';
+	if (*fault)
+		kit_note(k, "law: %s", fault);
 	if (ok)
 		k->passed++;
 	else
 		k->failed++;
 	fflush(stdout);
+	alarm(STUCK_S);
 	return ok;
 }
 
@@ -62,50 +65,39 @@ void kit_note(struct kit *k, const char *fmt, ...)
 
 /* ---- instances ---- */
 
-struct mod_inst *kit_open(struct kit *k, const char *options, struct meta1_err *err)
+struct kit_inst *kit_open(struct kit *k, const char *options, struct meta1_err *err)
 {
 	struct kit_conf *c = base_alloc(sizeof(*c));
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out;
 
 	c->conf = conf_read_text("options", options ? options : k->options);
-	if (conf_errors(c->conf) == 0)
-		c->inst = mod_open(
-		    &k->host, k->mod, "kit", c->conf, conf_root(c->conf), NULL, OPT_START, err);
+	c->inst = kit_inst_open(&k->host, k->mod, "kit", c->conf, err);
 	if (c->inst) {
 		c->next = k->confs;
 		k->confs = c;
 		return c->inst;
-	}
-	if (conf_errors(c->conf) && (out = open_memstream(&text, &len))) {
-		conf_report(c->conf, out);
-		fclose(out);
-		text[strcspn(text, "\n")] = '\0';
-		err_set(err, "%.500s", text);
-		free(text);
 	}
 	conf_free(&c->conf);
 	free(c);
 	return NULL;
 }
 
-void kit_close(struct kit *k, struct mod_inst **inp)
+void kit_close(struct kit *k, struct kit_inst **inp)
 {
 	struct kit_conf **p, *c;
-	struct mod_inst *in = *inp;
+	struct kit_inst *in = *inp;
 
 	if (!in)
 		return;
-	mod_close(inp);
+	kit_turn(k); /* what is on a thread comes back first */
+	for (p = &k->confs; (c = *p) && c->inst != in; p = &c->next)
+		;
+	kit_inst_close(inp);
 	kit_turn(k);
-	for (p = &k->confs; (c = *p); p = &c->next)
-		if (c->inst == in) {
-			*p = c->next;
-			conf_free(&c->conf);
-			free(c);
-			return;
-		}
+	if (!c)
+		return;
+	*p = c->next;
+	conf_free(&c->conf);
+	free(c);
 }
 
 /* ---- time ---- */
@@ -117,7 +109,7 @@ void kit_turn(struct kit *k)
 
 	for (i = 0; i < 3; i++)
 		loop_turn(k->host.loop, false);
-	for (i = 0; i < WAIT_MS && mod_busy(&k->host); i++) {
+	for (i = 0; i < WAIT_MS && kit_busy(&k->host); i++) {
 		usleep(100);
 		loop_turn(k->host.loop, false);
 	}
@@ -165,7 +157,8 @@ void kit_said(void *arg, enum meta1_status st, const struct meta1_reply *r)
 	a->reply = *r;
 	for (i = 0; i < r->nval; i++)
 		n += r->val[i].len + 1;
-	n += (r->text ? strlen(r->text) : 0) + (r->host ? strlen(r->host) : 0) + 2;
+	n += (r->text ? strlen(r->text) : 0) + (r->host ? strlen(r->host) : 0) + 3 +
+	     (r->source ? strlen(r->source) : 0);
 	a->copy = val = base_alloc(n);
 	at = (char *)(val + r->nval);
 	for (i = 0; i < r->nval; i++)
@@ -173,28 +166,41 @@ void kit_said(void *arg, enum meta1_status st, const struct meta1_reply *r)
 	a->reply.val = val;
 	a->reply.text = copy_str(r->text, &at);
 	a->reply.host = copy_str(r->host, &at);
+	a->reply.source = copy_str(r->source, &at);
 }
 
-struct meta1_req *kit_req(struct kit *k, struct mod_inst *in, struct kit_answer *a)
+struct meta1_req *kit_req(struct kit *k, struct kit_inst *in, struct kit_answer *a)
 {
 	*a = (struct kit_answer){.told = false};
-	return mod_req(in, loop_now(k->host.loop) + KIT_PATIENCE_MS, kit_said, a);
+	a->req = kit_req_new(in, loop_now(k->host.loop) + KIT_PATIENCE_MS, kit_said, a);
+	return a->req;
+}
+
+void kit_ask(struct kit *k, struct kit_inst *in, struct meta1_buf key, struct kit_answer *a)
+{
+	*a = (struct kit_answer){.told = false};
+	a->req = kit_lookup(in, key, loop_now(k->host.loop) + KIT_DEADLINE_MS, kit_said, a);
 }
 
 bool kit_wait(struct kit *k, struct kit_answer *a)
 {
 	int ms;
 
-	for (ms = 0; ms < WAIT_MS && !a->told; ms++) {
+	int most = k->tired ? 1 : WAIT_MS;
+
+	for (ms = 0; ms < most && !a->told; ms++) {
 		kit_turn(k);
 		if (!a->told)
 			usleep(1000);
 	}
+	k->tired = k->tired || !a->told; /* who did not answer once gets no more such patience */
 	return a->told;
 }
 
 void kit_answer_free(struct kit_answer *a)
 {
+	if (!a->told && a->req)
+		kit_req_cancel(&a->req);
 	free(a->copy);
 	*a = (struct kit_answer){.told = false};
 }

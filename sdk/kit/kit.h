@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * kit.h -- the conformance kit, meta1-modtest: loads one module with the server's own
- * module host (strict, fake clock) and tries it. One file a suite: descriptor,
- * life and requests for every module, then the suite of its kind.
+ * kit.h -- the conformance kit, meta1-modtest: loads one module into a host of its own
+ * (host.h) and tries it. One file a suite: descriptor, life, faults and requests for every module,
+ * then the suite of its kind.
  *
- * A suite says kit_ok() for each promise; the kit counts, prints TAP and watches
- * for faults (leftovers, late or double finishes) between two of them.
+ * A suite says kit_ok() for each promise; the kit counts, prints TAP and tells the laws that the
+ * module broke between two of them.
  */
 #ifndef META1_KIT_H
 #define META1_KIT_H
-#include "mod/mod.h"
+#include "host.h"
+
+#include "lib/settings.h"
 
 struct kit_pair { /* -k key=value: what a map is known to hold; of auth: a user and the secret */
 	struct meta1_buf key, val;
 };
 
 struct kit {
-	struct mod_host host;
-	struct mod *mod;
+	struct kit_host host;
+	struct kit_module *mod;
 	const struct meta1_module *m;
 	const char *file;      /* absolute */
 	const char *options;   /* -c, or made up for a map that can create its file */
@@ -28,7 +30,10 @@ struct kit {
 	unsigned passed, failed, skipped, number;
 	struct kit_conf *confs;	  /* of open instances */
 	struct kit_other *others; /* -m, -d */
-	char fault[512]; /* what the host complained of since the last kit_ok(); "" nothing */
+	const char *script;	  /* -s: its text */
+	const char *suite;	  /* that is being run */
+	bool tired;		  /* an answer did not come */
+	bool lines;		  /* -l: the module's log is shown */
 };
 
 /* One line of TAP. A fault of the module since the last call makes it "not ok" too. Returns
@@ -40,8 +45,8 @@ void kit_note(struct kit *, const char *fmt, ...) PRINTF(2, 3); /* "# ..." */
 /* Opens an instance called "kit". options: text as in the braces of a section; NULL: what
  * -c said. NULL: err says why. Strings of the options live until kit_close(). The host's role is
  * the first of the module's roles unless host.role was set to another one of them. */
-struct mod_inst *kit_open(struct kit *, const char *options, struct meta1_err *);
-void kit_close(struct kit *, struct mod_inst **);
+struct kit_inst *kit_open(struct kit *, const char *options, struct meta1_err *);
+void kit_close(struct kit *, struct kit_inst **);
 
 /* Runs the loop until no work of a thread is under way (bounded). The clock stands still
  * (worker threads are waited for in real time); kit_clock moves it on, runs what is due. */
@@ -58,13 +63,17 @@ struct kit_answer {
 	enum meta1_status st;
 	struct meta1_reply reply;
 	void *copy;
+	struct meta1_req *req; /* until it was told */
 };
-/* The callback that fills it, for mod_map_lookup(). */
+/* The callback that fills it, for kit_lookup(). */
 void kit_said(void *answer, enum meta1_status, const struct meta1_reply *);
+/* Asks a map; the answer is told to a on a later turn. */
+void kit_ask(struct kit *, struct kit_inst *, struct meta1_buf key, struct kit_answer *a);
 /* A request of inst whose answer goes to a; the suite then calls the op with it. */
-struct meta1_req *kit_req(struct kit *, struct mod_inst *, struct kit_answer *a);
+struct meta1_req *kit_req(struct kit *, struct kit_inst *, struct kit_answer *a);
 /* Turns the loop until it was told; false after 10 s of real time. */
 bool kit_wait(struct kit *, struct kit_answer *a);
+/* Who was not told asks no more. */
 void kit_answer_free(struct kit_answer *a);
 
 /* ---- others.c: whom the module may ask ---- */
@@ -76,10 +85,14 @@ void kit_others_close(struct kit *);
 /* A map that makes its own file gets one, with pairs to look up. */
 int kit_map_sample(struct kit *);
 
+/* The rules of the descriptor. false: there is no sense in going on. */
+bool kit_accepts(struct kit *);
 /* The suites. Each returns 0, or -1 when there is no sense in going on. */
 int kit_descriptor(struct kit *);
 int kit_life(struct kit *);
+int kit_faults(struct kit *);
 int kit_requests(struct kit *);
+int kit_play(struct kit *); /* -s, in place of the others */
 int kit_map(struct kit *);
 int kit_queue(struct kit *);
 int kit_transport(struct kit *);

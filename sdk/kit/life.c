@@ -22,25 +22,16 @@ static unsigned descriptors(void)
 	return n;
 }
 
-static void ended(void *arg)
-{
-	*(bool *)arg = true;
-}
-
 static void try_drain(struct kit *k)
 {
 	struct meta1_err err = {""};
-	struct mod_inst *in = kit_open(k, NULL, &err);
-	bool done = false;
+	struct kit_inst *in = kit_open(k, NULL, &err);
 
 	if (!in) {
 		kit_ok(k, false, "opens for a drain: %s", err.text);
 		return;
 	}
-	mod_drain(in, loop_now(k->host.loop) + 5000, ended, &done);
-	kit_turn(k);
-	kit_clock(k, 5000);
-	kit_ok(k, done, "drains");
+	kit_ok(k, kit_inst_drain(in, 5000), "drains");
 	kit_close(k, &in);
 	kit_ok(k, true, "closes after a drain, nothing left");
 }
@@ -48,7 +39,7 @@ static void try_drain(struct kit *k)
 int kit_life(struct kit *k)
 {
 	struct meta1_err err = {""};
-	struct mod_inst *in;
+	struct kit_inst *in;
 	unsigned i, before;
 
 	in = kit_open(k, NULL, &err);

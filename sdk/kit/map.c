@@ -12,20 +12,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LONG_KEY (64u << 10)
+#define LONG_KEY  (64u << 10)
+#define CALLS_MAX 500
 
 static const char *const st_name[] = {"found", "not found", "not found, no more", "more",
     "temporary failure", "permanent failure", "cancelled"};
 
-static bool lookup(struct kit *k, struct mod_inst *in, struct meta1_buf key, struct kit_answer *a)
+static bool lookup(struct kit *k, struct kit_inst *in, struct meta1_buf key, struct kit_answer *a)
 {
-	*a = (struct kit_answer){.told = false};
-	mod_map_lookup(in, key, loop_now(k->host.loop) + KIT_DEADLINE_MS, kit_said, a);
+	kit_ask(k, in, key, a);
 	return kit_wait(k, a);
 }
 
 static void try_found(
-    struct kit *k, struct mod_inst *in, struct meta1_buf key, struct meta1_buf val)
+    struct kit *k, struct kit_inst *in, struct meta1_buf key, struct meta1_buf val)
 {
 	struct kit_answer a;
 	bool told = lookup(k, in, key, &a), ok = told && a.st == META1_OK && a.reply.nval >= 1;
@@ -36,7 +36,7 @@ static void try_found(
 	kit_answer_free(&a);
 }
 
-static void try_absent(struct kit *k, struct mod_inst *in, struct meta1_buf key, const char *what)
+static void try_absent(struct kit *k, struct kit_inst *in, struct meta1_buf key, const char *what)
 {
 	struct kit_answer a;
 	bool told = lookup(k, in, key, &a);
@@ -128,7 +128,7 @@ int kit_map_sample(struct kit *k)
 static void try_created(struct kit *k, unsigned i, const char *what)
 {
 	struct meta1_err err = {""};
-	struct mod_inst *in;
+	struct kit_inst *in;
 
 	if (create(k, &samples[i], 1, &err) < 0) {
 		kit_ok(k, *err.text, "create() refuses a %s in words", what);
@@ -145,11 +145,40 @@ static void try_created(struct kit *k, unsigned i, const char *what)
 	create(k, samples, 3, &err);
 }
 
+/* Each call of the host fails in turn: the value, or a temporary failure, never a no. */
+static void try_failing(struct kit *k, struct kit_inst *in, const struct kit_pair *p)
+{
+	unsigned n, failures = 0, wrong = 0;
+	enum meta1_status st = META1_OK;
+	bool there_was = true;
+
+	for (n = 1; n < CALLS_MAX && there_was && !wrong; n++) {
+		struct kit_answer a;
+		bool told;
+
+		kit_host_fail(&k->host, n);
+		told = lookup(k, in, p->key, &a);
+		there_was = k->host.failed > 0;
+		kit_host_fail(&k->host, 0);
+		st = a.st;
+		failures += told && st == META1_TEMPFAIL;
+		wrong += !told || (st != META1_TEMPFAIL &&
+				      (st != META1_OK || !buf_eq(a.reply.val[0], p->val)));
+		kit_answer_free(&a);
+		kit_clock(k, 60000); /* a server that was given up is tried again */
+	}
+	kit_ok(k, !wrong && n < CALLS_MAX,
+	    "the value, or a temporary failure, when each of %u calls of the host fails in turn "
+	    "(%s, "
+	    "%u failures)",
+	    n - 1, st_name[st], failures);
+}
+
 int kit_map(struct kit *k)
 {
 	static char longest[LONG_KEY];
 	struct meta1_err err = {""};
-	struct mod_inst *in = kit_open(k, NULL, &err);
+	struct kit_inst *in = kit_open(k, NULL, &err);
 	unsigned i;
 
 	if (!kit_ok(k, in != NULL, "the map opens %s", err.text))
@@ -159,6 +188,8 @@ int kit_map(struct kit *k)
 		try_found(k, in, k->pair[i].key, k->pair[i].val);
 	if (!k->npair)
 		kit_skip(k, "keys that are there", "say one with -k key=value");
+	else
+		try_failing(k, in, &k->pair[0]);
 	try_absent(k, in, buf_str("no such key, surely.invalid"), "a key that is not there");
 	try_absent(k, in, buf_str(""), "the empty key");
 	try_absent(k, in, buf_of("\0\x01\xff\xfe%s\n", 7), "a binary key");

@@ -2,9 +2,10 @@
 /*
  * modtest.c -- main() of meta1-modtest: loads one module as a role would and runs the
  * suites on it.
- *	meta1-modtest FILE.so [-c 'options'] [-k key=value]... [-m NAME=FILE.so:options]... [-d
- *name=text]... Comes from module authors and ./check; goes to the suites by the table below. On
- *failure: TAP with "not ok" lines, "N passed, N failed" last, exit status 1.
+ *	meta1-modtest FILE.so [-c 'options'] [-k key=value]... [-s peer.script] [-m
+ *NAME=FILE.so:options]... Comes from module authors and ./check; goes to the suites by the table
+ *below. On failure: TAP with "not ok" lines, "N passed, N failed" last, exit status 1. A module
+ *that crashes is a failure too: the last line is there.
  */
 #include "kit.h"
 
@@ -26,6 +27,7 @@ static const struct {
 } suites[] = {
     {"descriptor", 0, kit_descriptor},
     {"life", 0, kit_life},
+    {"faults", 0, kit_faults},
     {"requests", 0, kit_requests},
     {"map", META1_MAP, kit_map},
     {"transport", META1_TRANSPORT, kit_transport},
@@ -35,24 +37,24 @@ static const struct {
 
 static void usage(FILE *out)
 {
-	fputs("meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]... [-m map]... [-d "
-	      "record]...\n"
-	      "Tries a module as the server would use it. Output is TAP; the last line counts.\n"
-	      "  -c   its options, as in the braces of its section\n"
-	      "  -k   map: a key that it holds, and its value; auth: a user and his secret; may be "
-	      "repeated\n"
-	      "  -x   auth: a file with the certificate of the client, in DER; -k says for whom\n"
-	      "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
-	      "  -d   name=text, a TXT record that it may ask for; there is no other\n",
+	fputs(
+	    "meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]... [-s script] [-l] "
+	    "[-m map]... [-d record]...\n"
+	    "Tries a module as the server would use it. Output is TAP; the last line counts.\n"
+	    "  -c   its options, as in the braces of its section\n"
+	    "  -k   map: a key that it holds, and its value; auth: a user and his secret; may be "
+	    "repeated\n"
+	    "  -s   a file with the script of a peer, in place of the suites of its kind; @PEER@ "
+	    "in\n"
+	    "       the options is its socket. Lines: \"> text\" says it, \"< text\" waits for a\n"
+	    "       line, \"& text\" waits for text, \"# text\" says it without line end, \".\" "
+	    "takes\n"
+	    "       a content, \"-\" hangs up\n"
+	    "  -l   shows what it logs\n"
+	    "  -x   auth: a file with the certificate of the client, in DER; -k says for whom\n"
+	    "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
+	    "  -d   name=text, a TXT record that it may ask for; there is no other\n",
 	    out);
-}
-
-static void fault(void *arg, const char *instance, const char *text)
-{
-	struct kit *k = arg;
-	size_t n = strlen(k->fault);
-
-	snprintf(k->fault + n, sizeof(k->fault) - n, "%s%s: %s", n ? "; " : "", instance, text);
 }
 
 static struct meta1_buf certificate(const char *file)
@@ -66,6 +68,19 @@ static struct meta1_buf certificate(const char *file)
 	return buf_of(der, n);
 }
 
+static const char *whole(const char *file)
+{
+	static char text[65536];
+	FILE *f = fopen(file, "re");
+	size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+
+	if (!f)
+		perror(file);
+	else
+		fclose(f);
+	return f && n ? text : NULL;
+}
+
 static int options(struct kit *k, int argc, char **argv)
 {
 	char *eq;
@@ -73,12 +88,16 @@ static int options(struct kit *k, int argc, char **argv)
 
 	k->options = "";
 	k->pair = base_alloc((size_t)argc * sizeof(*k->pair));
-	while ((c = getopt(argc, argv, "c:k:m:d:x:h")) != -1) {
+	while ((c = getopt(argc, argv, "c:k:s:m:d:x:lh")) != -1) {
 		if (c == 'c') {
 			k->options = optarg;
 		} else if (c == 'k' && (eq = strchr(optarg, '='))) {
 			*eq = '\0';
 			k->pair[k->npair++] = (struct kit_pair){buf_str(optarg), buf_str(eq + 1)};
+		} else if (c == 's' && (k->script = whole(optarg))) {
+			continue;
+		} else if (c == 'l') {
+			k->lines = true;
 		} else if (c == 'x' && (k->cert = certificate(optarg)).len > 0) {
 			continue;
 		} else if ((c == 'm' || c == 'd') && kit_other(k, c, optarg) == 0) {
@@ -99,20 +118,16 @@ static int gone(const char *path, const struct stat *st, int type, struct FTW *a
 
 static int load(struct kit *k, const char *file)
 {
-	static char path[PATH_MAX];
 	struct meta1_err err = {""};
 	uint32_t bit;
 
-	if (!realpath(file, path)) {
-		kit_ok(k, false, "loads: %s: %s", file, strerror(errno));
-		return -1;
-	}
-	k->file = path;
-	k->host.role = UINT32_MAX; /* any of its roles */
-	k->mod = mod_load_file(&k->host, k->file, &err);
+	k->suite = "load";
+	k->mod = kit_load(&k->host, file, &err);
 	if (!kit_ok(k, k->mod != NULL, "loads%s%s", k->mod ? "" : ": ", err.text))
 		return -1;
-	k->m = mod_descriptor(k->mod);
+	k->m = k->mod->m;
+	if (!kit_accepts(k))
+		return -1;
 	for (bit = 1; !(k->m->roles & bit); bit <<= 1)
 		;
 	k->host.role = bit;
@@ -123,18 +138,83 @@ static void run(struct kit *k)
 {
 	size_t i;
 
+	if (k->script) {
+		k->suite = "play";
+		kit_play(k);
+		return;
+	}
 	for (i = 0; i < ARRAY_LEN(suites); i++) {
 		if (suites[i].kind && suites[i].kind != k->m->kind)
 			continue;
-		kit_note(k, "suite: %s", suites[i].name);
+		k->suite = suites[i].name;
+		kit_note(k, "suite: %s", k->suite);
 		if (suites[i].run(k) < 0)
 			return;
 	}
 }
 
+/* ---- a module that crashes ---- */
+
+static struct kit *running;
+
+static void put(const char *s)
+{
+	ssize_t n = write(STDOUT_FILENO, s, strlen(s));
+
+	(void)n;
+}
+
+static void put_number(unsigned n)
+{
+	char digits[16], *p = digits + sizeof(digits) - 1;
+
+	*p = '\0';
+	do
+		*--p = (char)('0' + n % 10);
+	while (n /= 10);
+	put(p);
+}
+
+/* Nothing but write(): memory may be anything. */
+static void crashed(int sig)
+{
+	put("not ok ");
+	put_number(++running->number);
+	put(sig == SIGALRM ? " - it does not come back" : " - it crashes");
+	put(": signal ");
+	put_number((unsigned)sig);
+	put(" in the suite ");
+	put(running->suite);
+	put("\nBail out!\n");
+	put_number(running->passed);
+	put(" passed, ");
+	put_number(++running->failed);
+	put(" failed\n");
+	_exit(1);
+}
+
+static void watch_over(struct kit *k)
+{
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
+	size_t i;
+
+	running = k;
+	for (i = 0; i < ARRAY_LEN(signals); i++)
+		signal(signals[i], crashed);
+	signal(SIGPIPE, SIG_IGN);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+static void line(void *arg, const char *instance, enum meta1_level level, const char *text)
+{
+	static const char *const levels[] = {"error", "warning", "info", "debug"};
+
+	kit_note(arg, "log: %s %s: %s", levels[level & 3], instance, text);
+}
+
 int main(int argc, char **argv)
 {
-	struct kit k = {.dir = "/tmp/meta1-modtest.XXXXXX"};
+	struct kit k = {.dir = "/tmp/meta1-modtest.XXXXXX", .suite = "start"};
 	struct kit_pair *pairs;
 
 	if (options(&k, argc, argv) < 0) {
@@ -142,26 +222,19 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	pairs = k.pair;
-	signal(SIGPIPE, SIG_IGN);
 	if (!mkdtemp(k.dir)) {
 		perror(k.dir);
 		return EXIT_OS;
 	}
-	k.host = (struct mod_host){.loop = loop_new(),
-	    .hostname = "kit.example",
-	    .qdir = k.dir,
-	    .strict = true,
-	    .fault = fault,
-	    .fault_arg = &k};
-	loop_fake_clock(k.host.loop, 1000000, time(NULL));
-	k.host.work = work_new(k.host.loop);
+	kit_host_start(&k.host, k.dir);
+	watch_over(&k);
+	k.host.line = k.lines ? line : NULL;
+	k.host.line_arg = &k;
 	if (load(&k, argv[optind]) == 0)
 		run(&k);
 	kit_others_close(&k);
-	work_free(&k.host.work);
 	kit_turn(&k);
-	mod_unload_all(&k.host);
-	loop_free(&k.host.loop);
+	kit_host_end(&k.host);
 	nftw(k.dir, gone, 16, FTW_DEPTH | FTW_PHYS);
 	free(pairs);
 	printf("1..%u\n%u passed, %u failed\n", k.number, k.passed, k.failed);

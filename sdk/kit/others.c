@@ -2,7 +2,7 @@
 /*
  * others.c -- whom a module may ask in the kit: other maps (-m), and a resolver with TXT records
  * (-d) that says of everything else that there is none.
- * Comes from modtest.c; goes to core/mod. Owns the maps and the records.
+ * Comes from modtest.c; goes to the host. Owns the maps and the records.
  * On failure: of a map to open: "not ok".
  */
 #include "kit.h"
@@ -19,7 +19,7 @@ struct kit_other {
 	char *name, *text; /* of a map: its file */
 	char *options;
 	struct conf *conf;
-	struct mod_inst *inst;
+	struct kit_inst *inst;
 };
 
 int kit_other(struct kit *k, int option, const char *text)
@@ -71,15 +71,16 @@ int kit_others_open(struct kit *k)
 	k->host.dns_arg = k;
 	for (struct kit_other *o = k->others; o; o = o->next) {
 		struct meta1_err err = {"no such file"};
-		struct mod *mod;
+		struct kit_module *mod;
 
 		if (o->record)
 			continue;
-		mod = realpath(o->text, path) ? mod_load_file(&k->host, path, &err) : NULL;
+		mod = realpath(o->text, path) ? kit_load(&k->host, path, &err) : NULL;
 		o->conf = conf_read_text("options", o->options);
-		if (mod && conf_errors(o->conf) == 0)
-			o->inst = mod_open(&k->host, mod, o->name, o->conf, conf_root(o->conf),
-			    NULL, OPT_START, &err);
+		if (mod && !kit_judge(mod, NULL, NULL))
+			err_set(&err, "%s: its descriptor is bad", path);
+		else if (mod)
+			o->inst = kit_inst_open(&k->host, mod, o->name, o->conf, &err);
 		if (!kit_ok(k, o->inst != NULL, "map \"%s\" opens%s%s", o->name,
 			o->inst ? "" : ": ", o->inst ? "" : err.text))
 			return -1;
@@ -93,7 +94,8 @@ void kit_others_close(struct kit *k)
 
 	while ((o = k->others)) {
 		k->others = o->next;
-		mod_close(&o->inst);
+		kit_turn(k);
+		kit_inst_close(&o->inst);
 		kit_turn(k);
 		conf_free(&o->conf);
 		free(o->name);

@@ -2,9 +2,9 @@
 /*
  * peer.c -- plays the scripts of peer.h.
  *
- * Comes from transport.c; stands in the kit's loop beside the module, on a socket of its
- * own. Owns listener, connection and what was received.
- * On failure: error says what the script wanted and what came; the play ends there.
+ * Comes from the suites; stands in the kit's loop beside the module. Owns listener, connection and
+ * what was received. On failure: error says what the script wanted and what came; the play ends
+ * there.
  */
 #include "peer.h"
 
@@ -22,6 +22,9 @@ static void hang_up(struct kit_peer *p)
 	if (p->fd >= 0)
 		close(p->fd);
 	p->fd = -1;
+	if (p->conn)
+		kit_conn_hang_up(p->conn);
+	p->conn = NULL;
 	p->len = 0;
 	p->sent = 0;
 }
@@ -73,8 +76,13 @@ static bool take_content(struct kit_peer *p)
 /* False: the socket is full, the line is played again in the next turn; or the module is gone. */
 static bool put(struct kit_peer *p, const char *s, size_t n)
 {
-	ssize_t sent = n ? send(p->fd, s, n, MSG_NOSIGNAL) : 0;
+	ssize_t sent;
 
+	if (p->conn) {
+		kit_conn_say(p->conn, s, n);
+		return true;
+	}
+	sent = n ? send(p->fd, s, n, MSG_NOSIGNAL) : 0;
 	if (sent == (ssize_t)n)
 		return true;
 	if (sent < 0 && errno == EAGAIN)
@@ -82,6 +90,44 @@ static bool put(struct kit_peer *p, const char *s, size_t n)
 	else
 		hang_up(p);
 	return false;
+}
+
+/* A byte a turn. */
+static bool dribble(struct kit_peer *p, const char *text, size_t n)
+{
+	loop_defer(p->k->host.loop, &p->step);
+	if (!put(p, p->sent < n ? text + p->sent : &"\r\n"[p->sent - n], 1))
+		return false;
+	if (++p->sent < n + 2)
+		return false;
+	p->sent = 0;
+	return true;
+}
+
+static bool expect(struct kit_peer *p, const char *line, size_t len, const char *text, size_t n)
+{
+	char got[1024];
+
+	if (!take_line(p, got, sizeof(got)))
+		return false;
+	if (strncmp(got, text, n) == 0)
+		return true;
+	snprintf(p->in, sizeof(p->in), "%s", got);
+	wrong(p, "another line", line, len);
+	return false;
+}
+
+static bool secure(struct kit_peer *p, const char *why, size_t n)
+{
+	char text[128];
+
+	if (!p->conn || !kit_conn_shaking(p->conn))
+		return false;
+	snprintf(text, sizeof(text), "%.*s", (int)n, why);
+	kit_conn_secured(p->conn, n ? text : NULL);
+	if (n)
+		p->conn = NULL;
+	return true;
 }
 
 /* Does one line of the script; false: it waits for something. */
@@ -98,23 +144,14 @@ static bool play_line(struct kit_peer *p, const char *line, size_t len)
 	case '#':
 		return put(p, text, n);
 	case '~':
-		loop_defer(p->k->host.loop, &p->step);
-		if (!put(p, p->sent < n ? text + p->sent : &"\r\n"[p->sent - n], 1))
-			return false;
-		if (++p->sent < n + 2)
-			return false;
-		p->sent = 0;
-		return true;
+		return dribble(p, text, n);
 	case '<':
-		if (!take_line(p, got, sizeof(got)))
-			return false;
-		if (strncmp(got, text, n) == 0)
-			return true;
-		snprintf(p->in, sizeof(p->in), "%s", got);
-		wrong(p, "another line", line, len);
-		return false;
+		return expect(p, line, len, text, n);
 	case '&':
 		return memmem(p->in, p->len, text, n) != NULL;
+	case '*':
+	case '!':
+		return secure(p, text, n);
 	case '.':
 		if (len == 1)
 			return take_content(p);
@@ -134,7 +171,7 @@ static void play(void *arg)
 {
 	struct kit_peer *p = arg;
 
-	while (p->fd >= 0 && *p->at) {
+	while ((p->fd >= 0 || p->conn) && *p->at) {
 		size_t n = strcspn(p->at, "\n");
 		const char *next = p->at + n + (p->at[n] == '\n');
 
@@ -143,6 +180,58 @@ static void play(void *arg)
 		p->at = next;
 	}
 }
+
+static void keep_said(struct kit_peer *p, const char *s, size_t n)
+{
+	if (n >= sizeof(p->said) - p->nsaid)
+		return;
+	memcpy(p->said + p->nsaid, s, n);
+	p->nsaid += n;
+	p->said[p->nsaid] = '\0';
+}
+
+/* ---- without a socket ---- */
+
+void kit_peer_meet(struct kit_peer *p, struct meta1_conn *c)
+{
+	hang_up(p);
+	p->accepted++;
+	p->conn = c;
+	play(p);
+}
+
+bool kit_peer_reads(const struct kit_peer *p)
+{
+	return !p->silent;
+}
+
+size_t kit_peer_take(struct kit_peer *p, const void *b, size_t n)
+{
+	size_t room = sizeof(p->in) - 1 - p->len;
+
+	if (n > room)
+		n = room;
+	memcpy(p->in + p->len, b, n);
+	keep_said(p, b, n);
+	p->len += n;
+	p->in[p->len] = '\0';
+	play(p);
+	return n;
+}
+
+void kit_peer_left(struct kit_peer *p)
+{
+	p->conn = NULL;
+	p->closed = true;
+	hang_up(p);
+}
+
+void kit_peer_stir(struct kit_peer *p)
+{
+	loop_defer(p->k->host.loop, &p->step);
+}
+
+/* ---- on a socket ---- */
 
 static void on_read(int fd, short what, void *arg)
 {
@@ -157,11 +246,7 @@ static void on_read(int fd, short what, void *arg)
 		hang_up(p);
 		return;
 	}
-	if ((size_t)n < sizeof(p->said) - p->nsaid) {
-		memcpy(p->said + p->nsaid, p->in + p->len, (size_t)n);
-		p->nsaid += (size_t)n;
-		p->said[p->nsaid] = '\0';
-	}
+	keep_said(p, p->in + p->len, (size_t)n);
 	p->len += (size_t)n;
 	p->in[p->len] = '\0';
 	play(p);
@@ -196,6 +281,7 @@ int kit_peer_open(struct kit *k, struct kit_peer *p, struct meta1_err *err)
 	    listen(p->listener, 16) < 0)
 		return err_set(err, "%s: %s", p->path, strerror(errno));
 	p->accepting = loop_fd(k->host.loop, p->listener, EV_READ, on_accept, p);
+	k->host.peer = p;
 	return 0;
 }
 
@@ -214,13 +300,14 @@ bool kit_peer_done(struct kit_peer *p)
 	if (!p->error[0] && *p->at && !p->silent)
 		snprintf(p->error, sizeof(p->error),
 		    "the script stopped at \"%.*s\", received \"%.60s\"", (int)strcspn(p->at, "\n"),
-		    p->at, p->fd >= 0 ? p->in : "");
+		    p->at, p->fd >= 0 || p->conn ? p->in : "");
 	return !p->error[0];
 }
 
 void kit_peer_close(struct kit_peer *p)
 {
 	hang_up(p);
+	p->k->host.peer = NULL;
 	loop_unwatch(&p->accepting);
 	if (p->listener >= 0)
 		close(p->listener);

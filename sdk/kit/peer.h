@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * peer.h -- a server that plays a script, for modules that connect to one. It lives in
- * the kit's loop, on a unix socket in the kit's folder, and takes one connection after
- * the other; each plays the script from its place on.
+ * the kit's loop and takes one connection after the other; each plays the script from its place
+ * on. A module that uses conn->open() meets it without a socket (conn.c); one that makes
+ * its own sockets finds it on a unix socket in the kit's folder, of the same name.
  *
  * A script is lines; the first character says what to do:
  *	> text	send text and CRLF
@@ -11,6 +12,8 @@
  *	< text	take a line that begins with text
  *	& text	wait until text stands somewhere in what was received and not yet taken
  *	.	take the lines up to a single dot; they are kept in content
+ *	*	wait until the module begins TLS; it stands
+ *	! text	the same, and it fails
  *	-	hang up; the next line is for the next connection
  *	...	do nothing from here on
  */
@@ -23,7 +26,9 @@ struct kit_peer {
 	const char *at; /* what is played next */
 	int listener, fd;
 	struct watch *accepting, *reading;
-	struct task step; /* for sending byte by byte */
+	struct meta1_conn *conn; /* who is connected without a socket */
+	struct task step;	 /* for sending byte by byte */
+	bool trusted;		 /* the certificate of its TLS */
 	char path[108];
 	char in[65536];
 	size_t len;
@@ -42,5 +47,12 @@ void kit_peer_play(struct kit_peer *, const char *script); /* with the next conn
 /* Nothing is left to play and nothing is wrong. */
 bool kit_peer_done(struct kit_peer *);
 void kit_peer_close(struct kit_peer *);
+
+/* ---- for conn.c ---- */
+void kit_peer_meet(struct kit_peer *, struct meta1_conn *);
+bool kit_peer_reads(const struct kit_peer *);
+size_t kit_peer_take(struct kit_peer *, const void *, size_t); /* how much it had room for */
+void kit_peer_left(struct kit_peer *);			       /* the module hung up */
+void kit_peer_stir(struct kit_peer *);
 
 #endif

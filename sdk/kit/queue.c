@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 static const size_t sizes[] = {0, 2, 1000, 4096, 70000, 262144, 262146, 3000000};
-#define NSIZES (sizeof(sizes) / sizeof(sizes[0]))
+#define CALLS_MAX 200
+#define NSIZES	  (sizeof(sizes) / sizeof(sizes[0]))
 
 /* Each in a folder of its own below the kit's. */
 static const char *fresh(struct kit *k, const char *name)
@@ -28,7 +29,7 @@ static const char *fresh(struct kit *k, const char *name)
 
 static void round_trips(struct kit *k, struct q *q)
 {
-	struct mod_inst *reader = q->r;
+	struct kit_inst *reader = q->r;
 	bool ok = true, all = true;
 
 	for (unsigned i = 0; i < NSIZES; i++) {
@@ -210,11 +211,11 @@ static void numbers(struct kit *k)
 			return;
 		}
 		for (unsigned i = 0; i < 70000; i++) {
-			uint64_t id = q.ops->next_id(mod_data(q.w));
+			uint64_t id = q.ops->next_id(kit_data(q.w));
 
 			for (unsigned t = 0; id == 0 && t < 2000; t++) {
 				q_turn(&q);
-				id = q.ops->next_id(mod_data(q.w));
+				id = q.ops->next_id(kit_data(q.w));
 			}
 			ok = ok && id > last;
 			last = id;
@@ -235,7 +236,7 @@ static void space(struct kit *k)
 	bool ok = true, open;
 
 	open = q_open(&q, k, dir, "wmr") == 0 && q_manage(&q);
-	q.ops->attach(mod_data(q.m), q.ops->writer(mod_data(q.w)));
+	q.ops->attach(kit_data(q.m), q.ops->writer(kit_data(q.w)));
 	for (unsigned i = 0; open && i < 60; i++) {
 		struct q_note n = {.len = 0};
 		enum meta1_status st;
@@ -247,7 +248,7 @@ static void space(struct kit *k)
 		for (unsigned r = 0; r < ((3000 + i) % 3 ? 1 : 3); r++)
 			ok = q_outcome(&q, 3000 + i, r, META1_R_BOUNCED) && ok;
 		for (; freed < q.space && freed < Q_MAX; freed++)
-			q.ops->reclaim(mod_data(q.w), q.unit[freed].unit);
+			q.ops->reclaim(kit_data(q.w), q.unit[freed].unit);
 	}
 	kit_ok(
 	    k, open && ok && q.damage == 0, "60 messages stored and finished one after the other");
@@ -257,6 +258,41 @@ static void space(struct kit *k)
 		kit_ok(k, q_manage(&q) && q.n == 0 && q.damage == 0,
 		    "afterwards nothing is queued: %u", q.n);
 	q_close(&q);
+}
+
+/* Each call of the host fails in turn: OK is a promise, anything else is none. */
+static void failing(struct kit *k, struct q *q)
+{
+	static bool taken[CALLS_MAX];
+	unsigned had = q->n, n, good = 0;
+	bool there_was = true, right = true;
+
+	for (n = 1; n < CALLS_MAX && there_was; n++) {
+		struct q_note note = {.len = 0};
+		enum meta1_status st = META1_TEMPFAIL;
+
+		kit_host_fail(&k->host, n);
+		q_store(q, 20000 + n, 700, &note, &st);
+		there_was = k->host.failed > 0;
+		kit_host_fail(&k->host, 0);
+		taken[n] = st == META1_OK && note.len;
+		good += taken[n];
+		right = right && (st == META1_OK || st == META1_TEMPFAIL);
+		if (taken[n])
+			q_notice(q, 20000 + n, 700, &note);
+	}
+	q_until(q, had + good);
+	for (unsigned i = 1; i < n; i++) {
+		const struct q_entry *e = q_find(q, 20000 + i);
+
+		right = right && taken[i] == (e != NULL) &&
+			(!e || q_check(q, e, 20000 + i, 700) == META1_OK);
+		for (unsigned r = 0; e && r < e->nrcpt; r++)
+			q_outcome(q, 20000 + i, r, META1_R_DELIVERED);
+	}
+	kit_ok(k, right && n < CALLS_MAX && q->n == had + good,
+	    "stored or refused when each of %u calls of the host fails in turn (%u stored)", n - 1,
+	    good);
 }
 
 int kit_queue(struct kit *k)
@@ -273,11 +309,12 @@ int kit_queue(struct kit *k)
 	}
 	lasting = !(q.ops->props & META1_Q_PRIVATE);
 	kit_ok(k, q.n == 0, "a new store is empty");
-	q.ops->attach(mod_data(q.m), q.ops->writer(mod_data(q.w)));
+	q.ops->attach(kit_data(q.m), q.ops->writer(kit_data(q.w)));
 	q_tail(&q);
 	round_trips(k, &q);
 	lost_notices(k, &q);
 	together(k, &q);
+	failing(k, &q);
 	outcomes(k, &q);
 	fetches(k, &q);
 	q_close(&q);

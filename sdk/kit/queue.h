@@ -33,7 +33,7 @@ struct q_entry { /* told by entry() */
 struct q {
 	struct kit *k;
 	const struct meta1_queue_ops *ops;
-	struct mod_inst *w, *m, *r; /* writer, manager, reader; may be one */
+	struct kit_inst *w, *m, *r; /* writer, manager, reader; may be one */
 	char dir[128];
 	struct q_entry e[Q_MAX];
 	unsigned n;		       /* entries told in this life */

@@ -32,8 +32,8 @@ static size_t size_of(unsigned i)
 static void reclaim(struct q *q, unsigned *freed)
 {
 	for (; *freed < q->space && *freed < Q_MAX; ++*freed)
-		if (q->unit[*freed].writer == q->ops->writer(mod_data(q->w)))
-			q->ops->reclaim(mod_data(q->w), q->unit[*freed].unit);
+		if (q->unit[*freed].writer == q->ops->writer(kit_data(q->w)))
+			q->ops->reclaim(kit_data(q->w), q->unit[*freed].unit);
 }
 
 static bool fill(struct q *q)
@@ -105,7 +105,7 @@ void kit_queue_compact(struct kit *k)
 	mkdir(dir, 0750);
 	ok = q_open(&q, k, dir, "wmr") == 0 && q_manage(&q);
 	if (ok)
-		q.ops->attach(mod_data(q.m), q.ops->writer(mod_data(q.w)));
+		q.ops->attach(kit_data(q.m), q.ops->writer(kit_data(q.w)));
 	ok = ok && fill(&q) && finish(&q);
 	was = q_usage(dir);
 	for (unsigned t = 0; ok && t < 4000 && q_usage(dir) > 2 * live + OPEN; t++) {

@@ -110,10 +110,10 @@ static const struct meta1_qevents events = {.size = sizeof(events),
     .history_time = 7 * 86400,
     .history_size = 256 << 10};
 
-static struct mod_inst *open_as(struct q *q, enum meta1_role role)
+static struct kit_inst *open_as(struct q *q, enum meta1_role role)
 {
 	struct meta1_err e = {""};
-	struct mod_inst *in;
+	struct kit_inst *in;
 
 	q->k->host.role = role;
 	in = kit_open(q->k, NULL, &e);
@@ -134,7 +134,7 @@ int q_open(struct q *q, struct kit *k, const char *dir, const char *which)
 		return q->w ? 0 : -1;
 	}
 	for (; *which; which++) {
-		struct mod_inst **in = *which == 'w' ? &q->w : *which == 'm' ? &q->m : &q->r;
+		struct kit_inst **in = *which == 'w' ? &q->w : *which == 'm' ? &q->m : &q->r;
 
 		*in = open_as(q, *which == 'w'	 ? META1_SMTPS
 				 : *which == 'm' ? META1_QMGR
@@ -186,7 +186,7 @@ bool q_manage(struct q *q)
 	struct kit_answer a = {0};
 	bool ok;
 
-	q->ops->manage(mod_data(q->m), kit_req(q->k, q->m, &a), &events, q);
+	q->ops->manage(kit_data(q->m), kit_req(q->k, q->m, &a), &events, q);
 	ok = q_wait(q, &a) && a.st == META1_OK;
 	kit_answer_free(&a);
 	return ok;
@@ -266,7 +266,7 @@ struct meta1_qmsg *q_begin(struct q *q, unsigned i)
 	char id[META1_ID_MAX];
 
 	q_id(i, id);
-	if (q->ops->begin(mod_data(q->w), id, &wevents, &ready, &msg, &e) == META1_OK)
+	if (q->ops->begin(kit_data(q->w), id, &wevents, &ready, &msg, &e) == META1_OK)
 		return msg;
 	kit_note(q->k, "begin: %s", e.text);
 	return NULL;
@@ -345,16 +345,16 @@ void q_notice(struct q *q, unsigned i, size_t len, const struct q_note *n)
 
 	q_id(i, id);
 	envelope(i, len, &env, v);
-	q->ops->notice(mod_data(q->m), (struct meta1_buf){n->b, n->len}, id, &env);
+	q->ops->notice(kit_data(q->m), (struct meta1_buf){n->b, n->len}, id, &env);
 }
 
 void q_tail(struct q *q)
 {
 	uint8_t b[META1_NOTICE_MAX];
-	size_t n = q->ops->tail(mod_data(q->w), b);
+	size_t n = q->ops->tail(kit_data(q->w), b);
 
 	if (n)
-		q->ops->notice(mod_data(q->m), (struct meta1_buf){b, n}, NULL, NULL);
+		q->ops->notice(kit_data(q->m), (struct meta1_buf){b, n}, NULL, NULL);
 }
 
 const struct q_entry *q_find(const struct q *q, unsigned i)
@@ -401,14 +401,14 @@ enum meta1_status q_check(struct q *q, const struct q_entry *e, unsigned i, size
 	enum meta1_status st;
 
 	q_fill(i, b, len);
-	q->ops->load(mod_data(q->r), kit_req(q->k, q->r, &a), &e->ref);
+	q->ops->load(kit_data(q->r), kit_req(q->k, q->r, &a), &e->ref);
 	st = q_wait(q, &a) ? a.st : META1_CANCELED;
 	if (st == META1_OK) {
 		struct meta1_content *c = (void *)(uintptr_t)a.reply.ext;
 
 		if (!same(c, b, len))
 			st = META1_NOTFOUND;
-		q->ops->unload(mod_data(q->r), &c);
+		q->ops->unload(kit_data(q->r), &c);
 	}
 	kit_answer_free(&a);
 	free(b);
@@ -432,7 +432,7 @@ bool q_outcome(struct q *q, unsigned i, uint32_t rcpt, uint32_t state)
 		return false;
 	o.id = e->id;
 	o.key = e->key;
-	q->ops->outcome(mod_data(q->m), kit_req(q->k, q->m, &a), &o);
+	q->ops->outcome(kit_data(q->m), kit_req(q->k, q->m, &a), &o);
 	ok = q_wait(q, &a) && a.st == META1_OK;
 	kit_answer_free(&a);
 	return ok;
@@ -444,7 +444,7 @@ bool q_fetch(struct q *q, const uint64_t *key, unsigned n)
 	bool ok;
 
 	q->ngot = q->nnone = q->nlost = 0;
-	q->ops->fetch(mod_data(q->m), kit_req(q->k, q->m, &a), key, n);
+	q->ops->fetch(kit_data(q->m), kit_req(q->k, q->m, &a), key, n);
 	ok = q_wait(q, &a) && a.st == META1_OK && q->ngot + q->nnone + q->nlost == n;
 	kit_answer_free(&a);
 	return ok;
@@ -484,7 +484,7 @@ bool q_account(struct kit *k, const char *dir, struct q_account *a)
 	k->host.qdir = dir;
 	q.w = open_as(&q, META1_TOOL);
 	ok = q.w && META1_HAS(ops, check) && ops->check &&
-	     ops->check(mod_data(q.w), &ev, a, &e) >= 0;
+	     ops->check(kit_data(q.w), &ev, a, &e) >= 0;
 	if (!ok)
 		kit_note(k, "check: %s", e.text);
 	if (q.w)

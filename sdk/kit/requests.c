@@ -14,14 +14,13 @@
 
 static struct kit_answer many[MANY];
 
-static struct meta1_req *ask(struct kit *k, struct mod_inst *in, unsigned i)
+static struct meta1_req *ask(struct kit *k, struct kit_inst *in, unsigned i)
 {
 	char key[32];
 
-	many[i] = (struct kit_answer){.told = false};
 	snprintf(key, sizeof(key), "key-%u.invalid", i);
-	return mod_map_lookup(
-	    in, buf_str(key), loop_now(k->host.loop) + KIT_DEADLINE_MS, kit_said, &many[i]);
+	kit_ask(k, in, buf_str(key), &many[i]);
+	return many[i].req;
 }
 
 static unsigned told(bool once)
@@ -35,11 +34,10 @@ static unsigned told(bool once)
 	return n;
 }
 
-static void thousand(struct kit *k, struct mod_inst *in)
+static void thousand(struct kit *k, struct kit_inst *in)
 {
 	unsigned i, n;
 
-	mod_req_limit(in, MANY);
 	for (i = 0; i < MANY; i++)
 		ask(k, in, i);
 	for (i = 0; i < MANY; i++)
@@ -48,7 +46,7 @@ static void thousand(struct kit *k, struct mod_inst *in)
 	kit_ok(k, n == MANY, "%u of %d look-ups at a time are answered once", n, MANY);
 }
 
-static void cancelled(struct kit *k, struct mod_inst *in)
+static void cancelled(struct kit *k, struct kit_inst *in)
 {
 	struct meta1_req *rq;
 	unsigned i, n;
@@ -58,7 +56,7 @@ static void cancelled(struct kit *k, struct mod_inst *in)
 		if (i % 3 == 1)
 			kit_turn(k); /* at different steps */
 		if (!many[i].told)
-			mod_req_cancel(&rq);
+			kit_req_cancel(&rq);
 		else
 			many[i].times = 0;
 	}
@@ -69,7 +67,7 @@ static void cancelled(struct kit *k, struct mod_inst *in)
 	kit_ok(k, n == 0, "%u of %d look-ups are answered after the asker left", n, MANY);
 }
 
-static void overdue(struct kit *k, struct mod_inst *in)
+static void overdue(struct kit *k, struct kit_inst *in)
 {
 	unsigned i, n;
 
@@ -88,7 +86,7 @@ static void overdue(struct kit *k, struct mod_inst *in)
 int kit_requests(struct kit *k)
 {
 	struct meta1_err err = {""};
-	struct mod_inst *in;
+	struct kit_inst *in;
 
 	if (k->m->kind != META1_MAP)
 		return 0;
@@ -98,6 +96,8 @@ int kit_requests(struct kit *k)
 	thousand(k, in);
 	cancelled(k, in);
 	overdue(k, in);
+	kit_ok(k, kit_slept(in) < 3, "no call holds the loop asleep (%u times over 100 ms)",
+	    kit_slept(in));
 	kit_close(k, &in);
 	kit_ok(k, true, "closes after all that, nothing left");
 	return 0;

@@ -16,27 +16,9 @@
 
 #define HOP_NAME "hop.example"
 
-struct suite {
-	struct kit *k;
-	struct kit_peer peer;
-	struct mod_inst *inst;
-	const struct meta1_transport_ops *ops;
-	int speaks; /* SMTP or LMTP, 0: something else */
-	void *sess;
-	struct meta1_req *req; /* of the last send() */
-	char results[1024];    /* of recipients, the first of them: "1=P550/5.1.1 " */
-	unsigned nresults;
-};
-
-/* A question and what came of it: "O250", "T421 host", .hop = "P550/5.1.1"; "?" when not yet. */
-struct asked {
-	struct kit_answer a;
-	char text[128];
-};
-
 /* ---- asking ---- */
 
-static struct suite *playing; /* the argument of results is the kit's */
+static struct t_suite *playing; /* the argument of results is the kit's */
 
 static const char *scope_name(unsigned scope)
 {
@@ -62,7 +44,7 @@ static size_t outcome(char *out, size_t size, enum meta1_status st, const struct
 
 static void on_rcpt(void *arg, uint32_t i, enum meta1_status st, const struct meta1_reply *r)
 {
-	struct suite *s = playing;
+	struct t_suite *s = playing;
 	size_t n = strlen(s->results);
 
 	(void)arg;
@@ -76,16 +58,16 @@ static void on_rcpt(void *arg, uint32_t i, enum meta1_status st, const struct me
 }
 
 /* Until the hop has come to the "..." of its script, and the module to its wait. */
-static void silence(struct suite *s)
+static void silence(struct t_suite *s)
 {
-	for (int i = 0; i < 10000 && !s->peer.silent && !s->peer.error[0]; i++)
+	for (int i = 0; i < 10000 && !s->peer->silent && !s->peer->error[0]; i++)
 		kit_turn(s->k);
 	for (int i = 0; i < 20; i++)
 		kit_turn(s->k);
 }
 
 /* Waits; after clock ms of silence when the row says so, and not much earlier. */
-static const char *answer(struct suite *s, struct asked *q, int64_t clock)
+const char *t_answer(struct t_suite *s, struct t_asked *q, int64_t clock)
 {
 	snprintf(q->text, sizeof(q->text), "?");
 	if (clock) {
@@ -101,18 +83,20 @@ static const char *answer(struct suite *s, struct asked *q, int64_t clock)
 	}
 	if (kit_wait(s->k, &q->a))
 		outcome(q->text, sizeof(q->text), q->a.st, &q->a.reply);
+	else
+		kit_req_cancel(&s->req); /* no session is shut under an open question */
 	kit_answer_free(&q->a);
 	return q->text;
 }
 
-static const char *do_open(struct suite *s, struct asked *q, const char *path, int64_t clock)
+const char *t_open(struct t_suite *s, struct t_asked *q, const char *path, int64_t clock)
 {
 	struct meta1_hop hop = {.size = sizeof(hop), .host = HOP_NAME, .addr = path};
-	struct meta1_req *req = kit_req(s->k, s->inst, &q->a);
 
+	s->req = kit_req(s->k, s->inst, &q->a);
 	s->sess = NULL;
-	s->ops->open(mod_data(s->inst), req, &hop, &s->sess);
-	return answer(s, q, clock);
+	s->ops->open(kit_data(s->inst), s->req, &hop, &s->sess);
+	return t_answer(s, q, clock);
 }
 
 static const char *content_of(const struct row *row)
@@ -125,7 +109,7 @@ static const char *from_of(const struct row *row)
 	return row->from ? row->from : "from@example.org";
 }
 
-static void begin_send(struct suite *s, struct asked *q, const struct row *row)
+void t_begin_send(struct t_suite *s, struct t_asked *q, const struct row *row)
 {
 	static const char *const names[] = {
 	    "a@example.net", "b@example.net", "c@example.net", "d@example.net", "e@example.net"};
@@ -152,7 +136,7 @@ static void begin_send(struct suite *s, struct asked *q, const struct row *row)
 		rcpt[i].addr = buf_str(i == 0 && row->to ? row->to : names[i]);
 	s->results[0] = '\0';
 	s->req = kit_req(s->k, s->inst, &q->a);
-	mod_req_rcpts(s->req, on_rcpt, m.nrcpt);
+	kit_req_rcpts(s->req, on_rcpt, m.nrcpt);
 	if (row->probe) {
 		m.nextent = 0;
 		m.bytes = 0;
@@ -162,13 +146,13 @@ static void begin_send(struct suite *s, struct asked *q, const struct row *row)
 	}
 }
 
-static const char *do_send(struct suite *s, struct asked *q, const struct row *row)
+const char *t_send(struct t_suite *s, struct t_asked *q, const struct row *row)
 {
-	begin_send(s, q, row);
-	return answer(s, q, row->clock);
+	t_begin_send(s, q, row);
+	return t_answer(s, q, row->clock);
 }
 
-static void shut(struct suite *s)
+void t_shut(struct t_suite *s)
 {
 	if (s->sess)
 		s->ops->shut(&s->sess);
@@ -178,7 +162,7 @@ static void shut(struct suite *s)
 
 /* ---- playing them ---- */
 
-static void script(struct suite *s, const struct row *row)
+void t_script(struct t_suite *s, const struct row *row)
 {
 	static char text[128 << 10];
 	const char *from[] = {row->hop ? row->hop : GREETED, row->script ? row->script : ""};
@@ -190,11 +174,11 @@ static void script(struct suite *s, const struct row *row)
 			    *p != '%'		? p
 			    : s->speaks == LMTP ? "LHLO"
 						: "EHLO");
-	kit_peer_play(&s->peer, text);
+	kit_peer_play(s->peer, text);
 }
 
 /* What the hop got is the content, and one line on top of it with LMTP. */
-static bool content_right(struct suite *s, const struct row *row)
+static bool content_right(struct t_suite *s, const struct row *row)
 {
 	char path[128];
 	size_t skip = (size_t)snprintf(
@@ -203,26 +187,26 @@ static bool content_right(struct suite *s, const struct row *row)
 	if (s->speaks != LMTP)
 		skip = 0;
 
-	return strncmp(s->peer.content, path, skip) == 0 &&
-	       strcmp(s->peer.content + skip, content_of(row)) == 0;
+	return strncmp(s->peer->content, path, skip) == 0 &&
+	       strcmp(s->peer->content + skip, content_of(row)) == 0;
 }
 
-static void play_row(struct suite *s, const struct row *row)
+void t_play_row(struct t_suite *s, const struct row *row)
 {
-	struct asked q = {0};
+	struct t_asked q = {0};
 	const char *open, *send = "", *want = row->send ? row->send : "";
 	int64_t clock = row->send ? 0 : row->clock;
 	bool right, said, usable = false, content = true;
 
-	script(s, row);
-	open = do_open(s, &q, s->peer.path, clock);
+	t_script(s, row);
+	open = t_open(s, &q, s->peer->path, clock);
 	right = strcmp(open, row->open) == 0;
 	if (!right)
 		kit_note(s->k, "open: %s, expected %s", open, row->open);
 	s->results[0] = '\0';
 	if (right && row->send) {
-		q = (struct asked){0};
-		send = do_send(s, &q, row);
+		q = (struct t_asked){0};
+		send = t_send(s, &q, row);
 		usable = s->ops->usable(s->sess);
 		content = send[0] != 'O' || !row->usable || content_right(s, row);
 	}
@@ -234,11 +218,11 @@ static void play_row(struct suite *s, const struct row *row)
 		    row->results ? row->results : "");
 	right &= said && strcmp(s->results, row->results ? row->results : "") == 0 &&
 		 usable == (row->usable != 0) && content;
-	if (!kit_peer_done(&s->peer)) {
-		kit_note(s->k, "%s", s->peer.error);
+	if (!kit_peer_done(s->peer)) {
+		kit_note(s->k, "%s", s->peer->error);
 		right = false;
 	}
-	shut(s);
+	t_shut(s);
 	kit_ok(s->k, right, "transport: %s", row->name);
 }
 
@@ -247,32 +231,32 @@ static void play_row(struct suite *s, const struct row *row)
 static const struct row plain = {.name = ""};
 
 /* A reply may have 100 lines; a hop that talks for ever is cut off. */
-static void endless_reply(struct suite *s)
+static void endless_reply(struct t_suite *s)
 {
 	static char text[20000];
-	struct asked q = {0};
+	struct t_asked q = {0};
 	size_t n = 0;
 
 	for (int i = 0; i < 2000; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "> 220-\n");
-	kit_peer_play(&s->peer, text);
-	kit_ok(s->k, strcmp(do_open(s, &q, s->peer.path, 0), "T host") == 0,
+	kit_peer_play(s->peer, text);
+	kit_ok(s->k, strcmp(t_open(s, &q, s->peer->path, 0), "T host") == 0,
 	    "transport: an endless reply");
-	shut(s);
+	t_shut(s);
 }
 
-static void no_hop(struct suite *s)
+static void no_hop(struct t_suite *s)
 {
-	struct asked q = {0};
+	struct t_asked q = {0};
 	char path[128];
 
 	snprintf(path, sizeof(path), "%s/none", s->k->dir);
-	kit_ok(s->k, strcmp(do_open(s, &q, path, 0), "T host") == 0, "transport: nobody listens");
-	shut(s);
+	kit_ok(s->k, strcmp(t_open(s, &q, path, 0), "T host") == 0, "transport: nobody listens");
+	t_shut(s);
 }
 
 /* One session: two mails; a failed one, RSET, a good one; QUIT. */
-static void reuse(struct suite *s)
+static void reuse(struct t_suite *s)
 {
 	static const struct row used = {
 	    .script = MAIL_OK RCPT_OK DATA_OK
@@ -280,24 +264,24 @@ static void reuse(struct suite *s)
 	    "< RCPT\n> 550 5.1.1 no\n< RSET\n> 250 ok\n" MAIL_OK RCPT_OK DATA_OK
 	    "> 250 three\n< QUIT\n> 221 bye\n-\n"};
 	static const char *const want[] = {"O250", "P550/5.1.1", "O250"};
-	struct asked q = {0};
+	struct t_asked q = {0};
 	bool right;
 
-	script(s, &used);
-	right = strcmp(do_open(s, &q, s->peer.path, 0), "O250") == 0;
+	t_script(s, &used);
+	right = strcmp(t_open(s, &q, s->peer->path, 0), "O250") == 0;
 	for (unsigned i = 0; right && i < ARRAY_LEN(want); i++) {
-		q = (struct asked){0};
-		right = strcmp(do_send(s, &q, &plain), want[i]) == 0 && s->ops->usable(s->sess);
+		q = (struct t_asked){0};
+		right = strcmp(t_send(s, &q, &plain), want[i]) == 0 && s->ops->usable(s->sess);
 	}
-	shut(s);
-	kit_ok(s->k, right && kit_peer_done(&s->peer),
+	t_shut(s);
+	kit_ok(s->k, right && kit_peer_done(s->peer),
 	    "transport: a session carries mails one after the other, then says QUIT%s%s",
-	    s->peer.error[0] ? ": " : "", s->peer.error);
+	    s->peer->error[0] ? ": " : "", s->peer->error);
 }
 
 /* One session: what the hop says of recipients, of a sender, then a mail; nothing is said behind
  * the last RCPT of a probe. */
-static void probes(struct suite *s, const char *name, const char *hop, const char *text)
+static void probes(struct t_suite *s, const char *name, const char *hop, const char *text)
 {
 	static const struct {
 		bool probe;
@@ -306,26 +290,26 @@ static void probes(struct suite *s, const char *name, const char *hop, const cha
 	    {true, "P550/5.7.1", ""}, {true, "O", "0=T452/4.2.2 "}, {false, "O250", ""},
 	    {true, "T421 host", ""}};
 	const struct row row = {.hop = hop, .script = text}, asking = {.name = "", .probe = 1};
-	struct asked q = {0};
+	struct t_asked q = {0};
 	bool right;
 
-	script(s, &row);
-	right = strcmp(do_open(s, &q, s->peer.path, 0), "O250") == 0;
+	t_script(s, &row);
+	right = strcmp(t_open(s, &q, s->peer->path, 0), "O250") == 0;
 	for (unsigned i = 0; right && i < ARRAY_LEN(steps); i++) {
-		q = (struct asked){0};
+		q = (struct t_asked){0};
 		right =
-		    strcmp(do_send(s, &q, steps[i].probe ? &asking : &plain), steps[i].want) == 0 &&
+		    strcmp(t_send(s, &q, steps[i].probe ? &asking : &plain), steps[i].want) == 0 &&
 		    strcmp(s->results, steps[i].results) == 0;
 		if (!right)
 			kit_note(s->k, "step %u: %s, %s", i, q.text, s->results);
 	}
-	right = kit_peer_done(&s->peer) && right;
-	shut(s);
-	kit_ok(s->k, right, "transport: probes, %s%s%s", name, s->peer.error[0] ? ": " : "",
-	    s->peer.error);
+	right = kit_peer_done(s->peer) && right;
+	t_shut(s);
+	kit_ok(s->k, right, "transport: probes, %s%s%s", name, s->peer->error[0] ? ": " : "",
+	    s->peer->error);
 }
 
-static void all_probes(struct suite *s)
+static void all_probes(struct t_suite *s)
 {
 #define RSET_OK "< RSET\n> 250 ok\n"
 	if (!META1_HAS(s->ops, probe) || !s->ops->probe) {
@@ -348,7 +332,7 @@ static void all_probes(struct suite *s)
 }
 
 /* More recipients than may leave in one write; each third is refused. */
-static void many_recipients(struct suite *s)
+static void many_recipients(struct t_suite *s)
 {
 	enum { N = 2500 };
 	static char names[N][24], text[N * 24 + 512];
@@ -363,7 +347,7 @@ static void many_recipients(struct suite *s)
 	    .extent = &extent,
 	    .nextent = 1,
 	    .bytes = 3};
-	struct asked q = {0};
+	struct t_asked q = {0};
 	size_t n = (size_t)snprintf(text, sizeof(text), "< MAIL FROM:<> \n> 250 ok\n");
 	bool right;
 
@@ -377,91 +361,91 @@ static void many_recipients(struct suite *s)
 	for (unsigned i = 0; i < N; i++)
 		if (s->speaks == SMTP ? i == 0 : i % 3 != 2)
 			n += (size_t)snprintf(text + n, sizeof(text) - n, "> 250 yes\n");
-	script(s, &row);
-	right = strcmp(do_open(s, &q, s->peer.path, 0), "O250") == 0;
-	q = (struct asked){0};
+	t_script(s, &row);
+	right = strcmp(t_open(s, &q, s->peer->path, 0), "O250") == 0;
+	q = (struct t_asked){0};
 	if (right) {
 		s->nresults = 0;
 		s->req = kit_req(s->k, s->inst, &q.a);
-		mod_req_rcpts(s->req, on_rcpt, N);
+		kit_req_rcpts(s->req, on_rcpt, N);
 		s->ops->send(s->sess, s->req, &m);
-		right = answer(s, &q, 0)[0] == 'O' &&
+		right = t_answer(s, &q, 0)[0] == 'O' &&
 			s->nresults == (s->speaks == SMTP ? N / 3 : N) && s->ops->usable(s->sess);
 	}
-	right = kit_peer_done(&s->peer) && right;
-	shut(s);
-	kit_ok(s->k, right, "transport: %u recipients%s%s", N, s->peer.error[0] ? ": " : "",
-	    s->peer.error);
+	right = kit_peer_done(s->peer) && right;
+	t_shut(s);
+	kit_ok(s->k, right, "transport: %u recipients%s%s", N, s->peer->error[0] ? ": " : "",
+	    s->peer->error);
 }
 
 /* After a first mail: what becomes of the session, and of the next mail on it. */
-static void idle(struct suite *s, const char *name, const char *then, bool usable)
+static void idle(struct t_suite *s, const char *name, const char *then, bool usable)
 {
 	char text[512];
 	struct row row = {.script = text};
-	struct asked q = {0};
+	struct t_asked q = {0};
 	bool right;
 
 	snprintf(text, sizeof(text), "%s%s", MAIL_OK RCPT_OK DATA_OK "> 250 one\n", then);
-	script(s, &row);
-	right = strcmp(do_open(s, &q, s->peer.path, 0), "O250") == 0;
-	q = (struct asked){0};
-	right = right && strcmp(do_send(s, &q, &plain), "O250") == 0;
+	t_script(s, &row);
+	right = strcmp(t_open(s, &q, s->peer->path, 0), "O250") == 0;
+	q = (struct t_asked){0};
+	right = right && strcmp(t_send(s, &q, &plain), "O250") == 0;
 	for (int i = 0; i < 20; i++)
 		kit_turn(s->k);
 	right = right && s->ops->usable(s->sess) == usable;
-	q = (struct asked){0};
-	right = right && strstr(do_send(s, &q, &plain), " session");
+	q = (struct t_asked){0};
+	right = right && strstr(t_send(s, &q, &plain), " session");
 	right = right && !s->ops->usable(s->sess);
-	shut(s);
+	t_shut(s);
 	kit_ok(s->k, right, "transport: %s: nothing was taken, the session is to blame (%s)", name,
 	    q.text);
 }
 
 /* The asker goes away: the request ends, the connection with it. */
-static void cancel(struct suite *s, const char *name, const char *text, bool past)
+static void cancel(struct t_suite *s, const char *name, const char *text, bool past)
 {
 	struct row row = {.script = text};
-	struct asked q = {0};
+	struct t_asked q = {0};
 	bool right;
 
-	script(s, &row);
-	right = strcmp(do_open(s, &q, s->peer.path, 0), "O250") == 0;
-	q = (struct asked){0};
+	t_script(s, &row);
+	right = strcmp(t_open(s, &q, s->peer->path, 0), "O250") == 0;
+	q = (struct t_asked){0};
 	if (right) {
-		begin_send(s, &q, &plain);
+		t_begin_send(s, &q, &plain);
 		silence(s);
 		if (META1_HAS(s->ops, past_dot) && s->ops->past_dot)
 			right = s->ops->past_dot(s->sess) == past;
-		mod_req_cancel(&s->req);
+		kit_req_cancel(&s->req);
 		for (int i = 0; i < 5; i++)
 			kit_turn(s->k);
 		right = right && !q.a.told && !s->ops->usable(s->sess);
 	}
-	shut(s);
+	t_shut(s);
 	kit_clock(s->k, 60000); /* a request that is not finished after cancel() is a fault */
 	kit_ok(s->k, right, "transport: canceled %s", name);
 	kit_answer_free(&q.a);
 }
 
 /* The first word that the module says. */
-static int probe(struct suite *s)
+static int probe(struct t_suite *s)
 {
-	struct asked q = {0};
+	struct t_asked q = {0};
 
-	kit_peer_play(&s->peer, "> 220 hop\n< zzz\n");
-	do_open(s, &q, s->peer.path, 0);
-	shut(s);
-	return strncmp(s->peer.said, "EHLO ", 5) == 0	? SMTP
-	       : strncmp(s->peer.said, "LHLO ", 5) == 0 ? LMTP
-							: 0;
+	kit_peer_play(s->peer, "> 220 hop\n< zzz\n");
+	t_open(s, &q, s->peer->path, 0);
+	t_shut(s);
+	return strncmp(s->peer->said, "EHLO ", 5) == 0	 ? SMTP
+	       : strncmp(s->peer->said, "LHLO ", 5) == 0 ? LMTP
+							 : 0;
 }
 
-static void dialogues(struct suite *s)
+static void dialogues(struct t_suite *s)
 {
 	for (unsigned i = 0; i < kit_transport_nrows; i++)
 		if (kit_transport_rows[i].who & s->speaks)
-			play_row(s, &kit_transport_rows[i]);
+			t_play_row(s, &kit_transport_rows[i]);
 	endless_reply(s);
 	reuse(s);
 	all_probes(s);
@@ -472,29 +456,32 @@ static void dialogues(struct suite *s)
 	idle(s, "421 to the next MAIL", "< MAIL\n> 421 enough\n", true);
 	cancel(s, "at MAIL", "< MAIL\n...\n", false);
 	cancel(s, "after the dot", MAIL_OK RCPT_OK DATA_OK "...\n", true);
+	t_faults(s);
+	kit_ok(s->k, kit_slept(s->inst) < 3, "transport: no call holds the loop asleep");
 }
 
 int kit_transport(struct kit *k)
 {
-	struct suite s = {.k = k};
+	static struct kit_peer peer;
+	struct t_suite s = {.k = k, .peer = &peer};
 	struct meta1_err err = {""};
 
 	playing = &s;
 	for (size_t i = 0; i + 1 < sizeof(kit_transport_big); i++)
 		kit_transport_big[i] = i % 64 == 62 ? '\r' : i % 64 == 63 ? '\n' : 'x';
-	if (kit_peer_open(k, &s.peer, &err) < 0 || !(s.inst = kit_open(k, NULL, &err))) {
-		kit_peer_close(&s.peer);
+	if (kit_peer_open(k, s.peer, &err) < 0 || !(s.inst = kit_open(k, NULL, &err))) {
+		kit_peer_close(s.peer);
 		kit_ok(k, false, "transport: %s", err.text);
 		return -1;
 	}
-	s.ops = mod_ops(s.inst);
+	s.ops = kit_ops(s.inst);
 	no_hop(&s);
 	s.speaks = probe(&s);
 	if (s.speaks)
 		dialogues(&s);
 	else
 		kit_skip(k, "transport: dialogues", "the module speaks neither SMTP nor LMTP");
-	kit_peer_close(&s.peer);
+	kit_peer_close(s.peer);
 	kit_close(k, &s.inst);
 	return 0;
 }

@@ -5,6 +5,8 @@
 #define META1_KIT_TRANSPORT_H
 #include "peer.h"
 
+#include <meta1/transport.h>
+
 enum { SMTP = 1, LMTP = 2, BOTH = 3 };
 
 /* %: EHLO or LHLO. */
@@ -35,11 +37,42 @@ struct row {
 	int usable;		    /* afterwards */
 	const char *from, *to;	    /* sender and first recipient; NULL: as usual */
 	const char *path;	    /* the sender as a Return-Path has it; NULL: from */
+	bool packets;		    /* it is about what comes in one packet */
 	int64_t clock;		    /* ms of silence after which the answer comes; 0: at once */
 };
 
 extern const struct row kit_transport_rows[];
 extern const unsigned kit_transport_nrows;
 extern char kit_transport_big[1 << 20]; /* more than a socket takes */
+
+struct t_suite {
+	struct kit *k;
+	struct kit_peer *peer;
+	struct kit_inst *inst;
+	const struct meta1_transport_ops *ops;
+	int speaks; /* SMTP or LMTP, 0: something else */
+	void *sess;
+	struct meta1_req *req; /* of the last send() */
+	char results[1024];    /* of recipients, the first of them: "1=P550/5.1.1 " */
+	unsigned nresults;
+};
+
+/* A question and what came of it: "O250", "T421 host", .hop = "P550/5.1.1"; "?" when not yet. */
+struct t_asked {
+	struct kit_answer a;
+	char text[128];
+};
+
+/* ---- transport.c ---- */
+void t_script(struct t_suite *, const struct row *);
+/* Each waits for its answer; after clock ms of silence when clock says so. */
+const char *t_open(struct t_suite *, struct t_asked *, const char *path, int64_t clock);
+const char *t_send(struct t_suite *, struct t_asked *, const struct row *);
+void t_begin_send(struct t_suite *, struct t_asked *, const struct row *);
+const char *t_answer(struct t_suite *, struct t_asked *, int64_t clock);
+void t_shut(struct t_suite *);
+void t_play_row(struct t_suite *, const struct row *);
+/* ---- transport_faults.c ---- */
+void t_faults(struct t_suite *);
 
 #endif

@@ -64,8 +64,9 @@ const struct row kit_transport_rows[] = {
     {"not a greeting", BOTH, "T host", .hop = "> HTTP/1.1 400 Bad Request\n"},
     {"two codes in a reply", BOTH, "T host", .hop = "> 220-hop\n> 250 hop\n"},
     {"answers before the command", BOTH, "O250", NULL, "< MAIL\n> 250 ok\n> 250 ok\n> 354 go on\n",
+	.packets = true, .send = "T host"},
+    {"an answer to nothing after EHLO", BOTH, "O250", GREETED "> 250 ok\n", "", .packets = true,
 	.send = "T host"},
-    {"an answer to nothing after EHLO", BOTH, "O250", GREETED "> 250 ok\n", "", .send = "T host"},
 
     /* hanging up at each step */
     {"closed before the greeting", BOTH, "T host", .hop = "-\n"},

@@ -138,9 +138,11 @@ static bool number_is_new(struct replay *p, uint64_t number, char *why, size_t s
 
 static bool judge(struct replay *p, struct trial *t, char *why, size_t size)
 {
-	if (t->damage > 0 || p->k.fault[0] != '\0') {
-		snprintf(why, size, "%s%s", t->text, p->k.fault);
-		p->k.fault[0] = '\0';
+	char fault[512];
+
+	kit_fault_take(&p->k.host, fault, sizeof(fault));
+	if (t->damage > 0 || fault[0] != '\0') {
+		snprintf(why, size, "%s%s", t->text, fault);
 		return false;
 	}
 	trial_read(t, &p->luck);
@@ -320,10 +322,8 @@ int main(int argc, char **argv)
 	signal(SIGABRT, crashed);
 	run(&p);
 	rc = p.bad > 0;
-	work_free(&p.k.host.work);
 	kit_turn(&p.k);
-	mod_unload_all(&p.k.host);
-	loop_free(&p.k.host.loop);
+	kit_host_end(&p.k.host);
 	model_free(&p.m);
 	ledger_free(&p.l);
 	while (p.lies != NULL) {

@@ -45,8 +45,8 @@ static void on_space(void *arg, uint32_t writer, uint64_t unit)
 	struct trial *t = arg;
 	const struct meta1_queue_ops *ops = t->k->m->ops;
 
-	if (t->w != NULL && ops->writer(mod_data(t->w)) == writer)
-		ops->reclaim(mod_data(t->w), unit);
+	if (t->w != NULL && ops->writer(kit_data(t->w)) == writer)
+		ops->reclaim(kit_data(t->w), unit);
 }
 
 static void on_damage(void *arg, const char *text)
@@ -71,10 +71,10 @@ static bool wait(struct trial *t, struct kit_answer *a)
 	return a->told;
 }
 
-static struct mod_inst *open_as(struct trial *t, enum meta1_role role)
+static struct kit_inst *open_as(struct trial *t, enum meta1_role role)
 {
 	struct meta1_err e = {""};
-	struct mod_inst *in;
+	struct kit_inst *in;
 
 	t->k->host.role = role;
 	in = kit_open(t->k, NULL, &e);
@@ -87,11 +87,11 @@ static void tail(struct trial *t)
 {
 	const struct meta1_queue_ops *ops = t->k->m->ops;
 	uint8_t b[META1_NOTICE_MAX];
-	size_t n = ops->tail(mod_data(t->w), b);
+	size_t n = ops->tail(kit_data(t->w), b);
 
-	ops->attach(mod_data(t->m), ops->writer(mod_data(t->w)));
+	ops->attach(kit_data(t->m), ops->writer(kit_data(t->w)));
 	if (n > 0)
-		ops->notice(mod_data(t->m), (struct meta1_buf){b, n}, NULL, NULL);
+		ops->notice(kit_data(t->m), (struct meta1_buf){b, n}, NULL, NULL);
 }
 
 bool trial_start(struct trial *t, struct kit *k, const char *dir, bool writer)
@@ -109,7 +109,7 @@ bool trial_start(struct trial *t, struct kit *k, const char *dir, bool writer)
 	if ((writer && (t->w = open_as(t, META1_SMTPS)) == NULL) ||
 	    (t->m = open_as(t, META1_QMGR)) == NULL)
 		return false;
-	ops->manage(mod_data(t->m), kit_req(k, t->m, &a), &events, t);
+	ops->manage(kit_data(t->m), kit_req(k, t->m, &a), &events, t);
 	if (writer)
 		tail(t);
 	ok = wait(t, &a) && a.st == META1_OK;
@@ -154,7 +154,7 @@ void trial_read(struct trial *t, uint64_t *luck)
 	for (size_t i = 0; i < t->n; i++) {
 		t->found[i].read = t->n <= LOADS || image_random(luck) % t->n < LOADS;
 		if (t->found[i].read)
-			ops->load(mod_data(t->m), kit_req(t->k, t->m, &a[i]), &t->ref[i]);
+			ops->load(kit_data(t->m), kit_req(t->k, t->m, &a[i]), &t->ref[i]);
 	}
 	for (size_t i = 0; i < t->n; i++) {
 		if (!t->found[i].read)
@@ -163,7 +163,7 @@ void trial_read(struct trial *t, uint64_t *luck)
 			struct meta1_content *c = (void *)(uintptr_t)a[i].reply.ext;
 
 			take(t, i, c);
-			ops->unload(mod_data(t->m), &c);
+			ops->unload(kit_data(t->m), &c);
 		}
 		kit_answer_free(&a[i]);
 	}
@@ -187,16 +187,16 @@ bool trial_new(struct trial *t, uint64_t *number)
 	char id[META1_ID_MAX];
 	bool ok;
 
-	*number = ops->next_id(mod_data(t->w));
+	*number = ops->next_id(kit_data(t->w));
 	snprintf(id, sizeof(id), "S%016llXFE", (unsigned long long)*number);
-	ok = *number != 0 && ops->begin(mod_data(t->w), id, &wevents, t, &msg, &e) == META1_OK &&
+	ok = *number != 0 && ops->begin(kit_data(t->w), id, &wevents, t, &msg, &e) == META1_OK &&
 	     ops->write(msg, "x\r\n", 3) == META1_OK;
 	if (ok) {
 		ops->commit(&msg, kit_req(t->k, t->w, &a), &env);
 		ok = wait(t, &a) && a.st == META1_OK;
 	}
 	if (ok)
-		ops->notice(mod_data(t->m), a.reply.val[0], id, &env);
+		ops->notice(kit_data(t->m), a.reply.val[0], id, &env);
 	kit_answer_free(&a);
 	for (int i = 0; ok && i < 200 && (t->n == 0 || strcmp(t->found[t->n - 1].id, id) != 0); i++)
 		kit_clock(t->k, 5);
@@ -212,34 +212,19 @@ void trial_end(struct trial *t)
 	kit_close(t->k, &t->m);
 }
 
-static void fault(void *arg, const char *instance, const char *text)
-{
-	struct kit *k = arg;
-	size_t n = strlen(k->fault);
-
-	snprintf(k->fault + n, sizeof(k->fault) - n, "%s%s: %s", n ? "; " : "", instance, text);
-}
-
 int trial_kit(struct kit *k, const char *module, const char *options)
 {
 	static char path[4096];
 	struct meta1_err e = {""};
 
 	*k = (struct kit){.options = options};
-	k->host = (struct mod_host){.loop = loop_new(),
-	    .hostname = "crash.test",
-	    .qdir = "/",
-	    .strict = true,
-	    .role = UINT32_MAX,
-	    .fault = fault,
-	    .fault_arg = k};
-	loop_fake_clock(k->host.loop, 1000000, time(NULL));
-	k->host.work = work_new(k->host.loop);
-	k->mod = realpath(module, path) != NULL ? mod_load_file(&k->host, path, &e) : NULL;
-	if (k->mod == NULL) {
+	kit_host_start(&k->host, "/");
+	k->host.hostname = "crash.test";
+	k->mod = realpath(module, path) ? kit_load(&k->host, path, &e) : NULL;
+	if (!k->mod || !kit_judge(k->mod, NULL, NULL)) {
 		fprintf(stderr, "%s: %s\n", module, e.text);
 		return -1;
 	}
-	k->m = mod_descriptor(k->mod);
+	k->m = k->mod->m;
 	return 0;
 }

@@ -13,7 +13,7 @@
 
 struct trial {
 	struct kit *k;
-	struct mod_inst *w, *m; /* smtps' face, if it is opened; qmgr's */
+	struct kit_inst *w, *m; /* smtps' face, if it is opened; qmgr's */
 	struct found found[TRIAL_MAX];
 	struct meta1_ref ref[TRIAL_MAX];
 	size_t n;

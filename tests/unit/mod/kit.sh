@@ -20,8 +20,8 @@ try() { # status, line that must be there, arguments
 }
 try 0 ' passed, 0 failed$' $so/map_try.so -k now=value
 try 1 '^not ok .* "now" is found with its value (found)' $so/map_try.so -k now=other
-try 1 'left over at close: 1 watch (fd 0), 312 bytes' $so/map_try.so -c 'leak = yes;'
+try 1 'left over at close: 1 descriptor watch, 1 block of 312 bytes' $so/map_try.so -c 'leak = yes;'
 try 1 'a request was finished twice' $so/map_try.so -k twice=one
-try 1 '^not ok 1 - loads: .*module ABI is 99' $so/map_major.so
+try 1 '^not ok 3 - its ABI is of this major version: module ABI 99' $so/map_major.so
 try 1 '^not ok 1 - loads: .*No such file' $so/none.so
 exit $bad

@@ -211,8 +211,10 @@ static int open_(const struct meta1_host *host, struct meta1_ctx *ctx, const voi
 		return -1;
 	}
 	t = h->alloc(ctx, sizeof(*t));
-	if (!t)
+	if (!t) {
+		strcpy(err->text, "no memory");
 		return -1;
+	}
 	t->ctx = ctx;
 	t->conf = c;
 	t->timer = h->watch_timer(ctx, -1, timer, t);
