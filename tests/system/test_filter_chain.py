@@ -81,6 +81,12 @@ def test_the_strictest_word(inst):
         assert said([b'd'], [b't']).startswith('451')
         assert said([b'd'], [milterd.quarantine('odd'), b'c']).startswith('250')  # thrown away
         assert all('E' not in x for x in asked(g, 'late'))
+        reply = said([milterd.quarantine('why not'), b'c'], [b'a'])
+        assert reply.startswith('250')
+        held = lab.wait_for('a held mail', lambda: [m for m in g.queue() if m['recipients'][0]['state'] == 'held'])
+        assert 'why not' in held[0]['recipients'][0]['reason'] and len(g.queue()) == 1 and not g.sink.mails
+        g.ctl('queue', 'release', held[0]['id'])
+        g.sink.wait(1)
 
 
 CONDITIONS = {
@@ -128,32 +134,37 @@ def test_shadow(inst):
         assert re.search(r'smtps\.filter_shadow filter=new .* stage=mail would=refuse', g.log()) and 'new (shadow): failed' in g.log()
 
 
-def test_reload(inst):
-    """A session keeps the chain that it began with; the next has the new one, and counts go on."""
-    with chain(inst, {'a': '', 'b': ''}, {n: end(ADD(f'X-{n}', 'y')) for n in 'ab'}) as g:
+def test_reload_and_what_is_shown(inst):
+    """A session keeps the chain that it began with, over two reloads and a failure of its filter; the next has the new one, and counts go on."""
+    with chain(inst, {'a': 'failure = accept;', 'b': ''}, {n: end(ADD(f'X-{n}', 'y')) for n in 'ab'}) as g:
+        def filters():
+            return {f['name']: f for f in json.loads(g.http('smtps', 'GET', '/v1/filters')[1])['filters']}
+
+        def reload(old, new):
+            before = len(re.findall(r' smtps\[.* role\.reload result=committed', g.log()))
+            g.conf.write_text(re.sub(old, new, g.conf.read_text(), flags=re.S))
+            g.proc.send_signal(signal.SIGHUP)
+            lab.wait_for('the reload', lambda: len(re.findall(r' smtps\[.* role\.reload result=committed', g.log())) > before)
         with g.client() as c:
             c.cmd('EHLO c.test', 250)
             arrives(g)
-            g.conf.write_text(re.sub(r'filter b \{.*?\}.*?\}', '', g.conf.read_text(), flags=re.S))
-            g.proc.send_signal(signal.SIGHUP)
-            lab.wait_for('one filter', lambda: [f['name'] for f in json.loads(g.http('smtps', 'GET', '/v1/filters')[1])['filters']] == ['a'])
-            assert b'X-b: y' not in arrives(g)
+            text = g.ctl('filters').stdout
+            assert re.search(r'^smtps\n  a +milter judge, failure accept_but_reconnect, up inet:127\.0\.0\.1:\d+ milter v6$', text, re.M), text
+            assert re.search(r'^    edit 1\n    p50/p99 ms: commands \d+\.\d\d/\d+\.\d\d, end \d+\.\d\d/\d+\.\d\d$', text, re.M), text
+            reload(r'filter b \{.*?\}.*?\}', '')
+            assert list(filters()) == ['a'] and b'X-b: y' not in arrives(g)
+            reload('failure = accept;', 'failure = accept; timeout = 1m;')
+            g.milters['b'].says = {'E': 'close_it'}
+            assert c.mail('a@from.test', 'u@far.test', MAIL, ehlo=None).startswith('451 4.7.1')
+            g.milters['b'].says = end(ADD('X-b', 'y'))
             reply = c.mail('a@from.test', 'u@far.test', MAIL, ehlo=None)
             id = re.search('accepted as (S[0-9A-F]+)', reply)[1].encode()
             out = lab.wait_for('the mail', lambda: next((m['body'] for m in list(g.sink.mails) if id in m['body']), None))
             assert b'X-b: y' in out and b'X-a: y' in out
-        assert json.loads(g.http('smtps', 'GET', '/v1/filters')[1])['filters'][0]['counts']['edit'] == 3
-
-
-def test_shown(inst):
-    with chain(inst, {'spam': 'failure = accept;'}, {}) as g:
-        arrives(g)
-        text = g.ctl('filters').stdout
-        assert re.search(r'^smtps\n  spam +milter judge, failure accept_but_reconnect, up inet:127\.0\.0\.1:\d+ milter v6$', text, re.M), text
-        assert re.search(r'^    continue 1\n    p50/p99 ms: commands \d+\.\d\d/\d+\.\d\d, end \d+\.\d\d/\d+\.\d\d$', text, re.M), text
-        g.milters['spam'].stop()
+        assert filters()['a']['counts']['edit'] == 4
+        g.milters['a'].stop()
         assert b'hello' in arrives(g)
         text = g.ctl('filters').stdout
-        assert 'last failure 20' in text and 'failed 1' in text
+        assert 'last failure 20' in text and 'edit 4, failed 1' in text
         assert json.loads(g.ctl('filters', '--json').stdout)['process'] == 'smtps'
-        assert g.metrics('smtps')['filter_verdicts_total'] == 2
+        assert g.metrics('smtps')['filter_verdicts_total'] == 5
