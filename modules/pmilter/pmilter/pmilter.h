@@ -29,7 +29,7 @@ struct conf {
 
 #define LINKS	   16
 #define BUCKETS	   1024
-#define EDITS_MAX 4096       /* of one answer */
+#define EDITS_MAX  4096	       /* of one answer */
 #define ANSWER_MAX (4u << 20)  /* bytes that one answer may take, without a new message */
 #define HELD_MAX   (64u << 20) /* the same, of all sessions */
 #define UNSENT_MAX (8u << 20)  /* bytes that a filter does not take: no more questions */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* pmilter_pmilter and libpmilter against each other: what the one asks the other hears, and back.
- */
+ * over 500 lines: one filter, and what it and the module say of each other. */
 #include "pmilter_fix.h"
 
 #include <errno.h>
