@@ -189,11 +189,15 @@ static sm_ret_T listen_at(pmg_ctx_P g)
 
 sm_ret_T sm_pmfi_listen(pmg_ctx_P g, const struct pmilter_S *filter)
 {
+	struct sigaction sa;
 	sm_ret_T r;
 
 	if (g->listener || !filter)
 		return -EINVAL;
 	g->filter = filter;
+	/* a server that goes away must not end the filter */
+	if (sigaction(SIGPIPE, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL)
+		signal(SIGPIPE, SIG_IGN);
 	if (filter->pmfi_thrmax_h) {
 		g->pool = lpm_pool_new(g, filter->pmfi_thrmax_s, filter->pmfi_thrmax_h);
 		if (!g->pool)
@@ -220,7 +224,6 @@ sm_ret_T sm_pmfi_start(pmg_ctx_P g, const struct pmilter_S *filter)
 
 	if (sm_is_err(r))
 		return r;
-	signal(SIGPIPE, SIG_IGN);
 	for (unsigned i = 0; i < 2; i++) {
 		g->sig[i] = evsignal_new(g->base, sigs[i], on_signal, g);
 		if (g->sig[i])

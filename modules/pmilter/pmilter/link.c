@@ -331,11 +331,12 @@ static void on_timer(int fd, short what, void *arg)
 		ping(l);
 }
 
-void link_init(struct pm *pm, struct link *l)
+int link_init(struct pm *pm, struct link *l)
 {
 	l->pm = pm;
 	l->waiting_end = &l->waiting;
 	l->sending_end = &l->sending;
 	l->timer = pm->host->watch_timer(pm->ctx, 0, on_timer, l);
 	l->place = PLACE_SOCKET(pm->conf);
+	return l->timer ? 0 : -1;
 }

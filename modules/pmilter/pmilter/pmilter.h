@@ -126,8 +126,8 @@ void pm_queue(struct sess *, struct sess ***end);
 void pm_unqueue(struct sess *);
 
 /* ---- link.c ---- */
-void link_init(struct pm *, struct link *);
-void link_want(struct link *); /* somebody waits for it */
+int link_init(struct pm *, struct link *); /* <0: no memory */
+void link_want(struct link *);		   /* somebody waits for it */
 /* Ends the connection; all that was asked there fails with why. */
 void link_fail(struct link *, const char *why);
 void link_close(struct link *);

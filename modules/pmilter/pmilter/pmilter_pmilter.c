@@ -40,26 +40,6 @@ static int pm_check(const void *conf, struct meta1_err *err)
 	return -1;
 }
 
-static int pm_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
-    void **inst, struct meta1_err *err)
-{
-	struct pm *pm = host->alloc(ctx, sizeof(*pm));
-
-	if (!pm) {
-		snprintf(err->text, sizeof(err->text), "no memory");
-		return -1;
-	}
-	pm->host = host;
-	pm->ctx = ctx;
-	pm->conf = conf;
-	pm->nlink = (uint32_t)pm->conf->connections;
-	pm->none = (struct sess){.pm = pm, .link = &pm->link[0], .lost = 1, .spool.fd = -1};
-	for (uint32_t i = 0; i < pm->nlink; i++)
-		link_init(pm, &pm->link[i]);
-	*inst = pm;
-	return 0;
-}
-
 static void pm_close(void *inst)
 {
 	struct pm *pm = inst;
@@ -67,6 +47,31 @@ static void pm_close(void *inst)
 	for (uint32_t i = 0; i < pm->nlink; i++)
 		link_close(&pm->link[i]);
 	pm->host->free(pm->ctx, pm);
+}
+
+static int pm_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
+    void **inst, struct meta1_err *err)
+{
+	struct pm *pm = host->alloc(ctx, sizeof(*pm));
+	int bad = !pm;
+
+	if (pm) {
+		pm->host = host;
+		pm->ctx = ctx;
+		pm->conf = conf;
+		pm->nlink = (uint32_t)pm->conf->connections;
+		pm->none = (struct sess){.pm = pm, .link = &pm->link[0], .lost = 1, .spool.fd = -1};
+		for (uint32_t i = 0; i < pm->nlink; i++)
+			bad |= link_init(pm, &pm->link[i]) < 0;
+	}
+	if (bad) {
+		snprintf(err->text, sizeof(err->text), "no memory");
+		if (pm)
+			pm_close(pm);
+		return -1;
+	}
+	*inst = pm;
+	return 0;
 }
 
 /* ---- lists of a link: what waits, what has content to tell ---- */
