@@ -20,9 +20,10 @@ import collections, random, re, subprocess, sys, time
 import smtp_model_proof as proof
 
 LIMITS = {'size': 5000, 'hops': 3, 'rcpts': 4, 'session_rcpts': 1000, 'transactions': 1000, 'bad': 1000, 'nop': 1000,
-          'invalid': 1000, 'repair': 0, 'xclient': 1, 'vrfy': 0, 'tls': 0, 'tls_only': 0, 'auth': 0, 'auth_tls': 0, 'plaintext': 0, 'failures': 0}
+          'invalid': 1000, 'repair': 0, 'xclient': 1, 'vrfy': 0, 'tls': 0, 'tls_only': 0, 'auth': 0, 'auth_tls': 0, 'plaintext': 0, 'failures': 0,
+          'filter': 0}
 TIGHT = [('rcpts', 2), ('session_rcpts', 3), ('transactions', 2), ('bad', 3), ('nop', 3), ('invalid', 2), ('repair', 1), ('vrfy', 1),
-         ('xclient', 0), ('hops', 0)]
+         ('xclient', 0), ('hops', 0), ('filter', 1)]
 FAULTS = ('smar', 'credits', 'qmgr', 'begin', 'write', 'commit')  # 1 is well
 GREETING, CHUNKS = (220, None), 'chunks'
 # what policy says of a client, a sender, a recipient: by a word its name begins with
@@ -73,6 +74,7 @@ class Model(proof.Proof):
         self.lim, self.env = {**LIMITS, **limits}, dict.fromkeys(FAULTS, 1)
         self.count, self.asked, self.begun, self.commits, self.queued = collections.Counter(), 0, 0, 0, 0
         self.mails, self.kept, self.hits = [], {}, 0
+        self.filters = dict.fromkeys(('mail', 'rcpt', 'data', 'end', 'resets'), 0)
         self.client, self.closed, self.state, self.helo, self.esmtp, self.tx = '192.0.2.1', False, 'open', False, False, None
         self.bad = self.nop = self.invalid = self.nrcpt = self.ntx = 0
         self.out = [GREETING]
@@ -230,6 +232,7 @@ class Model(proof.Proof):
             self.reply(451, '4.3.2')
         else:
             self.ntx += 1
+            self.told('mail', 'resets')
             self.state = 'mail'
             self.tx = {'from': addr, 'utf8': 'SMTPUTF8' in params, 'prdr': 'PRDR' in params, 'eight': 'BODY=8BITMIME' in params, 'rcpts': [], 'dropped': 0, 'asked': 0, 'text': b'', 'counted': False, 'failed': False}
             self.reply(250, '2.1.0')
@@ -326,6 +329,7 @@ class Model(proof.Proof):
         elif word in ('', 'drop'):
             tx['dropped'] += word == 'drop'
             tx['rcpts'] += [addr + kept] if not word else []
+            self.told(*['rcpt'] * (word == ''))
             self.nrcpt += 1
             self.state = 'rcpt'
             self.reply(250, '2.1.5')
@@ -339,8 +343,17 @@ class Model(proof.Proof):
 
     # ---- content ----
 
+    def told(self, *stages):
+        """Filters are; what they say changes nothing."""
+        for s in stages:
+            self.filters[s] += self.lim['filter']
+
     def begin(self):
-        """A message begins; False: the store takes none."""
+        """A message begins; False: the store takes none. With filters that is at its end."""
+        self.told('data')
+        if self.lim['filter']:
+            self.tx['counted'] = True
+            return True
         if self.tx['rcpts'] and not self.env['begin']:
             self.reset()
             self.reply(452, '4.3.1')
@@ -368,6 +381,12 @@ class Model(proof.Proof):
         tx = self.tx
         if self.refused(text, bare):
             return
+        if tx['rcpts'] and self.lim['filter']:
+            self.told('end')
+            self.begun += self.env['begin']
+            tx['failed'] = not self.env['begin'] or bool(text) and not self.env['write']
+            if self.refused(text, bare):
+                return
         self.reset()
         if tx['rcpts'] and not self.env['commit']:
             self.commits += 1
@@ -393,6 +412,8 @@ class Model(proof.Proof):
             self.out += [(353, None)] + [(code, dsn)] * (len(tx['rcpts']) + tx['dropped'])
 
     def feed(self, n):
+        if self.lim['filter']:
+            return
         self.tx['failed'] = self.tx['failed'] or n > 0 and bool(self.tx['rcpts']) and not self.env['write']
 
     def do_data(self, raw, arg=''):
@@ -629,7 +650,7 @@ class Players:
         want = m.end()
         compare('mails', m.mails, mails)
         compare('counters', want, {k: metrics.get(k, 0) - self.before.get(k, 0) for k in want})
-        compare('calls', {'begun': m.begun, 'aborted': m.begun - m.commits, 'asked': m.asked, 'queued': m.queued, 'open': 0}, counts)
+        compare('calls', {'begun': m.begun, 'aborted': m.begun - m.commits, 'asked': m.asked, 'queued': m.queued, 'open': 0, **m.filters}, counts)
         compare('transactions', 0, metrics.get('transactions_now', 0))
         self.before = metrics
 

@@ -143,18 +143,21 @@ void smtps_chain_ask(
 	static const char *const names[] = {
 	    "connect", "helo", "mail", "rcpt", "data", "end", "unknown", "refused"};
 	const struct meta1_pm_about *a = j->about;
-	size_t n = strlen(now->told);
+	char word_of[1024];
+	size_t n;
 
 	assert_null(j->fn);
 	assert_true((now->wants & q->stage) != 0);
 	now->asked[__builtin_ctz(q->stage)]++;
-	n += (size_t)snprintf(now->told + n, sizeof(now->told) - n, "%s:%.*s",
-	    names[__builtin_ctz(q->stage)], (int)q->arg.len, (const char *)q->arg.data);
-	for (uint32_t i = 0; i < q->nparam && n < sizeof(now->told); i++)
-		n += (size_t)snprintf(now->told + n, sizeof(now->told) - n, "[%.*s]",
+	n = (size_t)snprintf(word_of, sizeof(word_of), "%s:%.*s", names[__builtin_ctz(q->stage)],
+	    (int)q->arg.len, q->arg.len > 0 ? (const char *)q->arg.data : "");
+	for (uint32_t i = 0; i < q->nparam && n < sizeof(word_of); i++)
+		n += (size_t)snprintf(word_of + n, sizeof(word_of) - n, "[%.*s]",
 		    (int)q->param[i].len, (const char *)q->param[i].data);
-	snprintf(now->told + n, sizeof(now->told) - n, "%s%s ", q->refused != NULL ? "=" : "",
-	    q->refused != NULL ? q->refused : "");
+	if (n < sizeof(word_of) && q->refused != NULL)
+		snprintf(word_of + n, sizeof(word_of) - n, "=%s", q->refused);
+	n = strlen(now->told); /* what has no room is only counted */
+	snprintf(now->told + n, sizeof(now->told) - n, "%s ", word_of);
 	snprintf(now->about, sizeof(now->about), "%s %s %s <%.*s> %u %u", a->client, word(a->helo),
 	    a->taid != NULL ? "id" : "-", (int)a->from.len,
 	    a->from.len > 0 ? (const char *)a->from.data : "", a->nrcpt, a->nbad);

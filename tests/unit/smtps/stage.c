@@ -12,7 +12,7 @@
  * counts, what was stored, every metric that is not 0, and "E".
  * Owns one session at a time. On failure: a line on standard error, exit status 1.
  */
-#include "dialog.h"
+#include "dialog_chain.h"
 #include "lib/netlist.h"
 
 #include <stdio.h>
@@ -20,7 +20,8 @@
 #include <sys/socket.h>
 
 static struct dialog d;
-static unsigned drained; /* credits taken away by set credits=0 */
+static struct dialog_chain filters; /* asked at each stage of a mail, and content with it */
+static unsigned drained;	    /* credits taken away by set credits=0 */
 
 static void die(const char *what, const char *line)
 {
@@ -47,6 +48,8 @@ static void limit(const char *name, int64_t n)
 			*table[i].to = n;
 	if (strcmp(name, "repair") == 0)
 		lim->repair = n != 0;
+	if (strcmp(name, "filter") == 0 && n != 0)
+		dialog_chain(&d, &filters);
 	if (strcmp(name, "vrfy") == 0)
 		lim->vrfy = n != 0;
 }
@@ -174,8 +177,11 @@ static void over(void)
 	const struct metric *m;
 
 	dialog_hang_up(&d);
-	printf("C begun=%u aborted=%u asked=%u queued=%u open=%u\n", d.begun, d.aborted, d.asked,
-	    d.queued, d.srv.nopen + d.srv.nsession);
+	printf("C begun=%u aborted=%u asked=%u queued=%u open=%u mail=%u rcpt=%u data=%u end=%u "
+	       "resets=%u\n",
+	    d.begun, d.aborted, d.asked, d.queued, d.srv.nopen + d.srv.nsession, filters.asked[2],
+	    filters.asked[3], filters.asked[4], filters.asked[5], filters.resets);
+	dialog_chain_free(&filters);
 	for (unsigned i = 0; i < d.nmsg; i++) {
 		const struct dialog_msg *k = &d.msg[i];
 
@@ -204,6 +210,8 @@ int main(void)
 	while (fgets(line, sizeof(line), stdin) != NULL) {
 		if (strncmp(line, "open ", 5) == 0) {
 			dialog_open(&d);
+			filters = (struct dialog_chain){
+			    .wants = META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA | META1_PM_END};
 			d.srv.lim.xclient = strstr(line, "xclient=1") != NULL ? trusted : NULL;
 			d.srv.lim.flags |= SMTPS_F_PRDR;
 			drained = 0;
