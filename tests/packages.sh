@@ -10,7 +10,7 @@ TEST_PACKAGES="clang clang-format libcmocka-dev python3 python3-pytest python3-p
 	libsqlite3-dev sqlite3 liblmdb-dev libhiredis-dev redis-server libpq-dev postgresql libldap-dev slapd ldap-utils
 	libsasl2-dev libsasl2-modules libsasl2-modules-sql sasl2-bin openssl libnet-ssleay-perl"
 # shellcheck disable=SC2034
-FULL_PACKAGES="debhelper dpkg-dev lintian debootstrap xz-utils testssl.sh"
+FULL_PACKAGES="build-essential debhelper dpkg-dev lintian debootstrap xz-utils testssl.sh"
 
 # need_packages LIST: installs what is missing (root), or names it and stops.
 need_packages() {

@@ -55,3 +55,18 @@ def test_all_of_it_is_in_one_file(manual):
     assert pages > 80
     assert subprocess.run(['qpdf', '--check', manual / 'manual.pdf'], capture_output=True).returncode == 0
     assert sorted(p.name for p in manual.iterdir()) == ['html', 'manual.pdf', 'manual.txt']
+
+
+def test_what_migrate_names_is_there(inst, tmp_path):
+    """Each option it sends people to exists, and the example is a configuration."""
+    page = (SRC / 'doc/migrate.md').read_text()
+    conf = tmp_path / 'meta1.conf'
+    conf.write_text(page.partition('/run/dovecot/lmtp\n')[2])
+    done = subprocess.run([inst / lab.PREFIX.lstrip('/') / 'sbin/mcp', '-f', conf, '-VVV'], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here = ' '.join(row.split('|')[2] for row in page.splitlines() if row.startswith('| '))
+    manual = (lab.BUILD / 'doc/man/meta1.conf.5').read_text() + (lab.BUILD / 'doc/man/meta1-maps.5').read_text()
+    words = set(re.findall(r'`(\w+)`', here))
+    assert len(words) > 40
+    assert not [w for w in sorted(words) if not re.search(rf'^\.(B {w}$|SS ".*\b{w}\b)', manual, re.M) and not (inst / lab.PREFIX.lstrip('/') / 'bin' / w).exists()
+                and not (inst / lab.PREFIX.lstrip('/') / 'sbin' / w).exists() and w not in ('hold', 'release', 'requeue')]
