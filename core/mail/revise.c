@@ -126,6 +126,20 @@ static void split(struct state *s, const char *text, size_t len)
 	}
 }
 
+/* Less its first bytes, as many of *skip as it has; *skip is what is left of them. */
+static struct meta1_extent without(struct meta1_extent e, uint64_t *skip)
+{
+	uint64_t cut = *skip < e.len ? *skip : e.len;
+
+	*skip -= cut;
+	e.len -= cut;
+	if (e.mem != NULL)
+		e.mem = (const char *)e.mem + cut;
+	else
+		e.off += cut;
+	return e;
+}
+
 /* Extents without their first n bytes, copied. */
 static struct meta1_extent *behind(
     const struct meta1_extent *e, unsigned n, uint64_t skip, unsigned *nout)
@@ -134,15 +148,8 @@ static struct meta1_extent *behind(
 
 	*nout = 0;
 	for (unsigned i = 0; i < n; i++) {
-		struct meta1_extent x = e[i];
-		uint64_t cut = skip < x.len ? skip : x.len;
+		struct meta1_extent x = without(e[i], &skip);
 
-		skip -= cut;
-		x.len -= cut;
-		if (x.mem != NULL)
-			x.mem = (const char *)x.mem + cut;
-		else
-			x.off += cut;
 		if (x.len > 0)
 			out[(*nout)++] = x;
 	}
@@ -435,7 +442,7 @@ static void put_extent(struct meta1_pm_message *m, struct meta1_extent *x, struc
  * it from those that were made. */
 static void put_text(struct revise *r, const struct field *f)
 {
-	size_t off = (size_t)(f->text - r->header), left = f->len;
+	uint64_t off = (uint64_t)(f->text - r->header), left = f->len;
 
 	if (f->text < r->header || f->text >= r->header + r->in.header) {
 		put_extent(&r->out, r->extent,
@@ -443,15 +450,8 @@ static void put_text(struct revise *r, const struct field *f)
 		return;
 	}
 	for (unsigned i = 0; i < r->in.nextent && left > 0; i++) {
-		struct meta1_extent e = r->in.extent[i];
-		uint64_t skip = off < e.len ? off : e.len;
+		struct meta1_extent e = without(r->in.extent[i], &off);
 
-		off -= skip;
-		e.len -= skip;
-		if (e.mem != NULL)
-			e.mem = (const char *)e.mem + skip;
-		else
-			e.off += skip;
 		if (e.len > left)
 			e.len = left;
 		left -= e.len;

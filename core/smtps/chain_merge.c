@@ -116,33 +116,40 @@ static int apply(struct smtps_judging *j, const struct meta1_pm_verdict *v, stru
 	return rc;
 }
 
-static void merge_edits(struct smtps_judging *j, struct judge *g)
-{
-	struct meta1_err err = {""};
-
-	if (g->spent || g->verdict->nedit == 0)
-		return;
-	g->spent = true;
-	if (apply(j, g->verdict, &err) == 0)
-		return;
-	chain_judge_failed(g, META1_PM_END, err.text);
-	if (g->verdict != NULL)
-		merge_words(j, g);
-}
-
 static bool counts(const struct judge *g)
 {
 	return g->verdict != NULL && !g->f->set->shadow;
 }
 
-bool chain_merge(struct smtps_judging *j, unsigned at, unsigned end)
+static void merge_group(struct smtps_judging *j, unsigned at, unsigned end)
 {
 	for (unsigned i = at; i < end; i++)
 		if (counts(&j->judge[i]))
 			merge_words(j, &j->judge[i]);
+}
+
+/* false: they cannot be made, and it has failed. */
+static bool merge_edits(struct smtps_judging *j, struct judge *g)
+{
+	struct meta1_err err = {""};
+
+	if (g->spent || g->verdict->nedit == 0)
+		return true;
+	g->spent = true;
+	if (apply(j, g->verdict, &err) == 0)
+		return true;
+	if (j->hold == g->verdict->hold) /* nothing of its answer counts; its session ends */
+		j->hold = j->hold_by = NULL;
+	chain_judge_failed(g, META1_PM_END, err.text);
+	return false;
+}
+
+bool chain_merge(struct smtps_judging *j, unsigned at, unsigned end)
+{
+	merge_group(j, at, end);
 	for (unsigned i = at; i < end && j->answer.action == META1_PM_CONTINUE; i++)
-		if (counts(&j->judge[i]))
-			merge_edits(j, &j->judge[i]);
+		if (counts(&j->judge[i]) && !merge_edits(j, &j->judge[i]))
+			merge_group(j, at, end);
 	return j->answer.action == META1_PM_CONTINUE;
 }
 

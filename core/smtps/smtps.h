@@ -40,11 +40,11 @@
 #define META1_SMTPS_H
 #include "ipc/chan.h"
 #include "lib/clients.h"
-#include "lib/tally.h"
 #include "lib/conn.h"
 #include "lib/log.h"
 #include "lib/lru.h"
 #include "lib/metric.h"
+#include "lib/tally.h"
 #include "lib/tls.h"
 #include "mail/addr.h"
 #include "mail/reply.h"

@@ -36,7 +36,7 @@ def of_the_core():
     uses = re.findall(r'\[USE_\w+\] = \{"(\w+)",([^}]*)\}', text('core/lib/settings_records.c'))
     assert len(uses) >= 6
     for section, name in options():
-        mine = re.fullmatch(r'smar(\..*)?|qmgr\.conf', section)
+        mine = re.fullmatch(r'smar(\..*)?|qmgr\.conf|smtps\.policy_milter', section)
         section = section.removeprefix('smar.')
         if section in dict(uses) and name.startswith('flags'):
             continue  # below

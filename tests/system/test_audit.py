@@ -70,6 +70,17 @@ TESTS = {
     SYSTEM + 'probe.py::test_lines_and_times_have_bounds': 'recipient_probe.max_waiting recipient_probe.IO_timeout',
     SYSTEM + 'probe.py::test_a_hop_that_does_not_take_connections': 'recipient_probe.connect_timeout',
     SYSTEM + 'probe.py::test_what_is_kept_has_a_bound_and_a_time': 'recipient_probe.max_entries recipient_probe.positive_stale recipient_probe.unknown=tempfail',
+    SYSTEM + 'filter_chain.py::test_phases': 'smtps.policy_milter.phase smtps.policy_milter.phase=verify smtps.policy_milter.phase=judge '
+    'smtps.policy_milter.phase=modify smtps.policy_milter.phase=sign',
+    SYSTEM + 'filter_chain.py::test_conditions': 'smtps.policy_milter.listeners smtps.policy_milter.clients smtps.policy_milter.authenticated '
+    'smtps.policy_milter.authenticated=any smtps.policy_milter.authenticated=yes smtps.policy_milter.authenticated=no '
+    'smtps.policy_milter.senders smtps.policy_milter.recipients smtps.policy_milter.min_size smtps.policy_milter.max_size',
+    SYSTEM + 'filter_chain.py::test_shadow': 'smtps.policy_milter.shadow',
+    SYSTEM + 'filter_chain.py::test_reload_and_what_is_shown': 'smtps.policy_milter.failure',
+    SYSTEM + 'filters_fail.py::test_each_step_each_action': 'smtps.policy_milter.module smtps.policy_milter.timeout smtps.policy_milter.end_timeout smtps.policy_milter.flags '
+    'smtps.policy_milter.flags=abort smtps.policy_milter.flags=accept_but_reconnect smtps.policy_milter.flags=tempfail '
+    'smtps.policy_milter.flags=reject smtps.policy_milter.flags=quarantine',
+    SYSTEM + 'filters_fail.py::test_not_again_until_a_reload': 'smtps.policy_milter.flags=accept',
     SYSTEM + 'mta_sts.py::test_which_hosts': 'mta_sts.remote_port mta_sts.CAcert_file',
     SYSTEM + 'mta_sts.py::test_authorities_of_a_folder': 'mta_sts.CAcert_directory',
     SYSTEM + 'mta_sts.py::test_another_policy_and_none': 'mta_sts.negative_ttl',

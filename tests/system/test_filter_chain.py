@@ -92,7 +92,7 @@ def test_the_strictest_word(inst):
 CONDITIONS = {
     'sender': 'senders = { a@from.test, only.test, .below.test };', 'null': 'senders = "<>";', 'rcpt': 'recipients = far2.test;',
     'small': 'max_size = 200;', 'large': 'min_size = 200;', 'here': 'clients = { 127.0.0.1, 10.0.0.0/8 };', 'there': 'clients = 192.0.2.0/24;',
-    'plain': 'authenticated = no;', 'auth': 'authenticated = yes;', 'mx': 'listeners = mx;', 'sub': 'listeners = submission;'}
+    'plain': 'authenticated = no;', 'any': 'authenticated = any;', 'auth': 'authenticated = yes;', 'mx': 'listeners = mx;', 'sub': 'listeners = submission;'}
 
 
 def test_conditions(inst):
@@ -101,7 +101,7 @@ def test_conditions(inst):
     with chain(inst, CONDITIONS, {n: end(ADD(f'X-{n}', 'y')) for n in CONDITIONS}, sockets=sockets) as g:
         def judged(*mail, **kw):
             return set(re.findall(rb'^X-(\w+): y\r$', arrives(g, *mail, **kw), re.M))
-        always = {b'here', b'plain'}
+        always = {b'here', b'plain', b'any'}
         assert judged() == always | {b'sender', b'small', b'mx'}
         assert judged('b@from.test', body=b'Subject: t\r\n\r\n' + b'x' * 300 + b'\r\n') == always | {b'large', b'mx'}
         assert judged('b@s.below.test', ['u@far.test', 'v@FAR2.test']) == always | {b'sender', b'small', b'rcpt', b'mx'}
@@ -112,7 +112,7 @@ def test_conditions(inst):
                                  '--socket', 'submission', '--json').stdout)['filters']
         assert {f['name']: (f['asked'], f['condition']) for f in shown} == {
             'sender': ('yes', ''), 'null': ('no', 'senders'), 'rcpt': ('yes', ''), 'small': ('perhaps', 'size'), 'large': ('perhaps', 'size'),
-            'here': ('no', 'clients'), 'there': ('yes', ''), 'plain': ('no', 'authenticated'), 'auth': ('yes', ''), 'mx': ('no', 'listeners'), 'sub': ('yes', '')}
+            'here': ('no', 'clients'), 'there': ('yes', ''), 'plain': ('no', 'authenticated'), 'any': ('yes', ''), 'auth': ('yes', ''), 'mx': ('no', 'listeners'), 'sub': ('yes', '')}
         text = g.ctl('explain', '--ip', '192.0.2.9', '--from', 'x@y.test', '--to', 'u@far2.test').stdout
         assert 'filter sender (milter, judge): not asked, by its condition senders\n' in text
         assert 'filter mx (milter, judge): asked or not, by its condition listeners\n' in text and 'filter there (milter, judge): asked\n' in text

@@ -3,6 +3,7 @@
  * Unit test of core/smtps/chain.c: sessions and mails through filters that are scripted. Each has a
  * letter for its name and says of a stage what the script has for it, at once or when told; what
  * was called is written down as a line of words such as "a:mail b:mail a.reset".
+ * over 500 lines: the scripted module and a dialogue for each rule of the chain, side by side.
  */
 #include "smtps/chain.h"
 #include "../unit.h"
@@ -466,7 +467,7 @@ static void half_edits(void **state)
 
 	(void)state;
 	list[0] = add_a, list[1] = rcpt, list[2] = bad;
-	script_line(0, 0, META1_PM_END, SAYS, VERDICT(.nedit = 3, .edit = list));
+	script_line(0, 0, META1_PM_END, SAYS, VERDICT(.nedit = 3, .edit = list, .hold = "odd"));
 	script_line(1, 0, META1_PM_END, SAYS, VERDICT(.nedit = 1, .edit = &add_a));
 	start(2);
 	assert_int_equal(says(META1_PM_END, NULL), 451);
@@ -480,6 +481,7 @@ static void half_edits(void **state)
 	assert_string_equal(text, "S: t\r\nA: 1\r\n\r\n");
 	free(text);
 	assert_int_equal(f.a.nedit, 0);
+	assert_null(f.a.hold);
 	assert_int_equal(f.chain->filter[0].stats->count[CHAIN_C_FAILED], 2);
 }
 
