@@ -231,9 +231,10 @@ def test_abort_is_heard(gw):
 
 def test_a_filter_that_is_restarted(inst, sink):
     """Ended or killed, in the middle of a mail: while it is away mail waits at the client (tempfail); then it is asked again, by
-    sessions that come new."""
+    sessions that come new, and by one that had no mail meanwhile: it hears anew who that is."""
     with pmfilter('4') as f, lab.relay_all(inst, sink.port, smtps=with_filter(f)) as g:
-        g.sink = sink
+        g.sink, idle = sink, g.client()
+        idle.cmd('EHLO idle.test', 250)
         for kill in (False, True):
             old = g.client()
             old.cmd('EHLO client.test', 250)
@@ -245,6 +246,8 @@ def test_a_filter_that_is_restarted(inst, sink):
             f.start()
             lab.wait_for('mail to be taken again', g.takes_mail)
             sent(g)
+            assert idle.mail('a@client.test', 'b@far.test', BODY + '\r\nx\r\n', ehlo=None).startswith('250')
+        assert len(f.heard('helo idle.test')) == 3
         assert g.log().count('there again') == 2
 
 

@@ -190,7 +190,7 @@ static const char *of_session(struct link *l, struct meta1_pmw_frame *f)
 				   : "it speaks of a session that there never was";
 		if (!frames[i].answers)
 			return frames[i].take(s, f);
-		if (s->deaf)
+		if (s->deaf || (!s->req && reply_again(s, f)))
 			return NULL;
 		return s->req ? frames[i].take(s, f) : "it answers what it was not asked";
 	}

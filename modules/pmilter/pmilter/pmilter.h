@@ -11,8 +11,10 @@
  *   spool.c            a new message that a filter sends: memory, then a file without a name
  *
  * A session lives on one link. Its first question opens it there; when the link is lost, so is what
- * the filter knew of it, and its questions fail until the host ends it. All that a filter makes us
- * keep is bounded: for a session by ANSWER_MAX and max_message_size, for all of them by HELD_MAX.
+ * the filter knew of it. Between two mails it is opened again, and CONNECT and HELO are told again
+ * before the question; within a mail its questions fail until the host ends it. All that a filter
+ * makes us keep is bounded: for a session by ANSWER_MAX and max_message_size, for all of them by
+ * HELD_MAX.
  */
 #ifndef PMILTER_PMILTER_H
 #define PMILTER_PMILTER_H
@@ -57,9 +59,10 @@ struct sess {
 	struct meta1_req *req; /* NULL: nothing is asked */
 	uint32_t id;	       /* 0: the filter does not know it */
 	uint32_t stage, wants;
-	int lost; /* it was known at a connection that is gone */
-	int told; /* something of a mail, which RESET ends */
-	int deaf; /* the question was cancelled: what comes is not heard */
+	int lost;	/* it was known at a connection that is gone */
+	int told;	/* something of a mail, which RESET ends */
+	int deaf;	/* the question was cancelled: what comes is not heard */
+	uint32_t again; /* verdicts to come of what was told again */
 	/* the message that is told */
 	const struct meta1_pm_message *msg;
 	uint64_t sent, limit; /* bytes told; to tell */
@@ -158,6 +161,8 @@ const char *reply_edit(struct sess *, struct meta1_pmw_frame *);
 const char *reply_verdict(struct sess *, struct meta1_pmw_frame *);
 const char *reply_replace(struct sess *, struct meta1_pmw_frame *);
 void reply_forget(struct sess *);
+/* It answers what was told again, and nobody waits for that any more. */
+int reply_again(struct sess *, const struct meta1_pmw_frame *);
 
 /* ---- spool.c ---- */
 int spool_add(struct pm *, struct spool *, const void *, size_t);

@@ -176,13 +176,11 @@ void pm_linked(struct sess *s, const char *why)
 
 void pm_lost(struct sess *s, const char *why)
 {
-	s->id = 0;
+	s->id = s->again = 0;
 	s->lost = 1;
 	if (s->req)
 		pm_finish(s, why);
 }
-
-/* ---- the ops ---- */
 
 /* Those that are up take turns. */
 static struct link *choose(struct pm *pm)
@@ -197,6 +195,48 @@ static struct link *choose(struct pm *pm)
 	}
 	return &pm->link[pm->turn++ % pm->nlink];
 }
+
+/* The filter hears again who the client is. false: that does not fit into a frame. */
+static int tell_again(struct sess *s, uint32_t stage)
+{
+	struct meta1_pm_ask con = {.size = sizeof(con), .stage = META1_PM_CONNECT};
+	struct meta1_pm_ask helo = {.size = sizeof(helo), .stage = META1_PM_HELO};
+	const char *name = s->about->helo;
+
+	if (!told_to(s))
+		return 0;
+	if (s->wants & META1_PM_CONNECT) {
+		if (!say_question(s, &con))
+			return 0;
+		s->again++;
+	}
+	if (stage == META1_PM_MAIL && (s->wants & META1_PM_HELO) && name) {
+		helo.arg = (struct meta1_buf){name, strlen(name)};
+		if (!say_question(s, &helo))
+			return 0;
+		s->again++;
+	}
+	return 1;
+}
+
+/* A session whose connection was lost between two mails goes on at another. */
+static void revive(struct sess *s, uint32_t stage)
+{
+	struct link *l;
+
+	if (s == &s->pm->none || s->told || !(stage & (META1_PM_MAIL | META1_PM_HELO)))
+		return;
+	l = choose(s->pm);
+	if (l->state != LINK_UP)
+		return;
+	s->link = l;
+	s->lost = 0;
+	s->wants &= l->stages;
+	if (!tell_again(s, stage))
+		s->lost = 1;
+}
+
+/* ---- the ops ---- */
 
 static uint32_t pm_begin(void *inst, const struct meta1_pm_about *about, void **sess)
 {
@@ -228,6 +268,10 @@ static void pm_ask(void *sess, struct meta1_req *req, const struct meta1_pm_ask 
 	s->req = req;
 	s->stage = ask->stage;
 	*s->pm->host->req_slot(req) = s;
+	if (s->lost) {
+		revive(s, ask->stage);
+		l = s->link;
+	}
 	if (s->lost)
 		pm_finish(s, s == &s->pm->none ? "no memory for the session"
 					       : "the connection to the filter was lost");

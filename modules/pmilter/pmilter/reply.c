@@ -259,10 +259,27 @@ const char *reply_verdict(struct sess *s, struct meta1_pmw_frame *f)
 		bad = "the filter wants the mail held, and did not ask for that";
 	if (!bad && v->action == META1_PM_DISCARD && !(s->link->actions & META1_PMW_A_DISCARD))
 		bad = "the filter wants the mail discarded, and did not ask for that";
+	if (s->again) {
+		s->again--;
+		s->wants = v->wants;
+		/* that it still takes the client is no answer to the question; else it is, and
+		 * that to the question itself comes too late */
+		if (!bad && v->action == META1_PM_CONTINUE)
+			return NULL;
+		s->again++;
+	}
 	close_spool(s);
 	v->edit = s->edit;
 	v->nedit = s->nedit;
 	s->wants = v->wants;
 	pm_finish(s, bad);
 	return NULL;
+}
+
+int reply_again(struct sess *s, const struct meta1_pmw_frame *f)
+{
+	if (!s->again || f->type != META1_PMW_VERDICT)
+		return 0;
+	s->again--;
+	return 1;
 }

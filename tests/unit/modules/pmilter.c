@@ -580,6 +580,45 @@ static void a_filter_comes_back(void **state)
 	down(f, &s[2], 2);
 }
 
+/* A session that had no mail when the filter went away goes on, and is told from its begin. */
+static void a_session_outlives_the_filter(void **state)
+{
+	struct pf *f = up(&filter, "");
+	struct ps s, t;
+
+	(void)state;
+	ps_begin(f, &s);
+	s.about.helo = "client.example";
+	envelope(&s);
+	f->ops->reset(s.sess);
+	pf_until(f, &aborts, 1);
+	for (int bad = 0; bad < 2; bad++) {
+		pf_filter_end(f);
+		pf_filter(f, &filter);
+		do { /* until the connection is there again */
+			ps_begin(f, &t);
+			ps_ask(&t, META1_PM_CONNECT, "");
+			ps_close(&t);
+		} while (t.st != META1_OK);
+		*heard = '\0';
+		s.about.helo = bad ? "bad" : "client.example";
+		assert_int_equal(ps_ask(&s, META1_PM_MAIL, "next@example.net"), META1_OK);
+		assert_int_equal(s.v->action, bad ? META1_PM_REFUSE : META1_PM_CONTINUE);
+		if (!bad)
+			assert_string_equal(heard,
+			    "connect client.example;helo client.example;mail next@example.net;"
+			    "param SIZE=1000;taid S00000000000000AA01;");
+		f->ops->reset(s.sess);
+		assert_int_equal(ps_ask(&s, META1_PM_RCPT, "b@x"), META1_OK);
+		assert_int_equal(s.v->action, META1_PM_CONTINUE);
+		f->ops->reset(s.sess);
+	}
+	ps_close(&s);
+	closes = 0;
+	pf_until(f, &closes, 1);
+	pf_free(&f);
+}
+
 static void the_fallback_is_asked(void **state)
 {
 	struct pf *f;
@@ -646,6 +685,7 @@ int main(void)
 	    cmocka_unit_test(callbacks_on_threads),
 	    cmocka_unit_test(answers_may_come_later),
 	    cmocka_unit_test(a_filter_comes_back),
+	    cmocka_unit_test(a_session_outlives_the_filter),
 	    cmocka_unit_test(the_fallback_is_asked),
 	    cmocka_unit_test(several_connections),
 	    cmocka_unit_test(where_it_listens),
