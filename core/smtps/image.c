@@ -202,9 +202,11 @@ static void enqueue(struct smtps_image *m)
 
 static void keep_mem(struct smtps_image *m, const uint8_t *p, size_t n)
 {
-	while (m->cap < m->nmem + n)
-		m->cap = m->cap > 0 ? 2 * m->cap : MEM_FIRST;
-	m->mem = base_realloc(m->mem, m->cap);
+	if (m->cap < m->nmem + n) {
+		while (m->cap < m->nmem + n)
+			m->cap = m->cap > 0 ? 2 * m->cap : MEM_FIRST;
+		m->mem = base_realloc(m->mem, m->cap);
+	}
 	memcpy(m->mem + m->nmem, p, n);
 	m->nmem += n;
 }
