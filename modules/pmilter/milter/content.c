@@ -5,9 +5,9 @@
  * Comes from the host's extents, which stay valid until the ask is finished; goes to the
  * connection, the body without a copy. A field's value is given as Sendmail does, byte for byte: LF
  * between its lines, its first blank only to filters that asked for it (LEADSPC), no line end
- * behind it. Two things a filter's library cannot take: NUL in a value is a blank, and a value that
- * does not fit into a command (64 KiB, or data_size) is cut. What is no field ends the header: it
- * is body.
+ * behind it. Three things filters cannot take: blanks before the colon are left out, or "From :"
+ * would be no From to them; NUL in a value is a blank; and a value that does not fit into a command
+ * (64 KiB, or data_size) is cut. What is no field ends the header: it is body.
  */
 #include "milter.h"
 
@@ -141,6 +141,8 @@ int content_field(struct sess *s)
 	if (!out)
 		return -1;
 	name = (size_t)(colon - p) < max / 2 ? (size_t)(colon - p) : max / 2;
+	while (name > 1 && (p[name - 1] == ' ' || p[name - 1] == '\t'))
+		name--;
 	len = value(out, name, p, name);
 	out[len++] = '\0';
 	c->at += n;

@@ -143,6 +143,7 @@ struct sess {
 	uint32_t skip;	       /* steps of which it has seen enough, of this mail */
 	uint32_t nrcpt;	       /* recipients it was told */
 	int accepted;	       /* it wants no more of this session */
+	int discarded;	       /* it wants no more of this mail, and nobody gets it */
 	int mail;	       /* it knows of a mail whose end it has not seen */
 	char why[400];	       /* the connection was lost when nothing was asked; or "" */
 

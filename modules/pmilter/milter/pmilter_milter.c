@@ -312,8 +312,8 @@ static void milter_ask(void *sess, struct meta1_req *req, const struct meta1_pm_
 		i++;
 	s->goal = stages[i].goal;
 	s->step = STEP_NONE;
-	if (s->accepted) {
-		sess_answer(s, META1_PM_ACCEPT);
+	if (s->accepted || (s->discarded && s->goal > STEP_MAIL)) {
+		sess_answer(s, s->accepted ? META1_PM_ACCEPT : META1_PM_DISCARD);
 		return;
 	}
 	if (*s->why) {
@@ -355,6 +355,7 @@ static void milter_reset(void *sess)
 	if (s->mail && s->peer && s->peer->state == PEER_USED)
 		peer_say(s->peer, 'A', NULL, 0);
 	s->mail = 0;
+	s->discarded = 0;
 	s->skip = 0;
 	s->nrcpt = 0;
 	s->told &= ~STEPS_MAIL;

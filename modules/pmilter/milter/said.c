@@ -83,6 +83,7 @@ static const char *said_reply(struct sess *s, struct meta1_buf b)
 static const char *said_discard(struct sess *s, struct meta1_buf b)
 {
 	(void)b;
+	s->discarded = !s->refused;
 	sess_answer(s, s->refused ? META1_PM_CONTINUE : META1_PM_DISCARD);
 	return NULL;
 }

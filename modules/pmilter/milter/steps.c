@@ -33,19 +33,21 @@ const char *step_name(enum step st)
 	return st < STEPS ? row[st].name : "nothing";
 }
 
+static int told(const struct sess *s, enum step st)
+{
+	return (s->told & STEP_BIT(st)) != 0;
+}
+
 static int wanted(const struct sess *s, enum step st)
 {
 	const struct peer *p = s->peer;
 
 	if (p->steps & row[st].no || p->version < row[st].version)
 		return 0;
-	/* libmilter is at a loss when this is followed by anything but DATA. */
-	return st != STEP_UNKNOWN || !s->mail || !(p->steps & SMFIP_NODATA);
-}
-
-static int told(const struct sess *s, enum step st)
-{
-	return (s->told & STEP_BIT(st)) != 0;
+	/* In a mail libmilter takes it before DATA only, and gives no answer at all elsewhere. */
+	return st != STEP_UNKNOWN || !s->mail ||
+	       (!told(s, STEP_DATA) && p->version >= row[STEP_DATA].version &&
+		   !(p->steps & SMFIP_NODATA));
 }
 
 /* Of a message at its end. */

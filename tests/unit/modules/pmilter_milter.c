@@ -65,7 +65,7 @@ static void fields(void **state)
 	} row[] = {
 #define ROW(a, c) {a, c, sizeof(a) - 1, sizeof(c) - 1}
 	    ROW("A\0 one\0", "A\0one\0"), ROW("B\0two\0", "B\0two\0"),
-	    ROW("C\0  three \n\tmore\n \0", "C\0 three \n\tmore\n \0"), ROW("d \0\0", "d \0\0"),
+	    ROW("C\0  three \n\tmore\n \0", "C\0 three \n\tmore\n \0"), ROW("d\0\0", "d\0\0"),
 	    ROW("E\0 \xe4\0", "E\0\xe4\0")};
 
 	(void)state;
@@ -311,8 +311,18 @@ static void refused_rcpt(void **state)
 	EXPECT(b, 'R', "<no@y.test>\0");
 	SAY(b, 'r', "");
 	expect_action(b, META1_PM_CONTINUE);
+	/* Behind DATA libmilter has no answer to a command that is unknown. */
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_UNKNOWN, .arg = str("FOO")});
+	expect_action(b, META1_PM_CONTINUE);
 	b->ops->reset(b->sess);
 	EXPECT(b, 'A', "");
+	/* Nor to anything of a mail that it has thrown away. */
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_MAIL, .arg = str("a@x.test")});
+	EXPECT(b, 'M', "<a@x.test>\0");
+	SAY(b, 'd', "");
+	expect_action(b, META1_PM_DISCARD);
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_DATA});
+	expect_action(b, META1_PM_DISCARD);
 	bench_free(&b);
 }
 
