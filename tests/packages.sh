@@ -8,7 +8,8 @@ BUILD_PACKAGES="gcc libc6-dev make autoconf automake libtool pkgconf libltdl-dev
 TEST_PACKAGES="clang clang-format libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-dnspython swaks strace procps e2fsprogs iproute2 nsd unbound rbldnsd ldnsutils
 	postfix dovecot-core dovecot-lmtpd cyrus-imapd haproxy binutils git man-db lowdown mandoc groff qpdf ca-certificates
 	libsqlite3-dev sqlite3 liblmdb-dev libhiredis-dev redis-server libpq-dev postgresql libldap-dev slapd ldap-utils
-	libsasl2-dev libsasl2-modules libsasl2-modules-sql sasl2-bin openssl libnet-ssleay-perl"
+	libsasl2-dev libsasl2-modules libsasl2-modules-sql sasl2-bin openssl libnet-ssleay-perl
+	libmilter-dev opendkim opendkim-tools opendmarc publicsuffix rspamd clamav-daemon clamav-milter spamd spamass-milter python3-milter python3-dkim"
 # shellcheck disable=SC2034
 FULL_PACKAGES="build-essential debhelper dpkg-dev lintian debootstrap xz-utils testssl.sh"
 
