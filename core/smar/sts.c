@@ -130,13 +130,20 @@ struct sts_entry *sts_find(struct sts *s, const char *domain)
 	return lru_get(&s->good, domain, strlen(domain), sts_now(s));
 }
 
+int64_t sts_age(const struct sts *s, const struct sts_policy *p)
+{
+	int64_t ms = (int64_t)p->max_age * 1000;
+
+	return ms > s->conf.negative_ttl ? ms : s->conf.negative_ttl;
+}
+
 /* Takes the policy. left: ms that it is in force. */
 void sts_put(struct sts *s, const char *domain, const char *id, int64_t fetched, int64_t left,
     struct sts_policy *p)
 {
 	size_t n = strlen(domain) + 1, bytes = sizeof(struct sts_entry) + n;
 	struct sts_entry *e = base_alloc(bytes);
-	int64_t half = (int64_t)p->max_age * 500;
+	int64_t half = sts_age(s, p) / 2;
 
 	e->lru.expires = sts_now(s) + left;
 	e->lru.bytes = bytes + p->bytes;
@@ -155,9 +162,9 @@ static void loaded(void *arg, struct sts_saved *v)
 	struct sts_entry *e;
 
 	/* A clock that was set back does not make a policy live longer than it was said to. */
-	left = v->policy->max_age - (age > 0 ? age : 0);
+	left = sts_age(s, v->policy) - (age > 0 ? age : 0) * 1000;
 	if (left > 0) {
-		sts_put(s, v->domain, v->id, v->fetched, left * 1000, v->policy);
+		sts_put(s, v->domain, v->id, v->fetched, left, v->policy);
 		e = sts_find(s, v->domain);
 		if (e) {
 			e->used = true; /* as before: fetched anew in time, counted from then */

@@ -32,7 +32,7 @@ enum sts_mode { STS_NONE, STS_TESTING, STS_ENFORCE };
 struct sts_policy {
 	unsigned refs;
 	enum sts_mode mode;
-	uint32_t max_age; /* seconds */
+	uint32_t max_age; /* seconds, as the domain says it; see sts_age() */
 	uint32_t nmx;
 	size_t bytes;	       /* of the allocation */
 	const char *const *mx; /* folded, A-labels; "*." may be the first label */
@@ -220,6 +220,8 @@ struct sts {
 };
 
 /* NULL: none is in force. */
+/* ms for which it is kept: what the domain says, but never less than negative_ttl. */
+int64_t sts_age(const struct sts *, const struct sts_policy *);
 struct sts_entry *sts_find(struct sts *, const char *domain);
 /* Takes the policy, which is in force for so many ms. */
 void sts_put(struct sts *, const char *domain, const char *id, int64_t fetched, int64_t left,

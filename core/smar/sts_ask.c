@@ -125,7 +125,7 @@ static void flight_good(struct sts_flight *f, struct sts_policy *p)
 	log_event(LOG_L_INFO, "smar.mta_sts", "domain=%s id=%s mode=%s max_age=%u mx=%u", f->domain,
 	    f->id, sts_mode_word(p->mode), p->max_age, p->nmx);
 	lru_forget(&s->bad, f->domain, strlen(f->domain));
-	sts_put(s, f->domain, f->id, loop_wall(s->at.loop), (int64_t)p->max_age * 1000, p);
+	sts_put(s, f->domain, f->id, loop_wall(s->at.loop), sts_age(s, p), p);
 	sts_changed(s);
 	if (other)
 		s->at.changed(s->at.arg);

@@ -46,7 +46,7 @@ static json_t *policy_json(const struct sts_entry *e)
 	return json_pack("{s:s s:s s:s s:o s:I s:I s:I s:I s:b s:b}", "domain", e->domain, "state",
 	    sts_mode_word(e->policy->mode), "id", e->id, "mx", patterns(e->policy), "max_age",
 	    (json_int_t)e->policy->max_age, "fetched", (json_int_t)e->fetched, "until",
-	    (json_int_t)(e->fetched + e->policy->max_age), "refresh",
+	    (json_int_t)(e->fetched + sts_age(it.sts, e->policy) / 1000), "refresh",
 	    (json_int_t)wall(e->refresh_at), "used", e->used, "fetching",
 	    sts_fetching(it.sts, e->domain));
 }

@@ -403,7 +403,7 @@ def test_fetched_anew_in_time(inst, net, ca):
     """A policy that is used is, in the background; one that nobody uses is not."""
     site(net, 'a.test', policy('enforce', 'mx.a.test'))
     site(net, 'b.test', policy('enforce', 'mx.else.test', max_age=3))
-    with gateway(inst, net, ca, 'refresh = 1s;') as g:
+    with gateway(inst, net, ca, 'refresh = 1s; negative_ttl = 1s;') as g:
         assert hosts(route(g, 'a.test')) == ['mx.a.test']
         net.web.pages['mta-sts.a.test'] = policy('testing', 'mx.a.test')
         lab.wait_for('another fetch', lambda: [e['state'] for e in entries(g, 'a.test')] == ['testing'])
@@ -423,6 +423,12 @@ def test_bounds_and_tools(inst, net, ca):
     for i in range(20):
         net.web.contexts[f'mta-sts.d{i}.test'] = net.web.contexts['mta-sts.many.test']
     site(net, 'bad.test', '')
+    site(net, 'zero.test', policy('enforce', 'mx.zero.test', max_age=0))
+    with gateway(inst, net, ca) as g:
+        for _ in range(3):
+            assert hosts(route(g, 'zero.test')) == ['mx.zero.test']
+        e, = entries(g, 'zero.test')
+        assert (e['max_age'], e['until'] - e['fetched'], net.web.count('zero.test')) == (0, 300, 1)
     with gateway(inst, net, ca, 'max_entries = 16; max_memory = 64KB;') as g:
         for i in range(20):
             assert hosts(route(g, f'd{i}.test')) == [f'mx.d{i}.test']
