@@ -12,10 +12,10 @@
  * said(). Owns exchange, secret and copies, wiped at the end. On failure: the reason to the
  * transport, which lets the mail wait; it has no word of the secret.
  */
-#include "mail/base64.h"
 #include "smtpc/smtpc.h"
 
 #include <ctype.h>
+#include <meta1/base64.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -222,8 +222,8 @@ static void say(struct login *x, const char *mech, const struct meta1_buf *word,
 	if (mech)
 		val[r.nval++] = buf_str(mech);
 	if (word) {
-		text = base_alloc(BASE64_LEN(word->len) + 2);
-		base64_encode(text, *word);
+		text = base_alloc(META1_BASE64_LEN(word->len) + 2);
+		meta1_base64_encode(text, *word);
 		if (mech && word->len == 0)
 			strcpy(text, "=");
 		val[r.nval++] = buf_str(text);
@@ -405,7 +405,7 @@ static void login_step(void *arg, struct meta1_buf in, mod_done_fn fn, void *fn_
 	struct login *x = arg;
 	const struct meta1_auth_ops *ops;
 	uint8_t *raw = base_alloc(in.len / 4 * 3 + 3);
-	ssize_t n = in.len <= BASE64_LEN(META1_AUTH_MAX) ? base64_decode(raw, in) : -1;
+	ssize_t n = in.len <= META1_BASE64_LEN(META1_AUTH_MAX) ? meta1_base64_decode(raw, in) : -1;
 
 	x->fn = fn;
 	x->arg = fn_arg;

@@ -13,10 +13,10 @@
  * request and back through said(). Owns the exchange and, once it is proven, the client's name.
  * On failure of the module: 454, and the client may try again.
  */
-#include "mail/base64.h"
 #include "smtps/smtps.h"
 
 #include <ctype.h>
+#include <meta1/base64.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -261,14 +261,14 @@ static void accepted(struct smtps_session *s, const struct meta1_reply *r)
 static void challenge(struct smtps_session *s, const struct meta1_reply *r)
 {
 	struct meta1_buf b = r->nval > 0 ? r->val[0] : buf_of("", 0);
-	char text[BASE64_LEN(META1_AUTH_MAX) + 1];
+	char text[META1_BASE64_LEN(META1_AUTH_MAX) + 1];
 
 	if (b.len > META1_AUTH_MAX) {
 		drop(s);
 		refused(s, "the mechanism's challenge is too long");
 		return;
 	}
-	base64_encode(text, b);
+	meta1_base64_encode(text, b);
 	conn_printf(s->conn, "334 %s\r\n", text);
 	s->state = ST_AUTH;
 }
@@ -342,7 +342,9 @@ static void start(struct smtps_session *s, const char *first, size_t n, bool has
 	ssize_t len = 0;
 
 	if (has_first && !(n == 1 && *first == '=')) /* "=" is an empty one */
-		len = n <= BASE64_LEN(META1_AUTH_MAX) ? base64_decode(in, buf_of(first, n)) : -1;
+		len = n <= META1_BASE64_LEN(META1_AUTH_MAX)
+			  ? meta1_base64_decode(in, buf_of(first, n))
+			  : -1;
 	if (len < 0) {
 		smtps_session_bad(s, 501, "5.5.2", "The initial response is no base64");
 	} else if ((!has_first || hear(s, buf_of(in, (size_t)len))) && ask(s)) {
@@ -413,7 +415,8 @@ void smtps_auth_line(struct smtps_session *s, const char *line, size_t len)
 		smtps_session_bad(s, 501, "5.7.0", "Authentication was given up"); /* and dropped */
 		return;
 	}
-	n = len <= BASE64_LEN(META1_AUTH_MAX) ? base64_decode(in, buf_of(line, len)) : -1;
+	n = len <= META1_BASE64_LEN(META1_AUTH_MAX) ? meta1_base64_decode(in, buf_of(line, len))
+						    : -1;
 	if (n < 0)
 		smtps_session_bad(s, 501, "5.5.2", "The response is no base64");
 	else if (hear(s, buf_of(in, (size_t)n)) && ask(s))

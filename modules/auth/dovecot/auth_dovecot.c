@@ -9,6 +9,7 @@
  */
 #include "dovecot.h"
 
+#include <meta1/base64.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,7 +151,7 @@ static void said_more(struct exchange *x, const struct params *p)
 	const char *text = p->n > 2 ? p->v[2] : "";
 	size_t len = strlen(text);
 	unsigned char raw[4096];
-	long n = len <= sizeof(raw) ? wire_decode(raw, text, len) : -1;
+	long n = len <= sizeof(raw) ? meta1_base64_decode(raw, (struct meta1_buf){text, len}) : -1;
 	struct meta1_buf val = {raw, n > 0 ? (size_t)n : 0};
 	struct meta1_reply r = {.size = sizeof(r), .nval = 1, .val = &val};
 
@@ -250,7 +251,8 @@ static void dovecot_start(void *inst, struct meta1_req *req, const struct meta1_
 		n += (size_t)snprintf(line + n, 20, "\tsecured");
 	if (first) {
 		n += (size_t)snprintf(line + n, 20, "\tresp=");
-		n += wire_encode(line + n, *first);
+		meta1_base64_encode(line + n, *first);
+		n += META1_BASE64_LEN(first->len);
 	}
 	ask(x, req, line, n);
 	explicit_bzero(line, sizeof(line));
@@ -262,7 +264,8 @@ static void dovecot_step(void *conv, struct meta1_req *req, struct meta1_buf in)
 	char line[RESP_MAX + 40];
 	size_t n = (size_t)snprintf(line, 40, "CONT\t%u\t", x->id);
 
-	n += wire_encode(line + n, in);
+	meta1_base64_encode(line + n, in);
+	n += META1_BASE64_LEN(in.len);
 	ask(x, req, line, n);
 	explicit_bzero(line, sizeof(line));
 }

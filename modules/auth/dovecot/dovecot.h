@@ -56,10 +56,6 @@ void wire_close(struct dovecot *);
 int wire_ready(struct dovecot *);
 /* A whole line, without its end. */
 void wire_say(struct dovecot *, const char *line, size_t len);
-/* Base64 without line ends; length. out: room for (n + 2) / 3 * 4. */
-size_t wire_encode(char *out, struct meta1_buf in);
-/* -1: it is none. out: room for len / 4 * 3. */
-long wire_decode(unsigned char *out, const char *in, size_t len);
 
 /* ---- auth_dovecot.c, for wire.c ---- */
 

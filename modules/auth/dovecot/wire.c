@@ -20,54 +20,6 @@
 #define PAUSE_MAX     30000
 #define VERSION_MAJOR 1
 
-static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-size_t wire_encode(char *out, struct meta1_buf in)
-{
-	const unsigned char *p = in.data;
-	size_t n = 0;
-
-	for (size_t i = 0; i < in.len; i += 3) {
-		size_t left = in.len - i;
-		unsigned v = (unsigned)p[i] << 16 | (left > 1 ? (unsigned)p[i + 1] << 8 : 0) |
-			     (left > 2 ? p[i + 2] : 0);
-
-		out[n++] = letters[v >> 18];
-		out[n++] = letters[v >> 12 & 63];
-		out[n++] = left > 1 ? letters[v >> 6 & 63] : '=';
-		out[n++] = left > 2 ? letters[v & 63] : '=';
-	}
-	return n;
-}
-
-long wire_decode(unsigned char *out, const char *in, size_t len)
-{
-	long n = 0;
-
-	if (len % 4)
-		return -1;
-	for (size_t i = 0; i < len; i += 4) {
-		unsigned v = 0, pad = 0;
-
-		for (unsigned k = 0; k < 4; k++) {
-			const char *at = in[i + k] ? strchr(letters, in[i + k]) : NULL;
-
-			if (!at && (in[i + k] != '=' || i + 4 != len || k < 2))
-				return -1;
-			if (at && pad)
-				return -1;
-			pad += !at;
-			v = v << 6 | (at ? (unsigned)(at - letters) : 0);
-		}
-		out[n++] = (unsigned char)(v >> 16);
-		if (pad < 2)
-			out[n++] = (unsigned char)(v >> 8);
-		if (pad < 1)
-			out[n++] = (unsigned char)v;
-	}
-	return n;
-}
-
 /* ---- the end, and coming back ---- */
 
 static void on_timer(int fd, short what, void *arg)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* base64.c -- tries core/mail/base64.c: vectors of RFC 4648, every length both ways, what is no
+/* base64.c -- tries meta1/base64.h: vectors of RFC 4648, every length both ways, what is no
  * base64. */
-#include "mail/base64.h"
-
 #include "../unit.h"
+
+#include "lib/base.h"
+
+#include <meta1/base64.h>
 
 static void vectors(void **state)
 {
@@ -15,9 +17,9 @@ static void vectors(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		base64_encode(text, buf_str(rows[i][0]));
+		meta1_base64_encode(text, buf_str(rows[i][0]));
 		assert_string_equal(text, rows[i][1]);
-		assert_int_equal(base64_decode(back, buf_str(text)), strlen(rows[i][0]));
+		assert_int_equal(meta1_base64_decode(back, buf_str(text)), strlen(rows[i][0]));
 		assert_memory_equal(back, rows[i][0], strlen(rows[i][0]));
 	}
 }
@@ -25,15 +27,15 @@ static void vectors(void **state)
 static void every_length(void **state)
 {
 	uint8_t in[300], back[300];
-	char text[BASE64_LEN(300) + 1];
+	char text[META1_BASE64_LEN(300) + 1];
 
 	(void)state;
 	for (size_t n = 0; n <= sizeof(in); n++) {
 		for (size_t i = 0; i < n; i++)
 			in[i] = (uint8_t)(i * 37 + n);
-		base64_encode(text, buf_of(in, n));
-		assert_int_equal(strlen(text), BASE64_LEN(n));
-		assert_int_equal(base64_decode(back, buf_str(text)), n);
+		meta1_base64_encode(text, buf_of(in, n));
+		assert_int_equal(strlen(text), META1_BASE64_LEN(n));
+		assert_int_equal(meta1_base64_decode(back, buf_str(text)), n);
 		assert_memory_equal(back, in, n);
 	}
 }
@@ -47,9 +49,9 @@ static void refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		if (base64_decode(back, buf_str(rows[i])) != -1)
+		if (meta1_base64_decode(back, buf_str(rows[i])) != -1)
 			fail_msg("%s", rows[i]);
-	assert_int_equal(base64_decode(back, buf_of("Zm\0v", 4)), -1);
+	assert_int_equal(meta1_base64_decode(back, buf_of("Zm\0v", 4)), -1);
 }
 
 int main(void)
