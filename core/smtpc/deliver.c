@@ -317,7 +317,8 @@ void smtpc_deliver_opened(
 		send_mail(d);
 		return;
 	}
-	if (!r || r->smtp == 0)
+	/* STARTTLS is not offered, a certificate is not the one: that is an answer too. */
+	if (!r || (r->smtp == 0 && (r->tls == META1_TLS_UNTRIED || r->tls == META1_TLS_BROKEN)))
 		smtpc_hosts_failed(d->c, &d->hop[d->at].to);
 	else
 		smtpc_hosts_answered(d->c, &d->hop[d->at].to);

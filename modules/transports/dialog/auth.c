@@ -123,20 +123,23 @@ static void challenge(struct dialog_session *s)
 
 void dialog_auth_reply(struct dialog_session *s)
 {
+	static const char early[] = "the host says success before it can know";
 	const struct meta1_conn_ops *conn = s->d->host->conn;
+	int good = s->reply.code / 100 == 2;
 	char why[600];
 
 	if (s->reply.code == 334) {
 		challenge(s);
 		return;
 	}
-	conn->login_over(s->conn, s->reply.code, s->reply.text);
-	if (s->reply.code / 100 == 2 && s->may_end && !s->first) {
-		dialog_result_open(s);
+	if (good && (!s->may_end || s->first)) {
+		conn->login_over(s->conn, 0, early);
+		fail(s, 0, "4.7.0", early);
 		return;
 	}
-	if (s->reply.code / 100 == 2) {
-		fail(s, 0, "4.7.0", "the host says success before it can know");
+	conn->login_over(s->conn, s->reply.code, s->reply.text);
+	if (good) {
+		dialog_result_open(s);
 		return;
 	}
 	snprintf(why, sizeof(why), "refused: %d %.500s", s->reply.code, s->reply.text);

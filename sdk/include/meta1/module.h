@@ -261,7 +261,7 @@ struct meta1_conn_ops {
 	    void (*cb)(void *arg, enum meta1_status, const struct meta1_reply *));
 	void (*login_step)(struct meta1_conn *, struct meta1_buf said,
 	    void (*cb)(void *arg, enum meta1_status, const struct meta1_reply *));
-	/* The hop's last word: 235, 535. */
+	/* The hop's last word: 235, 535; 0: a success that it cannot mean yet. */
 	void (*login_over)(struct meta1_conn *, int code, const char *text);
 	/* Protocols without lines: what has come, at most 64 KiB at once; valid until the next
 	 * call. take() drops n bytes of its front. Over 1 MiB that nobody takes no more is read. */
