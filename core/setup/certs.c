@@ -29,6 +29,7 @@ struct ca {
 	EVP_PKEY *key;
 	X509 *cert;
 	char dir[1024];
+	char file[256]; /* of cert, in dir */
 };
 
 static const char *why(void)
@@ -242,6 +243,7 @@ static int ca_open(struct setup *s, struct ca *ca)
 	else
 		snprintf(cert, sizeof(cert), "%s/CA/cacert.pem", conf_dir(s->set->conf));
 	folder_of(cert, ca->dir, sizeof(ca->dir));
+	str_copy(ca->file, sizeof(ca->file), strrchr(cert, '/') ? strrchr(cert, '/') + 1 : cert);
 	snprintf(key, sizeof(key), "%s/cakey.pem", ca->dir);
 	if (there(cert) || there(key))
 		return ca_read(s, ca, cert, key);
@@ -263,8 +265,8 @@ static void hash_link(struct setup *s, const struct ca *ca)
 		return;
 	hash = X509_NAME_hash_ex(X509_get_subject_name(ca->cert), NULL, NULL, &ok);
 	snprintf(path, sizeof(path), "%s/%08lx.0", ca->dir, hash);
-	if (ok && !there(path) && symlink("cacert.pem", path) == 0)
-		setup_did(s, "%s: a link to cacert.pem", path);
+	if (ok && !there(path) && symlink(ca->file, path) == 0)
+		setup_did(s, "%s: a link to %s", path, ca->file);
 }
 
 /* ---- what it signs ---- */
@@ -366,7 +368,7 @@ int setup_certs(struct setup *s, const struct setup_certs *c)
 {
 	struct setup_key key[SETUP_KEYS];
 	unsigned n = c->make ? setup_keys_all(s, key) : 0;
-	struct ca ca = {NULL, NULL, ""};
+	struct ca ca = {.key = NULL};
 	int rc;
 
 	if (!c->make && !c->nclient)
