@@ -194,7 +194,7 @@ static const struct tool_command others[] = {
 	tool_filters},
     {"route", "DOMAIN|ADDRESS [--from F]",
 	"where mail for a domain or recipient goes, from this sender", 1, 1, tool_route},
-    {"tls test", "DOMAIN|ADDRESS [--from F]",
+    {"tls test", "DOMAIN|ADDRESS|[HOST]:PORT [--from F]",
 	"what a delivery there would do: hops, TLS, certificates (admins)", 1, 1, tool_tls_test},
     {"explain", "--ip A --from F --to T",
 	"what would be said to such a mail, check by check, and its route", 0, 0, tool_explain},

@@ -102,6 +102,8 @@ static void print_hop(const json_t *a)
 		print_certificate(cert);
 		print_judgement(cert, tool_text(a, "required"));
 	}
+	if (*tool_text(a, "login"))
+		printf("  AUTH by the row %s\n", tool_text(a, "login"));
 	if (goes(a)) {
 		printf("  mail would go (TLS: %s)\n", tool_text(a, "tls"));
 	} else {
@@ -203,6 +205,20 @@ static int finish(struct tool *t, json_t *route, json_t *list, int to)
 	return to < 0;
 }
 
+/* "[host]:port", "lmtp:[host]:port": one next hop, as the mailertable names it. */
+static void target_of(const struct tool *t, char *out, size_t size)
+{
+	const char *what = t->args[0];
+	char hop[512];
+
+	if (what[0] != '[' && strncmp(what, "lmtp:", 5) != 0) {
+		tool_route_target(t, out, size);
+		return;
+	}
+	tool_encode(what, hop, sizeof(hop));
+	snprintf(out, size, "/v1/route%s%chop=%s", t->question, t->question[0] ? '&' : '?', hop);
+}
+
 int tool_tls_test(struct tool *t)
 {
 	char target[sizeof(t->question) + 600];
@@ -210,7 +226,7 @@ int tool_tls_test(struct tool *t)
 	json_t *route, *list = json_array();
 	int to = -1, rc = 0;
 
-	tool_route_target(t, target, sizeof(target));
+	target_of(t, target, sizeof(target));
 	route = tool_ask_smar(t, target, &err);
 	if (!route || (strcmp(tool_text(route, "status"), "ok") == 0 &&
 			  ask_hops(t, route, list, &to, &err) < 0))

@@ -13,10 +13,11 @@
 
 #define KEPT	16 /* questions */
 #define KEEP_MS 5000
-#define ROUTE	"route " /* keys of routes: recipient, a line's end, sender in <> or -, domain */
+#define ROUTE                                                                                      \
+	"route " /* keys of routes: recipient or hop, a line's end, sender in <> or -, domain */
 
 struct asked {
-	char key[sizeof(ROUTE) + 2 * ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 5];
+	char key[sizeof(ROUTE) + 2 * ADDR_PATH_MAX + ADDR_DOMAIN_MAX + 305];
 	struct smar_route_by by;
 	json_t *answer; /* NULL: pending */
 	int64_t at;
@@ -236,69 +237,95 @@ struct loop *smar_control_loop(void)
 	return ctx.loop;
 }
 
-static json_t *route_of(const char *domain, const struct meta1_buf *from, const char *rcpt,
-    int *status, struct meta1_err *err)
+struct where { /* the domain that is asked about, and the recipient there, or a next hop */
+	char domain[ADDR_DOMAIN_MAX + 1], rcpt[ADDR_PATH_MAX + 1], hop[300]; /* "": none */
+};
+
+static json_t *route_of(
+    const struct where *w, const struct meta1_buf *from, int *status, struct meta1_err *err)
 {
 	char key[sizeof(ctx.asked[0].key)];
 	struct asked *a;
 	bool fresh;
 
 	if (from)
-		snprintf(
-		    key, sizeof(key), ROUTE "%s\n<%s> %s", rcpt, (const char *)from->data, domain);
+		snprintf(key, sizeof(key), ROUTE "%s%s\n<%s> %s", w->rcpt, w->hop,
+		    (const char *)from->data, w->domain);
 	else
-		snprintf(key, sizeof(key), ROUTE "%s\n- %s", rcpt, domain);
+		snprintf(key, sizeof(key), ROUTE "%s%s\n- %s", w->rcpt, w->hop, w->domain);
 	a = smar_control_asked(key, &fresh, status, err);
 	if (!a)
 		return NULL;
 	if (fresh)
 		smar_route(ctx.policy, ctx.dns,
-		    &(struct smar_route_ask){.domain = buf_str(domain),
+		    &(struct smar_route_ask){.domain = buf_str(w->domain),
+			.via = buf_str(w->hop),
 			.from = from,
-			.rcpt = buf_str(rcpt),
+			.rcpt = buf_str(w->rcpt),
 			.by = &a->by},
 		    loop_now(ctx.loop) + proto_deadline(P_ROUTE), routed, a);
 	if (a->pending)
-		return json_pack("{s:s, s:b}", "domain", domain, "pending", 1);
+		return json_pack("{s:s, s:b}", "domain", w->domain, "pending", 1);
 	return with_offers(a->answer);
 }
 
-/* The domain that is asked about, and the recipient there, if one is. */
-static bool whereto(json_t *query, char domain[ADDR_DOMAIN_MAX + 1], char rcpt[ADDR_PATH_MAX + 1],
-    struct meta1_err *err)
+/* As mail for a domain of the host's name; for ours when it is an address. */
+static bool to_hop(const char *text, struct where *w, struct meta1_err *err)
+{
+	struct smar_target target[SMAR_TARGETS];
+	unsigned n;
+
+	if (smar_mailertable_parse(buf_str(text), target, &n, err) < 0)
+		return false;
+	if (n > 1 || strlen(text) >= sizeof(w->hop)) {
+		err_set(err, "hop: expected one next hop, as the mailertable has them");
+		return false;
+	}
+	str_copy(w->hop, sizeof(w->hop), text);
+	if (target->kind == TARGET_HOST || target->kind == TARGET_MX)
+		str_copy(w->domain, sizeof(w->domain), target->name);
+	return true;
+}
+
+static bool whereto(json_t *query, struct where *w, struct meta1_err *err)
 {
 	const char *text = json_string_value(json_object_get(query, "domain"));
+	const char *hop = json_string_value(json_object_get(query, "hop"));
 	char local[ADDR_PATH_MAX + 1];
 
-	rcpt[0] = '\0';
+	*w = (struct where){.domain = ""};
+	if (hop)
+		return to_hop(hop, w, err);
 	if (json_object_get(query, "recipient")) {
 		err_set(err, "recipient: expected an address");
-		return smar_explain_path(query, "recipient", ADDR_POSTMASTER, rcpt, err) &&
-		       smar_keys_split(buf_str(rcpt), ctx.policy->hostname, local, domain) == 0;
+		return smar_explain_path(query, "recipient", ADDR_POSTMASTER, w->rcpt, err) &&
+		       smar_keys_split(buf_str(w->rcpt), ctx.policy->hostname, local, w->domain) ==
+			   0;
 	}
-	if (text && addr_domain_key(buf_str(text), domain, ADDR_DOMAIN_MAX + 1) == 0)
+	if (text && addr_domain_key(buf_str(text), w->domain, sizeof(w->domain)) == 0)
 		return true;
-	err_set(err, "expected ?domain=NAME or ?recipient=ADDRESS");
+	err_set(err, "expected ?domain=NAME, ?recipient=ADDRESS or ?hop=NEXTHOP");
 	return false;
 }
 
 static json_t *get_route(
     void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
-	char domain[ADDR_DOMAIN_MAX + 1], path[ADDR_PATH_MAX + 1], rcpt[ADDR_PATH_MAX + 1];
+	char path[ADDR_PATH_MAX + 1];
 	bool sender = json_object_get(query, "from") != NULL;
 	struct meta1_buf from;
+	struct where w;
 
 	(void)arg, (void)rest;
 	*status = 400;
 	err_set(err, "smar is stopping");
-	if (!ctx.policy || !whereto(query, domain, rcpt, err))
+	if (!ctx.policy || !whereto(query, &w, err))
 		return NULL;
 	if (sender && !smar_explain_path(query, "from", ADDR_NULL, path, err))
 		return NULL;
 	*status = 200;
 	from = buf_str(sender ? path : "");
-	return route_of(domain, sender ? &from : NULL, rcpt, status, err);
+	return route_of(&w, sender ? &from : NULL, status, err);
 }
 
 static json_t *delete_cache(
@@ -310,7 +337,8 @@ static json_t *delete_cache(
 
 static const struct ctl_request requests[] = {
     {"GET", "/v1/route", CTL_READ, get_route,
-	"Where mail for ?domain=NAME or ?recipient=ADDRESS goes, from this sender with &from=; "
+	"Where mail for ?domain=NAME or ?recipient=ADDRESS goes, or by ?hop=NEXTHOP, from this "
+	"sender with &from=; "
 	"\"pending\" while the DNS is asked."},
     {"GET", "/v1/dns", CTL_READ, smar_control_dns,
 	"The name servers and DNS lists; with ?name=NAME&type=A a question to them."},

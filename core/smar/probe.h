@@ -84,6 +84,7 @@ struct probe_gear {
 	struct probe_transport *by;
 	unsigned nby;
 	uint32_t without;    /* enum meta1_offer: what smtpc's option extensions leaves unused */
+	bool login;	     /* smtpc has credentials for some hops; a probe has none */
 	uint32_t tls_policy; /* of smtpc: enum meta1_tls_policy */
 };
 /* Opens the transports that smtpc uses. <0: err. */

@@ -61,6 +61,7 @@ int probe_gear_open(
 	g->conf.section = NULL;
 	g->conf.domains = NULL;
 	g->without = hop_conf_without(set->smtpc.extensions);
+	g->login = set->smtpc.login_set.file != NULL;
 	g->tls_policy = hop_tls(set->smtpc.tls_policy);
 	g->by = base_alloc((n + 1) * sizeof(*g->by));
 	trust.cert_file = trust.key_file = NULL;

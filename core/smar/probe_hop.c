@@ -158,6 +158,19 @@ static void next_offer(struct probe_flight *f)
 	probe_flight_next(f);
 }
 
+/* The hop wants AUTH, whose secrets are smtpc's alone: what it says is not about the recipient.
+ * Where smtpc logs in nowhere, mail would hear the same. */
+static bool wants_login(const struct probe_flight *f, const struct meta1_reply *r)
+{
+	return f->policy->probe->login && r->smtp / 100 == 5 &&
+	       (r->smtp == 530 || strncmp(r->dsn, "5.7.", 4) == 0);
+}
+
+static void not_to_be_asked(struct probe_flight *f)
+{
+	probe_say(&f->said, PROBE_YES, "", "the next hop wants AUTH, which a probe does not say");
+}
+
 static void on_rcpt(void *arg, uint32_t rcpt, enum meta1_status st, const struct meta1_reply *r)
 {
 	struct probe_session *s = arg;
@@ -172,7 +185,10 @@ static void on_rcpt(void *arg, uint32_t rcpt, enum meta1_status st, const struct
 		return;
 	}
 	f->told = true;
-	probe_say(&f->said, word, r->dsn, r->text);
+	if (wants_login(f, r))
+		not_to_be_asked(f);
+	else
+		probe_say(&f->said, word, r->dsn, r->text);
 }
 
 static void again(struct probe_flight *f, struct probe_hop *h)
@@ -198,6 +214,10 @@ static void on_probed(void *arg, enum meta1_status st, const struct meta1_reply 
 		session_release(s);
 		next_offer(f);
 		return;
+	}
+	if (!f->told && scope == META1_ABOUT_MAIL && wants_login(f, r)) {
+		f->told = true;
+		not_to_be_asked(f);
 	}
 	if (f->told || scope == META1_ABOUT_MAIL) {
 		if (!f->told)

@@ -4,10 +4,10 @@
  * far, and what does TLS achieve there?
  *
  * Comes from the control socket (meta1ctl tls test, with a hop and its need as smar gave them);
- * goes to the same transports, with the same options, certificate and trusted CAs as a delivery,
- * and hears of the certificate by mod_tls_seen(). Owns one struct smtpc_try a request, with its
- * session and a reference to the gear. On failure: what the delivery would hear is the answer. At
- * most TRIES are open, each TRY_MS.
+ * goes to the same transports, with the same options, certificate, trusted CAs and login as a
+ * delivery, and hears of the certificate by mod_tls_seen(). Owns one struct smtpc_try a request,
+ * with its session and a reference to the gear. On failure: what the delivery would hear is the
+ * answer. At most TRIES are open, each TRY_MS.
  */
 #include "smtpc.h"
 
@@ -132,6 +132,7 @@ static json_t *answer(
 	json_object_set_new(o, "required", json_string(smtpc_tls_words(&t->hop, required)));
 	json_object_set_new(
 	    o, "tls", said(t->sess && META1_HAS(ops, tls) && ops->tls ? ops->tls(t->sess) : NULL));
+	json_object_set_new(o, "login", t->hop.login ? json_string(t->hop.login) : json_null());
 	json_object_set_new(o, "certificate", t->cert ? json_incref(t->cert) : json_null());
 	json_object_set_new(o, "smtp", json_integer(r ? r->smtp : 0));
 	json_object_set_new(o, "dsn", said(r ? r->dsn : NULL));
@@ -196,6 +197,8 @@ static bool read_query(struct smtpc_try *t, json_t *query, struct meta1_err *err
 	if (t->hop.port == 0 && t->hop.addr[0] != '/')
 		t->hop.port = (uint32_t)t->gear->remote_port;
 	smtpc_conf_hop(conf, &t->hop);
+	t->hop.login = logins_row(
+	    t->gear->logins, conf->login, t->hop.addr[0] == '/' ? NULL : t->hop.host, t->hop.port);
 	t->hop.connect_timeout = t->hop.io_timeout = STEP_MS;
 	return true;
 }

@@ -331,6 +331,22 @@ def test_identities_do_not_share_sessions(inst, ca, files):
         assert sink.connections <= 4  # kept ones were used
 
 
+def test_tls_test_logs_in(inst, ca, files):
+    """As a delivery would, to a domain's hop and to one that is named; the secret is shown to nobody else."""
+    hop = Hop()
+    with AuthSink(ca.host, hop) as sink, relay(inst, sink.port, ca, files, ANN, smtpc='idle_timeout = 0;') as g:
+        for n, to in enumerate(('far.test', f'[127.0.0.1]:{sink.port}')):
+            out = g.ctl('tls', 'test', to).stdout
+            assert f'AUTH by the row 127.0.0.1:{sink.port}' in out and 'mail would go' in out and SECRET not in out
+            assert hop.heard == [PLAIN] * (n + 1)
+        assert sink.mails == []
+        for bad in ('[127.0.0.1]:x', '[', 'lmtp:'):
+            assert g.ctl('tls', 'test', bad, check=False).returncode
+    with AuthSink(ca.host, Hop(['535 5.7.8 no'])) as sink, relay(inst, sink.port, ca, files, ANN) as g:
+        p = g.ctl('tls', 'test', f'[127.0.0.1]:{sink.port}', check=False)
+        assert p.returncode == 1 and 'no mail would go: 535 4.7.8 AUTH: refused' in p.stdout
+
+
 def test_a_row_that_is_not_there(inst, ca, files):
     with AuthSink(ca.host, Hop()) as sink, relay(inst, sink.port, ca, files, ANN, smtpc='login = missing;') as g:
         send(g)

@@ -185,6 +185,23 @@ def test_5xx_before_rcpt_is_not_about_the_recipient(inst, answers, want):
         assert json.loads(g.ctl('probe', 'list', '--json').stdout)['entries'] == []
 
 
+@pytest.mark.parametrize('verb, says', [('MAIL', '530 5.7.0 Authentication required'), ('RCPT', '554 5.7.1 Relay access denied'), ('RCPT', '550 5.1.1 none')])
+def test_a_hop_that_wants_auth(inst, verb, says):
+    """Its secrets are smtpc's, so it cannot be asked: the recipient is taken; what it says of one is heard all the same."""
+    creds = lab.tempdir('creds') / 'creds'
+    creds.parent.chmod(0o755)
+    creds.write_text('some.hop user=a password=b\n')
+    creds.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(creds, lab.NOBODY, lab.NOBODY)
+    with lab.Sink(answer=lambda v, a, s: says if v == verb else None) as sink, \
+            gateway(inst, f'far.test [127.0.0.1]:{sink.port}\n', smtpc=f'auth {{ file = "{creds}"; }}') as g:
+        got = rcpt(g, 'u@far.test')
+        assert got.startswith('550 5.1.1' if 'none' in says else '250'), got
+        if 'none' not in says:
+            assert 'the next hop wants AUTH' in g.ctl('explain', '--ip', '192.0.2.7', '--from', 'a@b.test', '--to', 'u@far.test').stdout
+
+
 def test_a_flood_ends_within_bounds(inst):
     """A hop that talks without end and one that drips: the client has its answer, memory stays."""
     def flood(c, f):
