@@ -147,6 +147,7 @@ bool qmgr_active_pump(struct qmgr *);
 #define QMGR_ROUTES_MAX 10000
 
 struct qmgr_hops { /* one allocation: where a destination is */
+	size_t bytes;
 	const char *transport;
 	/* What smtpc has to know of them, as in ROUTES. */
 	struct proto_strs hop, conf, need;
@@ -163,6 +164,7 @@ void qmgr_route_generation(struct chan *, uint32_t req, const void *msg, void *a
 void qmgr_route_up(struct qmgr *);
 void qmgr_route_free_all(struct qmgr *);
 void qmgr_route_let_go(struct qmgr_dest *); /* what a destination carries */
+size_t qmgr_route_memory(void);		    /* of all hops, with what TLS must achieve there */
 
 /* ---- bounds, sched, turn, dead: destinations and whose turn it is there -------------------- */
 

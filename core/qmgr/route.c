@@ -88,10 +88,23 @@ static struct qmgr_route *route_get(struct qmgr *q, const char *domain)
 	return r;
 }
 
-void qmgr_route_let_go(struct qmgr_dest *d)
+static size_t memory; /* of all hops */
+
+size_t qmgr_route_memory(void)
 {
+	return memory;
+}
+
+static void free_hops(struct qmgr_dest *d)
+{
+	memory -= d->hops ? d->hops->bytes : 0;
 	free(d->hops);
 	d->hops = NULL;
+}
+
+void qmgr_route_let_go(struct qmgr_dest *d)
+{
+	free_hops(d);
 	qmgr_reason_drop(&d->why);
 	free(d->bounds);
 	d->bounds = NULL;
@@ -215,9 +228,9 @@ static void set_hops(struct qmgr_dest *d, const struct p_routes *m)
 {
 	size_t lists = (m->hops.n + m->conf.n + m->need.n) * sizeof(struct meta1_buf);
 	size_t nums = (m->conf_of.n + m->secure.n + m->need_of.n) * sizeof(uint64_t);
-	struct qmgr_hops *h =
-	    base_alloc(sizeof(*h) + nums + strs_size(&m->hops) + strs_size(&m->conf) +
-		       strs_size(&m->need) + m->transport.len + 1);
+	size_t bytes = sizeof(struct qmgr_hops) + nums + strs_size(&m->hops) + strs_size(&m->conf) +
+		       strs_size(&m->need) + m->transport.len + 1;
+	struct qmgr_hops *h = base_alloc(bytes);
 	struct meta1_buf *list = (struct meta1_buf *)(void *)(h + 1);
 	uint64_t *num = (uint64_t *)(void *)((char *)list + lists);
 	char *text = (char *)num + nums;
@@ -231,7 +244,9 @@ static void set_hops(struct qmgr_dest *d, const struct p_routes *m)
 	h->conf_rcpt = m->conf_rcpt;
 	h->transport = text;
 	memcpy(text, m->transport.data, m->transport.len);
-	free(d->hops);
+	free_hops(d);
+	h->bytes = bytes;
+	memory += bytes;
 	d->hops = h;
 }
 

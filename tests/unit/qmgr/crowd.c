@@ -230,7 +230,7 @@ static void memory_of_destinations(void **state)
 	struct world *w = world_small(10000);
 	struct delivery *d;
 	char id[16], to[32];
-	size_t had;
+	size_t had, hops;
 	int i;
 
 	(void)state;
@@ -248,7 +248,9 @@ static void memory_of_destinations(void **state)
 		world_run(w);
 	}
 	assert_int_equal(w->nd, 200);
-	had = qmgr_intake_memory(&w->q) - w->q.memory - qmgr_reason_memory();
+	hops = qmgr_route_memory();
+	assert_in_range(hops, 200 * sizeof(struct qmgr_hops), 200 * 1000);
+	had = qmgr_intake_memory(&w->q) - w->q.memory - qmgr_reason_memory() - hops;
 	assert_in_range(had,
 	    200 * (2 * QMGR_INDEX + sizeof(struct qmgr_dest) + sizeof(struct qmgr_dock)),
 	    200 * (2 * QMGR_INDEX + 1000));
@@ -263,6 +265,7 @@ static void memory_of_destinations(void **state)
 	}
 	assert_int_equal(w->q.ndock, 200 + QMGR_AGAIN + 1);
 	world_free(&w);
+	assert_int_equal(qmgr_route_memory(), 0);
 }
 
 /* ---- envelopes that are not in memory ---- */
