@@ -27,17 +27,22 @@ json_t *tool_ask_smar(const struct tool *t, const char *target, struct meta1_err
 	return j;
 }
 
+int tool_print(const struct tool *t, json_t *j, const struct meta1_err *err)
+{
+	if (!j)
+		return tool_fail(err);
+	json_dumpf(j, stdout, t->json ? JSON_COMPACT : JSON_INDENT(2));
+	putchar('\n');
+	json_decref(j);
+	return 0;
+}
+
 static int ask_smar(struct tool *t, const char *target)
 {
 	struct meta1_err err;
 	json_t *j = tool_ask_smar(t, target, &err);
 
-	if (!j)
-		return tool_fail(&err);
-	json_dumpf(j, stdout, t->json ? JSON_COMPACT : JSON_INDENT(2));
-	putchar('\n');
-	json_decref(j);
-	return 0;
+	return tool_print(t, j, &err);
 }
 
 void tool_route_target(const struct tool *t, char *out, size_t size)

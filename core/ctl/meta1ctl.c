@@ -175,12 +175,7 @@ static int cmd_get(struct tool *t)
 	struct meta1_err err;
 	json_t *j = tool_ask(t, t->args[0], "GET", t->args[1], &err);
 
-	if (!j)
-		return tool_fail(&err);
-	json_dumpf(j, stdout, t->json ? JSON_COMPACT : JSON_INDENT(2));
-	putchar('\n');
-	json_decref(j);
-	return 0;
+	return tool_print(t, j, &err);
 }
 
 static const struct tool_command others[] = {

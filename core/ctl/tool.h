@@ -83,6 +83,8 @@ int tool_import(struct tool *);
 int tool_each(struct tool *, const char *begins,
     int (*fn)(struct tool *, const char *path, const char *name));
 int tool_fail(const struct meta1_err *);
+/* What a role answered, whole, and gives it back; NULL: the error. The exit status. */
+int tool_print(const struct tool *, json_t *, const struct meta1_err *);
 json_t *tool_ask(const struct tool *, const char *role, const char *method, const char *target,
     struct meta1_err *);
 const char *tool_text(const json_t *, const char *key); /* cleaned for a terminal */
