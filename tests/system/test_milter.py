@@ -240,9 +240,9 @@ def test_reset_and_the_next_mail(one):
 def test_one_connection_for_many_sessions(one):
     """QUIT_NC: where libmilter can do that, behind an end that was answered by CONTINUE."""
     one.filter.restart()
-    for _ in range(3):
+    for i in range(3):
         one.one()
-    one.filter.wait_for('close')
+        lab.wait_for('the session to be over', lambda: one.filter.lines().count('close') > i)
     lines = [l.split()[0] for l in one.filter.lines()]
     assert lines.count('negotiate') == 1 and lines.count('connect') == 3
     one.filter.restart('-s', 'eom=accept')
@@ -267,7 +267,7 @@ def test_a_filter_that_goes_and_comes(one):
 def test_silent_filter_and_fallback(inst):
     """The stage's time is over: the failure action; the fall-back is asked when the first is not there."""
     with milters.Try('-s', 'mail/slow=hang') as f, lab.Sink() as sink, lab.relay_all(
-            inst, sink.port, smtps=policy(f'{f.dir}/nobody', f'fallback {{ path = "{f.socket}"; }} timeout = 1s; flags = {{ tempfail }};')) as gw:
+            inst, sink.port, smtps=policy(f'{f.dir}/nobody', f'fallback {{ path = "{f.socket}"; }} timeout = 3s; flags = {{ tempfail }};')) as gw:
         with gw.client() as c:
             c.cmd('EHLO client.test', 250)
             assert c.cmd('MAIL FROM:<slow@good.test>').startswith('451')

@@ -157,7 +157,8 @@ def test_not_signed_and_not_verified(signed):
 def test_results_that_a_client_claims(signed):
     """Threat 19: none of the lines that say they are ours is left, whatever they look like."""
     claims = [b'Authentication-Results: mx.example.org; dkim=pass header.d=bank.test', b'authentication-results: MX.example.org;\r\n\tdkim=pass header.d=bank.test',
-              b'Authentication-Results:mx.example.org; spf=pass smtp.mailfrom=bank.test']
+              b'Authentication-Results:mx.example.org; spf=pass smtp.mailfrom=bank.test', b'Authentication-Results: (x) mx.example.org 1; dkim=pass header.d=bank.test',
+              b'Authentication-Results:\r\n mx.example.org (x)\r\n ; dkim=pass header.d=bank.test', b'Authentication-Results : "mx.example.org"; dkim=pass header.d=bank.test']
     other = b'Authentication-Results: other.test; dkim=pass header.d=other.test'
     got = signed.send(b'\r\n'.join([*claims, other]) + b'\r\n' + CORPUS['plain'])
     assert b'bank.test' not in got and other in got, got

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* pmilter_milter.h -- pmilter_milter in a host, and a filter whose every byte the test writes and reads.
+/* pmilter_milter.h -- pmilter_milter in a host, and a filter whose every byte the test writes and
+ * reads.
  */
 #ifndef META1_TEST_PMILTER_MILTER_H
 #define META1_TEST_PMILTER_MILTER_H
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <meta1/pmilter.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -70,6 +72,7 @@ static inline struct bench *bench_new(const char *more)
 	struct bench *b = base_alloc(sizeof(*b));
 	char options[512];
 
+	signal(SIGPIPE, SIG_IGN); /* as in a role */
 	b->host.loop = loop_new();
 	b->host.work = work_new(b->host.loop);
 	b->host.role = META1_SMTPS;

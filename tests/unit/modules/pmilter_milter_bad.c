@@ -209,6 +209,70 @@ static void fall_back(void **state)
 	bench_free(&b);
 }
 
+/* One session with a filter that says these bytes, then goes; each ask has one answer. */
+static void converse(struct bench *b, struct meta1_buf greets, struct meta1_buf ends, bool whole)
+{
+	struct meta1_extent e[2];
+	struct meta1_pm_message m = message(e, "A: b\r\n\r\nbody\r\n", 8, 3);
+
+	begin(b);
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
+	accept_one(b);
+	assert_int_equal(next(b), 'O');
+	raw(b, greets.data, greets.len);
+	if (!whole) {
+		close(b->filter);
+		b->filter = -1;
+	}
+	answer(b);
+	if (whole) {
+		ask_end(b, &m);
+		while (next(b) != 'E')
+			;
+		raw(b, ends.data, ends.len);
+		close(b->filter);
+		b->filter = -1;
+		answer(b);
+	}
+	b->ops->reset(b->sess);
+	b->ops->end(&b->sess);
+}
+
+/* Cut at each byte, and each byte another one, of a filter's whole word. */
+static void garbled(void **state)
+{
+	static const char o[] = "\0\0\0\15O\0\0\0\6\0\0\1\xff\0\x0f\xf0\x80";
+	static const char end[] = "\0\0\0\5hA\0b\0\0\0\0\11i\0\0\0\1A\0b\0\0\0\0\11m\0\0\0\1A\0b\0"
+				  "\0\0\0\5+a@b\0\0\0\0\7"
+				  "2a@b\0p\0\0\0\0\5-a@b\0\0\0\0\7ea@b\0p\0"
+				  "\0\0\0\4bxyz\0\0\0\3qx\0\0\0\0\1p\0\0\0\1c";
+	struct bench *b = bench_new("max_idle = 0;");
+	const struct meta1_buf greets = {o, sizeof(o) - 1}, ends = {end, sizeof(end) - 1};
+	char copy[sizeof(end)];
+
+	(void)state;
+	converse(b, greets, ends, true);
+	assert_int_equal(b->st, META1_OK);
+	for (int part = 0; part < 2; part++) {
+		struct meta1_buf of = part ? ends : greets;
+
+		for (size_t i = 0; i < of.len; i++) {
+			static const unsigned char flip[] = {0, 1, 0x20, 0xff};
+
+			for (size_t k = 0; k < LEN(flip); k++) {
+				struct meta1_buf said = {copy, flip[k] ? of.len : i};
+
+				memcpy(copy, of.data, of.len);
+				copy[i] = (char)((unsigned char)copy[i] ^ flip[k]);
+				converse(b, part ? greets : said, said, part);
+				if (!flip[k]) /* cut */
+					assert_int_equal(b->st, META1_TEMPFAIL);
+			}
+		}
+	}
+	bench_free(&b);
+}
+
 static void canceled(void **state)
 {
 	struct bench *b = bench_new(NULL);
@@ -232,6 +296,7 @@ int main(void)
 	    cmocka_unit_test(bad_negotiation),
 	    cmocka_unit_test(closed),
 	    cmocka_unit_test(fall_back),
+	    cmocka_unit_test(garbled),
 	    cmocka_unit_test(canceled),
 	};
 
