@@ -39,7 +39,8 @@ static void report(const struct smar_goal *g, unsigned i, enum tls_result what, 
 }
 
 /* What TLS must achieve at a host: a row of tls_policy stands alone; TLSA records that can be used
- * stand above what the domain's policy says. buf is for what is none of the goal's. false: nothing is to go there.
+ * stand above what the domain's policy says. buf is for what is none of the goal's. false: nothing
+ * is to go there.
  */
 static bool host_need(struct smar_goal *g, unsigned i, const struct tls_need **need,
     struct tls_need *buf, struct left_out *left)

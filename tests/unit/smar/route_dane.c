@@ -177,9 +177,8 @@ static void route_is(struct world *w, const char *domain, const char *want)
 		fail_msg("%s: %s\nexpected %s", domain, w->all, want);
 }
 
-#define NEED_BY(by, d, m, t)                                                                       \
-	"{dane by=" by " domain=" d " match=" m " tlsa=" t ":1:1:" EEHEX "}"
-#define NEED(d, m, t) NEED_BY("dane", d, m, t)
+#define NEED_BY(by, d, m, t) "{dane by=" by " domain=" d " match=" m " tlsa=" t ":1:1:" EEHEX "}"
+#define NEED(d, m, t)	     NEED_BY("dane", d, m, t)
 
 static void needs(void **state)
 {
