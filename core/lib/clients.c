@@ -12,30 +12,22 @@
  */
 #include "lib/clients.h"
 
+#include "lib/parts.h"
+
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAGIC	 UINT64_C(0x6d316374626c3032)
-#define HEAD	 4096u
 #define WAYS	 8u
 #define SETS	 (CLIENTS_MAX / WAYS)
 #define PART	 ((size_t)CLIENTS_MAX * sizeof(struct place))
 #define MINUTE	 60000
 #define MAPPED_4 UINT64_C(0xffff00000000) /* ::ffff:0:0 */
-
-struct head {
-	uint64_t magic;
-	uint64_t secret; /* which set a client is in is not to be known outside */
-	uint32_t processes;
-};
 
 struct place {
 	_Atomic uint64_t hi, lo;
@@ -47,59 +39,30 @@ struct place {
 _Static_assert(sizeof(struct place) == 32, "two a cache line");
 
 struct clients {
-	uint8_t *map;
-	const struct head *head;
-	size_t size;
-	unsigned index;
+	struct parts mem;
+	uint64_t secret; /* which set a client is in is not to be known outside */
 };
 
 int clients_make(unsigned processes)
 {
-	struct head head = {.magic = MAGIC, .processes = processes};
-	int fd = memfd_create("meta1-clients", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int e;
-
-	if (fd < 0)
-		return -1;
-	if (getrandom(&head.secret, sizeof(head.secret), 0) == (ssize_t)sizeof(head.secret) &&
-	    ftruncate(fd, (off_t)(HEAD + PART * processes)) == 0 &&
-	    pwrite(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
-		return fd;
-	e = errno;
-	close(fd);
-	errno = e;
-	return -1;
+	return parts_make("meta1-clients", MAGIC, PART, processes);
 }
 
 void clients_forget(int fd, unsigned index)
 {
 	/* the file is sealed: beyond its end this does nothing */
 	(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-	    (off_t)(HEAD + PART * index), (off_t)PART);
+	    (off_t)(PARTS_HEAD + PART * index), (off_t)PART);
 }
 
 struct clients *clients_open(int fd, unsigned index, struct meta1_err *err)
 {
-	struct clients *c;
-	struct stat st;
-	void *map;
+	struct clients *c = base_alloc(sizeof(*c));
 
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size < HEAD + PART * (index + 1)) {
-		err_set(err, "the table of clients has no room for process %u", index);
-		return NULL;
-	}
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED) {
-		err_set(err, "the table of clients cannot be mapped: %s", strerror(errno));
-		return NULL;
-	}
-	c = base_alloc(sizeof(*c));
-	*c = (struct clients){.map = map, .head = map, .size = (size_t)st.st_size, .index = index};
-	if (c->head->magic != MAGIC || HEAD + PART * c->head->processes != c->size) {
-		err_set(err, "the table of clients is of another version of mcp; restart mcp");
+	if (parts_open(&c->mem, fd, MAGIC, PART, index, "the table of clients", err) < 0)
 		clients_close(&c);
-	}
+	else
+		memcpy(&c->secret, c->mem.head->secret, sizeof(c->secret));
 	return c;
 }
 
@@ -110,7 +73,7 @@ void clients_close(struct clients **cp)
 	*cp = NULL;
 	if (c == NULL)
 		return;
-	munmap(c->map, c->size);
+	parts_close(&c->mem);
 	free(c);
 }
 
@@ -152,16 +115,16 @@ bool clients_key(const char *addr, unsigned ipv4_bits, unsigned ipv6_bits, struc
 
 static unsigned set_of(const struct clients *c, const struct clients_key *k)
 {
-	uint64_t v = c->head->secret;
+	uint64_t v = c->secret;
 
 	v = (v ^ k->hi) * UINT64_C(0x9e3779b97f4a7c15);
 	v = ((v ^ v >> 29) ^ k->lo) * UINT64_C(0xbf58476d1ce4e5b9);
-	return (unsigned)((v ^ v >> 32) * (c->head->secret | 1) >> 40) % SETS;
+	return (unsigned)((v ^ v >> 32) * (c->secret | 1) >> 40) % SETS;
 }
 
 static struct place *set_in(const struct clients *c, unsigned part, unsigned set)
 {
-	return (struct place *)(c->map + HEAD + PART * part) + (size_t)set * WAYS;
+	return (struct place *)parts_of(&c->mem, part) + (size_t)set * WAYS;
 }
 
 static bool is(struct place *p, const struct clients_key *k)
@@ -249,7 +212,7 @@ bool clients_add(
     struct clients *c, const struct clients_key *k, int64_t now, struct clients_count *out)
 {
 	unsigned set = set_of(c, k);
-	struct place *p = take(set_in(c, c->index, set), k, now);
+	struct place *p = take(set_in(c, c->mem.index, set), k, now);
 
 	*out = (struct clients_count){0};
 	if (p == NULL)
@@ -258,7 +221,7 @@ bool clients_add(
 	if (atomic_load(&p->now) < UINT16_MAX)
 		atomic_fetch_add(&p->now, 1);
 	atomic_fetch_add(&p->connections, 1);
-	for (unsigned i = 0; i < c->head->processes; i++) {
+	for (unsigned i = 0; i < c->mem.head->processes; i++) {
 		p = find(set_in(c, i, set), k);
 		if (p != NULL)
 			count(p, now, out);
@@ -268,7 +231,7 @@ bool clients_add(
 
 void clients_drop(struct clients *c, const struct clients_key *k, int64_t now, bool undo)
 {
-	struct place *p = find(set_in(c, c->index, set_of(c, k)), k);
+	struct place *p = find(set_in(c, c->mem.index, set_of(c, k)), k);
 
 	if (p == NULL || atomic_load(&p->connections) == 0)
 		return;
@@ -327,14 +290,14 @@ static struct place *seen(const struct look *l, unsigned part, unsigned set)
 {
 	struct place *p = set_in(l->c, part, set);
 
-	return l->in[(size_t)((uint8_t *)p - l->c->map) / PAGE] & 1 ? p : NULL;
+	return l->in[(size_t)((uint8_t *)p - l->c->mem.map) / PAGE] & 1 ? p : NULL;
 }
 
 /* Sums up the client of this place; false: that was done in a part before. */
 static bool sum(const struct look *l, unsigned part, unsigned set, struct clients_row *row)
 {
 	row->n = (struct clients_count){0};
-	for (unsigned i = 0; i < l->c->head->processes; i++) {
+	for (unsigned i = 0; i < l->c->mem.head->processes; i++) {
 		struct place *p = seen(l, i, set);
 
 		p = p != NULL ? find(p, &row->key) : NULL;
@@ -350,13 +313,13 @@ static bool sum(const struct look *l, unsigned part, unsigned set, struct client
 unsigned clients_top(
     struct clients *c, int64_t now, struct clients_row *out, unsigned max, unsigned *total)
 {
-	struct look l = {.c = c, .in = base_alloc(c->size / PAGE + 1), .now = now};
+	struct look l = {.c = c, .in = base_alloc(c->mem.size / PAGE + 1), .now = now};
 	unsigned n = 0;
 
-	if (sysconf(_SC_PAGESIZE) != PAGE || mincore(c->map, c->size, l.in) < 0)
-		memset(l.in, 1, c->size / PAGE + 1);
+	if (sysconf(_SC_PAGESIZE) != PAGE || mincore(c->mem.map, c->mem.size, l.in) < 0)
+		memset(l.in, 1, c->mem.size / PAGE + 1);
 	*total = 0;
-	for (unsigned at = 0; at < c->head->processes * SETS * WAYS; at++) {
+	for (unsigned at = 0; at < c->mem.head->processes * SETS * WAYS; at++) {
 		unsigned part = at / (SETS * WAYS), set = at / WAYS % SETS;
 		struct place *p = seen(&l, part, set);
 		struct clients_row row;

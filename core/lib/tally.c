@@ -9,32 +9,22 @@
  * A full set loses the row that is missed least: one whose time is over, then one that is nobody's
  * with the lowest count. So names that are made up, each tried once, push out each other, and
  * neither accounts that somebody has logged in to nor those that are being guessed.
- * Owns the mapping. On failure: what has no place is not counted.
+ * Owns the mapping (parts.c). On failure: what has no place is not counted.
  */
 #include "lib/tally.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include "lib/parts.h"
+
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAGIC UINT64_C(0x6d317461)
-#define HEAD  4096u
 #define WAYS  8u
 #define SETS  (TALLY_ROWS / WAYS)
 #define PART  ((size_t)TALLY_KINDS * TALLY_ROWS * sizeof(struct row))
 
-struct head {
-	uint64_t magic;
-	uint32_t processes, pad;
-	uint8_t secret[32];
-};
 struct row {
 	_Atomic uint64_t hi, lo;
 	_Atomic int64_t start, end; /* ms; end 0: nothing is counted */
@@ -45,54 +35,22 @@ struct row {
 _Static_assert(sizeof(struct row) == 64, "a cache line");
 
 struct tally {
-	uint8_t *map;
-	const struct head *head;
-	size_t size;
-	unsigned index;
+	struct parts mem;
 };
 
 /* ---- the memory ---- */
 
 int tally_make(unsigned processes)
 {
-	struct head head = {.magic = MAGIC, .processes = processes};
-	int fd = memfd_create("meta1-tally", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int e;
-
-	if (fd < 0)
-		return -1;
-	if (getrandom(head.secret, sizeof(head.secret), 0) == (ssize_t)sizeof(head.secret) &&
-	    ftruncate(fd, (off_t)(HEAD + PART * processes)) == 0 &&
-	    pwrite(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
-		return fd;
-	e = errno;
-	close(fd);
-	errno = e;
-	return -1;
+	return parts_make("meta1-tally", MAGIC, PART, processes);
 }
 
 struct tally *tally_open(int fd, unsigned index, struct meta1_err *err)
 {
-	struct tally *t;
-	struct stat st;
-	void *map;
+	struct tally *t = base_alloc(sizeof(*t));
 
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size < HEAD + PART * (index + 1)) {
-		err_set(err, "the table of logins has no room for process %u", index);
-		return NULL;
-	}
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED) {
-		err_set(err, "the table of logins cannot be mapped: %s", strerror(errno));
-		return NULL;
-	}
-	t = base_alloc(sizeof(*t));
-	*t = (struct tally){.map = map, .head = map, .size = (size_t)st.st_size, .index = index};
-	if (t->head->magic != MAGIC || HEAD + PART * t->head->processes != t->size) {
-		err_set(err, "the table of logins is of another version of mcp; restart mcp");
+	if (parts_open(&t->mem, fd, MAGIC, PART, index, "the table of logins", err) < 0)
 		tally_close(&t);
-	}
 	return t;
 }
 
@@ -103,7 +61,7 @@ void tally_close(struct tally **tp)
 	*tp = NULL;
 	if (t == NULL)
 		return;
-	munmap(t->map, t->size);
+	parts_close(&t->mem);
 	free(t);
 }
 
@@ -112,8 +70,8 @@ void tally_key(const struct tally *t, const char *name, struct tally_key *k)
 	unsigned char md[EVP_MAX_MD_SIZE] = {0};
 	unsigned n = 0;
 
-	HMAC(EVP_sha256(), t->head->secret, sizeof(t->head->secret), (const unsigned char *)name,
-	    strlen(name), md, &n);
+	HMAC(EVP_sha256(), t->mem.head->secret, sizeof(t->mem.head->secret),
+	    (const unsigned char *)name, strlen(name), md, &n);
 	memcpy(&k->hi, md, sizeof(k->hi));
 	memcpy(&k->lo, md + sizeof(k->hi), sizeof(k->lo));
 }
@@ -123,7 +81,7 @@ void tally_key(const struct tally *t, const char *name, struct tally_key *k)
 static struct row *set_in(
     const struct tally *t, unsigned part, enum tally_kind kind, const struct tally_key *k)
 {
-	return (struct row *)(t->map + HEAD + PART * part) + (size_t)kind * TALLY_ROWS +
+	return (struct row *)parts_of(&t->mem, part) + (size_t)kind * TALLY_ROWS +
 	       (k->hi % SETS) * WAYS;
 }
 
@@ -162,7 +120,7 @@ static uint64_t worth(struct row *r, int64_t at)
 static struct row *take(
     struct tally *t, enum tally_kind kind, const struct tally_key *k, int64_t at, bool owned)
 {
-	struct row *set = set_in(t, t->index, kind, k), *r = find(t, t->index, kind, k);
+	struct row *set = set_in(t, t->mem.index, kind, k), *r = find(t, t->mem.index, kind, k);
 	uint64_t least = owned ? UINT64_MAX : OWNED;
 
 	if (r != NULL)
@@ -206,7 +164,7 @@ uint64_t tally_sum(
 {
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < t->head->processes; i++) {
+	for (unsigned i = 0; i < t->mem.head->processes; i++) {
 		struct row *r = find(t, i, kind, k);
 
 		if (r != NULL && atomic_load(&r->end) > at)
@@ -219,7 +177,7 @@ static int64_t owned_until(const struct tally *t, enum tally_kind kind, const st
 {
 	int64_t until = 0;
 
-	for (unsigned i = 0; i < t->head->processes; i++) {
+	for (unsigned i = 0; i < t->mem.head->processes; i++) {
 		struct row *r = find(t, i, kind, k);
 		int64_t owned = r != NULL ? atomic_load(&r->owned) : 0;
 
@@ -298,7 +256,7 @@ bool tally_take(struct tally *t, const struct tally_key *k, const struct tally_t
 	*first = false;
 	turn(own, at, what->ms);
 	one_more(&own->now[what->what]);
-	for (unsigned i = 0; i < t->head->processes; i++) {
+	for (unsigned i = 0; i < t->mem.head->processes; i++) {
 		struct row *r = find(t, i, TALLY_SENT, k);
 
 		sum += r != NULL ? slide(r, what, at) : 0;

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * parts.c -- memory that processes share, see parts.h.
+ * Comes from clients.c and tally.c. Owns the mapping until parts_close(). On failure: errno, or err
+ * with what is wrong; nothing is left.
+ */
+#include "lib/parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int parts_make(const char *name, uint64_t magic, size_t part, unsigned processes)
+{
+	struct parts_head head = {.magic = magic, .processes = processes};
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int e;
+
+	if (fd < 0)
+		return -1;
+	if (getrandom(head.secret, sizeof(head.secret), 0) == (ssize_t)sizeof(head.secret) &&
+	    ftruncate(fd, (off_t)(PARTS_HEAD + part * processes)) == 0 &&
+	    pwrite(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+		return fd;
+	e = errno;
+	close(fd);
+	errno = e;
+	return -1;
+}
+
+int parts_open(struct parts *p, int fd, uint64_t magic, size_t part, unsigned index,
+    const char *what, struct meta1_err *err)
+{
+	struct stat st;
+	void *map;
+
+	*p = (struct parts){.part = part, .index = index};
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size < PARTS_HEAD + part * (index + 1))
+		return err_set(err, "%s has no room for process %u", what, index);
+	p->size = (size_t)st.st_size;
+	map = mmap(NULL, p->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return err_set(err, "%s cannot be mapped: %s", what, strerror(errno));
+	p->map = map;
+	p->head = map;
+	if (p->head->magic == magic && PARTS_HEAD + part * p->head->processes == p->size)
+		return 0;
+	parts_close(p);
+	return err_set(err, "%s is of another version of mcp; restart mcp", what);
+}
+
+void parts_close(struct parts *p)
+{
+	if (p->map)
+		munmap(p->map, p->size);
+	*p = (struct parts){.map = NULL};
+}
