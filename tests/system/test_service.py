@@ -91,8 +91,8 @@ def test_sockets_that_are_open(server, processes):
             c.connect(str(server.dir / 'u'))
             assert c.recv(100)
         assert server.said('that of no listen_socket; closed') == 1
+        wait(lambda: len(server.gone('go', 'smtps')) == processes)
         pids = [pid for _, pid in server.gone('start', 'smtps')]
-        assert len(pids) == processes
         assert server.stop() == 0 and not any(map(alive, pids))
         socket.create_connection(('127.0.0.1', server.port), lab.WAIT).close()  # it waits for the next life
         assert (server.dir / 'u').is_socket()
