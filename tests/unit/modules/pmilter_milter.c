@@ -326,6 +326,60 @@ static void refused_rcpt(void **state)
 	bench_free(&b);
 }
 
+/* What each option changes. */
+static void habits(void **state)
+{
+	struct bench *b = bench_new("version = 2;");
+	size_t n = 200000;
+	char *text = base_alloc(n + 1);
+	struct meta1_extent e[2];
+	struct meta1_pm_message m;
+
+	(void)state;
+	begin(b);
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
+	accept_one(b);
+	assert_int_equal(next(b), 'O');
+	assert_memory_equal(b->frame + 1, "\0\0\0\2\0\0\0\x3f\0\0\0\x7f", 12);
+	SAY(b, 'O', "\0\0\0\2\0\0\0\0\0\0\0\x7f");
+	expect_action(b, META1_PM_CONTINUE);
+	bench_free(&b);
+
+	memset(text, 'x', n);
+	m = message(e, text, 0, 1);
+	b = bench_new("data_size = 1m; max_idle = 0;");
+	begin(b);
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
+	accept_one(b);
+	assert_int_equal(next(b), 'O');
+	assert_memory_equal(b->frame + 9, "\x30\x1f\xff\xff", 4);
+	SAY(b, 'O', "\0\0\0\6\0\0\0\0\x20\x0f\xf0\x80"); /* 1m, no replies */
+	expect_action(b, META1_PM_CONTINUE);
+	ask_end(b, &m);
+	while (next(b) != 'B')
+		;
+	expect(b, 'E', "", 0);
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	b->ops->reset(b->sess);
+	b->ops->end(&b->sess);
+	EXPECT(b, 'Q', "");
+	bench_free(&b);
+
+	b = bench_new("idle_time = 1s;");
+	at_end(b, ACT);
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	b->ops->reset(b->sess);
+	b->ops->end(&b->sess);
+	EXPECT(b, 'K', "");
+	for (int i = 0; i < 10000 && read(b->filter, text, 1) != 0; i++)
+		turn(b); /* until it hangs up */
+	assert_int_equal(read(b->filter, text, 1), 0);
+	free(text);
+	bench_free(&b);
+}
+
 static void options(void **state)
 {
 	static const char *const bad[] = {"", "socket_type = unix;",
@@ -352,6 +406,7 @@ int main(void)
 	    cmocka_unit_test(long_body),
 	    cmocka_unit_test(long_replies),
 	    cmocka_unit_test(refused_rcpt),
+	    cmocka_unit_test(habits),
 	    cmocka_unit_test(options),
 	};
 

@@ -37,7 +37,7 @@ struct bench { /* a host with the module, and the filter's side */
 	enum meta1_status st;
 	char text[512];
 	const struct meta1_pm_verdict *v;
-	char frame[1 << 17]; /* the last command: with its letter, without its length */
+	char frame[1 << 18]; /* the last command: with its letter, without its length */
 	size_t len;
 };
 
