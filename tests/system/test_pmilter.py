@@ -157,7 +157,8 @@ def test_replies(gw):
         assert c.cmd('RCPT TO:<code-553@far.test>') == '553-5.7.9 first line\n553 5.7.9 second line'
         c.cmd('RCPT TO:<c@far.test>', 250)
         c.cmd('DATA', 354)
-        c.send(BODY + 'X-Do: code code-599\r\n\r\nx\r\n.\r\n')
+        # what it would have edited does not matter
+        c.send(BODY + 'X-Do: append x\r\nX-Do: rcpt-add c@far.test\r\nX-Do: hold x\r\nX-Do: code code-599\r\n\r\nx\r\n.\r\n')
         assert c.reply() == '599-5.7.9 first line\n599 5.7.9 second line'
         c.cmd('MAIL FROM:<a@client.test>', 250)
         assert c.cmd('RCPT TO:<code-421@far.test>').startswith('421')

@@ -21,6 +21,8 @@ static struct meta1_buf str(const char *s)
 
 static struct meta1_pm_edit *edit(struct sess *s, uint32_t kind)
 {
+	if (s->nedit == EDITS_MAX)
+		return NULL;
 	if (s->nedit == s->room) {
 		uint32_t most = s->room ? s->room * 2 : 16;
 		struct meta1_pm_edit *e = headers_keep(s, most * sizeof(*e));
@@ -247,6 +249,6 @@ const char *edits_make(struct sess *s, const struct meta1_pm_ask *ask)
 	if (bad)
 		return bad;
 	if (envelope(s, ask) < 0 || rewritten(s) < 0 || removed(s) < 0 || added(s) < 0)
-		return no_memory;
+		return s->nedit < EDITS_MAX ? no_memory : "more than 4096 edits would be to make";
 	return NULL;
 }

@@ -19,6 +19,7 @@
 #define HEADER_MAX (1u << 20) /* bytes of a header that is looked at */
 #define ANSWER_MAX (8u << 20) /* bytes of an answer */
 #define FIELDS_MAX 20000
+#define EDITS_MAX  4096 /* what the server takes of an answer */
 #define ADDR_MAX   1000
 
 struct conf {

@@ -4,7 +4,8 @@
  *
  * Comes from smtps' chain of filters at END; goes to edits.c. Owns the rows of its files, read when
  * it is opened, that is at a start or a reload. On failure: a file that is wrong stops the start,
- * or the reload, with its line; a mail that cannot be edited is the failure of this filter.
+ * or the reload, with its line; a mail that cannot be edited is said to be that (PERMFAIL); no
+ * other is the worse for it.
  */
 #include "headers.h"
 
@@ -124,7 +125,7 @@ static void headers_ask(void *sess, struct meta1_req *req, const struct meta1_pm
 	s->verdict.edit = s->edit;
 	s->verdict.nedit = s->nedit;
 	r.ext = r.text ? NULL : &s->verdict;
-	s->h->host->finish(req, r.text ? META1_TEMPFAIL : META1_OK, &r);
+	s->h->host->finish(req, r.text ? META1_PERMFAIL : META1_OK, &r);
 }
 
 static void headers_reset(void *sess)

@@ -121,7 +121,7 @@ static void told(struct sess *s)
 	pm_unqueue(s);
 	s->msg = NULL;
 	if (!say_end(s))
-		pm_finish(s, "the question does not fit into a frame");
+		pm_cannot(s);
 }
 
 void content_pump(struct link *l)

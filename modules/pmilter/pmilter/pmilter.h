@@ -121,6 +121,7 @@ struct pm {
 /* ---- pmilter_pmilter.c ---- */
 /* Ends the question; text: why not, or NULL. */
 void pm_finish(struct sess *, const char *text);
+void pm_cannot(struct sess *); /* it does not fit into a frame */
 /* The link is up, or cannot be had (why). */
 void pm_linked(struct sess *, const char *why);
 /* The link is lost: the filter does not know it any more. */

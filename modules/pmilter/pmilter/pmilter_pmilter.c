@@ -103,7 +103,7 @@ void pm_unqueue(struct sess *s)
 
 /* ---- questions ---- */
 
-void pm_finish(struct sess *s, const char *text)
+static void finish(struct sess *s, enum meta1_status st, const char *text)
 {
 	struct meta1_req *req = s->req;
 	struct meta1_reply r = {.size = sizeof(r), .text = text};
@@ -113,7 +113,18 @@ void pm_finish(struct sess *s, const char *text)
 	if (!text)
 		r.ext = &s->verdict;
 	if (req)
-		s->pm->host->finish(req, text ? META1_TEMPFAIL : META1_OK, &r);
+		s->pm->host->finish(req, st, &r);
+}
+
+void pm_finish(struct sess *s, const char *text)
+{
+	finish(s, text ? META1_TEMPFAIL : META1_OK, text);
+}
+
+/* It is this mail's fault, not the filter's. */
+void pm_cannot(struct sess *s)
+{
+	finish(s, META1_PERMFAIL, "the question does not fit into a frame");
 }
 
 /* The filter has nothing to say to it. */
@@ -153,7 +164,7 @@ static void put(struct sess *s, const struct meta1_pm_ask *ask)
 		s->told = 1;
 	if (!told_to(s) ||
 	    (ask->stage == META1_PM_END ? !content_begin(s, ask->msg) : !say_question(s, ask)))
-		pm_finish(s, "the question does not fit into a frame");
+		pm_cannot(s);
 	else if (ask->stage == META1_PM_END)
 		content_pump(l);
 }

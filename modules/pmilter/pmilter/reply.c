@@ -255,6 +255,8 @@ const char *reply_verdict(struct sess *s, struct meta1_pmw_frame *f)
 		bad = take_verdict(s, v, &field);
 	if (!bad && s->msg)
 		bad = "the filter answers END before it has the message";
+	if (!bad && v->hold && s->stage != META1_PM_END)
+		bad = "the filter wants a mail held that is not there yet";
 	if (!bad && v->hold && !(s->link->actions & META1_PMW_A_HOLD))
 		bad = "the filter wants the mail held, and did not ask for that";
 	if (!bad && v->action == META1_PM_DISCARD && !(s->link->actions & META1_PMW_A_DISCARD))
@@ -268,9 +270,14 @@ const char *reply_verdict(struct sess *s, struct meta1_pmw_frame *f)
 			return NULL;
 		s->again++;
 	}
-	close_spool(s);
-	v->edit = s->edit;
-	v->nedit = s->nedit;
+	/* edits of a mail that goes nowhere are of no use to anybody */
+	if (v->action == META1_PM_CONTINUE || v->action == META1_PM_ACCEPT) {
+		close_spool(s);
+		v->edit = s->edit;
+		v->nedit = s->nedit;
+	} else {
+		v->hold = NULL;
+	}
 	s->wants = v->wants;
 	pm_finish(s, bad);
 	return NULL;

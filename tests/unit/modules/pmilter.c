@@ -261,7 +261,7 @@ static sfsistat_T edits_eom(pmse_ctx_P s)
 	assert_int_equal(sm_pmfi_setreply(s, "250", NULL, "no"), -EINVAL);
 	assert_int_equal(sm_pmfi_setreply(s, "550", "4.7.1", "no"), -EINVAL);
 	assert_int_equal(sm_pmfi_wants(s, PM_SMST_DOT), SM_SUCCESS);
-	return SMTP_R_ACCEPT;
+	return at_eom;
 }
 
 static void edits(void **state)
@@ -278,6 +278,7 @@ static void edits(void **state)
 	ps_begin(f, &s);
 	assert_int_equal(ps_ask(&s, META1_PM_CONNECT, ""), META1_OK);
 	assert_int_equal(s.v->wants, META1_PM_END);
+	at_eom = SMTP_R_ACCEPT;
 	assert_int_equal(ps_end(&s, &m), META1_OK);
 	assert_int_equal(s.v->action, META1_PM_ACCEPT);
 	assert_int_equal(s.v->nedit, 6);
@@ -296,6 +297,14 @@ static void edits(void **state)
 	assert_string_equal(s.v->note, "score 5");
 	assert_int_equal(s.v->wants, META1_PM_END);
 	assert_int_equal(ncontent, 0); /* no pmfi_msg: it was not sent */
+	/* of a mail that is refused, or thrown away, nothing is edited */
+	for (int i = 0; i < 2; i++) {
+		f->ops->reset(s.sess);
+		at_eom = i ? SMTP_R_DISCARD : 554;
+		assert_int_equal(ps_end(&s, &m), META1_OK);
+		assert_int_equal(s.v->action, i ? META1_PM_DISCARD : META1_PM_REFUSE);
+		assert_int_equal(s.v->nedit, 0);
+	}
 	down(f, &s, 1);
 }
 

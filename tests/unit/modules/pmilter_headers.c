@@ -198,14 +198,21 @@ static void headers_of_the_worst_kind(void **state)
 	memcpy(text, "Y: ", 3);
 	m = ps_message(&e, text);
 	ps_begin(f, &s);
-	ask_end(&s, &m, META1_TEMPFAIL);
+	ask_end(&s, &m, META1_PERMFAIL);
 	assert_string_equal(s.text, "the header is larger than 1 MiB");
+	ps_close(&s);
+	for (n = 0; n < 5000 * 5; n += 5)
+		memcpy(text + n, "X: \r\n", 6);
+	m = ps_message(&e, text);
+	ps_begin(f, &s);
+	ask_end(&s, &m, META1_PERMFAIL);
+	assert_string_equal(s.text, "more than 4096 edits would be to make");
 	ps_close(&s);
 	for (n = 0; n < 21000 * 5; n += 5)
 		memcpy(text + n, "Y: \r\n", 6);
 	m = ps_message(&e, text);
 	ps_begin(f, &s);
-	ask_end(&s, &m, META1_TEMPFAIL);
+	ask_end(&s, &m, META1_PERMFAIL);
 	assert_string_equal(s.text, "the header has more than 20,000 fields");
 	ps_close(&s);
 	free(text);

@@ -316,6 +316,14 @@ static void early_edit(struct wire *w)
 	good(w, 1);
 }
 
+static void early_hold(struct wire *w)
+{
+	struct meta1_pmw_out o = verdict(w, 1, META1_PM_CONTINUE);
+
+	meta1_pmw_text(&o, META1_PMW_F_HOLD, "now");
+	done(w, &o);
+}
+
 static void early_message(struct wire *w)
 {
 	bare(w, META1_PMW_REPLACE, 1);
@@ -369,6 +377,7 @@ static const struct {
     {long_dsn, META1_TEMPFAIL, "too long", 1},
     {early_edit, META1_TEMPFAIL, "not there yet", 1},
     {early_message, META1_TEMPFAIL, "not there yet", 1},
+    {early_hold, META1_TEMPFAIL, "not there yet", 1},
     {optional_type, META1_OK, NULL, 1},
     {unknown_field, META1_OK, NULL, 1},
     {most_lines, META1_OK, NULL, 1},
