@@ -9,7 +9,8 @@ FULL = bool(os.environ.get('META1_FULL'))
 BODY = b'Subject: t\r\n\r\nhello\r\n'
 # what a failure means: the reply to the command at which it counts; None: the mail goes on
 ACTIONS = {'abort': '421', 'tempfail': '451 4.7.1', 'reject': '554 5.7.1', 'quarantine': None, 'accept_but_reconnect': None}
-# of each protocol: its peer, steps, options, what a filter that works says at the end, how many of FAULTS a step gets, where it stalls
+# of each protocol: its peer, steps, options, what a filter that works says at the end, how many of FAULTS a step gets, where it stalls;
+# a chunk of pmilter is no question, so nobody waits for an answer to it
 KINDS = {'milter': (milterd.Milter, milterd.STEPS, 'max_idle = 0;', [milterd.add_header('X-Judged', 'yes'), b'c'], 1, 'CME'),
          'pmilter': (pmilterd.Pmilter, 'OCHMRTBE', '', pmilterd.ADD_JUDGED, 1, 'CE')}
 # the command at which a refusal is said; a client that connects is told 421 at once, of a 451 it hears with its mail
@@ -49,7 +50,7 @@ class Filtered(lab.Gateway):
 
     def __init__(self, inst, sink, kind):
         peer, self.steps, options, self.judged, self.nfault, self.stalls = KINDS[kind]
-        self.sink, self.milter = sink, {a: peer() for a in NAMES}
+        self.kind, self.sink, self.milter = kind, sink, {a: peer() for a in NAMES}
         short = 'timeout = 1s; end_timeout = 1s;'
         filters = ''.join(f'filter {a} {{ module = {kind}; {m.socket} {options} clients = {address(a)}; '
                           f'{"" if a == "steady" else f"{short} flags = {{ {a} }};"} }}\n' for a, m in self.milter.items())
@@ -125,7 +126,7 @@ def test_each_step_each_action(g):
     """The actions side by side, each with its own filter; all the while a session whose filter works is in a mail of its own."""
     good(g, 'steady')
     cases = [(s, f) for i, s in enumerate(g.steps) for k, f in enumerate(FAULTS) if FULL or (i + k) % len(FAULTS) < g.nfault]
-    cases += [('E', 'half')] + [(s, 'stall') for s in (g.steps if FULL else g.stalls)]
+    cases += [('E', 'half')] + [(s, 'stall') for s in (g.steps if FULL else g.stalls) if (g.kind, s) != ('pmilter', 'B')]
     with g.client(source=address('steady')) as c:
         c.cmd('EHLO other.test', 250)
         c.cmd('MAIL FROM:<o@from.test>', 250)
