@@ -212,6 +212,11 @@ static const struct tool_command others[] = {
     {"sts forget", "DOMAIN | --all", "forget its policy, or all (admins)", 0, 1, tool_sts_forget},
     {"tls report", "[DAY]", "how TLS towards domains went today, or on 2026-11-26", 0, 1,
 	tool_tls_report},
+    {"module list", "", "modules: version, ABI, roles, what uses them", 0, 0, tool_module_list},
+    {"module info", "NAME", "one of them, with its options", 1, 1, tool_module_info},
+    {"module enable", "NAME", "conf.d/NAME.conf from its sample, and a reload (root)", 1, 1,
+	tool_module_enable},
+    {"module disable", "NAME", "the other way (root)", 1, 1, tool_module_disable},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };

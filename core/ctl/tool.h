@@ -75,6 +75,11 @@ int tool_map_query(struct tool *);
 int tool_map_flush(struct tool *);
 int tool_probe_list(struct tool *);
 int tool_probe_flush(struct tool *);
+/* module.c */
+int tool_module_list(struct tool *);
+int tool_module_info(struct tool *);
+int tool_module_enable(struct tool *);
+int tool_module_disable(struct tool *);
 /* export.c, import.c: queue export and queue import. */
 int tool_export(struct tool *);
 int tool_import(struct tool *);

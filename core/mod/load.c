@@ -8,6 +8,7 @@
  */
 #include "mod/inst.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
@@ -16,6 +17,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define NAMES_MAX 64 /* of a folder of modules, for a misspelt one */
 
 static const struct {
 	const char *prefix, *folder;
@@ -270,6 +273,42 @@ struct mod *mod_load_file(struct mod_host *host, const char *file, struct meta1_
 	return mod;
 }
 
+/* Packages of single modules are called as they are; a name that is nearly right has a neighbour.
+ */
+static void not_there(
+    const struct mod_host *host, const char *folder, const char *module, struct meta1_err *err)
+{
+	const char *dir = host->module_directory ? host->module_directory : "", *near;
+	char path[PATH_MAX], package[80], names[NAMES_MAX][80];
+	const char *name[NAMES_MAX];
+	struct dirent *e;
+	size_t n = 0, len;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, folder);
+	d = opendir(path);
+	while (d && n < NAMES_MAX && (e = readdir(d))) {
+		len = strlen(e->d_name);
+		if (len < 4 || len > 67 || strcmp(e->d_name + len - 3, ".so") != 0)
+			continue;
+		str_copy(names[n], sizeof(names[n]), e->d_name);
+		names[n][len - 3] = '\0';
+		name[n] = names[n];
+		n++;
+	}
+	if (d)
+		closedir(d);
+	str_copy(package, sizeof(package), module);
+	for (char *p = package; *p; p++)
+		if (*p == '_')
+			*p = '-';
+	near = conf_nearest(module, name, n);
+	err_set(err,
+	    "%s/%s/%s.so: no such file: install the package that has it (of Debian meta1, or "
+	    "meta1-%s), or set module_directory%s%s",
+	    dir, folder, module, package, near ? "; there is " : "", near ? near : "");
+}
+
 struct mod *mod_load(struct mod_host *host, const char *module, struct meta1_err *err)
 {
 	const char *folder = folder_of(module);
@@ -287,10 +326,7 @@ struct mod *mod_load(struct mod_host *host, const char *module, struct meta1_err
 		if (!strcmp(mod->m->name, module))
 			return mod;
 	if (!find(host, folder, module, path)) {
-		err_set(err,
-		    "%s/%s/%s.so: no such file: install the package with %s, or set "
-		    "module_directory",
-		    host->module_directory ? host->module_directory : "", folder, module, module);
+		not_there(host, folder, module, err);
 		return NULL;
 	}
 	if (judge_link(path, err) < 0)

@@ -150,6 +150,9 @@ static void refuses_names_and_paths(void **state)
 	char from[128], to[128];
 
 	refused(*state, "map_none", "/maps/map_none.so: no such file: install the package");
+	refused(*state, "map_none", "(of Debian meta1, or meta1-map-none)");
+	copy("map_try", "map_try");
+	refused(*state, "map_tri", "there is map_try");
 	refused(*state, "sieve_x", "expected a name that begins with map_");
 	refused(*state, "map_../../x", "of a to z, 0 to 9 and _");
 	copy("map_try", "map_try");
