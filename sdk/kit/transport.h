@@ -50,6 +50,7 @@ struct t_suite {
 	struct kit_peer *peer;
 	struct kit_inst *inst;
 	const struct meta1_transport_ops *ops;
+	bool local; /* it asks no next hop: what it does is on worker threads */
 	int speaks; /* SMTP or LMTP, 0: something else */
 	void *sess;
 	struct meta1_req *req; /* of the last send() */
@@ -74,5 +75,6 @@ void t_shut(struct t_suite *);
 void t_play_row(struct t_suite *, const struct row *);
 /* ---- transport_faults.c ---- */
 void t_faults(struct t_suite *);
+void t_deliveries(struct t_suite *); /* of a module without a next hop */
 
 #endif

@@ -81,6 +81,15 @@ static void end(struct dialogue *d)
 	kit_answer_free(&d->send.a);
 }
 
+/* What is on threads would take any number of turns. */
+static void turn(struct t_suite *s)
+{
+	if (s->local)
+		kit_turn(s->k);
+	else
+		loop_turn(s->k->host.loop, false);
+}
+
 /* At turn n the asker leaves. True: the dialogue was over before. */
 static bool leave_at(struct t_suite *s, unsigned n, bool *right)
 {
@@ -90,7 +99,7 @@ static bool leave_at(struct t_suite *s, unsigned n, bool *right)
 
 	begin(&d, s, 0);
 	for (i = 0; i < n && !over(&d); i++) {
-		loop_turn(s->k->host.loop, false);
+		turn(s);
 		go_on(&d, 0);
 	}
 	was_over = over(&d);
@@ -125,7 +134,7 @@ static bool late_at(struct t_suite *s, unsigned n, bool *right)
 
 	begin(&d, s, loop_now(l) + DEADLINE);
 	for (i = 0; i < n && !over(&d); i++) {
-		loop_turn(l, false);
+		turn(s);
 		go_on(&d, loop_now(l) + DEADLINE);
 	}
 	was_over = over(&d);
@@ -185,8 +194,27 @@ static void failing(struct t_suite *s)
 
 void t_faults(struct t_suite *s)
 {
-	trickle(s);
+	if (!s->local)
+		trickle(s);
 	leave(s);
 	late(s);
 	failing(s);
+}
+
+/* One that asks no next hop: each mail is taken, twice on a session, with content or without. */
+void t_deliveries(struct t_suite *s)
+{
+	static const struct row rows[] = {
+	    {.name = ""}, {.name = "", .content = ""}, {.name = "", .nrcpt = 3}};
+	struct t_asked q = {0};
+	bool right = t_open(s, &q, s->peer->path, 0)[0] == 'O';
+
+	for (unsigned i = 0; right && i < ARRAY_LEN(rows); i++) {
+		q = (struct t_asked){0};
+		right = t_send(s, &q, &rows[i])[0] == 'O' && s->ops->usable(s->sess);
+	}
+	t_shut(s);
+	kit_ok(s->k, right, "transport: takes mails, one after the other (%s)", q.text);
+	t_faults(s);
+	kit_ok(s->k, kit_slept(s->inst) < 3, "transport: no call holds the loop asleep");
 }

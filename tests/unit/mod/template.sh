@@ -1,17 +1,38 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# The template builds against an installed SDK alone and passes the kit, as a stranger would try.
+# A module of each template, as a stranger begins one: made by meta1-modtool, built with an installed
+# SDK alone, tried by meta1-modtest before any edit; its manual and sample come from its options.
 set -eu
 src=$(cd "${srcdir:-.}" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 inst=$dir/inst
-mkdir -p "$inst/bin" "$inst/include" "$inst/lib/pkgconfig"
+mkdir -p "$inst/bin" "$inst/include" "$inst/lib/pkgconfig" "$inst/share/meta1"
 cp -r "$src/sdk/include/meta1" "$inst/include/"
-cp sdk/kit/meta1-modtest "$inst/bin/"
-sed -e "s|^prefix=.*|prefix=$inst|" -e "s|^exec_prefix=.*|exec_prefix=$inst|" \
-	-e "s|^\([a-z]*dir\)=.*/\([a-z]*\)\$|\1=$inst/\2|" sdk/meta1-module.pc >"$inst/lib/pkgconfig/meta1-module.pc"
-cp -r "$src/sdk/template" "$dir/mine"
-chmod -R u+w,go-w "$dir/mine"
-cd "$dir/mine"
-PKG_CONFIG_PATH=$inst/lib/pkgconfig make -s check
+cp -r "$src/sdk/template" "$inst/share/meta1/"
+chmod -R u+w,go-w "$inst/share"
+cp sdk/kit/meta1-modtest sdk/kit/meta1-modtool "$inst/bin/"
+sed -e "s|^prefix=.*|prefix=$inst|" -e "s|^exec_prefix=.*|exec_prefix=$inst|" -e "s|^libdir=.*|libdir=$inst/lib|" \
+	-e "s|^includedir=.*|includedir=$inst/include|" -e "s|^bindir=.*|bindir=$inst/bin|" \
+	-e "s|^moduledir=.*|moduledir=$inst/lib/meta1|" -e "s|^pkgdatadir=.*|pkgdatadir=$inst/share/meta1|" \
+	sdk/meta1-module.pc >"$inst/lib/pkgconfig/meta1-module.pc"
+PKG_CONFIG_PATH=$inst/lib/pkgconfig
+export PKG_CONFIG_PATH
+cd "$dir"
+for kind in map transport; do
+	"$inst/bin/meta1-modtool" new $kind mine
+	(
+		cd ${kind}_mine
+		make -s check >out || { grep -v ^ok out && exit 1; }
+		tail -n 1 out
+		! grep -rn template ./*.c ./*.md ./*.5 ./*.sample
+		man -l --warnings -Tutf8 ${kind}_mine.5 2>&1 >page | { ! grep .; }
+		grep -q "${kind}_mine" page
+	)
+done
+grep -q '#prefix = "mine-"' map_mine/map_mine.conf.sample
+! "$inst/bin/meta1-modtool" new map mine 2>why
+grep -q 'map_mine: File exists' why
+! "$inst/bin/meta1-modtool" new map ../x 2>why
+! "$inst/bin/meta1-modtool" new ship mine 2>why
+grep -q 'no template of this kind' why
