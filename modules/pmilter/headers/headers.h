@@ -37,13 +37,7 @@ struct rewrite {
 	size_t n;
 };
 
-struct headers {
-	const struct meta1_host *host;
-	struct meta1_ctx *ctx;
-	const struct conf *conf;
-	struct rewrite sender, recipient;
-};
-
+struct headers;
 struct field {
 	const char *name, *value; /* value: what stands behind the colon, without the last CRLF */
 	size_t nlen, vlen;
@@ -60,6 +54,14 @@ struct sess {
 	uint32_t nedit, room;
 	struct field *field;
 	uint32_t nfield;
+};
+
+struct headers {
+	const struct meta1_host *host;
+	struct meta1_ctx *ctx;
+	const struct conf *conf;
+	struct rewrite sender, recipient;
+	struct sess none; /* of those that there was no memory for */
 };
 
 /* Memory of the answer; NULL: there is none. */

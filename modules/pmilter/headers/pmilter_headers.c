@@ -82,7 +82,7 @@ static int headers_open(const struct meta1_host *host, struct meta1_ctx *ctx, co
 		snprintf(err->text, sizeof(err->text), "no memory");
 		return -1;
 	}
-	*h = (struct headers){.host = host, .ctx = ctx, .conf = c};
+	*h = (struct headers){.host = host, .ctx = ctx, .conf = c, .none.h = h};
 	if ((c->sender_file && rewrite_read(h, c->sender_file, &h->sender, err) < 0) ||
 	    (c->recipient_file && rewrite_read(h, c->recipient_file, &h->recipient, err) < 0)) {
 		headers_close(h);
@@ -97,7 +97,7 @@ static uint32_t headers_begin(void *inst, const struct meta1_pm_about *about, vo
 	struct headers *h = inst;
 	struct sess *s = h->host->alloc(h->ctx, sizeof(*s));
 
-	*sess = s;
+	*sess = s ? s : &h->none;
 	if (s)
 		*s = (struct sess){.h = h, .about = about};
 	return META1_PM_END;
@@ -116,6 +116,11 @@ static void headers_ask(void *sess, struct meta1_req *req, const struct meta1_pm
 	struct sess *s = sess;
 	struct meta1_reply r = {.size = sizeof(r)};
 
+	if (s == &s->h->none) {
+		r.text = "no memory for the session";
+		s->h->host->finish(req, META1_TEMPFAIL, &r);
+		return;
+	}
 	forget(s);
 	s->verdict = (struct meta1_pm_verdict){.size = sizeof(s->verdict),
 	    .wants = META1_PM_END,
@@ -138,6 +143,8 @@ static void headers_end(void **sess)
 	struct sess *s = *sess;
 
 	*sess = NULL;
+	if (s == &s->h->none)
+		return;
 	forget(s);
 	s->h->host->free(s->h->ctx, s);
 }

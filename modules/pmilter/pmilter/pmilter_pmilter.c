@@ -321,8 +321,9 @@ static void pm_end(void **sess)
 		say_bare(s, META1_PMW_CLOSE);
 		at = link_place(s->link, s->id);
 		*at = s->next;
-		/* what of it was not acknowledged will not be */
+		/* what of it was not acknowledged will not be: there is room for others */
 		s->link->unacked -= s->unacked;
+		content_pump(s->link);
 	}
 	s->pm->host->free(s->pm->ctx, s);
 }

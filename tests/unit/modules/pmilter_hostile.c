@@ -563,6 +563,9 @@ static void a_slow_filter_gets_no_more_than_it_wants(void **state)
 	assert_int_equal(r->chunk[1] + r->chunk[2], 1700);
 	/* the first is given up: its share is free for the second */
 	ps_close(&s[0]);
+	for (int i = 0; i < 50; i++)
+		raw_turn(r);
+	assert_int_equal(r->chunk[2], 1000);
 	more(r, w, 2, 100);
 	for (int i = 0; i < 2000 && !r->seen[2]; i++) {
 		size_t before = r->chunk[2];
