@@ -25,14 +25,18 @@ for kind in map transport; do
 		cd ${kind}_mine
 		make -s check >out || { grep -v ^ok out && exit 1; }
 		tail -n 1 out
-		! grep -rn template ./*.c ./*.md ./*.5 ./*.sample
-		man -l --warnings -Tutf8 ${kind}_mine.5 2>&1 >page | { ! grep .; }
+		if grep -n template ./*.c ./*.md ./*.5 ./*.sample; then exit 1; fi
+		man -l --warnings -Tutf8 ${kind}_mine.5 >page 2>complaints
+		if [ -s complaints ]; then cat complaints && exit 1; fi
 		grep -q "${kind}_mine" page
 	)
 done
 grep -q '#prefix = "mine-"' map_mine/map_mine.conf.sample
-! "$inst/bin/meta1-modtool" new map mine 2>why
+refused() {
+	if "$inst/bin/meta1-modtool" new "$@" 2>why; then exit 1; fi
+}
+refused map mine
 grep -q 'map_mine: File exists' why
-! "$inst/bin/meta1-modtool" new map ../x 2>why
-! "$inst/bin/meta1-modtool" new ship mine 2>why
+refused map ../x
+refused ship mine
 grep -q 'no template of this kind' why
