@@ -91,6 +91,7 @@ int content_begin(struct sess *s, struct meta1_err *err)
 	memset(c, 0, sizeof(*c));
 	c->len = (size_t)m->header;
 	if (m->header > HEADER_MAX) {
+		s->hopeless = 1;
 		snprintf(err->text, sizeof(err->text),
 		    "cannot be told a header of %llu bytes: at most %u",
 		    (unsigned long long)m->header, HEADER_MAX);

@@ -33,7 +33,8 @@ static struct meta1_pm_edit *more(struct sess *s, uint32_t kind, const char **wh
 {
 	struct meta1_pm_edit *e;
 
-	*why = s->nedit >= EDITS_MAX ? "the 10001st change of this message" : NO_MEMORY;
+	*why = s->nedit >= EDITS_MAX ? "the 4097th change of this message" : NO_MEMORY;
+	s->hopeless |= s->nedit >= EDITS_MAX;
 	if (s->nedit >= EDITS_MAX || bag_room(s->m, &s->bag, (void **)&s->edit, s->nedit,
 					 &s->edit_room, sizeof(*s->edit)) < 0)
 		return NULL;
@@ -46,8 +47,10 @@ static struct meta1_pm_edit *more(struct sess *s, uint32_t kind, const char **wh
 
 static const char *keep(struct sess *s, struct meta1_buf *b)
 {
-	if (s->bag.held + b->len > (uint64_t)s->m->conf->max_edits)
+	if (s->bag.held + b->len > (uint64_t)s->m->conf->max_edits) {
+		s->hopeless = 1;
 		return "which makes more bytes of changes than max_edits lets";
+	}
 	*b = bag_copy(s->m, &s->bag, b->data, b->len);
 	return b->data ? NULL : NO_MEMORY;
 }
@@ -113,7 +116,10 @@ const char *edits_body(struct sess *s, struct meta1_buf b)
 
 	if (wrong)
 		return wrong;
-	s->replaced = 1;
+	if (!s->replaced && !more(s, META1_PM_BODY, &wrong))
+		return wrong;
+	if (!s->replaced)
+		s->replaced = s->nedit;
 	if (b.len == 0)
 		return NULL;
 	if (bag_room(s->m, &s->bag, (void **)&s->body, s->nbody, &s->body_room, sizeof(*s->body)) <
@@ -293,12 +299,9 @@ const char *edits_reply(struct sess *s, struct meta1_buf b)
 
 void edits_done(struct sess *s)
 {
-	struct meta1_pm_edit *e;
-	const char *why;
-
-	if (s->replaced && (e = more(s, META1_PM_BODY, &why))) {
-		e->extent = s->body;
-		e->nextent = s->nbody;
+	if (s->replaced) {
+		s->edit[s->replaced - 1].extent = s->body;
+		s->edit[s->replaced - 1].nextent = s->nbody;
 	}
 	s->verdict.edit = s->edit;
 	s->verdict.nedit = s->nedit;

@@ -91,7 +91,7 @@ enum step {
 #define MACRO_LISTS 7		/* connect, helo, mail, rcpt, data, end, end of header */
 #define FRAME_MAX   (1u << 20)	/* bytes of a command of the filter */
 #define HEADER_MAX  (16u << 20) /* bytes of the header of a message */
-#define EDITS_MAX   10000u	/* changes of a message */
+#define EDITS_MAX   4096u	/* changes of a message */
 #define LINES_MAX   100u	/* of a reply */
 #define LEAVING_MAX 64u		/* connections that wait for the filter to hear QUIT */
 
@@ -143,9 +143,10 @@ struct sess {
 	uint32_t skip;	       /* steps of which it has seen enough, of this mail */
 	uint32_t nrcpt;	       /* recipients it was told */
 	int accepted;	       /* it wants no more of this session */
-	int discarded;	       /* it wants no more of this mail, and nobody gets it */
-	int mail;	       /* it knows of a mail whose end it has not seen */
-	char why[400];	       /* the connection was lost when nothing was asked; or "" */
+	int hopeless;  /* it is this mail that cannot be judged, not the filter that fails */
+	int discarded; /* it wants no more of this mail, and nobody gets it */
+	int mail;      /* it knows of a mail whose end it has not seen */
+	char why[400]; /* the connection was lost when nothing was asked; or "" */
 
 	/* Of the ask. */
 	struct bag bag;
@@ -163,7 +164,7 @@ struct sess {
 	uint32_t nedit, edit_room;
 	struct meta1_extent *body;
 	uint32_t nbody, body_room;
-	int replaced;
+	uint32_t replaced; /* number of the edit that is the new body; 0: there is none */
 };
 
 struct milter { /* an instance */

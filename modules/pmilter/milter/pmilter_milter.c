@@ -91,6 +91,7 @@ static void forget(struct sess *s)
 	s->body = NULL;
 	s->nbody = s->body_room = 0;
 	s->replaced = 0;
+	s->hopeless = 0;
 }
 
 /* The connection goes, and what the filter knows with it. */
@@ -132,7 +133,7 @@ static void fail(struct sess *s, const char *text)
 	s->req = NULL;
 	s->m->host->count(s->m->ctx, "failures", 1);
 	if (req)
-		s->m->host->finish(req, META1_TEMPFAIL, &r);
+		s->m->host->finish(req, s->hopeless ? META1_PERMFAIL : META1_TEMPFAIL, &r);
 	else if (s->mail)
 		snprintf(s->why, sizeof(s->why), "%s", text);
 }

@@ -290,7 +290,17 @@ static void long_replies(void **state)
 	at_end(b, ACT);
 	for (int i = 0; i < 3; i++)
 		say(b, 'b', text, n);
-	expect_failure(b, "max_edits");
+	assert_null(answer(b)); /* it is this mail, not the filter */
+	assert_int_equal(b->st, META1_PERMFAIL);
+	assert_non_null(strstr(b->text, "max_edits"));
+	bench_free(&b);
+	b = bench_new(NULL);
+	at_end(b, ACT);
+	for (int i = 0; i < 4097; i++)
+		SAY(b, 'h', "A\0b\0");
+	assert_null(answer(b));
+	assert_int_equal(b->st, META1_PERMFAIL);
+	assert_non_null(strstr(b->text, "4097th"));
 	free(text);
 	bench_free(&b);
 }

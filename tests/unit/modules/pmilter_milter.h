@@ -229,9 +229,18 @@ static inline void expect(struct bench *b, char cmd, const char *data, size_t le
 }
 #define EXPECT(b, cmd, data) expect(b, cmd, data, sizeof(data) - 1)
 
+/* The socket's buffer may be smaller than what is said. */
 static inline void raw(struct bench *b, const void *p, size_t n)
 {
-	assert_int_equal(write(b->filter, p, n), n);
+	for (size_t at = 0; at < n;) {
+		ssize_t got = write(b->filter, (const char *)p + at, n - at);
+
+		assert_true(got > 0 || errno == EAGAIN);
+		if (got > 0)
+			at += (size_t)got;
+		else
+			turn(b);
+	}
 }
 
 static inline void say(struct bench *b, char cmd, const char *data, size_t len)
@@ -240,14 +249,7 @@ static inline void say(struct bench *b, char cmd, const char *data, size_t len)
 	    (unsigned char)((len + 1) >> 8), (unsigned char)(len + 1), (unsigned char)cmd};
 
 	raw(b, head, 5);
-	for (size_t at = 0; at < len;) { /* the socket's buffer is smaller than a long command */
-		ssize_t n = write(b->filter, data + at, len - at);
-
-		if (n > 0)
-			at += (size_t)n;
-		else
-			turn(b);
-	}
+	raw(b, data, len);
 }
 #define SAY(b, cmd, data) say(b, cmd, data, sizeof(data) - 1)
 
