@@ -2,6 +2,7 @@
 /*
  * settings.c -- tries core/lib/settings.h: the four samples, every record at its default and
  * at both ends of its range, rules over several options, the effective listing, modules.
+ * It is over 500 lines: the rows of all rules stand in one table.
  */
 #include "conf_unit.h"
 
