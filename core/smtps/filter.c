@@ -203,6 +203,8 @@ void smtps_filter_reset(struct smtps_session *s)
 	know(s);
 	smtps_chain_reset(f->judging);
 	f->author[0] = '\0';
+	f->about.from = buf_of(NULL, 0); /* the transaction goes */
+	f->about.taid = f->about.auth_author = NULL;
 }
 
 void smtps_filter_end(struct smtps_session *s)
@@ -233,9 +235,13 @@ static void answered(void *arg, const struct smtps_answer *a)
 		smtps_session_run(s);
 }
 
-bool smtps_filter_wants(const struct smtps_session *s, uint32_t stage)
+/* Conditions of filters are about what is known now, whoever was asked before. */
+bool smtps_filter_wants(struct smtps_session *s, uint32_t stage)
 {
-	return s->filter != NULL && smtps_chain_wants(s->filter->judging, stage);
+	if (s->filter == NULL)
+		return false;
+	know(s);
+	return smtps_chain_wants(s->filter->judging, stage);
 }
 
 static void ask(struct smtps_session *s, smtps_filtered_fn fn)

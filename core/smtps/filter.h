@@ -62,7 +62,7 @@ typedef void (*smtps_filtered_fn)(struct smtps_session *, const struct smtps_ans
 
 /* The client is known: its filters are asked about it, then it is greeted. */
 void smtps_filter_connect(struct smtps_session *);
-bool smtps_filter_wants(const struct smtps_session *, uint32_t stage);
+bool smtps_filter_wants(struct smtps_session *, uint32_t stage);
 /* Asks, or, where nobody wants to be asked, fn at once: CONTINUE. arg stays where it is until fn,
  * but for UNKNOWN, which is copied. */
 void smtps_filter_ask(

@@ -106,7 +106,13 @@ struct smtps_judging *smtps_chain_begin(struct smtps_chain *c, const struct meta
 
 bool smtps_chain_wants(const struct smtps_judging *j, uint32_t stage)
 {
-	(void)j;
+	size_t n = strlen(now->wanted);
+	const struct meta1_pm_about *a = j->about;
+
+	if (stage == META1_PM_END)
+		snprintf(now->wanted + n, sizeof(now->wanted) - n, "<%.*s> %s; ", (int)a->from.len,
+		    a->from.len > 0 ? (const char *)a->from.data : "",
+		    a->taid != NULL ? "id" : "-");
 	return (now->wants & stage) != 0;
 }
 

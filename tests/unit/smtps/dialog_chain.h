@@ -24,6 +24,7 @@ struct dialog_chain {
 	uint32_t hops;
 	char about[512]; /* of the last question: client helo taid from nrcpt nbad */
 	char msgid[128];
+	char wanted[128]; /* what was known when END might have been wanted: from user, of each */
 };
 /* From now on d's sessions are judged; c is the test's. */
 void dialog_chain(struct dialog *d, struct dialog_chain *c);

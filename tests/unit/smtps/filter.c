@@ -94,6 +94,20 @@ static void nobody(void **state)
 	free(plain);
 }
 
+/* Conditions look at what the session knows, whether or not anybody was asked before. */
+static void known(void **state)
+{
+	struct dialog_chain c = {.wants = 0};
+	struct dialog d;
+
+	(void)state;
+	run(&d, &c, S(FULL "MAIL FROM:<c@d>\r\nRCPT TO:<x@y>\r\nBDAT 2 LAST\r\n\r\n"));
+	assert_int_equal(d.nmsg, 2);
+	assert_string_equal(c.wanted, "<a@b> id; <c@d> id; ");
+	assert_string_equal(c.told, "");
+	done(&d, &c);
+}
+
 struct refusal {
 	uint32_t at;
 	struct smtps_answer answer;
@@ -497,6 +511,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(told),
 	    cmocka_unit_test(nobody),
+	    cmocka_unit_test(known),
 	    cmocka_unit_test(refused),
 	    cmocka_unit_test(one_of_three),
 	    cmocka_unit_test(edited),
