@@ -184,10 +184,12 @@ static const char *of_session(struct link *l, struct meta1_pmw_frame *f)
 	for (size_t i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
 		if (frames[i].type != f->type)
 			continue;
-		if (!s) /* it has ended here; the filter did not know yet */
-			return f->session && f->session <= l->last_id
-				   ? NULL
-				   : "it speaks of a session that there never was";
+		if (!s && (!f->session || f->session > l->last_id))
+			return "it speaks of a session that there never was";
+		if (!s) { /* it has ended here; the filter did not know yet */
+			content_pump(l);
+			return NULL;
+		}
 		if (!frames[i].answers)
 			return frames[i].take(s, f);
 		if (s->deaf || (!s->req && reply_again(s, f)))
@@ -236,6 +238,8 @@ static const char *take(struct link *l, struct meta1_pmw_frame *f)
 		return greeted(l, f);
 	if (f->type == META1_PMW_PING)
 		bare(l, META1_PMW_PONG);
+	if (f->type == META1_PMW_PONG)
+		content_pump(l);
 	if (f->type == META1_PMW_PING || f->type == META1_PMW_PONG)
 		return NULL;
 	return of_session(l, f);
