@@ -372,6 +372,9 @@ int revise_apply(struct revise *r, const struct meta1_pm_edit *e, unsigned n, st
 	if (r->header == NULL &&
 	    parse(r, &r->now, r->in.extent, r->in.nextent, r->in.header, err) < 0)
 		return -1;
+	if ((uint64_t)n * r->now.nfield > REVISE_WORK_MAX)
+		return err_set(
+		    err, "%u edits of a header of %zu fields are too much", n, r->now.nfield);
 	next = state_copy(&r->now);
 	if (make_all(r, &next, e, n, err) < 0) {
 		state_free(&next);

@@ -125,40 +125,40 @@ static void mean(struct judge *g)
 		g->verdict = &g->own;
 }
 
-/* It will not be asked. */
-static void without(struct judge *g, const char *why)
+/* It will not be asked: in this mail, or, where the mail goes on without it, in this session. */
+static void without(struct judge *g, const char *why, bool of_mail)
 {
 	const struct set_filter *set = g->f->set;
 	bool goes_on = set->fails == FAILURE_ACCEPT || set->fails == FAILURE_ACCEPT_BUT_RECONNECT;
 
 	free(g->why);
 	g->why = base_strndup(why, strnlen(why, WHY_MAX));
-	g->state = goes_on && !set->shadow ? JUDGE_OUT : JUDGE_FAILED;
+	g->state = goes_on && !of_mail && !set->shadow ? JUDGE_OUT : JUDGE_FAILED;
 	g->said = NULL;
 	mean(g);
 }
 
-void chain_judge_failed(struct judge *g, uint32_t stage, const char *why)
+static void failed(struct judge *g, uint32_t stage, const char *why)
 {
-	struct chain_filter *f = g->f;
-	struct chain_breaker *b = &f->breaker;
-	const struct meta1_pm_about *about = g->of->about;
+	const struct set_filter *set = g->f->set;
+	struct chain_breaker *b = &g->f->breaker;
 	int64_t now = loop_now(g->of->chain->loop);
-	bool opened = chain_breaker_failed(b, stage, now, f->set->fails == FAILURE_ACCEPT);
+	bool opened = chain_breaker_failed(b, stage, now, set->fails == FAILURE_ACCEPT);
 
 	g->probes = false;
-	f->stats->count[CHAIN_C_FAILED]++;
-	str_copy(f->stats->error, sizeof(f->stats->error), why);
-	f->stats->error_at = loop_wall(g->of->chain->loop);
-	log_event(LOG_L_WARN, "smtps.filter_failed",
-	    "filter=%s session=%llu id=%s stage=%s failures=%u error=%s", f->set->name,
-	    (unsigned long long)about->serial, about->taid != NULL ? about->taid : "-",
-	    chain_stage(stage), b->failures, why);
+	chain_merge_failure(g, stage, why);
 	if (opened)
 		log_event(LOG_L_WARN, "smtps.filter_breaker", "filter=%s state=%s pause_ms=%lld",
-		    f->set->name, chain_breaker_state(b, now), (long long)b->pause);
+		    set->name, chain_breaker_state(b, now), (long long)b->pause);
 	leave(g);
-	without(g, why);
+	without(g, why, false);
+}
+
+void chain_judge_unable(struct judge *g, uint32_t stage, const char *why)
+{
+	chain_merge_failure(g, stage, why);
+	leave(g);
+	without(g, why, true);
 }
 
 static void spare(struct judge *g)
@@ -166,7 +166,7 @@ static void spare(struct judge *g)
 	const char *last = g->f->stats->error;
 
 	g->f->stats->count[CHAIN_C_SPARED]++;
-	without(g, *last != '\0' ? last : "it is spared");
+	without(g, *last != '\0' ? last : "it is spared", false);
 }
 
 static void begin(struct judge *g)
@@ -231,7 +231,7 @@ static void ask(struct judge *g)
 	g->req =
 	    mod_req(g->f->inst, loop_now(j->chain->loop) + patience(g->f->set, stage), said, g);
 	if (g->req == NULL) {
-		chain_judge_failed(g, stage, "too many questions are open");
+		failed(g, stage, "too many questions are open");
 		return;
 	}
 	j->nopen++;
@@ -275,13 +275,17 @@ static void hear(struct judge *g, enum meta1_status st, const struct meta1_reply
 	const char *fault;
 
 	if (st != META1_OK) {
-		chain_judge_failed(
-		    g, stage, reply->text != NULL ? reply->text : "it gave no reason");
+		const char *why = reply->text != NULL ? reply->text : "it gave no reason";
+
+		if (st == META1_PERMFAIL)
+			chain_judge_unable(g, stage, why);
+		else
+			failed(g, stage, why);
 		return;
 	}
 	fault = v != NULL ? chain_verdict_fault(v, stage) : NULL;
 	if (fault != NULL) {
-		chain_judge_failed(g, stage, fault);
+		failed(g, stage, fault);
 		return;
 	}
 	chain_breaker_worked(&g->f->breaker, stage);

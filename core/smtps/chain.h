@@ -132,8 +132,9 @@ struct smtps_judging {
 	unsigned njudge;
 	struct judge judge[];
 };
-/* One of the group failed after it had answered: its edits cannot be made. */
-void chain_judge_failed(struct judge *, uint32_t stage, const char *why);
+/* It cannot judge this mail, or its edits of it cannot be made, for what the mail is: that is a
+ * failure, but the breaker does not count it, and the next mail of the session is judged. */
+void chain_judge_unable(struct judge *, uint32_t stage, const char *why);
 
 /* ---- chain_merge.c ---- */
 /* What the judges of a group say becomes part of the answer. false: it is final. */
@@ -141,7 +142,8 @@ bool chain_merge(struct smtps_judging *, unsigned at, unsigned end);
 /* NULL: it makes sense at this stage; else what is wrong with it. */
 const char *chain_verdict_fault(const struct meta1_pm_verdict *, uint32_t stage);
 const char *chain_stage(uint32_t);
-void chain_merge_shadow(const struct judge *, uint32_t stage); /* what it would do */
-void chain_merge_log(const struct smtps_judging *);	       /* the line of a mail */
+void chain_merge_shadow(const struct judge *, uint32_t stage);		   /* what it would do */
+void chain_merge_failure(struct judge *, uint32_t stage, const char *why); /* and the counts */
+void chain_merge_log(const struct smtps_judging *);			   /* the line of a mail */
 
 #endif

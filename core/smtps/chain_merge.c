@@ -42,6 +42,8 @@ const char *chain_verdict_fault(const struct meta1_pm_verdict *v, uint32_t stage
 		return "a reply without its lines";
 	if (v->action == META1_PM_DISCARD && (stage == META1_PM_CONNECT || stage == META1_PM_HELO))
 		return "a mail thrown away before there is one";
+	if (v->hold != NULL && stage != META1_PM_END)
+		return "a hold before the end of the mail";
 	return edits_fault(v, stage);
 }
 
@@ -140,7 +142,7 @@ static bool merge_edits(struct smtps_judging *j, struct judge *g)
 		return true;
 	if (j->hold == g->verdict->hold) /* nothing of its answer counts; its session ends */
 		j->hold = j->hold_by = NULL;
-	chain_judge_failed(g, META1_PM_END, err.text);
+	chain_judge_unable(g, META1_PM_END, err.text);
 	return false;
 }
 
@@ -178,6 +180,20 @@ void chain_merge_shadow(const struct judge *g, uint32_t stage)
 		    g->of->about->taid != NULL ? g->of->about->taid : "-", chain_stage(stage),
 		    v->action == META1_PM_REFUSE ? "refuse" : "discard", v->smtp,
 		    v->note != NULL ? v->note : "-");
+}
+
+void chain_merge_failure(struct judge *g, uint32_t stage, const char *why)
+{
+	const struct meta1_pm_about *about = g->of->about;
+	struct chain_stats *s = g->f->stats;
+
+	s->count[CHAIN_C_FAILED]++;
+	str_copy(s->error, sizeof(s->error), why);
+	s->error_at = loop_wall(g->of->chain->loop);
+	log_event(LOG_L_WARN, "smtps.filter_failed",
+	    "filter=%s session=%llu id=%s stage=%s failures=%u error=%s", g->f->set->name,
+	    (unsigned long long)about->serial, about->taid != NULL ? about->taid : "-",
+	    chain_stage(stage), g->f->breaker.failures, why);
 }
 
 struct text {

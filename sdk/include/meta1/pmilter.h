@@ -15,6 +15,8 @@
  *	TEMPFAIL  the filter cannot be asked or spoke nonsense: text says what, for the log. What
  *		  then becomes of the mail is not the module's to say: smtps does as the admin
  *		  configured (flags, failure), and calls end().
+ *	PERMFAIL  the same of this mail alone, for what the mail is (too large, say): nothing that
+ *		  the breaker counts, and the session's next mail is asked about.
  * The deadline of a request is the timeout of its stage; at it the host does as with TEMPFAIL.
  *
  * The message. At END the module sees the content as it stands then: plain form (no stuffing),

@@ -343,6 +343,8 @@ static void many(void **state)
 	assert_int_equal(revise_apply(r, e, 50, &err), 0);
 	assert_int_equal(revise_message(r)->bytes, 600002);
 	assert_int_equal(revise_apply(r, e, REVISE_EDITS_MAX + 1, &err), -1);
+	assert_int_equal(revise_apply(r, e, REVISE_WORK_MAX / 100000 + 1, &err), -1);
+	assert_non_null(strstr(err.text, "too much"));
 	revise_free(&r);
 	free(text);
 	free(e);

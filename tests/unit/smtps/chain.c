@@ -21,7 +21,7 @@ static struct meta1_pm_edit add_a = {.kind = META1_PM_ADD_HEADER,
 			    bad = {.kind = META1_PM_ADD_HEADER, .name = {"B C", 3}},
 			    rcpt = {.kind = META1_PM_ADD_RCPT, .value = {"n@w.example", 11}};
 
-enum { SAYS_NOTHING, SAYS, SAYS_TEMPFAIL, SAYS_LATER };
+enum { SAYS_NOTHING, SAYS, SAYS_TEMPFAIL, SAYS_UNABLE, SAYS_LATER };
 struct line { /* of a script: all that is said at a stage */
 	uint32_t stage;
 	int how;
@@ -79,7 +79,11 @@ static void give(struct script *s, const struct line *l, struct meta1_req *rq)
 
 	if (l->how == SAYS)
 		r.ext = &l->v;
-	s->host->finish(rq, l->how == SAYS_TEMPFAIL ? META1_TEMPFAIL : META1_OK, &r);
+	s->host->finish(rq,
+	    l->how == SAYS_TEMPFAIL ? META1_TEMPFAIL
+	    : l->how == SAYS_UNABLE ? META1_PERMFAIL
+				    : META1_OK,
+	    &r);
 }
 
 static void asked(void *sess, struct meta1_req *rq, const struct meta1_pm_ask *q)
@@ -128,10 +132,8 @@ static void end(void **sess)
 static void cancel(void *inst, struct meta1_req *rq)
 {
 	struct script *s = inst;
-	struct meta1_reply r = {.size = sizeof(r)};
-
 	call((unsigned)(s - script), ".cancel");
-	s->host->finish(rq, META1_CANCELED, &r);
+	s->host->finish(rq, META1_CANCELED, NULL);
 }
 
 static int opened(const struct meta1_host *h, struct meta1_ctx *ctx, const void *conf, void **inst,
@@ -599,6 +601,35 @@ static void spared(void **state)
 	    chain_breaker_state(&f.chain->filter[0].breaker, loop_now(f.host.loop)), "closed");
 }
 
+/* What a mail is does not shut the filter for others, nor lets the client's next one past it. */
+static void unable(void **state)
+{
+	static const int32_t how[] = {
+	    FAILURE_ACCEPT, FAILURE_ACCEPT_BUT_RECONNECT, FAILURE_TEMPFAIL, FAILURE_QUARANTINE};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(how); i++) {
+		f.set[0].fails = how[i];
+		script_line(0, 0, META1_PM_END, SAYS_UNABLE, VERDICT(.action = 0));
+		start(1);
+		for (int k = 0; k < 2 * CHAIN_ROW; k++) {
+			f.calls[0] = '\0';
+			says(META1_PM_MAIL, "a@b");
+			assert_int_equal(says(META1_PM_END, NULL), how[i] == FAILURE_TEMPFAIL ? 451
+								   : how[i] == FAILURE_QUARANTINE
+								       ? 1000
+								       : META1_PM_CONTINUE);
+			calls("a:connect a:helo a:mail a:end a.end");
+			smtps_chain_reset(f.j);
+		}
+		assert_int_equal(f.chain->filter[0].breaker.failures, 0);
+		smtps_chain_end(&f.j);
+		smtps_chain_free(&f.chain);
+		turns();
+		f.calls[0] = '\0';
+	}
+}
+
 static void nonsense(void **state)
 {
 	(void)state;
@@ -761,7 +792,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(the_way_of_a_mail), T(wants), T(nobody), T(accepts),
 	    T(phases), T(refused_early), T(strictest), T(half_edits), T(fails_first),
-	    T(silent_at_the_end), T(spared), T(nonsense), T(by_sender_and_recipient),
+	    T(silent_at_the_end), T(spared), T(unable), T(nonsense), T(by_sender_and_recipient),
 	    T(refused_recipient), T(failed_elsewhere), T(by_size), T(shadow), T(forgotten),
 	    T(ends_in_the_answer)};
 

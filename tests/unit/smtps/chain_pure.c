@@ -184,6 +184,8 @@ static void nonsense(void **state)
 	    {V(.action = META1_PM_CONTINUE, .nedit = 1, .edit = &e), META1_PM_DATA, false},
 	    {V(.action = META1_PM_CONTINUE, .nedit = 1), META1_PM_END, false},
 	    {V(.action = META1_PM_REFUSE, .nedit = 1, .edit = &e), META1_PM_END, false},
+	    {V(.action = META1_PM_CONTINUE, .hold = "x"), META1_PM_END, true},
+	    {V(.action = META1_PM_CONTINUE, .hold = "x"), META1_PM_MAIL, false},
 	    {{.size = 8, .action = META1_PM_CONTINUE}, META1_PM_END, false},
 	};
 
