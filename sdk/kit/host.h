@@ -99,6 +99,8 @@ struct kit_inst *kit_inst_open(struct kit_host *, const struct kit_module *, con
 bool kit_inst_drain(struct kit_inst *, int64_t ms);
 void kit_inst_close(struct kit_inst **); /* no job is on a thread */
 bool kit_busy(const struct kit_host *);	 /* a job is on a thread */
+/* Some instance waits for a descriptor, a connection, a question or a thread. */
+bool kit_waits(const struct kit_host *);
 void *kit_data(const struct kit_inst *); /* the module's instance pointer */
 const void *kit_ops(const struct kit_inst *);
 /* How often a call held the loop asleep. */

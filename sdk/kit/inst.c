@@ -214,6 +214,21 @@ bool kit_busy(const struct kit_host *h)
 	return false;
 }
 
+bool kit_waits(const struct kit_host *h)
+{
+	const struct meta1_watch *w;
+	const struct kit_inst *in;
+
+	for (in = h->insts; in; in = in->next) {
+		if (in->jobs || in->m->libevent || kit_conns(in) || kit_asks(in))
+			return true;
+		LIST_FOREACH(w, &in->watches, link)
+		if (w->fd >= 0)
+			return true;
+	}
+	return false;
+}
+
 void *kit_data(const struct kit_inst *in)
 {
 	return in->data;

@@ -186,7 +186,7 @@ bool kit_wait(struct kit *k, struct kit_answer *a)
 {
 	int ms;
 
-	int most = k->tired ? 1 : WAIT_MS;
+	int most = k->tired ? 1 : kit_waits(&k->host) ? WAIT_MS : WAIT_MS / 20;
 
 	for (ms = 0; ms < most && !a->told; ms++) {
 		kit_turn(k);
