@@ -309,7 +309,7 @@ static bool add_rcpt(struct smtps_tx *tx, struct meta1_buf addr)
 }
 
 /* "<address>" as a client would have to say it. */
-static bool good(const struct smtps_tx *tx, struct meta1_buf addr, bool sender)
+static bool good(struct meta1_buf addr, bool sender)
 {
 	char text[ADDR_PATH_MAX + 3];
 	struct meta1_err err;
@@ -321,11 +321,9 @@ static bool good(const struct smtps_tx *tx, struct meta1_buf addr, bool sender)
 	text[0] = '<';
 	memcpy(text + 1, addr.len > 0 ? addr.data : "", addr.len);
 	text[addr.len + 1] = '>';
-	if (addr_path(text, addr.len + 2, sender ? ADDR_NULL : ADDR_POSTMASTER, &a, &used, &err) !=
-		0 ||
-	    used != addr.len + 2 || a.whole.len != addr.len)
-		return false;
-	return !a.utf8 || (tx->flags & META1_M_SMTPUTF8) != 0;
+	return addr_path(text, addr.len + 2, sender ? ADDR_NULL : ADDR_POSTMASTER, &a, &used,
+		   &err) == 0 &&
+	       used == addr.len + 2 && a.whole.len == addr.len;
 }
 
 static bool envelope(struct smtps_tx *tx, const struct smtps_answer *a)
@@ -335,10 +333,12 @@ static bool envelope(struct smtps_tx *tx, const struct smtps_answer *a)
 
 	for (i = 0; i < a->nedit; i++)
 		if (a->edit[i].kind != META1_PM_DEL_RCPT &&
-		    !good(tx, a->edit[i].value, a->edit[i].kind == META1_PM_SENDER))
+		    !good(a->edit[i].value, a->edit[i].kind == META1_PM_SENDER))
 			return false;
 	for (i = 0; i < a->nedit; i++) {
 		e = &a->edit[i];
+		if (e->kind != META1_PM_DEL_RCPT && addr_utf8(e->value))
+			tx->flags |= META1_M_SMTPUTF8; /* it is one of RFC 6531 now */
 		if (e->kind == META1_PM_DEL_RCPT)
 			delete_rcpt(tx, e->value);
 		else if (e->kind == META1_PM_ADD_RCPT && !add_rcpt(tx, e->value))
