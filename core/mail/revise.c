@@ -126,6 +126,16 @@ static void split(struct state *s, const char *text, size_t len)
 	}
 }
 
+static size_t lines(const char *text, size_t len)
+{
+	const char *end = text + len;
+	size_t n = 0;
+
+	for (const char *p = text; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+		n++;
+	return n;
+}
+
 /* Less its first bytes, as many of *skip as it has; *skip is what is left of them. */
 static struct meta1_extent without(struct meta1_extent e, uint64_t *skip)
 {
@@ -170,6 +180,9 @@ static int parse(struct revise *r, struct state *s, const struct meta1_extent *e
 	if (text == NULL)
 		return -1;
 	keep(r, text);
+	if (lines(text, len) > REVISE_FIELDS_MAX)
+		return err_set(err, "a header of more than %d lines is too large to be edited",
+		    REVISE_FIELDS_MAX);
 	if (r->header == NULL) /* of in, it is the first that is read */
 		r->header = text;
 	s->nfield = 0;

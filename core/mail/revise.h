@@ -13,8 +13,9 @@
 #include <meta1/pmilter.h>
 
 #define REVISE_WORK_MAX	  50000000u    /* edits of a list times fields of the mail */
-#define REVISE_EDITS_MAX  10000	       /* in a list */
-#define REVISE_HEADER_MAX (32u << 20)  /* bytes of a header that is edited */
+#define REVISE_EDITS_MAX  4096	       /* in a list */
+#define REVISE_FIELDS_MAX 20000	       /* of a header that is edited */
+#define REVISE_HEADER_MAX (4u << 20)   /* bytes of it */
 #define REVISE_MENDED_MAX (256u << 20) /* bytes of a body whose line ends are mended */
 
 struct revise;

@@ -324,27 +324,32 @@ static void stays_where_it_is(void **state)
 	fclose(f);
 }
 
-/* A hundred thousand fields and as many edits as are taken: linear enough, and one more is refused.
- */
+/* As many fields and edits as are taken, and one more of either. */
 static void many(void **state)
 {
 	struct meta1_pm_edit *e = base_alloc((REVISE_EDITS_MAX + 1) * sizeof(*e));
-	char *text = base_alloc(100000 * 6 + 3);
+	size_t len = (size_t)(REVISE_FIELDS_MAX - 1) * 6;
+	char *text = base_alloc(len + 16);
 	struct meta1_err err = {""};
 	struct revise *r;
 
 	(void)state;
-	for (unsigned i = 0; i < 100000; i++)
-		memcpy(text + (size_t)i * 6, "A: b\r\n", 6);
-	memcpy(text + 600000, "\r\n", 3);
+	for (size_t at = 0; at < len; at += 6)
+		memcpy(text + at, "A: b\r\n", 6);
+	memcpy(text + len, "\r\n", 3);
 	for (unsigned i = 0; i <= REVISE_EDITS_MAX; i++)
-		e[i] = head(META1_PM_CHANGE_HEADER, 100000, "A", "c");
+		e[i] = head(META1_PM_CHANGE_HEADER, REVISE_FIELDS_MAX - 1, "A", "c");
 	r = revise_new(message(text));
 	assert_int_equal(revise_apply(r, e, 50, &err), 0);
-	assert_int_equal(revise_message(r)->bytes, 600002);
+	assert_int_equal(revise_message(r)->bytes, len + 2);
 	assert_int_equal(revise_apply(r, e, REVISE_EDITS_MAX + 1, &err), -1);
-	assert_int_equal(revise_apply(r, e, REVISE_WORK_MAX / 100000 + 1, &err), -1);
+	assert_int_equal(revise_apply(r, e, REVISE_WORK_MAX / REVISE_FIELDS_MAX + 2, &err), -1);
 	assert_non_null(strstr(err.text, "too much"));
+	revise_free(&r);
+	memcpy(text + len, "A: b\r\n\r\n", 9);
+	r = revise_new(message(text));
+	assert_int_equal(revise_apply(r, e, 1, &err), -1);
+	assert_non_null(strstr(err.text, "too large to be edited"));
 	revise_free(&r);
 	free(text);
 	free(e);
