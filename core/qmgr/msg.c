@@ -228,8 +228,20 @@ static bool held(const struct meta1_env *env, const struct meta1_qrcpt *r)
 	       !r->reason.len;
 }
 
+/* Its reason begins with a word that no note of ours begins with: a filter's text, which may be of
+ * whoever sent the mail, must never be read as one. */
+static struct meta1_buf hold(struct qmgr_rcpt *r, const struct meta1_env *env, char text[TEXT_MAX])
+{
+	int n = snprintf(text, TEXT_MAX, "filter %.*s", (int)env->hold.len,
+	    env->hold.len ? (const char *)env->hold.data : "");
+
+	qmgr_mark_hold(r, true, QMGR_UID_FILTER);
+	return buf_of(text, n < TEXT_MAX ? (size_t)n : TEXT_MAX - 1);
+}
+
 static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_env *env, char *to)
 {
+	char text[TEXT_MAX];
 	int64_t now = loop_now(q->loop), wall = loop_wall(q->loop);
 	const char *at = (const char *)env->rcpt;
 	uint32_t i;
@@ -254,10 +266,8 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 			wait = q->lim.max_retry / 1000;
 		r->due = wait > 0 ? now + wait * 1000 : now;
 		qmgr_mark_read(r, &why);
-		if (held(env, from)) {
-			qmgr_mark_hold(r, true, QMGR_UID_FILTER);
-			why = env->hold;
-		}
+		if (held(env, from))
+			why = hold(r, env, text);
 		if (qmgr_mark_held(r))
 			r->due = INT64_MAX;
 		qmgr_bounce_read(r, &why);

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <unistd.h>
@@ -354,17 +355,20 @@ static bool envelope(struct smtps_tx *tx, const struct smtps_answer *a)
 static bool hold(struct smtps_tx *tx, const struct smtps_answer *a)
 {
 	char why[400];
+	size_t n;
 
 	if (a->hold == NULL)
 		return true;
-	reply_ascii(a->hold, strlen(a->hold), why, sizeof(why));
+	snprintf(why, sizeof(why), "%.60s: ", a->by != NULL ? a->by : "-");
+	n = strlen(why);
+	reply_ascii(a->hold, strlen(a->hold), why + n, sizeof(why) - n);
 	tx->hold = pool_strn(&tx->pool, why, strlen(why));
 	if (tx->hold == NULL)
 		return false;
 	m_held.value++;
 	tx->flags |= META1_M_HOLD;
 	log_event(LOG_L_INFO, "smtps.held", "id=%s filter=%s why=%s", tx->id,
-	    a->by != NULL ? a->by : "-", why);
+	    a->by != NULL ? a->by : "-", why + n);
 	return true;
 }
 

@@ -155,7 +155,7 @@ def test_held_and_stopped(inst):
             q = g.queue()
             return len(q) == 1 and [r['state'] for r in q[0]['recipients']] == ['held', 'held'] and q[0]['recipients'][0]['reason']
         why = lab.wait_for('a held mail', held)
-        assert why.startswith('odd; "quoted" \\')
+        assert why.startswith('filter policy_milter: odd; "quoted" \\')
         was = g.pids()['qmgr']
         lab.os.kill(was, lab.signal.SIGKILL)
         lab.wait_for('another qmgr', lambda: g.pids().get('qmgr', was) != was)
