@@ -38,11 +38,12 @@ struct smtps_image {
 	uint64_t bytes, ours, header;
 	uint8_t state;
 	bool line, field; /* a line begins; the header has a field */
+	bool empty;	  /* an empty line ends the header */
 	bool busy, paused, gone, failed;
 	struct work_owner owner;
 	smtps_image_fn ready, closed;
 	void *arg;
-	struct meta1_extent ext[2];
+	struct meta1_extent ext[5];
 	struct meta1_pm_message msg;
 };
 
@@ -233,7 +234,8 @@ static void keep(struct smtps_image *m, const uint8_t *p, size_t n)
 }
 
 /* The header ends behind an empty line, or before the first line that is no field: that line is
- * text, whatever stands above it. at: of c in the content, which has not been counted yet. */
+ * text, whatever stands above it, for filters and for whoever reads the mail: it gets an empty line
+ * before it. at: of c in the content, which has not been counted yet. */
 static void header_byte(struct smtps_image *m, uint8_t c, uint64_t at)
 {
 	bool blank = c == ' ' || c == '\t', name = c > ' ' && c < 127 && c != ':';
@@ -245,7 +247,8 @@ static void header_byte(struct smtps_image *m, uint8_t c, uint64_t at)
 			   : name	       ? H_NAME
 					       : H_DONE;
 	} else if (m->state == H_EMPTY) {
-		if (c == '\n')
+		m->empty = c == '\n';
+		if (m->empty)
 			m->header = at + 1;
 		m->state = H_DONE;
 	} else if (m->state == H_REST) {
@@ -319,17 +322,40 @@ void smtps_image_close(struct smtps_image *m, smtps_image_fn closed)
 	settle(m);
 }
 
+/* A part of what was kept; the extents it takes, at most two. */
+static unsigned part(
+    const struct smtps_image *m, uint64_t from, uint64_t end, struct meta1_extent *e)
+{
+	uint64_t mem = end < m->nmem ? end : m->nmem;
+	unsigned n = 0;
+
+	if (from < mem) {
+		e[n++] = (struct meta1_extent){.mem = m->mem + from, .len = mem - from, .fd = -1};
+		from = mem;
+	}
+	if (from < end)
+		e[n++] =
+		    (struct meta1_extent){.fd = m->fd, .off = from - m->nmem, .len = end - from};
+	return n;
+}
+
 const struct meta1_pm_message *smtps_image_message(struct smtps_image *m)
 {
+	bool lacks = !m->empty && m->header < m->bytes;
+	uint32_t n;
+
 	if (m->failed)
 		return NULL;
-	m->ext[0] = (struct meta1_extent){.mem = m->mem, .len = m->nmem, .fd = -1};
-	m->ext[1] = (struct meta1_extent){.fd = m->fd, .len = m->bytes - m->nmem};
+	n = part(m, 0, lacks ? m->header : m->bytes, m->ext);
+	if (lacks) {
+		m->ext[n++] = (struct meta1_extent){.mem = "\r\n", .len = 2, .fd = -1};
+		n += part(m, m->header, m->bytes, m->ext + n);
+	}
 	m->msg = (struct meta1_pm_message){.size = sizeof(m->msg),
-	    .nextent = (m->nmem > 0) + (m->bytes > m->nmem),
+	    .nextent = n,
 	    .extent = m->ext,
-	    .bytes = m->bytes,
-	    .header = m->header};
+	    .bytes = m->bytes + (lacks ? 2 : 0),
+	    .header = m->header + (lacks ? 2 : 0)};
 	return &m->msg;
 }
 

@@ -93,7 +93,7 @@ struct meta1_pm_ask {
 	struct meta1_buf arg;
 	const struct meta1_buf *param; /* MAIL, RCPT: "SIZE=1000", as the client said them */
 	uint32_t nparam, nrcpt;
-	const struct meta1_buf *rcpt;	    /* END: all recipients, as they are now */
+	const struct meta1_buf *rcpt;	    /* END: all recipients, as the client said them */
 	const struct meta1_pm_message *msg; /* END */
 	const char *refused; /* REFUSED: "550 5.1.1 text", what smtps says; else NULL */
 };

@@ -5,6 +5,7 @@
  * It is over 500 lines: the three files are one way of a mail, tried by the same dialogs.
  */
 #include "dialog_chain.h"
+#include "lib/netlist.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -214,13 +215,13 @@ static const struct edit edits[] = {
     {"A: b\r\nC: d\r\n\r\nhi\r\n", "d\r\n", "e\r\n", "A: b\r\nC: e\r\n\r\nhi\r\n", "", 14},
     {"A: b\r\n\r\nhi\r\n", "hi", "h\ni", "A: b\r\n\r\nh\r\ni\r\n", "", 8},
     {"A: b\r\n\r\nhi\r\n", "hi\r\n", "hi", "A: b\r\n\r\nhi\r\n", "", 8},
-    /* no header, no body, neither */
-    {"hello\r\nA: b\r\n", NULL, NULL, "hello\r\nA: b\r\n", "", 0},
-    {"A: b\r\nno field\r\n\r\nhi\r\n", NULL, NULL, "A: b\r\nno field\r\n\r\nhi\r\n", "", 6},
+    /* no header, no body, neither; what is no field ends a header, and an empty line says so */
+    {"hello\r\nA: b\r\n", NULL, NULL, "\r\nhello\r\nA: b\r\n", "", 2},
+    {"A: b\r\nno field\r\n\r\nhi\r\n", NULL, NULL, "A: b\r\n\r\nno field\r\n\r\nhi\r\n", "", 8},
     {"A: b\r\n c\r\n", NULL, NULL, "A: b\r\n c\r\n", "", 10},
     {"\r\nhi\r\n", NULL, NULL, "\r\nhi\r\n", "", 2},
     {"", NULL, NULL, "", "", 0},
-    {" A: b\r\n", NULL, NULL, " A: b\r\n", "", 0},
+    {" A: b\r\n", NULL, NULL, "\r\n A: b\r\n", "", 2},
     {"A\t: b\r\n\r\n", NULL, NULL, "A\t: b\r\n\r\n", "", 9},
 };
 
@@ -508,6 +509,28 @@ static void places(void **state)
 	dialog_close(&d);
 }
 
+/* Whoever XCLIENT speaks for is another client: filters are asked about him from the start. */
+static void for_another(void **state)
+{
+	static const char *const trusted[] = {"192.0.2.1", NULL};
+	struct dialog_chain c = {.wants = META1_PM_CONNECT | META1_PM_END};
+	struct dialog d;
+
+	(void)state;
+	dialog_open(&d);
+	d.srv.lim.xclient = netlist_new(trusted);
+	dialog_chain(&d, &c);
+	dialog_connect(&d);
+	dialog_say(&d, S(HI "XCLIENT ADDR=192.0.2.9\r\n" FULL), 0);
+	dialog_turns(&d, 30);
+	assert_string_equal(dialog_codes(&d), "220 250 220 250 250 250 354 250 ");
+	assert_string_equal(c.told, "connect: connect: end: ");
+	assert_int_equal(c.begun, 2);
+	assert_int_equal(c.ended, 1);
+	netlist_free(&d.srv.lim.xclient);
+	done(&d, &c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -524,6 +547,7 @@ int main(void)
 	    cmocka_unit_test(no_store),
 	    cmocka_unit_test(large),
 	    cmocka_unit_test(places),
+	    cmocka_unit_test(for_another),
 	};
 
 	dialog_quiet();
