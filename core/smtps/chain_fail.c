@@ -43,9 +43,15 @@ bool chain_breaker_failed(struct chain_breaker *b, uint32_t stage, int64_t now, 
 	return !was_open;
 }
 
+/* How far a mail has come there: what is no stage of a mail's way proves nothing of it. */
+static uint32_t rank(uint32_t stage)
+{
+	return stage <= META1_PM_END ? stage : 0;
+}
+
 void chain_breaker_worked(struct chain_breaker *b, uint32_t stage)
 {
-	if (stage >= b->stage && !b->shut)
+	if (rank(stage) >= rank(b->stage) && !b->shut)
 		*b = (struct chain_breaker){.failures = 0};
 }
 

@@ -96,6 +96,8 @@ static void breaker(void **state)
 		assert_false(chain_breaker_failed(&b, META1_PM_MAIL, now, false));
 	assert_int_equal(chain_breaker_pass(&b, now), CHAIN_GO);
 	chain_breaker_worked(&b, META1_PM_HELO); /* it greets, and fails at MAIL: no cure */
+	chain_breaker_worked(&b, META1_PM_UNKNOWN);
+	chain_breaker_worked(&b, META1_PM_REFUSED);
 	assert_int_equal(b.failures, CHAIN_ROW - 1);
 	assert_true(chain_breaker_failed(&b, META1_PM_MAIL, now, false));
 	assert_string_equal(chain_breaker_state(&b, now), "open");
