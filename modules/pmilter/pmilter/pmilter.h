@@ -77,6 +77,7 @@ struct sess {
 	struct spool spool;
 	struct meta1_extent spooled;
 	const char *bad; /* an edit was none: why */
+	int unable;	 /* and that may be the mail's fault */
 };
 
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };

@@ -118,7 +118,7 @@ static void finish(struct sess *s, enum meta1_status st, const char *text)
 
 void pm_finish(struct sess *s, const char *text)
 {
-	finish(s, text ? META1_TEMPFAIL : META1_OK, text);
+	finish(s, !text ? META1_OK : s->unable ? META1_PERMFAIL : META1_TEMPFAIL, text);
 }
 
 /* It is this mail's fault, not the filter's. */

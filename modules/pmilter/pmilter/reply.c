@@ -54,6 +54,7 @@ void reply_forget(struct sess *s)
 	s->edit = NULL;
 	s->nedit = s->edit_room = 0;
 	s->bad = NULL;
+	s->unable = 0;
 	spool_drop(pm, &s->spool);
 }
 
@@ -126,6 +127,13 @@ static const char *judge(const struct link *l, const struct meta1_pm_edit *e)
 	return NULL;
 }
 
+/* How many there are is often the mail's doing: one for each of its fields of some name. */
+static void too_many(struct sess *s)
+{
+	s->bad = "the filter makes too many edits, or too large ones";
+	s->unable = 1;
+}
+
 const char *reply_edit(struct sess *s, struct meta1_pmw_frame *f)
 {
 	struct meta1_pm_edit *e = s->bad ? NULL : add_edit(s);
@@ -135,7 +143,7 @@ const char *reply_edit(struct sess *s, struct meta1_pmw_frame *f)
 	if (s->stage != META1_PM_END)
 		s->bad = "the filter edits a message that is not there yet";
 	else if (!e || !take_edit(s, e, f))
-		s->bad = "the filter makes too many edits, or too large ones";
+		too_many(s);
 	else
 		s->bad = judge(s->link, e);
 	return NULL;
@@ -158,7 +166,7 @@ const char *reply_replace(struct sess *s, struct meta1_pmw_frame *f)
 		if (e)
 			*e = (struct meta1_pm_edit){.kind = META1_PM_MESSAGE};
 		else
-			s->bad = "the filter makes too many edits";
+			too_many(s);
 		s->spool.any = 1;
 	}
 	while (meta1_pmw_next(f, &v)) {
