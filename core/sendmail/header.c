@@ -83,7 +83,8 @@ static size_t field_name(const char *p, size_t n, size_t *value)
 	while (i < n && (p[i] == ' ' || p[i] == '\t'))
 		i++;
 	*value = i + 1;
-	return name > 0 && i < n && p[i] == ':' ? name : 0;
+	/* a dot at its front would be lost to the server, and another name be left */
+	return name > 0 && p[0] != '.' && i < n && p[i] == ':' ? name : 0;
 }
 
 static void begin_field(struct sendmail_header *h)

@@ -137,6 +137,8 @@ def test_no_smuggling(send, end):
 
 
 def test_a_carriage_return_begins_no_field(send):
+    m = send('-t', '-i', text=b'To: u@x.test\n.Bcc: evil@x.test\n\nx')  # no field: text
+    assert m['rcpts'] == ['u@x.test'] and b'\r\n\r\n..Bcc: evil@x.test\r\n' in m['body']
     m = send('-t', '-i', text=b'To: u@x.test\nSubject: a\rBcc: evil@x.test\rX: y\n\nx')
     assert m['rcpts'] == ['u@x.test'] and 'Subject: a Bcc: evil@x.test X: y\r\n' in m['body'].decode()
 
