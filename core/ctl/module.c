@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -173,7 +174,7 @@ static int unprivileged(struct tool *t, const char *name)
 	if (pid < 0)
 		return fail("fork", strerror(errno));
 	if (pid == 0) {
-		if (geteuid() == 0 && (setgid(NOBODY) || setuid(NOBODY)))
+		if (geteuid() == 0 && (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY)))
 			_exit(fail("setuid", strerror(errno)));
 		_exit(descriptors(t, name));
 	}
