@@ -21,7 +21,7 @@
 static const struct {
 	uint32_t kind;
 	const char *prefix;
-	size_t ops_first; /* 0: this version asks nothing of such modules */
+	size_t ops_first;
 } kinds[] = {
     {META1_MAP, "map_", END_OF(struct meta1_map_ops, create)},
     {META1_TRANSPORT, "transport_", END_OF(struct meta1_transport_ops, cancel)},
@@ -95,9 +95,6 @@ static int judge_kind(
 	if (strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
 		return err_set(err, "name is \"%s\", expected it to begin with \"%s\" as its kind",
 		    name, kinds[i].prefix);
-	if (!kinds[i].ops_first)
-		return err_set(
-		    err, "modules %s* are not served by meta1 " PACKAGE_VERSION, kinds[i].prefix);
 	role_list(m->roles, roles, sizeof(roles));
 	if (!(m->roles & role))
 		return err_set(

@@ -97,7 +97,6 @@ static void rules(void **state)
 	BREAK(m.name = NULL, "its name is \"\", expected \"map_x\"");
 	BREAK(m.kind = 77, "kind is 77, expected 1 to 5");
 	BREAK(m.kind = META1_TRANSPORT, "expected it to begin with \"transport_\"");
-	BREAK((m.kind = META1_PMILTER, m.name = "pmilter_x"), "are not served");
 	BREAK(m.roles = META1_QMGR | META1_TOOL, "for the roles qmgr, tools, and this is smar");
 	BREAK(m.ops = NULL, "table of operations has 0 bytes");
 	BREAK(m.ops = &short_ops, "table of operations has 8 bytes, expected 32");
