@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * conn.c -- stream connections in the kit: no socket, but two buffers between the module and a peer
- * that plays a script (peer.c). Written once a loop turn; what the peer says comes whole or in
- * pieces of any size; TLS is a word of the script.
- * Comes from modules through struct meta1_conn_ops; goes to the peer.
- * Owns the connection until close() or the instance's close.
- * On failure: gone(), once, never inside a call of the module.
+ * that plays a script (peer.c), or where there is no script a server that runs (real.c). Written
+ * once a loop turn; what the peer says comes whole or in pieces of any size; TLS is a word of the
+ * script. Comes from modules through struct meta1_conn_ops; goes to the peer. Owns the connection
+ * until close() or the instance's close. On failure: gone(), once, never inside a call of the
+ * module.
  */
 #include "host_priv.h"
 #include "peer.h"
@@ -26,7 +26,8 @@ struct meta1_conn {
 	struct kit_inst *in;
 	const struct meta1_conn_events *ev;
 	void *arg;
-	struct kit_peer *peer; /* NULL: not connected */
+	struct kit_peer *peer; /* one of these; both NULL: not connected */
+	struct kit_real *real;
 	struct evbuffer *said; /* by the peer, on the wire */
 	struct evbuffer *in_buf, *out;
 	char *line;
@@ -84,7 +85,7 @@ static void step(void *arg)
 
 	if (c->ended)
 		return;
-	if (c->peer && !c->connected) {
+	if ((c->peer || c->real) && !c->connected) {
 		c->connected = true;
 		loop_defer(in->host->loop, &c->step);
 		moved(c);
@@ -159,15 +160,19 @@ static void push(void *arg)
 	size_t n = evbuffer_get_length(c->out), took = 0, len;
 	const void *p;
 
-	while (n && c->peer && !c->ended) {
+	while (n && (c->peer || (c->real && !c->hung_up)) && !c->ended) {
 		len = n > 4096 ? 4096 : n;
 		p = evbuffer_pullup(c->out, (ssize_t)len);
-		if (kit_peer_reads(c->peer))
+		if (c->real)
+			len = kit_real_take(c->real, p, len);
+		else if (kit_peer_reads(c->peer))
 			len = kit_peer_take(c->peer, p, len);
 		else if (c->held + len <= WINDOW)
 			c->held += len;
 		else
 			len = 0;
+		if (!len && c->real)
+			kit_conn_hang_up(c);
 		if (!len)
 			break;
 		evbuffer_drain(c->out, len);
@@ -213,7 +218,7 @@ static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop
 	if (h->peer && hop->addr && !strcmp(hop->addr, h->peer->path)) {
 		c->peer = h->peer;
 		kit_peer_meet(h->peer, c);
-	} else {
+	} else if (h->peer || !(c->real = kit_real_open(h->loop, hop, c))) {
 		c->hung_up = true;
 		str_copy(c->why, sizeof(c->why), "connection refused");
 	}
@@ -390,6 +395,7 @@ static void net_close(struct meta1_conn **cp)
 	LIST_REMOVE(c, link);
 	if (c->peer)
 		kit_peer_left(c->peer);
+	kit_real_close(&c->real);
 	task_cancel(&c->step);
 	task_cancel(&c->push);
 	loop_unwatch(&c->timer);

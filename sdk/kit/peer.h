@@ -55,4 +55,10 @@ size_t kit_peer_take(struct kit_peer *, const void *, size_t); /* how much it ha
 void kit_peer_left(struct kit_peer *);			       /* the module hung up */
 void kit_peer_stir(struct kit_peer *);
 
+/* ---- real.c: without a script, a server that runs ---- */
+struct kit_real;
+struct kit_real *kit_real_open(struct loop *, const struct meta1_hop *, struct meta1_conn *);
+size_t kit_real_take(struct kit_real *, const void *, size_t); /* 0: it takes no more */
+void kit_real_close(struct kit_real **);
+
 #endif
