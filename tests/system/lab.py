@@ -597,11 +597,11 @@ class Daemon:
         if cmd:
             self.run(cmd)
 
-    def run(self, cmd):
+    def run(self, cmd, **how):
         env = {**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}
         with open(self.dir / 'log', 'ab') as log:
             self.proc = subprocess.Popen([str(x) for x in cmd], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-                                         executable=shutil.which(cmd[0], path=env['PATH']))
+                                         executable=shutil.which(cmd[0], path=env['PATH']), **how)
 
     def stop(self):
         if self.proc.poll() is None:

@@ -67,8 +67,9 @@ EVENTS {{
         cyrus = pwd.getpwnam('cyrus')
         for p in [d, *d.rglob('*')]:
             os.chown(p, cyrus.pw_uid, 8)
-        self.run(['setpriv', '--reuid=cyrus', '--regid=mail', '--init-groups', '/usr/lib/cyrus/bin/master',
-                  '-C', d / 'imapd.conf', '-M', d / 'cyrus.conf', '-p', d / 'pid', '-D'])
+        # a group of its own: at its end master sends SIGTERM to all of its group, which other tests' Cyrus would be in
+        self.run(['setpriv', '--pdeathsig=TERM', '--reuid=cyrus', '--regid=mail', '--init-groups', '/usr/lib/cyrus/bin/master',
+                  '-C', d / 'imapd.conf', '-M', d / 'cyrus.conf', '-p', d / 'pid', '-D'], process_group=0)
         lab.wait_for('cyrus', lambda: (d / 'socket/lmtp').exists())
 
         def made():

@@ -313,6 +313,8 @@ REFUSALS = [  # what is said; the code and the enhanced code of the last reply; 
     ([HI, MAIL, 'RCPT TO:<@>', 'BDAT 0'], '554 5.5.1', 'No valid recipients'),
 ]
 ELSEWHERE = {  # what needs more than a dialogue: a part of its text, the test that forces it
+    'Going down, try again later': 'unit/smtps/filter.c::stopped_before_the_end',
+    'The mail cannot be taken now': 'unit/smtps/filter.c::envelope',
     'Too much is under way': 'unit/smtps/limits.c::memory', 'The queue is busy': 'unit/smtps/intake.c::faults_of_qmgr',
     'The queue takes no message': 'unit/smtps/session.c::faults_of_the_store',
     'The queue could not keep': 'unit/smtps/session.c::faults_of_the_store',
