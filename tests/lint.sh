@@ -5,6 +5,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 build=$1
 bad=0
+shopt -s lastpipe # breach sets it at the end of a pipe
 breach() { # text, then lines on stdin
 	local lines
 	lines=$(cat)
