@@ -122,6 +122,7 @@ class Gateway:
         self.inst, self.dir = inst, tempdir('gw')
         self.bin = inst / PREFIX.lstrip('/')
         self.port = free_port()
+        ACCEPTED.pop(self.port, None)
         self.proc, self.env = None, env or {}
         # root tests run as an ordinary user unless they say user='root'
         self.uid = None
@@ -294,7 +295,9 @@ class Gateway:
         log = self.log()
         if len(re.findall(r' mcp\.start role=qmgr ', log)) != 1:
             return True
-        return set(re.findall(r' smtps\.accepted id=(S\w+)', log)) <= set(re.findall(r' qmgr\.\w+ id=(S\w+)', log))
+        # a line of the log comes after the reply that it is about
+        accepted = ACCEPTED.get(self.port, set()) | set(re.findall(r' smtps\.accepted id=(S\w+)', log))
+        return accepted <= set(re.findall(r' (?:qmgr\.\w+|smtps\.discarded) id=(S\w+)', log))
 
     def queue_empty(self):
         """The 250 leaves before qmgr hears of the mail, so an empty queue alone may be one that does not have it yet."""
@@ -329,10 +332,14 @@ def relay_all(inst, port, smtps='', flags='8bitmime, access', mt=None, ac='cltad
                    files={'mt': mt or f'. [127.0.0.1]:{port}\n', 'ac': ac, **(files or {})}, **kw)
 
 
+ACCEPTED = {}  # port: ids that a server there has named to clients of ours
+
+
 class Client:
     """SMTP by hand: bytes out, replies in."""
 
     def __init__(self, addr, greet=True, timeout=WAIT, source=None):
+        self.port = addr[1] if isinstance(addr, tuple) else None
         self.s = socket.create_connection(addr, timeout, (source, 0) if source else None) if isinstance(addr, tuple) else None
         if self.s is None:
             self.s = socket.socket(socket.AF_UNIX)
@@ -364,6 +371,8 @@ class Client:
         while lines[-1][3:4] == '-':
             lines.append(self.line())
         text = '\n'.join(lines)
+        if found := re.match(r'250 .*accepted as (S[0-9A-F]+)', text):
+            ACCEPTED.setdefault(self.port, set()).add(found[1])
         if code is not None:
             assert text.startswith(str(code)), f'expected {code}, got {text!r}'
         return text

@@ -57,6 +57,19 @@ def stored(raw, plain, repair):
     return b''.join(p + b'\r\n' for p in out), bare
 
 
+def judged(text):
+    """Stored content as it is when filters judged it: a header that ends at a line that is no field has an empty line there."""
+    at, field = 0, False
+    for line in text.split(b'\r\n')[:-1]:
+        line_ = line[1:] if line.startswith(b'.') else line
+        if re.match(rb'[!-9;-~]+[ \t]*:', line_):
+            field = True
+        elif not (field and line_[:1] in (b' ', b'\t')):
+            return text if not line_ else text[:at] + b'\r\n' + text[at:]
+        at += len(line) + 2
+    return text
+
+
 def plain_size(text):
     return len(text) - sum(line.startswith(b'.') for line in text.split(b'\r\n'))
 
@@ -399,7 +412,7 @@ class Model(proof.Proof):
             self.queued += self.env['qmgr']
             self.count['messages_accepted_total'] += 1
             self.count['repaired_newlines_total'] += bare
-            self.mails.append((tx['from'], tuple(tx['rcpts']), text))
+            self.mails.append((tx['from'], tuple(tx['rcpts']), judged(text) if self.lim['filter'] else text))
         else:
             self.count['messages_discarded_total'] += 1
         self.nop = 0
