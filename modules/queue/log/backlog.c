@@ -148,8 +148,11 @@ static void tell_batch(struct mwriter *w, const struct scan_batch *b)
 		if (i < b->first || (rescue && s.r.kind != SEG_COPY))
 			continue;
 		r = table_find(m->t, w->number, b->seg, b->off, i);
-		if (r != 0 && table_at(m->t, r)->nrcpt > 0) /* told, or the walk will */
+		if (r != 0 && table_at(m->t, r)->nrcpt > 0) { /* told, or the walk will */
+			if (table_final(table_at(m->t, r)))   /* of replay.c, waiting for us */
+				finish(m, r);
 			continue;
+		}
 		if (r != 0 ? table_at(m->t, r)->moved
 			   : s.r.kind == SEG_COPY && !copy_counts(w, b, &s, i))
 			continue;

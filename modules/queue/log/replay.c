@@ -292,6 +292,17 @@ static int by_place(const void *a, const void *b)
 	return x->writer != y->writer ? (x->writer < y->writer ? -1 : 1) : pos_cmp(p, q);
 }
 
+/* It lies before the cursor: no scan will meet it. One that came while a checkpoint was written may
+ * stand in that and behind its cursor: it stays until the scan, which else would take it for new.
+ */
+static bool passed(struct replay *p, const struct mrec *r)
+{
+	const struct cursor *c = cursor(p, r->writer);
+	struct pos at = {.seg = r->seg, .off = table_boff(r), .idx = r->idx};
+
+	return c != NULL && pos_cmp(at, c->at) < 0;
+}
+
 /* What the journal finished need not be loaded; the rest in the order of the disk. */
 static void sweep(struct replay *p)
 {
@@ -305,10 +316,12 @@ static void sweep(struct replay *p)
 	for (uint32_t i = 1; i <= t->top; i++) {
 		const struct mrec *r = table_at(t, i);
 
-		if (r->used && table_final(r))
-			table_remove(t, i);
-		else if (r->used && r->nrcpt > 0)
+		if (r->used && table_final(r)) {
+			if (passed(p, r))
+				table_remove(t, i);
+		} else if (r->used && r->nrcpt > 0) {
 			p->order[p->norder++] = i;
+		}
 	}
 	sorting = t;
 	qsort(p->order, p->norder, sizeof(*p->order), by_place);
