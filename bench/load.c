@@ -2,12 +2,13 @@
 /*
  * load.c -- many SMTP sessions at once from one process, and how long each final reply took.
  *
- *	load PORT SESSIONS MESSAGES BYTES [keep]
+ *	load PORT SESSIONS MESSAGES BYTES [keep | RATE]
  *
- * Comes from bench/latency; connects to 127.0.0.1, each session sends its next mail as soon as the
- * one before was answered, on a new connection unless "keep" is given. Every recipient is new.
- * Prints one JSON object: microseconds from the final dot to its reply, and of a whole mail with
- * its connection. On failure: says what was expected and found, exit status 1.
+ * Comes from bench/latency and bench/tls; connects to 127.0.0.1, each session sends its next mail
+ * as soon as the one before was answered, on a new connection unless "keep" is given; with a RATE
+ * a second connections begin by the clock, and SESSIONS is how many of them there may be at once.
+ *Every recipient is new. Prints one JSON object: microseconds from the final dot to its reply, and
+ *of a whole mail with its connection. On failure: says what was expected and found, exit status 1.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -35,12 +36,16 @@ struct client {
 	char in[1024];
 	size_t nin, sent; /* sent: of the body */
 	int64_t began, dot;
+	struct client *next; /* that has no connection, and waits for its time */
 };
 
 static struct {
 	int ep, port;
-	long left, number, nlive;
+	long left, number, nlive, begun;
 	bool keep;
+	double rate; /* connections a second, 0: as fast as they are answered */
+	int64_t start;
+	struct client *free;
 	char *body;
 	size_t nbody;
 	uint32_t *reply_us, *whole_us;
@@ -96,6 +101,33 @@ static void open_one(struct client *c)
 	watch(c, EPOLL_CTL_ADD, EPOLLIN);
 }
 
+/* Opens what is due. Returns microseconds until the next one is, or a minute. */
+static int64_t open_due(void)
+{
+	struct client *c;
+
+	while ((c = load.free) != NULL) {
+		int64_t due = load.start + (int64_t)((double)load.begun * 1e6 / load.rate);
+
+		if (due > now_us())
+			return due - now_us();
+		load.free = c->next;
+		load.begun++;
+		open_one(c);
+	}
+	return 60000000;
+}
+
+static void begin(struct client *c)
+{
+	if (load.rate == 0) {
+		open_one(c);
+		return;
+	}
+	c->next = load.free;
+	load.free = c;
+}
+
 static void mail(struct client *c)
 {
 	load.left--;
@@ -144,7 +176,7 @@ static void bye(struct client *c)
 {
 	close(c->fd);
 	if (load.left > 0)
-		open_one(c);
+		begin(c);
 	else
 		load.nlive--;
 }
@@ -213,6 +245,17 @@ static void on_input(struct client *c)
 	}
 }
 
+static int wait_some(struct epoll_event *ev, int max)
+{
+	int64_t us = open_due();
+	struct timespec t = {us / 1000000, us % 1000000 * 1000};
+	int n = epoll_pwait2(load.ep, ev, max, &t, NULL);
+
+	if (n == 0 && us == 60000000)
+		fail("60 s without a reply", "silence");
+	return n;
+}
+
 static int by_size(const void *a, const void *b)
 {
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -253,18 +296,19 @@ int main(int argc, char **argv)
 	long bytes = argc > 4 ? atol(argv[4]) : -1;
 	struct epoll_event ev[256];
 	struct client *c;
-	int64_t start;
 
 	if (argc < 5 || argc > 6 || sessions < 1 || sessions > SESSIONS_MAX || n < sessions ||
 	    n > MESSAGES_MAX || bytes < 0 || bytes > BYTES_MAX ||
-	    (argc == 6 && strcmp(argv[5], "keep") != 0)) {
-		fprintf(stderr, "load PORT SESSIONS(1..%d) MESSAGES(SESSIONS..%d) BYTES [keep]\n",
+	    (argc == 6 && strcmp(argv[5], "keep") != 0 && atof(argv[5]) <= 0)) {
+		fprintf(stderr,
+		    "load PORT SESSIONS(1..%d) MESSAGES(SESSIONS..%d) BYTES [keep | RATE]\n",
 		    SESSIONS_MAX, MESSAGES_MAX);
 		return 64;
 	}
 	load.port = atoi(argv[1]);
 	load.left = n;
-	load.keep = argc == 6;
+	load.rate = argc == 6 ? atof(argv[5]) : 0;
+	load.keep = argc == 6 && load.rate == 0;
 	load.ep = epoll_create1(EPOLL_CLOEXEC);
 	load.reply_us = calloc((size_t)n, sizeof(uint32_t));
 	load.whole_us = calloc((size_t)n, sizeof(uint32_t));
@@ -272,15 +316,13 @@ int main(int argc, char **argv)
 	if (load.ep < 0 || load.reply_us == NULL || load.whole_us == NULL || c == NULL)
 		fail("start", strerror(errno));
 	make_body((size_t)bytes);
-	start = now_us();
+	load.start = now_us();
 	for (i = 0; i < sessions; i++)
-		open_one(&c[i]);
+		begin(&c[i]);
 	load.nlive = sessions;
 	while (load.nlive > 0) {
-		int got = epoll_wait(load.ep, ev, 256, 60000), k;
+		int got = wait_some(ev, 256), k;
 
-		if (got == 0)
-			fail("60 s without a reply", "silence");
 		for (k = 0; k < got; k++) {
 			struct client *who = ev[k].data.ptr;
 
@@ -291,7 +333,7 @@ int main(int argc, char **argv)
 		}
 	}
 	printf("{\"sessions\": %ld, \"n\": %ld, \"seconds\": %.3f, ", sessions, load.done,
-	    (double)(now_us() - start) / 1e6);
+	    (double)(now_us() - load.start) / 1e6);
 	print("reply", load.reply_us);
 	printf(", ");
 	print("mail", load.whole_us);
