@@ -2,7 +2,7 @@
 """Promise 7: meta1ctl queue fsck accounts for every message that was accepted, says what was done with it
 and by whom, and sees what is missing; and promise 4 from the outside: a few old messages do not
 keep the space of thousands that are done."""
-import json, os, random, shutil, subprocess, threading
+import json, os, random, re, shutil, signal, subprocess, threading
 
 import lab
 from test_faults import SLOW, queue
@@ -168,6 +168,27 @@ def test_checkpoint_of_a_table_with_holes(inst):
         g.start().ready()
         g.ctl('queue', 'flush')
         lab.wait_for('the two', lambda: sorted(m['rcpts'][0] for m in gate.mails) == ['r0@far.test', 'r1@far.test'])
+
+
+def test_done_while_a_checkpoint_is_written(inst):
+    """A mail that came while a checkpoint was written may stand in it and behind its cursor. It was delivered since: not once more."""
+    with Gate() as gate, lab.relay_all(inst, gate.port, qmgr=queue() + 'min_retry_delay = 1h; max_retry_delay = 1h; ') as g:
+        one = send(g, (0,))[0]
+        lab.wait_for('a try of it', lambda: all(r['tries'] for m in g.queue() for r in m['recipients']))
+        os.kill(old := g.pids()['qmgr'], signal.SIGKILL)
+        lab.wait_for('another qmgr', lambda: g.pids().get('qmgr', old) != old)
+        lab.wait_for('the checkpoint of a start', lambda: g.metrics('qmgr').get('module_checkpoints_total', 0) > 0)
+        gate.open.set()
+        g.ctl('queue', 'flush')
+        lab.wait_for('its delivery', lambda: len(gate.mails) == 1 and not g.queue())
+        lab.wait_for('the record of it', lambda: fsck(g)[1][one][0]['state'] == 'delivered')
+        kill_all(g)
+        for f in (g.dir / 'q/state').glob('checkpoint.*'):
+            subprocess.run([lab.BUILD / 'tests/crash/rewind', f], check=True)
+        g.start().ready()
+        found = lab.wait_for('what waits', lambda: re.findall(r'qmgr\.recovered messages=(\d+)', g.log())[-1:])
+        rc, fates, faulty, summary = fsck(g)
+        assert found == ['0'] and len(gate.mails) == 1 and (rc, summary['waiting'], states(fates)) == (0, 0, {one: ['delivered']}), (found, faulty, summary)
 
 
 def test_flipped_bits_anywhere(inst):
