@@ -48,6 +48,9 @@ enum proto_secure {
 /* In flags of CHECK, beside those of the smtps section: MAIL said BODY=8BITMIME. */
 #define CHECK_8BITMIME (1ull << 32)
 
+/* What DNS says of a client's address: no name; a name that is not of it; it could not be asked. */
+enum proto_resolve { RESOLVE_OK, RESOLVE_FAIL, RESOLVE_FORGED, RESOLVE_TEMP };
+
 enum proto_tls { TLS_OFF, TLS_NO_CERT, TLS_BAD_CERT, TLS_GOOD_CERT /* its names are verified */ };
 
 /* enum spf_result of core/smar/spf.h as an index into the words; helo: it is about that name. */

@@ -173,6 +173,7 @@ void qmgr_intake_queued(struct chan *c, uint32_t req, const void *msg, void *arg
 	env.time = (int64_t)m->time;
 	env.bytes = m->bytes;
 	env.envid = m->envid;
+	env.hold = m->hold;
 	qmgr_store_notice(q, m->notice, id, &env);
 	if (rcpt != &one)
 		free(rcpt);

@@ -268,15 +268,11 @@ void smtps_intake_queued(struct smtps_intake *in, struct smtps_tx *tx, const str
 	    .bytes = env->bytes,
 	    .time = (uint64_t)env->time,
 	    .client = env->client,
-	    .envid = env->envid};
+	    .envid = env->envid,
+	    .hold = env->hold};
 
 	/* while a tail is owed nothing newer goes out: the tail will cover it */
 	if (!up(in) || in->owed || chan_unsent(in->srv->qmgr) > UNSENT_MAX) {
-		skipped(in, tx);
-		return;
-	}
-	/* Why it is held is not in QUEUED: qmgr reads the message in the store. */
-	if (env->flags & META1_M_HOLD) {
 		skipped(in, tx);
 		return;
 	}

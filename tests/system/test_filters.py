@@ -143,6 +143,21 @@ def again(look):
         return look()
 
 
+@pytest.mark.parametrize('store', ['log', 'dir'])
+def test_a_quarantine_that_is_busy(inst, store):
+    """qmgr is told of each held mail, with why, as of any other: none has to be read from the store."""
+    says = {'E': [milterd.quarantine('odd'), b'c']}
+    with filtered(inst, says, flags='8bitmime, access', qmgr=f'queue {{ type = {store}; }}') as g:
+        before = g.metrics('smtps')['queued_not_sent_total']
+        with g.client() as c:
+            c.cmd('EHLO c.test', 250)
+            for i in range(20):
+                assert c.mail(f'a{i}@from.test', 'u@far.test', MAIL, ehlo=None).startswith('250')
+        assert lab.wait_for('all of them', lambda: len(q := g.queue()) == 20 and q)
+        assert {(r['state'], r['reason']) for m in g.queue() for r in m['recipients']} == {('held', 'filter policy_milter: odd')}
+        assert g.metrics('smtps')['queued_not_sent_total'] == before and not g.sink.mails
+
+
 def test_held_and_stopped(inst):
     """A quarantined mail waits with the filter's reason, over a crash and a restart, until it is released. A server that stops does not
     wait for a filter: the client hears 421, nothing is kept, and nothing was promised."""
