@@ -3,12 +3,15 @@
  * revise_text.c -- what a filter gave as text, as it may stand in a message: fields whose lines go
  * on, content whose every line ends with CRLF.
  *
- * Comes from revise.c. Owns nothing; what it makes is the caller's. Whatever bytes a filter sends,
- * a field stays one field and a line has no end but CRLF. On failure: NULL or <0, err says why.
+ * Comes from revise.c and revise_job.c. Owns nothing; what it makes is the caller's. Whatever bytes
+ * a filter sends, a field stays one field and a line has no end but CRLF. On failure: NULL or <0,
+ * err says why.
  */
 #include "mail/revise.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -158,25 +161,55 @@ struct mend {
 	bool cr;	/* the byte before was a CR whose LF may come */
 	uint64_t wrong; /* ends to mend */
 	char *out;	/* NULL: only counts */
+	size_t n, size; /* bytes in out; its room */
+	int fd;		/* where out goes when it is full; -1: it has room for all */
+	int err;
+	uint64_t len; /* of all */
 };
+
+static void flush(struct mend *m)
+{
+	for (size_t at = 0; at < m->n && m->err == 0;) {
+		ssize_t got = write(m->fd, m->out + at, m->n - at);
+
+		if (got > 0)
+			at += (size_t)got;
+		else if (got == 0 || errno != EINTR)
+			m->err = got == 0 ? EIO : errno;
+	}
+	m->n = 0;
+}
+
+static void put(struct mend *m, const char *s, size_t n)
+{
+	m->len += n;
+	while (n > 0 && m->out != NULL) {
+		size_t k = n < m->size - m->n ? n : m->size - m->n;
+
+		memcpy(m->out + m->n, s, k);
+		m->n += k;
+		s += k;
+		n -= k;
+		if (m->n == m->size && m->fd >= 0)
+			flush(m);
+	}
+}
 
 /* Bytes up to the next CR or LF, unchanged. */
 static size_t run(const char *s, size_t n)
 {
-	size_t i = 0;
+	const char *cr = memchr(s, '\r', n), *lf;
 
-	while (i < n && s[i] != '\r' && s[i] != '\n')
-		i++;
-	return i;
+	if (cr != NULL)
+		n = (size_t)(cr - s);
+	lf = memchr(s, '\n', n);
+	return lf != NULL ? (size_t)(lf - s) : n;
 }
 
 static void end_line(struct mend *m, bool wrong)
 {
 	m->wrong += wrong;
-	if (m->out != NULL) {
-		memcpy(m->out, "\r\n", 2);
-		m->out += 2;
-	}
+	put(m, "\r\n", 2);
 	m->last = '\n';
 	m->cr = false;
 }
@@ -193,10 +226,7 @@ static void mend(struct mend *m, const char *s, size_t n)
 		}
 		k = run(s + i, n - i);
 		if (k > 0) {
-			if (m->out != NULL) {
-				memcpy(m->out, s + i, k);
-				m->out += k;
-			}
+			put(m, s + i, k);
 			m->last = s[i + k - 1];
 			i += k;
 		}
@@ -217,7 +247,7 @@ static int mend_all(struct mend *m, const struct meta1_extent *e, unsigned n, st
 
 	m->last = '\n';
 	for (unsigned i = 0; i < n; i++)
-		for (uint64_t off = 0; off < e[i].len; off += got) {
+		for (uint64_t off = 0; off < e[i].len && m->err == 0; off += got) {
 			const char *s = piece(&e[i], off, buf, sizeof(buf), &got, err);
 
 			if (s == NULL)
@@ -226,31 +256,79 @@ static int mend_all(struct mend *m, const struct meta1_extent *e, unsigned n, st
 		}
 	if (m->cr || m->last != '\n')
 		end_line(m, true);
+	if (m->fd >= 0)
+		flush(m);
+	if (m->err == 0)
+		return 0;
+	return err_set(err, "content with wrong line ends cannot be kept: %s", strerror(m->err));
+}
+
+/* A file without a name, where there are such. */
+static int nameless(const char *folder)
+{
+	char name[4096];
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+		return fd;
+	snprintf(name, sizeof(name), "%s/imageXXXXXX", folder);
+	fd = mkostemp(name, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(name);
+	return fd;
+}
+
+static int keep_mended(const struct meta1_extent *e, unsigned n, const char *folder, uint64_t len,
+    struct revise_mended *out, struct meta1_err *err)
+{
+	struct mend make = {.fd = -1, .size = (size_t)len};
+
+	if (folder != NULL && len > REVISE_MENDED_MEM) {
+		make.fd = nameless(folder);
+		make.size = REVISE_MENDED_MEM;
+		make.err = make.fd < 0 ? errno : 0;
+	}
+	make.out = base_alloc(make.size);
+	if (mend_all(&make, e, n, err) < 0) {
+		if (make.fd >= 0)
+			close(make.fd);
+		free(make.out);
+		out->failed = make.err != 0;
+		return -1;
+	}
+	out->len = (size_t)make.len;
+	out->fd = make.fd;
+	if (make.fd < 0)
+		out->mem = make.out;
+	else
+		free(make.out);
 	return 0;
 }
 
-int revise_lines(
-    const struct meta1_extent *e, unsigned n, char **mem, size_t *len, struct meta1_err *err)
+int revise_lines(const struct meta1_extent *e, unsigned n, const char *folder,
+    struct revise_mended *out, struct meta1_err *err)
 {
-	struct mend look = {.out = NULL}, make = {.out = NULL};
+	struct mend look = {.fd = -1};
 	uint64_t sum;
 
-	*mem = NULL;
+	*out = (struct revise_mended){.fd = -1};
 	if (!extents_ok(e, n, &sum))
 		return err_set(err, "an extent of content is none");
 	if (mend_all(&look, e, n, err) < 0)
 		return -1;
 	if (look.wrong == 0)
 		return 0;
-	/* an end that is mended grows by one byte, or by two at the very end */
-	if (sum + look.wrong + 1 > REVISE_MENDED_MAX)
+	if (look.len > REVISE_MENDED_MAX)
 		return err_set(err, "content with wrong line ends is too large to be mended");
-	*mem = make.out = base_alloc(sum + look.wrong + 1);
-	if (mend_all(&make, e, n, err) < 0) {
-		free(*mem);
-		*mem = NULL;
-		return -1;
-	}
-	*len = (size_t)(make.out - *mem);
-	return 0;
+	return keep_mended(e, n, folder, look.len, out, err);
+}
+
+size_t revise_header(const char *text, size_t len)
+{
+	const char *p = text, *end = text + len, *lf;
+
+	for (; p < end && (lf = memchr(p, '\n', (size_t)(end - p))) != NULL; p = lf + 1)
+		if (lf == p + 1 && *p == '\r')
+			return (size_t)(lf + 1 - text);
+	return len;
 }

@@ -5,20 +5,16 @@
  * A group is asked at once: at END the phases verify and judge are one each, filters that modify or
  * sign one by one, each about what those before left; before the end nothing is edited, and those
  * that judge are one group, the others the next. A group that ends the mail is the last.
- * A judge that failed begins anew with the next mail, and is told CONNECT and HELO then, so a
- * client that stays for long is not without its filters for long.
  * Comes from filter.c; goes to the modules by requests, comes back through said(), and by
  * chain_merge.c to the asker. Owns judges and the message that is revised.
- * On failure of a filter: chain_fail.c says what; its session is ended, the others go on.
+ * On failure of a filter: chain_judge.c ends its session, the others go on.
  */
 #include "smtps/chain.h"
 
 #include <stdlib.h>
 #include <time.h>
 
-#define MAIL_STAGES (META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA | META1_PM_END)
-#define SHADOW_MS   10000 /* a filter in shadow holds nobody up for longer */
-#define WHY_MAX	    200
+#define SHADOW_MS 10000 /* a filter in shadow holds nobody up for longer */
 
 static uint64_t now_us(void)
 {
@@ -26,168 +22,6 @@ static uint64_t now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-/* ---- whose turn it is ---- */
-
-/* What is known at a stage. Without a question: of the next one of that kind. */
-static struct chain_facts facts(const struct judge *g, uint32_t stage)
-{
-	const struct meta1_pm_about *about = g->of->about;
-	const struct meta1_pm_ask *ask = g->of->ask;
-	struct chain_facts f = {.listener = about->listener, .client = about->client};
-
-	if ((stage & (MAIL_STAGES | META1_PM_REFUSED)) == 0 ||
-	    (stage == META1_PM_MAIL && ask == NULL))
-		return f;
-	f.known = CHAIN_K_MAIL;
-	f.from = stage == META1_PM_MAIL ? ask->arg : about->from;
-	f.authenticated = about->auth_user != NULL;
-	if ((stage & (META1_PM_RCPT | META1_PM_REFUSED)) != 0 && ask != NULL) {
-		f.known |= CHAIN_K_RCPT;
-		f.rcpt = chain_when_rcpt(&g->f->when, ask->arg);
-	} else if ((stage & (META1_PM_DATA | META1_PM_END)) != 0) {
-		f.known |= CHAIN_K_RCPT;
-		f.rcpt = g->rcpt;
-	}
-	if (stage == META1_PM_END && ask != NULL && ask->msg != NULL) {
-		f.known |= CHAIN_K_SIZE;
-		f.bytes = ask->msg->bytes;
-	}
-	return f;
-}
-
-static enum chain_is concerned(const struct judge *g, uint32_t stage)
-{
-	struct chain_facts f = facts(g, stage);
-
-	return chain_when(&g->f->when, &f);
-}
-
-/* It says something at this stage: yes; it may, when more is known: open. */
-static enum chain_is turn(const struct judge *g, uint32_t stage)
-{
-	enum chain_is is = concerned(g, stage);
-	struct meta1_pm_verdict v;
-
-	if (is == CHAIN_NO || g->accepted)
-		return CHAIN_NO;
-	switch (g->state) {
-	case JUDGE_NEW:
-		return stage == META1_PM_MAIL ? CHAIN_YES : CHAIN_NO;
-	case JUDGE_ON:
-		return g->wants & stage ? CHAIN_YES : CHAIN_NO;
-	case JUDGE_FAILED:
-		return !g->f->set->shadow && chain_fail_verdict(g->f->set, stage, g->why, &v)
-			   ? is
-			   : CHAIN_NO;
-	default:
-		return CHAIN_NO;
-	}
-}
-
-bool smtps_chain_wants(const struct smtps_judging *j, uint32_t stage)
-{
-	for (unsigned i = 0; i < j->njudge; i++) {
-		const struct judge *g = &j->judge[i];
-
-		if (turn(g, stage) != CHAIN_NO)
-			return true;
-		/* whether its recipients are there must be known at the end */
-		if (stage == META1_PM_RCPT && chain_when_rcpts(&g->f->when) &&
-		    (g->state == JUDGE_ON || g->state == JUDGE_FAILED))
-			return true;
-	}
-	return false;
-}
-
-/* ---- a judge's life ---- */
-
-static void leave(struct judge *g)
-{
-	if (g->probes)
-		chain_breaker_left(&g->f->breaker);
-	g->probes = false;
-	if (g->begun)
-		g->f->ops->end(&g->sess);
-	g->begun = false;
-	g->sess = NULL;
-	g->told = 0;
-}
-
-/* What its failure means to the question that is open. */
-static void mean(struct judge *g)
-{
-	uint32_t stage = g->of->ask != NULL ? g->of->ask->stage : 0;
-
-	g->verdict = NULL;
-	if (turn(g, stage) == CHAIN_YES && chain_fail_verdict(g->f->set, stage, g->why, &g->own))
-		g->verdict = &g->own;
-}
-
-/* It will not be asked: in this mail, or, where the mail goes on without it, in this session. */
-static void without(struct judge *g, const char *why, bool of_mail)
-{
-	const struct set_filter *set = g->f->set;
-	bool goes_on = set->fails == FAILURE_ACCEPT || set->fails == FAILURE_ACCEPT_BUT_RECONNECT;
-
-	free(g->why);
-	g->why = base_strndup(why, strnlen(why, WHY_MAX));
-	g->state = goes_on && !of_mail && !set->shadow ? JUDGE_OUT : JUDGE_FAILED;
-	g->said = NULL;
-	mean(g);
-}
-
-static void failed(struct judge *g, uint32_t stage, const char *why)
-{
-	const struct set_filter *set = g->f->set;
-	struct chain_breaker *b = &g->f->breaker;
-	int64_t now = loop_now(g->of->chain->loop);
-	bool opened = chain_breaker_failed(b, stage, now, set->fails == FAILURE_ACCEPT);
-
-	g->probes = false;
-	chain_merge_failure(g, stage, why);
-	if (opened)
-		log_event(LOG_L_WARN, "smtps.filter_breaker", "filter=%s state=%s pause_ms=%lld",
-		    set->name, chain_breaker_state(b, now), (long long)b->pause);
-	leave(g);
-	without(g, why, false);
-}
-
-void chain_judge_unable(struct judge *g, uint32_t stage, const char *why)
-{
-	chain_merge_failure(g, stage, why);
-	leave(g);
-	without(g, why, true);
-}
-
-static void spare(struct judge *g)
-{
-	const char *last = g->f->stats->error;
-
-	g->f->stats->count[CHAIN_C_SPARED]++;
-	without(g, *last != '\0' ? last : "it is spared", false);
-}
-
-static void begin(struct judge *g)
-{
-	struct smtps_judging *j = g->of;
-
-	free(g->why);
-	g->why = NULL;
-	switch (chain_breaker_pass(&g->f->breaker, loop_now(j->chain->loop))) {
-	case CHAIN_SPARED:
-		spare(g);
-		return;
-	case CHAIN_PROBES:
-		g->probes = true;
-		break;
-	default:
-		break;
-	}
-	g->wants = g->f->ops->begin(g->f->data, j->about, &g->sess);
-	g->begun = g->wants != 0 || g->sess != NULL;
-	g->state = g->wants != 0 ? JUDGE_ON : JUDGE_OUT;
 }
 
 /* ---- one question to one judge ---- */
@@ -199,7 +33,7 @@ static uint32_t next_stage(const struct judge *g, uint32_t stage)
 {
 	if (stage != META1_PM_CONNECT && (g->wants & ~g->told & META1_PM_CONNECT) != 0)
 		return META1_PM_CONNECT;
-	if ((stage & MAIL_STAGES) != 0 && (g->wants & ~g->told & META1_PM_HELO) != 0 &&
+	if ((stage & CHAIN_MAIL_STAGES) != 0 && (g->wants & ~g->told & META1_PM_HELO) != 0 &&
 	    g->of->about->helo != NULL)
 		return META1_PM_HELO;
 	return stage;
@@ -222,16 +56,19 @@ static void ask(struct judge *g)
 		q = (struct meta1_pm_ask){.size = sizeof(q),
 		    .stage = stage,
 		    .arg = stage == META1_PM_HELO ? buf_str(j->about->helo) : buf_of("", 0)};
-	if (stage == META1_PM_END && j->revise != NULL)
+	if (stage == META1_PM_END && j->revise != NULL) {
 		q.msg = revise_message(j->revise);
+		q.rcpt = revise_rcpts(j->revise, &q.nrcpt);
+		j->about->from = revise_sender(j->revise);
+	}
 	g->verdict = g->said = NULL;
 	g->asked = stage;
 	g->told |= stage & (META1_PM_CONNECT | META1_PM_HELO);
-	g->met = g->met || (stage & MAIL_STAGES) != 0;
+	g->met = g->met || (stage & CHAIN_MAIL_STAGES) != 0;
 	g->req =
 	    mod_req(g->f->inst, loop_now(j->chain->loop) + patience(g->f->set, stage), said, g);
 	if (g->req == NULL) {
-		failed(g, stage, "too many questions are open");
+		chain_judge_failed(g, stage, "too many questions are open");
 		return;
 	}
 	j->nopen++;
@@ -254,7 +91,7 @@ static void take(struct judge *g, uint32_t stage, const struct meta1_pm_verdict 
 		g->wants = v->wants;
 		if (has_enough(g, stage, v->action) && stage < META1_PM_MAIL)
 			g->state = JUDGE_OUT;
-		else if (has_enough(g, stage, v->action) && (stage & MAIL_STAGES) != 0)
+		else if (has_enough(g, stage, v->action) && (stage & CHAIN_MAIL_STAGES) != 0)
 			g->accepted = true;
 	}
 	chain_stats_verdict(g->f->stats, v, stage);
@@ -277,15 +114,17 @@ static void hear(struct judge *g, enum meta1_status st, const struct meta1_reply
 	if (st != META1_OK) {
 		const char *why = reply->text != NULL ? reply->text : "it gave no reason";
 
-		if (st == META1_PERMFAIL)
+		if (st == META1_TEMPFAIL && reply->smtp == 452)
+			chain_judge_no_room(g, stage, why);
+		else if (st == META1_PERMFAIL)
 			chain_judge_unable(g, stage, why);
 		else
-			failed(g, stage, why);
+			chain_judge_failed(g, stage, why);
 		return;
 	}
 	fault = v != NULL ? chain_verdict_fault(v, stage) : NULL;
 	if (fault != NULL) {
-		failed(g, stage, fault);
+		chain_judge_failed(g, stage, fault);
 		return;
 	}
 	chain_breaker_worked(&g->f->breaker, stage);
@@ -316,13 +155,13 @@ static void ask_group(struct smtps_judging *j)
 	for (unsigned i = j->at; i < j->end; i++) {
 		struct judge *g = &j->judge[i];
 
-		if (turn(g, j->ask->stage) != CHAIN_YES)
+		if (chain_judge_turn(g, j->ask->stage) != CHAIN_YES)
 			continue;
 		j->asked = true;
 		if (g->state == JUDGE_NEW)
-			begin(g); /* may end as another state, with its verdict */
+			chain_judge_begin(g); /* may end as another state, with its verdict */
 		else if (g->state == JUDGE_FAILED)
-			mean(g);
+			chain_judge_mean(g);
 		if (g->state == JUDGE_ON && ((g->wants & j->ask->stage) != 0 ||
 						next_stage(g, j->ask->stage) != j->ask->stage))
 			ask(g);
@@ -354,15 +193,20 @@ static void tell(void *arg)
 		}
 	}
 	j->ask = NULL;
+	j->about->from = j->from;
 	fn(fn_arg, &a); /* may end all of it */
 }
 
-static void go_on(struct smtps_judging *j)
+void chain_go_on(struct smtps_judging *j)
 {
 	for (;;) {
-		bool changes = j->ask->stage != META1_PM_REFUSED;
+		enum chain_merged m = j->ask->stage != META1_PM_REFUSED
+					  ? chain_merge(j, j->at, j->end)
+					  : CHAIN_GOES_ON;
 
-		if (changes && !chain_merge(j, j->at, j->end))
+		if (m == CHAIN_WAITS)
+			return;
+		if (m == CHAIN_FINAL)
 			break;
 		j->at = j->end;
 		if (j->at == j->njudge)
@@ -392,14 +236,16 @@ static void said(void *arg, enum meta1_status st, const struct meta1_reply *repl
 		    g->asked == META1_PM_END ? &g->f->stats->end : &g->f->stats->commands, us);
 	hear(g, st, reply); /* may ask the next */
 	if (--j->nopen == 0)
-		go_on(j);
+		chain_go_on(j);
 }
 
-void smtps_chain_ask(
-    struct smtps_judging *j, const struct meta1_pm_ask *q, smtps_answer_fn fn, void *arg)
+void smtps_chain_ask(struct smtps_judging *j, const struct meta1_pm_ask *q, unsigned room,
+    smtps_answer_fn fn, void *arg)
 {
 	ensure(j->ask == NULL);
 	j->ask = q;
+	j->room = room;
+	j->from = j->about->from;
 	j->fn = fn;
 	j->arg = arg;
 	j->at = j->end = 0;
@@ -411,7 +257,27 @@ void smtps_chain_ask(
 		g->verdict = NULL;
 		g->rcpt_now = q->stage == META1_PM_RCPT && chain_when_rcpt(&g->f->when, q->arg);
 	}
-	go_on(j);
+	chain_go_on(j);
+}
+
+bool smtps_chain_wants(const struct smtps_judging *j, uint32_t stage)
+{
+	for (unsigned i = 0; i < j->njudge; i++) {
+		const struct judge *g = &j->judge[i];
+
+		if (chain_judge_turn(g, stage) != CHAIN_NO)
+			return true;
+		/* whether its recipients are there must be known at the end */
+		if (stage == META1_PM_RCPT && chain_when_rcpts(&g->f->when) &&
+		    (g->state == JUDGE_ON || g->state == JUDGE_FAILED))
+			return true;
+	}
+	return false;
+}
+
+size_t smtps_chain_held(const struct smtps_judging *j)
+{
+	return sizeof(*j) + j->njudge * sizeof(j->judge[0]) + revise_held(j->revise);
 }
 
 /* ---- a session ---- */
@@ -420,6 +286,9 @@ void smtps_chain_ask(
 static void forget(struct smtps_judging *j)
 {
 	task_cancel(&j->tell);
+	chain_edits_forget(j);
+	if (j->ask != NULL)
+		j->about->from = j->from;
 	j->ask = NULL;
 	j->nopen = 0;
 	for (unsigned i = 0; i < j->njudge; i++) {
@@ -428,7 +297,7 @@ static void forget(struct smtps_judging *j)
 		if (g->req == NULL)
 			continue;
 		mod_req_cancel(&g->req);
-		leave(g); /* what its module still does is of no session */
+		chain_judge_leave(g); /* what its module still does is of no session */
 		g->state = JUDGE_NEW;
 	}
 }
@@ -456,7 +325,7 @@ void smtps_chain_reset(struct smtps_judging *j)
 	revise_free(&j->revise);
 }
 
-struct smtps_judging *smtps_chain_begin(struct smtps_chain *c, const struct meta1_pm_about *about)
+struct smtps_judging *smtps_chain_begin(struct smtps_chain *c, struct meta1_pm_about *about)
 {
 	struct smtps_judging *j = base_alloc(sizeof(*j) + (size_t)c->nfilter * sizeof(j->judge[0]));
 	bool any = false;
@@ -473,8 +342,8 @@ struct smtps_judging *smtps_chain_begin(struct smtps_chain *c, const struct meta
 		g->of = j;
 		g->f = &c->filter[i];
 		g->state = JUDGE_OUT;
-		if (concerned(g, META1_PM_CONNECT) != CHAIN_NO)
-			begin(g);
+		if (chain_judge_concerned(g, META1_PM_CONNECT) != CHAIN_NO)
+			chain_judge_begin(g);
 		any = any || g->state != JUDGE_OUT || g->why != NULL;
 	}
 	if (!any)
@@ -491,7 +360,7 @@ void smtps_chain_end(struct smtps_judging **jp)
 		return;
 	forget(j);
 	for (unsigned i = 0; i < j->njudge; i++) {
-		leave(&j->judge[i]);
+		chain_judge_leave(&j->judge[i]);
 		free(j->judge[i].why);
 	}
 	revise_free(&j->revise);

@@ -9,6 +9,7 @@
  */
 #ifndef META1_SMTPS_CHAIN_H
 #define META1_SMTPS_CHAIN_H
+#include "lib/work.h"
 #include "mail/revise.h"
 #include "smtps/chain_when.h"
 #include "smtps/filter.h"
@@ -86,12 +87,15 @@ struct chain_filter {
 };
 struct smtps_chain {
 	struct loop *loop;
+	struct work *work;
+	char *folder; /* for files without a name */
 	unsigned refs, nfilter;
 	bool used;		     /* a session has begun with it */
 	struct chain_filter *filter; /* by phase, within it in the order of the configuration */
 };
 
-/* ---- chain.c ---- */
+/* ---- chain_judge.c ---- */
+#define CHAIN_MAIL_STAGES (META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA | META1_PM_END)
 enum judge_state { JUDGE_NEW, JUDGE_ON, JUDGE_FAILED, JUDGE_OUT };
 struct judge {
 	struct smtps_judging *of;
@@ -117,7 +121,8 @@ struct judge {
 
 struct smtps_judging {
 	struct smtps_chain *chain;
-	const struct meta1_pm_about *about;
+	struct meta1_pm_about *about;
+	struct meta1_buf from; /* while a question is open: the sender, as the client said */
 	/* the open question */
 	const struct meta1_pm_ask *ask; /* NULL: none */
 	smtps_answer_fn fn;
@@ -128,17 +133,40 @@ struct smtps_judging {
 	struct task tell;
 	struct smtps_answer answer;
 	const char *hold, *hold_by; /* of the mail */
-	struct revise *revise;	    /* of END */
+	/* of END */
+	unsigned room; /* recipients that may be added */
+	struct revise *revise;
+	struct chain_reading *reading; /* NULL: no file is read */
 	unsigned njudge;
 	struct judge judge[];
 };
+/* The filter's conditions, as far as they are known at that stage. */
+enum chain_is chain_judge_concerned(const struct judge *, uint32_t stage);
+/* It says something at this stage: yes; it may, when more is known: open. */
+enum chain_is chain_judge_turn(const struct judge *, uint32_t stage);
+void chain_judge_begin(struct judge *);
+void chain_judge_leave(struct judge *); /* its session ends */
+void chain_judge_mean(struct judge *);	/* what its failure means to the open question */
+void chain_judge_failed(struct judge *, uint32_t stage, const char *why);
+/* The server could not keep what it says: the mail is refused for now, the filter is well. */
+void chain_judge_no_room(struct judge *, uint32_t stage, const char *why);
 /* It cannot judge this mail, or its edits of it cannot be made, for what the mail is: that is a
  * failure, but the breaker does not count it, and the next mail of the session is judged. */
 void chain_judge_unable(struct judge *, uint32_t stage, const char *why);
 
+/* ---- chain.c ---- */
+void chain_go_on(struct smtps_judging *); /* what it waited for is there */
+
+/* ---- chain_edits.c ---- */
+enum chain_made { CHAIN_MADE, CHAIN_READS, CHAIN_WRONG, CHAIN_NO_ROOM };
+/* Those of its verdict, all or none. READS: chain_go_on() comes, then again. */
+enum chain_made chain_edits_make(struct smtps_judging *, struct judge *, struct meta1_err *);
+void chain_edits_forget(struct smtps_judging *); /* nobody waits for what is read */
+
 /* ---- chain_merge.c ---- */
-/* What the judges of a group say becomes part of the answer. false: it is final. */
-bool chain_merge(struct smtps_judging *, unsigned at, unsigned end);
+enum chain_merged { CHAIN_GOES_ON, CHAIN_FINAL, CHAIN_WAITS };
+/* What the judges of a group say becomes part of the answer. WAITS: then again. */
+enum chain_merged chain_merge(struct smtps_judging *, unsigned at, unsigned end);
 /* NULL: it makes sense at this stage; else what is wrong with it. */
 const char *chain_verdict_fault(const struct meta1_pm_verdict *, uint32_t stage);
 const char *chain_stage(uint32_t);

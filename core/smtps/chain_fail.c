@@ -71,18 +71,16 @@ const char *chain_breaker_state(const struct chain_breaker *b, int64_t now)
 
 /* ---- what a failure means ---- */
 
-#define MAIL_STAGES (META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA | META1_PM_END)
-
 static const struct {
 	uint32_t stages; /* at which it says something */
 	uint16_t smtp;	 /* 0: a hold */
 	char dsn[12];
 } meanings[] = {
-    [FAILURE_ABORT] = {META1_PM_CONNECT | META1_PM_HELO | MAIL_STAGES, 421, "4.7.1"},
+    [FAILURE_ABORT] = {META1_PM_CONNECT | META1_PM_HELO | CHAIN_MAIL_STAGES, 421, "4.7.1"},
     [FAILURE_ACCEPT] = {0, 0, ""},
     [FAILURE_ACCEPT_BUT_RECONNECT] = {0, 0, ""},
-    [FAILURE_TEMPFAIL] = {MAIL_STAGES, 451, "4.7.1"},
-    [FAILURE_REJECT] = {MAIL_STAGES, 554, "5.7.1"},
+    [FAILURE_TEMPFAIL] = {CHAIN_MAIL_STAGES, 451, "4.7.1"},
+    [FAILURE_REJECT] = {CHAIN_MAIL_STAGES, 554, "5.7.1"},
     [FAILURE_QUARANTINE] = {META1_PM_END, 0, ""},
 };
 

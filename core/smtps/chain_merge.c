@@ -5,7 +5,7 @@
  * The strictest word holds: a refusal (5xx before 4xx, else the first in order), then discard, then
  * hold. Only when nothing of that ends the mail are edits made, those of a filter all or none, in
  * the order of the chain. A filter in shadow has no part in it.
- * Comes from chain.c when a group has answered; goes to core/mail/revise.c. Owns nothing.
+ * Comes from chain.c when a group has answered; goes to chain_edits.c. Owns nothing.
  * On failure: a list of edits that cannot be made is its filter's failure.
  */
 #include "smtps/chain.h"
@@ -92,32 +92,6 @@ static void merge_words(struct smtps_judging *j, const struct judge *g)
 
 /* ---- edits ---- */
 
-static const struct meta1_pm_edit *edits_of(
-    const struct meta1_pm_verdict *v, struct meta1_pm_edit **copy)
-{
-	*copy = NULL;
-	if (v->sizeof_edit == sizeof(*v->edit))
-		return v->edit;
-	*copy = base_alloc(v->nedit * sizeof(**copy)); /* a module of another minor version */
-	for (uint32_t i = 0; i < v->nedit; i++)
-		memcpy(&(*copy)[i], (const char *)v->edit + (size_t)i * v->sizeof_edit,
-		    v->sizeof_edit < sizeof(**copy) ? v->sizeof_edit : sizeof(**copy));
-	return *copy;
-}
-
-static int apply(struct smtps_judging *j, const struct meta1_pm_verdict *v, struct meta1_err *err)
-{
-	struct meta1_pm_edit *copy;
-	const struct meta1_pm_edit *edit = edits_of(v, &copy);
-	int rc;
-
-	if (j->revise == NULL)
-		j->revise = revise_new(j->ask->msg);
-	rc = revise_apply(j->revise, edit, v->nedit, err);
-	free(copy);
-	return rc;
-}
-
 static bool counts(const struct judge *g)
 {
 	return g->verdict != NULL && !g->f->set->shadow;
@@ -130,29 +104,40 @@ static void merge_group(struct smtps_judging *j, unsigned at, unsigned end)
 			merge_words(j, &j->judge[i]);
 }
 
-/* false: they cannot be made, and it has failed. */
+/* false: it is not known yet what comes of them. */
 static bool merge_edits(struct smtps_judging *j, struct judge *g)
 {
 	struct meta1_err err = {""};
+	enum chain_made made;
 
 	if (g->spent || g->verdict->nedit == 0)
 		return true;
+	made = chain_edits_make(j, g, &err);
+	if (made == CHAIN_READS)
+		return false;
 	g->spent = true;
-	if (apply(j, g->verdict, &err) == 0)
+	if (made == CHAIN_MADE)
 		return true;
 	if (j->hold == g->verdict->hold) /* nothing of its answer counts; its session ends */
 		j->hold = j->hold_by = NULL;
-	chain_judge_unable(g, META1_PM_END, err.text);
-	return false;
+	if (made == CHAIN_NO_ROOM)
+		chain_judge_no_room(g, META1_PM_END, err.text);
+	else
+		chain_judge_unable(g, META1_PM_END, err.text);
+	return true;
 }
 
-bool chain_merge(struct smtps_judging *j, unsigned at, unsigned end)
+enum chain_merged chain_merge(struct smtps_judging *j, unsigned at, unsigned end)
 {
 	merge_group(j, at, end);
-	for (unsigned i = at; i < end && j->answer.action == META1_PM_CONTINUE; i++)
-		if (counts(&j->judge[i]) && !merge_edits(j, &j->judge[i]))
-			merge_group(j, at, end);
-	return j->answer.action == META1_PM_CONTINUE;
+	for (unsigned i = at; i < end && j->answer.action == META1_PM_CONTINUE; i++) {
+		if (!counts(&j->judge[i]))
+			continue;
+		if (!merge_edits(j, &j->judge[i]))
+			return CHAIN_WAITS;
+		merge_group(j, at, end); /* it may have failed, which has its meaning */
+	}
+	return j->answer.action == META1_PM_CONTINUE ? CHAIN_GOES_ON : CHAIN_FINAL;
 }
 
 /* ---- what the log hears ---- */

@@ -8,6 +8,7 @@
  */
 #include "smtps/chain.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define DRAIN_MS 300 /* for requests that a module has not given back yet */
@@ -42,6 +43,7 @@ void smtps_chain_free(struct smtps_chain **cp)
 	for (unsigned i = 0; i < c->nfilter; i++)
 		filter_close(c, &c->filter[i], c->used);
 	free(c->filter);
+	free(c->folder);
 	free(c);
 }
 
@@ -113,11 +115,15 @@ struct smtps_chain *smtps_chain_open(
     struct role *role, struct settings *set, const struct set_smtps *mine, struct meta1_err *err)
 {
 	struct smtps_chain *c;
+	char folder[4096];
 
 	if (mine->nfilter == 0)
 		return NULL;
 	c = base_alloc(sizeof(*c));
 	c->loop = role->loop;
+	c->work = role->work;
+	snprintf(folder, sizeof(folder), "%s/in", role->host.qdir);
+	c->folder = base_strdup(folder);
 	c->refs = 1;
 	c->filter = base_alloc(mine->nfilter * sizeof(*c->filter));
 	if (open_all(c, role, set, mine, err) < 0)

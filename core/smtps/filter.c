@@ -219,6 +219,13 @@ void smtps_filter_end(struct smtps_session *s)
 	s->filter = NULL;
 }
 
+size_t smtps_filter_held(const struct smtps_session *s)
+{
+	const struct smtps_filter *f = s->filter;
+
+	return f == NULL || f->judging == NULL ? 0 : sizeof(*f) + smtps_chain_held(f->judging);
+}
+
 /* ---- a question ---- */
 
 static void answered(void *arg, const struct smtps_answer *a)
@@ -244,7 +251,7 @@ bool smtps_filter_wants(struct smtps_session *s, uint32_t stage)
 	return smtps_chain_wants(s->filter->judging, stage);
 }
 
-static void ask(struct smtps_session *s, smtps_filtered_fn fn)
+static void ask(struct smtps_session *s, unsigned room, smtps_filtered_fn fn)
 {
 	struct smtps_filter *f = s->filter;
 
@@ -253,7 +260,7 @@ static void ask(struct smtps_session *s, smtps_filtered_fn fn)
 	f->mail = f->mail || (f->ask.stage & OF_A_MAIL) != 0;
 	f->inside = true;
 	smtps_session_await(s, AWAIT_FILTER);
-	smtps_chain_ask(f->judging, &f->ask, answered, s);
+	smtps_chain_ask(f->judging, &f->ask, room, answered, s);
 	f->inside = false;
 }
 
@@ -284,7 +291,7 @@ void smtps_filter_ask(
 		    f->verdict.dsn, f->verdict.dsn[0] != '\0' ? " " : "", f->verdict.text);
 		f->ask.refused = f->refused;
 	}
-	ask(s, fn);
+	ask(s, 0, fn);
 }
 
 void smtps_filter_params(struct smtps_session *s, const char *p, size_t len)
@@ -335,15 +342,15 @@ static const char *message_id(struct smtps_filter *f, const struct meta1_pm_mess
 	return NULL;
 }
 
-void smtps_filter_ask_end(
-    struct smtps_session *s, const struct meta1_pm_ask *q, uint32_t hops, smtps_filtered_fn fn)
+void smtps_filter_ask_end(struct smtps_session *s, const struct meta1_pm_ask *q, uint32_t hops,
+    unsigned room, smtps_filtered_fn fn)
 {
 	struct smtps_filter *f = s->filter;
 
 	f->ask = *q;
 	f->about.hops = hops;
 	f->about.msgid = message_id(f, q->msg);
-	ask(s, fn);
+	ask(s, room, fn);
 }
 
 /* ---- a refusal ---- */

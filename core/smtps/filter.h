@@ -5,13 +5,17 @@
  *
  *   filter.c         the stages of a session: asks the chain, waits, does what it says
  *   judged.c         the last of them: what the chain makes of a mail, into the store
+ *   judged_env.c     and its envelope
  *   chain_open.c     the filters of the configuration as instances; a reload opens them anew
  *   chain.c          one question to those whose turn it is, phase by phase, and the merged answer
+ *   chain_judge.c    a filter in one session: its turn, its beginning, its end
+ *   chain_merge.c    what several say as one answer
+ *   chain_edits.c    edits of one, made at once or when files were read
  *   chain_when.c     which filters judge this client, sender, recipient, size
  *   chain_fail.c     a filter that failed: what then, and the breaker that spares it
  *   chain_show.c     counts, latencies, last errors: GET /v1/filters
- *   image.c          the content between the final dot and the store: memory, or a file without
- * name core/mail/revise.c   edits made to a message: all of them, or none
+ *   image.c          the content between the final dot and the store: memory, or a file
+ *   core/mail/revise.h   edits made to a message: all of them, or none
  *
  * With policy_milter the content does not go straight into the store: body.c gives it to image.c in
  * plain form, and at its end the chain judges it; what is left of it goes through the scanner into
@@ -67,9 +71,9 @@ bool smtps_filter_wants(struct smtps_session *, uint32_t stage);
  * but for UNKNOWN, which is copied. */
 void smtps_filter_ask(
     struct smtps_session *, uint32_t stage, struct meta1_buf arg, smtps_filtered_fn);
-/* END: ask->rcpt and ask->msg are the caller's, until fn. */
-void smtps_filter_ask_end(
-    struct smtps_session *, const struct meta1_pm_ask *, uint32_t hops, smtps_filtered_fn);
+/* END: ask->rcpt and ask->msg are the caller's, until fn. room: recipients that may be added. */
+void smtps_filter_ask_end(struct smtps_session *, const struct meta1_pm_ask *, uint32_t hops,
+    unsigned room, smtps_filtered_fn);
 /* Behind the address of MAIL or RCPT: what filters are told too. */
 void smtps_filter_params(struct smtps_session *, const char *, size_t);
 /* true: it is a refusal, which was said; what is refused is the caller's to undo. */
@@ -79,6 +83,7 @@ void smtps_filter_keep(struct smtps_session *, const struct smtps_verdict *);
 const struct smtps_verdict *smtps_filter_kept(const struct smtps_session *);
 void smtps_filter_reset(struct smtps_session *); /* the mail is over, or what was asked of */
 void smtps_filter_end(struct smtps_session *);
+size_t smtps_filter_held(const struct smtps_session *); /* bytes of memory */
 
 /* ---- judged.c ---- */
 
@@ -86,6 +91,10 @@ void smtps_filter_end(struct smtps_session *);
 void smtps_judged_start(struct smtps_session *);
 void smtps_judged_ready(struct smtps_tx *); /* the store takes more */
 void smtps_judged_free(struct smtps_tx *);
+
+/* ---- judged_env.c ---- */
+/* What the answer says of the envelope. false: the transaction's memory is full. */
+bool smtps_judged_envelope(struct smtps_tx *, const struct smtps_answer *);
 
 /* ---- image.c ---- */
 
@@ -113,12 +122,14 @@ void smtps_chain_free(struct smtps_chain **); /* its sessions keep it until they
 
 /* ---- chain.c ---- */
 /* NULL: no filter judges it. about stays with the session and is kept up to date by filter.c. */
-struct smtps_judging *smtps_chain_begin(struct smtps_chain *, const struct meta1_pm_about *);
+struct smtps_judging *smtps_chain_begin(struct smtps_chain *, struct meta1_pm_about *);
 bool smtps_chain_wants(const struct smtps_judging *, uint32_t stage);
-/* One at a time. ask->msg: the image; what it points to stays until the answer. */
+/* One at a time. END: ask->msg is the image; what it and ask->rcpt point to stays until the answer,
+ * and so many recipients may be added. */
 void smtps_chain_ask(
-    struct smtps_judging *, const struct meta1_pm_ask *, smtps_answer_fn, void *arg);
-void smtps_chain_reset(struct smtps_judging *); /* the mail is over; forgets what is asked */
+    struct smtps_judging *, const struct meta1_pm_ask *, unsigned room, smtps_answer_fn, void *arg);
+size_t smtps_chain_held(const struct smtps_judging *); /* bytes of memory */
+void smtps_chain_reset(struct smtps_judging *);	       /* the mail is over; forgets what is asked */
 void smtps_chain_end(struct smtps_judging **);
 
 /* ---- chain_show.c ---- */

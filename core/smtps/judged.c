@@ -4,7 +4,7 @@
  * what they leave of it goes through the scanner into the store.
  *
  * Comes from commit.c (nothing is wrong with the content, which image.c has); goes to filter.c
- * (END), then to commit.c. Envelope edits are made all or none, before a byte is stored; limits
+ * (END), then to judged_env.c and commit.c. Envelope edits are made before a byte is stored; limits
  * of size and hops are looked at anew. Bytes of files are read by worker threads, 256 KiB at a
  * time; a turn of the loop stores 1 MiB at most. Owns what is on its way into the store.
  * On failure, also of the client's connection: the mail is dropped, for nobody heard 250.
@@ -263,94 +263,7 @@ static void put(struct smtps_session *s, const struct smtps_answer *a)
 	loop_defer(s->srv->role->loop, &j->task);
 }
 
-/* ---- the envelope ---- */
-
-static bool same(struct meta1_buf a, struct meta1_buf b)
-{
-	const char *at = a.len > 0 ? memrchr(a.data, '@', a.len) : NULL;
-	size_t local = at != NULL ? (size_t)(at - (const char *)a.data) : a.len;
-
-	return a.len == b.len && memcmp(a.data, b.data, local) == 0 &&
-	       strncasecmp(
-		   (const char *)a.data + local, (const char *)b.data + local, a.len - local) == 0;
-}
-
-/* As if it had not been said, with all that it stood for. */
-static void delete_rcpt(struct smtps_tx *tx, struct meta1_buf addr)
-{
-	struct smtps_rcpt *r = STAILQ_FIRST(&tx->rcpts), *next;
-
-	STAILQ_INIT(&tx->rcpts);
-	for (; r != NULL; r = next) {
-		next = STAILQ_NEXT(r, next);
-		if (!same(r->told, addr))
-			STAILQ_INSERT_TAIL(&tx->rcpts, r, next);
-		else
-			tx->nrcpt--;
-	}
-}
-
-static bool add_rcpt(struct smtps_tx *tx, struct meta1_buf addr)
-{
-	struct smtps_rcpt *r;
-
-	STAILQ_FOREACH(r, &tx->rcpts, next)
-	if (same(r->told, addr))
-		return true;
-	r = pool_try(&tx->pool, sizeof(*r));
-	if (r == NULL || tx->nrcpt >= SMTPS_RCPTS_MAX)
-		return false;
-	r->addr = r->told = buf_of(pool_strn(&tx->pool, addr.data, addr.len), addr.len);
-	if (r->addr.data == NULL)
-		return false;
-	tx->expanded = true; /* each address once; and our line names nobody */
-	tx->nrcpt++;
-	STAILQ_INSERT_TAIL(&tx->rcpts, r, next);
-	return true;
-}
-
-/* "<address>" as a client would have to say it. */
-static bool good(struct meta1_buf addr, bool sender)
-{
-	char text[ADDR_PATH_MAX + 3];
-	struct meta1_err err;
-	struct addr a;
-	size_t used;
-
-	if (addr.len > ADDR_PATH_MAX)
-		return false;
-	text[0] = '<';
-	memcpy(text + 1, addr.len > 0 ? addr.data : "", addr.len);
-	text[addr.len + 1] = '>';
-	return addr_path(text, addr.len + 2, sender ? ADDR_NULL : ADDR_POSTMASTER, &a, &used,
-		   &err) == 0 &&
-	       used == addr.len + 2 && a.whole.len == addr.len;
-}
-
-static bool envelope(struct smtps_tx *tx, const struct smtps_answer *a)
-{
-	const struct meta1_pm_edit *e;
-	unsigned i;
-
-	for (i = 0; i < a->nedit; i++)
-		if (a->edit[i].kind != META1_PM_DEL_RCPT &&
-		    !good(a->edit[i].value, a->edit[i].kind == META1_PM_SENDER))
-			return false;
-	for (i = 0; i < a->nedit; i++) {
-		e = &a->edit[i];
-		if (e->kind != META1_PM_DEL_RCPT && addr_utf8(e->value))
-			tx->flags |= META1_M_SMTPUTF8; /* it is one of RFC 6531 now */
-		if (e->kind == META1_PM_DEL_RCPT)
-			delete_rcpt(tx, e->value);
-		else if (e->kind == META1_PM_ADD_RCPT && !add_rcpt(tx, e->value))
-			return false;
-		else if (e->kind == META1_PM_SENDER)
-			tx->from = buf_of(pool_strn(&tx->pool,
-					      e->value.len > 0 ? e->value.data : "", e->value.len),
-			    e->value.len);
-	}
-	return tx->from.data != NULL;
-}
+/* ---- the question ---- */
 
 static bool hold(struct smtps_tx *tx, const struct smtps_answer *a)
 {
@@ -372,8 +285,6 @@ static bool hold(struct smtps_tx *tx, const struct smtps_answer *a)
 	return true;
 }
 
-/* ---- the question ---- */
-
 static void said(struct smtps_session *s, const struct smtps_answer *a)
 {
 	struct smtps_tx *tx = s->tx;
@@ -382,7 +293,7 @@ static void said(struct smtps_session *s, const struct smtps_answer *a)
 		smtps_tx_reset(s);
 		return;
 	}
-	if (a->action != META1_PM_DISCARD && (!envelope(tx, a) || !hold(tx, a))) {
+	if (a->action != META1_PM_DISCARD && (!smtps_judged_envelope(tx, a) || !hold(tx, a))) {
 		log_event(LOG_L_WARN, "smtps.filter_edit",
 		    SMTPS_WHO " reply=451 dsn=4.3.0 filter=%s", SMTPS_WHO_OF(s),
 		    a->by != NULL ? a->by : "-");
@@ -416,6 +327,12 @@ static void rcpts(struct smtps_judged *j)
 	j->ask.nrcpt = n;
 }
 
+/* So many recipients may be added to those that it has, with all that they stand for. */
+static unsigned room(const struct smtps_tx *tx)
+{
+	return tx->nrcpt < SMTPS_RCPTS_MAX ? SMTPS_RCPTS_MAX - tx->nrcpt : 0;
+}
+
 static void closed(void *arg)
 {
 	struct smtps_tx *tx = arg;
@@ -429,7 +346,7 @@ static void closed(void *arg)
 	if (q->msg == NULL)
 		lost(s);
 	else if (smtps_filter_wants(s, META1_PM_END))
-		smtps_filter_ask_end(s, q, tx->scan.hops, said);
+		smtps_filter_ask_end(s, q, tx->scan.hops, room(tx), said);
 	else
 		put(s, &nothing);
 	smtps_session_run(s);

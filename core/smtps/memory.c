@@ -12,7 +12,6 @@
 METRIC_GAUGE(m_bytes, "session_bytes_now", "Memory that sessions hold.");
 
 #define FIXED	  1536	       /* connection, its events, the session itself */
-#define FILTER	  (6u << 10)   /* what filters are told of a session */
 #define STORE_MAX (256u << 10) /* of a message; what is larger a store keeps in a file */
 
 static uint64_t held_by(const struct smtps_tx *tx)
@@ -23,8 +22,7 @@ static uint64_t held_by(const struct smtps_tx *tx)
 
 static uint64_t held(struct smtps_session *s)
 {
-	uint64_t n =
-	    FIXED + (s->conn != NULL ? conn_held(s->conn) : 0) + (s->filter != NULL ? FILTER : 0);
+	uint64_t n = FIXED + (s->conn != NULL ? conn_held(s->conn) : 0) + smtps_filter_held(s);
 
 	return s->tx != NULL ? n + held_by(s->tx) : n;
 }

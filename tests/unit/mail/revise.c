@@ -84,7 +84,7 @@ static void one_header(void **state)
 		char *now;
 
 		e.flags = headers[i].flags;
-		assert_int_equal(revise_apply(r, &e, 1, &err), headers[i].want ? 0 : -1);
+		assert_int_equal(revise_apply(r, &e, 1, NULL, &err), headers[i].want ? 0 : -1);
 		now = text_of(revise_message(r));
 		assert_string_equal(now, headers[i].want ? headers[i].want : MSG);
 		if (!headers[i].want) {
@@ -149,9 +149,9 @@ static void all_or_none(void **state)
 	char *now;
 
 	(void)state;
-	assert_int_equal(revise_apply(r, &one, 1, &err), 0);
+	assert_int_equal(revise_apply(r, &one, 1, NULL, &err), 0);
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(revise_apply(r, two, 4, &err), -1);
+		assert_int_equal(revise_apply(r, two, 4, NULL, &err), -1);
 		assert_non_null(strstr(err.text, "edit 4 of 4, add header"));
 		now = text_of(revise_message(r));
 		assert_string_equal(now, want);
@@ -159,7 +159,7 @@ static void all_or_none(void **state)
 		revise_envelope(r, &n);
 		assert_int_equal(n, 0);
 	}
-	assert_int_equal(revise_apply(r, two, 3, &err), 0);
+	assert_int_equal(revise_apply(r, two, 3, NULL, &err), 0);
 	now = text_of(revise_message(r));
 	assert_string_equal(
 	    now, "From: a@b\r\nTo: c@d\r\n\tmore\r\nX: 1\r\nx: 2\r\nA: 1\r\nB: 2\r\n\r\nnew\r\n");
@@ -187,7 +187,7 @@ static void bodies(void **state)
 			struct meta1_err err = {""};
 			char *now;
 
-			assert_int_equal(revise_apply(r, &e, 1, &err), 0);
+			assert_int_equal(revise_apply(r, &e, 1, NULL, &err), 0);
 			now = text_of(revise_message(r));
 			assert_memory_equal(now, "A: 1\r\n\r\n", 8);
 			assert_string_equal(now + 8, t[i].want);
@@ -209,18 +209,18 @@ static void files(void **state)
 	(void)state;
 	fputs("..N: 1\n\nhello", f);
 	fflush(f);
-	assert_int_equal(revise_apply(r, &e, 1, &err), 0);
+	assert_int_equal(revise_apply(r, &e, 1, NULL, &err), 0);
 	now = text_of(revise_message(r));
 	assert_string_equal(now, "N: 1\r\n\r\nh\r\n");
 	free(now);
 	x.len = 500; /* more than there is */
-	assert_int_equal(revise_apply(r, &e, 1, &err), -1);
+	assert_int_equal(revise_apply(r, &e, 1, NULL, &err), -1);
 	assert_non_null(strstr(err.text, "its file is shorter"));
 	x.fd = -1;
-	assert_int_equal(revise_apply(r, &e, 1, &err), -1);
+	assert_int_equal(revise_apply(r, &e, 1, NULL, &err), -1);
 	assert_non_null(strstr(err.text, "an extent of content is none"));
 	e.extent = NULL;
-	assert_int_equal(revise_apply(r, &e, 1, &err), -1);
+	assert_int_equal(revise_apply(r, &e, 1, NULL, &err), -1);
 	revise_free(&r);
 	fclose(f);
 }
@@ -246,7 +246,7 @@ static void odd_messages(void **state)
 		if (strncmp(t[i].give, "\r\n", 2) == 0)
 			msg.header = 2;
 		r = revise_new(m);
-		assert_int_equal(revise_apply(r, &e, 1, &err), 0);
+		assert_int_equal(revise_apply(r, &e, 1, NULL, &err), 0);
 		now = text_of(revise_message(r));
 		assert_string_equal(now, t[i].want);
 		free(now);
@@ -274,7 +274,7 @@ static void envelope(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
 		struct meta1_pm_edit e = {.kind = t[i].kind, .value = buf_str(t[i].value)};
 
-		assert_int_equal(revise_apply(r, &e, 1, &err), t[i].rc);
+		assert_int_equal(revise_apply(r, &e, 1, NULL, &err), t[i].rc);
 	}
 	all = revise_envelope(r, &n);
 	assert_int_equal(n, 4);
@@ -306,7 +306,7 @@ static void stays_where_it_is(void **state)
 		ext[1] = (struct meta1_extent){.fd = fileno(f), .off = cut, .len = msg.bytes - cut};
 		msg.nextent = 2;
 		r = revise_new(&msg);
-		assert_int_equal(revise_apply(r, &e, 1, &err), 0);
+		assert_int_equal(revise_apply(r, &e, 1, NULL, &err), 0);
 		m = revise_message(r);
 		now = text_of(m);
 		assert_string_equal(
@@ -340,15 +340,15 @@ static void many(void **state)
 	for (unsigned i = 0; i <= REVISE_EDITS_MAX; i++)
 		e[i] = head(META1_PM_CHANGE_HEADER, REVISE_FIELDS_MAX - 1, "A", "c");
 	r = revise_new(message(text));
-	assert_int_equal(revise_apply(r, e, 50, &err), 0);
+	assert_int_equal(revise_apply(r, e, 50, NULL, &err), 0);
 	assert_int_equal(revise_message(r)->bytes, len + 2);
-	assert_int_equal(revise_apply(r, e, REVISE_EDITS_MAX + 1, &err), -1);
-	assert_int_equal(revise_apply(r, e, REVISE_WORK_MAX / REVISE_FIELDS_MAX + 2, &err), -1);
+	assert_int_equal(revise_apply(r, e, REVISE_EDITS_MAX + 1, NULL, &err), -1);
+	assert_int_equal(revise_apply(r, e, REVISE_WORK_MAX / REVISE_FIELDS_MAX + 2, NULL, &err), -1);
 	assert_non_null(strstr(err.text, "too much"));
 	revise_free(&r);
 	memcpy(text + len, "A: b\r\n\r\n", 9);
 	r = revise_new(message(text));
-	assert_int_equal(revise_apply(r, e, 1, &err), -1);
+	assert_int_equal(revise_apply(r, e, 1, NULL, &err), -1);
 	assert_non_null(strstr(err.text, "too large to be edited"));
 	revise_free(&r);
 	free(text);

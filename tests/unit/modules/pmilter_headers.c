@@ -140,7 +140,7 @@ static void mails_are_edited(void **state)
 			fail_msg("%zu: %s", i, pf_why.text);
 		ps_begin(f, &s);
 		ask_end(&s, &m, META1_OK);
-		assert_int_equal(revise_apply(v, s.v->edit, s.v->nedit, &pf_why), 0);
+		assert_int_equal(revise_apply(v, s.v->edit, s.v->nedit, NULL, &pf_why), 0);
 		flat(revise_message(v), out, sizeof(out));
 		assert_string_equal(out, rows[i].out ? rows[i].out : rows[i].in);
 		envelope_text(v, env, sizeof(env));

@@ -90,7 +90,7 @@ void dialog_chain_answer(struct dialog_chain *c)
 	answer(open_one);
 }
 
-struct smtps_judging *smtps_chain_begin(struct smtps_chain *c, const struct meta1_pm_about *about)
+struct smtps_judging *smtps_chain_begin(struct smtps_chain *c, struct meta1_pm_about *about)
 {
 	struct smtps_judging *j;
 
@@ -143,8 +143,13 @@ static const char *word(const char *s)
 	return s != NULL ? s : "-";
 }
 
-void smtps_chain_ask(
-    struct smtps_judging *j, const struct meta1_pm_ask *q, smtps_answer_fn fn, void *arg)
+size_t smtps_chain_held(const struct smtps_judging *j)
+{
+	return sizeof(*j);
+}
+
+void smtps_chain_ask(struct smtps_judging *j, const struct meta1_pm_ask *q, unsigned room,
+    smtps_answer_fn fn, void *arg)
 {
 	static const char *const names[] = {
 	    "connect", "helo", "mail", "rcpt", "data", "end", "unknown", "refused"};
@@ -172,6 +177,7 @@ void smtps_chain_ask(
 		now->hops = a->hops;
 		snprintf(now->msgid, sizeof(now->msgid), "%s", word(a->msgid));
 	}
+	now->room = room;
 	open_one = j;
 	j->ask = q;
 	j->fn = fn;

@@ -22,6 +22,7 @@ struct dialog_chain {
 	size_t len;
 	uint64_t header;
 	uint32_t hops;
+	unsigned room;	 /* for recipients */
 	char about[512]; /* of the last question: client helo taid from nrcpt nbad */
 	char msgid[128];
 	char wanted[128]; /* what was known when END might have been wanted: from user, of each */

@@ -265,10 +265,7 @@ static void envelope(void **state)
 	static const struct {
 		struct meta1_pm_edit edit;
 		const char *codes;
-	} bad[] = {
-	    {{.kind = META1_PM_ADD_RCPT, .value = {.data = "a@b>\r\n", .len = 6}}, "451 250 "},
-	    {{.kind = META1_PM_ADD_RCPT, .value = {.data = "", .len = 0}}, "451 250 "},
-	    {{.kind = META1_PM_SENDER, .value = {.data = "a b@c", .len = 5}}, "451 250 "},
+	} one[] = {
 	    {{.kind = META1_PM_ADD_RCPT, .value = {.data = "\xc3\xa9@b", .len = 4}}, "250 250 "},
 	    {{.kind = META1_PM_SENDER}, "250 250 "},
 	    {{.kind = META1_PM_DEL_RCPT, .value = {.data = "X@y", .len = 3}}, "250 250 "},
@@ -287,19 +284,19 @@ static void envelope(void **state)
 	assert_true(d.msg[0].flags & META1_M_HOLD);
 	assert_null(strstr(d.msg[0].data, "\tfor <"));
 	done(&d, &c);
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct dialog_chain one = {.wants = META1_PM_END,
+	for (size_t i = 0; i < ARRAY_LEN(one); i++) {
+		struct dialog_chain k = {.wants = META1_PM_END,
 		    .at = META1_PM_END,
-		    .answer = {.edit = &bad[i].edit, .nedit = 1}};
+		    .answer = {.edit = &one[i].edit, .nedit = 1}};
 		char want[64];
 
-		run(&d, &one, S(FULL "NOOP\r\n"));
-		snprintf(want, sizeof(want), "220 250 250 250 354 %s", bad[i].codes);
+		run(&d, &k, S(FULL "NOOP\r\n"));
+		snprintf(want, sizeof(want), "220 250 250 250 354 %s", one[i].codes);
 		assert_string_equal(dialog_codes(&d), want);
-		assert_int_equal(d.nmsg, i >= 3 && i <= 5);
-		if (i == 3) /* it is one of RFC 6531 now */
+		assert_int_equal(d.nmsg, i <= 2);
+		if (i == 0) /* it is one of RFC 6531 now */
 			assert_true(d.msg[0].flags & META1_M_SMTPUTF8);
-		done(&d, &one);
+		done(&d, &k);
 	}
 }
 
