@@ -194,7 +194,8 @@ static const char *of_session(struct link *l, struct meta1_pmw_frame *f)
 			return frames[i].take(s, f);
 		if (s->deaf || (!s->req && reply_again(s, f)))
 			return NULL;
-		return s->req ? frames[i].take(s, f) : "it answers what it was not asked";
+		return s->req && !s->settling ? frames[i].take(s, f)
+					      : "it answers what it was not asked";
 	}
 	return f->type & META1_PMW_OPTIONAL ? NULL : "it sends a frame of an unknown type";
 }

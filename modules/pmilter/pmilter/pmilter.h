@@ -35,7 +35,7 @@ struct conf {
 #define ANSWER_MAX (4u << 20)  /* bytes that one answer may take, without a new message */
 #define HELD_MAX   (64u << 20) /* the same, of all sessions */
 #define UNSENT_MAX (8u << 20)  /* bytes that a filter does not take: no more questions */
-#define SPOOL_MEM  65536       /* bytes of a new message that stay in memory */
+#define SPOOL_MEM  65536       /* bytes of a new message that stay in memory, of HELD_MAX too */
 #define EVENT_STAGES                                                                               \
 	(META1_PM_CONNECT | META1_PM_HELO | META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA |        \
 	    META1_PM_END | META1_PM_UNKNOWN | META1_PM_REFUSED)
@@ -43,12 +43,7 @@ struct conf {
 struct pm;
 struct link;
 
-struct spool {
-	char *mem; /* SPOOL_MEM bytes, or NULL */
-	int fd;	   /* -1: all is in mem */
-	uint64_t bytes;
-	int any; /* the filter sent one, if an empty one */
-};
+struct spool;
 
 struct sess {
 	struct pm *pm;
@@ -74,10 +69,12 @@ struct sess {
 	struct meta1_pm_verdict verdict;
 	struct meta1_pm_edit *edit;
 	uint32_t nedit, edit_room;
-	struct spool spool;
-	struct meta1_extent spooled;
-	const char *bad; /* an edit was none: why */
-	int unable;	 /* and that may be the mail's fault */
+	int replaced;	     /* the filter sent a message, if an empty one */
+	struct spool *spool; /* that is not empty */
+	const char *bad;     /* an edit was none: why */
+	int unable;	     /* and that may be the mail's fault */
+	int no_room;	     /* or that of our disk */
+	int settling;	     /* the verdict is there, and waits for the disk */
 };
 
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
@@ -166,8 +163,16 @@ void reply_forget(struct sess *);
 /* It answers what was told again, and nobody waits for that any more. */
 int reply_again(struct sess *, const struct meta1_pmw_frame *);
 
+/* The filter may send so many bytes more of its message. */
+void reply_taken(struct sess *, size_t n);
+void reply_no_room(struct sess *, const char *why); /* its message cannot be kept */
+void reply_settled(struct sess *);		    /* nothing of it is on its way to the disk */
+
 /* ---- spool.c ---- */
-int spool_add(struct pm *, struct spool *, const void *, size_t);
-void spool_drop(struct pm *, struct spool *);
+/* NULL, or what is wrong; reply_taken() comes, now or later. */
+const char *spool_add(struct sess *, const void *, size_t);
+int spool_busy(const struct sess *); /* reply_settled() comes */
+const struct meta1_extent *spool_extent(struct sess *);
+void spool_drop(struct sess *);
 
 #endif

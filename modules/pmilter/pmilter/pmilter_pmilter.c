@@ -60,7 +60,7 @@ static int pm_open(const struct meta1_host *host, struct meta1_ctx *ctx, const v
 		pm->ctx = ctx;
 		pm->conf = conf;
 		pm->nlink = (uint32_t)pm->conf->connections;
-		pm->none = (struct sess){.pm = pm, .link = &pm->link[0], .lost = 1, .spool.fd = -1};
+		pm->none = (struct sess){.pm = pm, .link = &pm->link[0], .lost = 1};
 		for (uint32_t i = 0; i < pm->nlink; i++)
 			bad |= link_init(pm, &pm->link[i]) < 0;
 	}
@@ -112,6 +112,8 @@ static void finish(struct sess *s, enum meta1_status st, const char *text)
 	content_drop(s);
 	if (!text)
 		r.ext = &s->verdict;
+	else if (s->no_room)
+		r.smtp = 452;
 	if (req)
 		s->pm->host->finish(req, st, &r);
 }
@@ -189,7 +191,7 @@ void pm_lost(struct sess *s, const char *why)
 {
 	s->id = s->again = 0;
 	s->lost = 1;
-	if (s->req)
+	if (s->req && !s->settling)
 		pm_finish(s, why);
 }
 
@@ -266,7 +268,7 @@ static uint32_t pm_begin(void *inst, const struct meta1_pm_about *about, void **
 	*sess = s ? s : &pm->none;
 	if (!s) /* its questions fail */
 		return wants;
-	*s = (struct sess){.pm = pm, .link = l, .about = about, .wants = wants, .spool.fd = -1};
+	*s = (struct sess){.pm = pm, .link = l, .about = about, .wants = wants};
 	return wants;
 }
 

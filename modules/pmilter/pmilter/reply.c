@@ -54,8 +54,8 @@ void reply_forget(struct sess *s)
 	s->edit = NULL;
 	s->nedit = s->edit_room = 0;
 	s->bad = NULL;
-	s->unable = 0;
-	spool_drop(pm, &s->spool);
+	s->unable = s->no_room = s->settling = s->replaced = 0;
+	spool_drop(s);
 }
 
 /* ---- edits ---- */
@@ -149,54 +149,86 @@ const char *reply_edit(struct sess *s, struct meta1_pmw_frame *f)
 	return NULL;
 }
 
-const char *reply_replace(struct sess *s, struct meta1_pmw_frame *f)
+void reply_taken(struct sess *s, size_t n)
 {
 	struct link *l = s->link;
-	struct meta1_pmw_field_of v;
 	struct meta1_pmw_out o;
-	struct meta1_pm_edit *e;
-	uint64_t n = 0;
 
-	if (!s->bad && s->stage != META1_PM_END)
-		s->bad = "the filter replaces a message that is not there yet";
-	if (!s->bad && !(l->actions & META1_PMW_A_REPLACE))
-		s->bad = "the filter replaces the message, and did not ask for that";
-	if (!s->bad && !s->spool.any) {
-		e = add_edit(s);
-		if (e)
-			*e = (struct meta1_pm_edit){.kind = META1_PM_MESSAGE};
-		else
-			too_many(s);
-		s->spool.any = 1;
-	}
-	while (meta1_pmw_next(f, &v)) {
-		if (v.field != META1_PMW_F_DATA)
-			continue;
-		n += v.len;
-		if (!s->bad && s->spool.bytes + v.len > (uint64_t)s->pm->conf->max_message_size)
-			s->bad = "the filter's message is larger than max_message_size";
-		if (!s->bad && spool_add(s->pm, &s->spool, v.at, v.len) < 0)
-			s->bad = "the filter's message cannot be kept";
-	}
+	if (!s->id || l->state != LINK_UP)
+		return;
 	o = meta1_pmw_begin(l->pm->out, sizeof(l->pm->out), META1_PMW_TAKEN, s->id);
 	meta1_pmw_num(&o, META1_PMW_F_BYTES, n, 4);
 	link_send(l, &o);
+}
+
+static void begin_message(struct sess *s)
+{
+	struct meta1_pm_edit *e;
+
+	if (s->stage != META1_PM_END)
+		s->bad = "the filter replaces a message that is not there yet";
+	else if (!(s->link->actions & META1_PMW_A_REPLACE))
+		s->bad = "the filter replaces the message, and did not ask for that";
+	else if (!(e = add_edit(s)))
+		too_many(s);
+	else
+		*e = (struct meta1_pm_edit){.kind = META1_PM_MESSAGE};
+	s->replaced = 1;
+}
+
+const char *reply_replace(struct sess *s, struct meta1_pmw_frame *f)
+{
+	struct meta1_pmw_field_of v;
+
+	if (!s->bad && !s->replaced)
+		begin_message(s);
+	while (meta1_pmw_next(f, &v)) {
+		if (v.field != META1_PMW_F_DATA)
+			continue;
+		if (s->bad)
+			reply_taken(s, v.len);
+		else
+			s->bad = spool_add(s, v.at, v.len);
+	}
 	return NULL;
 }
 
 /* The extents of the new message, into its edit. */
 static void close_spool(struct sess *s)
 {
-	struct spool *p = &s->spool;
-
-	s->spooled = (struct meta1_extent){
-	    .mem = p->fd < 0 ? (p->mem ? p->mem : "") : NULL, .len = p->bytes, .fd = p->fd};
 	for (uint32_t i = 0; i < s->nedit; i++) {
 		if (s->edit[i].kind != META1_PM_MESSAGE)
 			continue;
-		s->edit[i].extent = &s->spooled;
+		s->edit[i].extent = spool_extent(s);
 		s->edit[i].nextent = 1;
 	}
+}
+
+void reply_no_room(struct sess *s, const char *why)
+{
+	if (!s->bad)
+		s->no_room = 1;
+	if (!s->bad)
+		s->bad = why;
+}
+
+void reply_settled(struct sess *s)
+{
+	struct meta1_pm_verdict *v = &s->verdict;
+
+	if (!s->settling)
+		return;
+	s->settling = 0;
+	/* edits of a mail that goes nowhere are of no use to anybody */
+	if (v->action == META1_PM_CONTINUE || v->action == META1_PM_ACCEPT) {
+		close_spool(s);
+		v->edit = s->edit;
+		v->nedit = s->nedit;
+	} else {
+		v->hold = NULL;
+	}
+	s->wants = v->wants;
+	pm_finish(s, s->bad);
 }
 
 /* ---- verdicts ---- */
@@ -278,16 +310,10 @@ const char *reply_verdict(struct sess *s, struct meta1_pmw_frame *f)
 			return NULL;
 		s->again++;
 	}
-	/* edits of a mail that goes nowhere are of no use to anybody */
-	if (v->action == META1_PM_CONTINUE || v->action == META1_PM_ACCEPT) {
-		close_spool(s);
-		v->edit = s->edit;
-		v->nedit = s->nedit;
-	} else {
-		v->hold = NULL;
-	}
-	s->wants = v->wants;
-	pm_finish(s, bad);
+	s->bad = bad;
+	s->settling = 1;
+	if (!spool_busy(s))
+		reply_settled(s);
 	return NULL;
 }
 
