@@ -2,7 +2,7 @@
 /*
  * edit.c -- what a filter says within a callback besides its verdict, and what it may ask.
  *
- * Comes from the filter; edits go into s->out at once, the rest waits for the verdict. Owns texts.
+ * Comes from the filter; edits go out at once, the rest waits for the verdict. Owns texts.
  * On failure: -EINVAL: not now, or not well formed; -EMSGSIZE: too large; -ENOMEM. Nothing was
  * sent.
  */
@@ -27,7 +27,9 @@ int lpm_edit_send(pmse_ctx_P s, struct meta1_pmw_out *o)
 
 	if (!n)
 		return -EMSGSIZE;
-	return evbuffer_add(s->out, o->at, n) < 0 ? -ENOMEM : SM_SUCCESS;
+	if (!s->out && s->link->fd < 0)
+		return SM_SUCCESS; /* nobody hears it */
+	return evbuffer_add(s->out ? s->out : s->link->out, o->at, n) < 0 ? -ENOMEM : SM_SUCCESS;
 }
 
 static sm_ret_T set(char **to, const char *text)

@@ -4,6 +4,7 @@
  *
  *   start.c    the filter: where it listens, the loop, its end
  *   link.c     a connection: greeting, frames in and out, windows
+ *   io.c       its bytes
  *   session.c  a session: its frames one after the other, callbacks, verdicts
  *   edit.c     what a filter says besides: replies, edits, notes; what it may ask
  *   pool.c     threads, when there are any
@@ -15,7 +16,6 @@
 #ifndef LIBPMILTER_LIB_H
 #define LIBPMILTER_LIB_H
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <meta1/pmfapi.h>
@@ -37,12 +37,14 @@ struct pmse_ctx_S {
 	pmse_ctx_P next;  /* of the bucket */
 	pmse_ctx_P queue; /* of the pool */
 	uint32_t id;
-	int busy;   /* a worker has it */
-	int later;  /* its answer comes by sm_pmfi_answer() */
+	int busy;  /* a worker has it */
+	int later; /* its answer comes by sm_pmfi_answer() */
+	int given; /* and came while it was busy: it holds when the callback says LATER */
+	sfsistat_T answer;
 	int closed; /* CLOSE was its last frame */
 	struct frame *first, **last;
-	size_t waiting; /* bytes of frames */
-	struct evbuffer *out;
+	size_t waiting;	      /* bytes of frames */
+	struct evbuffer *out; /* NULL: the connection's, there are no workers */
 	/* the worker's */
 	struct frame *now;
 	void *ctx;
@@ -64,7 +66,12 @@ struct pmse_ctx_S {
 struct pmss_ctx_S {
 	pmg_ctx_P g;
 	pmss_ctx_P next;
-	struct bufferevent *bev; /* NULL: it is gone, and waits for its sessions to end */
+	evutil_socket_t fd; /* -1: it is gone, and waits for its sessions to end */
+	struct event *rd, *wr;
+	unsigned char *in;
+	size_t inlen;
+	struct evbuffer *out;
+	int broken; /* it cannot be written: the next turn ends it */
 	void *ctx;
 	int greeted, over;
 	uint32_t stages, actions, content, window;
@@ -95,21 +102,32 @@ void lpm_debug(pmg_ctx_P, uint32_t level, const char *fmt, ...)
 
 /* ---- link.c ---- */
 void lpm_link_open(pmg_ctx_P, evutil_socket_t);
+void lpm_link_input(pmss_ctx_P); /* there is more in l->in */
 void lpm_link_hang_up(pmss_ctx_P, const char *why);
-/* The session's frame is done: its output goes out, the next one in. */
+/* The session's frame is done: its output is to go out, the next one in. */
 void lpm_link_done(pmse_ctx_P);
 void lpm_link_end_all(pmg_ctx_P);
+
+/* ---- io.c ---- */
+int lpm_io_open(pmss_ctx_P, evutil_socket_t); /* <0: no memory; lpm_io_free() is due anyway */
+void lpm_io_take(pmss_ctx_P, size_t);	      /* so many bytes of l->in were looked at */
+void lpm_io_flush(pmss_ctx_P);
+void lpm_io_flush_all(pmg_ctx_P);
+void lpm_io_close(pmss_ctx_P);
+void lpm_io_free(pmss_ctx_P);
 
 /* ---- session.c ---- */
 pmse_ctx_P lpm_session_new(pmss_ctx_P, struct meta1_pmw_frame *);
 void lpm_session_free(pmse_ctx_P *);
-/* What frame s->now says; on whatever thread. */
-void lpm_session_run(pmse_ctx_P);
+/* What a frame says, which was found good when it came; on whatever thread. */
+void lpm_session_run(pmse_ctx_P, const void *frame, size_t len);
+/* Its callback is back, on the loop: an answer that came before that counts now. */
+void lpm_session_back(pmse_ctx_P);
 void lpm_session_answer(pmse_ctx_P, sfsistat_T);
 
 /* ---- edit.c ---- */
 void lpm_edit_forget(pmse_ctx_P);
-/* A frame into s->out. <0: it does not fit. */
+/* A frame out of the session. <0: it does not fit. */
 int lpm_edit_send(pmse_ctx_P, struct meta1_pmw_out *);
 
 /* ---- pool.c ---- */

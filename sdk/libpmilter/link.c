@@ -19,8 +19,8 @@ static void put(pmss_ctx_P l, struct meta1_pmw_out *o)
 {
 	size_t n = meta1_pmw_done(o);
 
-	if (l->bev && n)
-		bufferevent_write(l->bev, o->at, n);
+	if (l->fd >= 0 && n)
+		evbuffer_add(l->out, o->at, n);
 }
 
 static void bare(pmss_ctx_P l, uint32_t type)
@@ -42,12 +42,13 @@ static void let_go(pmss_ctx_P l)
 {
 	pmss_ctx_P *at = &l->g->links;
 
-	if (--l->nsession || l->bev)
+	if (--l->nsession || l->fd >= 0)
 		return;
 	while (*at != l)
 		at = &(*at)->next;
 	*at = l->next;
 	l->g->nlink--;
+	lpm_io_free(l);
 	free(l);
 }
 
@@ -72,11 +73,12 @@ static void drop_frames(pmse_ctx_P s)
 	s->waiting = 0;
 }
 
-static void flush(pmse_ctx_P s)
+/* What a worker said. */
+static void collect(pmse_ctx_P s)
 {
-	if (s->link->bev)
-		bufferevent_write_buffer(s->link->bev, s->out);
-	else
+	if (s->out && s->link->fd >= 0)
+		evbuffer_add_buffer(s->link->out, s->out);
+	else if (s->out)
 		evbuffer_drain(s->out, evbuffer_get_length(s->out));
 }
 
@@ -97,13 +99,31 @@ static uint32_t type_of(const struct frame *f)
 	return (uint32_t)meta1_pmw_load(f->at + 4, 2);
 }
 
+/* The frame that it was busy with is done. false: the session is gone. */
+static bool settled(pmse_ctx_P s)
+{
+	lpm_session_back(s);
+	s->busy = 0;
+	free(s->now);
+	s->now = NULL;
+	collect(s);
+	if (!s->closed)
+		return true;
+	remove_session(s);
+	return false;
+}
+
+/* It can be told a frame of this type now. */
+static bool ready(const struct pmse_ctx_S *s, uint32_t type)
+{
+	return !s->busy && (!s->later || type == META1_PMW_CLOSE);
+}
+
 static void feed(pmse_ctx_P s)
 {
 	struct frame *f;
 
-	while ((f = s->first) && !s->busy) {
-		if (s->later && type_of(f) != META1_PMW_CLOSE)
-			return;
+	while ((f = s->first) && ready(s, type_of(f))) {
 		s->first = f->next;
 		if (!s->first)
 			s->last = &s->first;
@@ -114,23 +134,15 @@ static void feed(pmse_ctx_P s)
 			lpm_pool_put(s->link->g->pool, s);
 			return;
 		}
-		lpm_session_run(s);
-		s->busy = 0;
-		flush(s);
-		if (s->closed) {
-			remove_session(s);
+		lpm_session_run(s, f->at, f->len);
+		if (!settled(s))
 			return;
-		}
 	}
 }
 
 void lpm_link_done(pmse_ctx_P s)
 {
-	s->busy = 0;
-	flush(s);
-	if (s->closed)
-		remove_session(s);
-	else
+	if (settled(s))
 		feed(s);
 }
 
@@ -163,14 +175,11 @@ static void close_session(pmse_ctx_P s)
 
 void lpm_link_hang_up(pmss_ctx_P l, const char *why)
 {
-	struct bufferevent *bev = l->bev;
-
-	if (!bev)
+	if (l->fd < 0)
 		return;
 	lpm_debug(l->g, 1, "connection ends: %s", why);
 	hold(l);
-	l->bev = NULL;
-	bufferevent_free(bev);
+	lpm_io_close(l);
 	for (unsigned i = 0; i < SESSION_BUCKETS; i++) {
 		pmse_ctx_P s = l->all[i];
 
@@ -189,13 +198,10 @@ static void refuse(pmss_ctx_P l, const char *why)
 {
 	unsigned char buf[400];
 	struct meta1_pmw_out o = meta1_pmw_begin(buf, sizeof(buf), META1_PMW_BYE, 0);
-	size_t n;
 
 	meta1_pmw_text(&o, META1_PMW_F_TEXT, why);
-	n = meta1_pmw_done(&o);
-	if (l->bev && evbuffer_get_length(bufferevent_get_output(l->bev)) == 0 &&
-	    send(bufferevent_getfd(l->bev), buf, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		lpm_debug(l->g, 2, "it cannot be told why");
+	put(l, &o);
+	lpm_io_flush(l);
 	lpm_link_hang_up(l, why);
 }
 
@@ -300,6 +306,13 @@ static const char *of_session(pmss_ctx_P l, struct meta1_pmw_frame *f, const voi
 		return f->type & META1_PMW_OPTIONAL ? NULL : "a frame of an unknown type";
 	if (!s)
 		return "it speaks of a session that there never was";
+	if (!l->g->pool && !s->first && ready(s, f->type)) {
+		s->busy = 1;
+		lpm_session_run(s, all, f->all);
+		if (settled(s))
+			feed(s);
+		return NULL;
+	}
 	if (!add(s, all, f->all))
 		return "it sends more than the window allows";
 	feed(s);
@@ -319,66 +332,45 @@ static const char *take(pmss_ctx_P l, struct meta1_pmw_frame *f, const void *all
 	return of_session(l, f, all);
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
+void lpm_link_input(pmss_ctx_P l)
 {
-	pmss_ctx_P l = arg;
-	struct evbuffer *in = bufferevent_get_input(bev);
 	const char *bad = NULL;
 	struct meta1_pmw_frame f;
+	size_t at = 0;
+	int got = 0;
 
 	hold(l);
-	while (!bad && l->bev) {
-		size_t n = evbuffer_get_length(in), most = n;
-		unsigned char head[4];
-		int got;
+	while (!bad && l->fd >= 0 && (got = meta1_pmw_frame(l->in + at, l->inlen - at, &f)) > 0) {
+		const unsigned char *all = l->in + at;
 
-		if (n < sizeof(head))
-			break;
-		evbuffer_copyout(in, head, sizeof(head));
-		if (meta1_pmw_load(head, 4) <= n)
-			most = (size_t)meta1_pmw_load(head, 4);
-		else if (meta1_pmw_load(head, 4) <= META1_PMW_FRAME_MAX)
-			break;
-		got = meta1_pmw_frame(evbuffer_pullup(in, (ev_ssize_t)(most < 4 ? 4 : most)),
-		    most < 4 ? 4 : most, &f);
-		if (got <= 0) {
-			bad = "it sends what is no frame";
-			break;
-		}
-		n = f.all;
-		bad = take(l, &f, evbuffer_pullup(in, (ev_ssize_t)n));
-		if (l->bev)
-			evbuffer_drain(in, n);
+		at += f.all;
+		bad = take(l, &f, all);
 	}
+	lpm_io_take(l, at);
+	if (!bad && got < 0)
+		bad = "it sends what is no frame";
 	if (bad)
 		refuse(l, bad);
+	else
+		lpm_io_flush(l);
 	let_go(l);
-}
-
-static void on_event(struct bufferevent *bev, short what, void *arg)
-{
-	(void)bev;
-	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-		lpm_link_hang_up(
-		    arg, what & BEV_EVENT_EOF ? "closed by the server" : "connection lost");
 }
 
 void lpm_link_open(pmg_ctx_P g, evutil_socket_t fd)
 {
 	pmss_ctx_P l = calloc(1, sizeof(*l));
 
-	if (l)
-		l->bev = bufferevent_socket_new(g->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	if (!l || !l->bev) {
-		free(l);
+	if (!l) {
 		evutil_closesocket(fd);
 		return;
 	}
 	l->g = g;
+	if (lpm_io_open(l, fd) < 0) {
+		lpm_io_free(l);
+		free(l);
+		return;
+	}
 	l->next = g->links;
 	g->links = l;
 	g->nlink++;
-	bufferevent_setcb(l->bev, on_read, NULL, on_event, l);
-	bufferevent_setwatermark(l->bev, EV_READ, 0, 4 * META1_PMW_FRAME_MAX);
-	bufferevent_enable(l->bev, EV_READ | EV_WRITE);
 }

@@ -75,7 +75,7 @@ static void *thread(void *arg)
 		if (!s)
 			continue;
 		pthread_mutex_unlock(&p->lock);
-		lpm_session_run(s);
+		lpm_session_run(s, s->now->at, s->now->len);
 		pthread_mutex_lock(&p->lock);
 		if (!p->done && write(p->wake[1], "", 1) < 0 && errno != EAGAIN)
 			lpm_debug(p->g, 0, "pool: the loop cannot be woken");
@@ -129,6 +129,7 @@ static void on_done(evutil_socket_t fd, short what, void *arg)
 		s->queue = NULL;
 		lpm_link_done(s);
 	}
+	lpm_io_flush_all(p->g);
 }
 
 struct pool *lpm_pool_new(pmg_ctx_P g, uint32_t stay, uint32_t most)

@@ -2,9 +2,10 @@
 /*
  * session.c -- a session: what its frames say, the filter's callbacks, the verdicts.
  *
- * Comes from link.c, one frame at a time, on the loop or on a worker; goes to the filter, and into
- * s->out. Owns what is known of the session. The message is told chunk by chunk, each acknowledged
- * when the callback is back. On failure: a callback that says nonsense is taken as 451.
+ * Comes from link.c, one frame at a time, on the loop or on a worker; goes to the filter, and out
+ * by lpm_edit_send(). Owns what is known of the session. The message is told chunk by chunk, each
+ * acknowledged when the callback is back. On failure: a callback that says nonsense is taken as
+ * 451.
  */
 #include "lib.h"
 
@@ -47,9 +48,9 @@ pmse_ctx_P lpm_session_new(pmss_ctx_P l, struct meta1_pmw_frame *f)
 	pmse_ctx_P s = calloc(1, sizeof(*s));
 	struct meta1_pmw_field_of v;
 
-	if (s)
+	if (s && l->g->pool)
 		s->out = evbuffer_new();
-	if (!s || !s->out) {
+	if (!s || (l->g->pool && !s->out)) {
 		free(s);
 		return NULL;
 	}
@@ -92,7 +93,8 @@ void lpm_session_free(pmse_ctx_P *sp)
 	free(s->listener);
 	free(s->helo);
 	free(s->now);
-	evbuffer_free(s->out);
+	if (s->out)
+		evbuffer_free(s->out);
 	free(s);
 }
 
@@ -200,15 +202,33 @@ static void say(pmse_ctx_P s, sfsistat_T r)
 	}
 }
 
+/* While a callback runs, on a worker or right here, nobody can say yet whether it says LATER. */
 sm_ret_T sm_pmfi_answer(pmse_ctx_P s, sfsistat_T r)
 {
-	if (!s->later || s->busy || r == SMTP_R_LATER)
+	pmg_ctx_P g = s->link->g;
+
+	if (r == SMTP_R_LATER || (s->busy ? s->given : !s->later))
 		return -EINVAL;
-	s->later = 0;
+	s->given = 1;
+	s->answer = r;
+	if (s->busy)
+		return SM_SUCCESS;
 	s->busy = 1;
-	say(s, r);
 	lpm_link_done(s);
+	lpm_io_flush_all(g);
 	return SM_SUCCESS;
+}
+
+void lpm_session_back(pmse_ctx_P s)
+{
+	int given = s->given && s->later;
+
+	s->given = 0;
+	if (!given)
+		return;
+	s->later = 0;
+	say(s, s->answer);
+	s->given = 0; /* by a callback that was called for it */
 }
 
 /* ---- frames ---- */
@@ -409,13 +429,10 @@ static void run(pmse_ctx_P s, struct meta1_pmw_frame *f)
 	free(a.text);
 }
 
-void lpm_session_run(pmse_ctx_P s)
+void lpm_session_run(pmse_ctx_P s, const void *frame, size_t len)
 {
 	struct meta1_pmw_frame f;
 
-	/* it was judged when it came */
-	if (meta1_pmw_frame(s->now->at, s->now->len, &f) > 0)
+	if (meta1_pmw_frame(frame, len, &f) > 0)
 		run(s, &f);
-	free(s->now);
-	s->now = NULL;
 }
