@@ -1,494 +1,313 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * abi.c -- offsets and sizes of every struct of the SDK on this machine.
- *	abi -p		prints them, as sdk/abi.txt has them
- *	abi		compares with sdk/abi.txt: a line that changed breaks modules that
- *			are built already; lines that are new are an append
- * Comes from make check; a struct or field that is not in this table is seen by the
- * size of its struct. The table is written by hand, in the order of the headers.
+ * abi.c -- holds the headers of the SDK to sdk/abi.txt, the list of all that modules are built
+ * with: sizes, places and types of fields, values of constants, by the version that brought them.
+ *	abi		is the list right? 1.x may only append: a field behind the end that its
+ *struct had, a constant, a struct; each with a new minor, and a line in sdk/abi-history whose sum
+ *seals the list as it is then abi -w		appends what is new to the list Comes from make
+ *check; the table is made from the headers by sdk/abi-table.py. On failure: what changed, what that
+ *breaks, and what to do.
  */
+#include <inttypes.h>
 #include <meta1/auth.h>
+#include <meta1/base64.h>
 #include <meta1/map.h>
+#include <meta1/pmfapi.h>
 #include <meta1/pmilter.h>
+#include <meta1/pmwire.h>
 #include <meta1/queue.h>
+#include <meta1/textline.h>
 #include <meta1/transport.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define S(T)	{#T, "", 0, sizeof(struct T)},
-#define F(T, f) {#T, "." #f, offsetof(struct T, f), sizeof(((struct T *)0)->f)},
+/* A type that differs from the header's is an array of -1. */
+#define SAME(T, f, ...)                                                                            \
+	(0 * sizeof(char[__builtin_types_compatible_p(__typeof__(((struct T *)0)->f), __VA_ARGS__) \
+			     ? 1                                                                   \
+			     : -1]))
+#define K(c) {'K', #c, "", (long long)(c), 0, NULL},
+#define T(c) {'K', #c, "", 0, 0, c},
+#define S(T) {'S', #T, "", 0, sizeof(struct T), NULL},
+#define F(T, f, ...)                                                                               \
+	{'F', #T, #f, offsetof(struct T, f) + SAME(T, f, __VA_ARGS__), sizeof(((struct T *)0)->f), \
+	    #__VA_ARGS__},
 
-/* clang-format off */
-static const struct {
-	const char *type, *field;
-	size_t off, len;
-} abi[] = {
-	S(meta1_buf)
-	F(meta1_buf, data)
-	F(meta1_buf, len)
-	S(meta1_err)
-	F(meta1_err, text)
-	S(meta1_opt)
-	F(meta1_opt, name)
-	F(meta1_opt, def)
-	F(meta1_opt, range)
-	F(meta1_opt, doc)
-	F(meta1_opt, type)
-	F(meta1_opt, flags)
-	F(meta1_opt, off)
-	S(meta1_reply)
-	F(meta1_reply, size)
-	F(meta1_reply, nval)
-	F(meta1_reply, val)
-	F(meta1_reply, text)
-	F(meta1_reply, ttl)
-	F(meta1_reply, smtp)
-	F(meta1_reply, scope)
-	F(meta1_reply, dsn)
-	F(meta1_reply, taken)
-	F(meta1_reply, ext)
-	F(meta1_reply, host)
-	F(meta1_reply, source)
-	F(meta1_reply, tls)
-	F(meta1_reply, pad)
-	S(meta1_extent)
-	F(meta1_extent, mem)
-	F(meta1_extent, off)
-	F(meta1_extent, len)
-	F(meta1_extent, fd)
-	F(meta1_extent, pad)
-	S(meta1_hop)
-	F(meta1_hop, size)
-	F(meta1_hop, port)
-	F(meta1_hop, host)
-	F(meta1_hop, addr)
-	F(meta1_hop, connect_timeout)
-	F(meta1_hop, io_timeout)
-	F(meta1_hop, hello)
-	F(meta1_hop, source)
-	F(meta1_hop, tls)
-	F(meta1_hop, pad)
-	F(meta1_hop, tls_need)
-	F(meta1_hop, login)
-	S(meta1_conn_events)
-	F(meta1_conn_events, connected)
-	F(meta1_conn_events, input)
-	F(meta1_conn_events, gone)
-	F(meta1_conn_events, secured)
-	S(meta1_conn_ops)
-	F(meta1_conn_ops, size)
-	F(meta1_conn_ops, pad)
-	F(meta1_conn_ops, open)
-	F(meta1_conn_ops, line)
-	F(meta1_conn_ops, write)
-	F(meta1_conn_ops, send)
-	F(meta1_conn_ops, timeout)
-	F(meta1_conn_ops, unsent)
-	F(meta1_conn_ops, close)
-	F(meta1_conn_ops, starttls)
-	F(meta1_conn_ops, tls)
-	F(meta1_conn_ops, login)
-	F(meta1_conn_ops, login_step)
-	F(meta1_conn_ops, login_over)
-	F(meta1_conn_ops, peek)
-	F(meta1_conn_ops, take)
-	F(meta1_conn_ops, source)
-	S(meta1_tls)
-	F(meta1_tls, size)
-	F(meta1_tls, bits)
-	F(meta1_tls, version)
-	F(meta1_tls, cipher)
-	F(meta1_tls, trusted)
-	F(meta1_tls, named)
-	F(meta1_tls, why)
-	F(meta1_tls, subject)
-	F(meta1_tls, issuer)
-	F(meta1_tls, accepted)
-	F(meta1_tls, pad)
-	F(meta1_tls, how)
-	F(meta1_tls, refused)
-	F(meta1_tls, result)
-	F(meta1_tls, pad2)
-	S(meta1_host)
-	F(meta1_host, size)
-	F(meta1_host, abi_major)
-	F(meta1_host, abi_minor)
-	F(meta1_host, role)
-	F(meta1_host, process)
-	F(meta1_host, version)
-	F(meta1_host, hostname)
-	F(meta1_host, qdir)
-	F(meta1_host, log)
-	F(meta1_host, count)
-	F(meta1_host, alloc)
-	F(meta1_host, free)
-	F(meta1_host, watch_fd)
-	F(meta1_host, watch_timer)
-	F(meta1_host, rearm)
-	F(meta1_host, unwatch)
-	F(meta1_host, post)
-	F(meta1_host, offload)
-	F(meta1_host, base)
-	F(meta1_host, now)
-	F(meta1_host, wall)
-	F(meta1_host, req_alloc)
-	F(meta1_host, req_slot)
-	F(meta1_host, req_deadline)
-	F(meta1_host, req_ctx)
-	F(meta1_host, finish)
-	F(meta1_host, rcpt_result)
-	F(meta1_host, map)
-	F(meta1_host, map_lookup)
-	F(meta1_host, changed)
-	F(meta1_host, dns)
-	F(meta1_host, conn)
-	F(meta1_host, domain_key)
-	S(meta1_module)
-	F(meta1_module, magic)
-	F(meta1_module, size)
-	F(meta1_module, abi_major)
-	F(meta1_module, abi_minor)
-	F(meta1_module, kind)
-	F(meta1_module, roles)
-	F(meta1_module, flags)
-	F(meta1_module, libevent)
-	F(meta1_module, name)
-	F(meta1_module, version)
-	F(meta1_module, summary)
-	F(meta1_module, opt)
-	F(meta1_module, nopt)
-	F(meta1_module, sizeof_opt)
-	F(meta1_module, sizeof_conf)
-	F(meta1_module, pad)
-	F(meta1_module, check)
-	F(meta1_module, open)
-	F(meta1_module, drain)
-	F(meta1_module, close)
-	F(meta1_module, ops)
-	S(meta1_mapsrc)
-	F(meta1_mapsrc, next)
-	S(meta1_map_ops)
-	F(meta1_map_ops, size)
-	F(meta1_map_ops, props)
-	F(meta1_map_ops, lookup)
-	F(meta1_map_ops, cancel)
-	F(meta1_map_ops, create)
-	F(meta1_map_ops, find)
-	S(meta1_rcpt)
-	F(meta1_rcpt, addr)
-	F(meta1_rcpt, orcpt)
-	F(meta1_rcpt, notify)
-	F(meta1_rcpt, pad)
-	S(meta1_mail)
-	F(meta1_mail, size)
-	F(meta1_mail, nrcpt)
-	F(meta1_mail, sizeof_rcpt)
-	F(meta1_mail, flags)
-	F(meta1_mail, id)
-	F(meta1_mail, from)
-	F(meta1_mail, rcpt)
-	F(meta1_mail, extent)
-	F(meta1_mail, nextent)
-	F(meta1_mail, pad)
-	F(meta1_mail, bytes)
-	F(meta1_mail, envid)
-	F(meta1_mail, without)
-	F(meta1_mail, pad2)
-	S(meta1_caps)
-	F(meta1_caps, size)
-	F(meta1_caps, offers)
-	F(meta1_caps, max_size)
-	S(meta1_transport_ops)
-	F(meta1_transport_ops, size)
-	F(meta1_transport_ops, props)
-	F(meta1_transport_ops, open)
-	F(meta1_transport_ops, send)
-	F(meta1_transport_ops, usable)
-	F(meta1_transport_ops, shut)
-	F(meta1_transport_ops, cancel)
-	F(meta1_transport_ops, past_dot)
-	F(meta1_transport_ops, caps)
-	F(meta1_transport_ops, probe)
-	F(meta1_transport_ops, tls)
-	S(meta1_ref)
-	F(meta1_ref, len)
-	F(meta1_ref, b)
-	S(meta1_qrcpt)
-	F(meta1_qrcpt, addr)
-	F(meta1_qrcpt, state)
-	F(meta1_qrcpt, tries)
-	F(meta1_qrcpt, next_try)
-	F(meta1_qrcpt, reason)
-	F(meta1_qrcpt, orcpt)
-	F(meta1_qrcpt, notify)
-	F(meta1_qrcpt, flags)
-	F(meta1_qrcpt, sender)
-	F(meta1_qrcpt, alias)
-	S(meta1_env)
-	F(meta1_env, size)
-	F(meta1_env, nrcpt)
-	F(meta1_env, sizeof_rcpt)
-	F(meta1_env, flags)
-	F(meta1_env, from)
-	F(meta1_env, client)
-	F(meta1_env, rcpt)
-	F(meta1_env, time)
-	F(meta1_env, bytes)
-	F(meta1_env, envid)
-	F(meta1_env, hold)
-	S(meta1_qentry)
-	F(meta1_qentry, size)
-	F(meta1_qentry, pad)
-	F(meta1_qentry, id)
-	F(meta1_qentry, ref)
-	F(meta1_qentry, bytes_stored)
-	F(meta1_qentry, env)
-	F(meta1_qentry, key)
-	S(meta1_qevents)
-	F(meta1_qevents, size)
-	F(meta1_qevents, pad)
-	F(meta1_qevents, entry)
-	F(meta1_qevents, space)
-	F(meta1_qevents, damage)
-	F(meta1_qevents, loaded)
-	F(meta1_qevents, moved)
-	F(meta1_qevents, history_time)
-	F(meta1_qevents, history_size)
-	S(meta1_qoutcome)
-	F(meta1_qoutcome, size)
-	F(meta1_qoutcome, rcpt)
-	F(meta1_qoutcome, id)
-	F(meta1_qoutcome, key)
-	F(meta1_qoutcome, state)
-	F(meta1_qoutcome, tries)
-	F(meta1_qoutcome, next_try)
-	F(meta1_qoutcome, reason)
-	F(meta1_qoutcome, by)
-	F(meta1_qoutcome, addr)
-	F(meta1_qoutcome, from)
-	F(meta1_qoutcome, bytes)
-	S(meta1_content)
-	F(meta1_content, size)
-	F(meta1_content, nextent)
-	F(meta1_content, extent)
-	F(meta1_content, bytes_stored)
-	F(meta1_content, store)
-	S(meta1_qops_writer_events)
-	F(meta1_qops_writer_events, ready)
-	S(meta1_qfate)
-	F(meta1_qfate, size)
-	F(meta1_qfate, state)
-	F(meta1_qfate, id)
-	F(meta1_qfate, addr)
-	F(meta1_qfate, from)
-	F(meta1_qfate, by)
-	F(meta1_qfate, bytes)
-	F(meta1_qfate, time)
-	F(meta1_qfate, accepted)
-	F(meta1_qfate, tries)
-	S(meta1_qcheck)
-	F(meta1_qcheck, size)
-	F(meta1_qcheck, fate)
-	F(meta1_qcheck, found)
-	F(meta1_qcheck, message)
-	S(meta1_queue_ops)
-	F(meta1_queue_ops, size)
-	F(meta1_queue_ops, props)
-	F(meta1_queue_ops, format)
-	F(meta1_queue_ops, writer)
-	F(meta1_queue_ops, next_id)
-	F(meta1_queue_ops, begin)
-	F(meta1_queue_ops, write)
-	F(meta1_queue_ops, written)
-	F(meta1_queue_ops, commit)
-	F(meta1_queue_ops, abort)
-	F(meta1_queue_ops, tail)
-	F(meta1_queue_ops, reclaim)
-	F(meta1_queue_ops, load)
-	F(meta1_queue_ops, unload)
-	F(meta1_queue_ops, manage)
-	F(meta1_queue_ops, notice)
-	F(meta1_queue_ops, outcome)
-	F(meta1_queue_ops, attach)
-	F(meta1_queue_ops, cancel)
-	F(meta1_queue_ops, detach)
-	F(meta1_queue_ops, fetch)
-	F(meta1_queue_ops, check)
-	S(meta1_auth_peer)
-	F(meta1_auth_peer, size)
-	F(meta1_auth_peer, flags)
-	F(meta1_auth_peer, service)
-	F(meta1_auth_peer, server)
-	F(meta1_auth_peer, local)
-	F(meta1_auth_peer, remote)
-	F(meta1_auth_peer, tls_bits)
-	F(meta1_auth_peer, pad)
-	F(meta1_auth_peer, external)
-	F(meta1_auth_peer, binding)
-	F(meta1_auth_peer, binding_data)
-	F(meta1_auth_peer, cert)
-	S(meta1_auth_creds)
-	F(meta1_auth_creds, size)
-	F(meta1_auth_creds, pad)
-	F(meta1_auth_creds, user)
-	F(meta1_auth_creds, act_as)
-	F(meta1_auth_creds, realm)
-	F(meta1_auth_creds, secret)
-	S(meta1_auth_ops)
-	F(meta1_auth_ops, size)
-	F(meta1_auth_ops, props)
-	F(meta1_auth_ops, offer)
-	F(meta1_auth_ops, start)
-	F(meta1_auth_ops, login)
-	F(meta1_auth_ops, step)
-	F(meta1_auth_ops, end)
-	F(meta1_auth_ops, cancel)
-	S(meta1_pm_about)
-	F(meta1_pm_about, size)
-	F(meta1_pm_about, port)
-	F(meta1_pm_about, serial)
-	F(meta1_pm_about, hostname)
-	F(meta1_pm_about, version)
-	F(meta1_pm_about, listener)
-	F(meta1_pm_about, local)
-	F(meta1_pm_about, local_port)
-	F(meta1_pm_about, pad)
-	F(meta1_pm_about, client)
-	F(meta1_pm_about, name)
-	F(meta1_pm_about, resolve)
-	F(meta1_pm_about, helo)
-	F(meta1_pm_about, tls)
-	F(meta1_pm_about, tls_verify)
-	F(meta1_pm_about, auth_mech)
-	F(meta1_pm_about, auth_user)
-	F(meta1_pm_about, auth_author)
-	F(meta1_pm_about, taid)
-	F(meta1_pm_about, mailflags)
-	F(meta1_pm_about, nrcpt)
-	F(meta1_pm_about, nbad)
-	F(meta1_pm_about, hops)
-	F(meta1_pm_about, from)
-	F(meta1_pm_about, msgid)
-	S(meta1_pm_message)
-	F(meta1_pm_message, size)
-	F(meta1_pm_message, nextent)
-	F(meta1_pm_message, extent)
-	F(meta1_pm_message, bytes)
-	F(meta1_pm_message, header)
-	S(meta1_pm_ask)
-	F(meta1_pm_ask, size)
-	F(meta1_pm_ask, stage)
-	F(meta1_pm_ask, arg)
-	F(meta1_pm_ask, param)
-	F(meta1_pm_ask, nparam)
-	F(meta1_pm_ask, nrcpt)
-	F(meta1_pm_ask, rcpt)
-	F(meta1_pm_ask, msg)
-	F(meta1_pm_ask, refused)
-	S(meta1_pm_edit)
-	F(meta1_pm_edit, kind)
-	F(meta1_pm_edit, index)
-	F(meta1_pm_edit, flags)
-	F(meta1_pm_edit, nextent)
-	F(meta1_pm_edit, name)
-	F(meta1_pm_edit, value)
-	F(meta1_pm_edit, param)
-	F(meta1_pm_edit, extent)
-	S(meta1_pm_verdict)
-	F(meta1_pm_verdict, size)
-	F(meta1_pm_verdict, action)
-	F(meta1_pm_verdict, wants)
-	F(meta1_pm_verdict, smtp)
-	F(meta1_pm_verdict, nline)
-	F(meta1_pm_verdict, dsn)
-	F(meta1_pm_verdict, line)
-	F(meta1_pm_verdict, hold)
-	F(meta1_pm_verdict, note)
-	F(meta1_pm_verdict, edit)
-	F(meta1_pm_verdict, nedit)
-	F(meta1_pm_verdict, sizeof_edit)
-	S(meta1_pm_state)
-	F(meta1_pm_state, size)
-	F(meta1_pm_state, connected)
-	F(meta1_pm_state, peer)
-	S(meta1_pmilter_ops)
-	F(meta1_pmilter_ops, size)
-	F(meta1_pmilter_ops, props)
-	F(meta1_pmilter_ops, begin)
-	F(meta1_pmilter_ops, ask)
-	F(meta1_pmilter_ops, reset)
-	F(meta1_pmilter_ops, end)
-	F(meta1_pmilter_ops, cancel)
-	F(meta1_pmilter_ops, state)
+static const struct entry {
+	char kind;
+	const char *name, *field;
+	long long at; /* offset, or the value of a constant */
+	size_t len;
+	const char *type;
+} table[] = {
+#include "abi-table.def"
 };
-/* clang-format on */
+#define TABLE (sizeof(table) / sizeof(table[0]))
 
-static void line(size_t i, char *out, size_t size)
+/* Elements of arrays, by the size that stands beside them. */
+static const char *const grow[] = {
+    "meta1_opt", "meta1_rcpt", "meta1_qrcpt", "meta1_pm_edit", "meta1_module", "pmilter_S", NULL};
+
+#define LINE  600
+#define LINES 4096
+static struct line {
+	char *text;	       /* "F meta1_hop.port 4 4 uint32_t" */
+	size_t name;	       /* bytes up to the end of the name */
+	unsigned major, minor; /* version that brought it */
+	bool seen;
+} line[LINES];
+static unsigned nline;
+
+static struct version {
+	unsigned major, minor;
+	uint64_t sum; /* of the list up to here */
+} version[LINES];
+static unsigned nversion;
+static int bad;
+static unsigned newest = META1_ABI_MINOR; /* of the headers; no constant, or it is below 0 */
+
+#define FAIL(...) (bad = 1, printf(__VA_ARGS__), putchar('\n'))
+
+/* ---- the table ---- */
+
+static bool grows(const char *name)
 {
-	snprintf(out, size, "%s%s %zu %zu", abi[i].type, abi[i].field, abi[i].off, abi[i].len);
+	for (unsigned i = 0; grow[i]; i++)
+		if (strcmp(grow[i], name) == 0)
+			return true;
+	for (size_t i = 0; i < TABLE; i++)
+		if (table[i].kind == 'F' && strcmp(table[i].name, name) == 0)
+			return strcmp(table[i].field, "size") == 0 && table[i].at == 0;
+	return false;
 }
 
-static int compare(const char *file)
+static void print(const struct entry *e, char *out)
 {
-	char want[160], got[160];
-	size_t i, n = sizeof(abi) / sizeof(abi[0]);
-	FILE *in = fopen(file, "r");
-	int bad = 0;
+	if (e->kind == 'F')
+		snprintf(
+		    out, LINE, "F %s.%s %lld %zu %s", e->name, e->field, e->at, e->len, e->type);
+	else if (e->kind == 'S')
+		snprintf(
+		    out, LINE, "S %s %zu %s", e->name, e->len, grows(e->name) ? "grows" : "fixed");
+	else if (e->type)
+		snprintf(out, LINE, "K %s \"%s\"", e->name, e->type);
+	else
+		snprintf(out, LINE, "K %s %lld", e->name, e->at);
+}
 
-	if (!in) {
-		perror(file);
-		return 1;
-	}
-	for (i = 0; fgets(want, sizeof(want), in);) {
-		want[strcspn(want, "\n")] = '\0';
-		if (!*want || *want == '#')
+/* Bytes of "F name.field" of a line. */
+static size_t name_of(const char *text)
+{
+	return strlen(text) < 3 ? strlen(text) : 2 + strcspn(text + 2, " ");
+}
+
+/* The newest line of the list about this name; NULL: none. */
+static struct line *find(const char *text, size_t n)
+{
+	for (unsigned i = nline; i-- > 0;)
+		if (line[i].name == n && strncmp(line[i].text, text, n) == 0)
+			return &line[i];
+	return NULL;
+}
+
+/* ---- the files ---- */
+
+static uint64_t sum_more(uint64_t sum, const char *text)
+{
+	for (; *text; text++)
+		sum = (sum ^ (unsigned char)*text) * 0x100000001b3u;
+	return sum;
+}
+
+static FILE *file_open(const char *name, const char *how)
+{
+	const char *src = getenv("srcdir");
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/sdk/%s", src ? src : ".", name);
+	f = fopen(path, how);
+	if (!f)
+		perror(path);
+	return f;
+}
+
+static int list_read(void)
+{
+	FILE *in = file_open("abi.txt", "r");
+	uint64_t sum = 0xcbf29ce484222325u;
+	struct version *v = NULL;
+	char text[LINE + 2];
+
+	if (!in)
+		return -1;
+	while (nline < LINES && fgets(text, sizeof(text), in)) {
+		if (*text == '#')
 			continue;
-		if (i == n) {
-			printf("%s: \"%s\" is not in the headers any more\n", file, want);
-			bad = 1;
-			continue;
+		sum = sum_more(sum, text);
+		text[strcspn(text, "\n")] = '\0';
+		if (strncmp(text, "ABI ", 4) == 0) {
+			v = &version[nversion++];
+			sscanf(text + 4, "%u.%u", &v->major, &v->minor);
+		} else if (v && *text) {
+			line[nline++] =
+			    (struct line){strdup(text), name_of(text), v->major, v->minor, false};
 		}
-		line(i++, got, sizeof(got));
-		if (!bad && strcmp(want, got) != 0) {
-			printf("%s has \"%s\", the headers \"%s\"\n", file, want, got);
-			bad = 1;
-		}
+		if (v)
+			v->sum = sum;
 	}
 	fclose(in);
-	if (i < n) {
-		line(i, got, sizeof(got));
-		printf("%s lacks \"%s\"\n", file, got);
-		bad = 1;
+	return 0;
+}
+
+/* Each version has a line in the history, with the sum of the list as it was then. */
+static void seals(void)
+{
+	FILE *in = file_open("abi-history", "r");
+	char text[LINE];
+	unsigned i;
+	uint64_t sum;
+	int n;
+
+	for (i = 0; in && i < nversion; i++) {
+		struct version *v = &version[i];
+		bool found = false;
+
+		rewind(in);
+		while (!found && fgets(text, sizeof(text), in)) {
+			unsigned major, minor;
+
+			n = 0;
+			found = sscanf(text, "%u.%u %*s %" SCNx64 "%n", &major, &minor, &sum, &n) ==
+				    3 &&
+				n > 0 && major == v->major && minor == v->minor;
+		}
+		if (!found)
+			FAIL("sdk/abi-history has no line of ABI %u.%u: say there what it brought: "
+			     "\"%u.%u\tDATE\t%016" PRIx64 "\tWHAT\"",
+			    v->major, v->minor, v->major, v->minor, v->sum);
+		else if (sum != v->sum)
+			FAIL("the list up to ABI %u.%u is not what it was (sum %016" PRIx64
+			     ", sdk/abi-history has %016" PRIx64
+			     "): a version is sealed, what is new "
+			     "gets a new minor",
+			    v->major, v->minor, v->sum, sum);
 	}
-	if (bad)
-		puts("The ABI changed. Appended at the end of a struct that starts with its size: "
-		     "raise\n"
-		     "META1_ABI_MINOR; anything else: META1_ABI_MAJOR (minor, while major is 0). "
-		     "Say\n"
-		     "why in sdk/abi-history, then write the list anew: sdk/abi -p >sdk/abi.txt");
+	if (in)
+		fclose(in);
+	else
+		bad = 1;
+}
+
+/* ---- the rules ---- */
+
+/* Size that a struct had in the versions before the newest of the headers; 0: it was not there. */
+static size_t old_size(const char *name)
+{
+	size_t size = 0;
+	char key[LINE];
+	int n = snprintf(key, sizeof(key), "S %s ", name);
+
+	for (unsigned i = 0; i < nline; i++)
+		if (strncmp(line[i].text, key, (size_t)n) == 0 && line[i].minor < newest)
+			size = strtoul(line[i].text + n, NULL, 10);
+	return size;
+}
+
+static bool may_grow(const struct entry *e, const struct line *l)
+{
+	return e->kind == 'S' && grows(e->name) && strstr(l->text, " grows") &&
+	       e->len > strtoul(l->text + l->name, NULL, 10);
+}
+
+/* fresh: lines that the list lacks, to be appended; NULL: that is an error. */
+static void compare(FILE *fresh)
+{
+	char text[LINE];
+
+	for (size_t i = 0; i < TABLE; i++) {
+		const struct entry *e = &table[i];
+		struct line *l;
+
+		print(e, text);
+		l = find(text, name_of(text));
+		if (l)
+			l->seen = true;
+		if (e->kind == 'F' && (!l || l->minor == META1_ABI_MINOR) &&
+		    (size_t)e->at < old_size(e->name))
+			FAIL(
+			    "%s.%s stands within what %s had before (%zu bytes): older modules "
+			    "have "
+			    "nothing there. Append it at the end, behind a pad where one is needed",
+			    e->name, e->field, e->name, old_size(e->name));
+		if (l && strcmp(l->text, text) == 0)
+			continue;
+		if (l && !may_grow(e, l))
+			FAIL("changed: it was \"%s\", it is \"%s\". This breaks modules that are "
+			     "built: "
+			     "append something new instead, or raise META1_ABI_MAJOR",
+			    l->text, text);
+		else if (fresh)
+			fprintf(fresh, "%s\n", text);
+		else
+			FAIL("new: \"%s\": run sdk/abi -w", text);
+	}
+	for (unsigned i = 0; i < nline; i++) {
+		struct line *l = find(line[i].text, line[i].name);
+
+		if (l == &line[i] && !line[i].seen)
+			FAIL("removed: \"%s\". This breaks modules that use it: leave it there, or "
+			     "raise META1_ABI_MAJOR",
+			    line[i].text);
+	}
+}
+
+static int append(void)
+{
+	struct version last = nversion ? version[nversion - 1] : (struct version){0, 0, 0};
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+
+	compare(out);
+	fclose(out);
+	if (!bad && n > 0 && nversion && last.minor == META1_ABI_MINOR)
+		FAIL("new:\n%sABI %u.%u is sealed: raise META1_ABI_MINOR in meta1/module.h", text,
+		    last.major, last.minor);
+	if (!bad && n > 0) {
+		out = file_open("abi.txt", "a");
+		bad |= !out ||
+		       fprintf(out, "ABI %u.%u\n%s", META1_ABI_MAJOR, META1_ABI_MINOR, text) < 0;
+		bad |= out && fclose(out) != 0;
+		puts("appended; now its line in sdk/abi-history: sdk/abi says the sum");
+	}
+	free(text);
 	return bad;
 }
 
 int main(int argc, char **argv)
 {
-	char text[160], file[4096];
-	const char *src = getenv("srcdir");
-	size_t i;
+	struct version *last;
 
 	if (sizeof(void *) != 8) {
 		puts("the list is of machines with 64-bit pointers");
 		return 77;
 	}
-	if (argc < 2 || strcmp(argv[1], "-p") != 0) {
-		snprintf(file, sizeof(file), "%s/sdk/abi.txt", src ? src : ".");
-		return compare(file);
-	}
-	printf("# Made by sdk/abi -p: struct.field offset size, with 64-bit pointers. ABI %u.%u\n",
-	    META1_ABI_MAJOR, META1_ABI_MINOR);
-	for (i = 0; i < sizeof(abi) / sizeof(abi[0]); i++) {
-		line(i, text, sizeof(text));
-		puts(text);
-	}
-	return 0;
+	if (list_read() < 0)
+		return 1;
+	if (argc == 2 && strcmp(argv[1], "-w") == 0)
+		return append();
+	last = nversion ? &version[nversion - 1] : NULL;
+	compare(NULL);
+	if (!last || last->major != META1_ABI_MAJOR || last->minor != META1_ABI_MINOR)
+		FAIL("meta1/module.h says ABI %u.%u, the list ends with %u.%u: run sdk/abi -w, or "
+		     "take "
+		     "the number back",
+		    META1_ABI_MAJOR, META1_ABI_MINOR, last ? last->major : 0,
+		    last ? last->minor : 0);
+	seals();
+	for (unsigned i = 0; i < nline; i++)
+		free(line[i].text);
+	return bad;
 }

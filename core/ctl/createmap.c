@@ -151,7 +151,7 @@ static int read_source(struct source *s, const char *input)
 	FILE *f = input ? fopen(input, "re") : stdin;
 	int rc;
 
-	s->src.next = next_row;
+	s->src = (struct meta1_mapsrc){.size = sizeof(s->src), .next = next_row};
 	s->name = input ? input : "stdin";
 	if (!f) {
 		fprintf(stderr, "createmap: %s: %s\n", input, strerror(errno));

@@ -184,6 +184,7 @@ void mod_table(struct mod_inst *in)
 	    .abi_minor = META1_ABI_MINOR,
 	    .role = h->role,
 	    .process = h->process,
+	    .offers = mod_offers(in->m, h->role),
 	    .version = PACKAGE_VERSION,
 	    .hostname = h->hostname,
 	    .qdir = h->qdir,

@@ -14,7 +14,7 @@
 #define CONF_MAX     (1u << 20)
 #define END_OF(T, f) (offsetof(T, f) + sizeof(((T *)0)->f))
 
-/* Ends of the structs of ABI 0.1: what is shorter was never released. */
+/* Ends of the structs of ABI 1.0: what is shorter was never released. */
 #define MODULE_FIRST END_OF(struct meta1_module, ops)
 #define MODULE_LAST  4096u
 
@@ -23,12 +23,74 @@ static const struct {
 	const char *prefix;
 	size_t ops_first;
 } kinds[] = {
-    {META1_MAP, "map_", END_OF(struct meta1_map_ops, create)},
-    {META1_TRANSPORT, "transport_", END_OF(struct meta1_transport_ops, cancel)},
+    {META1_MAP, "map_", END_OF(struct meta1_map_ops, find)},
+    {META1_TRANSPORT, "transport_", END_OF(struct meta1_transport_ops, pad)},
     {META1_AUTH, "auth_", END_OF(struct meta1_auth_ops, cancel)},
-    {META1_PMILTER, "pmilter_", END_OF(struct meta1_pmilter_ops, cancel)},
-    {META1_QUEUE, "queue_", END_OF(struct meta1_queue_ops, cancel)},
+    {META1_PMILTER, "pmilter_", END_OF(struct meta1_pmilter_ops, state)},
+    {META1_QUEUE, "queue_", END_OF(struct meta1_queue_ops, check)},
 };
+
+/* What a kind cannot do without, where it is loaded in one of these roles. */
+#define NEED(k, r, T, f)                                                                           \
+	{                                                                                          \
+		k, r, offsetof(struct T, f), #f                                                    \
+	}
+#define STORE (META1_SMTPS | META1_SMTPC | META1_QMGR)
+static const struct {
+	uint32_t kind, roles;
+	size_t off;
+	const char *name;
+} musts[] = {
+    NEED(META1_TRANSPORT, ~0u, meta1_transport_ops, open),
+    NEED(META1_TRANSPORT, ~0u, meta1_transport_ops, send),
+    NEED(META1_TRANSPORT, ~0u, meta1_transport_ops, usable),
+    NEED(META1_TRANSPORT, ~0u, meta1_transport_ops, shut),
+    NEED(META1_TRANSPORT, ~0u, meta1_transport_ops, cancel),
+    NEED(META1_AUTH, META1_SMTPS, meta1_auth_ops, offer),
+    NEED(META1_AUTH, META1_SMTPS, meta1_auth_ops, start),
+    NEED(META1_AUTH, META1_SMTPC, meta1_auth_ops, login),
+    NEED(META1_AUTH, ~0u, meta1_auth_ops, step),
+    NEED(META1_AUTH, ~0u, meta1_auth_ops, end),
+    NEED(META1_AUTH, ~0u, meta1_auth_ops, cancel),
+    NEED(META1_PMILTER, ~0u, meta1_pmilter_ops, begin),
+    NEED(META1_PMILTER, ~0u, meta1_pmilter_ops, ask),
+    NEED(META1_PMILTER, ~0u, meta1_pmilter_ops, reset),
+    NEED(META1_PMILTER, ~0u, meta1_pmilter_ops, end),
+    NEED(META1_PMILTER, ~0u, meta1_pmilter_ops, cancel),
+    NEED(META1_QUEUE, ~0u, meta1_queue_ops, format),
+    NEED(META1_QUEUE, META1_SMTPS | META1_QMGR, meta1_queue_ops, begin),
+    NEED(META1_QUEUE, META1_SMTPS | META1_QMGR, meta1_queue_ops, write),
+    NEED(META1_QUEUE, META1_SMTPS | META1_QMGR, meta1_queue_ops, commit),
+    NEED(META1_QUEUE, META1_SMTPS | META1_QMGR, meta1_queue_ops, abort),
+    NEED(META1_QUEUE, META1_SMTPC | META1_QMGR, meta1_queue_ops, load),
+    NEED(META1_QUEUE, META1_SMTPC | META1_QMGR, meta1_queue_ops, unload),
+    NEED(META1_QUEUE, META1_QMGR, meta1_queue_ops, manage),
+    NEED(META1_QUEUE, META1_QMGR, meta1_queue_ops, notice),
+    NEED(META1_QUEUE, META1_QMGR, meta1_queue_ops, outcome),
+    NEED(META1_QUEUE, STORE, meta1_queue_ops, cancel),
+};
+
+static const struct {
+	uint64_t bit;
+	const char *name;
+	uint32_t roles;
+} services[] = {
+    {META1_S_CONN, "connections", ~0u},
+    {META1_S_BASE, "the event loop", ~0u},
+    {META1_S_OFFLOAD, "worker threads", ~0u},
+    {META1_S_DNS, "DNS", META1_SMAR | META1_TOOL},
+    {META1_S_MAPS, "other maps", META1_SMAR | META1_TOOL},
+};
+
+uint64_t mod_offers(const struct meta1_module *m, uint32_t role)
+{
+	uint64_t offers = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(services); i++)
+		if (services[i].roles & role && !(m->flags & META1_F_BLOCKING))
+			offers |= services[i].bit;
+	return offers;
+}
 
 static const char *role_name(uint32_t role)
 {
@@ -61,19 +123,54 @@ static int judge_abi(const struct meta1_module *m, struct meta1_err *err)
 		    "another byte order; build it against the installed meta1/module.h",
 		    m->magic, META1_MODULE_MAGIC);
 	if (m->abi_major != META1_ABI_MAJOR)
-		return err_set(err,
-		    "module ABI is %u.%u, expected %u.x: build it against the installed "
-		    "meta1/module.h",
-		    m->abi_major, m->abi_minor, META1_ABI_MAJOR);
-	if (m->abi_minor > META1_ABI_MINOR)
-		return err_set(err,
-		    "module ABI is %u.%u, newer than this server's %u.%u: update the server or "
-		    "build the module for it",
-		    m->abi_major, m->abi_minor, META1_ABI_MAJOR, META1_ABI_MINOR);
+		return err_set(err, "module ABI is %u.%u, expected %u.x: %s", m->abi_major,
+		    m->abi_minor, META1_ABI_MAJOR,
+		    m->abi_major > META1_ABI_MAJOR
+			? "it is newer, update the server"
+			: "it is older, build it against the installed meta1/module.h");
 	if (m->size < MODULE_FIRST || m->size > MODULE_LAST)
 		return err_set(err,
 		    "descriptor has %u bytes, expected %zu to %u: use META1_MODULE() to fill it",
 		    m->size, MODULE_FIRST, MODULE_LAST);
+	if (m->abi_needed > META1_ABI_MINOR)
+		return err_set(err,
+		    "module ABI is %u.%u and needs %u.%u, newer than this server's %u.%u: update "
+		    "the server or build the module for it",
+		    m->abi_major, m->abi_minor, m->abi_major, m->abi_needed, META1_ABI_MAJOR,
+		    META1_ABI_MINOR);
+	return 0;
+}
+
+static int judge_needs(const struct meta1_module *m, uint32_t role, struct meta1_err *err)
+{
+	uint64_t lacks = m->needs & ~mod_offers(m, role);
+
+	for (size_t i = 0; i < ARRAY_LEN(services); i++)
+		if (lacks & services[i].bit)
+			return err_set(err, "it needs %s, which %s does not offer%s",
+			    services[i].name, role_name(role),
+			    m->flags & META1_F_BLOCKING ? " to a module that may block" : "");
+	if (lacks)
+		return err_set(err,
+		    "it needs services 0x%llx that this server does not know: update the server",
+		    (unsigned long long)lacks);
+	return 0;
+}
+
+static int judge_ops(const struct meta1_module *m, uint32_t role, struct meta1_err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(musts); i++) {
+		const void *op = NULL;
+
+		if (musts[i].kind != m->kind || !(musts[i].roles & role))
+			continue;
+		memcpy(&op, (const char *)m->ops + musts[i].off, sizeof(op));
+		if (!op)
+			return err_set(err,
+			    "its table of operations lacks %s%s, which %s asks it for",
+			    musts[i].name, strcmp(musts[i].name, "format") == 0 ? "" : "()",
+			    role_name(role));
+	}
 	return 0;
 }
 
@@ -161,6 +258,8 @@ int mod_judge(const struct meta1_module *m, const char *name, uint32_t role, str
 		return err_set(err, "META1_F_BLOCKING is served for maps only: "
 				    "use offload() for what may sleep");
 	if (m->kind == META1_MAP && judge_map(m, err) < 0)
+		return -1;
+	if (judge_ops(m, role, err) < 0 || judge_needs(m, role, err) < 0)
 		return -1;
 	if (m->libevent && m->libevent >> 16 != ours >> 16)
 		return err_set(err,

@@ -53,6 +53,8 @@ const struct meta1_module *mod_descriptor(const struct mod *);
 const char *mod_file(const struct mod *);
 /* All rules of a descriptor, without loading: for the kit and tests (judge.c). */
 int mod_judge(const struct meta1_module *, const char *name, uint32_t role, struct meta1_err *);
+/* What an instance of it is served there: enum meta1_service. */
+uint64_t mod_offers(const struct meta1_module *, uint32_t role);
 
 /* ---- host.c: instances ---- */
 /* Binds section's options (core_names: options of the section that belong to the core, e.g.

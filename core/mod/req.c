@@ -296,7 +296,7 @@ void mod_req_cancel(struct meta1_req **rqp)
 
 static void answer(struct meta1_req *rq, enum meta1_status st, const struct meta1_reply *reply)
 {
-	rq->st = st;
+	rq->st = st <= META1_CANCELED ? st : META1_TEMPFAIL; /* of an ABI that is newer */
 	if (!mod_reply_copy(&rq->arena, &rq->reply, reply)) {
 		rq->st = META1_TEMPFAIL;
 		rq->reply = (struct meta1_reply){
@@ -360,7 +360,7 @@ static void host_rcpt_result(
 		return;
 	}
 	r->rcpt = rcpt;
-	r->st = st;
+	r->st = st <= META1_CANCELED ? st : META1_TEMPFAIL;
 	*rq->results_tail = r;
 	rq->results_tail = &r->next;
 	loop_defer(rq->in->host->loop, &rq->tell);

@@ -111,7 +111,8 @@ static void ready(void *arg)
 	if (im->client && !im->committing)
 		ctl_answer(&im->client, taken_json(im), 200, NULL);
 }
-static const struct meta1_qops_writer_events writer_events = {ready};
+static const struct meta1_qops_writer_events writer_events = {
+    .size = sizeof(writer_events), .ready = ready};
 
 static json_t *part_content(
     struct qmgr_import *im, struct meta1_buf body, int *status, struct meta1_err *err)

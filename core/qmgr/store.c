@@ -353,7 +353,8 @@ static void go_on(void *arg)
 {
 	(void)arg;
 }
-static const struct meta1_qops_writer_events writer_events = {go_on};
+static const struct meta1_qops_writer_events writer_events = {
+    .size = sizeof(writer_events), .ready = go_on};
 
 bool qmgr_store_begin(struct qmgr *q, const char *id, const struct meta1_qops_writer_events *ev,
     void *arg, struct meta1_qmsg **msg, struct meta1_err *err)

@@ -33,7 +33,8 @@ static void store_ready(void *arg)
 	smtps_session_run(s);
 }
 
-static const struct meta1_qops_writer_events events = {.ready = store_ready};
+static const struct meta1_qops_writer_events events = {
+    .size = sizeof(events), .ready = store_ready};
 
 static void drop(struct smtps_tx *tx)
 {

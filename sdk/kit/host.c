@@ -356,6 +356,7 @@ void kit_table(struct kit_inst *in)
 	    .abi_major = META1_ABI_MAJOR,
 	    .abi_minor = META1_ABI_MINOR,
 	    .role = h->role,
+	    .offers = kit_offers(in->m),
 	    .version = PACKAGE_VERSION,
 	    .hostname = h->hostname,
 	    .qdir = h->qdir,

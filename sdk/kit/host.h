@@ -83,6 +83,7 @@ void kit_log_clear(struct kit_host *);
 /* ---- load.c ---- */
 /* Loads a file as far as its descriptor. NULL: err. Nothing of it is judged but that. */
 struct kit_module *kit_load(struct kit_host *, const char *file, struct meta1_err *);
+uint64_t kit_offers(const struct meta1_module *); /* enum meta1_service: all that any role does */
 /* One rule after the other, before any of the module's functions is called; each is told
  * to say(), which may be NULL. false: one of them is broken. Without this no instance can be
  * opened. */

@@ -18,6 +18,7 @@
 #define CONF_MAX     (1u << 20)
 #define SIZE_MAX_    4096
 #define END_OF(T, f) (offsetof(T, f) + sizeof(((T *)0)->f))
+#define KIT_OFFERS   (META1_S_CONN | META1_S_BASE | META1_S_OFFLOAD | META1_S_DNS | META1_S_MAPS)
 #define ROLES	     (META1_SMTPS | META1_SMTPC | META1_SMAR | META1_QMGR | META1_TOOL)
 
 /* Where each kind is asked for, and what it cannot do without. */
@@ -26,14 +27,14 @@ static const struct {
 	const char *prefix;
 	size_t first;
 } kinds[] = {
-    {META1_MAP, META1_SMAR | META1_TOOL, "map_", END_OF(struct meta1_map_ops, create)},
+    {META1_MAP, META1_SMAR | META1_TOOL, "map_", END_OF(struct meta1_map_ops, find)},
     {META1_TRANSPORT, META1_SMTPC | META1_SMAR | META1_TOOL, "transport_",
-	END_OF(struct meta1_transport_ops, cancel)},
+	END_OF(struct meta1_transport_ops, pad)},
     {META1_AUTH, META1_SMTPS | META1_SMTPC | META1_TOOL, "auth_",
 	END_OF(struct meta1_auth_ops, cancel)},
-    {META1_PMILTER, META1_SMTPS | META1_TOOL, "pmilter_", END_OF(struct meta1_pmilter_ops, cancel)},
+    {META1_PMILTER, META1_SMTPS | META1_TOOL, "pmilter_", END_OF(struct meta1_pmilter_ops, state)},
     {META1_QUEUE, META1_SMTPS | META1_SMTPC | META1_QMGR | META1_TOOL, "queue_",
-	END_OF(struct meta1_queue_ops, cancel)},
+	END_OF(struct meta1_queue_ops, check)},
 };
 
 struct judge {
@@ -63,12 +64,12 @@ static bool head(struct judge *j, const struct meta1_module *m)
 	       rule(j, m->abi_major == META1_ABI_MAJOR, "its ABI is of this major version",
 		   "module ABI %u.%u, this kit has %u.%u: build it against this meta1/module.h",
 		   m->abi_major, m->abi_minor, META1_ABI_MAJOR, META1_ABI_MINOR) &&
-	       rule(j, m->abi_minor <= META1_ABI_MINOR, "its ABI is not newer than this one",
-		   "module ABI %u.%u, this kit has %u.%u", m->abi_major, m->abi_minor,
-		   META1_ABI_MAJOR, META1_ABI_MINOR) &&
 	       rule(j, m->size >= END_OF(struct meta1_module, ops) && m->size <= SIZE_MAX_,
 		   "its descriptor has a size", "%u bytes, expected at least %zu", m->size,
-		   END_OF(struct meta1_module, ops));
+		   END_OF(struct meta1_module, ops)) &&
+	       rule(j, m->abi_needed <= META1_ABI_MINOR, "it needs no newer ABI than this one",
+		   "module ABI %u.%u needs %u.%u, this kit has %u.%u", m->abi_major, m->abi_minor,
+		   m->abi_major, m->abi_needed, META1_ABI_MAJOR, META1_ABI_MINOR);
 }
 
 static bool names(struct judge *j, const struct kit_module *mod)
@@ -182,6 +183,11 @@ static struct meta1_opt *records(const struct meta1_module *m)
 	return o;
 }
 
+uint64_t kit_offers(const struct meta1_module *m)
+{
+	return m->flags & META1_F_BLOCKING ? 0 : KIT_OFFERS;
+}
+
 bool kit_judge(struct kit_module *mod,
     void (*say)(void *arg, bool ok, const char *rule, const char *found), void *arg)
 {
@@ -199,6 +205,8 @@ bool kit_judge(struct kit_module *mod,
 	    &j, !(m->flags & ~(uint32_t)META1_F_BLOCKING), "its flags are known", "0x%x", m->flags);
 	rule(&j, !blocking || m->kind == META1_MAP, "META1_F_BLOCKING is for maps",
 	    "its kind is %u: use offload()", m->kind);
+	rule(&j, !(m->needs & ~kit_offers(m)), "what it needs is offered", "0x%llx",
+	    (unsigned long long)(m->needs & ~kit_offers(m)));
 	rule(&j, !m->libevent || m->libevent >> 16 == ours >> 16,
 	    "it was built for this libevent, or uses none", "0x%08x, here is 0x%08x", m->libevent,
 	    ours);

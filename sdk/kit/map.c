@@ -76,7 +76,7 @@ static const struct meta1_map_ops *ops(struct kit *k)
 
 static int create(struct kit *k, const struct kit_pair *pair, unsigned n, struct meta1_err *err)
 {
-	struct source s = {.src = {next}, .pair = pair, .n = n};
+	struct source s = {.src = {.size = sizeof(s.src), .next = next}, .pair = pair, .n = n};
 	struct conf *conf = conf_read_text("options", k->options);
 	void *base = base_alloc(k->m->sizeof_conf);
 	int r = -1;

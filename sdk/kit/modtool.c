@@ -21,9 +21,11 @@
 
 static void usage(FILE *out)
 {
-	fputs("meta1-modtool new map|transport NAME   makes a folder KIND_NAME to begin with\n"
-	      "meta1-modtool doc FILE.so              its manual page, from its table of options\n"
-	      "meta1-modtool sample FILE.so           a file for conf.d, the same way\n",
+	fputs("meta1-modtool new KIND NAME   makes a folder KIND_NAME to begin with: map, "
+	      "transport, auth,\n"
+	      "                              pmilter or queue\n"
+	      "meta1-modtool doc FILE.so     its manual page, from its table of options\n"
+	      "meta1-modtool sample FILE.so  a file for conf.d, the same way\n",
 	    out);
 }
 
@@ -110,7 +112,8 @@ static int new_module(const char *kind, const char *name)
 	snprintf(from, sizeof(from), "%s/%.32s", base, kind);
 	d = strchr(kind, '/') ? NULL : opendir(from);
 	if (!d)
-		return fail(kind, "there is no template of this kind: map, transport");
+		return fail(kind,
+		    "there is no template of this kind: map, transport, auth, pmilter, queue");
 	snprintf(folder, sizeof(folder), "%.32s_%s", kind, name);
 	if (mkdir(folder, 0755)) {
 		closedir(d);

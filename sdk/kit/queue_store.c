@@ -257,7 +257,8 @@ static void on_ready(void *arg)
 }
 
 static bool ready;
-static const struct meta1_qops_writer_events wevents = {.ready = on_ready};
+static const struct meta1_qops_writer_events wevents = {
+    .size = sizeof(wevents), .ready = on_ready};
 
 struct meta1_qmsg *q_begin(struct q *q, unsigned i)
 {

@@ -88,7 +88,8 @@ struct pmg_ctx_S {
 	struct evconnlistener *listener;
 	struct event *sig[2];
 	char *where, *unlink_path;
-	const struct pmilter_S *filter;
+	const struct pmilter_S *filter; /* own, once it is listened for */
+	struct pmilter_S own;
 	void *ctx;
 	uint32_t debug;
 	pmss_ctx_P links;

@@ -187,19 +187,20 @@ static sm_ret_T listen_at(pmg_ctx_P g)
 
 /* ---- life ---- */
 
-sm_ret_T sm_pmfi_listen(pmg_ctx_P g, const struct pmilter_S *filter)
+sm_ret_T sm_pmfi_listen_of(pmg_ctx_P g, const struct pmilter_S *given, size_t size)
 {
 	struct sigaction sa;
 	sm_ret_T r;
 
-	if (g->listener || !filter)
+	if (g->listener || !given)
 		return -EINVAL;
-	g->filter = filter;
+	memcpy(&g->own, given, size < sizeof(g->own) ? size : sizeof(g->own));
+	g->filter = &g->own;
 	/* a server that goes away must not end the filter */
 	if (sigaction(SIGPIPE, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL)
 		signal(SIGPIPE, SIG_IGN);
-	if (filter->pmfi_thrmax_h) {
-		g->pool = lpm_pool_new(g, filter->pmfi_thrmax_s, filter->pmfi_thrmax_h);
+	if (g->own.pmfi_thrmax_h) {
+		g->pool = lpm_pool_new(g, g->own.pmfi_thrmax_s, g->own.pmfi_thrmax_h);
 		if (!g->pool)
 			return -ENOMEM;
 	}
@@ -217,10 +218,10 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 	sm_pmfi_stop(arg);
 }
 
-sm_ret_T sm_pmfi_start(pmg_ctx_P g, const struct pmilter_S *filter)
+sm_ret_T sm_pmfi_start_of(pmg_ctx_P g, const struct pmilter_S *filter, size_t size)
 {
 	static const int sigs[] = {SIGTERM, SIGINT};
-	sm_ret_T r = sm_pmfi_listen(g, filter);
+	sm_ret_T r = sm_pmfi_listen_of(g, filter, size);
 
 	if (sm_is_err(r))
 		return r;

@@ -268,8 +268,11 @@ static void on_connected(void *arg)
 	dialog_wait(s, DIALOG_GREETING); /* from here on each step has its own time */
 }
 
-static const struct meta1_conn_events conn_events = {
-    on_connected, on_input, on_gone, dialog_tls_secured};
+static const struct meta1_conn_events conn_events = {.size = sizeof(conn_events),
+    .connected = on_connected,
+    .input = on_input,
+    .gone = on_gone,
+    .secured = dialog_tls_secured};
 
 /* ---- greeting and EHLO ---- */
 
@@ -462,7 +465,8 @@ const struct meta1_transport_ops dialog_ops = {.size = sizeof(dialog_ops),
     .past_dot = ops_past_dot,
     .caps = ops_caps,
     .probe = dialog_probe,
-    .tls = dialog_tls_text};
+    .tls = dialog_tls_text,
+    .heeds = META1_M_SMTPUTF8 | META1_M_REQUIRETLS};
 
 int dialog_open(const struct meta1_host *host, struct meta1_ctx *ctx,
     const struct dialog_conf *conf, const struct dialog_kind *kind, void **inst,

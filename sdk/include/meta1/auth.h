@@ -19,12 +19,14 @@
  *	PERMFAIL the exchange is not as the mechanism wants it
  *	TEMPFAIL what knows the secrets cannot be asked now
  * as client:
- *	MORE	 val[0]: response. smtp 235 in it: the server may end with a success after it,
- *without it a success would be a fraud. Of login(): val[0] name of the mechanism, val[1], when
- *there, the initial response (empty: "=") OK	 the server's words are as they must be (a mechanism
- *that proves the server too); nothing more to say NOTFOUND none of the mechanisms offered can be
- *used, or the server did not prove itself TEMPFAIL, PERMFAIL as above text says why, for the log;
- *it must not have secrets. Passwords and responses never go to log().
+ *	MORE	 val[0]: response; smtp 235 in it: the server may end with a success after it,
+ *		 without it a success would be a fraud. Of login(): val[0] name of the mechanism,
+ *		 val[1], when there, the initial response (empty: "=")
+ *	OK	 the server's words are as they must be (a mechanism that proves the server too);
+ *		 nothing more to say
+ *	NOTFOUND none of the mechanisms offered can be used, or the server did not prove itself
+ *	TEMPFAIL, PERMFAIL as above
+ * text says why, for the log; it must not have secrets. Passwords and responses never go to log().
  *
  * What may sleep (saslauthd, a database, DNS) runs by offload(). After cancel() of its request an
  * exchange takes end() only, which may come while work of it is under way on another thread.
@@ -51,9 +53,10 @@ enum meta1_auth_flag {
 	META1_A_MUTUAL_AUTH = 64       /* only such where the server proves itself too */
 };
 
-/* The two ends of a connection. Pointers are valid during the call. */
+/* The two ends of a connection; the host's. Pointers are valid during the call. */
 struct meta1_auth_peer {
-	uint32_t size, flags;	    /* enum meta1_auth_flag: demanded on this connection as it is */
+	uint32_t size;
+	uint32_t flags;		    /* enum meta1_auth_flag: demanded on this connection as it is */
 	const char *service;	    /* "smtp", or "lmtp" */
 	const char *server;	    /* name of the server: ours as server, the hop's as client */
 	const char *local, *remote; /* "192.0.2.1;25" as Cyrus SASL has it; NULL: not of IP */
@@ -66,7 +69,7 @@ struct meta1_auth_peer {
 	struct meta1_buf cert; /* server: the client's certificate in DER, verified; len 0: none */
 };
 
-/* Whose secret a client uses. */
+/* Whose secret a client uses; the host's, during the call: it is wiped behind it. */
 struct meta1_auth_creds {
 	uint32_t size, pad;
 	struct meta1_buf user, act_as, realm; /* act_as, realm: len 0: none */
@@ -89,8 +92,8 @@ struct meta1_auth_ops {
 	    const char *mechs, const struct meta1_auth_creds *, void **conv);
 	/* ---- both ---- */
 	void (*step)(void *conv, struct meta1_req *, struct meta1_buf in);
-	void (*end)(void **conv); /* secrets are wiped */
-	void (*cancel)(void *inst, struct meta1_req *);
+	void (*end)(void **conv);			/* secrets are wiped */
+	void (*cancel)(void *inst, struct meta1_req *); /* of start(), login() or step() */
 };
 
 #ifdef __cplusplus

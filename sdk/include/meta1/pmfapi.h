@@ -128,7 +128,8 @@ struct pmilter_S {
 };
 typedef struct pmilter_S pmilter_T, *pmilter_P;
 
-/* What is known of a session. */
+/* What is known of a session; the library's, until the callback returns. Later fields behind
+ * META1_HAS(). NULL: not known. */
 struct pmse_info_S {
 	uint32_t size, port;
 	const char *serial, *client, *name, *listener, *helo;
@@ -138,15 +139,24 @@ struct pmse_info_S {
 };
 
 /* ---- the filter ---- */
+/* Of both: struct pmilter_S grows at its end; a filter built with a shorter one goes on to work. */
+sm_ret_T sm_pmfi_start_of(pmg_ctx_P, const struct pmilter_S *, size_t size);
+sm_ret_T sm_pmfi_listen_of(pmg_ctx_P, const struct pmilter_S *, size_t size);
 sm_ret_T sm_pmfi_init(pmg_ctx_P *);
 /* "unix:/path", "inet:PORT@ADDRESS", "inet6:PORT@ADDRESS", "inet://ADDRESS:PORT", "unix:///path" */
 sm_ret_T sm_pmfi_setconn(pmg_ctx_P, const char *where);
 sm_ret_T sm_pmfi_setdbg(pmg_ctx_P, uint32_t level); /* 0 to 100; to standard error */
 /* Listens and runs, in the foreground, until SIGTERM, SIGINT or sm_pmfi_stop(). */
-sm_ret_T sm_pmfi_start(pmg_ctx_P, const struct pmilter_S *);
+static inline sm_ret_T sm_pmfi_start(pmg_ctx_P g, const struct pmilter_S *filter)
+{
+	return sm_pmfi_start_of(g, filter, sizeof(*filter));
+}
 /* The same in two steps, for a filter with events of its own: after sm_pmfi_listen() it runs
  * the loop itself. */
-sm_ret_T sm_pmfi_listen(pmg_ctx_P, const struct pmilter_S *);
+static inline sm_ret_T sm_pmfi_listen(pmg_ctx_P g, const struct pmilter_S *filter)
+{
+	return sm_pmfi_listen_of(g, filter, sizeof(*filter));
+}
 struct event_base *sm_pmfi_base(pmg_ctx_P);
 void sm_pmfi_stop(pmg_ctx_P); /* the loop's thread, or a signal */
 void sm_pmfi_free(pmg_ctx_P *);

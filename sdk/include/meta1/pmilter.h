@@ -14,10 +14,12 @@
  *		  to stay valid until the next call for that session, whatever it is.
  *	TEMPFAIL  the filter cannot be asked or spoke nonsense: text says what, for the log. What
  *		  then becomes of the mail is not the module's to say: smtps does as the admin
- *		  configured (flags, failure), and calls end().
- *	PERMFAIL  the same of this mail alone, for what the mail is (too large, say): nothing that
- *		  the breaker counts, and the session's next mail is asked about.
- * The deadline of a request is the timeout of its stage; at it the host does as with TEMPFAIL.
+ *		  configured (flags, failure), and calls end(). With smtp 452 in the reply it is
+ *this server that could not keep what the filter says (disk, memory): the mail is refused with
+ *452 4.3.1, and the filter is as well as before. PERMFAIL  the same of this mail alone, for what
+ *the mail is (too large, say): nothing that the breaker counts, and the session's next mail is
+ *asked about. The deadline of a request is the timeout of its stage; at it the host does as with
+ *TEMPFAIL.
  *
  * The message. At END the module sees the content as it stands then: plain form (no stuffing),
  * every line ends with CRLF, with the edits of filters that came before; our own Received line is
@@ -75,6 +77,9 @@ struct meta1_pm_about {
 	uint32_t hops;	       /* END: Received lines, without ours */
 	struct meta1_buf from; /* without angle brackets; len 0: the null sender */
 	const char *msgid;     /* END: value of Message-Id, or NULL */
+	/* The name that DNS gives for the client's address, confirmed or not (macro client_ptr);
+	 * NULL: none, or not known. */
+	const char *ptr;
 };
 
 /* The content, at END. Valid until finish() or cancel(). */
@@ -93,7 +98,9 @@ struct meta1_pm_ask {
 	struct meta1_buf arg;
 	const struct meta1_buf *param; /* MAIL, RCPT: "SIZE=1000", as the client said them */
 	uint32_t nparam, nrcpt;
-	const struct meta1_buf *rcpt;	    /* END: all recipients, as the client said them */
+	/* END: all recipients, as the client said them, with the edits of filters that came before;
+	 * so is about->from. */
+	const struct meta1_buf *rcpt;
 	const struct meta1_pm_message *msg; /* END */
 	const char *refused; /* REFUSED: "550 5.1.1 text", what smtps says; else NULL */
 };
@@ -147,8 +154,9 @@ struct meta1_pm_verdict {
 
 /* For `meta1ctl filters`. */
 struct meta1_pm_state {
-	uint32_t size, connected; /* 1: there is a connection, or none is needed */
-	char peer[128];		  /* where and what it is: "unix:/run/x.sock milter v6" */
+	uint32_t size;
+	uint32_t connected; /* 1: there is a connection, or none is needed */
+	char peer[128];	    /* where and what it is: "unix:/run/x.sock milter v6" */
 };
 
 struct meta1_pmilter_ops {

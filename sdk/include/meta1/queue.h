@@ -26,20 +26,29 @@
  * reclaim() in the owner recycles it.
  *
  * Content is in DATA form: CRLF, dot-stuffed, ends with CRLF or is empty.
+ *
+ * All functions are called on the loop thread of their role, but check(), which a tool calls where
+ * there is no loop to care for. Events come on the loop thread, from a later turn or, of entry(),
+ * within notice(). Envelopes, entries and outcomes are good during the call, in both directions:
+ * who needs more copies. Lines of text (reason, by, client, hold) have no control characters.
  */
 #ifndef META1_QUEUE_H
 #define META1_QUEUE_H
 #include <meta1/module.h>
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define META1_NOTICE_MAX 128
 #define META1_REF_MAX	 64
 #define META1_ID_MAX	 32 /* with NUL */
 #define META1_FETCH_MAX	 512
 
-struct meta1_qmsg; /* a message being written; the store's */
+struct meta1_qmsg; /* a message being written; the store's until commit() or abort() */
 
-/* Opaque handle of a stored content; copied freely, sent between processes. */
+/* Opaque handle of a stored content; copied freely, sent between processes. For ever as it is. */
 struct meta1_ref {
 	uint32_t len;
 	uint8_t b[META1_REF_MAX];
@@ -67,7 +76,7 @@ struct meta1_qrcpt {
 	/* What the journal knew; zero for a new message. */
 	uint32_t state; /* enum meta1_rstate */
 	uint32_t tries;
-	int64_t next_try;	 /* wall clock, seconds */
+	int64_t next_try;	 /* wall clock, seconds; 0: at once */
 	struct meta1_buf reason; /* last reply or error, one line */
 	/* Of the envelope again: RFC 3461, as in struct meta1_rcpt. */
 	struct meta1_buf orcpt;
@@ -135,7 +144,7 @@ struct meta1_qoutcome {
 	uint64_t bytes;
 };
 
-/* A content opened for reading. */
+/* A content opened for reading: the store's, from load() to unload(). */
 struct meta1_content {
 	uint32_t size, nextent;
 	const struct meta1_extent *extent;
@@ -171,6 +180,7 @@ struct meta1_qcheck {
 };
 
 struct meta1_qops_writer_events {
+	uint32_t size, pad;
 	/* write() may go on after it said META1_MORE; or the message failed (commit tells). */
 	void (*ready)(void *arg);
 };
@@ -234,5 +244,9 @@ struct meta1_queue_ops {
 	 * is in use, so what is found may be just what changed meanwhile: ask again. */
 	int (*check)(void *inst, const struct meta1_qcheck *, void *arg, struct meta1_err *);
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -17,11 +17,28 @@
  * A connection lost after the final dot is TEMPFAIL for recipients without a reply.
  *
  * smar opens sessions too, to ask hops whether they would take a recipient (probe()).
+ *
+ * A transport that delivers on this host (META1_T_LOCAL) is opened for what a route says behind
+ * its name, and gets mail like the others. Mail that needs what a transport does not heed
+ * (META1_M_MUST) never gets there: PERMFAIL for its recipients.
  */
 #ifndef META1_TRANSPORT_H
 #define META1_TRANSPORT_H
 #include <meta1/module.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* props of a transport. */
+enum meta1_transportprop {
+	/* No next hop is connected to: hop->addr is what the route says, not an address; TLS,
+	 * logins, DSN and SMTPUTF8 of a next hop do not come in. A success is META1_TAKEN_FINAL. */
+	META1_T_LOCAL = 1
+};
+
+/* Of a mail: what is known of it, or was asked for. Those that begin with "client said" are
+ * parameters of MAIL. Bits that have no name may be set and mean nothing to who does not know. */
 enum meta1_mailflag {
 	META1_M_8BIT = 1,    /* content has bytes above 127 (BODY=8BITMIME was said or seen) */
 	META1_M_STUFFED = 2, /* content has lines with a doubled leading dot */
@@ -40,7 +57,9 @@ enum meta1_mailflag {
 	/* RFC 8689: the client said REQUIRETLS: only to a hop that offers it too, inside TLS with a
 	 * certificate that is accepted. */
 	META1_M_REQUIRETLS = 4096,
-	META1_M_HOLD = 8192 /* held in the queue from the start, until an admin releases it */
+	META1_M_HOLD = 8192, /* held in the queue from the start, until an admin releases it */
+	/* Those that a transport must heed, else it does not get the mail; room for more. */
+	META1_M_MUST = 4 | 4096 | 0x7f000000
 };
 #define META1_VERP_CHARS "-=+"
 #define META1_VERP_AT	 8 /* the first bit of the first one; of the second 2 more */
@@ -73,24 +92,32 @@ enum meta1_offer {
 	META1_OFFER_TRACE = 64,
 	META1_OFFER_REQUIRETLS = 128 /* told of sessions inside TLS alone */
 };
+/* The host's; filled by caps(). */
 struct meta1_caps {
-	uint32_t size, offers; /* enum meta1_offer */
-	uint64_t max_size;     /* of SIZE; 0: none told */
+	uint32_t size;
+	uint32_t offers;   /* enum meta1_offer */
+	uint64_t max_size; /* of SIZE; 0: none told */
 };
 
+/* An element of mail.rcpt, sizeof_rcpt bytes each. */
 struct meta1_rcpt {
-	struct meta1_buf addr;	/* without angle brackets */
+	struct meta1_buf addr;	/* without angle brackets; a bare "postmaster" has no '@' */
 	struct meta1_buf orcpt; /* "type;xtext" as the sender said it; len 0: nothing */
-	uint32_t notify, pad;	/* enum meta1_notify */
+	uint32_t notify;	/* enum meta1_notify */
+	uint32_t pad;
 };
 
+/* The host's; all of it is valid until the request is finished, also after cancel(). */
 struct meta1_mail {
-	uint32_t size, nrcpt, sizeof_rcpt, flags;
+	uint32_t size;
+	uint32_t nrcpt; /* at least 1 */
+	uint32_t sizeof_rcpt;
+	uint32_t flags;	       /* enum meta1_mailflag */
 	const char *id;	       /* for the log */
 	struct meta1_buf from; /* without angle brackets; len 0: the null sender */
 	const struct meta1_rcpt *rcpt;
-	/* DATA form: CRLF, dot-stuffed, ends with CRLF or is empty, without the final dot.
-	 * Valid until finish(), as is all of this struct. */
+	/* DATA form: CRLF, dot-stuffed, ends with CRLF or is empty, without the final dot. Without
+	 * META1_M_STUFFED no line has a doubled dot. NULL with nextent 0: empty, or probe(). */
 	const struct meta1_extent *extent;
 	uint32_t nextent, pad;
 	uint64_t bytes;		/* length without the stuffing, as RFC 1870 counts */
@@ -100,14 +127,18 @@ struct meta1_mail {
 };
 
 struct meta1_transport_ops {
-	uint32_t size, props;
+	uint32_t size;
+	uint32_t props; /* enum meta1_transportprop */
 	/* Connect and greet. Sets *sess at once when it returns (NULL only with an immediate
 	 * failure). finish(OK): ready for send(). On any other finish the host calls shut(). */
 	void (*open)(void *inst, struct meta1_req *, const struct meta1_hop *, void **sess);
+	/* One mail. Not called before the last one was finished. */
 	void (*send)(void *sess, struct meta1_req *, const struct meta1_mail *);
 	int (*usable)(void *sess); /* 0: the peer went away or said 421: shut it */
-	void (*shut)(void **sess); /* says goodbye if it can without waiting; frees the session */
-	void (*cancel)(void *inst, struct meta1_req *); /* of open() or send() */
+	/* Says goodbye if it can without waiting; frees the session and sets it to NULL. A request
+	 * of it that was cancelled may be open still: it is finished within, or later. */
+	void (*shut)(void **sess);
+	void (*cancel)(void *inst, struct meta1_req *); /* of open(), send() or probe() */
 	/* 1: the final dot of the mail under way has left, the hop may have taken it: a role
 	 * that stops waits for the reply instead of cancelling. NULL: never wait. */
 	int (*past_dot)(void *sess);
@@ -123,6 +154,14 @@ struct meta1_transport_ops {
 	/* One word of how this session is protected, for people: "TLSv1.3,cipher,verified", or
 	 * "none" and why. Valid until the session ends. NULL: not known. */
 	const char *(*tls)(void *sess);
+	/* Bits of META1_M_MUST that it heeds: META1_M_SMTPUTF8: addresses and header in UTF-8 are
+	 * fine; META1_M_REQUIRETLS: it sends by TLS that is as it must be, or not at all (of
+	 * META1_T_LOCAL ones: it is the end of the way). */
+	uint32_t heeds, pad;
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -242,12 +242,14 @@ static void module_close(void *inst)
 }
 
 static const struct meta1_transport_ops ops = {.size = sizeof(ops),
+    .props = META1_T_LOCAL,
     .open = ops_open,
     .send = ops_send,
     .usable = ops_usable,
     .shut = ops_shut,
     .cancel = ops_cancel,
-    .past_dot = ops_past_dot};
+    .past_dot = ops_past_dot,
+    .heeds = META1_M_SMTPUTF8 | META1_M_REQUIRETLS};
 
 META1_MODULE(transport_template, .kind = META1_TRANSPORT, .roles = META1_SMTPC | META1_TOOL,
     .version = "0.1", .summary = "Each mail becomes a file of a Maildir.", .opt = opts,

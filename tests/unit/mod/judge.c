@@ -4,6 +4,9 @@
 
 #include "fix.h"
 
+#include <meta1/auth.h>
+#include <meta1/pmilter.h>
+
 #include <meta1/map.h>
 #include <meta1/queue.h>
 #include <meta1/transport.h>
@@ -35,6 +38,11 @@ static enum meta1_status find(void *inst, struct meta1_buf key, struct meta1_rep
 {
 	(void)inst, (void)key, (void)r;
 	return META1_NOTFOUND;
+}
+
+static void no_cancel(void *inst, struct meta1_req *rq)
+{
+	(void)inst, (void)rq;
 }
 
 static const struct meta1_map_ops ops = {.size = sizeof(ops), .lookup = lookup};
@@ -88,8 +96,10 @@ static void rules(void **state)
 	(void)state;
 	BREAK((void)0, NULL);
 	BREAK(m.magic++, "magic is 0x314d544e, expected 0x314d544d");
-	BREAK(m.abi_major++, "module ABI is 1.");
-	BREAK(m.abi_minor++, "newer than this server's");
+	BREAK(m.abi_major++, "it is newer, update the server");
+	BREAK(m.abi_major--, "it is older, build it against the installed meta1/module.h");
+	BREAK(m.abi_minor++, NULL); /* it says that it needs no newer one */
+	BREAK((m.abi_minor++, m.abi_needed = m.abi_minor), "newer than this server's");
 	BREAK(m.abi_minor = 0, NULL);
 	BREAK(m.size = 40, "descriptor has 40 bytes, expected");
 	BREAK(m.size += 8, NULL);
@@ -99,13 +109,18 @@ static void rules(void **state)
 	BREAK(m.kind = META1_TRANSPORT, "expected it to begin with \"transport_\"");
 	BREAK(m.roles = META1_QMGR | META1_TOOL, "for the roles qmgr, tools, and this is smar");
 	BREAK(m.ops = NULL, "table of operations has 0 bytes");
-	BREAK(m.ops = &short_ops, "table of operations has 8 bytes, expected 32");
+	BREAK(m.ops = &short_ops, "table of operations has 8 bytes, expected 40");
 	BREAK(m.version = "", "it lacks a version");
 	BREAK(m.summary = NULL, "it lacks a summary");
 	BREAK(m.open = NULL, "it has no open()");
 	BREAK(m.close = NULL, "it has no close()");
 	BREAK(m.flags = META1_F_BLOCKING, NULL);
 	BREAK(m.flags = 64, "flags are 0x40, known are 0x1");
+	BREAK(m.needs = META1_S_DNS | META1_S_MAPS | META1_S_CONN, NULL);
+	BREAK((m.needs = META1_S_CONN, m.flags = META1_F_BLOCKING),
+	    "it needs connections, which smar does not offer to a module that may block");
+	BREAK(
+	    m.needs = 1ull << 40, "it needs services 0x10000000000 that this server does not know");
 	BREAK(m.libevent = 0x02010c00, NULL);
 	BREAK(m.libevent = 0x02020000, "it was built for libevent 2.2, and this is 2.1");
 }
@@ -134,7 +149,8 @@ static void options(void **state)
 
 static void blocking_is_for_maps(void **state)
 {
-	static const struct meta1_queue_ops q = {.size = sizeof(q)};
+	static const struct meta1_queue_ops q = {
+	    .size = sizeof(q), .format = "x/1", .cancel = no_cancel};
 
 	(void)state;
 	BREAK((m.kind = META1_QUEUE, m.name = "queue_x", m.ops = &q), NULL);
@@ -150,9 +166,6 @@ static void maps_have_one_way_to_answer(void **state)
 	static const struct meta1_map_ops far = {.size = sizeof(far), .find = find};
 	static const struct meta1_map_ops near = {
 	    .size = sizeof(near), .props = META1_MAP_LOCAL, .find = find};
-	/* a module of ABI 0.9, whose table ends before find() */
-	static const struct meta1_map_ops old = {
-	    .size = offsetof(struct meta1_map_ops, find), .lookup = lookup, .find = find};
 
 	(void)state;
 	BREAK(m.ops = &none, "it has neither lookup() nor find()");
@@ -160,7 +173,52 @@ static void maps_have_one_way_to_answer(void **state)
 	BREAK(m.ops = &far, "expected props META1_MAP_LOCAL");
 	BREAK(m.ops = &near, NULL);
 	BREAK((m.ops = &near, m.flags = META1_F_BLOCKING), "not META1_F_BLOCKING");
-	BREAK(m.ops = &old, NULL);
+}
+
+/* Each role finds what it asks for, or says what is missing, before a mail finds out. */
+static void whole_tables(void **state)
+{
+	static const struct meta1_transport_ops t = {.size = sizeof(t), .cancel = no_cancel};
+	static const struct meta1_auth_ops a = {.size = sizeof(a), .cancel = no_cancel};
+	static const struct meta1_pmilter_ops p = {.size = sizeof(p), .cancel = no_cancel};
+	static const struct meta1_queue_ops q = {.size = sizeof(q), .cancel = no_cancel};
+	static const struct {
+		uint32_t kind, role;
+		const char *name, *part;
+		const void *ops;
+	} rows[] = {
+	    {META1_TRANSPORT, META1_SMTPC, "transport_x", "lacks open(), which smtpc asks", &t},
+	    {META1_AUTH, META1_SMTPS, "auth_x", "lacks offer(), which smtps asks", &a},
+	    {META1_AUTH, META1_SMTPC, "auth_x", "lacks login(), which smtpc asks", &a},
+	    {META1_PMILTER, META1_SMTPS, "pmilter_x", "lacks begin(), which smtps asks", &p},
+	    {META1_QUEUE, META1_QMGR, "queue_x", "lacks format, which qmgr asks", &q},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct meta1_module m = good();
+		struct meta1_err err = {""};
+
+		m.kind = rows[i].kind;
+		m.roles = ~0u;
+		m.name = rows[i].name;
+		m.ops = rows[i].ops;
+		assert_int_equal(mod_judge(&m, m.name, rows[i].role, &err), -1);
+		if (!strstr(err.text, rows[i].part))
+			fail_msg("\"%s\" is not in: %s", rows[i].part, err.text);
+	}
+}
+
+static void dns_is_for_smar(void **state)
+{
+	struct meta1_module m = good();
+	struct meta1_err err = {""};
+
+	(void)state;
+	m.roles = ~0u;
+	m.needs = META1_S_DNS;
+	assert_int_equal(mod_judge(&m, m.name, META1_SMTPC, &err), -1);
+	assert_string_equal(err.text, "it needs DNS, which smtpc does not offer");
 }
 
 int main(void)
@@ -171,6 +229,8 @@ int main(void)
 	    cmocka_unit_test(options),
 	    cmocka_unit_test(blocking_is_for_maps),
 	    cmocka_unit_test(maps_have_one_way_to_answer),
+	    cmocka_unit_test(whole_tables),
+	    cmocka_unit_test(dns_is_for_smar),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@ mkdir -p "$inst/bin" "$inst/include" "$inst/lib/pkgconfig" "$inst/share/meta1"
 cp -r "$src/sdk/include/meta1" "$inst/include/"
 cp -r "$src/sdk/template" "$inst/share/meta1/"
 chmod -R u+w,go-w "$inst/share"
+cp sdk/template/queue/queue_template.c "$inst/share/meta1/template/queue/"
 cp sdk/kit/meta1-modtest sdk/kit/meta1-modtool "$inst/bin/"
 sed -e "s|^prefix=.*|prefix=$inst|" -e "s|^exec_prefix=.*|exec_prefix=$inst|" -e "s|^libdir=.*|libdir=$inst/lib|" \
 	-e "s|^includedir=.*|includedir=$inst/include|" -e "s|^bindir=.*|bindir=$inst/bin|" \
@@ -19,7 +20,7 @@ sed -e "s|^prefix=.*|prefix=$inst|" -e "s|^exec_prefix=.*|exec_prefix=$inst|" -e
 PKG_CONFIG_PATH=$inst/lib/pkgconfig
 export PKG_CONFIG_PATH
 cd "$dir"
-for kind in map transport; do
+for kind in map transport auth pmilter queue; do
 	"$inst/bin/meta1-modtool" new $kind mine
 	(
 		cd ${kind}_mine
