@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * conn.c -- stream connections in the kit: no socket, but two buffers between the module and a peer
- * that plays a script (peer.c), or where there is no script a server that runs (real.c). Written
- * once a loop turn; what the peer says comes whole or in pieces of any size; TLS is a word of the
- * script. Comes from modules through struct meta1_conn_ops; goes to the peer. Owns the connection
- * until close() or the instance's close. On failure: gone(), once, never inside a call of the
- * module.
+ * conn.c -- stream connections in the kit: no socket, but two buffers between the module and who
+ * plays the other end (peer.c, filter.c), or where there is nobody a server that runs (real.c).
+ * Written once a loop turn; what the other end says comes whole or in pieces of any size; TLS is a
+ * word of it. Comes from modules through struct meta1_conn_ops; goes to struct kit_far. Owns the
+ * connection until close() or the instance's close. On failure: gone(), once, never inside a call
+ * of the module.
  */
 #include "host_priv.h"
 #include "peer.h"
@@ -26,7 +26,7 @@ struct meta1_conn {
 	struct kit_inst *in;
 	const struct meta1_conn_events *ev;
 	void *arg;
-	struct kit_peer *peer; /* one of these; both NULL: not connected */
+	struct kit_far *far; /* one of these; both NULL: not connected */
 	struct kit_real *real;
 	struct evbuffer *said; /* by the peer, on the wire */
 	struct evbuffer *in_buf, *out;
@@ -85,7 +85,7 @@ static void step(void *arg)
 
 	if (c->ended)
 		return;
-	if ((c->peer || c->real) && !c->connected) {
+	if ((c->far || c->real) && !c->connected) {
 		c->connected = true;
 		loop_defer(in->host->loop, &c->step);
 		moved(c);
@@ -119,6 +119,11 @@ static void stir(struct meta1_conn *c)
 	loop_defer(c->in->host->loop, &c->step);
 }
 
+void kit_conn_lead(struct meta1_conn *c, struct kit_far *far)
+{
+	c->far = far;
+}
+
 void kit_conn_say(struct meta1_conn *c, const void *p, size_t n)
 {
 	if (c->hung_up)
@@ -129,7 +134,7 @@ void kit_conn_say(struct meta1_conn *c, const void *p, size_t n)
 
 void kit_conn_hang_up(struct meta1_conn *c)
 {
-	c->peer = NULL;
+	c->far = NULL;
 	c->hung_up = true;
 	c->connected = true;
 	stir(c);
@@ -160,13 +165,13 @@ static void push(void *arg)
 	size_t n = evbuffer_get_length(c->out), took = 0, len;
 	const void *p;
 
-	while (n && (c->peer || (c->real && !c->hung_up)) && !c->ended) {
+	while (n && (c->far || (c->real && !c->hung_up)) && !c->ended) {
 		len = n > 4096 ? 4096 : n;
 		p = evbuffer_pullup(c->out, (ssize_t)len);
 		if (c->real)
 			len = kit_real_take(c->real, p, len);
-		else if (kit_peer_reads(c->peer))
-			len = kit_peer_take(c->peer, p, len);
+		else if (c->far->ops->reads(c->far))
+			len = c->far->ops->take(c->far, p, len);
 		else if (c->held + len <= WINDOW)
 			c->held += len;
 		else
@@ -215,10 +220,9 @@ static struct meta1_conn *net_open(struct meta1_ctx *ctx, const struct meta1_hop
 	task_init(&c->push, push, c);
 	c->timer = loop_timer(h->loop, timeout > 0 ? timeout : -1, on_timer, c);
 	LIST_INSERT_HEAD(&in->conns, c, link);
-	if (h->peer && hop->addr && !strcmp(hop->addr, h->peer->path)) {
-		c->peer = h->peer;
-		kit_peer_meet(h->peer, c);
-	} else if (h->peer || !(c->real = kit_real_open(h->loop, hop, c))) {
+	if (h->server && hop->addr && !strcmp(hop->addr, h->server->path)) {
+		h->server->meet(h->server, c);
+	} else if (h->server || !(c->real = kit_real_open(h->loop, hop, c))) {
 		c->hung_up = true;
 		str_copy(c->why, sizeof(c->why), "connection refused");
 	}
@@ -315,8 +319,8 @@ static int net_starttls(struct meta1_conn *c, const char *name, struct meta1_err
 		kit_fault(c->in->host, c->in->name, "conn->starttls() twice");
 	c->shaking = true;
 	moved(c);
-	if (c->peer)
-		kit_peer_stir(c->peer);
+	if (c->far)
+		c->far->ops->stir(c->far);
 	return 0;
 }
 
@@ -326,14 +330,14 @@ static int net_tls(struct meta1_conn *c, struct meta1_tls *out)
 	    .bits = 256,
 	    .version = "TLSv1.3",
 	    .cipher = "KIT",
-	    .trusted = c->peer && c->peer->trusted,
-	    .named = c->peer && c->peer->trusted,
-	    .why = c->peer && c->peer->trusted ? NULL : "self-signed certificate",
+	    .trusted = c->far && c->far->trusted,
+	    .named = c->far && c->far->trusted,
+	    .why = c->far && c->far->trusted ? NULL : "self-signed certificate",
 	    .subject = "/CN=hop.example",
 	    .issuer = "/CN=kit",
-	    .accepted = c->peer && c->peer->trusted,
-	    .how = c->peer && c->peer->trusted ? "verified" : NULL,
-	    .refused = c->peer && c->peer->trusted ? NULL : "self-signed"};
+	    .accepted = c->far && c->far->trusted,
+	    .how = c->far && c->far->trusted ? "verified" : NULL,
+	    .refused = c->far && c->far->trusted ? NULL : "self-signed"};
 
 	if (!c->linked || c->ended)
 		return c->in->host->tls ? 0 : -1;
@@ -393,8 +397,8 @@ static void net_close(struct meta1_conn **cp)
 		return;
 	*cp = NULL;
 	LIST_REMOVE(c, link);
-	if (c->peer)
-		kit_peer_left(c->peer);
+	if (c->far)
+		c->far->ops->left(c->far);
 	kit_real_close(&c->real);
 	task_cancel(&c->step);
 	task_cancel(&c->push);

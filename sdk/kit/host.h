@@ -22,7 +22,24 @@
 #include <sys/queue.h>
 
 struct kit_inst; /* a configured instance: the struct meta1_ctx of its module */
-struct kit_peer; /* peer.h */
+
+/* The other end of a connection: one that plays a script (peer.h), or a filter (filter.h). */
+struct meta1_conn;
+struct kit_far {
+	const struct kit_far_ops *ops;
+	bool trusted; /* the certificate of its TLS */
+};
+struct kit_far_ops {
+	bool (*reads)(const struct kit_far *);
+	size_t (*take)(struct kit_far *, const void *, size_t); /* how much it had room for */
+	void (*left)(struct kit_far *);				/* the module hung up */
+	void (*stir)(struct kit_far *);				/* it begins TLS */
+};
+/* Where connections lead, by the path that hop.addr says. */
+struct kit_server {
+	const char *path;
+	void (*meet)(struct kit_server *, struct meta1_conn *); /* calls kit_conn_lead() */
+};
 
 typedef void (*kit_done_fn)(void *arg, enum meta1_status, const struct meta1_reply *);
 typedef void (*kit_rcpt_fn)(
@@ -47,9 +64,9 @@ struct kit_host {
 	kit_dns_fn dns;
 	void *dns_arg;
 
-	/* Where connections lead; hop.addr is its path. trickle: what the peer says comes in
+	/* Where connections lead; NULL: to servers that run. trickle: what the peer says comes in
 	 * pieces of so many bytes, one a turn; 0: at once. tls: STARTTLS can be had. */
-	struct kit_peer *peer;
+	struct kit_server *server;
 	size_t trickle;
 	bool tls;
 
@@ -106,6 +123,7 @@ void *kit_data(const struct kit_inst *); /* the module's instance pointer */
 const void *kit_ops(const struct kit_inst *);
 /* How often a call held the loop asleep. */
 unsigned kit_slept(const struct kit_inst *);
+size_t kit_held(const struct kit_inst *); /* bytes of alloc() */
 int64_t kit_counter(const struct kit_inst *, const char *name);
 
 /* ---- req.c ---- */
@@ -118,8 +136,8 @@ void kit_req_cancel(struct meta1_req **);
 struct meta1_req *kit_lookup(
     struct kit_inst *, struct meta1_buf key, int64_t deadline_ms, kit_done_fn, void *arg);
 
-/* ---- conn.c, for peer.c ---- */
-struct meta1_conn;
+/* ---- conn.c, for who is at the other end ---- */
+void kit_conn_lead(struct meta1_conn *, struct kit_far *);    /* in meet() */
 void kit_conn_say(struct meta1_conn *, const void *, size_t); /* the peer sends */
 void kit_conn_hang_up(struct meta1_conn *);		      /* behind what it sent */
 void kit_conn_secured(struct meta1_conn *, const char *why);  /* NULL: TLS stands */

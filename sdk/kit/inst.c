@@ -239,6 +239,11 @@ const void *kit_ops(const struct kit_inst *in)
 	return in->m->ops;
 }
 
+size_t kit_held(const struct kit_inst *in)
+{
+	return in->mem_bytes;
+}
+
 unsigned kit_slept(const struct kit_inst *in)
 {
 	return in->slept;

@@ -21,9 +21,10 @@ struct kit {
 	struct kit_host host;
 	struct kit_module *mod;
 	const struct meta1_module *m;
-	const char *file;      /* absolute */
-	const char *options;   /* -c, or made up for a map that can create its file */
-	char dir[64];	       /* a new empty folder; also host.qdir; removed at the end */
+	const char *file;    /* absolute */
+	const char *options; /* -c, or made up for a map that can create its file */
+	char peer[80];	     /* stands in them for @PEER@: where scripts and the kit's filter are */
+	char dir[64];	     /* a new empty folder; also host.qdir; removed at the end */
 	struct kit_pair *pair; /* -k, in order */
 	unsigned npair;
 	struct meta1_buf cert; /* -x */
@@ -97,5 +98,6 @@ int kit_map(struct kit *);
 int kit_queue(struct kit *);
 int kit_transport(struct kit *);
 int kit_auth(struct kit *);
+int kit_pmilter(struct kit *);
 
 #endif

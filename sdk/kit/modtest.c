@@ -7,6 +7,7 @@
  *below. On failure: TAP with "not ok" lines, "N passed, N failed" last, exit status 1. A module
  *that crashes is a failure too: the last line is there.
  */
+#include "guard.h"
 #include "kit.h"
 
 #include "lib/log.h"
@@ -33,6 +34,7 @@ static const struct {
     {"transport", META1_TRANSPORT, kit_transport},
     {"queue", META1_QUEUE, kit_queue},
     {"auth", META1_AUTH, kit_auth},
+    {"pmilter", META1_PMILTER, kit_pmilter},
 };
 
 static void usage(FILE *out)
@@ -49,7 +51,8 @@ static void usage(FILE *out)
 	    "       the options is its socket. Lines: \"> text\" says it, \"< text\" waits for a\n"
 	    "       line, \"& text\" waits for text, \"# text\" says it without line end, \".\" "
 	    "takes\n"
-	    "       a content, \"-\" hangs up\n"
+	    "       a content, \"= \\0\\x01c\" says bytes, \"? \\0c\" waits for bytes, \"-\" "
+	    "hangs up\n"
 	    "  -l   shows what it logs\n"
 	    "  -x   auth: a file with the certificate of the client, in DER; -k says for whom\n"
 	    "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
@@ -108,6 +111,21 @@ static int options(struct kit *k, int argc, char **argv)
 		}
 	}
 	return argc - optind == 1 ? 0 : -1;
+}
+
+/* @PEER@ in the options becomes the path; the caller's. */
+static char *fill(const struct kit *k)
+{
+	const char *at, *from = k->options;
+	char *out = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&out, &n);
+
+	for (; (at = strstr(from, "@PEER@")); from = at + 6)
+		fprintf(f, "%.*s%s", (int)(at - from), from, k->peer);
+	fputs(from, f);
+	fclose(f);
+	return out;
 }
 
 static int gone(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -176,11 +194,16 @@ static void put_number(unsigned n)
 }
 
 /* Nothing but write(): memory may be anything. */
-static void crashed(int sig)
+static void crashed(int sig, siginfo_t *info, void *context)
 {
+	bool late = (sig == SIGSEGV || sig == SIGBUS) && kit_guard_holds(info->si_addr);
+
+	(void)context;
 	put("not ok ");
 	put_number(++running->number);
-	put(sig == SIGALRM ? " - it does not come back" : " - it crashes");
+	put(sig == SIGALRM ? " - it does not come back"
+	    : late	   ? " - it looks at what it was lent, after its time"
+			   : " - it crashes");
 	put(": signal ");
 	put_number((unsigned)sig);
 	put(" in the suite ");
@@ -196,11 +219,12 @@ static void crashed(int sig)
 static void watch_over(struct kit *k)
 {
 	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
+	struct sigaction sa = {.sa_sigaction = crashed, .sa_flags = SA_SIGINFO};
 	size_t i;
 
 	running = k;
 	for (i = 0; i < ARRAY_LEN(signals); i++)
-		signal(signals[i], crashed);
+		sigaction(signals[i], &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 }
@@ -216,6 +240,7 @@ int main(int argc, char **argv)
 {
 	struct kit k = {.dir = "/tmp/meta1-modtest.XXXXXX", .suite = "start"};
 	struct kit_pair *pairs;
+	char *filled;
 
 	if (options(&k, argc, argv) < 0) {
 		usage(stderr);
@@ -226,6 +251,8 @@ int main(int argc, char **argv)
 		perror(k.dir);
 		return EXIT_OS;
 	}
+	snprintf(k.peer, sizeof(k.peer), "%s/peer", k.dir);
+	k.options = filled = fill(&k);
 	kit_host_start(&k.host, k.dir);
 	watch_over(&k);
 	k.host.line = k.lines ? line : NULL;
@@ -237,6 +264,7 @@ int main(int argc, char **argv)
 	kit_host_end(&k.host);
 	nftw(k.dir, gone, 16, FTW_DEPTH | FTW_PHYS);
 	free(pairs);
+	free(filled);
 	printf("1..%u\n%u passed, %u failed\n", k.number, k.passed, k.failed);
 	return k.failed ? 1 : 0;
 }

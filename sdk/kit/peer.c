@@ -130,6 +130,47 @@ static bool secure(struct kit_peer *p, const char *why, size_t n)
 	return true;
 }
 
+static unsigned hex(char c)
+{
+	return c >= '0' && c <= '9' ? (unsigned)(c - '0') : ((unsigned)c | 32) - 'a' + 10;
+}
+
+/* The bytes that a text of "=" or "?" stands for; how many. */
+static size_t bytes_of(const char *text, size_t n, char *out, size_t size)
+{
+	static const char marks[] = "0rnt\\", are[] = "\0\r\n\t\\";
+	size_t len = 0;
+
+	for (size_t i = 0; i < n && len < size; i++) {
+		const char *mark = i + 1 < n ? strchr(marks, text[i + 1]) : NULL;
+
+		if (text[i] != '\\') {
+			out[len++] = text[i];
+		} else if (i + 3 < n && text[i + 1] == 'x') {
+			out[len++] = (char)(hex(text[i + 2]) << 4 | hex(text[i + 3]));
+			i += 3;
+		} else {
+			out[len++] = mark ? are[mark - marks] : text[i];
+			i += mark != NULL;
+		}
+	}
+	return len;
+}
+
+static bool take_bytes(struct kit_peer *p, const char *text, size_t n)
+{
+	char want[1024];
+	size_t len = bytes_of(text, n, want, sizeof(want));
+	char *at = memmem(p->in, p->len, want, len);
+
+	if (!at)
+		return false;
+	p->len -= (size_t)(at - p->in) + len;
+	memmove(p->in, at + len, p->len);
+	p->in[p->len] = '\0';
+	return true;
+}
+
 /* Does one line of the script; false: it waits for something. */
 static bool play_line(struct kit_peer *p, const char *line, size_t len)
 {
@@ -147,6 +188,10 @@ static bool play_line(struct kit_peer *p, const char *line, size_t len)
 		return dribble(p, text, n);
 	case '<':
 		return expect(p, line, len, text, n);
+	case '=':
+		return put(p, got, bytes_of(text, n, got, sizeof(got)));
+	case '?':
+		return take_bytes(p, text, n);
 	case '&':
 		return memmem(p->in, p->len, text, n) != NULL;
 	case '*':
@@ -192,21 +237,26 @@ static void keep_said(struct kit_peer *p, const char *s, size_t n)
 
 /* ---- without a socket ---- */
 
-void kit_peer_meet(struct kit_peer *p, struct meta1_conn *c)
+static void meet(struct kit_server *server, struct meta1_conn *c)
 {
+	struct kit_peer *p =
+	    (struct kit_peer *)(void *)((char *)server - offsetof(struct kit_peer, server));
+
 	hang_up(p);
 	p->accepted++;
 	p->conn = c;
+	kit_conn_lead(c, &p->far);
 	play(p);
 }
 
-bool kit_peer_reads(const struct kit_peer *p)
+static bool reads(const struct kit_far *far)
 {
-	return !p->silent;
+	return !((const struct kit_peer *)(const void *)far)->silent;
 }
 
-size_t kit_peer_take(struct kit_peer *p, const void *b, size_t n)
+static size_t take(struct kit_far *far, const void *b, size_t n)
 {
+	struct kit_peer *p = (struct kit_peer *)(void *)far;
 	size_t room = sizeof(p->in) - 1 - p->len;
 
 	if (n > room)
@@ -219,17 +269,24 @@ size_t kit_peer_take(struct kit_peer *p, const void *b, size_t n)
 	return n;
 }
 
-void kit_peer_left(struct kit_peer *p)
+static void left(struct kit_far *far)
 {
+	struct kit_peer *p = (struct kit_peer *)(void *)far;
+
 	p->conn = NULL;
 	p->closed = true;
 	hang_up(p);
 }
 
-void kit_peer_stir(struct kit_peer *p)
+static void stir(struct kit_far *far)
 {
+	struct kit_peer *p = (struct kit_peer *)(void *)far;
+
 	loop_defer(p->k->host.loop, &p->step);
 }
+
+static const struct kit_far_ops far_ops = {
+    .reads = reads, .take = take, .left = left, .stir = stir};
 
 /* ---- on a socket ---- */
 
@@ -271,8 +328,9 @@ int kit_peer_open(struct kit *k, struct kit_peer *p, struct meta1_err *err)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 
-	*p = (struct kit_peer){.k = k, .at = "", .fd = -1};
-	snprintf(p->path, sizeof(p->path), "%s/peer", k->dir);
+	*p = (struct kit_peer){
+	    .far = {&far_ops, false}, .server = {p->path, meet}, .k = k, .at = "", .fd = -1};
+	snprintf(p->path, sizeof(p->path), "%s", k->peer);
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", p->path);
 	unlink(p->path);
 	task_init(&p->step, play, p);
@@ -281,7 +339,7 @@ int kit_peer_open(struct kit *k, struct kit_peer *p, struct meta1_err *err)
 	    listen(p->listener, 16) < 0)
 		return err_set(err, "%s: %s", p->path, strerror(errno));
 	p->accepting = loop_fd(k->host.loop, p->listener, EV_READ, on_accept, p);
-	k->host.peer = p;
+	k->host.server = &p->server;
 	return 0;
 }
 
@@ -307,7 +365,7 @@ bool kit_peer_done(struct kit_peer *p)
 void kit_peer_close(struct kit_peer *p)
 {
 	hang_up(p);
-	p->k->host.peer = NULL;
+	p->k->host.server = NULL;
 	loop_unwatch(&p->accepting);
 	if (p->listener >= 0)
 		close(p->listener);

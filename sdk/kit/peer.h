@@ -14,6 +14,8 @@
  *	.	take the lines up to a single dot; they are kept in content
  *	*	wait until the module begins TLS; it stands
  *	! text	the same, and it fails
+ *	= text	send bytes: \0, \r, \n, \t, \\ and \xHH stand for one
+ *	? text	wait until these bytes, written likewise, were received; takes all up to their end
  *	-	hang up; the next line is for the next connection
  *	...	do nothing from here on
  */
@@ -22,13 +24,14 @@
 #include "kit.h"
 
 struct kit_peer {
+	struct kit_far far;
+	struct kit_server server;
 	struct kit *k;
 	const char *at; /* what is played next */
 	int listener, fd;
 	struct watch *accepting, *reading;
 	struct meta1_conn *conn; /* who is connected without a socket */
 	struct task step;	 /* for sending byte by byte */
-	bool trusted;		 /* the certificate of its TLS */
 	char path[108];
 	char in[65536];
 	size_t len;
@@ -47,13 +50,6 @@ void kit_peer_play(struct kit_peer *, const char *script); /* with the next conn
 /* Nothing is left to play and nothing is wrong. */
 bool kit_peer_done(struct kit_peer *);
 void kit_peer_close(struct kit_peer *);
-
-/* ---- for conn.c ---- */
-void kit_peer_meet(struct kit_peer *, struct meta1_conn *);
-bool kit_peer_reads(const struct kit_peer *);
-size_t kit_peer_take(struct kit_peer *, const void *, size_t); /* how much it had room for */
-void kit_peer_left(struct kit_peer *);			       /* the module hung up */
-void kit_peer_stir(struct kit_peer *);
 
 /* ---- real.c: without a script, a server that runs ---- */
 struct kit_real;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * play.c -- one peer that the author wrote (-s): the module is asked what -k says, in order, while
- * the peer plays its script (peer.h). @PEER@ in the options is the path of its socket.
+ * the peer plays its script (peer.h).
  * Comes from modtest.c in place of the suites of the kind; goes to the module as its role does.
  * On failure: "not ok" with what was answered, and where the script stands.
  */
+#include "pmilter.h"
 #include "transport.h"
 
 #include <meta1/auth.h>
@@ -53,6 +54,16 @@ static void send_mail(struct kit *k, struct kit_inst *in, struct kit_peer *peer)
 	kit_ok(k, said[0] != '?', "the mail comes to an end");
 }
 
+static void judge_mail(struct kit *k, struct kit_inst *in)
+{
+	struct pm_suite s = {.k = k, .inst = in, .ops = kit_ops(in)};
+	char *said = pm_whole(&s, PM_PLAN, &pm_mail, (struct pm_cut){"", 0, PM_MEMORY});
+
+	kit_note(k, "%s", said);
+	kit_ok(k, !strstr(said, "no answer"), "the mail comes to an end");
+	free(said);
+}
+
 /* PLAIN is what every one that asks a server can do. */
 static void log_in(struct kit *k, struct kit_inst *in)
 {
@@ -81,36 +92,19 @@ static void log_in(struct kit *k, struct kit_inst *in)
 	}
 }
 
-/* @PEER@ becomes the path. */
-static char *fill(const char *options, const char *path)
-{
-	const char *at;
-	char *out = NULL;
-	size_t n = 0;
-	FILE *f = open_memstream(&out, &n);
-
-	for (; (at = strstr(options, "@PEER@")); options = at + 6)
-		fprintf(f, "%.*s%s", (int)(at - options), options, path);
-	fputs(options, f);
-	fclose(f);
-	return out;
-}
-
 int kit_play(struct kit *k)
 {
 	static struct kit_peer peer;
 	struct meta1_err err = {""};
 	struct kit_inst *in = NULL;
-	char *options;
 	bool done;
 
 	if (kit_peer_open(k, &peer, &err) < 0) {
 		kit_ok(k, false, "a peer: %s", err.text);
 		return -1;
 	}
-	options = fill(k->options, peer.path);
 	kit_peer_play(&peer, k->script);
-	in = kit_open(k, options, &err);
+	in = kit_open(k, NULL, &err);
 	if (kit_ok(k, in != NULL, "opens%s%s", in ? "" : ": ", err.text)) {
 		if (k->m->kind == META1_MAP)
 			ask_map(k, in);
@@ -118,6 +112,8 @@ int kit_play(struct kit *k)
 			send_mail(k, in, &peer);
 		else if (k->m->kind == META1_AUTH && k->m->roles & META1_SMTPS)
 			log_in(k, in);
+		else if (k->m->kind == META1_PMILTER)
+			judge_mail(k, in);
 	}
 	for (int i = 0; i < 10; i++)
 		kit_turn(k);
@@ -126,6 +122,5 @@ int kit_play(struct kit *k)
 	kit_close(k, &in);
 	kit_ok(k, true, "closes, nothing left");
 	kit_peer_close(&peer);
-	free(options);
 	return 0;
 }

@@ -24,4 +24,17 @@ try 1 'left over at close: 1 descriptor watch, 1 block of 312 bytes' $so/map_try
 try 1 'a request was finished twice' $so/map_try.so -k twice=one
 try 1 '^not ok 3 - its ABI is of this major version: module ABI 99' $so/map_major.so
 try 1 '^not ok 1 - loads: .*No such file' $so/none.so
+# a peer that the author wrote, in bytes: a milter that wants the end of a mail alone, and adds a field
+script=$(mktemp)
+cat >"$script" <<'E'
+? O\0\0\0\x06
+= \0\0\0\x0dO\0\0\0\x06\0\0\0\x01\0\0\x03\x7f
+? \0\0\0\x01E
+= \0\0\0\x09hX-S\0yes\0
+= \0\0\0\x01c
+E
+try 0 '^# .*E:continue 1.0.0.X-S.=.yes. $' modules/pmilter/.libs/pmilter_milter.so -c 'socket_path = "@PEER@";' -s "$script"
+printf '%s\n' '? \0\0\0\x01Z' >>"$script"
+try 1 '^not ok .* the script is played to its end: ' modules/pmilter/.libs/pmilter_milter.so -c 'socket_path = "@PEER@";' -s "$script"
+rm "$script"
 exit $bad
