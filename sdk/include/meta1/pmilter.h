@@ -14,12 +14,12 @@
  *		  to stay valid until the next call for that session, whatever it is.
  *	TEMPFAIL  the filter cannot be asked or spoke nonsense: text says what, for the log. What
  *		  then becomes of the mail is not the module's to say: smtps does as the admin
- *		  configured (flags, failure), and calls end(). With smtp 452 in the reply it is
- *this server that could not keep what the filter says (disk, memory): the mail is refused with
- *452 4.3.1, and the filter is as well as before. PERMFAIL  the same of this mail alone, for what
- *the mail is (too large, say): nothing that the breaker counts, and the session's next mail is
- *asked about. The deadline of a request is the timeout of its stage; at it the host does as with
- *TEMPFAIL.
+ *		  configured (flags, failure), and calls end(). With smtp 452 in the reply it
+ *		  is this server that could not keep what the filter says (disk, memory): the
+ *		  mail is refused with 452 4.3.1, and the filter is as well as before.
+ *	PERMFAIL  the same of this mail alone, for what the mail is (too large, say): nothing that
+ *		  the breaker counts, and the session's next mail is asked about.
+ * The deadline of a request is the timeout of its stage; at it the host does as with TEMPFAIL.
  *
  * The message. At END the module sees the content as it stands then: plain form (no stuffing),
  * every line ends with CRLF, with the edits of filters that came before; our own Received line is

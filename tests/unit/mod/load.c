@@ -80,7 +80,7 @@ static void takes_a_good_one(void **state)
 
 static void refuses_wrong_descriptors(void **state)
 {
-	char major[80], minor[80];
+	char major[160], minor[160];
 	const struct {
 		const char *name, *part;
 	} bad[] = {
@@ -92,11 +92,13 @@ static void refuses_wrong_descriptors(void **state)
 	};
 	size_t i;
 
-	snprintf(major, sizeof(major), "module ABI is 99.%u, expected %u.x: build it against",
-	    META1_ABI_MINOR, META1_ABI_MAJOR);
+	snprintf(major, sizeof(major),
+	    "module ABI is 99.%u, expected %u.x: it is newer, update the server", META1_ABI_MINOR,
+	    META1_ABI_MAJOR);
 	snprintf(minor, sizeof(minor),
-	    "module ABI is %u.99, newer than this server's %u.%u: update the server",
-	    META1_ABI_MAJOR, META1_ABI_MAJOR, META1_ABI_MINOR);
+	    "module ABI is %u.99 and needs %u.99, newer than this server's %u.%u: update the "
+	    "server",
+	    META1_ABI_MAJOR, META1_ABI_MAJOR, META1_ABI_MAJOR, META1_ABI_MINOR);
 	for (i = 0; i < ARRAY_LEN(bad); i++) {
 		copy(bad[i].name, bad[i].name);
 		refused(*state, bad[i].name, bad[i].part);
