@@ -33,28 +33,50 @@ static struct {
 	int64_t until;
 } slow[SLOW];
 
-static uint64_t slow_key(const struct check *c, const char *what, const char *domain)
+static uint64_t slow_key(
+    const struct smar_policy *p, const char *what, const char *client, const char *domain)
 {
 	char text[600];
-	int n = snprintf(
-	    text, sizeof(text), "%p %s %s %s", (void *)c->policy->dns, what, c->client, domain);
+	int n = snprintf(text, sizeof(text), "%p %s %s %s", (void *)p->dns, what, client, domain);
 
 	return XXH3_64bits(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
 }
 
-static void note_slow(const struct check *c, const char *what, const char *domain)
+static void note_slow_of(
+    const struct smar_policy *p, const char *what, const char *client, const char *domain)
 {
-	uint64_t key = slow_key(c, what, domain);
+	uint64_t key = slow_key(p, what, client, domain);
 
 	slow[key % SLOW].key = key;
-	slow[key % SLOW].until = loop_now(c->policy->loop) + SLOW_MS;
+	slow[key % SLOW].until = loop_now(p->loop) + SLOW_MS;
+}
+
+static bool was_slow_of(
+    const struct smar_policy *p, const char *what, const char *client, const char *domain)
+{
+	uint64_t key = slow_key(p, what, client, domain);
+
+	return slow[key % SLOW].key == key && slow[key % SLOW].until > loop_now(p->loop);
+}
+
+static void note_slow(const struct check *c, const char *what, const char *domain)
+{
+	note_slow_of(c->policy, what, c->client, domain);
 }
 
 static bool was_slow(const struct check *c, const char *what, const char *domain)
 {
-	uint64_t key = slow_key(c, what, domain);
+	return was_slow_of(c->policy, what, c->client, domain);
+}
 
-	return slow[key % SLOW].key == key && slow[key % SLOW].until > loop_now(c->policy->loop);
+bool smar_name_was_slow(const struct smar_policy *p, const char *client)
+{
+	return was_slow_of(p, "name", client, "");
+}
+
+void smar_name_slow(const struct smar_policy *p, const char *client)
+{
+	note_slow_of(p, "name", client, "");
 }
 
 /* ---- what is configured ---- */

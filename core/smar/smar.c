@@ -225,6 +225,25 @@ static void on_session_conf(struct chan *c, uint32_t req, const void *msg, void 
 		    session_conf, question_new(c, req));
 }
 
+static void client_name(void *arg, const struct p_client_name_is *is)
+{
+	question_end(arg, P_CLIENT_NAME_IS, is);
+	maybe_stop();
+}
+
+static void on_client_name(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_client_name *m = msg;
+	struct p_client_name_is no = {.resolve = RESOLVE_TEMP};
+	struct role *role = arg;
+
+	if (role->stopping || !me.policy)
+		chan_answer(c, req, P_CLIENT_NAME_IS, &no);
+	else
+		smar_client_name(me.policy, m->client, deadline(role, P_CLIENT_NAME), client_name,
+		    question_new(c, req));
+}
+
 static void on_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	const struct p_route *r = msg;
@@ -298,6 +317,7 @@ static void on_tls_result(struct chan *c, uint32_t req, const void *msg, void *a
 static const struct chan_handler handlers[] = {
     {P_CHECK, on_check},
     {P_SESSION_CONF, on_session_conf},
+    {P_CLIENT_NAME, on_client_name},
     {P_ROUTE, on_route},
     {P_EXPAND, on_expand},
     {P_CAPS, on_caps},

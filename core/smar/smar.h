@@ -318,6 +318,15 @@ typedef void (*smar_session_conf_fn)(void *arg, const struct p_session_conf_is *
 void smar_session_conf(struct smar_policy *, struct meta1_buf client, int64_t deadline,
     smar_session_conf_fn, void *arg);
 
+/* ---- client_name.c: CLIENT_NAME ---- */
+typedef void (*smar_client_name_fn)(void *arg, const struct p_client_name_is *);
+/* fn comes exactly once, perhaps inside the call; the strings live during it. */
+void smar_client_name(struct smar_policy *, struct meta1_buf client, int64_t deadline,
+    smar_client_name_fn, void *arg);
+/* check_dns.c: the DNS could not say a moment ago, or cannot now. */
+bool smar_name_was_slow(const struct smar_policy *, const char *client);
+void smar_name_slow(const struct smar_policy *, const char *client);
+
 /* ---- caps.c: what destinations offer, as smtpc told ---- */
 #define SMAR_CAPS_MAX 10000
 struct smar_caps *smar_caps_new(unsigned max);

@@ -34,6 +34,8 @@ struct smtps_filter {
 	struct meta1_buf param[PARAMS_MAX];
 	char text[SMTPS_LINE_MAX]; /* of the parameters, or of an unknown command */
 	char refused[520], msgid[512];
+	const char *resolve; /* of the name, as smar said; NULL: it was not asked */
+	char name[256], ptr[256];
 	char hostname[256], author[ADDR_PATH_MAX + 1], local[SMTPS_CLIENT_SIZE];
 	char listener[];
 };
@@ -88,6 +90,16 @@ static const char *author(struct smtps_filter *f, const struct smtps_tx *tx)
 	return tx != NULL && f->author[0] != '\0' ? f->author : NULL;
 }
 
+/* What smar said with a verdict is newer than what it said before the greeting. */
+static void know_name(struct smtps_session *s)
+{
+	struct smtps_filter *f = s->filter;
+
+	f->about.name = s->name != NULL ? s->name : f->name[0] != '\0' ? f->name : NULL;
+	f->about.resolve = s->name != NULL ? "OK" : f->resolve;
+	f->about.ptr = s->name != NULL ? s->name : f->ptr[0] != '\0' ? f->ptr : NULL;
+}
+
 /* Up to date, before each word to the chain: nothing in it is older than the session is. */
 static void know(struct smtps_session *s)
 {
@@ -96,8 +108,7 @@ static void know(struct smtps_session *s)
 	const struct smtps_tx *tx = s->tx;
 
 	str_copy(f->hostname, sizeof(f->hostname), s->srv->hostname);
-	a->name = s->name;
-	a->resolve = s->name != NULL ? "OK" : NULL;
+	know_name(s);
 	a->helo = s->helo;
 	a->auth_user = s->proof.auth;
 	a->auth_mech = s->proof.auth != NULL ? smtps_auth_mech(s) : NULL;
@@ -178,6 +189,63 @@ static void connected(struct smtps_session *s, const struct smtps_answer *a)
 		greet(s);
 }
 
+static void ask_connect(struct smtps_session *s)
+{
+	smtps_filter_ask(s, META1_PM_CONNECT, buf_str(""), connected);
+}
+
+static void named(void *arg, const void *msg)
+{
+	static const char *const words[] = {[RESOLVE_OK] = "OK",
+	    [RESOLVE_FAIL] = "FAIL",
+	    [RESOLVE_FORGED] = "FORGED",
+	    [RESOLVE_TEMP] = "TEMP"};
+	const struct p_client_name_is *m = msg;
+	struct smtps_session *s = arg;
+	struct smtps_filter *f = s->filter;
+
+	smtps_session_awake(s);
+	f->resolve = m != NULL && m->resolve < ARRAY_LEN(words) ? words[m->resolve] : "TEMP";
+	if (m != NULL) {
+		reply_ascii(m->name.data, m->name.len, f->name, sizeof(f->name));
+		reply_ascii(m->ptr.data, m->ptr.len, f->ptr, sizeof(f->ptr));
+	}
+	ask_connect(s);
+	smtps_session_run(s);
+}
+
+/* This machine is no business of the DNS. */
+static bool loopback(const char *client)
+{
+	return strncmp(client, "127.", 4) == 0 || strcmp(client, "::1") == 0;
+}
+
+/* true: the name of the client is asked for, and named() comes. */
+static bool ask_name(struct smtps_session *s)
+{
+	struct smtps_filter *f = s->filter;
+	struct p_client_name q = {.client = buf_str(s->client)};
+	uint32_t req = 0;
+
+	if (strcmp(s->client, "unix") == 0 || strcmp(s->client, SMTPS_CLIENT_UNKNOWN) == 0)
+		return false;
+	if (loopback(s->client)) {
+		f->resolve = "OK";
+		strcpy(f->name, "localhost");
+		strcpy(f->ptr, f->name);
+		return false;
+	}
+	f->resolve = "TEMP";
+	if (s->srv->smar != NULL)
+		req = chan_ask(s->srv->smar, P_CLIENT_NAME, &q, 0, named, s);
+	if (req == 0)
+		return false;
+	smtps_session_await(s, AWAIT_NAME);
+	s->await.req = req;
+	return true;
+}
+
+/* Who wants to hear of the client wants its name too; where nobody does nobody waits for it. */
 void smtps_filter_connect(struct smtps_session *s)
 {
 	smtps_filter_end(s); /* XCLIENT: another client than before */
@@ -186,7 +254,8 @@ void smtps_filter_connect(struct smtps_session *s)
 		return;
 	}
 	s->state = ST_GREET;
-	smtps_filter_ask(s, META1_PM_CONNECT, buf_str(""), connected);
+	if (!smtps_filter_wants(s, META1_PM_CONNECT) || !ask_name(s))
+		ask_connect(s);
 }
 
 void smtps_filter_reset(struct smtps_session *s)

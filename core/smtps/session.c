@@ -113,8 +113,8 @@ bool smtps_session_nop(struct smtps_session *s)
 /* While we are slow the client is not; these have deadlines of their own, filters longer ones. */
 #define W(what) 1u << AWAIT_##what
 #define OURS                                                                                       \
-	(W(CONF) | W(MAIL) | W(RCPT) | W(VRFY) | W(TARPIT) | W(QUEUE) | W(COMMIT) | W(TLS) |       \
-	    W(AUTH))
+	(W(CONF) | W(NAME) | W(MAIL) | W(RCPT) | W(VRFY) | W(TARPIT) | W(QUEUE) | W(COMMIT) |      \
+	    W(TLS) | W(AUTH))
 
 void smtps_session_await(struct smtps_session *s, enum smtps_await_what what)
 {
@@ -163,7 +163,8 @@ static void tear_down(struct smtps_session *s)
 
 	if (s->tx != NULL)
 		give_up_tx(s);
-	else if (s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF)
+	else if (s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF ||
+		 s->await.what == AWAIT_NAME)
 		smtps_tx_reset(s);
 	smtps_filter_end(s);
 	smtps_auth_forget(s);

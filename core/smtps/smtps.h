@@ -164,6 +164,7 @@ enum smtps_state { SMTPS_STATES(STATE_ENUM) ST_COUNT };
 	X(AUTH, "authentication")                                                                  \
 	X(TLS, "tls handshake")                                                                    \
 	X(CONF, "settings at smar")                                                                \
+	X(NAME, "name of the client at smar")                                                      \
 	X(GREET, "greet-delay")                                                                    \
 	X(MAIL, "mail-check at smar")                                                              \
 	X(RCPT, "rcpt-check at smar")                                                              \

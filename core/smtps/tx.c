@@ -58,7 +58,8 @@ void smtps_tx_free(struct smtps_tx **txp)
 void smtps_tx_reset(struct smtps_session *s)
 {
 	if (s->await.what == AWAIT_MAIL || s->await.what == AWAIT_RCPT ||
-	    s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF) {
+	    s->await.what == AWAIT_VRFY || s->await.what == AWAIT_CONF ||
+	    s->await.what == AWAIT_NAME) {
 		if (s->await.req != 0)
 			chan_forget(s->srv->smar, s->await.req);
 		smtps_session_awake(s);

@@ -94,7 +94,6 @@ NUMBER(local_port, s->about->local_port)
 FIELD(
     client_addr, snprintf(out, VALUE_MAX, "%s%s", strchr(client(s), ':') ? "IPv6:" : "", client(s)))
 NUMBER(client_port, s->about->port)
-TEXT(client_ptr, local(s) ? "localhost" : s->about->name)
 TEXT(client_resolve, local(s) ? "OK" : s->about->resolve)
 TEXT(helo, s->about->helo)
 TLS(tls_version, version)
@@ -128,6 +127,18 @@ static int v_client_name(const struct sess *s, char *out)
 {
 	if (s->about->name || local(s))
 		return put(out, local(s) ? "localhost" : s->about->name);
+	return snprintf(out, VALUE_MAX, "[%s]", client(s));
+}
+
+/* What was looked for and is not there is the address, as in client_name. */
+static int v_client_ptr(const struct sess *s, char *out)
+{
+	const char *ptr = META1_HAS(s->about, ptr) ? s->about->ptr : s->about->name;
+
+	if (local(s))
+		return put(out, "localhost");
+	if (ptr || !s->about->resolve)
+		return put(out, ptr);
 	return snprintf(out, VALUE_MAX, "[%s]", client(s));
 }
 

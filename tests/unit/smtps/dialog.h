@@ -50,7 +50,7 @@ struct dialog {
 	uint64_t next_id;
 	/* smar and qmgr */
 	struct p_check question; /* the last one; its strings are gone */
-	unsigned asked, forgotten, queued, tails, backs, taken;
+	unsigned asked, named, forgotten, queued, tails, backs, taken;
 	uint64_t granted; /* credits so far */
 	bool qmgr_down, qmgr_was_down, smar_down;
 	char last_queued[256]; /* "id from rcpt,rcpt," */

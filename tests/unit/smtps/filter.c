@@ -64,6 +64,7 @@ static void told(void **state)
 	assert_int_equal(c.header, 14);
 	assert_string_equal(c.rcpts, "x@y ");
 	assert_int_equal(c.resets, 2);
+	assert_int_equal(d.named, 1); /* before CONNECT */
 	assert_int_equal(d.nmsg, 1);
 	assert_non_null(strstr(d.msg[0].data, "Received: from c.test"));
 	assert_string_equal(d.msg[0].data + d.msg[0].len - strlen(TEXT), TEXT);
@@ -90,6 +91,7 @@ static void nobody(void **state)
 	done(&d, &c);
 	run(&d, &few, S(FULL));
 	assert_string_equal(few.told, "rcpt:x@y ");
+	assert_int_equal(d.named, 0); /* nobody wants to hear of the client */
 	assert_string_equal(d.msg[0].data, plain);
 	done(&d, &few);
 	free(plain);
