@@ -30,7 +30,7 @@ static const struct {
     {META1_QUEUE, "queue_", END_OF(struct meta1_queue_ops, check)},
 };
 
-/* What a kind cannot do without, where it is loaded in one of these roles. */
+/* What a kind cannot do without, where it is loaded in one of these roles and says it can be. */
 #define NEED(k, r, T, f)                                                                           \
 	{                                                                                          \
 		k, r, offsetof(struct T, f), #f                                                    \
@@ -162,7 +162,7 @@ static int judge_ops(const struct meta1_module *m, uint32_t role, struct meta1_e
 	for (size_t i = 0; i < ARRAY_LEN(musts); i++) {
 		const void *op = NULL;
 
-		if (musts[i].kind != m->kind || !(musts[i].roles & role))
+		if (musts[i].kind != m->kind || !(musts[i].roles & role & m->roles))
 			continue;
 		memcpy(&op, (const char *)m->ops + musts[i].off, sizeof(op));
 		if (!op)
