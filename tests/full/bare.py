@@ -2,12 +2,13 @@
 """bare.py -- nothing but Debian 12's base, which debootstrap makes, and the sources in /meta1.
 
 Needs root. All mounts are in a mount namespace of the command that wants them."""
-import contextlib, os, pathlib, re, shutil, signal, subprocess, tempfile
+import concurrent.futures, contextlib, ctypes, os, pathlib, re, shutil, signal, subprocess, tempfile
 
 import lab
 
 SRC = pathlib.Path(os.environ['META1_SRC'])
 PATH = '/usr/sbin:/usr/bin:/sbin:/bin'
+CLONE_NEWNET = 0x40000000
 # bound onto itself the folder is a mount point, so that tests in there may have mounts of their own
 ENTER = 'mount --rbind "$0" "$0" && mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 
@@ -35,6 +36,16 @@ def copy_tree(to):
         if (SRC / name).exists():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(SRC / name, to / name)
+
+
+def client_in(pid, port=25):
+    """A session with a server on the loopback of the network that this process is in."""
+    def inside():
+        with open(f'/proc/{pid}/ns/net') as net:
+            assert ctypes.CDLL(None, use_errno=True).setns(net.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        return lab.Client(('127.0.0.1', port))
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:  # which alone goes there
+        return thread.submit(inside).result()
 
 
 class Bare:
@@ -92,3 +103,23 @@ class Bare:
         lab.wait_for('the end of everything in there', ended)
         if self.dir:
             shutil.rmtree(self.dir)
+
+
+# what a failed test would leave to the next one
+PURGE = """
+rm -rf /run/meta1
+dpkg -l 'meta1*' | awk '/^[a-z]/ { print $2 }' | xargs -r dpkg -P
+rm -rf /etc/meta1 /var/spool/meta1 /srv/queue /run/meta1 /usr/lib/*/meta1 /root/map_even
+"""
+
+
+def cleared(bare):
+    policy(bare, 101)
+    bare.run('sh', '-c', PURGE)
+
+
+def policy(bare, status):
+    """May packages start what they bring?"""
+    f = bare.root / 'usr/sbin/policy-rc.d'
+    f.write_text(f'#!/bin/sh\nexit {status}\n')
+    f.chmod(0o755)

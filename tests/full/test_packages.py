@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The Debian packages: built from a copy of the tree, and used in a bare Debian 12 without anything of the tree.
-
-META1_DEBS names a folder with packages that were built before, META1_BARE a root folder, for whoever works on this test."""
-import os, pathlib, re, shutil, subprocess
+"""The Debian packages: built from a copy of the tree, and used in a bare Debian 12 without anything of the tree."""
+import os, re, subprocess
 
 import lab, pytest
-from bare import Bare, copy_tree
+from bare import client_in, cleared, policy
 from test_tutorial import Shell
 
 MAILS = 1000
@@ -22,39 +20,12 @@ done
 """
 
 
-@pytest.fixture(scope='module')
-def debs(tmp_path_factory):
-    if made := os.environ.get('META1_DEBS'):
-        return pathlib.Path(made)
-    d = tmp_path_factory.mktemp('debs')
-    copy_tree(d / 'meta1')
-    done = subprocess.run(['dpkg-buildpackage', '-us', '-uc', '-b'], cwd=d / 'meta1', stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=2400,
-                          env={**os.environ, 'DEB_BUILD_OPTIONS': f'nocheck noautodbgsym parallel={os.cpu_count()}'})
-    assert done.returncode == 0, done.stdout[-6000:]
-    return d
-
-
-@pytest.fixture(scope='module')
-def machine(debs):
-    if os.geteuid():
-        pytest.fail('a bare Debian can be made by root only')
-    b = Bare()
-    (b.root / 'meta1').mkdir(exist_ok=True)
-    (b.root / 'debs').mkdir(exist_ok=True)
-    for deb in debs.glob('*.deb'):
-        shutil.copy(deb, b.root / 'debs')
-    policy(b, 101)
-    shell = Shell(b)
+@pytest.fixture
+def machine(packaged):
+    shell = Shell(packaged)
     yield shell
     shell.close()
-    b.close()
-
-
-def policy(bare, status):
-    """May packages start what they bring?"""
-    f = bare.root / 'usr/sbin/policy-rc.d'
-    f.write_text(f'#!/bin/sh\nexit {status}\n')
-    f.chmod(0o755)
+    cleared(packaged)
 
 
 def do(shell, text):
@@ -146,6 +117,90 @@ rm /etc/meta1/conf.d/lmdb.conf
     print('left:', *sorted(left), sep='\n')
     assert not {f for f in left if 'meta1' in f} - {'/etc/meta1', '/etc/meta1/conf.d', '/etc/meta1/mt', '/etc/meta1/l', '/etc/meta1/conf.d/submit.conf', '/etc/meta1/conf.d/mine.conf',
                                                    '/etc/meta1/conf.d/lmdb.conf'}, left
+
+
+def test_a_purge_looks_at_what_it_removes(machine):
+    """Mail of an older configuration lies in the folder of the package, while /etc/meta1 names another one, which is empty."""
+    bare = machine.bare
+    do(machine, 'apt-get -q install -y --no-install-recommends /debs/meta1_0*.deb /debs/meta1-sendmail_0*.deb')
+    do(machine, """
+cp /etc/meta1/conf.d/submit.conf.sample /etc/meta1/conf.d/submit.conf
+echo 'smar { map mt { type = text; rows = { ". [127.0.0.1]:2525" }; } mailertable { name = mt; } }' >/etc/meta1/conf.d/mine.conf
+mcp -D
+""")
+    for store in ('log', 'dir'):
+        do(machine, f"""
+/etc/init.d/meta1 stop; rm -rf /var/spool/meta1/*
+echo 'qmgr {{ queue {{ type = {store}; }} }}' >/etc/meta1/conf.d/store.conf
+mcp -D; printf 'Subject: x\\n\\nhello\\n' | sendmail -i u@far.test
+""")
+        lab.wait_for('the mail', lambda: len(queue(machine)) == 1)
+        do(machine, """
+/etc/init.d/meta1 stop
+echo 'queue_directory = /srv/queue;' >/etc/meta1/conf.d/elsewhere.conf
+rm /etc/meta1/conf.d/store.conf; mcp -D; /etc/init.d/meta1 stop
+""")
+        assert '0 waiting' in do(machine, 'meta1ctl queue fsck')
+        said = do(machine, 'dpkg -r meta1-sendmail meta1')
+        assert 'mail may wait in /var/spool/meta1' in said and 'the queue is in /srv/queue' in said, said
+        assert not (bare.root / 'var/spool/meta1/.nothing-waits').exists()
+        do(machine, 'dpkg -i /debs/meta1_0*.deb /debs/meta1-sendmail_0*.deb; rm /etc/meta1/conf.d/elsewhere.conf')
+    # a folder that nobody here makes, damaged mail, a file that came after the removal: all is kept
+    for odd, back in (('mkdir /var/spool/meta1/other', 'rmdir /var/spool/meta1/other'), ('mkdir -p $Q && echo x >$Q/w0-s1-4096', 'rm -r $Q')):
+        do(machine, f'rm -rf /var/spool/meta1/*; mcp -D; /etc/init.d/meta1 stop; Q=/var/spool/meta1/state/quarantine; {odd}')
+        assert 'mail may wait' in do(machine, 'dpkg -r meta1-sendmail meta1'), odd
+        do(machine, f'Q=/var/spool/meta1/state/quarantine; {back}; dpkg -i /debs/meta1_0*.deb /debs/meta1-sendmail_0*.deb')
+    assert 'mail may wait' not in do(machine, 'dpkg -r meta1-sendmail meta1')
+    do(machine, "touch -d '1 hour' /var/spool/meta1/in/back; dpkg -P meta1")
+    assert (bare.root / 'var/spool/meta1/in').is_dir()
+    do(machine, 'dpkg -i /debs/meta1_0*.deb; rm /var/spool/meta1/in/back; dpkg -P meta1')
+    assert not (bare.root / 'var/spool/meta1').exists() and (bare.root / 'srv/queue/in').is_dir()
+
+
+def test_a_module_of_ones_own(machine):
+    """From the packages alone: begun from the template, tried, enabled, and what it says decides about recipients."""
+    do(machine, 'apt-get -q install -y --no-install-recommends /debs/meta1_0*.deb /debs/meta1-dev_0*.deb gcc libc6-dev make pkgconf')
+    do(machine, "echo 'smar { local_domains = example.org; } smtpc { LMTP_socket = /run/nobody; }' >/etc/meta1/conf.d/mine.conf; mcp -D")
+
+    def rcpt(user):
+        with client_in(machine.p.pid) as c:
+            c.cmd('EHLO client.test', 250)
+            c.cmd('MAIL FROM:<a@client.test>', 250)
+            return c.cmd(f'RCPT TO:<{user}@example.org>')[:3]
+    lab.wait_for('everybody to be taken', lambda: rcpt('odd') == '250')
+    assert re.search(r'^[1-9]\d+ passed, 0 failed$', do(machine, 'cd /root && meta1-modtool new map even && cd map_even && make check'), re.M)
+    said = do(machine, """
+cd /root/map_even && make install
+cp map_even.conf.sample /etc/meta1/conf.d/numbers.conf.sample
+cd /etc/meta1/conf.d && sed -i 's/value = "";/value = "yes";/' numbers.conf.sample
+echo 'smar { local_user_map { name = example; flags = { localpart, local_domains }; } }' >>numbers.conf.sample
+meta1ctl module enable numbers
+""")
+    assert 'told to reload' in said
+    lab.wait_for('the new map to be asked', lambda: rcpt('odd-1') == '550')
+    assert rcpt('even-1') == '250' and rcpt('even-2') == '250' and rcpt('postmaster') == '250'
+    assert 'yes' in do(machine, 'meta1ctl map query example even-7')
+    assert re.search('map_even.*smar: map example', do(machine, 'meta1ctl module list'))
+    do(machine, 'meta1ctl module disable numbers')
+    lab.wait_for('everybody to be taken again', lambda: rcpt('odd-1') == '250')
+
+
+def test_programs_and_modules_have_their_pages(debs, tmp_path):
+    """In the package they are in, or one it needs; man has nothing to say against any."""
+    has, pages, lack = {}, {}, []
+    for deb in debs.glob('*.deb'):
+        name = deb.name.split('_')[0]
+        subprocess.run(['dpkg-deb', '-x', deb, tmp_path / name], check=True)
+        files = [p for p in (tmp_path / name).rglob('*') if p.is_symlink() or p.is_file()]
+        pages[name] = {p.name.split('.')[0]: p for p in files if '/man/man' in str(p)}
+        has[name] = [p for p in files if p.parent.name in ('bin', 'sbin') or p.parent.parent == tmp_path / name / 'usr/libexec' or
+                     (p.suffix == '.so' and p.parent.parent.name == 'meta1')]
+    assert set(pages) >= PARTS and sum(map(len, has.values())) > 30
+    lack = [f'{n}: {p.name}' for n, files in has.items() for p in files if p.stem not in {**pages[n], **pages['meta1']}]
+    assert not lack
+    files = [p for of in pages.values() for p in of.values() if not p.is_symlink()]
+    done = subprocess.run(['man', '--warnings', '-l', *files], capture_output=True, text=True, env={**os.environ, 'LC_ALL': 'C.UTF-8', 'MANPAGER': 'cat'})
+    assert done.returncode == 0 and not done.stderr and len(done.stdout.splitlines()) > 1000, done.stderr
 
 
 def queue(shell):
