@@ -137,27 +137,84 @@ static const char *const kinds[] = {[META1_MAP] = "map",
     [META1_PMILTER] = "pmilter",
     [META1_QUEUE] = "queue"};
 
+/* What tells more of the kind. */
+static const char *const pages[] = {[META1_MAP] = "meta1-maps (5)",
+    [META1_TRANSPORT] = "smtpc (8)",
+    [META1_AUTH] = "smtps (8)",
+    [META1_PMILTER] = "meta1-filters (5)",
+    [META1_QUEUE] = "qmgr (8)"};
+
+/* Sections that use it, outermost first. */
+static void section(const struct meta1_module *m)
+{
+	const char *what = strchr(m->name, '_') + 1;
+	const char *role = m->roles & META1_SMTPS ? "smtps" : "smtpc";
+
+	if (m->kind == META1_MAP)
+		printf("smar {\n\tmap example {\n\t\ttype = %s;\n", what);
+	else if (m->kind == META1_QUEUE)
+		printf("qmgr {\n\tqueue {\n\t\ttype = %s;\n", what);
+	else if (m->kind == META1_PMILTER)
+		printf("smtps {\n\tpolicy_milter %s {\n\t\tmodule = %s;\n", what, what);
+	else if (m->kind == META1_AUTH)
+		printf("%s {\n\tauth {\n\t\tmodule = %s;\n", role, what);
+	else
+		printf("smtpc {\n\tmodule %s {\n", m->name);
+}
+
+static void roles(const struct meta1_module *m)
+{
+	static const struct {
+		uint32_t role;
+		const char *name;
+	} in[] = {{META1_SMTPS, "smtps"}, {META1_SMTPC, "smtpc"}, {META1_SMAR, "smar"},
+	    {META1_QMGR, "qmgr"}, {META1_TOOL, "tools"}};
+	const char *before = "It is loaded in ";
+
+	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++)
+		if (m->roles & in[i].role) {
+			printf("%s%s", before, in[i].name);
+			before = ", ";
+		}
+	puts(", where something uses it.");
+	if (m->flags & META1_F_BLOCKING)
+		puts("What it does may sleep, and so runs on threads.");
+}
+
+/* Of a build that is to be repeated: SOURCE_DATE_EPOCH. */
+static void today(char *date, size_t size)
+{
+	const char *said = getenv("SOURCE_DATE_EPOCH");
+	time_t now = said ? (time_t)strtoll(said, NULL, 10) : time(NULL);
+	struct tm tm;
+
+	strftime(date, size, "%Y-%m-%d", gmtime_r(&now, &tm));
+}
+
 static void doc(const struct kit_module *mod)
 {
 	const struct meta1_module *m = mod->m;
 	char name[128], date[32];
-	time_t now = time(NULL);
-	struct tm tm;
 
 	str_copy(name, sizeof(name), m->name);
 	for (char *p = name; *p; p++)
 		if (*p >= 'a' && *p <= 'z')
 			*p = (char)(*p - 32);
-	strftime(date, sizeof(date), "%Y-%m-%d", gmtime_r(&now, &tm));
+	today(date, sizeof(date));
 	printf(".\\\" Made by meta1-modtool doc.\n.TH %s 5 %s \"%s %s\"\n.SH NAME\n%s \\- ", name,
 	    date, m->name, m->version, m->name);
 	opt_manual_text(m->summary, stdout);
-	printf("\n.SH DESCRIPTION\nA module of meta1, of the kind %s. ", kinds[m->kind]);
+	puts("\n.SH SYNOPSIS\n.nf");
+	section(m);
+	puts("\t\tOPTION = VALUE; ...\n\t}\n}\n.fi\n.SH DESCRIPTION");
 	opt_manual_text(m->summary, stdout);
-	puts("\n.SH OPTIONS");
+	printf("\nThis is a module of meta1, of the kind %s.\n", kinds[m->kind]);
+	roles(m);
+	if (m->nopt > 0)
+		puts(".SH OPTIONS");
 	for (uint32_t i = 0; i < m->nopt; i++)
 		opt_manual(&mod->opt[i], stdout);
-	puts(".SH SEE ALSO\n.BR meta1.conf (5)");
+	printf(".SH SEE ALSO\n.BR meta1.conf (5),\n.BR %s\n", pages[m->kind]);
 }
 
 static void sample_option(const struct meta1_opt *o, const char *indent)
@@ -173,25 +230,15 @@ static void sample_option(const struct meta1_opt *o, const char *indent)
 		    o->def ? o->def : "", word ? "\"" : "");
 }
 
-/* Sections that use it, outermost first. */
 static void sample(const struct kit_module *mod)
 {
 	const struct meta1_module *m = mod->m;
-	const char *what = strchr(m->name, '_') + 1, *close = "\t}\n}";
 
 	printf("# %s %s: %s\n", m->name, m->version, m->summary);
-	if (m->kind == META1_MAP)
-		printf("smar {\n\tmap example {\n\t\ttype = %s;\n", what);
-	else if (m->kind == META1_QUEUE)
-		printf("qmgr {\n\tqueue {\n\t\ttype = %s;\n", what);
-	else if (m->kind == META1_PMILTER)
-		printf("smtps {\n\tpolicy_milter %s {\n\t\tmodule = %s;\n", what, what);
-	else
-		printf(
-		    "%s {\n\tmodule %s {\n", m->roles & META1_SMTPC ? "smtpc" : "smtps", m->name);
+	section(m);
 	for (uint32_t i = 0; i < m->nopt; i++)
 		sample_option(&mod->opt[i], "\t\t");
-	puts(close);
+	puts("\t}\n}");
 }
 
 static int of_file(const char *file, void (*write)(const struct kit_module *))

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# A page that meta1-modtool doc wrote, with the file `example` in it, if it is there.
+/^\.SH SEE ALSO/ {
+	while ((getline line < example) > 0) {
+		if (!n++)
+			print ".SH EXAMPLES\n.nf"
+		gsub(/\\/, "\\e", line)
+		gsub(/-/, "\\-", line)
+		print (line ~ /^[.']/ ? "\\&" : "") line
+	}
+	if (n)
+		print ".fi"
+}
+{ print }
