@@ -215,6 +215,13 @@ static bool among(const char *name, const char *const *list, size_t n)
 static void unknown(struct conf *conf, const struct conf_pos *pos, const char *what,
     const char *name, const char *owner, const char *near)
 {
+	const char *here = opt_moved(name);
+
+	if (here) {
+		conf_error(conf, pos, "unknown %s %s%s%s; here it is %s", what, name,
+		    *owner ? " in " : "", owner, here);
+		return;
+	}
 	conf_error(conf, pos, "unknown %s %s%s%s%s%s%s", what, name, *owner ? " in " : "", owner,
 	    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }

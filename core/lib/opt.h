@@ -41,5 +41,7 @@ void opt_flatten(
 /* For every unused option and section below s: an error with the nearest known name. */
 void opt_unknown(struct conf *, struct conf_section *s, const char *owner, const struct meta1_opt *,
     size_t n, const char *const *subsections, size_t nsub);
+/* What an option of MeTA1 or Postfix that is none here is called here; NULL: not known. */
+const char *opt_moved(const char *name);
 
 #endif

@@ -69,4 +69,40 @@ def test_what_migrate_names_is_there(inst, tmp_path):
     words = set(re.findall(r'`(\w+)`', here))
     assert len(words) > 40
     assert not [w for w in sorted(words) if not re.search(rf'^\.(B {w}$|SS ".*\b{w}\b)', manual, re.M) and not (inst / lab.PREFIX.lstrip('/') / 'bin' / w).exists()
-                and not (inst / lab.PREFIX.lstrip('/') / 'sbin' / w).exists() and w not in ('hold', 'release', 'requeue')]
+                and not (inst / lab.PREFIX.lstrip('/') / 'sbin' / w).exists() and w not in ('hold', 'release', 'requeue', 'rate', 'delay_checks', 'tls_only')]
+
+
+def rows(page, heading):
+    part = page.split(f'## {heading}\n')[1].split('\n## ')[0]
+    return [[c.strip() for c in r.strip('|').split('|')] for r in re.findall(r'^\| .*', part, re.M)]
+
+
+def test_old_names_are_answered(inst, tmp_path):
+    """Each row of migrate.md that names an option of MeTA1 or Postfix: who writes it into meta1.conf is told what the row says."""
+    page = (SRC / 'doc/migrate.md').read_text()
+    told = {}
+    for old, here in [r for h in ('From MeTA1', 'From Postfix') for r in rows(page, h)]:
+        told |= {n: set(re.findall(r'`(?:\. )?(\w+)', here)) for n in re.split(', ', old) if re.fullmatch(r'[A-Z]+DB|\w+_\w+|my\w+|relayhost', n)}
+    answered = set(re.findall(r'^    \{"(\w+)",', (SRC / 'core/lib/opt_moved.c').read_text(), re.M))
+    assert len(answered) > 70 and not answered - set(told)
+    conf = tmp_path / 'meta1.conf'
+    conf.write_text(''.join(f'{n} = 1;\n' for n in sorted(answered)) + 'smtps { CDB { x = 1; } }')
+    said = subprocess.run([inst / lab.PREFIX.lstrip('/') / 'sbin/mcp', '-f', conf, '-VVV'], capture_output=True, text=True).stderr
+    for name in answered:
+        answer = re.search(rf'unknown option {name}; here it is (.*)', said)
+        assert answer and set(re.findall(r'\w+', answer[1])) & told[name], (name, told[name], answer and answer[0])
+    assert 'unknown section CDB in smtps; here it is one store' in said
+
+
+def test_what_is_taken_from_meta1():
+    manual = (lab.BUILD / 'doc/man/meta1.conf.5').read_text().replace('\\-', '-')
+    has = {}
+    for part in manual.split('.SS ')[1:]:
+        has[part.split('\n')[0].strip('"')] = set(re.findall(r'^\.B (\w+)$', part, re.M))
+    every = set().union(*(v for k, v in has.items() if k.startswith(('Every role', 'Global'))))
+    table = [r for r in rows((SRC / 'doc/migrate.md').read_text(), 'From MeTA1') if re.fullmatch('everywhere|listen_socket|smtps|tls|smtpc|smar|qmgr', r[0])]
+    assert len(table) == 7
+    for section, options in table:
+        words = set(re.findall(r'\b[A-Za-z]\w+', re.sub(r'flags \(.*?\)', 'flags', options))) - {'NAME', 'socket'}  # which is the module's
+        known = every | {w for k in has for w in re.findall(r'\w+', k)} | set().union(*(v for k, v in has.items() if section in k or section == 'everywhere'))
+        assert not words - known, (section, words - known)
