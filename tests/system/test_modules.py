@@ -39,7 +39,7 @@ def test_listed_and_described(inst, tmp_path):
     with lab.Gateway(inst, smar='map t { type = text; rows = { "a b" }; }') as g:
         mods = {m['name']: m for m in map(json.loads, g.ctl('module', 'list', '--json').stdout.splitlines())}
         assert mods['map_text']['used_by'] == ['smar (smar: map t)'] and mods['map_text']['roles'] == ['smar', 'tools']
-        assert mods['transport_smtp']['kind'] == 'transport' and mods['map_text']['abi'].startswith('0.')
+        assert mods['transport_smtp']['kind'] == 'transport' and mods['map_text']['abi'].startswith('1.')
         info = g.ctl('module', 'info', 'map_text').stdout
         assert 'map_text' in info and '  file ' in info and 'maps/map_text.so' in info
         p = g.ctl('module', 'info', 'map_tex', check=False)
