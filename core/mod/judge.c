@@ -157,8 +157,11 @@ static int judge_needs(const struct meta1_module *m, uint32_t role, struct meta1
 	return 0;
 }
 
+/* Tools, and who only looks at a descriptor for several roles, ask no more than they find. */
 static int judge_ops(const struct meta1_module *m, uint32_t role, struct meta1_err *err)
 {
+	if (role & META1_TOOL || role & (role - 1))
+		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(musts); i++) {
 		const void *op = NULL;
 
