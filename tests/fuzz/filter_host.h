@@ -60,6 +60,8 @@ static struct meta1_buf fh_greeting(void);
 /* A command of the filter; session: of the connection that speaks, as the protocol counts. Static.
  */
 static struct meta1_buf fh_command(struct fh_in *in);
+/* The same, with 30,000 bytes of a new message in it. */
+static struct meta1_buf fh_long(struct fh_in *in);
 /* What the module said to the filter since the last call. */
 static void fh_said(struct meta1_buf all);
 
@@ -168,6 +170,34 @@ static int64_t fh_deadline(struct meta1_req *rq)
 {
 	must(rq->open);
 	return fh_clock + 1000;
+}
+
+static struct fh_job {
+	void (*work)(void *), (*done)(void *);
+	void *arg;
+} fh_job[4];
+static unsigned fh_jobs;
+
+/* Worker threads, when the script lets them: fh_work(). */
+static enum meta1_status fh_offload(
+    struct meta1_ctx *ctx, void (*work)(void *), void (*done)(void *), void *arg)
+{
+	(void)ctx;
+	if (fh_jobs == sizeof(fh_job) / sizeof(fh_job[0]))
+		return META1_TEMPFAIL;
+	fh_job[fh_jobs++] = (struct fh_job){work, done, arg};
+	return META1_OK;
+}
+
+static void fh_work(void)
+{
+	struct fh_job j;
+
+	while (fh_jobs > 0) {
+		j = fh_job[--fh_jobs];
+		j.work(j.arg);
+		j.done(j.arg);
+	}
 }
 
 /* ---- connections ---- */
@@ -351,6 +381,7 @@ static const struct meta1_host fh_host = {.size = sizeof(fh_host),
     .watch_timer = fh_timer,
     .rearm = fh_rearm,
     .unwatch = fh_unwatch,
+    .offload = fh_offload,
     .now = fh_now,
     .wall = fh_now,
     .req_slot = fh_slot,
@@ -552,6 +583,12 @@ static void fh_op(struct fh_in *in)
 			fh_ask(s, 1u << fh_take(in) % 8);
 		}
 		break;
+	case 10:
+		fh_work();
+		break;
+	case 11:
+		fh_hear(c, fh_long(in));
+		break;
 	default:
 		fh_hear(c, fh_command(in));
 		break;
@@ -578,6 +615,7 @@ static void fh_play(const uint8_t *data, size_t n)
 	must(memchr(st.peer, '\0', sizeof(st.peer)) != NULL);
 	for (unsigned i = 0; i < FH_SESSIONS; i++)
 		fh_end(&fh_sess[i]);
+	fh_work();
 	fh_module->close(fh_inst);
 	while ((c = fh_conns.lh_first)) /* those are an instance's, and go with it */
 		fh_close(&c);

@@ -45,6 +45,18 @@ static struct meta1_buf fh_command(struct fh_in *in)
 	return command(cmd, fh_block(in));
 }
 
+static struct meta1_buf fh_long(struct fh_in *in)
+{
+	char *text = malloc(30000);
+	struct meta1_buf b;
+
+	(void)in;
+	memset(text, 'x', 30000);
+	b = command('b', (struct meta1_buf){text, 30000});
+	free(text);
+	return b;
+}
+
 static void fh_said(struct meta1_buf all)
 {
 	const unsigned char *p = all.data;

@@ -45,6 +45,16 @@ static struct meta1_buf fh_command(struct fh_in *in)
 	return (struct meta1_buf){frame, meta1_pmw_done(&o)};
 }
 
+static struct meta1_buf fh_long(struct fh_in *in)
+{
+	struct meta1_pmw_out o =
+	    meta1_pmw_begin(frame, sizeof(frame), META1_PMW_REPLACE, fh_take(in));
+	unsigned char *p = meta1_pmw_room(&o, META1_PMW_F_DATA, 30000);
+
+	memset(p, 'x', 30000);
+	return (struct meta1_buf){frame, meta1_pmw_done(&o)};
+}
+
 static void fh_said(struct meta1_buf all)
 {
 	struct meta1_pmw_frame f;
