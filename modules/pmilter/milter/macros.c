@@ -20,14 +20,24 @@ typedef int (*value_fn)(const struct sess *, char *out);
 
 static int put(char *out, const char *text)
 {
-	return text ? snprintf(out, VALUE_MAX, "%s", text) : -1;
+	size_t n = text ? strnlen(text, VALUE_MAX - 1) : 0;
+
+	if (!text)
+		return -1;
+	memcpy(out, text, n);
+	out[n] = '\0';
+	return (int)n;
 }
 
 static int put_buf(char *out, struct meta1_buf b)
 {
 	size_t n = b.len < VALUE_MAX - 1 ? b.len : VALUE_MAX - 1;
 
-	return b.data ? snprintf(out, VALUE_MAX, "%.*s", (int)n, (const char *)b.data) : -1;
+	if (!b.data)
+		return -1;
+	memcpy(out, b.data, n);
+	out[n] = '\0';
+	return (int)n;
 }
 
 static struct meta1_buf domain(struct meta1_buf addr)
@@ -245,7 +255,8 @@ static size_t put_macro(const struct sess *s, const char *name, size_t len, char
 	if (*name == '{')
 		n -= name[len - 1] == '}' ? 2 : 1;
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++)
-		if (strlen(row[i].name) == n && memcmp(row[i].name, bare, n) == 0)
+		if (*row[i].name == *bare && strlen(row[i].name) == n &&
+		    memcmp(row[i].name, bare, n) == 0)
 			got = row[i].value(s, value);
 	if (got < 0)
 		return 0;

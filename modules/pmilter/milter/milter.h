@@ -13,7 +13,8 @@
  *   bag.c             memory of one ask
  *
  * A session has one connection, from its first ask on. A stage is one command or many, each of
- * them waited for unless the filter said that it will not answer. What the filter was not told
+ * them waited for unless the filter said that it will not answer; with pipelining the fields of a
+ * header are said together, and their answers taken one by one. What the filter was not told
  * when it should have been (the connection is new, or the host had no reason to ask) is told
  * before what the host asks now, so a filter that comes back in the middle of a session judges the
  * next mail. All that a filter says is hostile until said.c has looked at it.
@@ -27,7 +28,7 @@
 struct conf {
 	PLACE_FIELDS;
 	int64_t version, max_edits, max_idle, idle_time;
-	int32_t data_size;
+	int32_t data_size, pipelining;
 };
 
 /* The protocol's own words, as filters know them. */
@@ -88,12 +89,13 @@ enum step {
 #define STEPS_CONTENT                                                                              \
 	(STEP_BIT(STEP_HEADER) | STEP_BIT(STEP_EOH) | STEP_BIT(STEP_BODY) | STEP_BIT(STEP_END))
 
-#define MACRO_LISTS 7		/* connect, helo, mail, rcpt, data, end, end of header */
-#define FRAME_MAX   (1u << 20)	/* bytes of a command of the filter */
-#define HEADER_MAX  (16u << 20) /* bytes of the header of a message */
-#define EDITS_MAX   4096u	/* changes of a message */
-#define LINES_MAX   100u	/* of a reply */
-#define LEAVING_MAX 64u		/* connections that wait for the filter to hear QUIT */
+#define MACRO_LISTS  7		  /* connect, helo, mail, rcpt, data, end, end of header */
+#define FRAME_MAX    (1u << 20)	  /* bytes of a command of the filter */
+#define HEADER_MAX   (16u << 20)  /* bytes of the header of a message */
+#define EDITS_MAX    4096u	  /* changes of a message */
+#define LINES_MAX    100u	  /* of a reply */
+#define TOGETHER_MAX (256u << 10) /* bytes not sent yet of fields that are said together */
+#define LEAVING_MAX  64u	  /* connections that wait for the filter to hear QUIT */
 
 struct milter;
 struct sess;
@@ -150,7 +152,9 @@ struct sess {
 
 	/* Of the ask. */
 	struct bag bag;
-	enum step goal, step;
+	enum step goal, step; /* step: what the next answer is about */
+	uint32_t owed;	      /* answers to come; with more than one the first are to HEADER */
+	int eoh;	      /* the last of them is to EOH */
 	struct meta1_buf arg, args; /* as asked; for the wire */
 	struct meta1_buf *rcpt;	    /* END: those it was not told of, for the wire */
 	uint32_t rcpts;
@@ -207,7 +211,8 @@ void macros_say(struct sess *, enum step);
 
 /* ---- steps.c ---- */
 const char *step_name(enum step);
-void steps_go(struct sess *); /* the next command, and all that need not wait */
+void steps_go(struct sess *);	/* the next command, and all that need not wait */
+void steps_next(struct sess *); /* the filter wants to hear more */
 
 /* ---- content.c ---- */
 int content_begin(struct sess *, struct meta1_err *);

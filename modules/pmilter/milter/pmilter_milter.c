@@ -22,9 +22,13 @@ static const struct meta1_opt options[] = {
     META1_OPT_ENUM(struct conf, data_size, "64k", "64k|256k|1m",
 	"Longest piece of a body, or header field, that is offered in one command; filters that "
 	"know of no other get 64k."),
+    META1_OPT_BOOL(struct conf, pipelining, "yes",
+	"The fields of a header are said together, and their answers taken one by one: a filter is "
+	"asked some five times a mail, not once a field besides; no: for one that cannot take more "
+	"than one command at a time."),
     META1_OPT_BYTES(struct conf, max_edits, "64MB", "64KB..1GB",
 	"Bytes of changes, mostly of a new body, that one message may get; they are in memory."),
-    META1_OPT_INT(struct conf, max_idle, "8", "0..1000",
+    META1_OPT_INT(struct conf, max_idle, "50", "0..1000",
 	"Connections that are kept for the next session, of filters that agree to it."),
     META1_OPT_MSEC(
 	struct conf, idle_time, "1m", "1s..1d", "So long a connection is kept without use."),
@@ -100,6 +104,7 @@ static void disconnect(struct sess *s)
 	peer_drop(&s->peer);
 	s->told = 0;
 	s->nrcpt = 0;
+	s->owed = 0;
 }
 
 void sess_answer(struct sess *s, enum meta1_pm_action action)
@@ -111,6 +116,10 @@ void sess_answer(struct sess *s, enum meta1_pm_action action)
 	v->size = sizeof(*v);
 	v->action = action;
 	v->wants = s->peer ? negotiate_wants(s->peer) : 0;
+	/* Some filters answer what they were told behind their last word, some do not. */
+	if (s->peer && s->owed > 1)
+		disconnect(s);
+	s->owed = 0;
 	if (s->goal == STEP_END) {
 		s->mail = 0;
 		if (action == META1_PM_CONTINUE || action == META1_PM_ACCEPT)

@@ -19,7 +19,7 @@ static const char *said_continue(struct sess *s, struct meta1_buf b)
 {
 	(void)b;
 	if (s->step != STEP_END) {
-		steps_go(s);
+		steps_next(s);
 		return NULL;
 	}
 	s->peer->whole = 1;
@@ -94,7 +94,7 @@ static const char *said_skip(struct sess *s, struct meta1_buf b)
 	if (!(s->peer->steps & SMFIP_SKIP))
 		return "which was not agreed on (SMFIP_SKIP)";
 	s->skip |= STEP_BIT(s->step);
-	steps_go(s);
+	steps_next(s);
 	return NULL;
 }
 

@@ -165,13 +165,27 @@ static int say(struct sess *s, enum step st)
 	return 0;
 }
 
+/* It need not wait for the answers that are to come: the filter reads one command after the other.
+ */
+static int along(const struct sess *s, enum step st)
+{
+	const struct milter *m = s->m;
+
+	return m->conf->pipelining && s->step == STEP_HEADER &&
+	       (st == STEP_HEADER || st == STEP_EOH) &&
+	       m->host->conn->unsent(s->peer->conn) < TOGETHER_MAX;
+}
+
 void steps_go(struct sess *s)
 {
 	for (;;) {
 		enum step st = next(s);
 		int yes;
 
-		s->step = st;
+		if (s->owed > 0 && !along(s, st))
+			return;
+		if (s->owed == 0)
+			s->step = st;
 		if (st == STEP_NONE) {
 			sess_answer(s, META1_PM_CONTINUE);
 			return;
@@ -185,7 +199,17 @@ void steps_go(struct sess *s)
 			sess_fail(s, "cannot be told %s: no memory", row[st].name);
 			return;
 		}
-		if (!row[st].nr || !(s->peer->steps & row[st].nr))
-			return;
+		if (row[st].nr && (s->peer->steps & row[st].nr))
+			continue;
+		s->owed++;
+		s->eoh = st == STEP_EOH;
 	}
+}
+
+void steps_next(struct sess *s)
+{
+	if (--s->owed == 0)
+		steps_go(s);
+	else if (s->owed == 1 && s->eoh)
+		s->step = STEP_EOH;
 }
