@@ -270,7 +270,7 @@ static void macros(void **state)
 	assert_memory_equal(b->frame, "DCj\0gw.test\0_\0[2001:db8::9]\0v\0meta1-0.1\0", 40);
 	assert_non_null(memmem(b->frame, b->len, "{client_addr}\0IPv6:2001:db8::9", 31));
 	assert_non_null(memmem(b->frame, b->len, "{client_resolve}\0FAIL", 22));
-	assert_null(memmem(b->frame, b->len, "{client_ptr}", 12));
+	assert_non_null(memmem(b->frame, b->len, "{client_ptr}\0[2001:db8::9]", 26));
 	expect(b, 'C', NULL, 0);
 	SAY(b, 'c', "");
 	expect_action(b, META1_PM_CONTINUE);
