@@ -281,6 +281,16 @@ def test_formats_have_their_pages():
     assert len(groups) > 4 and not [g for g in sorted(groups) if g not in told]
 
 
+def test_every_event_of_the_log_is_told_of():
+    page = text('doc/man/meta1-log.5')
+    source = '\n'.join(p.read_text() for p in (SRC / 'core').rglob('*.c'))
+    events = set(re.findall(r'\blog_event\([^";]*?"([a-z]+\.[a-z_-]+)"', source))
+    assert len(events) > 100
+    told = {w for line in re.findall(r'^\.It Cm (.*) Pq ', page, re.M) for w in line.split(' , ')}
+    assert not events - told
+    assert not [w for w in sorted(told) if f'"{w}"' not in source and f'.{w.split(".")[1]}"' not in source]
+
+
 def test_manual_pages(inst):
     root = inst / lab.PREFIX.lstrip('/')
     man = root / 'share/man'

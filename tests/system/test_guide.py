@@ -99,3 +99,17 @@ def test_the_page_shows_what_is_said(world):
     for command, text in shown:
         said, want = world.say(command), re.sub('^    ', '', text, flags=re.M)
         assert re.sub(' +', ' ', said) == re.sub(' +', ' ', want), f'{command}: if it is meant, META1_WRITE=1 and this test write the page anew'
+
+
+def test_what_is_told_of_symptoms_is_there():
+    """Words of queue why, replies and events of the log are those of the programs."""
+    wrong = PAGE.read_text().split('## What is wrong?')[1].split('## Policy')[0]
+    core = '\n'.join(p.read_text() for p in (PAGE.parents[1] / 'core').rglob('*.c'))
+    words = set(re.findall(r'\bsay\(c, "(\w+)"', (PAGE.parents[1] / 'core/qmgr/why.c').read_text()))
+    rows = {w for row in re.findall(r'^\| ([\w, ]+) \|', wrong, re.M) for w in row.split(', ')}
+    assert len(words) > 12 and not words - rows
+    replies = re.findall(r'^\| [^|]*?(\d{3}) (\d\.\d\.\d)', wrong, re.M)
+    assert len(replies) > 8
+    assert not [r for r in replies if not re.search(rf'\b{r[0]}\b[", ]*(META1_\w+, )?"?{re.escape(r[1])}\b', core)]
+    events = set(re.findall(r'\b(?:smtps|smtpc|qmgr|smar|mcp)\.[a-z_]+\b', wrong))
+    assert len(events) > 12 and not [e for e in events if f'"{e}"' not in core and f'.{e.split(".")[1]}' not in core]
