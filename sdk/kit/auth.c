@@ -270,8 +270,8 @@ static void failing(struct suite *s, const char *mech)
 		right = st == 'O' || st == 'T';
 	}
 	kit_ok(s->k, right && n < CALLS_MAX,
-	    "%s: in, or a temporary failure, when each of %u calls of the host fails in turn (%c)",
-	    mech, n - 1, st);
+	    "%s: in, or a temporary failure, when each of %u calls fails in turn (%c)", mech, n - 1,
+	    st);
 }
 
 static void each_login(struct suite *s, const char *mech)

@@ -12,6 +12,7 @@
 #include "mail/addr.h"
 
 #include <ctype.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
+size_t __sanitizer_get_current_allocated_bytes(void); /* gcc lacks its header */
 #define KIT_POISON(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
 #define KIT_UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
 #else
@@ -71,9 +73,8 @@ void kit_host_fail(struct kit_host *h, unsigned n)
 	pthread_mutex_unlock(&h->lock);
 }
 
-bool kit_fails(struct kit_inst *in)
+bool kit_host_fails(struct kit_host *h)
 {
-	struct kit_host *h = in->host;
 	bool fails;
 
 	pthread_mutex_lock(&h->lock);
@@ -81,6 +82,11 @@ bool kit_fails(struct kit_inst *in)
 	h->failed += fails;
 	pthread_mutex_unlock(&h->lock);
 	return fails;
+}
+
+bool kit_fails(struct kit_inst *in)
+{
+	return kit_host_fails(in->host);
 }
 
 bool kit_on_loop(struct kit_inst *in, const char *call, bool any)
@@ -286,6 +292,19 @@ static void mem_forget(struct kit_host *h, size_t keep)
 {
 	while (h->freed_bytes > keep || (keep == 0 && !TAILQ_EMPTY(&h->freed)))
 		mem_end(h, TAILQ_FIRST(&h->freed));
+}
+
+/* Bytes of the whole process that are in use, without those that are kept for a while. */
+size_t kit_heap(struct kit_host *h)
+{
+	mem_forget(h, 0);
+#ifdef __SANITIZE_ADDRESS__
+	return __sanitizer_get_current_allocated_bytes();
+#else
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+#endif
 }
 
 static void host_free(struct meta1_ctx *ctx, void *p)

@@ -97,6 +97,8 @@ void kit_fault_take(struct kit_host *, char *out, size_t size);
 bool kit_log_has(struct kit_host *, struct meta1_buf text);
 void kit_log_clear(struct kit_host *);
 
+size_t kit_heap(struct kit_host *); /* bytes of memory in use */
+
 /* ---- load.c ---- */
 /* Loads a file as far as its descriptor. NULL: err. Nothing of it is judged but that. */
 struct kit_module *kit_load(struct kit_host *, const char *file, struct meta1_err *);

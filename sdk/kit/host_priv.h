@@ -77,6 +77,7 @@ static inline struct kit_inst *inst_of(struct meta1_ctx *ctx)
 void kit_fault(struct kit_host *, const char *instance, const char *fmt, ...) PRINTF(3, 4);
 /* The call is one of those that may fail, and this time it does. */
 bool kit_fails(struct kit_inst *);
+bool kit_host_fails(struct kit_host *);
 /* Calls that belong on the loop; a blocking module's thread may make those with any. False:
  * it was a fault, which was told. */
 bool kit_on_loop(struct kit_inst *, const char *call, bool any);
@@ -89,6 +90,9 @@ struct kit_nap {
 };
 void kit_nap_begin(struct kit_nap *);
 void kit_nap_end(const struct kit_nap *, struct kit_inst *);
+
+/* hook.c: what a loaded file calls of libc itself fails as what it calls of the host. */
+void kit_hook(struct kit_host *, void *code);
 
 /* inst.c */
 void kit_inst_ref(struct kit_inst *);

@@ -10,6 +10,8 @@
 #include <dirent.h>
 #include <stdio.h>
 
+#define LIVES 30
+
 static unsigned descriptors(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -20,6 +22,33 @@ static unsigned descriptors(void)
 	if (d)
 		closedir(d);
 	return n;
+}
+
+/* What a life left, a hundred lives leave a hundred times; what is made once does not grow. */
+static bool grows(struct kit *k, size_t *by)
+{
+	struct meta1_err err = {""};
+	size_t before = kit_heap(&k->host);
+	struct kit_inst *in;
+
+	for (unsigned i = 0; i < LIVES; i++) {
+		kit_log_clear(&k->host);
+		in = kit_open(k, NULL, &err);
+		kit_close(k, &in);
+	}
+	*by = kit_heap(&k->host);
+	*by = *by > before ? *by - before : 0;
+	return *by >= LIVES * 16;
+}
+
+static void try_memory(struct kit *k)
+{
+	size_t by = 0;
+	bool bad = true;
+
+	for (unsigned i = 0; i < 3 && bad; i++)
+		bad = grows(k, &by);
+	kit_ok(k, !bad, "keeps no memory, of whatever kind (%zu bytes of %d lives)", by, LIVES);
 }
 
 static void try_drain(struct kit *k)
@@ -59,6 +88,7 @@ int kit_life(struct kit *k)
 	kit_ok(k, i == 100, "opens and closes 100 times%s", i == 100 ? "" : err.text);
 	kit_ok(k, descriptors() <= before, "keeps no descriptor (%u before, %u after)", before,
 	    descriptors());
+	try_memory(k);
 	err.text[0] = '\0';
 	in = kit_open(k, "no_such_option_at_all = 1;", &err);
 	kit_ok(k, !in && *err.text, "an unknown option is refused");

@@ -63,6 +63,7 @@ struct kit_module *kit_load(struct kit_host *h, const char *file, struct meta1_e
 		return NULL;
 	}
 	mod->file = base_strdup(path);
+	kit_hook(h, code);
 	mod->code = code;
 	mod->next = h->modules;
 	h->modules = mod;

@@ -168,7 +168,7 @@ static void try_failing(struct kit *k, struct kit_inst *in, const struct kit_pai
 		kit_clock(k, 60000); /* a server that was given up is tried again */
 	}
 	kit_ok(k, !wrong && n < CALLS_MAX,
-	    "the value, or a temporary failure, when each of %u calls of the host fails in turn "
+	    "the value, or a temporary failure, when each of %u calls fails in turn "
 	    "(%s, "
 	    "%u failures)",
 	    n - 1, st_name[st], failures);

@@ -291,8 +291,7 @@ static void failing(struct kit *k, struct q *q)
 			q_outcome(q, 20000 + i, r, META1_R_DELIVERED);
 	}
 	kit_ok(k, right && n < CALLS_MAX && q->n == had + good,
-	    "stored or refused when each of %u calls of the host fails in turn (%u stored)", n - 1,
-	    good);
+	    "stored or refused when each of %u calls fails in turn (%u stored)", n - 1, good);
 }
 
 int kit_queue(struct kit *k)

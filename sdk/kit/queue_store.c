@@ -257,8 +257,7 @@ static void on_ready(void *arg)
 }
 
 static bool ready;
-static const struct meta1_qops_writer_events wevents = {
-    .size = sizeof(wevents), .ready = on_ready};
+static const struct meta1_qops_writer_events wevents = {.size = sizeof(wevents), .ready = on_ready};
 
 struct meta1_qmsg *q_begin(struct q *q, unsigned i)
 {
@@ -304,10 +303,10 @@ static bool write_all(struct q *q, struct meta1_qmsg *msg, const uint8_t *b, siz
 		ready = false;
 		st = q->ops->write(msg, b + at, n);
 		at += n;
-		if (q->ops->written(msg) != at)
-			return false;
 		if (st == META1_TEMPFAIL)
 			return true; /* commit says why */
+		if (q->ops->written(msg) != at)
+			return false;
 		while (st == META1_MORE && !ready) {
 			q_turn(q);
 			if (time(NULL) > end)
@@ -333,6 +332,8 @@ bool q_store(struct q *q, unsigned i, size_t len, struct q_note *note, enum meta
 		if (ok && a.st == META1_OK && note)
 			ok = q_note(&a, note);
 		kit_answer_free(&a);
+	} else if (msg) {
+		q->ops->abort(&msg);
 	}
 	free(b);
 	return ok;

