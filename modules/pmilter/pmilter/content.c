@@ -3,17 +3,14 @@
  * content.c -- a message to the filter, in chunks of at most 32 KiB, as many as it has room for.
  *
  * Comes from pmilter_pmilter.c at END, and from link.c when the filter is done with some; goes to
- * link_send(). Sessions take turns, a chunk each. Owns nothing: the bytes are the host's until the
- * question is finished. What is out and not acknowledged is bounded by the filter's windows, so
- * that of a slow filter's mail nothing but that stands in memory. On failure: a file that cannot be
- * read fails the question.
+ * link_send(), what stands in a file through reader.c. Sessions take turns, a chunk each. Owns
+ * nothing: the bytes are the host's until the question is finished. What is out and not
+ * acknowledged is bounded by the filter's windows, so that of a slow filter's mail nothing but that
+ * stands in memory. On failure: a file that cannot be read fails the question.
  */
 #include "pmilter.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 int content_begin(struct sess *s, const struct meta1_pm_message *m)
 {
@@ -35,52 +32,43 @@ int content_begin(struct sess *s, const struct meta1_pm_message *m)
 	return 1;
 }
 
-/* Of the extent where it stands, at most n bytes. <0: err says why. */
-static ssize_t copy(struct sess *s, unsigned char *to, size_t n, struct meta1_err *err)
+/* How many of the next n bytes are in memory. */
+static size_t in_memory(const struct sess *s, size_t n)
 {
-	const struct meta1_extent *e = &s->msg->extent[s->extent];
-	ssize_t got;
+	const struct meta1_pm_message *m = s->msg;
+	uint64_t off = s->extent_off;
+	size_t sum = 0;
 
-	if (n > e->len - s->extent_off)
-		n = (size_t)(e->len - s->extent_off);
-	if (e->mem) {
-		memcpy(to, (const char *)e->mem + s->extent_off, n);
-		return (ssize_t)n;
+	for (uint32_t i = s->extent; i < m->nextent && sum < n && m->extent[i].mem; i++, off = 0) {
+		uint64_t left = m->extent[i].len - off;
+
+		sum += left < n - sum ? (size_t)left : n - sum;
 	}
-	do {
-		got = pread(e->fd, to, n, (off_t)(e->off + s->extent_off));
-	} while (got < 0 && errno == EINTR);
-	if (got < 0)
-		snprintf(err->text, sizeof(err->text), "the message cannot be read: %s",
-		    strerror(errno));
-	else if (got == 0 && n)
-		snprintf(err->text, sizeof(err->text), "the message is shorter than it was");
-	return got == 0 && n ? -1 : got;
+	return sum;
 }
 
-static int fill(struct sess *s, unsigned char *to, size_t n, struct meta1_err *err)
+static void pass(struct sess *s, size_t n)
+{
+	s->sent += n;
+	s->extent_off += n;
+	while (s->extent < s->msg->nextent && s->extent_off == s->msg->extent[s->extent].len) {
+		s->extent++;
+		s->extent_off = 0;
+	}
+}
+
+/* n bytes that are in memory. */
+static void fill(struct sess *s, unsigned char *to, size_t n)
 {
 	while (n > 0) {
-		ssize_t got;
+		const struct meta1_extent *e = &s->msg->extent[s->extent];
+		size_t k = n < e->len - s->extent_off ? n : (size_t)(e->len - s->extent_off);
 
-		if (s->extent >= s->msg->nextent) {
-			snprintf(err->text, sizeof(err->text),
-			    "the message has fewer bytes than it says");
-			return -1;
-		}
-		got = copy(s, to, n, err);
-		if (got < 0)
-			return -1;
-		to += got;
-		n -= (size_t)got;
-		s->sent += (uint64_t)got;
-		s->extent_off += (uint64_t)got;
-		if (s->extent_off == s->msg->extent[s->extent].len) {
-			s->extent++;
-			s->extent_off = 0;
-		}
+		memcpy(to, (const char *)e->mem + s->extent_off, k);
+		to += k;
+		n -= k;
+		pass(s, k);
 	}
-	return 0;
 }
 
 static size_t room(const struct link *l, const struct sess *s)
@@ -96,29 +84,58 @@ static size_t room(const struct link *l, const struct sess *s)
 	return (size_t)n;
 }
 
-/* <0: the question failed */
-static int chunk(struct sess *s, size_t n)
+/* from: what was read, and has its place in the windows; NULL: it is in memory. */
+static int chunk(struct sess *s, size_t n, const void *from)
 {
 	struct link *l = s->link;
 	struct meta1_pmw_out o =
 	    meta1_pmw_begin(l->pm->out, sizeof(l->pm->out), META1_PMW_CHUNK, s->id);
 	unsigned char *to = meta1_pmw_room(&o, META1_PMW_F_DATA, n);
-	struct meta1_err err = {""};
 
-	if (!to || fill(s, to, n, &err) < 0) {
-		pm_finish(s, err.text);
+	if (!to) {
+		pm_finish(s, "a chunk of the message has no room in a frame");
 		return -1;
 	}
-	s->unacked += n;
-	l->unacked += n;
+	if (from) {
+		memcpy(to, from, n);
+		pass(s, n);
+	} else {
+		fill(s, to, n);
+		s->unacked += n;
+		l->unacked += n;
+	}
 	link_send(l, &o);
 	return 0;
+}
+
+/* Its place in the windows is taken: so what is read is bounded as what is sent. */
+static void read_more(struct sess *s, size_t n)
+{
+	const char *bad = s->extent < s->msg->nextent ? reader_begin(s, n)
+						      : "the message has fewer bytes than it says";
+
+	if (bad)
+		pm_finish(s, bad);
+	else
+		pm_unqueue(s);
+}
+
+void content_read(struct sess *s, const void *from, size_t n, const char *bad)
+{
+	struct link *l = s->link;
+
+	if (bad)
+		pm_finish(s, bad);
+	else if (chunk(s, n, from) == 0)
+		pm_queue(s, &l->sending_end);
+	content_pump(l);
 }
 
 /* All of it is told: what does it say? */
 static void told(struct sess *s)
 {
 	pm_unqueue(s);
+	reader_drop(s);
 	s->msg = NULL;
 	if (!say_end(s))
 		pm_cannot(s);
@@ -139,7 +156,9 @@ void content_pump(struct link *l)
 			return;
 		else if (n == 0)
 			pm_unqueue(s); /* comes back when something is acknowledged */
-		else if (chunk(s, n) == 0) {
+		else if (in_memory(s, n) == 0)
+			read_more(s, n);
+		else if (chunk(s, in_memory(s, n), NULL) == 0) {
 			pm_unqueue(s);
 			pm_queue(s, &l->sending_end);
 		}
@@ -152,7 +171,7 @@ int content_acked(struct link *l, struct sess *s, uint64_t n)
 		return -1;
 	s->unacked -= n;
 	l->unacked -= n;
-	if (s->msg && !s->pq)
+	if (s->msg && !s->pq && !s->reader)
 		pm_queue(s, &l->sending_end);
 	content_pump(l);
 	return 0;
@@ -171,5 +190,6 @@ void content_drop(struct sess *s)
 {
 	if (s->msg)
 		pm_unqueue(s);
+	reader_drop(s);
 	s->msg = NULL;
 }

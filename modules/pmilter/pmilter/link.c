@@ -286,10 +286,8 @@ static void on_gone(void *arg, const char *why)
 	link_fail(arg, why);
 }
 
-static const struct meta1_conn_events events = {.size = sizeof(events),
-    .connected = on_connected,
-    .input = on_input,
-    .gone = on_gone};
+static const struct meta1_conn_events events = {
+    .size = sizeof(events), .connected = on_connected, .input = on_input, .gone = on_gone};
 
 static void start(struct link *l, struct place p, int fallback)
 {

@@ -7,6 +7,7 @@
  *   link.c             a connection: greeting, coming back, pings; frames to whom they are for
  *   say.c              questions as frames: who the client is, arguments, macros
  *   content.c          the message in chunks, as many as the filter has room for
+ *   reader.c           what of it stands in a file
  *   reply.c            edits and verdicts, held until the next call
  *   spool.c            a new message that a filter sends: memory, then a file without a name
  *
@@ -44,6 +45,7 @@ struct pm;
 struct link;
 
 struct spool;
+struct reader;
 
 struct sess {
 	struct pm *pm;
@@ -64,6 +66,7 @@ struct sess {
 	uint32_t extent;
 	uint64_t extent_off;
 	uint64_t unacked;
+	struct reader *reader; /* NULL: nothing of it is being read */
 	/* the answer */
 	struct hold hold;
 	struct meta1_pm_verdict verdict;
@@ -154,6 +157,14 @@ void content_pump(struct link *);
 int content_acked(struct link *, struct sess *, uint64_t n);
 int content_enough(struct sess *);
 void content_drop(struct sess *);
+/* What reader_begin() read; bad: why it could not, or NULL. */
+void content_read(struct sess *, const void *from, size_t n, const char *bad);
+
+/* ---- reader.c ---- */
+/* At most n bytes of where the session stands in the message. NULL: content_read() comes; else why
+ * not. */
+const char *reader_begin(struct sess *, size_t n);
+void reader_drop(struct sess *);
 
 /* ---- reply.c: each NULL, or what is wrong with the frame ---- */
 const char *reply_edit(struct sess *, struct meta1_pmw_frame *);
