@@ -7,7 +7,7 @@ import dns.message, dns.rrset, lab, milterd, pmilterd, pytest
 
 NAMES = {'9.2.0.192.in-addr.arpa.': 'mx.good.test.', 'mx.good.test.': '192.0.2.9',
          '10.2.0.192.in-addr.arpa.': 'mx.good.test.',
-         '8.b.d.0.1.0.0.2.ip6.arpa.': None, '1.3.2.0.192.in-addr.arpa.': None}
+         'spf.test.': '"v=spf1 ip4:192.0.2.9 -all"'}
 
 
 class Names(threading.Thread):
@@ -37,7 +37,7 @@ class Names(threading.Thread):
             self.held[name].wait()
         r = dns.message.make_response(q)
         if value := NAMES.get(name):
-            kind = 'A' if value[0].isdigit() else 'PTR'
+            kind = 'A' if value[0].isdigit() else 'TXT' if value[0] == '"' else 'PTR'
             if q.question[0].rdtype == dns.rdatatype.from_text(kind):
                 r.answer.append(dns.rrset.from_text(name, 60, 'IN', kind, value))
         else:
@@ -47,14 +47,14 @@ class Names(threading.Thread):
 
 
 @contextlib.contextmanager
-def gateway(inst, names, filters, kind='milter', peer=milterd.Milter):
+def gateway(inst, names, filters, kind='milter', peer=milterd.Milter, smtps='', smar=''):
     with contextlib.ExitStack() as stack:
         milters = {n: stack.enter_context(peer()) for n in filters}
         chain = ''.join(f'filter {n} {{ module = {kind}; {m.socket} {filters[n]} }}\n' for n, m in milters.items())
         sink = stack.enter_context(lab.Sink())
         g = stack.enter_context(lab.relay_all(
-            inst, sink.port, smtps=f'xclient = 127.0.0.1; policy_milter {{ module = mux; {chain} }}', ac='cltaddr:127.0.0.1 RELAY\ncltaddr:192.0.2 RELAY\n',
-            smar=f'nameserver = "127.0.0.1:{names.port}"; DNS_timeout = 3s; DNS_tries = 1;'))
+            inst, sink.port, smtps=f'xclient = 127.0.0.1; {smtps} policy_milter {{ module = mux; {chain} }}', ac='cltaddr:127.0.0.1 RELAY\nto:far.test RELAY\n',
+            smar=f'nameserver = "127.0.0.1:{names.port}"; DNS_timeout = 3s; DNS_tries = 1; {smar}'))
         g.milters, g.sink = milters, sink
         for m in milters.values():
             m.heard.clear()
@@ -170,3 +170,26 @@ def test_xclient_and_conditions(inst, names):
         assert heard[1][1] == b'new.test\0' and b'192.0.2.9' in heard[0][1]
         assert not [k for k, _ in here.heard if k in 'CHMRTE']
         assert re.search(rb'Received: from new\.test .*\[192\.0\.2\.9\]', g.sink.mails[0]['body'])
+
+
+@pytest.mark.parametrize('header, line', [('authentication_results', rb'Authentication-Results: gw\.test;\r\n\tspf=pass smtp\.mailfrom=a@spf\.test'),
+                                          ('received_spf', rb'Received-SPF: pass \(gw\.test: [^\r]*(?:\r\n[ \t][^\r]*)*')])
+def test_lines_of_ours(inst, names, header, line):
+    """What was found of the sender is told to filters as the first field, without what claims to be ours; it stands where it stands
+    without filters, under what they put first; and a filter may take it out."""
+    forged = b'Authentication-Results: gw.test; spf=pass smtp.mailfrom=bank.test\r\n'
+    top, out = b'i' + bytes(4) + b'X-Top\0one\0', b'm' + bytes([0, 0, 0, 1])
+    name = re.match(rb'[\w-]+', line)[0]
+    taken_out = header == 'authentication_results'  # there are such lines of ours
+    with gateway(inst, names, {'a': ''}, smtps=f'spf_header = {header};', smar='spf = yes;') as g:
+        for edits, want in (([], rb'%s\r\nReceived: .*'), ([top], rb'X-Top: one\r\n%s\r\nReceived: .*'),
+                            ([top, out + name + b'\0\0'], rb'X-Top: one\r\nReceived: (?s:(?!%s).)*')):
+            g.milters['a'].says = {'E': [*edits, b'c']}
+            with as_client(g, '192.0.2.9') as c:
+                reply = c.mail('a@spf.test', 'u@far.test', forged + b'Subject: t\r\n\r\nx\r\n')
+            id = re.search('accepted as (S[0-9A-F]+)', reply)[1].encode()
+            body = lab.wait_for('the mail', lambda: next((m['body'] for m in list(g.sink.mails) if id in m['body']), None))
+            head = body.partition(b'\r\n\r\n')[0]
+            assert re.fullmatch(want % line, head, re.S) and (b'bank.test' in head) != taken_out, head
+            heard = [d.split(b'\0')[0] for k, d in g.milters['a'].heard if k == 'L']
+            assert heard == [name, *([] if taken_out else [b'Authentication-Results']), b'Subject']
