@@ -377,6 +377,11 @@ void *mod_data(const struct mod_inst *in)
 	return in->data;
 }
 
+size_t mod_held(const struct mod_inst *in)
+{
+	return in->mem_bytes;
+}
+
 const char *mod_name(const struct mod_inst *in)
 {
 	return in->name;

@@ -99,6 +99,7 @@ void mod_drain(struct mod_inst *, int64_t deadline_ms, void (*done)(void *), voi
 const void *mod_ops(const struct mod_inst *);
 void *mod_data(const struct mod_inst *);       /* the module's instance pointer */
 const char *mod_name(const struct mod_inst *); /* "map_text/access" */
+size_t mod_held(const struct mod_inst *);      /* bytes that it has of host->alloc() */
 struct meta1_ctx *mod_ctx(struct mod_inst *);
 /* By the name of its section; the newest when a reload has two of them. */
 struct mod_inst *mod_find(struct mod_host *, enum meta1_kind, const char *name);

@@ -84,6 +84,7 @@ struct chain_filter {
 	struct chain_when when;
 	struct chain_breaker breaker;
 	struct chain_stats *stats;
+	size_t memory; /* of the module, without sessions */
 };
 struct smtps_chain {
 	struct loop *loop;

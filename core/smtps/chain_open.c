@@ -80,6 +80,7 @@ static int filter_open(struct chain_filter *f, struct role *role, struct setting
 	if (!complete(f->ops))
 		return err_set(
 		    err, "%s: its table of operations is not complete", mod_name(f->inst));
+	f->memory = mod_held(f->inst);
 	mod_req_limit(f->inst, UINT32_MAX); /* sessions are bounded, and each has one */
 	return 0;
 }
@@ -109,6 +110,18 @@ static int open_all(struct smtps_chain *c, struct role *role, struct settings *s
 		}
 	free(list);
 	return rc;
+}
+
+size_t smtps_chain_memory(const struct smtps_chain *c)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; c != NULL && i < c->nfilter; i++) {
+		size_t now = mod_held(c->filter[i].inst);
+
+		n += now > c->filter[i].memory ? now - c->filter[i].memory : 0;
+	}
+	return n;
 }
 
 struct smtps_chain *smtps_chain_open(

@@ -119,6 +119,8 @@ size_t smtps_image_held(const struct smtps_image *); /* bytes of memory */
 struct smtps_chain *smtps_chain_open(
     struct role *, struct settings *, const struct set_smtps *, struct meta1_err *);
 void smtps_chain_free(struct smtps_chain **); /* its sessions keep it until they end */
+/* Bytes that its modules hold for their sessions: what filters say, mostly. NULL: 0. */
+size_t smtps_chain_memory(const struct smtps_chain *);
 
 /* ---- chain.c ---- */
 /* NULL: no filter judges it. about stays with the session and is kept up to date by filter.c. */

@@ -4,7 +4,8 @@
  *
  * Comes from session.c, after each step of a session; asked by listen.c (a new client) and tx.c
  * (MAIL, RCPT). Content that began is always taken to its end: each session is bounded.
- * Counted are buffers, envelope and the content that a store keeps in memory. Owns the sum.
+ * Counted are buffers, envelope, the content that a store keeps in memory, and what modules of
+ * filters keep of what they were told. Owns the sum.
  * On failure: over the bound new clients hear 421, MAIL and RCPT 452, until others are done.
  */
 #include "smtps/smtps.h"
@@ -52,5 +53,6 @@ void smtps_memory_give(struct smtps_session *s)
 
 bool smtps_memory_full(const struct smtps *srv)
 {
-	return srv->lim.memory > 0 && srv->memory > (uint64_t)srv->lim.memory;
+	return srv->lim.memory > 0 &&
+	       srv->memory + smtps_chain_memory(srv->chain) > (uint64_t)srv->lim.memory;
 }

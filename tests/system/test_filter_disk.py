@@ -96,6 +96,28 @@ def test_memory_is_bounded(inst):
         sink.wait(n + 1)
 
 
+def test_memory_of_what_a_filter_says(inst):
+    """It sends a body of 6 MB and says no more: what its module keeps of that counts as well."""
+    class Talks(Waits):
+        def wait(self, c, f):
+            for _ in range(96):
+                self.frame(c, b'b' + b'x' * 65533 + b'\r\n')
+            super().wait(c, f)
+
+    with Talks() as m, lab.Sink() as sink, lab.relay_all(inst, sink.port, smtps=f'max_memory = 4MB; policy_milter {{ module = milter; {m.socket} }}') as g:
+        with g.client() as early, g.client() as c:
+            early.cmd('EHLO early.test', 250)
+            for line in ('EHLO c.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@far.test>'):
+                c.cmd(line, 250)
+            c.cmd('DATA', 354)
+            c.send(b'Subject: t\r\n\r\nx\r\n.\r\n')
+            lab.wait_for('452', lambda: early.cmd('MAIL FROM:<a@b.test>').startswith('452 4.3.1') or not early.cmd('RSET', 250))
+            m.go.set()
+            c.reply(250)
+            lab.wait_for('memory to come back', lambda: early.cmd('MAIL FROM:<a@b.test>').startswith('250'))
+        assert sink.wait(1)[0]['body'].count(b'x' * 65533) == 96
+
+
 class Disk(SmallDisk):
     SIZE = '16m'
 

@@ -343,7 +343,8 @@ static void many(void **state)
 	assert_int_equal(revise_apply(r, e, 50, NULL, &err), 0);
 	assert_int_equal(revise_message(r)->bytes, len + 2);
 	assert_int_equal(revise_apply(r, e, REVISE_EDITS_MAX + 1, NULL, &err), -1);
-	assert_int_equal(revise_apply(r, e, REVISE_WORK_MAX / REVISE_FIELDS_MAX + 2, NULL, &err), -1);
+	assert_int_equal(
+	    revise_apply(r, e, REVISE_WORK_MAX / REVISE_FIELDS_MAX + 2, NULL, &err), -1);
 	assert_non_null(strstr(err.text, "too much"));
 	revise_free(&r);
 	memcpy(text + len, "A: b\r\n\r\n", 9);

@@ -101,12 +101,9 @@ uint32_t chan_ask(struct chan *c, enum proto_type type, const void *msg, uint32_
 	const struct p_check *m = msg;
 	struct meta1_buf about;
 
-	(void)c;
-	(void)deadline;
-	if (type == P_CLIENT_NAME) { /* nobody knows any: filters are asked without */
-		now->named++;
-		return 0;
-	}
+	(void)c, (void)deadline;
+	if (type == P_CLIENT_NAME)
+		return now->named++, 0; /* filters are asked without */
 	assert_int_equal(type, P_CHECK);
 	about = m->stages & STAGE_RCPT ? m->rcpt : m->from;
 	now->question = *m;
