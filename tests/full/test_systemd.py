@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """meta1.service under Debian's systemd, installed from the packages: started, confined, reloaded, watched, restarted, and its ports
 opened by a socket unit as doc/install.md shows it. One machine for all of it, in the order of this file."""
-import contextlib, os, pathlib, re, signal
+import contextlib, os, pathlib, re, shutil, signal
 
 import lab, pytest
 from bare import SRC, cleared, client_in
@@ -36,8 +36,9 @@ def box(packaged):
         print(b.type('journalctl --no-pager -n 200 -u meta1')[0])
         b.close()
         cleared(packaged)
-        for left in ('meta1.socket', 'meta1.service.d/test.conf', 'sockets.target.wants/meta1.socket'):
-            (packaged.root / 'etc/systemd/system' / left).unlink(missing_ok=True)
+        units = packaged.root / 'etc/systemd/system'
+        shutil.rmtree(units / 'meta1.service.d', ignore_errors=True)
+        (units / 'meta1.socket').unlink(missing_ok=True)
 
 
 def smtp(box):
