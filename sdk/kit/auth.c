@@ -355,6 +355,42 @@ static void hostile(struct suite *s, const char *mech)
 	end(c);
 }
 
+/* What the client says is what the RFC of the mechanism has as its example. */
+static void vectors(struct suite *s)
+{
+	static const struct {
+		const char *mech, *rfc, *challenge;
+		struct meta1_buf response;
+	} row[] = {
+	    {"PLAIN", "RFC 4616", NULL, {"\0tim\0tanstaaftanstaaf", 21}},
+	    {"CRAM-MD5", "RFC 2195", "<1896.697170952@postoffice.reston.mci.net>",
+		{"tim b913a602c7eda7a495b4e6e7334d3890", 36}},
+	};
+	struct meta1_auth_creds creds = {
+	    .size = sizeof(creds), .user = buf_str("tim"), .secret = buf_str("tanstaaftanstaaf")};
+	struct side *c = &s->client;
+
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		const struct meta1_buf *got = NULL;
+		char was;
+
+		ask(s, c);
+		c->ops->login(kit_data(c->inst), c->req, &s->peer, row[i].mech, &creds, &c->conv);
+		was = said(s, c);
+		if (was == 'M' && row[i].challenge) {
+			kit_answer_free(&c->a);
+			was = step(s, c, buf_str(row[i].challenge));
+			got = was == 'M' && c->a.reply.nval ? &c->a.reply.val[0] : NULL;
+		} else if (was == 'M' && c->a.reply.nval > 1) {
+			got = &c->a.reply.val[1];
+		}
+		if (was != 'N') /* it has this mechanism */
+			kit_ok(s->k, got && buf_eq(*got, row[i].response),
+			    "%s as client: what %s says (%c)", row[i].mech, row[i].rfc, was);
+		end(c);
+	}
+}
+
 static void each_hostile(struct suite *s)
 {
 	static const char *const mechs[] = {"PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5",
@@ -401,8 +437,10 @@ int kit_auth(struct kit *k)
 		if (has(s.names, "EXTERNAL"))
 			with_certificate(&s);
 	}
-	if ((k->m->roles & META1_SMTPC) && open_side(&s, &s.client, META1_SMTPC))
+	if ((k->m->roles & META1_SMTPC) && open_side(&s, &s.client, META1_SMTPC)) {
+		vectors(&s);
 		each_hostile(&s);
+	}
 	if (!s.server.inst || !s.client.inst)
 		kit_skip(k, "exchanges", "they need both sides of it");
 	else if (k->npair == 0)

@@ -85,9 +85,25 @@ static void high_numbers(struct kit *k)
 	setrlimit(RLIMIT_NOFILE, &was);
 }
 
+/* Files and sockets of its own give a part of what was asked for, or nothing just now. */
+static void parts(struct kit *k)
+{
+	struct meta1_err err = {""};
+	struct kit_inst *in;
+
+	k->host.parts = true;
+	in = kit_open(k, NULL, &err);
+	kit_turn(k);
+	k->host.parts = false;
+	kit_ok(k, in != NULL, "opens when reads and writes do a half, or nothing%s%s",
+	    in ? "" : ": ", in ? "" : err.text);
+	kit_close(k, &in);
+}
+
 int kit_faults(struct kit *k)
 {
 	each_role(k);
 	high_numbers(k);
+	parts(k);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * hook.c -- what a module asks of libc itself, past the host's table: memory, which fails in its
- * turn as a call of the host does.
+ * turn as a call of the host does; files are hook_files.c's.
  * Comes from load.c with a loaded file; goes to libc. The places of the file that lead to these
  * functions (its global offset table) are turned to those below. So calls that the kit, libc or
  * libraries below the module make are left alone; and so is what a module finds by dlsym().
@@ -139,10 +139,8 @@ static DIR *our_opendir(const char *path)
 	{                                                                                          \
 		name, (void (*)(void))(ours)                                                       \
 	}
-static const struct hook {
-	const char *name;
-	void (*ours)(void);
-} hooks[] = {HOOK("malloc", our_malloc), HOOK("calloc", our_calloc), HOOK("realloc", our_realloc),
+static const struct kit_hook kit_hook_memory[] = {HOOK("malloc", our_malloc),
+    HOOK("calloc", our_calloc), HOOK("realloc", our_realloc),
     HOOK("reallocarray", our_reallocarray), HOOK("aligned_alloc", our_aligned_alloc),
     HOOK("posix_memalign", our_posix_memalign), HOOK("strdup", our_strdup),
     HOOK("__strdup", our_strdup), HOOK("strndup", our_strndup), HOOK("__strndup", our_strndup),
@@ -150,7 +148,7 @@ static const struct hook {
     HOOK("asprintf", our_asprintf), HOOK("__asprintf_chk", our_asprintf_chk),
     HOOK("getdelim", our_getdelim), HOOK("__getdelim", our_getdelim), HOOK("getline", our_getline),
     HOOK("fopen", our_fopen), HOOK("fopen64", our_fopen), HOOK("fdopen", our_fdopen),
-    HOOK("open_memstream", our_open_memstream), HOOK("opendir", our_opendir)};
+    HOOK("open_memstream", our_open_memstream), HOOK("opendir", our_opendir), {NULL, NULL}};
 
 /* ---- turning the places ---- */
 
@@ -188,7 +186,7 @@ static struct tables tables_of(const struct link_map *map)
 }
 
 /* A place that does not hold the function itself is none of those that can be turned. */
-static void turn(void (**place)(void), const struct hook *h)
+static void turn(void (**place)(void), const struct kit_hook *h)
 {
 	void *page = (void *)((uintptr_t)place & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1));
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -198,6 +196,27 @@ static void turn(void (**place)(void), const struct hook *h)
 	    mprotect(page, size, PROT_READ | PROT_WRITE) < 0)
 		return;
 	*place = h->ours; /* the page stays writable; this is a tool */
+}
+
+static const struct kit_hook *find(const char *name)
+{
+	static const struct kit_hook *const tables[] = {kit_hook_memory, kit_hook_files};
+
+	for (unsigned i = 0; i < ARRAY_LEN(tables); i++)
+		for (const struct kit_hook *h = tables[i]; h->name; h++)
+			if (!strcmp(h->name, name))
+				return h;
+	return NULL;
+}
+
+void kit_hook_host(struct kit_host *h)
+{
+	host = h;
+}
+
+struct kit_host *kit_hooked(void)
+{
+	return host;
 }
 
 void kit_hook(struct kit_host *h, void *code)
@@ -214,9 +233,9 @@ void kit_hook(struct kit_host *h, void *code)
 			const ElfW(Rela) *r = &t.rel[k].at[i];
 			const char *name = t.str + t.sym[ELF64_R_SYM(r->r_info)].st_name;
 
-			for (size_t j = 0; *name && j < ARRAY_LEN(hooks); j++)
-				if (!strcmp(hooks[j].name, name))
-					turn((void (**)(void))(map->l_addr + r->r_offset),
-					    &hooks[j]);
+			const struct kit_hook *hook = find(name);
+
+			if (hook)
+				turn((void (**)(void))(map->l_addr + r->r_offset), hook);
 		}
 }

@@ -73,6 +73,11 @@ struct kit_host {
 	/* The call that fails, of those that may: the fail_at'th from now; 0: none does. */
 	unsigned fail_at, fallible, failed;
 
+	/* Files that the module handles itself: reads and writes do half of what they are asked
+	 * for; the process ends at this change of a file, from 1 (hook_files.c). */
+	bool parts;
+	unsigned crash_at, changes, calls;
+
 	pthread_mutex_t lock; /* of what follows, and of memory */
 	char fault[512];      /* laws broken since kit_fault_take() */
 	char *log;	      /* every line since kit_log_clear() */

@@ -93,6 +93,14 @@ void kit_nap_end(const struct kit_nap *, struct kit_inst *);
 
 /* hook.c: what a loaded file calls of libc itself fails as what it calls of the host. */
 void kit_hook(struct kit_host *, void *code);
+struct kit_hook {
+	const char *name;
+	void (*ours)(void);
+};
+extern const struct kit_hook kit_hook_files[]; /* ended by one without a name */
+void kit_hook_host(struct kit_host *);	       /* whose they are from now on */
+struct kit_host *kit_hooked(void);
+#define KIT_CRASHED 78 /* exit status at the last change of a file */
 
 /* inst.c */
 void kit_inst_ref(struct kit_inst *);

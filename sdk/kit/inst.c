@@ -10,6 +10,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#define REAL_MAX 50000 /* turns of a drain that wait for threads */
 
 void kit_inst_ref(struct kit_inst *in)
 {
@@ -172,6 +175,7 @@ bool kit_inst_drain(struct kit_inst *in, int64_t ms)
 	struct loop *l = in->host->loop;
 	bool done = !in->m->drain;
 	struct meta1_req *rq = NULL;
+	unsigned real = 0;
 
 	if (!done) {
 		rq = kit_req_new(in, INT64_MAX, drained, &done);
@@ -181,6 +185,11 @@ bool kit_inst_drain(struct kit_inst *in, int64_t ms)
 	for (int64_t t = 0; t <= ms && (!done || in->nopen); t += 100) {
 		for (int i = 0; i < 5; i++)
 			loop_turn(l, false);
+		if (in->jobs && real++ < REAL_MAX) { /* a thread is at it, in real time */
+			usleep(200);
+			t -= 100;
+			continue;
+		}
 		loop_fake_clock(l, loop_now(l) + 100, loop_wall(l));
 	}
 	if (!done)

@@ -186,6 +186,10 @@ int kit_map(struct kit *k)
 	memset(longest, 'z', sizeof(longest));
 	for (i = 0; i < k->npair; i++)
 		try_found(k, in, k->pair[i].key, k->pair[i].val);
+	k->host.parts = true;
+	for (i = 0; i < k->npair && i < 1; i++)
+		try_found(k, in, k->pair[i].key, k->pair[i].val);
+	k->host.parts = false;
 	if (!k->npair)
 		kit_skip(k, "keys that are there", "say one with -k key=value");
 	else

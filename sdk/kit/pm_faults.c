@@ -79,8 +79,23 @@ static void failing(struct pm_suite *s)
 	free(want);
 }
 
+/* Files of its own give a part of what was asked for. */
+static void parts(struct pm_suite *s)
+{
+	static const struct pm_cut file = {"", 0, PM_FILE};
+	char *want = pm_whole(s, PLAN, &pm_mail, file), *got;
+
+	s->k->host.parts = true;
+	got = pm_whole(s, PLAN, &pm_mail, file);
+	s->k->host.parts = false;
+	kit_ok(s->k, strcmp(got, want) == 0, "the same when reads and writes do a half");
+	free(got);
+	free(want);
+}
+
 void pm_faults(struct pm_suite *s)
 {
+	parts(s);
 	breaks(s, false);
 	breaks(s, true);
 	failing(s);

@@ -294,6 +294,32 @@ static void failing(struct kit *k, struct q *q)
 	    "stored or refused when each of %u calls fails in turn (%u stored)", n - 1, good);
 }
 
+/* Reads and writes do a half of what they are asked for. */
+static void parts(struct kit *k, struct q *q)
+{
+	unsigned had = q->n;
+	bool ok = true;
+
+	k->host.parts = true;
+	for (unsigned i = 0; i < NSIZES; i++) {
+		struct q_note n = {.len = 0};
+		enum meta1_status st;
+
+		ok = q_store(q, 30000 + i, sizes[i], &n, &st) && st == META1_OK && ok;
+		q_notice(q, 30000 + i, sizes[i], &n);
+	}
+	q_until(q, had + NSIZES);
+	for (unsigned i = 0; i < NSIZES; i++) {
+		const struct q_entry *e = q_find(q, 30000 + i);
+
+		ok = ok && e && q_check(q, e, 30000 + i, sizes[i]) == META1_OK;
+		for (unsigned r = 0; e && r < e->nrcpt; r++)
+			ok = q_outcome(q, 30000 + i, r, META1_R_DELIVERED) && ok;
+	}
+	k->host.parts = false;
+	kit_ok(k, ok && q->n == had + NSIZES, "stored and read when reads and writes do a half");
+}
+
 int kit_queue(struct kit *k)
 {
 	static struct q q;
@@ -314,6 +340,7 @@ int kit_queue(struct kit *k)
 	lost_notices(k, &q);
 	together(k, &q);
 	failing(k, &q);
+	parts(k, &q);
 	outcomes(k, &q);
 	fetches(k, &q);
 	q_close(&q);
@@ -330,6 +357,7 @@ int kit_queue(struct kit *k)
 		kit_queue_damage(k);
 		kit_queue_compact(k);
 		kit_queue_crash(k);
+		kit_queue_kill(k);
 	}
 	k->host.role = role;
 	k->host.qdir = qdir;

@@ -97,5 +97,6 @@ bool q_account(struct kit *, const char *dir, struct q_account *);
 void kit_queue_compact(struct kit *); /* queue_compact.c */
 void kit_queue_damage(struct kit *);  /* queue_damage.c */
 void kit_queue_crash(struct kit *);   /* queue_crash.c */
+void kit_queue_kill(struct kit *);    /* queue_kill.c */
 
 #endif

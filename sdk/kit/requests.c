@@ -83,6 +83,21 @@ static void overdue(struct kit *k, struct kit_inst *in)
 	kit_ok(k, true, "and finished within two more");
 }
 
+/* What is under way is finished, then the instance may be closed. */
+static void drained(struct kit *k, struct kit_inst *in)
+{
+	unsigned i, n;
+	bool ended;
+
+	for (i = 0; i < MANY; i++)
+		ask(k, in, i);
+	ended = kit_inst_drain(in, 10 * KIT_DEADLINE_MS);
+	for (i = 0; i < MANY; i++)
+		kit_wait(k, &many[i]);
+	n = told(true);
+	kit_ok(k, ended && n == MANY, "%u of %d look-ups are answered once by a drain", n, MANY);
+}
+
 int kit_requests(struct kit *k)
 {
 	struct meta1_err err = {""};
@@ -98,6 +113,7 @@ int kit_requests(struct kit *k)
 	overdue(k, in);
 	kit_ok(k, kit_slept(in) < 3, "no call holds the loop asleep (%u times over 100 ms)",
 	    kit_slept(in));
+	drained(k, in);
 	kit_close(k, &in);
 	kit_ok(k, true, "closes after all that, nothing left");
 	return 0;
