@@ -411,8 +411,9 @@ static ssize_t receive(struct chan *c)
 		k = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (i = 0; i < k; i++) {
 			memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
-			/* only mcp passes descriptors; others' are closed unseen */
-			if (c->peer == MCP && c->nfds < ARRAY_LEN(c->fds))
+			/* mcp passes descriptors, and qmgr to smtps; others' are closed unseen */
+			if ((c->peer == MCP || (c->peer == QMGR && c->side->who == SMTPS)) &&
+			    c->nfds < ARRAY_LEN(c->fds))
 				c->fds[c->nfds++] = fd;
 			else
 				close(fd);

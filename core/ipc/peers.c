@@ -175,6 +175,8 @@ void chan_lost(struct chan *c, const char *why)
 	c->up = false;
 	c->generation++;
 	evbuffer_drain(c->out, evbuffer_get_length(c->out));
+	while (c->nfds)
+		close(chan_take_fd(c));
 	c->busy++;
 	chan_unanswered(c);
 	if (was_up && c->side->down)

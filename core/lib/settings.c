@@ -466,6 +466,7 @@ static struct settings *load(struct conf *conf, const char *name, enum opt_mode 
 	for (unsigned i = 0; i < s->nrole; i++)
 		check_dependencies(conf, s, s->role[i]);
 	check_access_is_asked(conf, s);
+	settings_filter_check(conf, s);
 	return s;
 }
 

@@ -102,6 +102,9 @@ enum {
 enum { FILTER_VERIFY, FILTER_JUDGE, FILTER_MODIFY, FILTER_SIGN, FILTER_PHASES };
 enum { FILTER_AUTH_ANY, FILTER_AUTH_YES, FILTER_AUTH_NO };
 enum { FILTERS_MAX = 32 };
+/* How conditions of filters name the reports of qmgr (dsn_filters). */
+#define FILTER_REPORTS "dsn_filters"
+
 struct set_filter { /* policy_milter { }, or filter NAME { } in it; the rest is its module's */
 	const char *name, *module, *failure;
 	int64_t timeout, end_timeout; /* ms */
@@ -269,6 +272,7 @@ struct set_qmgr {
 	const char *double_bounce; /* "" or an address */
 	const char *const *verp_senders;
 	const char *verp_delimiters;
+	int32_t dsn_filters;
 	struct set_use conf;	    /* a map of smar: limits of destinations */
 	const char *queue_type;	    /* log */
 	struct conf_section *queue; /* or NULL */
@@ -297,6 +301,8 @@ void settings_free(struct settings **);
 /* Effective configuration: every option with value and origin (default or FILE:LINE).
  * With role: only its part and the global one. */
 void settings_print(struct settings *, const char *role, void *stdio_file);
+/* A filter of the section may judge the reports of qmgr: its listeners say all, or name them. */
+bool settings_filter_reports(const struct set_smtps *);
 
 /* All records, for the manual and for tests, in the order of the manual. */
 struct settings_group {

@@ -36,6 +36,8 @@ void check_qmgr(
 /* settings_filter.c: policy_milter of set's section, and its filters. */
 void settings_filter_bind(
     struct conf *, struct set_smtps *, enum opt_mode, const char *queue_directory);
+/* dsn_filters wants a filter; and its name is no socket's. */
+void settings_filter_check(struct conf *, const struct settings *);
 void check_dependencies(struct conf *, const struct settings *, const struct set_role *);
 
 #endif

@@ -41,7 +41,7 @@ const struct meta1_opt opt_filter[FILTER_OPTIONS] = {
 	"Only the log and the counters hear what the filter says, or that it failed."),
     META1_OPT_LIST(struct set_filter, listeners, "", 0,
 	"Only clients that came by these sockets are judged: names of listen_socket sections, or "
-	"\"ADDRESS:PORT\" of one without a name."),
+	"\"ADDRESS:PORT\" of one without a name; " FILTER_REPORTS ": the reports of qmgr."),
     META1_OPT_LIST(struct set_filter, clients, "", 0,
 	"Only clients of these addresses and networks are judged; unix: of unix sockets."),
     META1_OPT_ENUM(struct set_filter, authenticated, "any", "any|yes|no",
@@ -108,19 +108,20 @@ static bool is_known_socket(const struct set_role *role, const char *name)
 		if (role->listen[i].section->name &&
 		    strcmp(role->listen[i].section->name, name) == 0)
 			return true;
-	return strchr(name, ':') != NULL;
+	return strchr(name, ':') != NULL || strcasecmp(name, FILTER_REPORTS) == 0;
 }
 
 static void check_listeners(
     struct conf *c, const struct set_role *role, const struct set_filter *f, const char *owner)
 {
 	const struct conf_option *o = conf_find(f->section, "listeners");
-	const char *near, **names = conf_alloc(c, (role->nlisten + 1) * sizeof(*names));
+	const char *near, **names = conf_alloc(c, (role->nlisten + 2) * sizeof(*names));
 	size_t n = 0;
 
 	for (unsigned i = 0; i < role->nlisten; i++)
 		if (role->listen[i].section->name)
 			names[n++] = role->listen[i].section->name;
+	names[n++] = FILTER_REPORTS;
 	for (const struct conf_value *v = o ? o->values : NULL; v; v = v->next) {
 		if (is_known_socket(role, v->text))
 			continue;
@@ -254,4 +255,45 @@ void settings_filter_bind(
 	set->policy_milter = first;
 	if (first)
 		bind_section(c, set, mode, qdir);
+}
+
+/* ---- reports ---- */
+
+static bool judges_reports(const struct set_filter *f)
+{
+	const char *const *l = f->listeners;
+
+	for (; l && *l; l++)
+		if (strcasecmp(*l, FILTER_REPORTS) == 0)
+			return true;
+	return !f->listeners || !*f->listeners;
+}
+
+bool settings_filter_reports(const struct set_smtps *set)
+{
+	for (unsigned i = 0; i < set->nfilter; i++)
+		if (judges_reports(&set->filter[i]))
+			return true;
+	return false;
+}
+
+void settings_filter_check(struct conf *c, const struct settings *s)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < s->nsmtps; i++) {
+		const struct set_role *r = &s->smtps[i].role;
+
+		any = any || settings_filter_reports(&s->smtps[i]);
+		for (unsigned k = 0; k < r->nlisten; k++)
+			if (r->listen[k].section->name &&
+			    strcasecmp(r->listen[k].section->name, FILTER_REPORTS) == 0)
+				conf_error(c, &r->listen[k].section->pos,
+				    "no listen_socket can have the name " FILTER_REPORTS
+				    ": it stands for the reports of qmgr");
+	}
+	if (s->qmgr.dsn_filters && !any && s->qmgr.role.section)
+		conf_error(c, where(s->qmgr.role.section, "dsn_filters"),
+		    "qmgr: dsn_filters = yes, but no filter judges reports: no smtps section has a "
+		    "policy_milter with listeners unset or with " FILTER_REPORTS " in it");
 }

@@ -326,6 +326,9 @@ static const struct meta1_opt opt_qmgr[] = {
     META1_OPT_STR(struct set_qmgr, double_bounce, "", 0,
 	"Address that gets a report when mail without a sender fails, a report itself above all; "
 	"such mail to this address is dropped. Unset: it is dropped at once."),
+    META1_OPT_BOOL(struct set_qmgr, dsn_filters, "no",
+	"Reports to senders are shown to the filters of smtps (policy_milter) before they are "
+	"queued, as mail that came by a socket of the name " FILTER_REPORTS "."),
     META1_OPT_LIST(struct set_qmgr, verp_senders, "", 0,
 	"Senders whose mail is sent to each recipient on its own, from an address that names the "
 	"recipient (VERP): \"list@example.org\", \"@lists.example.org\" for a domain, \"*\" for "

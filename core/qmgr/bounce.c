@@ -7,18 +7,19 @@
  *	  "waiting, report=N action; reason";
  *	2 when that is on disk, and nothing of the message is active or QMGR_REPORT_HOLD is over,
  *	  the report is closed, and report.c reads the message,
- *	3 and commits the text to the store under the id PARENT-N,
+ *	3 and, when filters have said what they want of it (judge.c), commits the text to the
+ *	  store under the id PARENT-N,
  *	4 its recipients are recorded: bounced by that id, delivered, or waiting and "warned",
  *	  and only then
  *	5 the report itself is taken as a new message.
  *
  * Kinds: failed; delayed; delivered or relayed; expanded, about the alias that a recipient stands
- *for (RFC 3461 5.2.7.3), made before that is tried first. N is the index of the recipient that
- *opened it + 1, of a delay + nrcpt too, of an expansion + 2 nrcpt: a recipient opens at most one
- *about its end, one about its delay and one about its alias, so N never repeats. A restart between
- *1 and 4 asks whether PARENT-N is queued: it is there or was never written, for it cannot be gone
- *without the records that follow it. Then a failed recipient is tried again, a late one waits on,
- *and of one that was delivered, which stays so whatever happens, the report is written now.
+ * for (RFC 3461 5.2.7.3), made before that is tried first. N is the index of the recipient that
+ * opened it + 1, of a delay + nrcpt too, of an expansion + 2 nrcpt: a recipient opens at most one
+ * about its end, one about its delay and one about its alias, so N never repeats. A restart between
+ * 1 and 4 asks whether PARENT-N is queued: it is there or was never written, for it cannot be gone
+ * without the records that follow it. Then a failed recipient is tried again, a late one waits on,
+ * and of one that was delivered, which stays so whatever happens, the report is written now.
  *
  * NOTIFY (RFC 3461) decides who is told; without it failures are, and delays after delay_warning,
  * once. A failing mail without a sender, a report above all, goes to double_bounce or nowhere, and
@@ -34,7 +35,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#define RETRY_MS 30000
+#define RETRY_MS   30000
+#define RETRY_PACE 10 /* ms for each that waits so: a hundred a second at most */
 
 METRIC_COUNTER(m_dsn, "dsn_total", "Reports written to senders.");
 METRIC_COUNTER(m_warnings, "dsn_delay_total", "Of these: warnings that a mail is late.");
@@ -44,8 +46,6 @@ METRIC_COUNTER(m_dropped, "dsn_not_due_total", "Failures of which nobody wants a
 METRIC_COUNTER(m_retry, "dsn_retries_total", "Reports that could not be stored at once.");
 
 METRIC_COUNTER(m_expanded, "dsn_expanded_total", "Of these: that an alias was expanded.");
-
-static const char *const action_name[] = {"", "delayed", "delivered", "relayed", "expanded"};
 
 void qmgr_bounce_id(const struct qmgr_msg *m, uint32_t number, char out[META1_ID_MAX])
 {
@@ -60,73 +60,6 @@ void qmgr_bounce_id(const struct qmgr_msg *m, uint32_t number, char out[META1_ID
 	snprintf(out, META1_ID_MAX, "D%016llx-%u", (unsigned long long)h, number);
 }
 
-/* ---- what is recorded of them ---- */
-
-void qmgr_bounce_note(const struct qmgr_rcpt *r, char *out, size_t size)
-{
-	const char *known = r->warned && r->told ? "warned told"
-			    : r->warned		 ? "warned"
-			    : r->told		 ? "told"
-						 : "";
-
-	*out = 0;
-	if (r->report)
-		snprintf(out, size, "report=%u%s%s%s%s; ", r->report, r->action ? " " : "",
-		    action_name[r->action], *known ? " " : "", known);
-	else if (*known)
-		snprintf(out, size, "%s; ", known);
-}
-
-static bool note_word(struct qmgr_rcpt *r, const char *s, size_t len)
-{
-	static const char prefix[] = "report=";
-	size_t i = sizeof(prefix) - 1;
-	uint32_t n = 0;
-	unsigned a;
-
-	if (len == 6 && !memcmp(s, "warned", 6)) {
-		r->warned = 1;
-		return true;
-	}
-	if (len == 4 && !memcmp(s, "told", 4)) {
-		r->told = 1;
-		return true;
-	}
-	for (a = 1; a < ARRAY_LEN(action_name); a++)
-		if (strlen(action_name[a]) == len && !memcmp(s, action_name[a], len)) {
-			r->action = a & 7;
-			return true;
-		}
-	if (len <= i || memcmp(s, prefix, i) != 0)
-		return false;
-	for (; i < len && s[i] >= '0' && s[i] <= '9' && n < 100000000; i++)
-		n = n * 10 + (uint32_t)(s[i] - '0');
-	r->report = n;
-	return n && i == len;
-}
-
-/* A text that only begins like one of ours is left as it is. */
-void qmgr_bounce_read(struct qmgr_rcpt *r, struct meta1_buf *reason)
-{
-	const char *s = reason->data, *end = s + reason->len, *word = s;
-
-	for (; reason->len && s < end && s - word < 20; s++) {
-		if (*s != ' ' && *s != ';')
-			continue;
-		if (!note_word(r, word, (size_t)(s - word)))
-			break;
-		word = s + 1;
-		if (*s == ';' && word < end && *word == ' ') {
-			*reason = buf_of(word + 1, (size_t)(end - word - 1));
-			return;
-		}
-	}
-	r->report = 0;
-	r->warned = 0;
-	r->told = 0;
-	r->action = QA_FAILED;
-}
-
 /* ---- gathering ---- */
 
 static void step(struct qmgr *q);
@@ -137,7 +70,8 @@ static void timer(int fd, short what, void *arg)
 	step(arg);
 }
 
-/* Each of the two lists is in order of time, as its delay is always the same. */
+/* Each of the two lists is in order of time, or nearly so: one that waits behind a later one is
+ * late, not lost. */
 static struct qmgr_report **lists(struct qmgr *q, unsigned i)
 {
 	return i ? &q->report_retries : &q->reports;
@@ -289,6 +223,7 @@ static void start(struct qmgr_report *rep)
 		HASH_DELETE(hh, q->reports_by_id, rep);
 	}
 	DL_DELETE(*lists(q, rep->retry), rep);
+	q->nretry -= rep->retry;
 	DL_APPEND(q->writing, rep);
 	q->nwriting++;
 	qmgr_report_write(rep);
@@ -347,6 +282,18 @@ static void step(struct qmgr *q)
 	wake(q);
 }
 
+void qmgr_bounce_again(struct qmgr *q)
+{
+	int64_t at = loop_now(q->loop);
+	struct qmgr_report *rep;
+
+	DL_FOREACH (q->report_retries, rep) {
+		rep->close_at = rep->close_at < at ? rep->close_at : at;
+		at += RETRY_PACE;
+	}
+	wake(q);
+}
+
 /* ---- written, or not ---- */
 
 static void report_free(struct qmgr_report *rep)
@@ -373,13 +320,31 @@ static void warned(struct qmgr *q, struct qmgr_rcpt *r)
 	qmgr_store_record(q, r);
 }
 
-static void finish(struct qmgr *q, struct qmgr_rcpt *r)
+/* failure: what becomes of one that failed. */
+static void finish(struct qmgr *q, struct qmgr_rcpt *r, enum meta1_rstate failure)
 {
 	if (r->action == QA_DELAYED || r->action == QA_EXPANDED)
 		warned(q, r);
 	else
-		qmgr_outcome_final(
-		    q, r, r->action == QA_FAILED ? META1_R_BOUNCED : META1_R_DELIVERED);
+		qmgr_outcome_final(q, r, r->action == QA_FAILED ? failure : META1_R_DELIVERED);
+}
+
+static void finish_all(struct qmgr_report *rep, enum meta1_rstate failure)
+{
+	for (uint32_t i = rep->begin; i < rep->end; i++)
+		if (qmgr_report_has(rep, &rep->msg->rcpt[i]))
+			finish(rep->q, &rep->msg->rcpt[i], failure);
+}
+
+static void over(struct qmgr_report *rep)
+{
+	struct qmgr *q = rep->q;
+
+	end_writing(rep);
+	report_free(rep);
+	step(q);
+	if (q->stopping)
+		qmgr_stop_check(q);
 }
 
 void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
@@ -393,21 +358,18 @@ void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
 	log_event(LOG_L_WARN, "qmgr.report", "id=%s error=%s again_in_s=%d", rep->id, why,
 	    drop ? 0 : RETRY_MS / 1000);
 	end_writing(rep);
-	if (!drop) {
-		rep->retry = true;
-		rep->close_at = loop_now(q->loop) + RETRY_MS;
-		DL_APPEND(q->report_retries, rep);
-		wake(q);
-		if (q->stopping)
-			qmgr_stop_check(q);
-		return;
-	}
-	for (i = rep->begin; i < rep->end; i++) /* delivery must not wait for it */
+	for (i = rep->begin; drop && i < rep->end; i++) /* delivery must not wait for it */
 		if (qmgr_report_has(rep, &m->rcpt[i])) {
 			m->rcpt[i].report = 0;
 			qmgr_active_wait(q, &m->rcpt[i], m->rcpt[i].due);
 		}
-	report_free(rep);
+	if (drop) {
+		report_free(rep);
+	} else {
+		rep->retry = true;
+		rep->close_at = loop_now(q->loop) + RETRY_MS + q->nretry++ * RETRY_PACE;
+		DL_APPEND(q->report_retries, rep);
+	}
 	wake(q); /* others may have waited for its place */
 	if (q->stopping)
 		qmgr_stop_check(q);
@@ -425,22 +387,20 @@ static void count(const struct qmgr_report *rep)
 void qmgr_bounce_written(
     struct qmgr_report *rep, void (*told)(struct qmgr_report *, void *), void *arg)
 {
-	struct qmgr *q = rep->q;
-	struct qmgr_msg *m = rep->msg;
-	uint32_t i;
-
 	count(rep);
-	log_event(LOG_L_DEBUG, "qmgr.reported", "id=%s report=%s to=<%s>", m->id, rep->id, rep->to);
-	for (i = rep->begin; i < rep->end; i++)
-		if (qmgr_report_has(rep, &m->rcpt[i]))
-			finish(q, &m->rcpt[i]);
+	log_event(LOG_L_DEBUG, "qmgr.reported", "id=%s report=%s to=<%s>", rep->msg->id, rep->id,
+	    rep->to);
+	finish_all(rep, META1_R_BOUNCED);
 	/* After the outcomes: a report that is gone from the store proves that they are there. */
 	told(rep, arg);
-	end_writing(rep);
-	report_free(rep);
-	step(q);
-	if (q->stopping)
-		qmgr_stop_check(q);
+	over(rep);
+}
+
+/* As when nobody had wanted it. */
+void qmgr_bounce_dropped(struct qmgr_report *rep)
+{
+	finish_all(rep, META1_R_FAILED);
+	over(rep);
 }
 
 /* That its alias was expanded is told now; then it goes on. */
@@ -456,7 +416,7 @@ void qmgr_bounce_doubt(struct qmgr *q, struct qmgr_rcpt *r)
 
 	qmgr_bounce_id(qmgr_msg_of(r), r->report, id);
 	if (qmgr_slot_find(&q->index, id, strlen(id))) {
-		finish(q, r);
+		finish(q, r, META1_R_BOUNCED);
 		return;
 	}
 	r->report = 0;

@@ -198,6 +198,19 @@ void qmgr_intake_back(struct chan *c, uint32_t req, const void *msg, void *arg)
 	spend(arg, c, m->credits);
 }
 
+void qmgr_intake_judges(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	const struct p_judges *m = msg;
+	struct qmgr_feeder *f = feeder_of(c);
+
+	(void)req;
+	if (!f)
+		return;
+	f->judges = m->reports != 0;
+	if (f->judges)
+		qmgr_bounce_again(arg);
+}
+
 /* ---- the store's events ---- */
 
 static void decide(struct qmgr *q)

@@ -270,7 +270,7 @@ static void fill_rcpts(struct qmgr *q, struct qmgr_msg *m, const struct meta1_en
 			why = hold(r, env, text);
 		if (qmgr_mark_held(r))
 			r->due = INT64_MAX;
-		qmgr_bounce_read(r, &why);
+		qmgr_note_take(r, &why);
 		if (why.len)
 			r->reason = same(m, i, why);
 		if (qmgr_mark_deleted(r))

@@ -77,6 +77,7 @@ static void limits(struct qmgr_limits *lim, const struct set_qmgr *set)
 	lim->returned = (size_t)set->max_returned_size;
 	lim->double_bounce = set->double_bounce ? set->double_bounce : "";
 	lim->verp_senders = set->verp_senders;
+	lim->dsn_filters = set->dsn_filters;
 	lim->verp_delimiters = set->verp_delimiters ? set->verp_delimiters : "+=";
 }
 
@@ -130,6 +131,7 @@ static void drained(void *arg)
 	qmgr_dispatch_free_all(q);
 	qmgr_intake_free_all(q);
 	qmgr_park_free_all(q);
+	qmgr_judge_free_all(q);
 	q->ended = true;
 	loop_unwatch(&q->due);
 	loop_unwatch(&q->minute);
@@ -175,6 +177,7 @@ static void stop(struct role *role)
 	q->stopping = true;
 	qmgr_import_stop(q);
 	qmgr_content_drop(q);
+	qmgr_judge_stop(q);
 	q->stop_timer = loop_timer(q->loop, STOP_DELIVERIES_MS, stop_late, q);
 	qmgr_stop_check(q);
 }
@@ -233,6 +236,7 @@ static const struct chan_handler handlers[] = {
     {P_QUEUED, qmgr_intake_queued},
     {P_QUEUE_TAIL, qmgr_intake_tail},
     {P_INTAKE_BACK, qmgr_intake_back},
+    {P_JUDGES, qmgr_intake_judges},
     {P_GENERATION, qmgr_route_generation},
     {P_WINDOW, qmgr_dispatch_window},
     {P_RCPT_RESULT, qmgr_dispatch_result},

@@ -7,12 +7,13 @@
  * msg.c) if it is not in memory, its recipients become active within a bound (active.c), get a
  * destination from smar (route.c), wait there for their turn (sched.c), are handed to an smtpc
  * (dispatch.c), and end as a recorded outcome (rules.c, outcome.c), perhaps with a report to the
- * sender (bounce.c, report.c, dsn.c; verp.c). control.c shows and changes all that. Everything runs
- * on the loop thread.
+ * sender (bounce.c, report.c, dsn.c, judge.c; verp.c). control.c shows and changes all that.
+ * Everything runs on the loop thread.
  */
 #ifndef META1_QMGR_H
 #define META1_QMGR_H
 #include "ipc/chan.h"
+#include "lib/conn.h"
 #include "lib/log.h"
 #include "lib/metric.h"
 #include "lib/work.h"
@@ -41,6 +42,7 @@ struct qmgr_limits {
 	const char *double_bounce; /* where failing reports go, or "" */
 	const char *const *verp_senders;
 	const char *verp_delimiters;
+	bool dsn_filters;
 	size_t memory; /* bytes of envelopes and index beyond which no intake is granted */
 	size_t loaded; /* bytes of envelopes that wait: beyond, they are unloaded */
 };
@@ -63,6 +65,7 @@ struct qmgr_feeder { /* one connected smtps */
 	struct chan *chan;
 	uint32_t writer;
 	uint32_t credits; /* granted, not used */
+	bool judges;	  /* its filters judge reports */
 };
 void qmgr_intake_up(struct qmgr *, struct chan *, const struct p_hello *);
 void qmgr_intake_down(struct qmgr *, struct chan *);
@@ -70,6 +73,7 @@ void qmgr_intake_free_all(struct qmgr *);
 void qmgr_intake_queued(struct chan *, uint32_t req, const void *msg, void *arg);
 void qmgr_intake_tail(struct chan *, uint32_t req, const void *msg, void *arg);
 void qmgr_intake_back(struct chan *, uint32_t req, const void *msg, void *arg);
+void qmgr_intake_judges(struct chan *, uint32_t req, const void *msg, void *arg);
 /* Bytes of what is queued: what is loaded, and the index. */
 size_t qmgr_intake_memory(const struct qmgr *);
 /* Credits for all smtps, as far as memory allows. */
@@ -334,7 +338,8 @@ struct qmgr {
 	/* bounce.c */
 	struct qmgr_report *reports, *report_retries, *writing;
 	struct qmgr_report *reports_by_id; /* those that gather */
-	uint32_t nwriting;
+	uint32_t nwriting, nretry;	   /* nretry: in report_retries */
+	struct qmgr_judge *judging;
 	struct watch *report_timer;
 	struct work_owner report_work;
 

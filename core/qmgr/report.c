@@ -2,10 +2,13 @@
 /*
  * report.c -- one report becomes a message: smar says whom its recipient stands for (the postmaster
  * of a gateway is an alias, and so is the owner of a list), the begin of the failed mail, or all of
- * it, is read (worker thread), dsn.c makes the text, the store takes it.
+ * it, is read (worker thread), dsn.c makes the text, judge.c shows it to filters (dsn_filters), the
+ * store takes it.
  * Comes from bounce.c, and goes back there, written or failed. Owns the draft.
  * On failure: of smar, the report is tried again later, and goes to the recipient as it is when the
- * mail's time is over; to read: reported without the headers, with a line in the log.
+ * mail's time is over; to read: reported without the headers, with a line in the log; of filters:
+ * again later, and, when as much time as a mail may wait is over, without them, with a line in the
+ * log: an unsigned report is better than none.
  */
 #include "qmgr/qmgr.h"
 
@@ -15,6 +18,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+METRIC_COUNTER(
+    m_unjudged, "dsn_unjudged_total", "Reports that went out without having met filters.");
+
 #define EXTENT_MAX 64 /* of a content, read for its headers */
 
 struct qmgr_draft {
@@ -22,6 +28,7 @@ struct qmgr_draft {
 	struct meta1_content *content;
 	struct meta1_extent extent[EXTENT_MAX];
 	uint32_t nextent;
+	struct evbuffer *out; /* the report, as dsn.c made it */
 	uint8_t *text;
 	size_t len, max;
 	bool whole, failed;
@@ -30,10 +37,13 @@ struct qmgr_draft {
 	struct meta1_qrcpt *to; /* with the addresses behind */
 	uint32_t nto;
 	struct meta1_env env;
+	char hold[501];
 };
 
 static void draft_free(struct qmgr_report *rep)
 {
+	if (rep->draft->out)
+		evbuffer_free(rep->draft->out);
 	free(rep->draft->text);
 	free(rep->draft->to);
 	free(rep->draft);
@@ -115,14 +125,72 @@ static void envelope(struct qmgr_draft *d, const struct qmgr_dsn *dsn)
 		d->env.flags |= META1_M_SMTPUTF8;
 }
 
+static void keep(struct qmgr_report *rep, struct evbuffer *text)
+{
+	struct qmgr *q = rep->q;
+	struct meta1_qmsg *qm = NULL;
+	struct meta1_err err = {""};
+
+	if (!qmgr_store_begin(q, rep->id, NULL, NULL, &qm, &err)) {
+		failed(rep, err.text);
+	} else if (qmgr_store_write(q, qm, evbuffer_pullup(text, -1), evbuffer_get_length(text)) ==
+		   META1_TEMPFAIL) {
+		qmgr_store_abort(q, &qm);
+		failed(rep, "the store took no text");
+	} else if (!qmgr_store_commit(q, &qm, &rep->draft->env, committed, rep)) {
+		failed(rep, "too many requests at the store");
+	}
+}
+
+static void take_targets(struct qmgr_draft *, const struct meta1_buf *, uint32_t n);
+
+/* No filters, for now. */
+static void unjudged(struct qmgr_report *rep, const char *why)
+{
+	struct qmgr *q = rep->q;
+
+	if (loop_now(q->loop) - rep->judged_since <= q->lim.max_queue) {
+		failed(rep, why);
+		return;
+	}
+	m_unjudged.value++;
+	log_event(LOG_L_WARN, "qmgr.report_unjudged", "id=%s to=<%s> error=%s text=%s", rep->id,
+	    rep->to, why, "it goes out without having met filters");
+	keep(rep, rep->draft->out);
+}
+
+static void judged(struct qmgr_report *rep, const struct qmgr_judged *j)
+{
+	struct qmgr_draft *d = rep->draft;
+
+	if (j->what == QJ_FAILED) {
+		unjudged(rep, j->why);
+		return;
+	}
+	if (j->what == QJ_DROPPED) {
+		draft_free(rep);
+		qmgr_bounce_dropped(rep);
+		return;
+	}
+	free(d->to);
+	take_targets(d, j->rcpt, j->nrcpt);
+	d->env.nrcpt = d->nto;
+	d->env.rcpt = d->to;
+	d->env.bytes = j->bytes;
+	d->env.flags = j->flags | (d->env.flags & META1_M_REQUIRETLS);
+	if (j->hold) {
+		str_copy(d->hold, sizeof(d->hold), j->hold);
+		d->env.hold = buf_str(d->hold);
+		d->env.flags |= META1_M_HOLD;
+	}
+	keep(rep, j->text);
+}
+
 static void write_report(struct qmgr_report *rep)
 {
 	struct qmgr_draft *d = rep->draft;
 	struct qmgr *q = rep->q;
 	struct qmgr_msg *m = rep->msg;
-	struct evbuffer *text = evbuffer_new();
-	struct meta1_qmsg *qm = NULL;
-	struct meta1_err err = {""};
 	struct qmgr_dsn dsn = {.hostname = q->role.set->hostname,
 	    .id = rep->id,
 	    .parent = m->id,
@@ -137,18 +205,17 @@ static void write_report(struct qmgr_report *rep)
 	    .content = buf_of(d->text, d->len)};
 
 	evutil_secure_rng_get_bytes(&dsn.nonce, sizeof(dsn.nonce));
-	fill(rep, text, &dsn);
+	d->out = evbuffer_new();
+	fill(rep, d->out, &dsn);
 	envelope(d, &dsn);
-	if (!qmgr_store_begin(q, rep->id, NULL, NULL, &qm, &err)) {
-		failed(rep, err.text);
-	} else if (qmgr_store_write(q, qm, evbuffer_pullup(text, -1), evbuffer_get_length(text)) ==
-		   META1_TEMPFAIL) {
-		qmgr_store_abort(q, &qm);
-		failed(rep, "the store took no text");
-	} else if (!qmgr_store_commit(q, &qm, &d->env, committed, rep)) {
-		failed(rep, "too many requests at the store");
+	if (!q->lim.dsn_filters) {
+		keep(rep, d->out);
+		return;
 	}
-	evbuffer_free(text);
+	if (!rep->judged_since)
+		rep->judged_since = loop_now(q->loop);
+	if (!qmgr_judge_start(rep, &d->env, d->out, judged))
+		unjudged(rep, "no smtps is there whose filters judge reports");
 }
 
 /* ---- the message ---- */

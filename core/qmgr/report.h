@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * report.h -- the part of qmgr.h that is about reports and sender addresses: bounce.c decides what
- * is reported and when, report.c and dsn.c write it, verp.c makes the address of each recipient.
+ * is reported and when, report.c and dsn.c write it, judge.c shows it to filters, verp.c makes the
+ * address of each recipient.
  * Included by qmgr.h, whose types it uses, and by nobody else.
  */
 #ifndef META1_QMGR_REPORT_H
@@ -27,9 +28,9 @@ bool qmgr_bounce_reads(const struct qmgr *, const struct qmgr_msg *); /* its con
 void qmgr_bounce_doubt(struct qmgr *, struct qmgr_rcpt *);
 void qmgr_bounce_id(const struct qmgr_msg *, uint32_t number, char out[META1_ID_MAX]);
 /* What is recorded of reports before the reason, "report=3 delayed; ", or "". */
-void qmgr_bounce_note(const struct qmgr_rcpt *, char *out, size_t size);
+void qmgr_note_put(const struct qmgr_rcpt *, char *out, size_t size);
 /* Takes that from a recorded reason, which is moved behind it. */
-void qmgr_bounce_read(struct qmgr_rcpt *, struct meta1_buf *reason);
+void qmgr_note_take(struct qmgr_rcpt *, struct meta1_buf *reason);
 void qmgr_bounce_free_all(struct qmgr *);
 
 struct qmgr_report {			   /* gathers recipients, then is written */
@@ -45,6 +46,7 @@ struct qmgr_report {			   /* gathers recipients, then is written */
 	uint32_t unrecorded; /* recipients whose intent is not on disk yet */
 	int64_t close_at;    /* ms */
 	bool retry;
+	int64_t judged_since; /* ms: filters were asked first; 0: never */
 	char id[META1_ID_MAX];
 	struct qmgr_draft *draft; /* while it is written */
 };
@@ -57,6 +59,27 @@ void qmgr_report_write(struct qmgr_report *);
 /* On stable storage: record what depends on it, then call told() and let it go. */
 void qmgr_bounce_written(struct qmgr_report *, void (*told)(struct qmgr_report *, void *), void *);
 void qmgr_bounce_failed(struct qmgr_report *, const char *why);
+void qmgr_bounce_again(struct qmgr *);		/* what failed is tried now: filters are back */
+void qmgr_bounce_dropped(struct qmgr_report *); /* there will be none, by a filter's word */
+
+/* judge.c: what the filters of smtps say of it. */
+enum qmgr_judgement { QJ_TAKEN, QJ_DROPPED, QJ_FAILED };
+struct qmgr_judged {
+	enum qmgr_judgement what;
+	const char *why; /* DROPPED, FAILED */
+	/* TAKEN: what is to be queued */
+	struct evbuffer *text; /* DATA form */
+	const struct meta1_buf *rcpt;
+	uint32_t nrcpt, flags;
+	uint64_t bytes;
+	const char *hold; /* NULL: not held */
+};
+typedef void (*qmgr_judged_fn)(struct qmgr_report *, const struct qmgr_judged *);
+/* env and text stay the caller's until fn, which comes later. false: no smtps can be asked. */
+bool qmgr_judge_start(
+    struct qmgr_report *, const struct meta1_env *, struct evbuffer *text, qmgr_judged_fn);
+void qmgr_judge_stop(struct qmgr *); /* nobody waits for filters any more */
+void qmgr_judge_free_all(struct qmgr *);
 
 struct qmgr_dsn_rcpt {
 	const char *addr, *orcpt;	  /* orcpt: as said, or "" */

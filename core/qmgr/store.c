@@ -275,7 +275,7 @@ void qmgr_store_record(struct qmgr *q, struct qmgr_rcpt *r)
 
 	o.by = why;
 	if (r->phase == QP_INTENT || r->phase == QP_WARNED) {
-		qmgr_bounce_note(r, text, sizeof(text));
+		qmgr_note_put(r, text, sizeof(text));
 		n = strlen(text);
 		qmgr_reason_text(r->reason, text + n, sizeof(text) - n);
 		o.state = META1_R_WAITING;
@@ -299,7 +299,7 @@ void qmgr_store_deferred(struct qmgr *q, struct qmgr_rcpt *r)
 	size_t n;
 
 	o.by = r->reason ? r->reason->line : "";
-	qmgr_bounce_note(r, text, sizeof(text));
+	qmgr_note_put(r, text, sizeof(text));
 	n = strlen(text);
 	qmgr_reason_text(r->reason, text + n, sizeof(text) - n);
 	o.reason = buf_str(text);

@@ -83,9 +83,9 @@ size_t smtps_authres_line(
 
 	if (tx->spf == 0 || result >= ARRAY_LEN(words))
 		return 0;
-	if (s->srv->lim.spf_header == SPF_HEADER_RECEIVED)
+	if (s->lim->spf_header == SPF_HEADER_RECEIVED)
 		n = received_spf(out, size, s, tx, words[result], helo);
-	else if (s->srv->lim.spf_header == SPF_HEADER_RESULTS)
+	else if (s->lim->spf_header == SPF_HEADER_RESULTS)
 		n = results(out, size, s, tx, words[result], helo);
 	return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }

@@ -36,14 +36,29 @@ static void store_ready(void *arg)
 static const struct meta1_qops_writer_events events = {
     .size = sizeof(events), .ready = store_ready};
 
+void smtps_body_drop(struct smtps_tx *tx)
+{
+	if (tx->msg != NULL)
+		tx->srv->store->abort(&tx->msg);
+	if (tx->back != NULL)
+		evbuffer_free(tx->back);
+	tx->back = NULL;
+	smtps_image_free(&tx->image);
+}
+
 static void drop(struct smtps_tx *tx)
 {
 	tx->body = BODY_DROP;
-	if (tx->msg != NULL)
-		tx->srv->store->abort(&tx->msg);
-	smtps_image_free(&tx->image);
+	smtps_body_drop(tx);
 	if (tx->session->await.what == AWAIT_ROOM)
 		smtps_session_awake(tx->session); /* of a message that is gone nothing is heard */
+}
+
+enum meta1_status smtps_body_put(struct smtps_tx *tx, const void *p, size_t n)
+{
+	if (tx->back == NULL)
+		return tx->srv->store->write(tx->msg, p, n);
+	return evbuffer_add(tx->back, p, n) == 0 ? META1_OK : META1_TEMPFAIL;
 }
 
 static void store(struct smtps_session *s, const void *p, size_t n)
@@ -53,8 +68,7 @@ static void store(struct smtps_session *s, const void *p, size_t n)
 
 	if (n == 0 || tx->body == BODY_DROP)
 		return;
-	st = tx->image != NULL ? smtps_image_write(tx->image, p, n)
-			       : tx->srv->store->write(tx->msg, p, n);
+	st = tx->image != NULL ? smtps_image_write(tx->image, p, n) : smtps_body_put(tx, p, n);
 	if (st == META1_MORE) {
 		smtps_session_await(s, AWAIT_ROOM);
 	} else if (st != META1_OK) {
@@ -86,6 +100,10 @@ bool smtps_body_store(struct smtps_session *s)
 	struct meta1_err err = {""};
 	enum meta1_status st;
 
+	if (s->report != NULL) {
+		tx->back = evbuffer_new();
+		return true;
+	}
 	st = srv->store->begin(srv->store_data, tx->id, &events, tx, &tx->msg, &err);
 	if (st != META1_OK) {
 		log_event(LOG_L_WARN, "smtps.store", SMTPS_WHO " reply=452 dsn=4.3.1 cause=%s",
@@ -102,7 +120,7 @@ static bool begin(struct smtps_session *s)
 	struct smtps_tx *tx = s->tx;
 	char line[2 * RECEIVED_MAX];
 
-	tx->authres.on = s->srv->lim.spf_header == SPF_HEADER_RESULTS;
+	tx->authres.on = s->lim->spf_header == SPF_HEADER_RESULTS;
 	tx->head = smtps_authres_line(line, sizeof(line), s, tx);
 	if (smtps_filter_wants(s, META1_PM_END)) {
 		tx->image = smtps_image_new(s->srv, store_ready, tx);

@@ -74,7 +74,8 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 		return &size;
 	if (lim->hops > 0 && tx->scan.hops > lim->hops)
 		return &hops;
-	if (tx->failed || (tx->nrcpt > 0 && tx->msg == NULL && tx->image == NULL))
+	if (tx->failed ||
+	    (tx->nrcpt > 0 && tx->msg == NULL && tx->image == NULL && tx->back == NULL))
 		return &lost;
 	return NULL;
 }
@@ -197,6 +198,10 @@ static void commit(struct smtps_session *s)
 	const struct meta1_env *env = envelope(s);
 	struct meta1_req *req = NULL;
 
+	if (env != NULL && tx->back != NULL) {
+		smtps_report_taken(s, env);
+		return;
+	}
 	if (env != NULL)
 		req = mod_req(
 		    s->srv->store_inst, loop_now(s->srv->role->loop) + SMTPS_WAIT_MAX, done, tx);
@@ -236,7 +241,12 @@ void smtps_commit_discard(struct smtps_session *s, const char *by)
 	    tx->id, (int)tx->from.len, (const char *)tx->from.data, tx->nrcpt + tx->ndiscard,
 	    s->client, by != NULL ? by : "-");
 	prdr_begin(s);
-	answer(s, tx, true);
+	smtps_session_awake(s);
+	if (s->report != NULL)
+		smtps_session_reply(
+		    s, 250, "2.0.0", "discarded by %s", by != NULL ? by : "a filter");
+	else
+		answer(s, tx, true);
 	smtps_tx_reset(s);
 }
 

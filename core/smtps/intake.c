@@ -104,6 +104,7 @@ void smtps_intake_free(struct smtps_intake **inp)
 
 void smtps_intake_up(struct smtps_intake *in)
 {
+	smtps_report_judges(in->srv);
 	in->owed = !send_tail(in);
 	if (in->owed)
 		loop_rearm(in->tail, OWED_TRY);

@@ -80,7 +80,7 @@ static bool store(struct smtps_judged *j, const void *p, size_t n)
 	enum meta1_status st = META1_OK;
 
 	if (n > 0)
-		st = j->tx->srv->store->write(j->tx->msg, p, n);
+		st = smtps_body_put(j->tx, p, n);
 	j->more = j->more || st == META1_MORE;
 	return st == META1_OK || st == META1_MORE;
 }

@@ -60,7 +60,7 @@ static void late(int fd, short what, void *arg)
 
 bool smtps_peer_wait(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = s->lim;
 	bool trusted =
 	    lim->proxy_mode != PROXY_MODE_OFF && netlist_has(lim->proxy_trusted, s->client);
 

@@ -32,9 +32,11 @@ static uint32_t wanted(const struct smtps *srv)
 	return srv->stages | (srv->lim.flags & SMTPS_F_ACCESS ? srv->access_stages : 0);
 }
 
-uint32_t smtps_policy_mail(const struct smtps *srv)
+uint32_t smtps_policy_mail(const struct smtps_session *s)
 {
-	return srv->lim.flags & SMTPS_F_DELAY ? 0 : wanted(srv) & AT_MAIL;
+	const struct smtps *srv = s->srv;
+
+	return s->report != NULL || srv->lim.flags & SMTPS_F_DELAY ? 0 : wanted(srv) & AT_MAIL;
 }
 
 uint32_t smtps_policy_rcpt(const struct smtps *srv, const struct smtps_tx *tx)
@@ -111,7 +113,8 @@ void smtps_policy_ask(struct smtps_session *s, enum smtps_await_what what, uint3
 	struct smtps *srv = s->srv;
 	struct p_check q = question(s, what, stages, rcpt);
 	const struct smtps_verdict *kept =
-	    smtps_verdict_find(srv->verdicts, &q, loop_now(srv->role->loop));
+	    s->report != NULL ? smtps_report_verdict()
+			      : smtps_verdict_find(srv->verdicts, &q, loop_now(srv->role->loop));
 	uint32_t req = 0;
 
 	if (kept != NULL) {

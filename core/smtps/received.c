@@ -42,6 +42,8 @@ size_t smtps_received_line(
 	const char *other = strcmp(s->client, "unix") == 0 ? "local" : s->client;
 	int n;
 
+	if (s->report != NULL) /* qmgr's own is in it */
+		return 0;
 	if (tx->ntaken == 1 && tx->nrcpt == 1 && !tx->expanded)
 		only = STAILQ_FIRST(&tx->rcpts);
 	/* ASCII alone: our line must not be what makes a mail need SMTPUTF8. */

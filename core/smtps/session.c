@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * session.c -- one client: its state, its lines, its replies, its end.
+ * session.c -- one client: its state, its replies, its end.
  *
- * Comes from listen.c (a descriptor); goes to verbs.c for each line and to body.c for the
+ * Comes from listen.c (a descriptor); goes to line.c for each line and to body.c for the
  * content, by smtps_session_run(), the one place that takes input. Whoever ends a
  * session only says so; it is torn down at the end of run.
  * Owns the connection and the memory of the session; an idle one holds no buffer.
@@ -24,8 +24,6 @@ METRIC_COUNTER(m_timeouts, "timeouts_total", "Sessions closed because the client
 METRIC_COUNTER(m_bad, "bad_commands_total", "Commands refused with 5xx for their form or order.");
 METRIC_COUNTER(
     m_too_bad, "bad_sessions_total", "Sessions closed for too many bad or empty commands.");
-METRIC_COUNTER(m_long, "long_lines_total", "Command lines over their bound.");
-METRIC_COUNTER(m_lf, "bare_newline_commands_total", "Command lines with a CR or LF alone.");
 
 #define UNSENT_MAX    65536 /* replies a client has not read: no line is taken until it does */
 
@@ -169,6 +167,7 @@ static void tear_down(struct smtps_session *s)
 	smtps_filter_end(s);
 	smtps_auth_forget(s);
 	smtps_client_give(s);
+	smtps_report_end(s);
 	smtps_memory_give(s);
 	if (s->timer != NULL)
 		loop_unwatch(&s->timer);
@@ -183,118 +182,7 @@ static void tear_down(struct smtps_session *s)
 	free(s);
 }
 
-/* ---- lines ---- */
-
-static void bare_lf(struct smtps_session *s)
-{
-	/* where the client thinks its commands end is not known from here on */
-	m_lf.value++;
-	log_event(
-	    LOG_L_INFO, "smtps.bare_newline", SMTPS_WHO " reply=500 dsn=5.5.2", SMTPS_WHO_OF(s));
-	smtps_session_reply(s, 500, "5.5.2", "Lines end with CRLF, not with LF alone; closing");
-	smtps_session_end(s);
-}
-
-/* A LF without CR before it, in what is no whole line yet. */
-static bool waits_behind_lf(struct evbuffer *in, size_t max)
-{
-	struct evbuffer_ptr p = evbuffer_search(in, "\n", 1, NULL);
-	struct evbuffer_iovec v;
-	char two[2];
-
-	if (p.pos < 0 || p.pos >= (ssize_t)max)
-		return false;
-	if (p.pos == 0)
-		return true;
-	if (evbuffer_ptr_set(in, &p, (size_t)p.pos - 1, EVBUFFER_PTR_SET) < 0 ||
-	    evbuffer_peek(in, 1, &p, &v, 1) < 1)
-		return false;
-	return evbuffer_copyout_from(in, &p, two, sizeof(two)) == 2 && two[0] != '\r';
-}
-
-/* Throws away a line that is too long. true: its end was found. */
-static bool skip(struct smtps_session *s)
-{
-	struct evbuffer *in = conn_in(s->conn);
-	size_t have = evbuffer_get_length(in);
-	struct evbuffer_ptr p = evbuffer_search(in, "\r\n", 2, NULL);
-
-	if (p.pos >= 0) {
-		conn_consume(s->conn, (size_t)p.pos + 2);
-		s->skipping = false;
-		s->skipped = 0;
-		smtps_session_bad(s, 500, "5.5.2", "Line is too long");
-		return true;
-	}
-	if (have > 1) { /* the last byte may be the CR of its end */
-		s->skipped += have - 1;
-		conn_consume(s->conn, have - 1);
-	}
-	if (s->skipped > SMTPS_SKIP_MAX) {
-		smtps_session_refuse(s, 500, "5.5.2", "Line does not end; closing");
-		smtps_session_end(s);
-	}
-	return false;
-}
-
-static bool waits_bdat(struct evbuffer *in)
-{
-	char word[4];
-
-	return evbuffer_copyout(in, word, sizeof(word)) == (ssize_t)sizeof(word) &&
-	       smtps_bdat_like(word, sizeof(word));
-}
-
-static size_t line_max(const struct smtps_session *s)
-{
-	return smtps_auth_comes(s) ? SMTPS_AUTH_LINE_MAX : SMTPS_LINE_MAX;
-}
-
-/* Takes one line; false: none is there. */
-static bool take_line(struct smtps_session *s)
-{
-	bool too_long = false, bare = false;
-	size_t len = 0;
-	char *line;
-
-	if (s->skipping)
-		return skip(s);
-	line = conn_line(s->conn, true, line_max(s) - 2, &len, &too_long, &bare);
-	if (line == NULL) {
-		if (evbuffer_get_length(conn_in(s->conn)) == 0)
-			return false;
-		if (waits_behind_lf(conn_in(s->conn), line_max(s))) {
-			bare_lf(s);
-			return true;
-		}
-		if (!too_long)
-			return false;
-		m_long.value++;
-		if (waits_bdat(conn_in(s->conn)))
-			smtps_bdat_lost(s, 500, "5.5.2", "Line is too long");
-		else
-			s->skipping = true;
-		return true;
-	}
-	if (bare && memchr(line, '\n', len) != NULL) {
-		bare_lf(s); /* first: its answer is the same when the rest of the line is still to
-			       come */
-	} else if (smtps_peer_line(s, line, len)) {
-		return true;
-	} else if (bare || memchr(line, '\0', len) != NULL) {
-		m_lf.value += bare;
-		if (smtps_bdat_like(line, len))
-			smtps_bdat_lost(s, 500, "5.5.2", "A CR or NUL stands in the line");
-		else
-			smtps_session_bad(s, 500, "5.5.2", "A CR or NUL stands in the line");
-	} else if (s->state == ST_AUTH) {
-		smtps_auth_line(s, line, len);
-		explicit_bzero(line, len);
-	} else {
-		smtps_verbs_line(s, line, len); /* AUTH wipes it */
-	}
-	return true;
-}
+/* ---- what comes next ---- */
 
 static bool step(struct smtps_session *s)
 {
@@ -314,7 +202,7 @@ static bool step(struct smtps_session *s)
 	}
 	if (conn_unsent(s->conn) > UNSENT_MAX)
 		return false;
-	return take_line(s);
+	return smtps_line_take(s);
 }
 
 void smtps_session_run(struct smtps_session *s)
@@ -456,8 +344,8 @@ void smtps_session_welcome(struct smtps_session *s)
 	}
 }
 
-void smtps_session_new(
-    struct smtps *srv, int fd, const char *client, const char *listener, bool tls_first)
+struct smtps_session *smtps_session_make(
+    struct smtps *srv, int fd, const char *client, const char *listener)
 {
 	struct smtps_session *s = base_alloc(sizeof(*s));
 	struct loop *loop = srv->role->loop;
@@ -465,7 +353,6 @@ void smtps_session_new(
 	s->srv = srv;
 	s->lim = &srv->lim;
 	s->listener = listener;
-	s->tls_first = tls_first;
 	s->serial = ++srv->serial;
 	s->since = loop_wall(loop);
 	str_copy(s->client, sizeof(s->client), client);
@@ -473,6 +360,20 @@ void smtps_session_new(
 	LIST_INSERT_HEAD(&srv->sessions, s, all);
 	srv->nsession++;
 	m_now.value = srv->nsession;
+	return s;
+}
+
+void smtps_session_new(
+    struct smtps *srv, int fd, const char *client, const char *listener, bool tls_first)
+{
+	struct smtps_session *s = smtps_session_make(srv, fd, client, listener);
+
+	s->tls_first = tls_first;
+	smtps_session_start(s);
+}
+
+void smtps_session_start(struct smtps_session *s)
+{
 	if (!smtps_peer_wait(s))
 		smtps_session_begin(s);
 	if (s->state == ST_CLOSE)

@@ -84,6 +84,7 @@ static void got_policy(struct chan *c, uint32_t req, const void *msg, void *arg)
 static const struct chan_handler handlers[] = {
     {P_INTAKE, got_intake},
     {P_SPACE_FREE, got_space_free},
+    {P_REPORT, smtps_report_asked},
     {P_POLICY, got_policy},
     {P_GENERATION, got_generation},
     {P_NONE, NULL},
@@ -101,6 +102,7 @@ static void up(struct role *role, struct chan *c, const struct p_hello *hello)
 		smtps_policy_forget(&server);
 	} else if (chan_peer(c) == QMGR) {
 		server.qmgr = c;
+		*chan_slot(c) = &server;
 		smtps_intake_up(server.intake);
 	}
 }
@@ -440,6 +442,7 @@ static void reload_finish(struct role *role, bool commit)
 		server.chain = server.next_chain;
 		/* max_sessions may be another; smar's window follows with its next connection */
 		mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
+		smtps_report_judges(&server);
 	} else {
 		free(server.next_hostname);
 		free_limits(&server.next_lim);

@@ -6,7 +6,7 @@
  *   peer.c      who the client is, when a trusted balancer says it for another
  *   proxy.c     the header by which it says so, versions 1 and 2
  *   client.c    what one client may take: connections at a time, in a minute
- *   session.c   reads its lines, one reply each, and knows what it waits for
+ *   session.c   knows what it waits for, and says replies; line.c takes its lines
  *   verbs.c     the table of commands; those that need no one else
  *   auth_open.c the auth module of the configuration
  *   auth.c      AUTH: a mechanism of the auth module, challenge by challenge
@@ -28,6 +28,7 @@
  *   memory.c    what all sessions hold together
  *   data.c      the scanner: where the message ends, what it counts, how it is stored
  *   received.c  the Received line that goes first into the store
+ *   report.c    reports of qmgr: filters judge them, and they go back
  *   authres.c   what is known of the sender, and lines that claim to be ours
  *   commit.c    stable storage, then 250, then QUEUED to qmgr
  *   show.c      sessions and state for the control socket
@@ -60,14 +61,11 @@
 #define SMTPS_ID_SIZE	     24 /* "S" 16 hex digits, 2 hex digits, NUL */
 #define SMTPS_CLIENT_SIZE    64
 #define SMTPS_CLIENT_UNKNOWN "unknown"
-#define SMTPS_LINE_MAX                                                                             \
-	2048 /* the longest line of any verb but AUTH; each has its own bound below */
-#define SMTPS_WAIT_MAX 240000 /* ms: the longest wait for another role or the store */
-#define SMTPS_AUTH_LINE_MAX                                                                        \
-	12290		     /* of a response, and of AUTH with one, with CRLF (RFC 4954, 4)       \
-			      */
-#define SMTPS_SKIP_MAX 65536 /* so much of an endless line is thrown away before the end */
-#define SMTPS_LINGER   5000  /* ms for the last reply to leave and be read */
+#define SMTPS_LINE_MAX	     2048   /* of any verb but AUTH; each has its own bound below */
+#define SMTPS_WAIT_MAX	     240000 /* ms: the longest wait for another role or the store */
+#define SMTPS_AUTH_LINE_MAX  12290  /* with a response, with CRLF (RFC 4954, 4) */
+#define SMTPS_SKIP_MAX	     65536  /* so much of an endless line is thrown away before the end */
+#define SMTPS_LINGER	     5000   /* ms for the last reply to leave and be read */
 
 struct smtps_session;
 struct smtps_line;
@@ -78,7 +76,6 @@ struct netlist;
 struct smtps_auth;
 struct smtps_login;
 struct smtps_filter;
-struct smtps_chain;
 
 /* ---- the server: one a process (smtps.c) ---- */
 
@@ -213,6 +210,7 @@ struct smtps_session {
 	char *helo;		     /* as cleaned; NULL before HELO */
 	struct meta1_buf said;	     /* the command that acts, if it may stand in the log */
 	char *name;		     /* of the client, confirmed, as smar told; NULL: not known */
+	char *report;		     /* id of qmgr's report that filters judge; NULL: a client's */
 	struct smtps_proof proof;
 	uint64_t serial;
 	int64_t since;	      /* wall clock, seconds */
@@ -248,6 +246,9 @@ struct smtps_session {
 /* Takes fd, which came by the listener of that name. Greets, or waits greet_delay first. */
 void smtps_session_new(
     struct smtps *, int fd, const char *client, const char *listener, bool tls_first);
+/* The same in two steps. */
+struct smtps_session *smtps_session_make(struct smtps *, int fd, const char *, const char *);
+void smtps_session_start(struct smtps_session *);
 /* Who the client is, is known: its rights, greet_delay, the greeting. */
 void smtps_session_begin(struct smtps_session *);
 void smtps_session_known(struct smtps_session *); /* its TLS stands, or it has none yet */
@@ -269,7 +270,8 @@ void smtps_session_await(struct smtps_session *, enum smtps_await_what);
 void smtps_session_awake(struct smtps_session *);
 /* The last reply was written: close after it left. */
 void smtps_session_end(struct smtps_session *);
-void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DATA */
+void smtps_session_stop_all(struct smtps *);  /* 421 to all that are not past DATA */
+bool smtps_line_take(struct smtps_session *); /* line.c; false: no whole line is there */
 const char *smtps_session_state(enum smtps_state);
 const char *smtps_session_waits_for(enum smtps_await_what);
 
@@ -432,7 +434,7 @@ typedef void (*smtps_policy_fn)(struct smtps_session *, const struct smtps_verdi
 void smtps_policy_forget(struct smtps *); /* smar's data is not known: all is asked */
 void smtps_policy_told(struct smtps *, const struct p_policy *);
 /* Stages to ask about at MAIL (0: nothing), at RCPT, and at VRFY. */
-uint32_t smtps_policy_mail(const struct smtps *);
+uint32_t smtps_policy_mail(const struct smtps_session *);
 uint32_t smtps_policy_rcpt(const struct smtps *, const struct smtps_tx *);
 uint32_t smtps_policy_vrfy(const struct smtps *);
 /* rcpt stays where it is until fn, but for AWAIT_VRFY. Waits as what, unless the verdict is kept.

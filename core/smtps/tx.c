@@ -40,10 +40,8 @@ void smtps_tx_free(struct smtps_tx **txp)
 	struct smtps *srv = tx->srv;
 
 	*txp = NULL;
-	if (tx->msg != NULL)
-		srv->store->abort(&tx->msg);
+	smtps_body_drop(tx);
 	smtps_judged_free(tx);
-	smtps_image_free(&tx->image);
 	if (tx->epoch != 0)
 		smtps_intake_back(srv->intake, &tx->epoch);
 	if (tx->counted)
@@ -111,7 +109,7 @@ static void refuse(struct smtps_session *s, int code, const struct meta1_err *er
 
 static bool short_of_memory(struct smtps_session *s)
 {
-	if (!smtps_memory_full(s->srv))
+	if (s->report != NULL || !smtps_memory_full(s->srv))
 		return false;
 	m_memory.value++;
 	log_event(
@@ -181,7 +179,9 @@ static void mail_filtered(struct smtps_session *s, const struct smtps_answer *a)
 /* s->tx has its credit. */
 static void begin(struct smtps_session *s)
 {
-	if (!smtps_new_id(s->srv, s->tx->id)) {
+	if (s->report != NULL)
+		str_copy(s->tx->id, sizeof(s->tx->id), s->report);
+	else if (!smtps_new_id(s->srv, s->tx->id)) {
 		smtps_tx_reset(s);
 		smtps_session_refuse(
 		    s, 452, "4.3.1", "The queue takes no message now, try again later");
@@ -197,7 +197,7 @@ static void begin(struct smtps_session *s)
 /* Nothing speaks against the sender: a credit, now or when there is room. */
 static void open_tx(struct smtps_session *s)
 {
-	if (smtps_intake_take(s->srv->intake, &s->tx->epoch))
+	if (s->report != NULL || smtps_intake_take(s->srv->intake, &s->tx->epoch))
 		begin(s);
 	else if (!smtps_intake_wait(s->srv->intake, s))
 		busy(s);
@@ -293,7 +293,7 @@ void smtps_tx_mail(struct smtps_session *s, const struct smtps_line *l)
 		return;
 	}
 	s->tx = tx;
-	tx->checked = smtps_policy_mail(s->srv);
+	tx->checked = smtps_policy_mail(s);
 	if (tx->checked == 0)
 		open_tx(s);
 	else

@@ -75,6 +75,7 @@ struct smtps_tx {
 	struct smtps_scan scan;
 	struct smtps_authres authres;
 	enum smtps_body body;
+	struct evbuffer *back;	     /* of a report: what goes back to qmgr */
 	struct smtps_image *image;   /* the content, when filters judge it; else NULL */
 	struct smtps_judged *judged; /* of judged.c: what they leave of it goes into the store */
 	const char *hold;	     /* a filter's reason to hold it; in pool */
@@ -98,7 +99,7 @@ struct smtps_tx {
 	uint32_t ask_notify; /* RFC 3461, of that recipient */
 	struct meta1_buf ask_orcpt;
 	char orcpt[XTEXT_ORCPT_MAX];
-	char id[SMTPS_ID_SIZE];
+	char id[META1_ID_MAX];
 };
 
 #define SMTPS_RCPTS_MAX	 10000 /* of QUEUED in core/ipc/proto.def, expanded */
@@ -131,6 +132,8 @@ void smtps_body_data(struct smtps_session *, const struct smtps_line *); /* the 
  * none, 452 was said, the transaction is gone. */
 bool smtps_body_begin(struct smtps_session *, bool plain);
 bool smtps_body_store(struct smtps_session *); /* a message of the store; false: the log says why */
+enum meta1_status smtps_body_put(struct smtps_tx *, const void *, size_t); /* DATA form, into it */
+void smtps_body_drop(struct smtps_tx *); /* wherever the content is, it is forgotten */
 /* Feeds what is in the input; true: the end was seen and the session may go on. */
 bool smtps_body_run(struct smtps_session *);
 /* The content of BDAT is complete: its last line gets the end that it may lack. */
@@ -160,6 +163,14 @@ void smtps_data_end(struct smtps_scan *, struct smtps_run *);
 /* Into out, CRLF at the end; its length. rcpt: NULL unless there is exactly one. */
 size_t smtps_received_line(
     char *out, size_t size, const struct smtps_session *, const struct smtps_tx *);
+
+/* ---- report.c: reports of qmgr, judged and given back ---- */
+
+void smtps_report_judges(const struct smtps *); /* tells qmgr whether filters here judge reports */
+void smtps_report_asked(struct chan *, uint32_t req, const void *msg, void *arg); /* REPORT */
+void smtps_report_end(struct smtps_session *);
+const struct smtps_verdict *smtps_report_verdict(void); /* of all its recipients */
+void smtps_report_taken(struct smtps_session *, const struct meta1_env *);
 
 /* ---- commit.c: stable storage, then 250 ---- */
 

@@ -128,6 +128,24 @@ def signed(inst, key):
         yield s
 
 
+def test_opendkim_signs_reports(inst, key):
+    """A signer behind listeners = dsn_filters: the report verifies where it arrives, by another library."""
+    def refuse(verb, arg, ses):
+        return '550 5.1.1 no such user' if verb == 'RCPT' and 'bad' in arg else None
+    with Opendkim(key) as dkim, lab.Sink(answer=refuse) as sink:
+        g = lab.relay_all(inst, sink.port, qmgr='dsn_filters = yes;', smtps='policy_milter { module = milter; phase = sign; listeners = dsn_filters; '
+                          f'socket {{ type = unix; path = "{dkim.socket}"; }} }}')
+        g.conf.write_text(g.conf.read_text().replace('gw.test', 'example.org'))
+        with g:
+            with g.client() as c:
+                c.mail('ann@far.test', ['bad@far.test'], HEAD + b'\r\nhello\r\n')
+            report = lab.wait_for('the report', lambda: [m for m in list(sink.mails) if m['from'] == ''])[0]
+            got = milters.content(report)
+            assert got.startswith(b'DKIM-Signature: ') and b'report-type=delivery-status' in got, got[:600]
+            assert verified(got, key[1])
+            g.queue_empty()
+
+
 @pytest.mark.parametrize('canon', ['simple/simple', 'relaxed/relaxed', 'simple/relaxed'])
 def test_opendkim_signs_odd_mail(signed, canon):
     """It verifies where it was delivered, by another library, and is otherwise as it came; and again by OpenDKIM when it comes back."""

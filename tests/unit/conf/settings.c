@@ -410,6 +410,16 @@ static const struct {
     {"smtps { listen_socket a { } listen_socket subm { port = 587; } "
      "policy_milter { listeners = { a, sumb, \"0.0.0.0:25\" }; } }",
 	1, "there is no listen_socket sumb here; did you mean subm?"},
+    {"smtps { listen_socket a { } policy_milter { listeners = { a, dsn_filters }; } } "
+     "qmgr { dsn_filters = yes; }",
+	0, NULL},
+    {"smtps { policy_milter { } } qmgr { dsn_filters = yes; }", 0, NULL},
+    {"smtps { } qmgr { dsn_filters = yes; }", 1,
+	"t:1:32: qmgr: dsn_filters = yes, but no filter judges reports"},
+    {"smtps { listen_socket a { } policy_milter { listeners = a; } } qmgr { dsn_filters = yes; }",
+	1, "no smtps section has a policy_milter with listeners unset or with dsn_filters in it"},
+    {"smtps { listen_socket dsn_filters { } }", 1,
+	"t:1:9: no listen_socket can have the name dsn_filters"},
     {"smtps { policy_milter { senders = { a@b.test, b.test, .b.test, \"<>\" }; } }", 0, NULL},
     {"smtps { policy_milter { senders = { a@b.test, @b.test }; } }", 1,
 	"t:1:47: smtps.policy_milter: option senders: found @b.test, expected user@domain"},

@@ -93,7 +93,14 @@ static void got_deliver(struct chan *c, uint32_t req, const void *msg, void *arg
 		    (int)m->rcpts.v[i].len, (const char *)m->rcpts.v[i].data);
 }
 
-static const struct chan_handler smtps_h[] = {{P_INTAKE, got_intake}, {P_NONE, NULL}};
+static void got_report(struct chan *c, uint32_t req, const void *msg, void *arg)
+{
+	(void)req, (void)msg, (void)arg;
+	W->filters = chan_take_fd(c);
+}
+
+static const struct chan_handler smtps_h[] = {
+    {P_INTAKE, got_intake}, {P_REPORT, got_report}, {P_NONE, NULL}};
 /* Whom a report is for: alias@x stands for two, away@x cannot be told at first, lost@x never. */
 static void got_expand(struct chan *c, uint32_t req, const void *msg, void *arg)
 {

@@ -59,6 +59,7 @@ struct world {
 	unsigned fetches, fetched;
 	bool commit_fails; /* no message is taken; outcomes are */
 	bool stopped;
+	int filters; /* the last session of REPORT; <0: none */
 };
 
 /* A control request; *status is 200 when it has an answer (the caller's), 0: it has none yet. */

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* judge.c -- tries core/qmgr/judge.c in the whole of qmgr: what each answer of an smtps does to a
+ * report, that none of them loses or doubles it, and what happens when nobody answers. */
+#include "told.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* What the smtps of a session says; NULL: the usual. */
+struct says {
+	const char *greeting, *mail, *rcpt, *data, *end;
+};
+#define TAKEN "250-RCPT me@example.org\r\n250 2.0.0 report 0 7 7\r\nhello\r\n"
+
+static struct world *begin(bool judges)
+{
+	struct p_judges m = {.reports = judges};
+	struct world *w = start(0);
+
+	w->q.lim.dsn_filters = true;
+	w->filters = -1;
+	assert_true(chan_send(w->as_smtps, P_JUDGES, &m));
+	world_run(w);
+	return w;
+}
+
+static void finish(struct world *w)
+{
+	if (w->filters >= 0)
+		close(w->filters);
+	end(w);
+}
+
+/* A mail that fails: its report is due. */
+static void fails(struct world *w, const char *id)
+{
+	world_mail_to(w, id, "a@one.example");
+	world_run(w);
+	world_end(w, world_open(w, "one.example"), META1_PERMFAIL, META1_ABOUT_MAIL, 550, "no");
+	world_run(w);
+}
+
+static const char *answer(const struct says *s, const char *line)
+{
+	if (!strncmp(line, "EHLO", 4))
+		return "250-x\r\n250 SIZE\r\n";
+	if (!strncmp(line, "MAIL FROM:<> ", 13))
+		return s->mail ? s->mail : "250 2.1.0 ok\r\n";
+	if (!strncmp(line, "RCPT TO:<me@example.org>", 24))
+		return s->rcpt ? s->rcpt : "250 2.1.5 ok\r\n";
+	if (!strncmp(line, "DATA", 4))
+		return s->data ? s->data : "354 go\r\n";
+	if (!strncmp(line, ".\r", 2))
+		return s->end ? s->end : TAKEN;
+	return NULL; /* content */
+}
+
+static void say(struct world *w, const char *text)
+{
+	(void)!write(w->filters, text, strlen(text));
+	world_run(w);
+}
+
+/* One session, to its end. */
+static void session(struct world *w, const struct says *s)
+{
+	char in[65536], *line, *lf;
+	ssize_t n;
+
+	assert_true(w->filters >= 0);
+	say(w, s->greeting ? s->greeting : "220 x ESMTP\r\n");
+	while ((n = read(w->filters, in, sizeof(in) - 1)) > 0) {
+		in[n] = 0;
+		for (line = in; (lf = strchr(line, '\n')); line = lf + 1) {
+			const char *text = answer(s, line);
+
+			if (text)
+				say(w, text);
+		}
+	}
+	close(w->filters);
+	w->filters = -1;
+	world_run(w);
+}
+
+static void answers(void **state)
+{
+	static const struct {
+		struct says says;
+		unsigned stored; /* reports, after the first session */
+		int fate;	 /* of the mail; 0: still to be reported */
+	} t[] = {
+	    {{0}, 1, META1_R_BOUNCED},
+	    {{.end = "250-RCPT b@x\r\n250-HOLD f: odd\r\n250 2.0.0 report 2 7 7\r\nhello\r\n"}, 1,
+		META1_R_BOUNCED},
+	    /* the filters' word */
+	    {{.end = "554 5.7.1 filter f: no\r\n"}, 0, META1_R_FAILED},
+	    {{.end = "554-5.7.1 more\r\n554 5.7.1 filter f: no\r\n"}, 0, META1_R_FAILED},
+	    {{.mail = "550 5.7.1 filter f: no\r\n"}, 0, META1_R_FAILED},
+	    {{.rcpt = "550 5.7.1 filter f: no\r\n"}, 0, META1_R_FAILED},
+	    {{.greeting = "554 filter f: no\r\n"}, 0, META1_R_FAILED},
+	    {{.end = "250 2.0.0 discarded by f\r\n"}, 0, META1_R_FAILED},
+	    /* for now, or the server's */
+	    {{.greeting = "421 4.3.2 stopping\r\n"}, 0, 0},
+	    {{.mail = "451 4.7.1 filter f: later\r\n"}, 0, 0},
+	    {{.mail = "555 5.5.4 what\r\n"}, 0, 0},
+	    {{.rcpt = "452 4.5.3 too many\r\n"}, 0, 0},
+	    {{.rcpt = "550 5.1.1 who\r\n"}, 0, 0},
+	    {{.data = "554 5.5.1 no recipients\r\n"}, 0, 0},
+	    {{.end = "552 5.3.4 too large, filter f: no\r\n"}, 0, 0},
+	    {{.end = "451 4.7.1 filter f: later\r\n"}, 0, 0},
+	    /* no sense, or not all */
+	    {{.greeting = ""}, 0, 0},
+	    {{.greeting = "220\r\n"}, 0, 0},
+	    {{.greeting = "hello\r\n"}, 0, 0},
+	    {{.mail = "2x0 2.1.0 ok\r\n"}, 0, 0},
+	    {{.end = "250 2.0.0 report 0 7 7\r\nhello\r\n"}, 0, 0},
+	    {{.end = "250-RCPT b@x\r\n250 2.0.0 report 0 7\r\nhello\r\n"}, 0, 0},
+	    {{.end = "250-RCPT b@x\r\n250 2.0.0 report 0 7 99999999\r\nhello\r\n"}, 0, 0},
+	    {{.end = "250-RCPT b@x\r\n250 2.0.0 report 0 7 8\r\nhello\r\n"}, 0, 0},
+	    {{.end = "250-RCPT b@x\r\n250 accepted\r\n"}, 0, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct world *w = begin(true);
+		struct says usual = {0};
+
+		fails(w, "S1");
+		assert_int_equal(w->ns, 0);
+		assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_WAITING); /* the intent */
+		session(w, &t[i].says);
+		if (w->ns != t[i].stored)
+			fail_msg("row %zu: %u reports", i, w->ns);
+		if (t[i].fate) {
+			assert_int_equal(world_outcome(w, "S1", 0).state, t[i].fate);
+			world_pass(w, 100);
+			assert_true(w->filters < 0);
+		} else {
+			assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_WAITING);
+			world_pass(w, 31);
+			session(w, &usual);
+			assert_int_equal(w->ns, 1);
+			assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_BOUNCED);
+		}
+		if (w->ns) {
+			assert_string_equal(w->s[0].text, "hello\r\n");
+			assert_string_equal(w->s[0].id, "S1-1");
+		}
+		finish(w);
+	}
+}
+
+/* None whose filters judge reports is there: it waits for one, for as long as a mail may wait. */
+static void nobody_there(void **state)
+{
+	struct p_judges m = {.reports = true};
+	struct says usual = {0};
+	struct world *w = begin(false);
+
+	(void)state;
+	fails(w, "S1");
+	world_pass(w, 100);
+	assert_int_equal(w->ns, 0);
+	/* one comes whose filters do */
+	assert_true(chan_send(w->as_smtps, P_JUDGES, &m));
+	world_run(w);
+	session(w, &usual);
+	assert_int_equal(w->ns, 1);
+	finish(w);
+	/* none ever comes: a report that met no filter is better than none */
+	w = begin(false);
+	fails(w, "S1");
+	world_pass(w, 400000);
+	assert_int_equal(w->ns, 0);
+	world_pass(w, 60000);
+	assert_int_equal(w->ns, 1);
+	has(w->s[0].text, "Final-Recipient: rfc822; a@one.example\r\n");
+	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_BOUNCED);
+	finish(w);
+}
+
+/* The store cannot take what filters have let pass: they are asked again, and it is one. */
+static void no_space(void **state)
+{
+	struct says usual = {0};
+	struct world *w = begin(true);
+
+	(void)state;
+	fails(w, "S1");
+	w->commit_fails = true;
+	session(w, &usual);
+	assert_int_equal(w->ns, 0);
+	w->commit_fails = false;
+	world_pass(w, 31);
+	session(w, &usual);
+	assert_int_equal(w->ns, 1);
+	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_BOUNCED);
+	finish(w);
+}
+
+/* qmgr stops while a filter has it: nobody waits for the filter. */
+static void stopped(void **state)
+{
+	struct world *w = begin(true);
+
+	(void)state;
+	fails(w, "S1");
+	say(w, "220 x\r\n");
+	assert_int_equal(w->ns, 0);
+	finish(w); /* looks that it has stopped, with no time gone by */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(answers),
+	    cmocka_unit_test(nobody_there), cmocka_unit_test(no_space), cmocka_unit_test(stopped)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
