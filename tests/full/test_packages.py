@@ -34,11 +34,11 @@ def do(shell, text):
     return said
 
 
-def test_there_are_all_and_lintian_finds_no_error(debs):
+def test_there_are_all_and_lintian_finds_nothing(debs):
     names = {p.name.split('_')[0] for p in debs.glob('*.deb') if 'dbgsym' not in p.name}
     assert names == PARTS
     done = subprocess.run(['lintian', '--allow-root', '--tag-display-limit', '0', *map(str, debs.glob('*.changes'))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
-    assert not re.search('^E:', done.stdout, re.M), done.stdout
+    assert not re.search('^[EW]:', done.stdout, re.M), done.stdout
 
 
 def test_life_of_a_machine(machine):
