@@ -111,8 +111,9 @@ META1_MODULE(%(name)s, .kind = META1_MAP, .roles = META1_SMAR, .version = "1", .
 '''
 MODULES = {  # what is done to a good module -> words of the refusal
     'good': ({}, None),
-    'abi': ({'more': ', .abi_major = 7'}, ('module ABI is 7.', 'expected 0.', 'build it against')),
-    'newer': ({'more': ', .abi_minor = 900'}, ('ABI is 0.900', 'newer than this server', 'update the server')),
+    'abi': ({'more': ', .abi_major = 7'}, ('module ABI is 7.', 'expected 1.', 'update the server')),
+    'newer': ({'more': ', .abi_minor = 900'}, None),
+    'needs': ({'more': ', .abi_needed = 900'}, ('needs 1.900', 'update the server')),
     'magic': ({'more': ', .magic = 0x4d544d31'}, ('magic is 0x4d544d31', 'expected 0x314d544d')),
     'role': ({'more': ', .roles = META1_QMGR'}, ('for the roles qmgr', 'this is smar')),
     'unresolved': ({'before': 'int nowhere_to_be_found(void);', 'open': 'return nowhere_to_be_found();'},
