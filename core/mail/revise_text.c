@@ -7,11 +7,10 @@
  * a filter sends, a field stays one field and a line has no end but CRLF. On failure: NULL or <0,
  * err says why.
  */
+#include "lib/nameless.h"
 #include "mail/revise.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -263,28 +262,13 @@ static int mend_all(struct mend *m, const struct meta1_extent *e, unsigned n, st
 	return err_set(err, "content with wrong line ends cannot be kept: %s", strerror(m->err));
 }
 
-/* A file without a name, where there are such. */
-static int nameless(const char *folder)
-{
-	char name[4096];
-	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-		return fd;
-	snprintf(name, sizeof(name), "%s/imageXXXXXX", folder);
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(name);
-	return fd;
-}
-
 static int keep_mended(const struct meta1_extent *e, unsigned n, const char *folder, uint64_t len,
     struct revise_mended *out, struct meta1_err *err)
 {
 	struct mend make = {.fd = -1, .size = (size_t)len};
 
 	if (folder != NULL && len > REVISE_MENDED_MEM) {
-		make.fd = nameless(folder);
+		make.fd = nameless_file(folder);
 		make.size = REVISE_MENDED_MEM;
 		make.err = make.fd < 0 ? errno : 0;
 	}

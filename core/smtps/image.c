@@ -9,10 +9,10 @@
  * under way. Owns memory and file; nothing of them outlives a crash.
  * On failure (no space, no memory): TEMPFAIL, and the mail is answered 452.
  */
+#include "lib/nameless.h"
 #include "smtps/smtps.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -104,20 +104,10 @@ size_t smtps_image_held(const struct smtps_image *m)
 
 static int make_file(const struct smtps_image *m)
 {
-	const char *qdir = m->srv->role->host.qdir;
-	char name[4096];
-	int fd;
+	char folder[4096];
 
-	snprintf(name, sizeof(name), "%s/in", qdir);
-	fd = open(name, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-		return fd;
-	/* a file system without such files */
-	snprintf(name, sizeof(name), "%s/in/imageXXXXXX", qdir);
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(name);
-	return fd;
+	snprintf(folder, sizeof(folder), "%s/in", m->srv->role->host.qdir);
+	return nameless_file(folder);
 }
 
 /* On a worker thread. */

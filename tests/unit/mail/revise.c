@@ -356,11 +356,101 @@ static void many(void **state)
 	free(e);
 }
 
+/* Read before the list is made, of what the giver may close: what is mended and large is in a file,
+ * and no memory. Between files memory is copied. */
+static void read_before(void **state)
+{
+	enum { LINES = 100000 };
+	char *text = base_alloc(LINES + 1);
+	struct meta1_extent x[3];
+	struct meta1_pm_edit e = {.kind = META1_PM_MESSAGE, .extent = x, .nextent = 3};
+	struct meta1_err err = {""};
+	struct revise *r = revise_new(message(MSG));
+	struct revise_job *job;
+	FILE *f = tmpfile();
+	char *now;
+
+	(void)state;
+	memset(text, '\n', LINES);
+	fputs("N: 1\n\n", f);
+	fputs(text, f);
+	fflush(f);
+	x[0] = (struct meta1_extent){.fd = fileno(f), .len = 6};
+	x[1] = (struct meta1_extent){.mem = text, .len = 3, .fd = -1};
+	x[2] = (struct meta1_extent){.fd = fileno(f), .off = 6, .len = LINES};
+	job = revise_job_new(r, &e, 1, "/tmp");
+	assert_non_null(job);
+	fclose(f);
+	free(text);
+	revise_job_work(job);
+	assert_false(revise_job_no_room(job));
+	assert_int_equal(revise_apply(r, &e, 1, &job, &err), 0);
+	assert_null(job);
+	now = text_of(revise_message(r));
+	assert_int_equal(revise_message(r)->bytes, 8 + 2 * (LINES + 3));
+	assert_int_equal(revise_message(r)->header, 8);
+	assert_memory_equal(now, "N: 1\r\n\r\n", 8);
+	for (size_t i = 8; i < revise_message(r)->bytes; i += 2)
+		if (now[i] != '\r' || now[i + 1] != '\n')
+			fail_msg("byte %zu", i);
+	free(now);
+	assert_true(revise_held(r) < REVISE_MENDED_MEM);
+	revise_free(&r);
+	r = revise_new(message(MSG));
+	e.nextent = 2;
+	x[0] = x[1] = (struct meta1_extent){.mem = "a: b\r\n", .len = 6, .fd = -1};
+	assert_null(revise_job_new(r, &e, 1, "/tmp")); /* all is in memory */
+	revise_free(&r);
+}
+
+/* As many recipients and edits of them as there are: each is found at once. */
+static void many_recipients(void **state)
+{
+	enum { RCPTS = 10000 };
+	static char name[RCPTS + REVISE_EDITS_MAX][24];
+	struct meta1_buf *rcpt = base_alloc(RCPTS * sizeof(*rcpt));
+	struct meta1_pm_edit *e = base_alloc(REVISE_EDITS_MAX * sizeof(*e));
+	struct revise *r = revise_new(message(MSG));
+	struct meta1_err err = {""};
+	const struct meta1_buf *now;
+	uint32_t n;
+
+	(void)state;
+	for (unsigned i = 0; i < RCPTS + REVISE_EDITS_MAX; i++)
+		snprintf(name[i], sizeof(name[i]), "r%u@Example.test", i);
+	for (unsigned i = 0; i < RCPTS; i++)
+		rcpt[i] = buf_str(name[i]);
+	for (unsigned i = 0; i < REVISE_EDITS_MAX; i++)
+		e[i] = (struct meta1_pm_edit){.kind = META1_PM_DEL_RCPT, .value = buf_str(name[i])};
+	revise_mail_is(r, rcpt, RCPTS, buf_str("a@b"), 0);
+	assert_int_equal(revise_apply(r, e, REVISE_EDITS_MAX, NULL, &err), 0);
+	now = revise_rcpts(r, &n);
+	assert_int_equal(n, RCPTS - REVISE_EDITS_MAX);
+	assert_ptr_equal(now[0].data, name[REVISE_EDITS_MAX]);
+	for (unsigned i = 0; i < REVISE_EDITS_MAX; i++) {
+		e[i].kind = META1_PM_ADD_RCPT;
+		e[i].value = buf_str(name[RCPTS + i]);
+	}
+	assert_int_equal(revise_apply(r, e, REVISE_EDITS_MAX, NULL, &err), 0);
+	revise_rcpts(r, &n);
+	assert_int_equal(n, RCPTS);
+	e[0].value =
+	    buf_str("one@more.test"); /* there is no room for it, and for nothing of the list */
+	assert_int_equal(revise_apply(r, e, 2, NULL, &err), -1);
+	assert_non_null(strstr(err.text, "edit 1 of 2, add recipient: more recipients than"));
+	revise_rcpts(r, &n);
+	assert_int_equal(n, RCPTS);
+	revise_free(&r);
+	free(rcpt);
+	free(e);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(one_header), cmocka_unit_test(values),
-	    cmocka_unit_test(all_or_none), cmocka_unit_test(bodies), cmocka_unit_test(files),
-	    cmocka_unit_test(odd_messages), cmocka_unit_test(envelope),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(read_before),
+	    cmocka_unit_test(many_recipients), cmocka_unit_test(one_header),
+	    cmocka_unit_test(values), cmocka_unit_test(all_or_none), cmocka_unit_test(bodies),
+	    cmocka_unit_test(files), cmocka_unit_test(odd_messages), cmocka_unit_test(envelope),
 	    cmocka_unit_test(stays_where_it_is), cmocka_unit_test(many)};
 
 	return cmocka_run_group_tests_name("revise", tests, NULL, NULL);
