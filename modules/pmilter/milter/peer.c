@@ -254,10 +254,8 @@ static void on_gone(void *arg, const char *why)
 	sess_lost(s, text);
 }
 
-static const struct meta1_conn_events events = {.size = sizeof(events),
-    .connected = on_connected,
-    .input = on_input,
-    .gone = on_gone};
+static const struct meta1_conn_events events = {
+    .size = sizeof(events), .connected = on_connected, .input = on_input, .gone = on_gone};
 
 /* ms until the ask is over; half of it when there is another place to try. */
 static int64_t time_left(const struct peer *p)
