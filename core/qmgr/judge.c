@@ -380,6 +380,16 @@ bool qmgr_judge_start(
 	return true;
 }
 
+bool qmgr_judge_has(const struct qmgr *q, const struct qmgr_msg *m)
+{
+	const struct qmgr_judge *j;
+
+	DL_FOREACH (q->judging, j)
+		if (j->rep->msg == m)
+			return true;
+	return false;
+}
+
 void qmgr_judge_stop(struct qmgr *q)
 {
 	while (q->judging)

@@ -78,6 +78,7 @@ typedef void (*qmgr_judged_fn)(struct qmgr_report *, const struct qmgr_judged *)
 /* env and text stay the caller's until fn, which comes later. false: no smtps can be asked. */
 bool qmgr_judge_start(
     struct qmgr_report *, const struct meta1_env *, struct evbuffer *text, qmgr_judged_fn);
+bool qmgr_judge_has(const struct qmgr *, const struct qmgr_msg *); /* a report of it, just now */
 void qmgr_judge_stop(struct qmgr *); /* nobody waits for filters any more */
 void qmgr_judge_free_all(struct qmgr *);
 

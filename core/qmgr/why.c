@@ -95,6 +95,20 @@ static void queued(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 	}
 }
 
+static void reported(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
+{
+	const struct qmgr_msg *m = qmgr_msg_of(r);
+	const struct qmgr_report *rep;
+
+	say(c, "report", 0, "the report to the sender, which is being written");
+	if (qmgr_judge_has(q, m))
+		say(c, "report", 0, "the report to the sender, which filters judge");
+	DL_FOREACH (q->report_retries, rep)
+		if (rep->msg == m && qmgr_report_has(rep, r))
+			say(c, "report", wall(q, rep->close_at),
+			    "the report to the sender, which could not be written: see the log");
+}
+
 static void cause_of(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 {
 	struct chan *smar = role_peer(&q->role, "smar");
@@ -131,7 +145,7 @@ static void cause_of(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 		say(c, "record", 0, "the store, which records what became of it");
 		break;
 	default:
-		say(c, "report", 0, "the report to the sender, which is being written");
+		reported(q, r, c);
 		break;
 	}
 }

@@ -13,16 +13,21 @@ struct says {
 };
 #define TAKEN "250-RCPT me@example.org\r\n250 2.0.0 report 0 7 7\r\nhello\r\n"
 
-static struct world *begin(bool judges)
+static struct world *begin_late(bool judges, int64_t warning)
 {
 	struct p_judges m = {.reports = judges};
-	struct world *w = start(0);
+	struct world *w = start(warning);
 
 	w->q.lim.dsn_filters = true;
 	w->filters = -1;
 	assert_true(chan_send(w->as_smtps, P_JUDGES, &m));
 	world_run(w);
 	return w;
+}
+
+static struct world *begin(bool judges)
+{
+	return begin_late(judges, 0);
 }
 
 static void finish(struct world *w)
@@ -181,6 +186,29 @@ static void nobody_there(void **state)
 	finish(w);
 }
 
+/* A warning that a mail is late, which filters cannot judge now, is given up until the next try;
+ * one that they refuse is not said again. */
+static void late(void **state)
+{
+	struct says later = {.end = "451 4.7.1 filter f: later\r\n"},
+		    never = {.end = "550 5.7.1 filter f: no\r\n"};
+	struct world *w = begin_late(true, 3600000);
+
+	(void)state;
+	world_mail_to(w, "S1", "a@later.x");
+	world_pass(w, 8000);
+	session(w, &later);
+	assert_int_equal(w->ns, 0);
+	assert_int_equal(world_outcome(w, "S1", 0).state, META1_R_WAITING);
+	world_pass(w, 8000);
+	session(w, &never);
+	assert_non_null(strstr(world_outcome(w, "S1", 0).reason, "warned"));
+	world_pass(w, 30000);
+	assert_true(w->filters < 0);
+	assert_int_equal(w->ns, 0);
+	finish(w);
+}
+
 /* The store cannot take what filters have let pass: they are asked again, and it is one. */
 static void no_space(void **state)
 {
@@ -215,7 +243,8 @@ static void stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(answers),
-	    cmocka_unit_test(nobody_there), cmocka_unit_test(no_space), cmocka_unit_test(stopped)};
+	    cmocka_unit_test(nobody_there), cmocka_unit_test(late), cmocka_unit_test(no_space),
+	    cmocka_unit_test(stopped)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
