@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,51 +30,85 @@ static bool fails(void)
 	return true;
 }
 
+/* Bytes that the module's own calls got and did not free: by this alone nobody is blamed, for
+ * libraries may free what it gave them, and the other way round. */
+static int64_t own;
+
+static void *got(void *p)
+{
+	__atomic_add_fetch(&own, (int64_t)malloc_usable_size(p), __ATOMIC_SEQ_CST);
+	return p;
+}
+
+static void *gone(void *p)
+{
+	__atomic_sub_fetch(&own, (int64_t)malloc_usable_size(p), __ATOMIC_SEQ_CST);
+	return p;
+}
+
+int64_t kit_heap_own(void)
+{
+	return own;
+}
+
 /* ---- in place of libc's ---- */
+
+static void our_free(void *p)
+{
+	free(gone(p));
+}
 
 static void *our_malloc(size_t n)
 {
-	return fails() ? NULL : malloc(n);
+	return fails() ? NULL : got(malloc(n));
 }
 
 static void *our_calloc(size_t n, size_t size)
 {
-	return fails() ? NULL : calloc(n, size);
+	return fails() ? NULL : got(calloc(n, size));
 }
 
 static void *our_realloc(void *p, size_t n)
 {
-	return fails() ? NULL : realloc(p, n);
+	return fails() ? NULL : got(realloc(gone(p), n));
 }
 
 static void *our_reallocarray(void *p, size_t n, size_t size)
 {
-	return fails() ? NULL : reallocarray(p, n, size);
+	return fails() ? NULL : got(reallocarray(gone(p), n, size));
 }
 
 static void *our_aligned_alloc(size_t align, size_t n)
 {
-	return fails() ? NULL : aligned_alloc(align, n);
+	return fails() ? NULL : got(aligned_alloc(align, n));
 }
 
 static int our_posix_memalign(void **p, size_t align, size_t n)
 {
-	return fails() ? ENOMEM : posix_memalign(p, align, n);
+	int rc = fails() ? ENOMEM : posix_memalign(p, align, n);
+
+	if (rc == 0)
+		got(*p);
+	return rc;
 }
 
 static char *our_strdup(const char *s)
 {
-	return fails() ? NULL : strdup(s);
+	return fails() ? NULL : got(strdup(s));
 }
 
 static char *our_strndup(const char *s, size_t n)
 {
-	return fails() ? NULL : strndup(s, n);
+	return fails() ? NULL : got(strndup(s, n));
 }
 
 static int our_vasprintf(char **out, const char *fmt, va_list ap)
 {
-	return fails() ? -1 : vasprintf(out, fmt, ap);
+	int n = fails() ? -1 : vasprintf(out, fmt, ap);
+
+	if (n >= 0)
+		got(*out);
+	return n;
 }
 
 static int our_vasprintf_chk(char **out, int flag, const char *fmt, va_list ap)
@@ -107,7 +142,14 @@ static int our_asprintf_chk(char **out, int flag, const char *fmt, ...)
 
 static ssize_t our_getdelim(char **line, size_t *size, int end, FILE *f)
 {
-	return fails() ? -1 : getdelim(line, size, end, f);
+	ssize_t n;
+
+	if (fails())
+		return -1;
+	gone(*line);
+	n = getdelim(line, size, end, f);
+	got(*line);
+	return n;
 }
 
 static ssize_t our_getline(char **line, size_t *size, FILE *f)
@@ -139,8 +181,8 @@ static DIR *our_opendir(const char *path)
 	{                                                                                          \
 		name, (void (*)(void))(ours)                                                       \
 	}
-static const struct kit_hook kit_hook_memory[] = {HOOK("malloc", our_malloc),
-    HOOK("calloc", our_calloc), HOOK("realloc", our_realloc),
+static const struct kit_hook kit_hook_memory[] = {HOOK("free", our_free),
+    HOOK("malloc", our_malloc), HOOK("calloc", our_calloc), HOOK("realloc", our_realloc),
     HOOK("reallocarray", our_reallocarray), HOOK("aligned_alloc", our_aligned_alloc),
     HOOK("posix_memalign", our_posix_memalign), HOOK("strdup", our_strdup),
     HOOK("__strdup", our_strdup), HOOK("strndup", our_strndup), HOOK("__strndup", our_strndup),

@@ -103,6 +103,7 @@ bool kit_log_has(struct kit_host *, struct meta1_buf text);
 void kit_log_clear(struct kit_host *);
 
 size_t kit_heap(struct kit_host *); /* bytes of memory in use */
+int64_t kit_heap_own(void);	    /* of these by calls of modules' files themselves */
 
 /* ---- load.c ---- */
 /* Loads a file as far as its descriptor. NULL: err. Nothing of it is judged but that. */
