@@ -169,14 +169,13 @@ def test_a_module_of_ones_own(machine):
             return c.cmd(f'RCPT TO:<{user}@example.org>')[:3]
     lab.wait_for('everybody to be taken', lambda: rcpt('odd') == '250')
     assert re.search(r'^[1-9]\d+ passed, 0 failed$', do(machine, 'cd /root && meta1-modtool new map even && cd map_even && make check'), re.M)
-    said = do(machine, """
+    do(machine, """
 cd /root/map_even && make install
 cp map_even.conf.sample /etc/meta1/conf.d/numbers.conf.sample
 cd /etc/meta1/conf.d && sed -i 's/value = "";/value = "yes";/' numbers.conf.sample
 echo 'smar { local_user_map { name = example; flags = { localpart, local_domains }; } }' >>numbers.conf.sample
 meta1ctl module enable numbers
 """)
-    assert 'told to reload' in said
     lab.wait_for('the new map to be asked', lambda: rcpt('odd-1') == '550')
     assert rcpt('even-1') == '250' and rcpt('even-2') == '250' and rcpt('postmaster') == '250'
     assert 'yes' in do(machine, 'meta1ctl map query example even-7')
