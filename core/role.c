@@ -66,15 +66,15 @@ int role_log_open(struct role_run *r, struct meta1_err *err)
 	return log_open(r->role->loop, &conf, err);
 }
 
-void role_host_fill(struct role *role)
+void role_host_fill(struct role *role, const struct settings *set)
 {
 	role->host.loop = role->loop;
 	role->host.work = role->work;
 	role->host.role = role->bit;
 	role->host.process = role->index;
-	role->host.hostname = role->set->hostname;
-	role->host.qdir = role->set->queue_directory;
-	role->host.module_directory = role->set->module_directory;
+	role->host.hostname = set->hostname;
+	role->host.qdir = set->queue_directory;
+	role->host.module_directory = set->module_directory;
 #ifdef META1_DEVELOPER
 	role->host.strict = true;
 #endif
@@ -219,7 +219,7 @@ void role_begin(struct role_run *r)
 	struct meta1_err err = {""};
 
 	r->begun = true;
-	role_host_fill(role);
+	role_host_fill(role, role->set);
 	if (role->start && role->start(role, &err) < 0) {
 		log_event(LOG_L_ERR, "role.start", "error=%s", err.text);
 		role_end(r, EXIT_CONFIG);

@@ -113,7 +113,7 @@ int role_check(struct role_run *r, int level, bool strict)
 	if (conf_errors(set->conf) == 0) {
 		role->loop = loop_new();
 		role->work = work_new(role->loop);
-		role_host_fill(role);
+		role_host_fill(role, set);
 		check_modules(r, strict);
 		if (strict && role->check && role->section && role->check(role, &err) < 0)
 			conf_error(set->conf,

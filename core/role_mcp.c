@@ -227,20 +227,6 @@ static void mcp_down(struct chan *c, void *arg)
 
 /* ---- reload ---- */
 
-/* Sessions hold strings of the settings they began with, so the old ones are kept. */
-static void keep(struct settings *old)
-{
-	static struct kept {
-		struct settings *set;
-		struct kept *next;
-	} * all;
-	struct kept *k = base_alloc(sizeof(*k));
-
-	k->set = old;
-	k->next = all;
-	all = k;
-}
-
 static void first_error(struct settings *set, char *out, size_t size)
 {
 	char *text = NULL;
@@ -275,7 +261,9 @@ static int prepare(struct role_run *r, struct meta1_err *err)
 		err_set(err, "its section is gone");
 		rc = -1;
 	} else if (role->reload_prepare) {
+		role_host_fill(role, r->next);
 		rc = role->reload_prepare(role, r->next, err);
+		role_host_fill(role, role->set);
 	}
 	if (rc != 0)
 		settings_free(&r->next);
@@ -285,18 +273,19 @@ static int prepare(struct role_run *r, struct meta1_err *err)
 static void commit(struct role_run *r)
 {
 	struct role *role = r->role;
+	struct settings *old = role->set;
 	struct meta1_err err = {""};
 
-	keep(role->set);
 	role->set = r->next;
 	r->next = NULL;
 	role->section = role_section(role->set, role->name, r->section);
-	role_host_fill(role);
+	role_host_fill(role, role->set);
 	if (role_log_open(r, &err) < 0)
 		log_event(LOG_L_WARN, "role.log", "error=%s", err.text);
 	if (role->ctl)
 		ctl_settings(role->ctl, role->set);
 	role->reload_finish(role, true);
+	settings_free(&old); /* what is still in use of them has references of its own */
 	log_event(LOG_L_INFO, "role.reload", "result=%s", "committed");
 }
 

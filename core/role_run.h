@@ -42,7 +42,8 @@ void role_end(struct role_run *, int status);
 /* The section of the role with this name (NULL: the one without, else the first), or NULL. */
 struct set_role *role_section(struct settings *, const char *keyword, const char *name);
 int role_log_open(struct role_run *, struct meta1_err *);
-void role_host_fill(struct role *);
+/* What modules are told of the process, from these settings. */
+void role_host_fill(struct role *, const struct settings *);
 /* mcp said everything: opens modules and sockets, looks for the servers. */
 void role_begin(struct role_run *);
 void role_stop(struct role_run *, int64_t within_ms, const char *why);

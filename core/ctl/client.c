@@ -16,11 +16,12 @@
 
 #define ANSWER_MAX (64u << 20)
 #define WAIT_SEC   30
+#define RELOAD_SEC 240 /* checks, answers of all roles, restarts: each has its own end */
 
-static int dial(const char *path, struct meta1_err *err)
+static int dial(const char *path, time_t wait, struct meta1_err *err)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	struct timeval tv = {.tv_sec = WAIT_SEC};
+	struct timeval tv = {.tv_sec = wait};
 	int fd, why;
 
 	errno = ENAMETOOLONG;
@@ -47,7 +48,7 @@ static int dial(const char *path, struct meta1_err *err)
 bool client_gone(const char *path)
 {
 	struct meta1_err err;
-	int fd = dial(path, &err), why = errno;
+	int fd = dial(path, WAIT_SEC, &err), why = errno;
 
 	if (fd >= 0)
 		close(fd);
@@ -116,7 +117,7 @@ char *client_call(const char *path, const char *method, const char *target, stru
     int *status, size_t *got, struct meta1_err *err)
 {
 	char head[3000], *answer = NULL, *out = NULL;
-	int fd = dial(path, err);
+	int fd = dial(path, WAIT_SEC, err);
 	const char *body;
 	size_t len;
 	int n;
@@ -145,6 +146,27 @@ out:
 	free(answer);
 	close(fd);
 	return out;
+}
+
+char *client_line(const char *path, const char *line, struct meta1_err *err)
+{
+	int fd = dial(path, RELOAD_SEC, err);
+	char *answer = NULL;
+	size_t len;
+
+	if (fd < 0)
+		return NULL;
+	/* It may have answered already: that we are not the one who may ask. */
+	(void)!send_all(fd, line, strlen(line));
+	(void)!send_all(fd, "\n", 1);
+	answer = read_all(fd, &len, err);
+	if (answer && len == 0) {
+		err_set(err, "%s: no answer", path);
+		free(answer);
+		answer = NULL;
+	}
+	close(fd);
+	return answer;
 }
 
 char *client_text(

@@ -11,6 +11,8 @@
  * answer. Answers are bounded to 64 MiB, waits to 30 s. */
 /* Nobody listens there: the role does not run. */
 bool client_gone(const char *socket_path);
+/* One line to mcp, and all that it answers; NULL: err. It may have to restart roles first. */
+char *client_line(const char *socket_path, const char *line, struct meta1_err *);
 char *client_call(const char *socket_path, const char *method, const char *target,
     struct meta1_buf body, int *status, size_t *got, struct meta1_err *);
 /* Without a body, of an answer that is text. */

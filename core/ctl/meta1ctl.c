@@ -214,9 +214,11 @@ static const struct tool_command others[] = {
 	tool_tls_report},
     {"module list", "", "modules: version, ABI, roles, what uses them", 0, 0, tool_module_list},
     {"module info", "NAME", "one of them, with its options", 1, 1, tool_module_info},
-    {"module enable", "NAME", "conf.d/NAME.conf from its sample, and a reload (root)", 1, 1,
+    {"module enable", "NAME", "conf.d/NAME.conf from its sample, and a reload (admins)", 1, 1,
 	tool_module_enable},
-    {"module disable", "NAME", "the other way (root)", 1, 1, tool_module_disable},
+    {"module disable", "NAME", "the other way (admins)", 1, 1, tool_module_disable},
+    {"reload", "[--dry-run]", "the configuration anew, in all roles or in none (admins)", 0, 0,
+	tool_reload},
     {"metrics", "", "counters of all processes, Prometheus text", 0, 0, cmd_metrics},
     {"get", "ROLE PATH", "any GET request of doc/control-api.md", 2, 2, cmd_get},
 };
@@ -250,7 +252,8 @@ static void usage(void)
 	       "STATE\n"
 	       "ADDR may be @domain or <>, DOMAIN .domain for those below it; 2d, 1MB as in "
 	       "meta1.conf.\n"
-	       "--dry-run only tells what flush, hold, release, requeue and delete would do.\n");
+	       "--dry-run only tells what flush, hold, release, requeue, delete and reload would "
+	       "do.\n");
 }
 
 /* How many of argv the command's words take, 0 when it is another command. */

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * module.c -- meta1ctl module: what is installed, what the configuration uses of it, and files of
- * conf.d switched on and off. A file is on when conf.d/NAME.conf is a link to the shipped
- * NAME.conf.sample; what an admin wrote himself is never touched.
+ * module.c -- meta1ctl module list, info: what is installed, and what the configuration uses of it.
  *
- * Comes from meta1ctl.c; goes to core/mod for descriptors, and to mcp by SIGHUP. Descriptors are
- * read in a process without rights: code of modules runs as soon as they are opened.
- * On failure: one line on stderr; a file that does not go with the rest is taken back.
+ * Comes from meta1ctl.c; goes to core/mod for descriptors. They are read in a process without
+ * rights: code of modules runs as soon as they are opened. On failure: one line on stderr.
  */
 #include "ctl/tool.h"
 #include "mod/mod.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
 #include <grp.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -193,126 +187,4 @@ int tool_module_info(struct tool *t)
 	if (strchr(t->args[0], '/') || strpbrk(t->args[0], "*?["))
 		return fail(t->args[0], "expected a name as of module list");
 	return unprivileged(t, t->args[0]);
-}
-
-/* ---- enable, disable ---- */
-
-struct place {
-	char file[PATH_MAX], sample[PATH_MAX], link[PATH_MAX];
-};
-
-static int place(const struct tool *t, struct place *p)
-{
-	const char *name = t->args[0], *slash = strrchr(t->set->file, '/');
-	int dir = slash ? (int)(slash - t->set->file) : 0;
-
-	if (!*name || strlen(name) > 64 ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name))
-		return fail(name, "expected a name of a to z, 0 to 9 and _");
-	snprintf(p->link, sizeof(p->link), "%s.conf.sample", name);
-	snprintf(
-	    p->sample, sizeof(p->sample), "%.*s/conf.d/%s.conf.sample", dir, t->set->file, name);
-	snprintf(p->file, sizeof(p->file), "%.*s/conf.d/%s.conf", dir, t->set->file, name);
-	return 0;
-}
-
-/* Is it a link that enable made? */
-static bool ours(const struct place *p)
-{
-	char to[PATH_MAX];
-	ssize_t n = readlink(p->file, to, sizeof(to) - 1);
-
-	if (n < 0)
-		return false;
-	to[n] = '\0';
-	return !strcmp(to, p->link);
-}
-
-/* mcp holds the lock and its pid stands in it; 0: nobody holds it. */
-static pid_t running(const struct tool *t)
-{
-	char path[PATH_MAX], text[32] = "";
-	ssize_t n = 0;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/mcp.lock", t->set->queue_directory);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return 0;
-	if (flock(fd, LOCK_SH | LOCK_NB))
-		n = pread(fd, text, sizeof(text) - 1, 0);
-	close(fd);
-	return n > 0 ? (pid_t)atol(text) : 0;
-}
-
-/* The running server takes it, or says in its log why not. */
-static int reload(const struct tool *t)
-{
-	pid_t pid = running(t);
-
-	if (pid <= 1)
-		puts("mcp does not run: it counts from the next start");
-	else if (kill(pid, SIGHUP))
-		return fail("reload", strerror(errno));
-	else
-		puts("mcp was told to reload: its log says what came of it");
-	return 0;
-}
-
-/* The whole configuration as it is now. */
-static bool good(const struct tool *t)
-{
-	struct settings *set = settings_load(t->set->file, OPT_CHECK);
-	bool ok = conf_errors(set->conf) == 0;
-
-	if (!ok)
-		conf_report(set->conf, stderr);
-	settings_free(&set);
-	return ok;
-}
-
-int tool_module_enable(struct tool *t)
-{
-	struct place p;
-
-	if (place(t, &p))
-		return 1;
-	if (access(p.sample, R_OK))
-		return fail(p.sample, errno == ENOENT
-					  ? "no such file: conf.d/*.conf.sample are those "
-					    "that can be enabled"
-					  : strerror(errno));
-	if (symlink(p.link, p.file))
-		return fail(p.file, errno != EEXIST ? strerror(errno)
-				    : ours(&p)	    ? "is enabled already"
-					       : "is there, and no link to the sample: edit it");
-	if (!good(t)) {
-		unlink(p.file);
-		fail(t->args[0], "does not go with the rest of the configuration: not enabled");
-		return EXIT_CONFIG;
-	}
-	printf("%s -> %s\n", p.file, p.link);
-	return reload(t);
-}
-
-int tool_module_disable(struct tool *t)
-{
-	struct place p;
-
-	if (place(t, &p))
-		return 1;
-	if (access(p.file, F_OK) && !ours(&p))
-		return fail(p.file, "is not enabled");
-	if (!ours(&p))
-		return fail(p.file, "is no link to the sample: edit it, or take it away");
-	if (unlink(p.file))
-		return fail(p.file, strerror(errno));
-	if (!good(t)) {
-		if (symlink(p.link, p.file))
-			fail(p.file, strerror(errno));
-		fail(t->args[0], "the rest of the configuration needs it: not disabled");
-		return EXIT_CONFIG;
-	}
-	printf("%s is gone\n", p.file);
-	return reload(t);
 }

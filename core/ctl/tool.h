@@ -78,6 +78,8 @@ int tool_probe_flush(struct tool *);
 /* module.c */
 int tool_module_list(struct tool *);
 int tool_module_info(struct tool *);
+/* reload.c */
+int tool_reload(struct tool *);
 int tool_module_enable(struct tool *);
 int tool_module_disable(struct tool *);
 /* export.c, import.c: queue export and queue import. */

@@ -45,16 +45,23 @@ char *conf_printf(struct conf *c, const char *fmt, ...)
 	return s;
 }
 
+struct conf *conf_ref(struct conf *c)
+{
+	c->refs++;
+	return c;
+}
+
 void conf_free(struct conf **cp)
 {
 	struct conf *c = *cp;
-	if (!c)
+
+	*cp = NULL;
+	if (!c || c->refs-- > 0)
 		return;
 	for (struct conf_file *f = c->files; f; f = f->next)
 		free(f->text);
 	pool_clear(&c->pool);
 	free(c);
-	*cp = NULL;
 }
 
 struct conf_section *conf_root(struct conf *c)
@@ -65,6 +72,19 @@ struct conf_section *conf_root(struct conf *c)
 const char *conf_dir(struct conf *c)
 {
 	return c->dir;
+}
+
+bool conf_has_file(const struct conf *c, const char *end)
+{
+	size_t len = strlen(end), n;
+
+	for (const struct conf_file *f = c->files; f; f = f->next) {
+		n = strlen(f->name);
+		if (n >= len && strcmp(f->name + n - len, end) == 0 &&
+		    (n == len || f->name[n - len - 1] == '/'))
+			return true;
+	}
+	return false;
 }
 
 /* ---- messages ---- */

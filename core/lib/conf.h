@@ -47,10 +47,14 @@ struct conf *conf_read(const char *file);
 struct conf *conf_read_text(const char *name, const char *text); /* tests, defaults */
 /* A value of a map: no includes, since whoever writes it is not who writes the configuration. */
 struct conf *conf_read_row(const char *name, const char *text);
+/* One more who uses it; conf_free() gives one back. One thread only. */
+struct conf *conf_ref(struct conf *);
 void conf_free(struct conf **);
 struct conf_section *conf_root(struct conf *); /* keyword "" */
-const char *conf_dir(struct conf *);	       /* folder of the first file, absolute */
-void *conf_alloc(struct conf *, size_t);       /* zeroed; lives as long as the conf */
+/* One of the files that were read has a name that ends so, behind a slash or whole. */
+bool conf_has_file(const struct conf *, const char *end);
+const char *conf_dir(struct conf *);	 /* folder of the first file, absolute */
+void *conf_alloc(struct conf *, size_t); /* zeroed; lives as long as the conf */
 char *conf_printf(struct conf *, const char *fmt, ...) PRINTF(2, 3);
 
 /* Errors and warnings (a warning does not count as an error). */

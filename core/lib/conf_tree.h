@@ -35,6 +35,7 @@ struct conf_message {
 };
 struct conf {
 	struct pool pool;
+	unsigned refs; /* besides the first */
 	struct conf_file *files, *last;
 	unsigned nfiles, entries, blocks;
 	bool full; /* CONF_ENTRIES was reached */

@@ -452,7 +452,7 @@ static void bind_roles(struct loader *l, struct conf_section *root)
 static struct settings *load(struct conf *conf, const char *name, enum opt_mode mode)
 {
 	static const char *const subs[] = {"smtps", "smtpc", "smar", "qmgr", "control", "include"};
-	struct settings *s = base_alloc(sizeof(*s));
+	struct settings *s = conf_alloc(conf, sizeof(*s));
 	struct loader l = {s, conf, mode};
 	struct conf_section *root = conf_root(conf);
 	s->conf = conf;
@@ -482,9 +482,8 @@ struct settings *settings_load_text(const char *name, const char *text, enum opt
 
 void settings_free(struct settings **sp)
 {
-	if (!*sp)
-		return;
-	conf_free(&(*sp)->conf);
-	free(*sp);
+	struct conf *conf = *sp ? (*sp)->conf : NULL;
+
 	*sp = NULL;
+	conf_free(&conf);
 }

@@ -294,7 +294,8 @@ struct settings {
 	struct set_qmgr qmgr;
 };
 
-/* Reads, binds and checks; always returns a struct; conf_errors(s->conf) tells. */
+/* Reads, binds and checks; always returns a struct; conf_errors(s->conf) tells. It lives in its
+ * conf: whoever keeps something of it takes a reference, conf_ref(s->conf). */
 struct settings *settings_load(const char *file, enum opt_mode);
 struct settings *settings_load_text(const char *name, const char *text, enum opt_mode);
 void settings_free(struct settings **);

@@ -199,21 +199,29 @@ static void ctl_path(struct mcp *m, const struct mcp_child *c, char *out, size_t
 	snprintf(out, size, "%s/%s.ctl", m->set->run_directory, c->name);
 }
 
-/* Owner the role, group meta1 where there is one: its members may look and flush. */
-static int open_control(struct mcp *m, struct mcp_child *c, struct meta1_err *err)
+int mcp_listen_control(
+    struct mcp *m, const char *path, const struct mcp_account *a, struct meta1_err *err)
 {
 	struct group *gr = m->root ? getgrnam(CONTROL_GROUP) : NULL;
+	bool change = a && a->change;
+
+	return unix_socket(path, gr ? 0660 : 0600, change ? a->uid : (uid_t)-1,
+	    gr	     ? gr->gr_gid
+	    : change ? a->gid
+		     : (gid_t)-1,
+	    err);
+}
+
+/* Owner the role: members of the group may look and flush. */
+static int open_control(struct mcp *m, struct mcp_child *c, struct meta1_err *err)
+{
 	struct mcp_account a;
 	char path[512];
 
 	if (mcp_account(c->sec->set, m->root, &a, err) < 0)
 		return -1;
 	ctl_path(m, c, path, sizeof(path));
-	c->ctl_fd = unix_socket(path, gr ? 0660 : 0600, a.change ? a.uid : (uid_t)-1,
-	    gr	       ? gr->gr_gid
-	    : a.change ? a.gid
-		       : (gid_t)-1,
-	    err);
+	c->ctl_fd = mcp_listen_control(m, path, &a, err);
 	return c->ctl_fd < 0 ? -1 : 0;
 }
 

@@ -82,6 +82,7 @@ static void terminate(int sig, short what, void *arg)
 	log_event(LOG_L_INFO, "mcp.stop", "signal=SIG%s again=%s", sigabbrev_np(sig),
 	    m->stopping ? "yes" : "no");
 	mcp_service_say(m, "STOPPING=1");
+	mcp_control_close(m);
 	mcp_reload_cancel(m);
 	mcp_order_stop(m, STOP_AT_ONCE_MS);
 }
@@ -89,7 +90,7 @@ static void terminate(int sig, short what, void *arg)
 static void hangup(int sig, short what, void *arg)
 {
 	(void)sig, (void)what;
-	mcp_reload_start(arg);
+	mcp_reload_start(arg, false);
 }
 
 static void reopen(int sig, short what, void *arg)
@@ -235,7 +236,10 @@ static int open_sockets(struct mcp *m)
 		    sec->set->start_action == START_NOSTARTACCEPT)
 			mcp_order_asleep(sec);
 	}
-	return 0;
+	if (mcp_control_open(m, &err) == 0)
+		return 0;
+	fprintf(stderr, "mcp: %s\n", err.text);
+	return -1;
 }
 
 static void checked(struct mcp *m, bool good, const char *errors)
@@ -269,6 +273,7 @@ static void close_all(struct mcp *m)
 	char path[512];
 
 	mcp_check_cancel(m);
+	mcp_control_close(m);
 	mcp_service_end(&m->service);
 	if (m->background && m->report_fd < 0) {
 		pid_file(m, path, sizeof(path));

@@ -6,8 +6,9 @@
  * Told in the order of a start: who runs as whom (account.c), which folders (dirs.c), that
  * nobody of an earlier life is there (lock.c), whether the configuration is good in the eyes
  * of those who will run it (check.c), which sockets (listen.c), a process (exec.c, child.c,
- * pass.c), their order (order.c), and a change of the configuration (reload.c). What a service
- * manager wants to hear, and which sockets it has opened, is in service.c.
+ * pass.c), their order (order.c), a change of the configuration (reload.c), and who may ask for one
+ * (control.c). What a service manager wants to hear, and which sockets it has opened, is in
+ * service.c.
  */
 #ifndef META1_MCP_H
 #define META1_MCP_H
@@ -73,6 +74,7 @@ struct mcp_child { /* a place for one process of a section */
 	bool proved;  /* was ready with the configuration in force */
 	bool told;    /* reload.c: an answer is awaited */
 	bool renewed; /* reload.c: must be restarted after the commit */
+	bool awaited; /* it was, with the last reload; control.c waits for it */
 };
 
 struct mcp_listen {
@@ -132,6 +134,7 @@ struct mcp {
 	struct watch *signal[6], *order_timer;
 	struct mcp_check *check;
 	struct mcp_reload *reload;
+	struct mcp_control *control; /* NULL: not open */
 };
 
 /* Developer builds with META1_TEST_ENV=1 in the environment: tests as root. */
@@ -188,6 +191,10 @@ void mcp_check_cancel(struct mcp *);
 /* ---- listen.c ---- */
 /* All sockets of a section. <0: err; what was opened is closed by mcp_listen_close(). */
 int mcp_listen_open(struct mcp *, struct mcp_section *, struct meta1_err *);
+/* A control socket for the group meta1 where there is one, of the account or (NULL) our own. Its
+ * descriptor, or <0: err. */
+int mcp_listen_control(
+    struct mcp *, const char *path, const struct mcp_account *, struct meta1_err *);
 void mcp_listen_close(struct mcp *, struct mcp_section *);
 
 /* ---- exec.c ---- */
@@ -230,7 +237,8 @@ void mcp_order_hold(struct mcp_section *);
 void mcp_order_asleep(struct mcp_section *); /* waits for the first connection */
 
 /* ---- reload.c ---- */
-void mcp_reload_start(struct mcp *);
+/* try: only step 1; what there is goes on, mcp_control_reloaded() hears what would be done. */
+void mcp_reload_start(struct mcp *, bool try);
 void mcp_reload_done(struct mcp_child *, const struct p_reload_done *);
 void mcp_reload_gone(struct mcp_child *); /* it ended before it answered */
 /* What of a section only a restart of mcp can change: its name, or NULL. */
@@ -238,5 +246,13 @@ const char *mcp_reload_fixed(const struct settings *old, const struct settings *
 /* The option that the processes of section i learn only by a restart, or NULL. */
 const char *mcp_reload_restart(const struct settings *old, const struct settings *new, unsigned i);
 void mcp_reload_cancel(struct mcp *);
+
+/* ---- control.c ---- */
+int mcp_control_open(struct mcp *, struct meta1_err *);
+void mcp_control_close(struct mcp *);
+/* A reload is over; text: what was said of it, line by line. */
+void mcp_control_reloaded(struct mcp *, bool good, const char *text);
+void mcp_control_idle(struct mcp *); /* and now another may begin */
+void mcp_control_look(struct mcp *); /* a role has come up, or ended */
 
 #endif

@@ -212,4 +212,5 @@ void mcp_order_run(struct mcp *m)
 			start_step(m);
 	}
 	inside = false;
+	mcp_control_look(m);
 }

@@ -2,7 +2,8 @@
 /*
  * reload.c -- a changed configuration, in two steps, all roles or none.
  *
- * Comes from: SIGHUP (mcp.c). Goes to: check.c, and over the channels to core/role_mcp.c.
+ * Comes from: SIGHUP (mcp.c), control.c. Goes to: check.c, and over the channels to
+ * core/role_mcp.c.
  * Order: read and check here; a checker a section, as its user; step 1: every role opens the
  * new beside the old; all ready: step 2, commit. What a role can learn only by a restart
  * restarts just that role, after the commit, and its sockets stay. What belongs to mcp alone
@@ -11,9 +12,11 @@
  */
 #include "mcp.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 
 #define ANSWER_MS 60000
+#define TEXT_MAX  32768
 
 enum { STEP_PREPARE = 1, STEP_COMMIT = 2, STEP_ABORT = 3 };
 enum { DONE_READY, DONE_REFUSED, DONE_RESTART };
@@ -22,8 +25,10 @@ struct mcp_reload {
 	struct settings *next;
 	uint64_t serial;
 	unsigned awaited;
-	bool refused;
+	bool refused, try;
 	struct watch *timer;
+	char *text; /* for who asked for it: a line each thing that was said */
+	size_t len;
 };
 
 static bool same(const char *a, const char *b)
@@ -128,7 +133,25 @@ const char *mcp_reload_restart(const struct settings *old, const struct settings
 
 /* ---- the end of a reload ---- */
 
-static void finish(struct mcp *m)
+static PRINTF(2, 3) void say(struct mcp_reload *r, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (!r->text)
+		r->text = base_alloc(TEXT_MAX);
+	va_start(ap, fmt);
+	n = vsnprintf(r->text + r->len, TEXT_MAX - 1 - r->len, fmt, ap);
+	va_end(ap);
+	r->len += n < 0 ? 0 : (size_t)n;
+	if (r->len > TEXT_MAX - 2)
+		r->len = TEXT_MAX - 2;
+	if (r->len > 0 && r->text[r->len - 1] != '\n')
+		r->text[r->len++] = '\n';
+	r->text[r->len] = '\0';
+}
+
+static void finish(struct mcp *m, bool good)
 {
 	struct mcp_reload *r = m->reload;
 
@@ -138,23 +161,30 @@ static void finish(struct mcp *m)
 	loop_unwatch(&r->timer);
 	if (r->next)
 		settings_free(&r->next);
+	mcp_control_reloaded(m, good, r->text ? r->text : "");
+	free(r->text);
 	free(r);
-	if (m->again && !m->stopping) {
+	if (m->again && !m->stopping && !m->reload) {
 		m->again = false;
-		mcp_reload_start(m);
+		mcp_reload_start(m, false);
 	}
+	if (!m->reload)
+		mcp_control_idle(m);
 }
 
 static void refuse(struct mcp *m, const char *why)
 {
 	log_event(LOG_L_ERR, "mcp.reload", "result=%s why=%s",
 	    "refused, the old configuration goes on", why);
-	finish(m);
+	say(m->reload, "%s", why);
+	finish(m, false);
 }
 
 /* One event a line, so that syslog has them too. */
-static void log_lines(const char *text)
+static void log_lines(struct mcp_reload *r, const char *text)
 {
+	if (*text && !(r->text && strstr(r->text, text))) /* checkers find what we found */
+		say(r, "%s", text);
 	for (const char *p = text; *p;) {
 		int n = (int)strcspn(p, "\n");
 
@@ -175,7 +205,7 @@ static void send_step(struct mcp *m, struct mcp_child *c, uint64_t step)
 	for (struct mcp_section *sec = (m)->section; sec < (m)->section + (m)->nsection; sec++)    \
 		for (struct mcp_child *c = sec->child; c < sec->child + sec->nchild; c++)
 
-static void abort_all(struct mcp *m, const char *why)
+static void abort_all(struct mcp *m)
 {
 	EACH_CHILD(m, sec, c)
 	{
@@ -183,7 +213,6 @@ static void abort_all(struct mcp *m, const char *why)
 		if (c->state == MCP_UP)
 			send_step(m, c, STEP_ABORT);
 	}
-	refuse(m, why);
 }
 
 static void restart_renewed(struct mcp *m)
@@ -191,6 +220,7 @@ static void restart_renewed(struct mcp *m)
 	EACH_CHILD(m, sec, c)
 	{
 		c->proved = c->state == MCP_UP && !c->renewed;
+		c->awaited = c->renewed || c->state == MCP_OFF;
 		if (c->state == MCP_OFF) {
 			c->state = MCP_DOWN;
 			c->backoff = 0;
@@ -200,6 +230,23 @@ static void restart_renewed(struct mcp *m)
 		c->renewed = false;
 		mcp_child_stop(c, MCP_STOP_MS, "the new configuration needs it");
 		mcp_order_hold(sec);
+	}
+}
+
+/* Those whose processes read an option at their start only; and says so. */
+static void mark_restarts(struct mcp *m)
+{
+	struct mcp_reload *r = m->reload;
+
+	for (unsigned i = 0; i < m->nsection; i++) {
+		const char *option = mcp_reload_restart(m->set, r->next, i);
+		struct mcp_section *sec = &m->section[i];
+
+		if (!option)
+			continue;
+		for (unsigned k = 0; k < sec->nchild; k++)
+			sec->child[k].renewed = true;
+		say(r, "%s: needs a restart: the option %s", sec->child[0].name, option);
 	}
 }
 
@@ -216,14 +263,9 @@ static void commit(struct mcp *m)
 		if (c->state == MCP_UP)
 			send_step(m, c, STEP_COMMIT);
 	}
-	for (unsigned i = 0; i < m->nsection; i++) {
-		struct mcp_section *sec = &m->section[i];
-		const char *option = mcp_reload_restart(m->set, r->next, i);
-
-		sec->set = r->next->role[i];
-		for (unsigned k = 0; k < sec->nchild && option; k++)
-			sec->child[k].renewed = true;
-	}
+	mark_restarts(m);
+	for (unsigned i = 0; i < m->nsection; i++)
+		m->section[i].set = r->next->role[i];
 	settings_free(&m->set);
 	m->set = r->next;
 	r->next = NULL;
@@ -231,7 +273,7 @@ static void commit(struct mcp *m)
 		log_event(LOG_L_WARN, "mcp.log", "error=%s", err.text);
 	log_event(LOG_L_INFO, "mcp.reload", "result=%s", "committed");
 	restart_renewed(m);
-	finish(m);
+	finish(m, true);
 	mcp_order_run(m);
 }
 
@@ -241,10 +283,17 @@ static void maybe_decide(struct mcp *m)
 {
 	if (m->reload->awaited)
 		return;
-	if (m->reload->refused)
-		abort_all(m, "a role refused it, see above");
-	else
+	if (!m->reload->refused && !m->reload->try) {
 		commit(m);
+		return;
+	}
+	if (!m->reload->refused)
+		mark_restarts(m);
+	abort_all(m);
+	if (m->reload->refused)
+		refuse(m, "a role refused it, see above");
+	else
+		finish(m, true);
 }
 
 static void no_answer(int fd, short what, void *arg)
@@ -254,18 +303,21 @@ static void no_answer(int fd, short what, void *arg)
 	(void)fd, (void)what;
 	EACH_CHILD(m, sec, c)
 	{
-		if (c->told)
-			log_event(LOG_L_ERR, "mcp.reload", "role=%s error=%s", c->name,
-			    "no answer within 60 s");
+		if (!c->told)
+			continue;
+		log_event(
+		    LOG_L_ERR, "mcp.reload", "role=%s error=%s", c->name, "no answer within 60 s");
+		say(m->reload, "%s: no answer within 60 s", c->name);
 	}
-	abort_all(m, "a role did not answer");
+	abort_all(m);
+	refuse(m, "a role did not answer");
 }
 
 static void checked(struct mcp *m, bool good, const char *errors)
 {
 	struct mcp_reload *r = m->reload;
 
-	log_lines(errors);
+	log_lines(r, errors);
 	if (!good) {
 		refuse(m, "a check failed, see above");
 		return;
@@ -287,16 +339,20 @@ static void checked(struct mcp *m, bool good, const char *errors)
 void mcp_reload_done(struct mcp_child *c, const struct p_reload_done *d)
 {
 	struct mcp *m = c->m;
+	const char *answer;
 
 	if (!m->reload || d->serial != m->reload->serial || d->step != STEP_PREPARE || !c->told)
 		return;
 	c->told = false;
 	m->reload->awaited--;
-	if (d->status != DONE_READY)
+	if (d->status != DONE_READY) {
+		answer = d->status == DONE_REFUSED ? "refused" : "needs a restart";
 		log_event(d->status == DONE_REFUSED ? LOG_L_ERR : LOG_L_INFO, "mcp.reload",
-		    "role=%s answer=%s why=%.*s", c->name,
-		    d->status == DONE_REFUSED ? "refused" : "needs a restart", (int)d->text.len,
+		    "role=%s answer=%s why=%.*s", c->name, answer, (int)d->text.len,
 		    (const char *)d->text.data);
+		say(m->reload, "%s: %s: %.*s", c->name, answer, (int)d->text.len,
+		    (const char *)d->text.data);
+	}
 	if (d->status == DONE_REFUSED)
 		m->reload->refused = true;
 	else if (d->status == DONE_RESTART)
@@ -326,7 +382,7 @@ static void tell_reload(const struct mcp *m)
 	mcp_service_say(m, text);
 }
 
-void mcp_reload_start(struct mcp *m)
+void mcp_reload_start(struct mcp *m, bool try)
 {
 	static uint64_t serial;
 	struct mcp_reload *r;
@@ -344,6 +400,7 @@ void mcp_reload_start(struct mcp *m)
 	tell_reload(m);
 	m->reload = r = base_alloc(sizeof(*r));
 	r->serial = ++serial;
+	r->try = try;
 	r->next = settings_load(m->file, OPT_START);
 	if (conf_errors(r->next->conf) == 0)
 		mcp_account_check(r->next, m->root);
@@ -351,7 +408,7 @@ void mcp_reload_start(struct mcp *m)
 	if (f) {
 		conf_report(r->next->conf, f);
 		fclose(f);
-		log_lines(text);
+		log_lines(r, text);
 		free(text);
 	}
 	fixed = conf_errors(r->next->conf) ? NULL : mcp_reload_fixed(m->set, r->next);

@@ -30,6 +30,9 @@ void mod_unref(struct mod_inst *in)
 		free(in->counter[i].name);
 	pthread_mutex_destroy(&in->lock);
 	free(in->conf);
+	conf_free(&in->keeps);
+	free(in->hostname);
+	free(in->qdir);
 	free(in->name);
 	free(in);
 }
@@ -211,13 +214,23 @@ int mod_check(struct mod_host *h, struct mod *mod, const char *name, struct conf
 	return base ? 0 : -1;
 }
 
-static struct mod_inst *inst_new(struct mod_host *h, struct mod *mod, const char *name)
+static char *copy_of(const char *s)
+{
+	return s ? base_strdup(s) : NULL;
+}
+
+/* It may outlive the settings of its time in the role: what it has of them is its own. */
+static struct mod_inst *inst_new(
+    struct mod_host *h, struct mod *mod, const char *name, struct conf *conf)
 {
 	struct mod_inst *in = base_alloc(sizeof(*in));
 	size_t n = strlen(mod->m->name) + strlen(name) + 2;
 
 	in->host = h;
 	in->m = mod->m;
+	in->keeps = conf_ref(conf);
+	in->hostname = copy_of(h->hostname);
+	in->qdir = copy_of(h->qdir);
 	in->name = base_alloc(n);
 	snprintf(in->name, n, "%s/%s", mod->m->name, name);
 	in->base = in->name + strlen(mod->m->name) + 1;
@@ -247,7 +260,7 @@ struct mod_inst *mod_open(struct mod_host *h, struct mod *mod, const char *name,
 		err_set(err, "%s/%s: its options have errors", mod->m->name, name);
 		return NULL;
 	}
-	in = inst_new(h, mod, name);
+	in = inst_new(h, mod, name, conf);
 	in->conf = base;
 	if (mod->m->open(&in->table, (struct meta1_ctx *)in, base, &in->data, &why) < 0) {
 		err_set(err, "%s: %.400s", in->name, why.text);
@@ -353,6 +366,22 @@ void mod_close(struct mod_inst **inp)
 	drain_free(in);
 	if (!in->jobs)
 		close_now(in);
+}
+
+static void retired(void *arg)
+{
+	struct mod_inst *in = arg;
+
+	mod_close(&in);
+}
+
+void mod_retire(struct mod_inst **inp, int64_t within_ms)
+{
+	struct mod_inst *in = *inp;
+
+	*inp = NULL;
+	if (in)
+		mod_drain(in, loop_now(in->host->loop) + within_ms, retired, in);
 }
 
 bool mod_busy(const struct mod_host *h)

@@ -96,6 +96,8 @@ struct mod_inst {	       /* is the struct meta1_ctx of its module */
 	struct mod_inst *next; /* of host->insts */
 	struct mod_host *host;
 	const struct meta1_module *m;
+	struct conf *keeps; /* its options are texts of that file */
+	char *hostname, *qdir;
 	char *name;	  /* map_text/access */
 	const char *base; /* access */
 	void *conf, *data;

@@ -96,6 +96,8 @@ bool mod_busy(const struct mod_host *); /* some instance has a job on a worker t
 /* No new requests; done(arg) once, on a later turn: when all that is open was finished and the
  * module's drain() said so, or at the deadline. */
 void mod_drain(struct mod_inst *, int64_t deadline_ms, void (*done)(void *), void *arg);
+/* A reload has another in its place: drains it, at most for so long, and closes it. */
+void mod_retire(struct mod_inst **, int64_t within_ms);
 const void *mod_ops(const struct mod_inst *);
 void *mod_data(const struct mod_inst *);       /* the module's instance pointer */
 const char *mod_name(const struct mod_inst *); /* "map_text/access" */

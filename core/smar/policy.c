@@ -275,6 +275,7 @@ struct smar_policy *smar_policy_open(
 	struct smar_policy *p = base_alloc(sizeof(*p));
 
 	p->refs = 1;
+	p->keeps = conf_ref(set->conf);
 	work_owner_init(&p->include_work, 2);
 	if (fill(p, host, set, err) < 0)
 		smar_policy_close(&p);
@@ -323,6 +324,7 @@ static void policy_free(struct smar_policy *p)
 	free(p->map);
 	free(p->listen);
 	dnsbl_free(&p->dnsbl);
+	conf_free(&p->keeps);
 	free(p);
 }
 
@@ -344,13 +346,6 @@ void smar_policy_close(struct smar_policy **pp)
 	policy_free(p);
 }
 
-static void drained(void *arg)
-{
-	struct mod_inst *inst = arg;
-
-	mod_close(&inst);
-}
-
 void smar_policy_unref(struct smar_policy **pp)
 {
 	struct smar_policy *p = *pp;
@@ -362,8 +357,6 @@ void smar_policy_unref(struct smar_policy **pp)
 	for (unsigned i = 0; i < p->nmap; i++)
 		smar_map_end(&p->map[i]);
 	for (unsigned i = p->nmap; i > 0; i--)
-		if (p->map[i - 1].inst)
-			mod_drain(p->map[i - 1].inst, loop_now(p->loop) + DRAIN_MS, drained,
-			    p->map[i - 1].inst);
+		mod_retire(&p->map[i - 1].inst, DRAIN_MS);
 	policy_free(p);
 }

@@ -75,13 +75,6 @@ int probe_gear_open(
 	return rc;
 }
 
-static void drained(void *arg)
-{
-	struct mod_inst *inst = arg;
-
-	mod_close(&inst);
-}
-
 void probe_gear_close(struct smar_policy *p, bool drain)
 {
 	struct probe_gear *g = p->probe;
@@ -91,8 +84,7 @@ void probe_gear_close(struct smar_policy *p, bool drain)
 		return;
 	for (unsigned i = 0; i < g->nby; i++) {
 		if (drain)
-			mod_drain(
-			    g->by[i].inst, loop_now(p->loop) + DRAIN_MS, drained, g->by[i].inst);
+			mod_retire(&g->by[i].inst, DRAIN_MS);
 		else
 			mod_close(&g->by[i].inst);
 	}

@@ -435,7 +435,7 @@ static void reload_finish(struct role *role, bool commit)
 	prober_use(me.prober, me.policy);
 	if (me.policy->greylisting)
 		grey_reload(me.policy->greylisting);
-	smar_tls_reload(&role->set->smar);
+	smar_tls_reload(role->set);
 	smar_control_set(me.policy, me.dns);
 	smar_explain_set(me.policy);
 	dns_forget(me.dns);

@@ -71,7 +71,7 @@ struct sts_job {
 	char resolve[1400]; /* "HOST:PORT:ADDR,ADDR" */
 	uint16_t port;
 	int64_t timeout; /* ms, of all of it */
-	const char *CAcert_file, *CAcert_directory;
+	char *CAcert_file, *CAcert_directory; /* copies: a reload may come meanwhile */
 	atomic_bool stop;
 	/* out */
 	enum sts_fetched result;
@@ -241,7 +241,7 @@ static inline int64_t sts_now(const struct sts *s)
 int smar_tls_start(
     struct role *, struct dns *, void (*idle)(void), void (*changed)(void), struct meta1_err *);
 bool smar_tls_restart(const struct set_smar *was, const struct set_smar *now);
-void smar_tls_reload(const struct set_smar *);
+void smar_tls_reload(const struct settings *);
 bool smar_tls_flushed(void);
 void smar_tls_stop(void); /* dns_free() is next */
 void smar_tls_control(struct ctl *);

@@ -132,6 +132,17 @@ static void flight_good(struct sts_flight *f, struct sts_policy *p)
 	flight_over(f, NULL);
 }
 
+static void job_free(struct sts_job **jp)
+{
+	struct sts_job *j = *jp;
+
+	*jp = NULL;
+	sts_policy_unref(&j->policy);
+	free(j->CAcert_file);
+	free(j->CAcert_directory);
+	free(j);
+}
+
 static void fetched(void *arg)
 {
 	struct sts_job *j = arg;
@@ -147,8 +158,7 @@ static void fetched(void *arg)
 			flight_failed(f, j->result, j->why);
 		}
 	}
-	sts_policy_unref(&j->policy);
-	free(j);
+	job_free(&j);
 }
 
 static void resolve_text(const struct sts *s, const struct sts_flight *f, char *out, size_t size)
@@ -182,15 +192,16 @@ static void fly(struct sts_flight *f)
 	resolve_text(s, f, j->resolve, sizeof(j->resolve));
 	j->port = s->conf.port;
 	j->timeout = s->conf.fetch_timeout;
-	j->CAcert_file = s->conf.CAcert_file;
-	j->CAcert_directory = s->conf.CAcert_directory;
+	j->CAcert_file = s->conf.CAcert_file ? base_strdup(s->conf.CAcert_file) : NULL;
+	j->CAcert_directory =
+	    s->conf.CAcert_directory ? base_strdup(s->conf.CAcert_directory) : NULL;
 	atomic_init(&j->stop, false);
 	j->owner = f;
 	f->job = j;
 	if (work_do(s->at.work, s->fetches, sts_fetch_run, fetched, j))
 		return;
 	f->job = NULL;
-	free(j);
+	job_free(&j);
 	flight_failed(f, STS_FETCH_FAILED, "too many fetches wait");
 }
 

@@ -85,14 +85,14 @@ bool smar_tls_restart(const struct set_smar *was, const struct set_smar *now)
 	       tlsrpt_restart(&was->tlsrpt, &now->tlsrpt);
 }
 
-void smar_tls_reload(const struct set_smar *s)
+void smar_tls_reload(const struct settings *set)
 {
 	struct sts_conf c;
 
-	conf_of(&s->mta_sts, &c);
+	conf_of(&set->smar.mta_sts, &c);
 	if (it)
 		sts_configure(it, &c);
-	tlsrpt_reload(&s->tlsrpt);
+	tlsrpt_reload(&set->smar.tlsrpt, set->hostname);
 }
 
 bool smar_tls_flushed(void)

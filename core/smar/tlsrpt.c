@@ -301,10 +301,12 @@ bool tlsrpt_restart(const struct set_tlsrpt *was, const struct set_tlsrpt *now)
 	       (now->section && strcmp(was->directory, now->directory) != 0);
 }
 
-void tlsrpt_reload(const struct set_tlsrpt *set)
+void tlsrpt_reload(const struct set_tlsrpt *set, const char *hostname)
 {
-	if (me.on)
-		me.set = *set;
+	if (!me.on)
+		return;
+	me.set = *set;
+	me.at.hostname = hostname;
 }
 
 void tlsrpt_stop(void)

@@ -59,7 +59,7 @@ struct tlsrpt_place {
 /* 0 without a section, too; <0: err. */
 int tlsrpt_start(const struct tlsrpt_place *, const struct set_tlsrpt *, struct meta1_err *);
 bool tlsrpt_restart(const struct set_tlsrpt *was, const struct set_tlsrpt *now);
-void tlsrpt_reload(const struct set_tlsrpt *);
+void tlsrpt_reload(const struct set_tlsrpt *, const char *hostname);
 bool tlsrpt_flushed(void);
 void tlsrpt_stop(void); /* dns_free() is next */
 /* Mail to this domain goes where its MX records say. */
@@ -112,7 +112,7 @@ struct tlsrpt_batch {
 		int64_t day;
 		int failed; /* errno */
 	} file[TLSRPT_BATCH];
-	const char *folder;
+	char *folder;
 	char oldest[12]; /* reports before this day are removed; "": not now */
 };
 struct tlsrpt {

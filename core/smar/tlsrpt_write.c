@@ -76,6 +76,7 @@ static void batch_free(struct tlsrpt_batch **bp)
 		free(b->file[b->n].domain);
 		free(b->file[b->n].text);
 	}
+	free(b->folder);
 	free(b);
 }
 
@@ -140,18 +141,18 @@ static bool batch_start(struct tlsrpt *t)
 {
 	struct tlsrpt_batch *b = base_alloc(sizeof(*b));
 
-	b->folder = t->set.directory;
+	b->folder = base_strdup(t->set.directory);
 	add_day(t, b, &t->before);
 	add_day(t, b, &t->today);
 	if (t->swept != t->today.n && !t->ending) {
 		t->swept = t->today.n;
 		tlsrpt_day_text(t->today.n - t->set.keep / 1000 / DAY, b->oldest);
 	}
+	t->batch = b;
 	if (b->n == 0 && !b->oldest[0]) {
-		free(b);
+		batch_free(&t->batch);
 		return false;
 	}
-	t->batch = b;
 	if (!work_do(t->at.work, &t->owner, batch_run, batch_done, t)) {
 		for (unsigned i = 0; i < b->n; i++)
 			b->file[i].failed = EAGAIN;

@@ -44,6 +44,7 @@ void smtpc_gear_drop(struct smtpc_gear **gp)
 	for (unsigned i = 0; i < g->ntransport; i++)
 		mod_close(&g->transport[i].inst);
 	logins_drop(&g->logins);
+	conf_free(&g->keeps);
 	free(g->transport);
 	free(g);
 }
@@ -113,6 +114,7 @@ static struct smtpc_gear *gear_new(struct smtpc *c, struct settings *set, struct
 	unsigned i, n;
 
 	g->refs = 1;
+	g->keeps = conf_ref(set->conf);
 	hop_conf_section(s, &g->conf);
 	tls = tls_ctx_new(&s->tls_set, false, c->role.work, err);
 	if (!tls) {

@@ -44,7 +44,8 @@ struct smtpc_transport {
 struct smtpc_gear {
 	struct smtpc_transport *transport;
 	unsigned ntransport;
-	uint32_t refs; /* deliveries, sessions, and one while it is the current one */
+	uint32_t refs;	    /* deliveries, sessions, and one while it is the current one */
+	struct conf *keeps; /* names of transports are its texts */
 	int64_t remote_port, max_idle;
 	struct hop_conf conf;  /* what holds without a row */
 	struct logins *logins; /* NULL: no section auth */

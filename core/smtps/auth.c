@@ -53,10 +53,10 @@ const char *smtps_auth_mech(const struct smtps_session *s)
 /* addr is the caller's, as long as the answer. */
 static struct meta1_auth_peer peer(const struct smtps_session *s, char addr[ADDR_SIZE])
 {
-	const struct smtps_auth *a = s->srv->auth;
+	const struct smtps_auth *a = s->gear->auth;
 	const struct tls_info *tls = conn_tls_info(s->conn);
 	struct meta1_auth_peer p = {
-	    .size = sizeof(p), .flags = a->flags, .service = "smtp", .server = s->srv->hostname};
+	    .size = sizeof(p), .flags = a->flags, .service = "smtp", .server = s->gear->hostname};
 
 	if (strpbrk(s->client, ".:") != NULL) {
 		snprintf(addr, ADDR_SIZE, "%s;0", s->client);
@@ -85,7 +85,7 @@ static bool has(const char *names, const char *name, size_t n)
 
 void smtps_auth_names(const struct smtps_session *s, char *out, size_t size)
 {
-	const struct smtps_auth *a = s->srv->auth;
+	const struct smtps_auth *a = s->gear->auth;
 	char all[NAMES_MAX], addr[ADDR_SIZE], *next = all, *name;
 	size_t len = 0;
 	struct meta1_auth_peer p;
@@ -117,7 +117,7 @@ static void drop(struct smtps_session *s)
 	if (g->req != NULL)
 		mod_req_cancel(&g->req);
 	if (g->conv != NULL)
-		s->srv->auth->ops->end(&g->conv);
+		s->gear->auth->ops->end(&g->conv);
 	if (s->await.what == AWAIT_AUTH) {
 		if (s->timer != NULL)
 			loop_unwatch(&s->timer);
@@ -159,7 +159,7 @@ static void unavailable(struct smtps_session *s)
 
 static void say_refused(struct smtps_session *s)
 {
-	const struct smtps_auth *a = s->srv->auth;
+	const struct smtps_auth *a = s->gear->auth;
 
 	if (s->login->barred) {
 		unavailable(s);
@@ -189,7 +189,7 @@ static void pause_over(int fd, short what, void *arg)
 static void refuse_slowly(struct smtps_session *s)
 {
 	struct smtps_login *g = s->login;
-	int64_t ms = s->srv->auth->failure_delay;
+	int64_t ms = s->gear->auth->failure_delay;
 
 	for (unsigned i = 0; i < g->failures && ms < DELAY_MAX; i++)
 		ms *= 2;
@@ -303,7 +303,7 @@ static bool ask(struct smtps_session *s)
 {
 	struct smtps_login *g = s->login;
 
-	g->req = mod_req(s->srv->auth->inst, loop_now(s->srv->role->loop) + STEP_MS, said, s);
+	g->req = mod_req(s->gear->auth->inst, loop_now(s->srv->role->loop) + STEP_MS, said, s);
 	if (g->req != NULL) {
 		smtps_session_await(s, AWAIT_AUTH);
 		return true;
@@ -334,7 +334,7 @@ static bool hear(struct smtps_session *s, struct meta1_buf in)
 
 static void start(struct smtps_session *s, const char *first, size_t n, bool has_first)
 {
-	const struct smtps_auth *a = s->srv->auth;
+	const struct smtps_auth *a = s->gear->auth;
 	struct smtps_login *g = s->login;
 	char addr[ADDR_SIZE];
 	struct meta1_auth_peer p = peer(s, addr);
@@ -371,7 +371,7 @@ static bool may(struct smtps_session *s)
 		smtps_session_bad(s, 503, "5.5.1", "Say EHLO first");
 	else if (s->proof.auth != NULL)
 		smtps_session_bad(s, 503, "5.5.1", "You have authenticated already");
-	else if (s->srv->auth->tls_only && conn_tls_info(s->conn) == NULL)
+	else if (s->gear->auth->tls_only && conn_tls_info(s->conn) == NULL)
 		smtps_session_bad(s, 538, "5.7.11", "Say STARTTLS first");
 	else if (smtps_auth_barred_client(s))
 		bar_client(s);
@@ -420,7 +420,7 @@ void smtps_auth_line(struct smtps_session *s, const char *line, size_t len)
 	if (n < 0)
 		smtps_session_bad(s, 501, "5.5.2", "The response is no base64");
 	else if (hear(s, buf_of(in, (size_t)n)) && ask(s))
-		s->srv->auth->ops->step(g->conv, g->req, buf_of(in, (size_t)n));
+		s->gear->auth->ops->step(g->conv, g->req, buf_of(in, (size_t)n));
 	explicit_bzero(in, sizeof(in));
 }
 
@@ -431,7 +431,7 @@ bool smtps_auth_comes(const struct smtps_session *s)
 	char word[5];
 
 	return s->state == ST_AUTH ||
-	       (s->srv->auth != NULL && s->state == ST_READY &&
+	       (s->gear->auth != NULL && s->state == ST_READY &&
 		   evbuffer_copyout(conn_in(s->conn), word, sizeof(word)) == sizeof(word) &&
 		   strncasecmp(word, "AUTH ", sizeof(word)) == 0);
 }

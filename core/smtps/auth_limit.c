@@ -37,10 +37,10 @@ static int64_t now(const struct smtps_session *s)
 /* Small letters, and without the domain that is ours: a name has few forms. */
 static void account_key(const struct smtps_session *s, const char *name, char out[KEY_MAX])
 {
-	size_t n = strlen(name), host = strlen(s->srv->hostname);
+	size_t n = strlen(name), host = strlen(s->gear->hostname);
 
 	if (n > host + 1 && name[n - host - 1] == '@' &&
-	    strcasecmp(name + n - host, s->srv->hostname) == 0)
+	    strcasecmp(name + n - host, s->gear->hostname) == 0)
 		n -= host + 1;
 	for (size_t i = 0; i < n; i++)
 		out[i] = (char)tolower((unsigned char)name[i]);
@@ -50,7 +50,7 @@ static void account_key(const struct smtps_session *s, const char *name, char ou
 /* The network that client_limits counts by. false: a client that has none, or is exempt. */
 static bool client_key(const struct smtps_session *s, char out[KEY_MAX])
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = &s->gear->lim;
 	struct clients_key k;
 	char text[CLIENTS_TEXT];
 
@@ -86,7 +86,7 @@ bool smtps_auth_barred_client(struct smtps_session *s)
 {
 	char key[KEY_MAX];
 
-	if (!client_key(s, key) || !over(s, TALLY_CLIENT, key, s->srv->auth->client_failures))
+	if (!client_key(s, key) || !over(s, TALLY_CLIENT, key, s->gear->auth->client_failures))
 		return false;
 	m_clients.value++;
 	return true;
@@ -98,7 +98,7 @@ bool smtps_auth_barred_account(struct smtps_session *s, const char *name)
 	struct tally_key pair;
 
 	account_key(s, name, key);
-	if (!over(s, TALLY_ACCOUNT, key, s->srv->auth->account_failures))
+	if (!over(s, TALLY_ACCOUNT, key, s->gear->auth->account_failures))
 		return false;
 	pair_key(s, key, &pair);
 	if (tally_owned(s->srv->tally, TALLY_KNOWN, &pair, now(s)))
@@ -110,7 +110,7 @@ bool smtps_auth_barred_account(struct smtps_session *s, const char *name)
 static void count(struct smtps_session *s, enum tally_kind kind, const char *name, int64_t max)
 {
 	static const char *const what[] = {[TALLY_CLIENT] = "client", [TALLY_ACCOUNT] = "account"};
-	int64_t window = s->srv->auth->failure_window;
+	int64_t window = s->gear->auth->failure_window;
 	struct tally_key k;
 	uint64_t n;
 
@@ -126,7 +126,7 @@ static void count(struct smtps_session *s, enum tally_kind kind, const char *nam
 
 void smtps_auth_failed(struct smtps_session *s, const char *name)
 {
-	struct smtps_auth *a = s->srv->auth;
+	struct smtps_auth *a = s->gear->auth;
 	char key[KEY_MAX];
 
 	if (client_key(s, key))
@@ -140,7 +140,7 @@ void smtps_auth_passed(struct smtps_session *s, const char *name)
 	char key[KEY_MAX];
 	struct tally_key account, pair;
 
-	if (s->srv->auth->account_failures <= 0)
+	if (s->gear->auth->account_failures <= 0)
 		return;
 	account_key(s, name, key);
 	tally_key(s->srv->tally, key, &account);
@@ -154,7 +154,7 @@ void smtps_auth_passed(struct smtps_session *s, const char *name)
 /* One more of it (0: a mail, 1: a recipient) within the window; false: that is too many. */
 static bool take(struct smtps_session *s, unsigned what, int64_t max, const char *limit)
 {
-	const struct tally_take t = {.what = what, .max = max, .ms = s->srv->auth->account_window};
+	const struct tally_take t = {.what = what, .max = max, .ms = s->gear->auth->account_window};
 	struct tally_key k;
 	char key[KEY_MAX];
 	bool first;
@@ -173,14 +173,14 @@ static bool take(struct smtps_session *s, unsigned what, int64_t max, const char
 
 static bool counts(const struct smtps_session *s)
 {
-	const struct smtps_auth *a = s->srv->auth;
+	const struct smtps_auth *a = s->gear->auth;
 
 	return s->account != NULL && a != NULL && (a->account_mails > 0 || a->account_rcpts > 0);
 }
 
 bool smtps_auth_take_mail(struct smtps_session *s)
 {
-	if (!counts(s) || take(s, 0, s->srv->auth->account_mails, "max_mails"))
+	if (!counts(s) || take(s, 0, s->gear->auth->account_mails, "max_mails"))
 		return true;
 	smtps_session_refuse(
 	    s, 450, "4.7.1", "This account has sent too many mails lately, try again later");
@@ -189,7 +189,7 @@ bool smtps_auth_take_mail(struct smtps_session *s)
 
 bool smtps_auth_take_rcpt(struct smtps_session *s)
 {
-	if (!counts(s) || take(s, 1, s->srv->auth->account_rcpts, "max_rcpts"))
+	if (!counts(s) || take(s, 1, s->gear->auth->account_rcpts, "max_rcpts"))
 		return true;
 	smtps_session_refuse(s, 450, "4.7.1",
 	    "This account has sent to too many recipients lately, try again later");

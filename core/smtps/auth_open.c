@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * auth_open.c -- the module that a section auth names, and what the section says of it.
- * Comes from smtps.c at the start; goes to auth.c, which drives it. Owns the instance.
- * On failure: one line for the admin, and the role does not start.
+ * Comes from gear.c, at the start and for a reload; goes to auth.c, which drives it. Owns the
+ * instance. On failure: one line for the admin; the role does not start, the reload is refused.
  */
 #include "smtps/smtps.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define DRAIN_MS 300 /* for requests that a module has not given back yet */
 
 static char *trusted_names(const char *const *list)
 {
@@ -25,53 +27,60 @@ static char *trusted_names(const char *const *list)
 	return out;
 }
 
-int smtps_auth_open(struct smtps *srv, const struct set_auth *set, const struct settings_module *sm,
-    struct meta1_err *err)
+static struct smtps_auth *auth_new(struct mod_inst *inst, const struct set_auth *set)
+{
+	struct smtps_auth *a = base_alloc(sizeof(*a));
+
+	*a = (struct smtps_auth){.inst = inst,
+	    .ops = mod_ops(inst),
+	    .trusted = trusted_names(set->trusted_mechanisms),
+	    .flags = (uint32_t)(set->flags & (AUTH_F_TLS_ONLY - 1)) | META1_A_NOANONYMOUS,
+	    .tls_only = set->flags & AUTH_F_TLS_ONLY,
+	    .plaintext = set->flags & AUTH_F_PLAINTEXT,
+	    .max_failures = set->max_failures,
+	    .failure_delay = set->failure_delay,
+	    .client_failures = set->max_client_failures,
+	    .account_failures = set->max_account_failures,
+	    .failure_window = set->failure_window,
+	    .account_mails = set->max_mails,
+	    .account_rcpts = set->max_rcpts,
+	    .account_window = set->window};
+	mod_req_limit(inst, UINT32_MAX); /* sessions are bounded, and each has one */
+	return a;
+}
+
+struct smtps_auth *smtps_auth_open(struct role *role, struct settings *all,
+    const struct set_auth *set, const struct settings_module *sm, struct meta1_err *err)
 {
 	static const char *const core_names[] = {"module", "trusted_mechanisms", "flags",
 	    "max_failures", "failure_delay", "max_client_failures", "max_account_failures",
 	    "failure_window", NULL};
-	struct role *role = srv->role;
 	struct mod *mod = mod_load(&role->host, sm->module, err);
-	struct smtps_auth *a;
+	const struct meta1_auth_ops *ops;
+	struct mod_inst *inst;
 
 	if (mod == NULL)
-		return -1;
-	a = base_alloc(sizeof(*a));
-	srv->auth = a;
-	a->inst = mod_open(&role->host, mod, sm->instance, role->set->conf, sm->section, core_names,
-	    OPT_START, err);
-	if (a->inst == NULL)
-		return -1;
-	a->ops = mod_ops(a->inst);
-	if (a->ops->offer == NULL || a->ops->start == NULL || a->ops->step == NULL ||
-	    a->ops->end == NULL)
-		return err_set(err, "%s: it has no server's side", mod_name(a->inst));
-	mod_req_limit(a->inst, UINT32_MAX); /* sessions are bounded, and each has one */
-	a->trusted = trusted_names(set->trusted_mechanisms);
-	a->flags = (uint32_t)(set->flags & (AUTH_F_TLS_ONLY - 1)) | META1_A_NOANONYMOUS;
-	a->tls_only = set->flags & AUTH_F_TLS_ONLY;
-	a->plaintext = set->flags & AUTH_F_PLAINTEXT;
-	a->max_failures = set->max_failures;
-	a->failure_delay = set->failure_delay;
-	a->client_failures = set->max_client_failures;
-	a->account_failures = set->max_account_failures;
-	a->failure_window = set->failure_window;
-	a->account_mails = set->max_mails;
-	a->account_rcpts = set->max_rcpts;
-	a->account_window = set->window;
-	return 0;
+		return NULL;
+	inst = mod_open(
+	    &role->host, mod, sm->instance, all->conf, sm->section, core_names, OPT_START, err);
+	if (inst == NULL)
+		return NULL;
+	ops = mod_ops(inst);
+	if (ops->offer != NULL && ops->start != NULL && ops->step != NULL && ops->end != NULL)
+		return auth_new(inst, set);
+	err_set(err, "%s: it has no server's side", mod_name(inst));
+	mod_close(&inst);
+	return NULL;
 }
 
-void smtps_auth_open_end(struct smtps_auth **ap)
+void smtps_auth_close(struct smtps_auth **ap)
 {
 	struct smtps_auth *a = *ap;
 
 	*ap = NULL;
 	if (a == NULL)
 		return;
-	if (a->inst != NULL)
-		mod_close(&a->inst);
+	mod_retire(&a->inst, DRAIN_MS);
 	free(a->trusted);
 	free(a);
 }

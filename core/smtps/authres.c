@@ -56,8 +56,9 @@ static int received_spf(char *out, size_t size, const struct smtps_session *s,
 	    "Received-SPF: %s (%s: domain of %s)\r\n\tclient-ip=%s; "
 	    "envelope-from=%s;\r\n\thelo=%s; "
 	    "receiver=%s; identity=%s;\r\n\t%s=%s;\r\n",
-	    word, s->srv->hostname, helo ? "HELO name" : "sender", ip, from, name, s->srv->hostname,
-	    helo ? "helo" : "mailfrom", strstr(word, "error") ? "problem" : "mechanism", why);
+	    word, s->gear->hostname, helo ? "HELO name" : "sender", ip, from, name,
+	    s->gear->hostname, helo ? "helo" : "mailfrom",
+	    strstr(word, "error") ? "problem" : "mechanism", why);
 }
 
 static int results(char *out, size_t size, const struct smtps_session *s, const struct smtps_tx *tx,
@@ -70,7 +71,7 @@ static int results(char *out, size_t size, const struct smtps_session *s, const 
 	else
 		quote(tx->from.data, tx->from.len, "-._+=@", value, sizeof(value));
 	return snprintf(out, size, "Authentication-Results: %s;\r\n\tspf=%s smtp.%s=%s\r\n",
-	    s->srv->hostname, word, helo ? "helo" : "mailfrom", value);
+	    s->gear->hostname, word, helo ? "helo" : "mailfrom", value);
 }
 
 size_t smtps_authres_line(

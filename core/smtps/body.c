@@ -90,7 +90,8 @@ static void content(struct smtps_session *s, const void *p, size_t n)
 	if (n == 0 || !tx->authres.on)
 		store(s, p, n);
 	else
-		tx->cut += smtps_authres_pass(&tx->authres, s->srv->hostname, p, n, store_piece, s);
+		tx->cut +=
+		    smtps_authres_pass(&tx->authres, s->gear->hostname, p, n, store_piece, s);
 }
 
 bool smtps_body_store(struct smtps_session *s)

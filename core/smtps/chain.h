@@ -77,7 +77,7 @@ void chain_stats_verdict(struct chain_stats *, const struct meta1_pm_verdict *, 
 
 /* ---- chain_open.c ---- */
 struct chain_filter {
-	const struct set_filter *set; /* settings stay as long as the process */
+	const struct set_filter *set; /* as long as the chain */
 	struct mod_inst *inst;
 	const struct meta1_pmilter_ops *ops;
 	void *data;
@@ -92,6 +92,7 @@ struct smtps_chain {
 	char *folder; /* for files without a name */
 	unsigned refs, nfilter;
 	bool used;		     /* a session has begun with it */
+	struct conf *keeps;	     /* the filters' settings are part of it */
 	struct chain_filter *filter; /* by phase, within it in the order of the configuration */
 };
 

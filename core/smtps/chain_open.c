@@ -15,18 +15,11 @@
 
 /* ---- closing ---- */
 
-static void drained(void *arg)
-{
-	struct mod_inst *in = arg;
-
-	mod_close(&in);
-}
-
 /* used: sessions have asked it. */
-static void filter_close(struct smtps_chain *c, struct chain_filter *f, bool used)
+static void filter_close(struct chain_filter *f, bool used)
 {
-	if (f->inst != NULL && used)
-		mod_drain(f->inst, loop_now(c->loop) + DRAIN_MS, drained, f->inst);
+	if (used)
+		mod_retire(&f->inst, DRAIN_MS);
 	else
 		mod_close(&f->inst);
 	chain_when_close(&f->when);
@@ -41,7 +34,8 @@ void smtps_chain_free(struct smtps_chain **cp)
 	if (c == NULL || --c->refs > 0)
 		return;
 	for (unsigned i = 0; i < c->nfilter; i++)
-		filter_close(c, &c->filter[i], c->used);
+		filter_close(&c->filter[i], c->used);
+	conf_free(&c->keeps);
 	free(c->filter);
 	free(c->folder);
 	free(c);
@@ -138,6 +132,7 @@ struct smtps_chain *smtps_chain_open(
 	snprintf(folder, sizeof(folder), "%s/in", role->host.qdir);
 	c->folder = base_strdup(folder);
 	c->refs = 1;
+	c->keeps = conf_ref(set->conf);
 	c->filter = base_alloc(mine->nfilter * sizeof(*c->filter));
 	if (open_all(c, role, set, mine, err) < 0)
 		smtps_chain_free(&c);

@@ -163,6 +163,7 @@ static json_t *filters(
     void *arg, const char *rest, json_t *query, int *status, struct meta1_err *err)
 {
 	struct smtps *srv = arg;
+	const struct smtps_chain *c;
 	json_t *list = json_array();
 
 	(void)rest;
@@ -173,8 +174,9 @@ static json_t *filters(
 		json_decref(list);
 		return NULL;
 	}
-	for (unsigned i = 0; srv->chain != NULL && i < srv->chain->nfilter; i++)
-		json_array_append_new(list, one(&srv->chain->filter[i], loop_now(srv->role->loop)));
+	c = srv->gear->chain;
+	for (unsigned i = 0; c != NULL && i < c->nfilter; i++)
+		json_array_append_new(list, one(&c->filter[i], loop_now(srv->role->loop)));
 	return json_pack("{s:o}", "filters", list);
 }
 
@@ -182,7 +184,7 @@ static void metrics(void *arg, struct evbuffer *out, const struct ctl *ctl)
 {
 	const struct smtps *srv = arg;
 	const char *help = "What filters said: mails that went on, answers that did not let them.";
-	const struct smtps_chain *c = srv->over ? NULL : srv->chain;
+	const struct smtps_chain *c = srv->over ? NULL : srv->gear->chain;
 	char name[100], label[160];
 
 	for (unsigned i = 0; c != NULL && i < c->nfilter; i++) {

@@ -20,7 +20,7 @@ METRIC_COUNTER(m_untold, "clients_not_counted_total",
 
 bool smtps_client_exempt(const struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = &s->gear->lim;
 
 	return netlist_has(lim->client_exempt, s->client) ||
 	       (!s->proxied && (s->xclient || netlist_has(lim->proxy_trusted, s->client)));
@@ -32,13 +32,13 @@ static void refuse(
 	m->value++;
 	log_event(LOG_L_INFO, "smtps.client_limit",
 	    SMTPS_WHO " reply=421 dsn=4.7.0 limit=%s count=%u", SMTPS_WHO_OF(s), limit, count);
-	smtps_session_reply(s, 421, "4.7.0", "%s: %s", s->srv->hostname, text);
+	smtps_session_reply(s, 421, "4.7.0", "%s: %s", s->gear->hostname, text);
 	smtps_session_end(s);
 }
 
 bool smtps_client_take(struct smtps_session *s)
 {
-	const struct smtps_limits *lim = &s->srv->lim;
+	const struct smtps_limits *lim = &s->gear->lim;
 	int64_t now = loop_now(s->srv->role->loop);
 	struct clients_count n;
 	bool many, often;

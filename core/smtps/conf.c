@@ -115,7 +115,7 @@ static void refuse(struct smtps_session *s, const char *row, const char *why)
 	log_event(LOG_L_WARN, "smtps.session_conf",
 	    SMTPS_WHO " row=%s reply=421 dsn=4.3.5 error=%s", SMTPS_WHO_OF(s), row, why);
 	smtps_session_reply(
-	    s, 421, "4.3.5", "%s: your settings cannot be read now, try later", s->srv->hostname);
+	    s, 421, "4.3.5", "%s: your settings cannot be read now, try later", s->gear->hostname);
 	smtps_session_end(s);
 }
 
@@ -134,7 +134,7 @@ static void answered(void *arg, const void *msg)
 	} else if (m->status == META1_OK) {
 		snprintf(text, sizeof(text), "%.*s", (int)m->text.len, (const char *)m->text.data);
 		s->own = base_alloc(sizeof(*s->own));
-		if (smtps_conf_read(&s->srv->lim, text, s->own, &err) < 0) {
+		if (smtps_conf_read(&s->gear->lim, text, s->own, &err) < 0) {
 			refuse(s, row, err.text);
 		} else {
 			m_rows.value++;
@@ -165,7 +165,7 @@ void smtps_conf_ask(struct smtps_session *s)
 
 void smtps_conf_forget(struct smtps_session *s)
 {
-	s->lim = &s->srv->lim;
+	s->lim = &s->gear->lim;
 	free(s->own);
 	s->own = NULL;
 }

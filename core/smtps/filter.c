@@ -107,7 +107,7 @@ static void know(struct smtps_session *s)
 	struct meta1_pm_about *a = &f->about;
 	const struct smtps_tx *tx = s->tx;
 
-	str_copy(f->hostname, sizeof(f->hostname), s->srv->hostname);
+	str_copy(f->hostname, sizeof(f->hostname), s->gear->hostname);
 	know_name(s);
 	a->helo = s->helo;
 	a->auth_user = s->proof.auth;
@@ -167,7 +167,7 @@ static bool begin(struct smtps_session *s)
 	    .local_port = address(conn_fd(s->conn), getsockname, f->local),
 	    .client = s->client};
 	know(s);
-	f->judging = smtps_chain_begin(s->srv->chain, &f->about);
+	f->judging = smtps_chain_begin(s->gear->chain, &f->about);
 	if (f->judging != NULL)
 		return true;
 	smtps_filter_end(s);
@@ -178,7 +178,7 @@ static bool begin(struct smtps_session *s)
 static void greet(struct smtps_session *s)
 {
 	s->state = ST_OPEN;
-	smtps_session_reply(s, 220, NULL, "%s ESMTP meta1-%s", s->srv->hostname, PACKAGE_VERSION);
+	smtps_session_reply(s, 220, NULL, "%s ESMTP meta1-%s", s->gear->hostname, PACKAGE_VERSION);
 }
 
 static void connected(struct smtps_session *s, const struct smtps_answer *a)
@@ -249,7 +249,7 @@ static bool ask_name(struct smtps_session *s)
 void smtps_filter_connect(struct smtps_session *s)
 {
 	smtps_filter_end(s); /* XCLIENT: another client than before */
-	if (s->srv->chain == NULL || !begin(s)) {
+	if (s->gear->chain == NULL || !begin(s)) {
 		greet(s);
 		return;
 	}

@@ -56,8 +56,8 @@ static void resume(int fd, short what, void *arg)
 static void tell(const struct smtps_listen *l, int fd, const char *why)
 {
 	char text[400];
-	int n = snprintf(
-	    text, sizeof(text), "421 4.3.2 %.255s %s, try again later\r\n", l->srv->hostname, why);
+	int n = snprintf(text, sizeof(text), "421 4.3.2 %.255s %s, try again later\r\n",
+	    l->srv->gear->hostname, why);
 
 	(void)!write(fd, text, (size_t)n);
 }
@@ -129,7 +129,7 @@ static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 
 	name_client(sa, client);
 	m_conns.value++;
-	if (srv->lim.sessions > 0 && srv->nsession >= srv->lim.sessions) {
+	if (srv->gear->lim.sessions > 0 && srv->nsession >= srv->gear->lim.sessions) {
 		m_full.value++;
 		log_event(
 		    LOG_L_INFO, "smtps.max_sessions", "listener=%s client=%s", l->fd->name, client);

@@ -53,6 +53,8 @@ void smtps_memory_give(struct smtps_session *s)
 
 bool smtps_memory_full(const struct smtps *srv)
 {
-	return srv->lim.memory > 0 &&
-	       srv->memory + smtps_chain_memory(srv->chain) > (uint64_t)srv->lim.memory;
+	const struct smtps_gear *g = srv->gear;
+
+	return g->lim.memory > 0 &&
+	       srv->memory + smtps_chain_memory(g->chain) > (uint64_t)g->lim.memory;
 }

@@ -27,26 +27,28 @@ void smtps_policy_told(struct smtps *srv, const struct p_policy *m)
 	srv->access_stages = (uint32_t)m->access & STAGE_ALL;
 }
 
-static uint32_t wanted(const struct smtps *srv)
+static uint32_t wanted(const struct smtps_session *s)
 {
-	return srv->stages | (srv->lim.flags & SMTPS_F_ACCESS ? srv->access_stages : 0);
+	const struct smtps *srv = s->srv;
+
+	return srv->stages | (s->gear->lim.flags & SMTPS_F_ACCESS ? srv->access_stages : 0);
 }
 
 uint32_t smtps_policy_mail(const struct smtps_session *s)
 {
-	const struct smtps *srv = s->srv;
-
-	return s->report != NULL || srv->lim.flags & SMTPS_F_DELAY ? 0 : wanted(srv) & AT_MAIL;
+	if (s->report != NULL || s->gear->lim.flags & SMTPS_F_DELAY)
+		return 0;
+	return wanted(s) & AT_MAIL;
 }
 
-uint32_t smtps_policy_rcpt(const struct smtps *srv, const struct smtps_tx *tx)
+uint32_t smtps_policy_rcpt(const struct smtps_session *s)
 {
-	return (wanted(srv) & ~tx->checked) | STAGE_RCPT;
+	return (wanted(s) & ~s->tx->checked) | STAGE_RCPT;
 }
 
-uint32_t smtps_policy_vrfy(const struct smtps *srv)
+uint32_t smtps_policy_vrfy(const struct smtps_session *s)
 {
-	return (wanted(srv) & ~(uint32_t)STAGE_MAIL) | STAGE_RCPT;
+	return (wanted(s) & ~(uint32_t)STAGE_MAIL) | STAGE_RCPT;
 }
 
 static struct meta1_buf text(const char *s)
@@ -65,7 +67,7 @@ static struct p_check question(const struct smtps_session *s, enum smtps_await_w
 	    .helo = text(s->helo),
 	    .from = tx != NULL ? tx->from : buf_str(""),
 	    .rcpt = rcpt,
-	    .flags = s->srv->lim.flags | (tx != NULL && tx->eight ? CHECK_8BITMIME : 0),
+	    .flags = s->gear->lim.flags | (tx != NULL && tx->eight ? CHECK_8BITMIME : 0),
 	    .grants = tx != NULL ? tx->grants : 0,
 	    .auth = text(s->proof.auth),
 	    .tls = s->proof.tls,
@@ -88,7 +90,6 @@ static void answered(void *arg, const void *msg)
 	} else {
 		struct p_check q = question(s, was.what, was.stages, was.rcpt);
 
-		q.flags = was.flags;
 		smtps_verdict_read(m, &v);
 		if (m->ttl > 0 && was.what != AWAIT_VRFY)
 			smtps_verdict_keep(s->srv->verdicts, &q, &v, m->generation,
@@ -130,7 +131,6 @@ void smtps_policy_ask(struct smtps_session *s, enum smtps_await_what what, uint3
 	smtps_session_await(s, what);
 	s->await.req = req;
 	s->await.stages = stages;
-	s->await.flags = q.flags;
 	s->await.rcpt = rcpt;
 	s->await.fn = fn;
 }

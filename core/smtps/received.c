@@ -56,7 +56,7 @@ size_t smtps_received_line(
 	    "Received: from %s (%s%s%s%s%s%s)\r\n\tby %s (meta1-%s) with %s%s id "
 	    "%s%s%s%.*s%s;\r\n\t%s\r\n",
 	    s->helo, s->name != NULL ? s->name : "", s->name != NULL ? " " : "", is_addr ? "[" : "",
-	    v6, is_addr ? s->client : other, is_addr ? "]" : "", s->srv->hostname, PACKAGE_VERSION,
+	    v6, is_addr ? s->client : other, is_addr ? "]" : "", s->gear->hostname, PACKAGE_VERSION,
 	    with, how, tx->id, by, only != NULL ? "\r\n\tfor <" : "",
 	    only != NULL ? (int)only->addr.len : 0,
 	    only != NULL ? (const char *)only->addr.data : "", only != NULL ? ">" : "",

@@ -176,6 +176,7 @@ static void tear_down(struct smtps_session *s)
 	LIST_REMOVE(s, all);
 	srv->nsession--;
 	m_now.value = srv->nsession;
+	smtps_gear_drop(&s->gear);
 	free(s->own);
 	free(s->helo);
 	free(s->name);
@@ -196,7 +197,7 @@ static bool step(struct smtps_session *s)
 		log_event(LOG_L_INFO, "smtps.stopping", SMTPS_WHO " reply=421 dsn=4.3.2",
 		    SMTPS_WHO_OF(s));
 		smtps_session_reply(
-		    s, 421, "4.3.2", "%s is going down, try again later", s->srv->hostname);
+		    s, 421, "4.3.2", "%s is going down, try again later", s->gear->hostname);
 		smtps_session_end(s);
 		return false;
 	}
@@ -263,8 +264,8 @@ static void on_end(void *arg, enum conn_end how, const char *why)
 		m_timeouts.value++;
 		log_event(LOG_L_INFO, "smtps.timeout", SMTPS_WHO " state=%s reply=421 dsn=4.4.2",
 		    SMTPS_WHO_OF(s), smtps_session_state(s->state));
-		smtps_session_reply(
-		    s, 421, "4.4.2", "%s: you were silent for too long, closing", s->srv->hostname);
+		smtps_session_reply(s, 421, "4.4.2", "%s: you were silent for too long, closing",
+		    s->gear->hostname);
 	} else if (how == CONN_TLS) {
 		smtps_starttls_failed(s, why);
 		conn_close(&s->conn);
@@ -351,7 +352,8 @@ struct smtps_session *smtps_session_make(
 	struct loop *loop = srv->role->loop;
 
 	s->srv = srv;
-	s->lim = &srv->lim;
+	s->gear = smtps_gear_use(srv->gear);
+	s->lim = &s->gear->lim;
 	s->listener = listener;
 	s->serial = ++srv->serial;
 	s->since = loop_wall(loop);

@@ -24,7 +24,7 @@ static struct smtps server;
 /* Sessions there may be: each has one question open, at smar or at the store. */
 static uint32_t session_bound(void)
 {
-	int64_t n = server.lim.sessions;
+	int64_t n = server.gear->lim.sessions;
 
 	return n > 0 && n < SESSIONS_MAX ? (uint32_t)n : SESSIONS_MAX;
 }
@@ -143,12 +143,10 @@ static void stopped(void *arg)
 		smtps_session_end(s);
 		smtps_session_run(s);
 	}
-	smtps_auth_open_end(&server.auth);
 	smtps_intake_free(&server.intake);
 	smtps_verdict_free(&server.verdicts);
 	clients_close(&server.clients);
-	tls_ctx_free(&server.tls);
-	smtps_chain_free(&server.chain);
+	smtps_gear_drop(&server.gear);
 	mod_drain(server.store_inst, loop_now(server.role->loop) + DRAIN_MS, drained, NULL);
 }
 
@@ -170,54 +168,6 @@ static void stop(struct role *role)
 }
 
 /* ---- start ---- */
-
-/* RFC 6531 3.1: whoever offers SMTPUTF8 offers 8BITMIME. */
-static uint64_t offered(uint64_t flags)
-{
-	return flags & SMTPS_F_8BITMIME ? flags : flags & ~(uint64_t)SMTPS_F_SMTPUTF8;
-}
-
-static void read_limits(const struct set_smtps *set, struct smtps_limits *lim)
-{
-	*lim = (struct smtps_limits){.flags = offered(set->flags),
-	    .io_timeout = set->IO_timeout,
-	    .greet_delay = set->greet_delay,
-	    .message_size = set->max_message_size,
-	    .hops = set->max_hops,
-	    .rcpts_per_tx = set->max_rcpts_per_transaction,
-	    .rcpts_per_session = set->max_rcpts_per_session,
-	    .transactions = set->max_transactions,
-	    .bad_commands = set->max_bad_commands,
-	    .nop_commands = set->max_nop_commands,
-	    .invalid_addresses = set->max_invalid_addresses,
-	    .sessions = set->max_sessions,
-	    .repair = set->bare_newline == NEWLINE_REPAIR,
-	    .tls_only = set->tls != NULL && (set->tls_set.flags & TLS_F_TLS_ONLY) != 0,
-	    .memory = set->max_memory,
-	    .queue_wait = set->queue_wait,
-	    .tarpit_after = set->tarpit_after,
-	    .tarpit_delay = set->tarpit_delay,
-	    .tarpit_max_delay = set->tarpit_max_delay,
-	    .vrfy = set->vrfy,
-	    .spf_header = set->spf_header,
-	    .client_connections = set->client_connections,
-	    .client_rate = set->client_rate,
-	    .client_ipv4 = set->client_ipv4,
-	    .client_ipv6 = set->client_ipv6,
-	    .client_exempt = netlist_new(set->client_exempt),
-	    .proxy_mode = set->proxy_mode,
-	    .proxy_trusted = netlist_new(set->proxy_trusted),
-	    .verp_clients = netlist_new(set->verp_clients),
-	    .xclient = netlist_new(set->xclient)};
-}
-
-static void free_limits(struct smtps_limits *lim)
-{
-	netlist_free(&lim->proxy_trusted);
-	netlist_free(&lim->xclient);
-	netlist_free(&lim->verp_clients);
-	netlist_free(&lim->client_exempt);
-}
 
 /* Of the modules that this configuration asks for, the one that keeps the queue. */
 static bool queue_module(struct settings *set, struct settings_module *out)
@@ -265,45 +215,6 @@ static int open_store(struct role *role, struct meta1_err *err)
 	return 0;
 }
 
-/* NULL without error: the section has no tls. */
-static struct tls_ctx *open_tls(const struct set_smtps *set, struct meta1_err *err)
-{
-	return set->tls != NULL ? tls_ctx_new(&set->tls_set, true, server.role->work, err) : NULL;
-}
-
-/* What module the section asks for, and where its options are. */
-static bool auth_module(
-    struct settings *set, const struct set_smtps *mine, struct settings_module *out)
-{
-	struct settings_module *list = NULL;
-	unsigned n = settings_modules(set, META1_SMTPS, &list);
-	bool found = false;
-
-	for (unsigned i = 0; i < n && !found; i++) {
-		found = mine->auth != NULL && list[i].section == mine->auth;
-		if (found)
-			*out = list[i];
-	}
-	free(list);
-	return found;
-}
-
-static int open_auth(struct role *role, const struct set_smtps *set, struct meta1_err *err)
-{
-	struct settings_module m;
-
-	return auth_module(role->set, set, &m) ? smtps_auth_open(&server, &set->auth_set, &m, err)
-					       : 0;
-}
-
-/* NULL without error: the section has no policy_milter. */
-static int open_chain(struct settings *all, const struct set_smtps *set, struct smtps_chain **out,
-    struct meta1_err *err)
-{
-	*out = smtps_chain_open(server.role, all, set, err);
-	return *out == NULL && set->policy_milter != NULL ? -1 : 0;
-}
-
 /* The tables of clients and logins, from mcp. */
 static int open_tables(struct role *role, struct meta1_err *err)
 {
@@ -331,13 +242,8 @@ static int start(struct role *role, struct meta1_err *err)
 	server.role = role;
 	LIST_INIT(&server.sessions);
 	task_init(&server.stopped, stopped, NULL);
-	read_limits(set, &server.lim);
-	server.hostname = base_strdup(role->set->hostname);
-	server.tls = open_tls(set, err);
-	if (server.tls == NULL && set->tls != NULL)
-		return -1;
-	if (open_tables(role, err) < 0 || open_store(role, err) < 0 ||
-	    open_auth(role, set, err) < 0 || open_chain(role->set, set, &server.chain, err) < 0 ||
+	server.gear = smtps_gear_new(role, role->set, set, err);
+	if (server.gear == NULL || open_tables(role, err) < 0 || open_store(role, err) < 0 ||
 	    smtps_listen_start(&server, err) < 0)
 		return -1;
 	server.verdicts = smtps_verdict_new(SMTPS_VERDICTS_MAX);
@@ -412,47 +318,23 @@ static int reload_prepare(struct role *role, struct settings *next, struct meta1
 		    "with a restart only");
 		return 1;
 	}
-	if ((old->auth == NULL) != (set->auth == NULL) || !same_options(old->auth, set->auth)) {
-		err_set(err, "smtps: the section auth changes with a restart only");
-		return 1;
-	}
-	server.next_tls = open_tls(set, err);
-	if (server.next_tls == NULL && set->tls != NULL)
-		return -1;
-	if (open_chain(next, set, &server.next_chain, err) < 0) {
-		tls_ctx_free(&server.next_tls);
-		return -1;
-	}
-	read_limits(set, &server.next_lim);
-	server.next_hostname = base_strdup(next->hostname);
-	return 0;
+	server.next_gear = smtps_gear_new(role, next, set, err);
+	return server.next_gear != NULL ? 0 : -1;
 }
 
 static void reload_finish(struct role *role, bool commit)
 {
+	struct smtps_gear *old = commit ? server.gear : server.next_gear;
+
 	(void)role;
-	if (commit) {
-		free(server.hostname);
-		server.hostname = server.next_hostname;
-		free_limits(&server.lim);
-		server.lim = server.next_lim;
-		tls_ctx_free(&server.tls); /* sessions under way keep it */
-		server.tls = server.next_tls;
-		smtps_chain_free(&server.chain); /* likewise */
-		server.chain = server.next_chain;
-		/* max_sessions may be another; smar's window follows with its next connection */
-		mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
+	if (commit)
+		server.gear = server.next_gear;
+	server.next_gear = NULL;
+	smtps_gear_drop(&old);
+	/* max_sessions may be another; smar's window follows with its next connection */
+	mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
+	if (commit)
 		smtps_report_judges(&server);
-	} else {
-		free(server.next_hostname);
-		free_limits(&server.next_lim);
-		tls_ctx_free(&server.next_tls);
-		smtps_chain_free(&server.next_chain);
-	}
-	server.next_chain = NULL;
-	server.next_tls = NULL;
-	server.next_lim = (struct smtps_limits){.flags = 0};
-	server.next_hostname = NULL;
 }
 
 /* ---- the role ---- */
@@ -460,15 +342,7 @@ static void reload_finish(struct role *role, bool commit)
 /* As at a start, without one: what mcp runs before it. */
 static int check(struct role *role, struct meta1_err *err)
 {
-	const struct set_smtps *set = (const struct set_smtps *)role->section;
-	struct tls_ctx *tls;
-
-	server.role = role;
-	tls = open_tls(set, err);
-	if (tls == NULL && set->tls != NULL)
-		return -1;
-	tls_ctx_free(&tls);
-	return 0;
+	return smtps_gear_check(role, (const struct set_smtps *)role->section, err);
 }
 
 static void control(struct role *role, struct ctl *ctl)

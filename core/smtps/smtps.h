@@ -2,6 +2,7 @@
 /*
  * smtps.h -- the SMTP server, told in the order in which a message meets it:
  *
+ *   gear.c      what a reload replaces; a session ends with what it began with
  *   listen.c    accepts a client, greets it
  *   peer.c      who the client is, when a trusted balancer says it for another
  *   proxy.c     the header by which it says so, versions 1 and 2
@@ -79,8 +80,8 @@ struct smtps_filter;
 
 /* ---- the server: one a process (smtps.c) ---- */
 
-/* What sessions need of the configuration, by value: a reload replaces it whole. 0 of a
- * limit means "none" but for the recipients of a transaction, which IPC bounds too. */
+/* Options of the section, by value. 0 of a limit means "none" but for the recipients of a
+ * transaction, which IPC bounds too. */
 struct smtps_limits {
 	uint64_t flags; /* SMTPS_F_ */
 	int64_t io_timeout, greet_delay, message_size, hops, rcpts_per_tx, rcpts_per_session,
@@ -88,7 +89,7 @@ struct smtps_limits {
 	int64_t memory, queue_wait, tarpit_after, tarpit_delay, tarpit_max_delay;
 	int64_t client_connections, client_rate, client_ipv4, client_ipv6; /* client_limits */
 	int32_t proxy_mode; /* PROXY_MODE_ of lib/settings.h */
-	/* smtps.c owns these; NULL: nobody */
+	/* gear.c owns these; NULL: nobody */
 	struct netlist *proxy_trusted, *xclient, *client_exempt, *verp_clients;
 	int32_t spf_header; /* SPF_HEADER_ of lib/settings.h */
 	bool vrfy;	    /* asks smar */
@@ -96,14 +97,19 @@ struct smtps_limits {
 	bool tls_only;	    /* no mail without TLS */
 };
 
+/* What a reload replaces, whole. */
+struct smtps_gear {
+	unsigned refs; /* its sessions, and one while it is the current one */
+	struct smtps_limits lim;
+	char *hostname;
+	struct tls_ctx *tls;	   /* NULL: none is offered */
+	struct smtps_auth *auth;   /* likewise */
+	struct smtps_chain *chain; /* filters of policy_milter; NULL: none */
+};
+
 struct smtps {
 	struct role *role;
-	struct smtps_limits lim, next_lim; /* next: prepared by a reload */
-	char *hostname, *next_hostname;
-	struct tls_ctx *tls, *next_tls; /* NULL: none is offered */
-	struct smtps_auth *auth;	/* likewise */
-	/* Filters of policy_milter; NULL: none. next: as above. */
-	struct smtps_chain *chain, *next_chain;
+	struct smtps_gear *gear, *next_gear; /* next: between the steps of a reload */
 	struct mod_inst *store_inst;
 	const struct meta1_queue_ops *store;
 	void *store_data;
@@ -128,6 +134,16 @@ struct smtps {
 bool smtps_new_id(struct smtps *, char out[SMTPS_ID_SIZE]);
 /* A transaction ended or a session went: the last one lets a stop go on. */
 void smtps_check_stopped(struct smtps *);
+
+/* ---- gear.c ---- */
+
+/* Opens what the section asks for, beside what there is. NULL: err, and nothing is left. */
+struct smtps_gear *smtps_gear_new(
+    struct role *, struct settings *, const struct set_smtps *, struct meta1_err *);
+struct smtps_gear *smtps_gear_use(struct smtps_gear *); /* returns its argument */
+void smtps_gear_drop(struct smtps_gear **);
+/* As at a start, without one. <0: err. */
+int smtps_gear_check(struct role *, const struct set_smtps *, struct meta1_err *);
 
 /* ---- listen.c: accept, limits, greeting ---- */
 
@@ -182,7 +198,6 @@ struct smtps_await {
 	int64_t since; /* monotonic ms */
 	/* of that question: what was asked, and who wants the answer */
 	uint32_t stages;
-	uint64_t flags; /* ours, then: a reload may give others */
 	struct meta1_buf rcpt;
 	void (*fn)(struct smtps_session *, const struct smtps_verdict *);
 };
@@ -199,7 +214,8 @@ struct smtps_session {
 	LIST_ENTRY(smtps_session) all;
 	TAILQ_ENTRY(smtps_session) waits; /* for a credit, while it awaits QUEUE */
 	struct smtps *srv;
-	const struct smtps_limits *lim; /* those of srv, or own */
+	struct smtps_gear *gear;	/* that with which it began */
+	const struct smtps_limits *lim; /* those of gear, or own */
 	struct smtps_limits *own;	/* of a row for this client; NULL: none (conf.c) */
 	struct conn *conn;
 	struct smtps_tx *tx; /* NULL: none */
@@ -279,7 +295,7 @@ const char *smtps_session_waits_for(enum smtps_await_what);
 
 #define SMTPS_ACCOUNT_MAX 255 /* bytes of a name, as in CHECK */
 
-struct smtps_auth { /* of the server */
+struct smtps_auth { /* of a gear */
 	struct mod_inst *inst;
 	const struct meta1_auth_ops *ops;
 	char *trusted; /* names, in capitals, a blank between two */
@@ -290,10 +306,10 @@ struct smtps_auth { /* of the server */
 	int64_t account_mails, account_rcpts, account_window;
 };
 
-/* Loads the module. <0: err; then, as after all, smtps_auth_open_end(). */
-int smtps_auth_open(
-    struct smtps *, const struct set_auth *, const struct settings_module *, struct meta1_err *);
-void smtps_auth_open_end(struct smtps_auth **);
+/* Loads the module. NULL: err. */
+struct smtps_auth *smtps_auth_open(struct role *, struct settings *, const struct set_auth *,
+    const struct settings_module *, struct meta1_err *);
+void smtps_auth_close(struct smtps_auth **);
 /* Mechanisms for this session, a blank between two; "": none. */
 void smtps_auth_names(const struct smtps_session *, char *out, size_t size);
 void smtps_auth(struct smtps_session *, const struct smtps_line *);	    /* the verb */
@@ -435,8 +451,8 @@ void smtps_policy_forget(struct smtps *); /* smar's data is not known: all is as
 void smtps_policy_told(struct smtps *, const struct p_policy *);
 /* Stages to ask about at MAIL (0: nothing), at RCPT, and at VRFY. */
 uint32_t smtps_policy_mail(const struct smtps_session *);
-uint32_t smtps_policy_rcpt(const struct smtps *, const struct smtps_tx *);
-uint32_t smtps_policy_vrfy(const struct smtps *);
+uint32_t smtps_policy_rcpt(const struct smtps_session *);
+uint32_t smtps_policy_vrfy(const struct smtps_session *);
 /* rcpt stays where it is until fn, but for AWAIT_VRFY. Waits as what, unless the verdict is kept.
  */
 void smtps_policy_ask(struct smtps_session *, enum smtps_await_what, uint32_t stages,

@@ -23,7 +23,7 @@ METRIC_COUNTER(m_injected, "tls_injected_total",
 
 bool smtps_starttls_offered(const struct smtps_session *s)
 {
-	return s->srv->tls != NULL && conn_tls_info(s->conn) == NULL;
+	return s->gear->tls != NULL && conn_tls_info(s->conn) == NULL;
 }
 
 bool smtps_starttls_due(const struct smtps_session *s)
@@ -47,11 +47,11 @@ static bool begin(struct smtps_session *s, bool first, struct meta1_err *err)
 	    .first = first};
 	size_t dropped = 0;
 
-	if (s->srv->tls == NULL) { /* a reload took it away */
+	if (s->gear->tls == NULL) {
 		err_set(err, "no certificate");
 		return false;
 	}
-	if (conn_starttls(s->conn, s->srv->tls, &want, SHAKE_MS, &dropped, err) < 0)
+	if (conn_starttls(s->conn, s->gear->tls, &want, SHAKE_MS, &dropped, err) < 0)
 		return false;
 	if (dropped > 0) {
 		m_injected.value++;

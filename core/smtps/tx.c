@@ -440,8 +440,7 @@ static void ask(struct smtps_session *s)
 	if (s->tx->discard)
 		apply(s, &thrown_away);
 	else
-		smtps_policy_ask(
-		    s, AWAIT_RCPT, smtps_policy_rcpt(s->srv, s->tx), s->tx->asking, rcpt_judged);
+		smtps_policy_ask(s, AWAIT_RCPT, smtps_policy_rcpt(s), s->tx->asking, rcpt_judged);
 }
 
 static bool too_many(struct smtps_session *s)

@@ -68,9 +68,9 @@ bool smtps_verbs_offered(const struct smtps_session *s, const char *keyword)
 	size_t i;
 
 	if (strcmp(keyword, "XVERP") == 0) /* by who asks */
-		return netlist_has(s->srv->lim.verp_clients, s->client);
+		return netlist_has(s->gear->lim.verp_clients, s->client);
 	if (strcmp(keyword, "AUTH") == 0)
-		return s->srv->auth != NULL;
+		return s->gear->auth != NULL;
 	for (i = 0; i < ARRAY_LEN(extensions); i++)
 		if (strcmp(extensions[i].keyword, keyword) == 0)
 			return offered(s, &extensions[i]);
@@ -123,7 +123,7 @@ static void say_ehlo(struct smtps_session *s)
 	char names[512];
 	size_t i;
 
-	conn_printf(s->conn, "250-%s\r\n", s->srv->hostname);
+	conn_printf(s->conn, "250-%s\r\n", s->gear->hostname);
 	for (i = 0; i < nverbs(); i++)
 		if ((verbs[i].flags & VERB_EHLO) != 0)
 			conn_printf(s->conn, "250-%s\r\n", verbs[i].name);
@@ -162,7 +162,7 @@ static void hello_filtered(struct smtps_session *s, const struct smtps_answer *a
 	} else if (s->esmtp) {
 		say_ehlo(s);
 	} else {
-		smtps_session_reply(s, 250, NULL, "%s", s->srv->hostname);
+		smtps_session_reply(s, 250, NULL, "%s", s->gear->hostname);
 	}
 }
 
@@ -191,8 +191,8 @@ static bool may(const struct smtps_session *s, const struct smtps_verb *v)
 
 static bool there(const struct smtps_session *s, const struct smtps_verb *v)
 {
-	return v->act != NULL && ((v->flags & VERB_TLS) == 0 || s->srv->tls != NULL) &&
-	       ((v->flags & VERB_AUTH) == 0 || s->srv->auth != NULL);
+	return v->act != NULL && ((v->flags & VERB_TLS) == 0 || s->gear->tls != NULL) &&
+	       ((v->flags & VERB_AUTH) == 0 || s->gear->auth != NULL);
 }
 
 static void act_noop(struct smtps_session *s, const struct smtps_line *l)
@@ -212,7 +212,7 @@ static void act_quit(struct smtps_session *s, const struct smtps_line *l)
 {
 	(void)l;
 	smtps_tx_reset(s);
-	smtps_session_reply(s, 221, "2.0.0", "%s closing", s->srv->hostname);
+	smtps_session_reply(s, 221, "2.0.0", "%s closing", s->gear->hostname);
 	s->quit = true;
 	smtps_session_end(s);
 }

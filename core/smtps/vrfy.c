@@ -71,5 +71,5 @@ void smtps_vrfy(struct smtps_session *s, const struct smtps_line *l)
 		smtps_session_bad(
 		    s, 501, "5.1.3", "VRFY wants one address, such as user@example.org");
 	else
-		smtps_policy_ask(s, AWAIT_VRFY, smtps_policy_vrfy(s->srv), a.whole, say);
+		smtps_policy_ask(s, AWAIT_VRFY, smtps_policy_vrfy(s), a.whole, say);
 }

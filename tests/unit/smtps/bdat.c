@@ -200,7 +200,7 @@ static void one_message(size_t i, bool repair)
 	char text[512];
 
 	dialog_open(&data);
-	data.srv.lim.repair = repair;
+	data.gear.lim.repair = repair;
 	len = as_data(text, p, n);
 	dialog_run(&data, text, len, 0);
 	assert_string_equal(dialog_codes(&data), taken ? UP "354 250 250 " : UP "354 550 250 ");
@@ -219,7 +219,7 @@ static void one_message(size_t i, bool repair)
 			const char *last, *rest;
 
 			dialog_open(&bdat);
-			bdat.srv.lim.repair = repair;
+			bdat.gear.lim.repair = repair;
 			len = in_chunks(text, p, n, a, b);
 			dialog_run(&bdat, text, len, (a + b) % 3 == 0 ? 1 : (a + b) % 7);
 			/* one of the three refuses, and the rest of them is out of order */
@@ -377,7 +377,7 @@ static void limits(void **state)
 	dialog_close(&d);
 
 	dialog_open(&d); /* hops, over chunks */
-	d.srv.lim.hops = 2;
+	d.gear.lim.hops = 2;
 	dialog_run(&d,
 	    S(HI ENV "BDAT 28\r\nReceived: 1\r\nReceived: 2\r\nReBDAT 9\r\nceived: 3BDAT "
 		     "6\r\nQUIT\r\n" AFTER),

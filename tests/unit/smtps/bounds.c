@@ -22,7 +22,7 @@ static void limits(void **state)
 
 	(void)state;
 	dialog_open(&d); /* recipients, too many in one transaction */
-	d.srv.lim.rcpts_per_tx = 2;
+	d.gear.lim.rcpts_per_tx = 2;
 	dialog_run(&d, S(HI ENV "RCPT TO:<drop@y>\r\nRCPT TO:<z@y>\r\nDATA\r\n" BODY), 0);
 	assert_string_equal(dialog_codes(&d), "220 250 250 250 250 452 354 250 ");
 	dialog_close(&d);
@@ -38,7 +38,7 @@ static void limits(void **state)
 	dialog_close(&d);
 
 	dialog_open(&d); /* hops */
-	d.srv.lim.hops = 2;
+	d.gear.lim.hops = 2;
 	dialog_run(&d,
 	    S(HI ENV "DATA\r\nReceived: 1\r\nReceived: 2\r\n\r\nReceived: x\r\n.\r\n" ENV
 		     "DATA\r\nReceived: 1\r\nReceived: 2\r\nReceived: 3\r\n.\r\n"),
@@ -68,22 +68,22 @@ static void limits_of_commands(void **state)
 
 	(void)state;
 	dialog_open(&d); /* bad commands, empty ones, addresses, transactions */
-	d.srv.lim.bad_commands = 3;
+	d.gear.lim.bad_commands = 3;
 	dialog_run(&d, S("A\r\nB\r\nC\r\nD\r\n"), 0);
 	assert_string_equal(dialog_codes(&d), "220 500 500 500 421 ");
 	dialog_close(&d);
 	dialog_open(&d);
-	d.srv.lim.nop_commands = 3;
+	d.gear.lim.nop_commands = 3;
 	dialog_run(&d, S(HI "NOOP\r\nRSET\r\nVRFY x\r\nEHLO x\r\nNOOP\r\n"), 0);
 	assert_string_equal(dialog_codes(&d), "220 250 250 250 252 421 ");
 	dialog_close(&d);
 	dialog_open(&d);
-	d.srv.lim.invalid_addresses = 2;
+	d.gear.lim.invalid_addresses = 2;
 	dialog_run(&d, S(HI "MAIL FROM:<>\r\nRCPT TO:<bad@y>\r\nRCPT TO:<bad@z>\r\nNOOP\r\n"), 0);
 	assert_string_equal(dialog_codes(&d), "220 250 250 550 550 421 ");
 	dialog_close(&d);
 	dialog_open(&d);
-	d.srv.lim.transactions = 1;
+	d.gear.lim.transactions = 1;
 	dialog_run(&d, S(HI "MAIL FROM:<>\r\nRSET\r\nMAIL FROM:<>\r\nNOOP\r\n"), 0);
 	assert_string_equal(dialog_codes(&d), "220 250 250 250 421 ");
 	dialog_close(&d);
@@ -97,7 +97,7 @@ static void output_is_bounded(void **state)
 
 	(void)state;
 	dialog_open(&d); /* a client that never reads */
-	d.srv.lim.nop_commands = 0;
+	d.gear.lim.nop_commands = 0;
 	dialog_connect(&d);
 	for (n = 0; n + 6 <= sizeof(big); n += 6)
 		memcpy(big + n, "HELP\r\n", 6);
@@ -109,7 +109,7 @@ static void output_is_bounded(void **state)
 	assert_true(conn_unsent(LIST_FIRST(&d.srv.sessions)->conn) < 200000);
 	dialog_close(&d);
 	dialog_open(&d); /* one that says all, closes its side, and reads then */
-	d.srv.lim.nop_commands = 0;
+	d.gear.lim.nop_commands = 0;
 	dialog_connect(&d);
 	do {
 		assert_int_equal(write(d.client, "HELP\r\n", 6), 6);
@@ -142,7 +142,7 @@ static void times(void **state)
 	assert_true(d.eof);
 	dialog_close(&d);
 	dialog_open(&d); /* it is us who are slow: the client is not cut */
-	d.srv.lim.io_timeout = 2000;
+	d.gear.lim.io_timeout = 2000;
 	d.hold = true;
 	dialog_connect(&d);
 	dialog_say(&d, S(FULL), 0);
@@ -156,7 +156,7 @@ static void times(void **state)
 	assert_string_equal(dialog_codes(&d), "220 250 250 250 354 250 421 ");
 	dialog_close(&d);
 	dialog_open(&d); /* greeted after the delay */
-	d.srv.lim.greet_delay = 5000;
+	d.gear.lim.greet_delay = 5000;
 	dialog_connect(&d);
 	assert_int_equal(d.nout, 0);
 	loop_fake_clock(d.role.loop, 6001, 1700000006);
@@ -165,7 +165,7 @@ static void times(void **state)
 	assert_string_equal(dialog_codes(&d), "220 250 ");
 	dialog_close(&d);
 	dialog_open(&d); /* talked before it */
-	d.srv.lim.greet_delay = 5000;
+	d.gear.lim.greet_delay = 5000;
 	dialog_run(&d, S(HI), 0);
 	assert_string_equal(dialog_codes(&d), "554 ");
 	assert_true(d.eof);

@@ -122,8 +122,8 @@ static void random_sequences(void **state)
 
 		model(&seed, text, sizeof(text), codes, sizeof(codes), &nmsg);
 		dialog_open(&d);
-		d.srv.lim.message_size = 64;
-		d.srv.lim.bad_commands = 0;
+		d.gear.lim.message_size = 64;
+		d.gear.lim.bad_commands = 0;
 		dialog_run(&d, text, strlen(text), round % 8 == 0 ? 1 : 0);
 		if (strcmp(dialog_codes(&d), codes) != 0)
 			fail_msg(

@@ -327,6 +327,18 @@ void smtps_check_stopped(struct smtps *srv)
 	srv->over = srv->stopping && srv->nopen == 0;
 }
 
+struct smtps_gear *smtps_gear_use(struct smtps_gear *g)
+{
+	g->refs++;
+	return g;
+}
+
+void smtps_gear_drop(struct smtps_gear **gp)
+{
+	(*gp)->refs--;
+	*gp = NULL;
+}
+
 /* ---- the client ---- */
 
 void dialog_quiet(void)
@@ -351,8 +363,10 @@ void dialog_open(struct dialog *d)
 	    .store = &store,
 	    .smar = (struct chan *)&fake,
 	    .qmgr = (struct chan *)&fake,
+	    .gear = &d->gear,
+	    .stages = STAGE_RCPT};
+	d->gear = (struct smtps_gear){.refs = 1,
 	    .hostname = base_strdup("mx.test"),
-	    .stages = STAGE_RCPT,
 	    .lim = {.flags = SMTPS_F_8BITMIME | SMTPS_F_SMTPUTF8 | SMTPS_F_DELAY,
 		.io_timeout = 300000,
 		.message_size = 65536,
@@ -466,7 +480,8 @@ void dialog_close(struct dialog *d)
 		free(d->msg[i].data);
 	smtps_intake_free(&d->srv.intake);
 	smtps_verdict_free(&d->srv.verdicts);
-	free(d->srv.hostname);
+	assert_int_equal(d->gear.refs, 1);
+	free(d->gear.hostname);
 	loop_free(&d->role.loop);
 }
 

@@ -35,6 +35,7 @@ struct dialog_msg {
 struct dialog {
 	struct role role;
 	struct smtps srv;
+	struct smtps_gear gear;
 	int client; /* the client's end, -1 when closed */
 	char out[65536];
 	size_t nout;

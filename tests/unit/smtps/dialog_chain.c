@@ -34,7 +34,7 @@ void dialog_chain(struct dialog *d, struct dialog_chain *c)
 
 	now = c;
 	loop = d->role.loop;
-	d->srv.chain = (struct smtps_chain *)(void *)&fake;
+	d->gear.chain = (struct smtps_chain *)(void *)&fake;
 }
 
 void dialog_chain_free(struct dialog_chain *c)

@@ -423,7 +423,7 @@ static void large(void **state)
 		struct dialog d;
 
 		dialog_open(&d);
-		d.srv.lim.message_size = 8 << 20;
+		d.gear.lim.message_size = 8 << 20;
 		d.role.work = work_new(d.role.loop);
 		d.role.host.qdir = i == 2 ? "/nowhere" : dir;
 		d.more = i == 1 ? 3 : 0;
@@ -517,7 +517,7 @@ static void for_another(void **state)
 
 	(void)state;
 	dialog_open(&d);
-	d.srv.lim.xclient = netlist_new(trusted);
+	d.gear.lim.xclient = netlist_new(trusted);
 	dialog_chain(&d, &c);
 	dialog_connect(&d);
 	dialog_say(&d, S(HI "XCLIENT ADDR=192.0.2.9\r\n" FULL), 0);
@@ -526,7 +526,7 @@ static void for_another(void **state)
 	assert_string_equal(c.told, "connect: connect: end: ");
 	assert_int_equal(c.begun, 2);
 	assert_int_equal(c.ended, 1);
-	netlist_free(&d.srv.lim.xclient);
+	netlist_free(&d.gear.lim.xclient);
 	done(&d, &c);
 }
 

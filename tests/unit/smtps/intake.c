@@ -19,7 +19,7 @@ static void to_the_line(struct dialog *d)
 	uint32_t epoch;
 
 	dialog_open(d);
-	d->srv.lim.queue_wait = 5000;
+	d->gear.lim.queue_wait = 5000;
 	while (smtps_intake_take(d->srv.intake, &epoch))
 		d->granted--;
 	dialog_connect(d);

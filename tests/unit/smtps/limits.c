@@ -34,9 +34,9 @@ static void tarpit(void **state)
 
 	(void)state;
 	dialog_open(d);
-	d->srv.lim.tarpit_after = 2;
-	d->srv.lim.tarpit_delay = 1000;
-	d->srv.lim.tarpit_max_delay = 3000;
+	d->gear.lim.tarpit_after = 2;
+	d->gear.lim.tarpit_delay = 1000;
+	d->gear.lim.tarpit_max_delay = 3000;
 	dialog_connect(d);
 	dialog_say(d, S(HI "FOO\r\nNOOP\r\n"), 0);
 	expect(d, "220 250 500 250 ");
@@ -63,8 +63,8 @@ static void tarpit(void **state)
 	/* a client that leaves meanwhile, and a stop */
 	for (int stop = 0; stop < 2; stop++) {
 		dialog_open(d);
-		d->srv.lim.tarpit_after = 1;
-		d->srv.lim.tarpit_delay = d->srv.lim.tarpit_max_delay = 1000;
+		d->gear.lim.tarpit_after = 1;
+		d->gear.lim.tarpit_delay = d->gear.lim.tarpit_max_delay = 1000;
 		dialog_connect(d);
 		dialog_say(d, S("FOO\r\n"), 0);
 		if (stop) {
@@ -101,7 +101,7 @@ static void memory(void **state)
 	assert_true(d->srv.memory > 50 * sizeof(line) + idle);
 	assert_true(d->srv.memory < 70 * sizeof(line) + idle);
 	/* too much: what began goes on, what is new is refused */
-	d->srv.lim.memory = (int64_t)d->srv.memory - 1;
+	d->gear.lim.memory = (int64_t)d->srv.memory - 1;
 	assert_true(smtps_memory_full(&d->srv));
 	d->nout = 0;
 	dialog_say(d, S("\r\n.\r\n"), 0);
@@ -109,7 +109,7 @@ static void memory(void **state)
 	assert_in_range(d->srv.memory, idle - 300, idle + 300);
 	assert_false(smtps_memory_full(&d->srv));
 	dialog_say(d, S("MAIL FROM:<a@b>\r\n"), 0);
-	d->srv.lim.memory = 1;
+	d->gear.lim.memory = 1;
 	dialog_say(d, S("RCPT TO:<x@y>\r\nRSET\r\nMAIL FROM:<a@b>\r\n"), 0);
 	expect(d, "250 250 452 250 452 ");
 	assert_non_null(strstr(d->out, "452 4.3.1 Too much is under way"));
@@ -129,9 +129,9 @@ static void clients(void **state)
 	dialog_open(d);
 	d->srv.clients = clients_open(fd, 0, &err);
 	assert_non_null(d->srv.clients);
-	d->srv.lim.client_connections = 1;
-	d->srv.lim.client_ipv4 = 24;
-	d->srv.lim.client_ipv6 = 64;
+	d->gear.lim.client_connections = 1;
+	d->gear.lim.client_ipv4 = 24;
+	d->gear.lim.client_ipv6 = 64;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
 	smtps_session_new(&d->srv, other[1], "192.0.2.77", "listener", false);
 	dialog_connect(d); /* as 192.0.2.1 */
@@ -156,7 +156,7 @@ static void vrfy(void **state)
 
 	(void)state;
 	dialog_open(d);
-	d->srv.lim.vrfy = true;
+	d->gear.lim.vrfy = true;
 	dialog_run(d,
 	    S("VRFY x@y\r\nVRFY <bad@y>\r\nVRFY temp@y\r\nVRFY mute@y\r\nVRFY away@y\r\nVRFY\r\n"
 	      "VRFY x y\r\nVRFY <x@y>,<z@y>\r\nVRFY drop@y\r\nEXPN x\r\n" HI
@@ -168,15 +168,15 @@ static void vrfy(void **state)
 	dialog_close(d);
 	/* it counts as a refused recipient, so that nobody finds out who is here */
 	dialog_open(d);
-	d->srv.lim.vrfy = true;
-	d->srv.lim.invalid_addresses = 2;
+	d->gear.lim.vrfy = true;
+	d->gear.lim.invalid_addresses = 2;
 	dialog_run(d, S("VRFY bad1@y\r\nVRFY bad2@y\r\nNOOP\r\n"), 0);
 	expect(d, "220 550 550 421 ");
 	dialog_close(d);
 	/* the client leaves while smar is asked, within a transaction and without */
 	for (int tx = 0; tx < 2; tx++) {
 		dialog_open(d);
-		d->srv.lim.vrfy = true;
+		d->gear.lim.vrfy = true;
 		dialog_connect(d);
 		if (tx)
 			dialog_say(d, S(HI "MAIL FROM:<a@b>\r\n"), 0);
@@ -205,7 +205,7 @@ static void prdr(void **state)
 	assert_null(strstr(d->out, "250-PRDR"));
 	dialog_close(d);
 	dialog_open(d);
-	d->srv.lim.flags |= SMTPS_F_PRDR;
+	d->gear.lim.flags |= SMTPS_F_PRDR;
 	dialog_run(d, S(PRDR "DATA\r\nhi\r\n.\r\nMAIL FROM:<a@b> PRDR=1\r\n"), 0);
 	assert_non_null(strstr(d->out, "250-PRDR\r\n"));
 	expect(d, "220 250 250 250 550 250 354 353 250 250 250 501 ");
@@ -213,7 +213,7 @@ static void prdr(void **state)
 	dialog_close(d);
 	/* nothing is promised before the store has it */
 	dialog_open(d);
-	d->srv.lim.flags |= SMTPS_F_PRDR;
+	d->gear.lim.flags |= SMTPS_F_PRDR;
 	d->hold = true;
 	dialog_connect(d);
 	dialog_say(d, S(PRDR "BDAT 2 LAST\r\nhi"), 0);

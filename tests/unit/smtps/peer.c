@@ -30,15 +30,15 @@ static void open_with(
     struct dialog *d, int32_t mode, const char *const *trusted, const char *const *xclient)
 {
 	dialog_open(d);
-	d->srv.lim.proxy_mode = mode;
-	d->srv.lim.proxy_trusted = netlist_new(trusted);
-	d->srv.lim.xclient = netlist_new(xclient);
+	d->gear.lim.proxy_mode = mode;
+	d->gear.lim.proxy_trusted = netlist_new(trusted);
+	d->gear.lim.xclient = netlist_new(xclient);
 }
 
 static void done(struct dialog *d)
 {
-	netlist_free(&d->srv.lim.proxy_trusted);
-	netlist_free(&d->srv.lim.xclient);
+	netlist_free(&d->gear.lim.proxy_trusted);
+	netlist_free(&d->gear.lim.xclient);
 	dialog_close(d);
 }
 
@@ -188,7 +188,7 @@ static void with_greet_delay(void **state)
 
 	(void)state;
 	open_with(&d, PROXY_MODE_ALLOW, peer, NULL);
-	d.srv.lim.greet_delay = 1000;
+	d.gear.lim.greet_delay = 1000;
 	dialog_connect(&d);
 	dialog_say(&d, S(V1), 1);
 	assert_int_equal(d.nout, 0);
@@ -202,7 +202,7 @@ static void with_greet_delay(void **state)
 	assert_string_equal(dialog_codes(&d), "554 ");
 	done(&d);
 	open_with(&d, PROXY_MODE_OFF, NULL, NULL);
-	d.srv.lim.greet_delay = 1000;
+	d.gear.lim.greet_delay = 1000;
 	dialog_connect(&d); /* unasked: no reply */
 	dialog_say(&d, S(V2), 0);
 	assert_true(d.eof);

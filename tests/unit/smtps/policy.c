@@ -23,7 +23,7 @@ static void begin(uint64_t flags, uint32_t stages, uint32_t access)
 	struct p_policy p = {.stages = stages, .access = access};
 
 	dialog_open(&d);
-	d.srv.lim.flags = SMTPS_F_8BITMIME | flags;
+	d.gear.lim.flags = SMTPS_F_8BITMIME | flags;
 	smtps_policy_told(&d.srv, &p);
 	dialog_connect(&d);
 }
@@ -78,7 +78,7 @@ static void refused_at_mail(void **state)
 	assert_int_equal(d.nmsg, 1);
 	assert_int_equal(d.taken + d.backs, 0);
 	/* refused addresses count: the second is one too many */
-	d.srv.lim.invalid_addresses = 2;
+	d.gear.lim.invalid_addresses = 2;
 	d.nout = 0;
 	dialog_connect(&d);
 	say(HI "MAIL FROM:<bad@b>\r\nMAIL FROM:<bad@b>\r\nNOOP\r\n", "220 250 550 550 421 ");
@@ -178,12 +178,12 @@ static void other_flags_meanwhile(void **state)
 	begin(SMTPS_F_ACCESS, STAGE_RCPT, AT_MAIL);
 	d.hold_smar = true;
 	say(HI "MAIL FROM:<kept@b>\r\n", "220 250 ");
-	d.srv.lim.flags &= ~(uint64_t)SMTPS_F_8BITMIME;
+	d.gear.lim.flags &= ~(uint64_t)SMTPS_F_8BITMIME;
 	d.hold_smar = false;
 	dialog_answer(&d);
 	say("RSET\r\nMAIL FROM:<kept@b>\r\nRSET\r\n", "220 250 250 250 250 250 ");
 	assert_int_equal(d.asked, 2);
-	d.srv.lim.flags |= SMTPS_F_8BITMIME;
+	d.gear.lim.flags |= SMTPS_F_8BITMIME;
 	say("MAIL FROM:<kept@b>\r\n", "220 250 250 250 250 250 250 ");
 	assert_int_equal(d.asked, 2);
 	dialog_close(&d);
@@ -239,7 +239,7 @@ static void vrfy(void **state)
 {
 	(void)state;
 	begin(SMTPS_F_ACCESS, STAGE_RCPT, AT_MAIL);
-	d.srv.lim.vrfy = true;
+	d.gear.lim.vrfy = true;
 	say(HI "MAIL FROM:<relay@b>\r\nVRFY kept@y\r\nVRFY kept@y\r\n", "220 250 250 252 252 ");
 	assert_int_equal(d.asked, 3);
 	assert_int_equal(d.question.probe, 1);

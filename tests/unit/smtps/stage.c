@@ -36,7 +36,7 @@ struct limit {
 
 static void limit(const char *name, int64_t n)
 {
-	struct smtps_limits *lim = &d.srv.lim;
+	struct smtps_limits *lim = &d.gear.lim;
 	const struct limit table[] = {{"size", &lim->message_size}, {"hops", &lim->hops},
 	    {"rcpts", &lim->rcpts_per_tx}, {"session_rcpts", &lim->rcpts_per_session},
 	    {"transactions", &lim->transactions}, {"bad", &lim->bad_commands},
@@ -212,8 +212,8 @@ int main(void)
 			dialog_open(&d);
 			filters = (struct dialog_chain){
 			    .wants = META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA | META1_PM_END};
-			d.srv.lim.xclient = strstr(line, "xclient=1") != NULL ? trusted : NULL;
-			d.srv.lim.flags |= SMTPS_F_PRDR;
+			d.gear.lim.xclient = strstr(line, "xclient=1") != NULL ? trusted : NULL;
+			d.gear.lim.flags |= SMTPS_F_PRDR;
 			drained = 0;
 			words(line + 5, limit);
 			dialog_connect(&d);

@@ -86,8 +86,8 @@ static void open_tls(void)
 	struct meta1_err err = {""};
 
 	dialog_open(&d);
-	d.srv.tls = tls_ctx_new(&set, true, NULL, &err);
-	if (!d.srv.tls)
+	d.gear.tls = tls_ctx_new(&set, true, NULL, &err);
+	if (!d.gear.tls)
 		fail_msg("%s", err.text);
 }
 
@@ -108,7 +108,7 @@ static void down(void)
 		SSL_free(ssl);
 	ssl = NULL;
 	dialog_close(&d);
-	tls_ctx_free(&d.srv.tls);
+	tls_ctx_free(&d.gear.tls);
 }
 
 /* ---- tests ---- */
@@ -207,11 +207,11 @@ static void not_now(void **state)
 
 	(void)state;
 	open_tls();
-	ctx = d.srv.tls->ssl;
-	d.srv.tls->ssl = NULL;
+	ctx = d.gear.tls->ssl;
+	d.gear.tls->ssl = NULL;
 	dialog_run(&d, S("EHLO a\r\nSTARTTLS\r\nNOOP\r\n"), 0);
 	assert_string_equal(dialog_codes(&d), "220 250 454 250 ");
-	d.srv.tls->ssl = ctx;
+	d.gear.tls->ssl = ctx;
 	down();
 }
 
