@@ -11,6 +11,7 @@
 #include "ctl/tool.h"
 #include "lib/snippet.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -70,9 +71,10 @@ static bool ask_mcp(struct tool *t, const char *line, const char *done, int *rc)
 	char path[512], *answer;
 
 	snprintf(path, sizeof(path), "%s/mcp.sock", t->run);
-	if (client_gone(path))
-		return false;
+	errno = 0;
 	answer = client_line(path, line, &err);
+	if (!answer && (errno == ENOENT || errno == ECONNREFUSED))
+		return false;
 	*rc = answer ? show(t, answer, done) : tool_fail(&err);
 	free(answer);
 	return true;

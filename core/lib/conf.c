@@ -8,6 +8,7 @@
  * On failure: nothing here fails; beyond CONF_MESSAGES messages are counted only.
  */
 #include "conf_tree.h"
+#include "metric.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -16,6 +17,9 @@
 #include <strings.h>
 
 #define MESSAGE_MAX 1000 /* bytes */
+
+METRIC_GAUGE(m_now, "configurations_now",
+    "Configurations in memory: the one in force, and older ones that something still uses.");
 
 void *conf_alloc(struct conf *c, size_t n)
 {
@@ -45,6 +49,16 @@ char *conf_printf(struct conf *c, const char *fmt, ...)
 	return s;
 }
 
+struct conf *conf_new(void)
+{
+	struct conf *c = base_alloc(sizeof(*c));
+
+	pool_init(&c->pool, SIZE_MAX);
+	c->root.keyword = "";
+	m_now.value++;
+	return c;
+}
+
 struct conf *conf_ref(struct conf *c)
 {
 	c->refs++;
@@ -62,6 +76,7 @@ void conf_free(struct conf **cp)
 		free(f->text);
 	pool_clear(&c->pool);
 	free(c);
+	m_now.value--;
 }
 
 struct conf_section *conf_root(struct conf *c)

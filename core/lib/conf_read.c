@@ -432,14 +432,6 @@ static bool read_file(struct conf *c, const char *name, struct conf_section *int
 	return true;
 }
 
-static struct conf *conf_new(void)
-{
-	struct conf *c = base_alloc(sizeof(*c));
-	pool_init(&c->pool, SIZE_MAX);
-	c->root.keyword = "";
-	return c;
-}
-
 struct conf *conf_read(const char *file)
 {
 	struct conf *c = conf_new();

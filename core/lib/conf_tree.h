@@ -71,6 +71,9 @@ bool conf_word_value(const struct reader *);	       /* r->t is a word or a text 
 bool conf_word_take(struct reader *, char mark);       /* steps over this mark, if it is there */
 const char *conf_word_found(struct reader *);	       /* r->t as messages name it */
 
+/* conf.c: empty. */
+struct conf *conf_new(void);
+
 /* Bytes of a bare word: what names, numbers, paths and addresses are made of. */
 bool conf_bare(unsigned char c);
 

@@ -209,7 +209,7 @@ static void bind_section(
     struct conf *c, struct set_smtps *set, enum opt_mode mode, const char *qdir)
 {
 	struct conf_section *p = set->policy_milter;
-	const struct conf_option *module = conf_find(p, "module");
+	struct conf_option *module = conf_find(p, "module");
 	const char *role = p->parent->name ? p->parent->name : "";
 	const char *owner = conf_printf(c, "smtps%s%s.policy_milter%s%s", *role ? " " : "", role,
 	    p->name ? " " : "", p->name ? p->name : "");
@@ -218,9 +218,11 @@ static void bind_section(
 	for (struct conf_section *t = p->sections; t; t = t->next)
 		n += strcasecmp(t->keyword, "filter") == 0;
 	set->filter = conf_alloc(c, n * sizeof(*set->filter));
-	set->mux = module && module->values && strcasecmp(module->values->text, "mux") == 0;
+	/* Filters beside each other, from files that need not know of each other. */
+	set->mux = module ? module->values && strcasecmp(module->values->text, "mux") == 0 : n > 1;
 	if (set->mux) {
-		conf_find(p, "module")->used = true;
+		if (module)
+			module->used = true;
 		bind_mux(c, set, owner, mode, qdir);
 		return;
 	}

@@ -12,6 +12,7 @@
  */
 #include "mcp.h"
 
+#include "lib/linger.h"
 #include "lib/snippet.h"
 
 #include <errno.h>
@@ -25,9 +26,10 @@
 #define LINE_ROOM   (SNIPPET_NAME_MAX + 32)
 #define LINE_MS	    10000 /* for the client to say what it wants */
 #define RESTART_MS  60000 /* for roles to come up again */
+#define LINGER_MS   2000
 #define ANSWER_ROOM 65536
 
-enum step { STEP_LINE, STEP_WAITS, STEP_RELOAD, STEP_RESTART, STEP_UNDO };
+enum step { STEP_LINE, STEP_WAITS, STEP_RELOAD, STEP_RESTART, STEP_UNDO, STEP_UNDONE };
 
 struct mcp_ask {
 	TAILQ_ENTRY(mcp_ask) link;
@@ -80,6 +82,7 @@ static void ask_free(struct mcp_ask **ap)
 {
 	struct mcp_ask *a = *ap;
 	struct mcp_control *c = a->m->control;
+	struct outq none = {.buf = NULL};
 
 	*ap = NULL;
 	if (c->now == a)
@@ -88,7 +91,8 @@ static void ask_free(struct mcp_ask **ap)
 	c->n--;
 	loop_unwatch(&a->watch);
 	loop_unwatch(&a->timer);
-	close(a->fd);
+	/* What it still says is thrown away, so that it reads the answer first. */
+	linger_new(a->m->loop, a->fd, &none, false, LINGER_MS);
 	free(a->text);
 	free(a);
 }
@@ -203,12 +207,16 @@ void mcp_control_look(struct mcp *m)
 	const char *who = "";
 	int rc;
 
-	if (!a || a->step != STEP_RESTART)
+	if (!a || (a->step != STEP_RESTART && a->step != STEP_UNDONE))
 		return;
 	rc = restarted(m, &who);
-	if (rc > 0)
+	if (rc == 0)
+		return;
+	if (a->step == STEP_UNDONE)
+		answer(&a, "refused", "");
+	else if (rc > 0)
 		answer(&a, "done", "");
-	else if (rc < 0)
+	else
 		not_up(a, who);
 	next(m);
 }
@@ -221,6 +229,8 @@ static void too_long(int fd, short what, void *arg)
 	(void)fd, (void)what;
 	if (a->step == STEP_LINE)
 		answer(&a, "wrong", "nothing was asked");
+	else if (a->step == STEP_UNDONE)
+		answer(&a, "refused", "and not all roles have come up again");
 	else
 		not_up(a, "a role");
 	next(m);
@@ -253,7 +263,9 @@ void mcp_control_reloaded(struct mcp *m, bool good, const char *text)
 			a->timer = loop_timer(m->loop, RESTART_MS, too_long, a);
 		}
 	} else if (a && a->step == STEP_UNDO) {
-		answer(&a, "refused", text);
+		a->step = STEP_UNDONE;
+		loop_unwatch(&a->timer);
+		a->timer = loop_timer(m->loop, RESTART_MS, too_long, a);
 	}
 }
 
@@ -308,6 +320,8 @@ static void readable(int fd, short what, void *arg)
 	if (end) {
 		*end = '\0';
 		said(a);
+	} else if (n <= 0 && a->len == 0) {
+		ask_free(&a); /* it only looked whether we are there */
 	} else if (n <= 0 || a->len == sizeof(a->line) - 1) {
 		answer(&a, "wrong", "the request is no line of a few bytes");
 	}

@@ -176,7 +176,7 @@ def test_roles_get_only_what_is_theirs(server):
     assert {f["inherited"] for fs in fields.values() for f in fs} == {"4"}
     names = {p.name for p in (server.dir / "run").iterdir()}
     assert names == {
-        "smar.ipc", "qmgr.ipc", "smar.ctl", "qmgr.ctl", "smtpc.ctl", "smtps.ctl", "smtps.1.ctl",
+        "smar.ipc", "qmgr.ipc", "smar.ctl", "qmgr.ctl", "smtpc.ctl", "smtps.ctl", "smtps.1.ctl", "mcp.sock",
     }
 
 

@@ -52,12 +52,22 @@ def test_enabled_and_disabled(inst):
         f.write('include "conf.d/*.conf";\n')
     d = g.dir / 'conf.d'
     d.mkdir()
+    if g.uid is not None:
+        os.chown(d, g.uid, g.uid)  # mcp makes the link
+    (d / 'nums.conf.sample').write_text('smar { map nums { type = text; rows = { "one 1" }; } }\n')
+    (d / 'bad.conf.sample').write_text('smar { no_such_option = 1; }\n')
+    (d / 'own.conf').write_text('smar { local_domains = example.org; }\n')
+
+    def stopped(*words):
+        return subprocess.run(g.run_as([str(g.bin / 'bin/meta1ctl'), '-f', str(g.conf), *words]), capture_output=True, text=True, env=g.environ())
+
+    assert 'counts from the next start' in stopped('module', 'enable', 'nums').stdout and (d / 'nums.conf').is_symlink()
+    bad = stopped('module', 'enable', 'bad')
+    assert bad.returncode == 78 and 'no_such_option' in bad.stderr and not (d / 'bad.conf').is_symlink()
+    assert stopped('module', 'disable', 'nums').returncode == 0 and not (d / 'nums.conf').is_symlink()
     with g:
-        (d / 'nums.conf.sample').write_text('smar { map nums { type = text; rows = { "one 1" }; } }\n')
-        (d / 'bad.conf.sample').write_text('smar { no_such_option = 1; }\n')
-        (d / 'own.conf').write_text('smar { local_domains = example.org; }\n')
-        assert 'told to reload' in g.ctl('module', 'enable', 'nums').stdout
-        lab.wait_for('the map', lambda: 'nums' in g.ctl('map', 'list').stdout)
+        assert g.ctl('module', 'enable', 'nums').stdout == 'conf.d/nums.conf is on\n'
+        assert 'nums' in g.ctl('map', 'list').stdout
         assert Control(g).query('nums', b'one')['result'] == 'found'
         again = g.ctl('module', 'enable', 'nums', check=False)
         assert again.returncode == 1 and 'is enabled already' in again.stderr
@@ -67,5 +77,5 @@ def test_enabled_and_disabled(inst):
         assert own.returncode == 1 and (d / 'own.conf').exists()
         assert 'no such file' in g.ctl('module', 'enable', 'none', check=False).stderr
         g.ctl('module', 'disable', 'nums')
-        lab.wait_for('no map', lambda: 'nums' not in g.ctl('map', 'list').stdout)
+        assert 'nums' not in g.ctl('map', 'list').stdout
         assert not (d / 'nums.conf').is_symlink()

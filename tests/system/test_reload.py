@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Reload: every 100 ms under load nothing is lost, sessions end with what they began with, old settings go; what
+needs a restart gets it; who may ask for it, and what becomes of a file of conf.d that the rest does not go with."""
+import collections
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import lab
+import pytest
+
+FULL = bool(os.environ.get('META1_FULL'))
+RELOADS = int(os.environ.get('META1_RELOADS', 300 if FULL else 8))
+FILTER = ('policy_milter { module = mux; filter own { module = headers; add = { "X-Turn: 0" }; } } ')
+INCLUDE = 'include "conf.d/*.conf";\n'
+
+
+def with_files(g, files=None):
+    """conf.d beside its configuration, which it includes."""
+    d = g.dir / 'conf.d'
+    d.mkdir()
+    for name, text in (files or {}).items():
+        (d / name).write_text(text)
+    for p in (d, *d.iterdir()):
+        if g.uid is not None:
+            os.chown(p, g.uid, g.uid)
+    with open(g.conf, 'a') as f:
+        f.write(INCLUDE)
+    return d
+
+
+def asked(g, text):
+    """What mcp answers on its socket."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(lab.WAIT)
+        s.connect(str(g.dir / 'run/mcp.sock'))
+        s.sendall(text)
+        return b''.join(iter(lambda: s.recv(65536), b'')).decode()
+
+
+def size_of(ehlo):
+    return int(re.search(r'^250[ -]SIZE (\d+)', ehlo, re.M)[1])
+
+
+class Turns:
+    """A configuration whose max_message_size and headers say which turn it is of."""
+
+    def __init__(self, g):
+        self.g, self.text, self.n = g, g.conf.read_text(), 0
+
+    def next(self):
+        self.n += 1
+        new = self.g.dir / 'next'
+        new.write_text(self.text.replace('100000', str(100000 + self.n)).replace('X-Turn: 0', f'X-Turn: {self.n}'))
+        new.replace(self.g.conf)
+
+    def taken(self):
+        return len(re.findall(r' mcp\.reload result=committed', self.g.log()))
+
+
+class Load(threading.Thread):
+    """Sessions of several mails; whatever is not as it must be is an error."""
+
+    def __init__(self, g, who):
+        super().__init__(daemon=True)
+        self.g, self.who, self.over, self.errors, self.sent = g, who, False, [], []
+
+    def run(self):
+        try:
+            while not self.over:
+                self.session()
+        except Exception as e:
+            self.errors.append(repr(e))
+
+    def session(self):
+        with self.g.client() as c:
+            size = size_of(c.cmd('EHLO load.test', 250))
+            for i in range(5):
+                mark = f'{self.who}-{len(self.sent)}'
+                reply = c.mail('a@load.test', f'{mark}@sink.test', f'Subject: {mark}\r\n\r\nx\r\n', ehlo=None)
+                assert reply.startswith('250'), reply
+                self.sent.append(mark)
+                assert size_of(c.cmd('EHLO load.test', 250)) == size, 'other settings in the same session'
+            c.cmd('QUIT', 221)
+
+
+def gateway(inst, sink, **kw):
+    return lab.relay_all(inst, sink.port, smtps='max_message_size = 100000; ' + FILTER + kw.pop('smtps', ''), **kw)
+
+
+def memory(pids):
+    return {role: lab.rss(pid) for role, pid in pids.items()}
+
+
+def test_reloads_under_load(inst):
+    with lab.Sink() as sink, gateway(inst, sink) as g:
+        turns = Turns(g)
+        load = [Load(g, f't{i}') for i in range(3)]
+        pids = g.pids()
+        for t in load:
+            t.start()
+        begin, end = None, time.monotonic() + (1800 if FULL else 60)
+        while turns.taken() < RELOADS:
+            assert time.monotonic() < end, f'{turns.taken()} reloads only'
+            assert not [t.errors for t in load if t.errors]
+            turns.next()
+            g.proc.send_signal(signal.SIGHUP)
+            time.sleep(0.1)
+            if begin is None and turns.taken() >= RELOADS // 2:
+                begin = memory(pids)
+        for t in load:
+            t.over = True
+        for t in load:
+            t.join(lab.WAIT)
+        after = memory(pids)
+        assert not [t.errors for t in load if t.errors]
+        sent = [m for t in load for m in t.sent]
+        assert len(sent) > RELOADS
+        sink.wait(len(sent))
+        g.queue_empty()
+        got = collections.Counter(m['rcpts'][0].split('@')[0] for m in sink.mails)
+        assert got == collections.Counter(sent)
+        turn = {re.search(rb'^X-Turn: (\d+)', m['body'], re.M)[1] for m in sink.mails}
+        assert len(turn) > 2, turn
+        assert set(pids.values()) <= set(g.pids().values()), 'a process was restarted'
+        g.proc.send_signal(signal.SIGHUP)
+        one_is_left(g)
+        print({r: (begin[r], after[r]) for r in after}, turns.taken())
+        if FULL:
+            for role, kib in after.items():
+                assert kib - begin[role] < 1500, (role, begin, after)
+
+
+def one_is_left(g):
+    """The one in force, and that with which the queue was opened at the start."""
+    for role in lab.ROLES:
+        lab.wait_for(f'old configurations of {role} to go', lambda: g.metrics(role)['configurations_now'] <= 2)
+
+
+def test_a_session_over_reloads(inst):
+    """It says what it said at its begin, its mail meets the filters of then; the settings go with it."""
+    with lab.Sink() as sink, gateway(inst, sink, smtps='IO_timeout = 60s; ') as g:
+        turns = Turns(g)
+        held = []
+        for i in range(4):
+            c = g.client()
+            c.size = size_of(c.cmd('EHLO hold.test', 250))
+            c.cmd('MAIL FROM:<a@hold.test>', 250)
+            held.append(c)
+            turns.next()
+            before = turns.taken()
+            g.ctl('reload')
+            lab.wait_for('the line of it', lambda: turns.taken() == before + 1)
+        assert len({c.size for c in held}) == 4
+        assert g.metrics('smtps')['configurations_now'] >= 4
+        for i, c in enumerate(held):
+            c.cmd(f'RCPT TO:<m{i}@sink.test>', 250)
+            c.cmd('DATA', 354)
+            c.send(f'Subject: {i}\r\n\r\nx\r\n.\r\n')
+            c.reply(250)
+            assert size_of(c.cmd('EHLO hold.test', 250)) == c.size
+            c.s.close()
+        turn = {m['rcpts'][0][1]: re.search(rb'^X-Turn: (\d+)', m['body'], re.M)[1] for m in sink.wait(4)}
+        assert turn == {str(i): b'%d' % i for i in range(4)}
+        one_is_left(g)
+        with g.client() as c:
+            assert size_of(c.cmd('EHLO new.test', 250)) == 100004
+
+
+def test_what_a_reload_says(inst):
+    """Done, tried, refused with the place; what needs a restart gets it, and nobody is turned away meanwhile."""
+    with lab.Sink() as sink, lab.relay_all(inst, sink.port) as g:
+        good = g.conf.read_text()
+        assert g.ctl('reload').stdout == 'all roles have the new configuration\n'
+        g.conf.write_text(good + 'smar { no_such = 1; }\n')
+        p = g.ctl('reload', check=False)
+        assert p.returncode == 78 and 'no_such' in p.stderr and f'{g.conf}:' in p.stderr
+        said = asked(g, b'reload\n')
+        assert said.startswith(f'refused\n{g.conf}:') and 'no_such' in said and said.count('unknown option') == 1
+        g.conf.write_text(good.replace('smar {', 'smar { DNS_tries = 2; '))
+        pids = g.pids()
+        p = g.ctl('reload', '--dry-run')
+        assert re.search(r'^smar: needs a restart: .*DNS_tries', p.stdout, re.M) and 'would be taken' in p.stdout
+        assert g.pids() == pids
+        stop, greeted = threading.Event(), []
+
+        def knock():
+            while not stop.is_set():
+                with g.client() as c:
+                    greeted.append(c.greeting)
+
+        t = threading.Thread(target=knock, daemon=True)
+        t.start()
+        p = g.ctl('reload')
+        stop.set()
+        t.join(lab.WAIT)
+        assert re.search(r'^smar: needs a restart: .*DNS_tries', p.stdout, re.M)
+        new = g.pids()
+        assert new['smar'] != pids['smar'] and {k: v for k, v in new.items() if k != 'smar'} == {k: v for k, v in pids.items() if k != 'smar'}
+        assert greeted and all(x.startswith('220') for x in greeted)
+        lab.wait_for('mail to be taken', g.takes_mail)
+        g.conf.write_text(good.replace('smtps {', 'smtps { processes = 2; '))
+        p = g.ctl('reload', check=False)
+        assert p.returncode == 78 and 'processes changed: this needs a restart of mcp' in p.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='asks as several accounts')
+def test_who_may_ask(inst):
+    """An account in control.admins may, another hears no; a name is no path, and what is no request is said to be none."""
+    with lab.Gateway(inst, top='control { admins = { daemon }; }') as g:
+        d = with_files(g, {'spf.conf.sample': 'smar { spf = yes; }\n'})
+        g.ctl('reload')
+        sock = g.dir / 'run/mcp.sock'
+        assert sock.stat().st_mode & 0o7 == 0, 'for the group alone'
+        os.chmod(sock, 0o666)
+
+        def as_(uid, *words):
+            return subprocess.run(['setpriv', f'--reuid={uid}', f'--regid={uid}', '--clear-groups', str(g.bin / 'bin/meta1ctl'),
+                                   '-f', str(g.conf), *words], capture_output=True, text=True, timeout=60, env=g.environ())
+
+        p = as_(3, 'module', 'enable', 'spf')
+        assert p.returncode == 1 and 'control { admins' in p.stderr and not (d / 'spf.conf').exists()
+        p = as_(1, 'module', 'enable', 'spf')
+        assert p.returncode == 0, p.stderr
+        assert os.readlink(d / 'spf.conf') == 'spf.conf.sample'
+        assert as_(3, 'reload').returncode == 1 and as_(1, 'reload').returncode == 0
+        assert as_(1, 'module', 'disable', 'spf').returncode == 0 and not (d / 'spf.conf').is_symlink()
+        lab.wait_for('lines of all that it asked', lambda: len(re.findall(r'mcp\.control uid=1 ', g.log())) == 3)
+
+        def ask(text):
+            return asked(g, text)
+
+        assert ask(b'enable ../spf\n').startswith('wrong\n../spf: expected a name of a to z')
+        assert ask(b'enable\n').startswith('wrong\n') and ask(b'reload now\n').startswith('wrong\n')
+        assert ask(b'GET /v1/status HTTP/1.0\r\n\r\n').startswith('wrong\n')
+        assert ask(b'x' * 5000).startswith('wrong\n') and ask(b'reload\n') == 'done\n'
+
+
+def test_taken_back(inst):
+    """What the rest does not go with: at the check, in a role, or when a restarted role does not come up."""
+    g = lab.Gateway(inst)
+    files = {
+        'twice.conf.sample': 'smar { spf = no; }\n',
+        'spf.conf.sample': 'smar { spf = yes; }\n',
+        'unknown.conf.sample': 'smar { map x { type = nothing_like_it; } }\n',
+        'grey.conf.sample': 'smar { greylisting { file = "/proc/none/x"; } }\n',
+        'good.conf.sample': 'smar { greylisting { } }\n',
+    }
+    d = with_files(g, files)
+    with g:
+        p = g.ctl('module', 'enable', 'unknown', check=False)
+        assert p.returncode == 78 and 'map_nothing_like_it' in p.stderr and 'taken back' in p.stderr, p.stderr
+        assert g.ctl('module', 'enable', 'spf').stdout == 'conf.d/spf.conf is on\n'
+        p = g.ctl('module', 'enable', 'twice', check=False)
+        assert p.returncode == 78 and f'{d}/twice.conf:1' in p.stderr and f'{d}/spf.conf:1' in p.stderr, p.stderr
+        p = g.ctl('module', 'enable', 'grey', check=False)
+        assert p.returncode == 78 and 'smar does not come up with it' in p.stderr, p.stderr
+        assert sorted(p.name for p in d.iterdir() if p.is_symlink()) == ['spf.conf']
+        lab.wait_for('mail to be taken', g.takes_mail)
+        p = g.ctl('module', 'enable', 'good')
+        assert 'smar: needs a restart: ' in p.stdout and p.stdout.endswith('conf.d/good.conf is on\n')
+        lab.wait_for('mail to be taken', g.takes_mail)
+        assert 'smar: needs a restart: ' in g.ctl('module', 'disable', 'good').stdout
+
+
+def test_files_that_are_no_samples(inst):
+    """Nothing is linked that others could have written, and nothing that has no effect."""
+    g = lab.Gateway(inst)
+    d = with_files(g, {'own.conf': 'smar { spf = yes; }\n', 'soft.conf.sample': 'smar { spf = yes; }\n', 'a.conf.sample': 'smar { client_names = yes; }\n'})
+    (d / 'linked.conf.sample').symlink_to('/etc/passwd')
+    (d / 'soft.conf.sample').chmod(0o666)
+    with g:
+        for name, why in (('linked', 'belongs to root'), ('soft', 'belongs to root'), ('none', 'no such file'), ('own', 'no such file'), ('A', 'expected a name')):
+            p = g.ctl('module', 'enable', name, check=False)
+            assert p.returncode == 1 and why in p.stderr, (name, p.stderr)
+        assert 'edit it, or take it away' in g.ctl('module', 'disable', 'own', check=False).stderr
+        assert 'is not enabled' in g.ctl('module', 'disable', 'a', check=False).stderr
+        g.ctl('module', 'enable', 'a')
+        assert 'is enabled already' in g.ctl('module', 'enable', 'a', check=False).stderr
+        g.ctl('module', 'disable', 'a')
+        d.chmod(0o777)
+        p = g.ctl('module', 'enable', 'a', check=False)
+        assert p.returncode == 1 and 'can write into it' in p.stderr
+        d.chmod(0o755)
+        g.conf.write_text(g.conf.read_text().replace(INCLUDE, ''))
+        p = g.ctl('module', 'enable', 'a', check=False)
+        assert p.returncode == 78 and 'does not include conf.d' in p.stderr and not (d / 'a.conf').is_symlink()
