@@ -138,6 +138,9 @@ static inline struct mod_inst *inst_of(struct meta1_ctx *ctx)
 	return (struct mod_inst *)ctx;
 }
 
+/* elf.c: the file has all that its headers tell of. <0: err. */
+int mod_elf_whole(const char *path, struct meta1_err *);
+
 /* host.c */
 void mod_table(struct mod_inst *);
 void mod_log(struct mod_inst *, enum meta1_level, const char *text);

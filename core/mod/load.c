@@ -154,9 +154,9 @@ static int judge_file(char *path, struct meta1_err *err)
 	str_copy(path, PATH_MAX, real);
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, "%s: expected a regular file", path);
-	if (judge_owner(path, &st, err) < 0)
+	if (judge_owner(path, &st, err) < 0 || judge_folders(path, err) < 0)
 		return -1;
-	return judge_folders(path, err);
+	return mod_elf_whole(path, err);
 }
 
 /* ---- load ---- */

@@ -125,6 +125,8 @@ MODULES = {  # what is done to a good module -> words of the refusal
     'writable': ({'mode': 0o777}, ('map_probe.so', 'mode is 0777', 'chmod go-w')),
     'folder': ({'folder': 0o777}, ('maps', 'mode is 0777', 'chmod go-w')),
     'owner': ({'owner': 12345}, ('map_probe.so', 'owner is uid 12345', 'chown root')),
+    'cut': ({'cut': True}, ('map_probe.so', 'it is cut off', 'install it anew')),
+    'huge': ({'size': 1 << 40}, ('map_probe.so', 'found 1099511627776 bytes', 'at most 256 MiB')),
     'link': ({'link': True}, ('map_probe.so', 'is a link to', 'copy it there')),
 }
 
@@ -146,6 +148,10 @@ def test_modules(inst, name):
         so.chmod(change.get('mode', 0o755))
         if 'owner' in change:
             os.chown(so, change['owner'], 0)
+        if 'cut' in change:
+            os.truncate(so, so.stat().st_size // 2)
+        if 'size' in change:
+            os.truncate(so, change['size'])  # it has no more blocks than before
         if 'link' in change:
             so.rename(modules / 'map_probe.so')
             so.symlink_to(modules / 'map_probe.so')

@@ -14,7 +14,7 @@ import lab
 import pytest
 
 FULL = bool(os.environ.get('META1_FULL'))
-RELOADS = int(os.environ.get('META1_RELOADS', 300 if FULL else 8))
+RELOADS = int(os.environ.get('META1_RELOADS', 100 if FULL else 8))
 FILTER = ('policy_milter { module = mux; filter own { module = headers; add = { "X-Turn: 0" }; } } ')
 INCLUDE = 'include "conf.d/*.conf";\n'
 
@@ -103,7 +103,7 @@ def test_reloads_under_load(inst):
         pids = g.pids()
         for t in load:
             t.start()
-        begin, end = None, time.monotonic() + (1800 if FULL else 60)
+        begin, end = None, time.monotonic() + 60 + 4 * RELOADS
         while turns.taken() < RELOADS:
             assert time.monotonic() < end, f'{turns.taken()} reloads only'
             assert not [t.errors for t in load if t.errors]
@@ -130,9 +130,9 @@ def test_reloads_under_load(inst):
         g.proc.send_signal(signal.SIGHUP)
         one_is_left(g)
         print({r: (begin[r], after[r]) for r in after}, turns.taken())
-        if FULL:
+        if RELOADS >= 100:  # a configuration is some 100 KiB: half of them would be many MiB
             for role, kib in after.items():
-                assert kib - begin[role] < 1500, (role, begin, after)
+                assert kib - begin[role] < 3000, (role, begin, after)
 
 
 def one_is_left(g):
