@@ -14,9 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SIZE_MOST (256 << 20) /* bytes of a file; the largest of ours have some hundred thousand   \
-			       */
-#define HEADS	  64	      /* program headers that are looked at */
+#define SIZE_MOST                                                                                  \
+	(256 << 20) /* bytes of a file; the largest of ours have some hundred thousand             \
+		     */
+#define HEADS 64    /* program headers that are looked at */
 
 static bool is_elf(const ElfW(Ehdr) * e)
 {

@@ -181,7 +181,7 @@ struct prober;
 struct smar_policy {
 	unsigned refs;
 	struct conf *keeps; /* the settings that it is of */
-	struct dns *dns; /* the role's, as caps: NULL in tests that need none */
+	struct dns *dns;    /* the role's, as caps: NULL in tests that need none */
 	struct smar_caps *caps;
 	struct loop *loop;
 	char hostname[ADDR_DOMAIN_MAX + 1];

@@ -70,7 +70,7 @@ struct sts_job {
 	char domain[ADDR_DOMAIN_MAX + 1];
 	char resolve[1400]; /* "HOST:PORT:ADDR,ADDR" */
 	uint16_t port;
-	int64_t timeout; /* ms, of all of it */
+	int64_t timeout;		      /* ms, of all of it */
 	char *CAcert_file, *CAcert_directory; /* copies: a reload may come meanwhile */
 	atomic_bool stop;
 	/* out */

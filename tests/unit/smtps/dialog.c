@@ -3,6 +3,7 @@
  * dialog.c -- the players around a session under test, see dialog.h.
  * Comes from the tests of this folder; goes to core/smtps, whose callees chan_*, mod_* and
  * the store's operations are played here. Owns what the players keep.
+ * over 500 lines: one world, whose parts know each other.
  */
 #include "dialog.h"
 
