@@ -14,6 +14,7 @@
 #include "ctl/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -75,6 +76,8 @@ void role_host_fill(struct role *role, const struct settings *set)
 	role->host.hostname = set->hostname;
 	role->host.qdir = set->queue_directory;
 	role->host.module_directory = set->module_directory;
+	role->host.worker_kill = role_worker_kill;
+	role->host.worker_arg = role->run;
 #ifdef META1_DEVELOPER
 	role->host.strict = true;
 #endif
@@ -225,6 +228,7 @@ void role_begin(struct role_run *r)
 		role_end(r, EXIT_CONFIG);
 		return;
 	}
+	mod_spares_drop(&role->host);
 	r->side = (struct chan_side){
 	    .who = role->who,
 	    .loop = role->loop,
@@ -242,6 +246,8 @@ void role_begin(struct role_run *r)
 		r->ctl_fd = -1;
 		if (role->ctl)
 			ctl_more_metrics(role->ctl, role_metrics, role);
+		if (role->ctl)
+			role_workers_control(role);
 		if (role->ctl && role->control)
 			role->control(role, role->ctl);
 	}
@@ -415,6 +421,17 @@ static int usage(const char *name)
 	return 64;
 }
 
+/* The descriptor that mcp left us; nobody whom we start shall take it for his. */
+static int role_channel(const char *name)
+{
+	const char *text = getenv(name);
+	int fd = text ? atoi(text) : -1;
+
+	unsetenv(name);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return fd;
+}
+
 int role_main(struct role *role, int argc, char **argv)
 {
 	static struct role_run run = {.ipc_fd = -1, .ctl_fd = -1, .pass_fd = -1};
@@ -422,6 +439,8 @@ int role_main(struct role *role, int argc, char **argv)
 	int level = 0, c;
 	bool strict = false;
 
+	if (getenv("META1_WORKER_FD"))
+		return mod_worker_main(role_channel("META1_WORKER_FD"));
 	role->run = &run;
 	run.role = role;
 	run.file = SYSCONFDIR "/meta1/meta1.conf";
@@ -454,7 +473,5 @@ int role_main(struct role *role, int argc, char **argv)
 		    role->name, run.file, role->name, run.file);
 		return 64;
 	}
-	c = atoi(channel);
-	unsetenv("META1_MCP_FD");
-	return live(&run, c);
+	return live(&run, role_channel("META1_MCP_FD"));
 }

@@ -312,6 +312,8 @@ static void on_reload(struct chan *c, uint32_t req, const void *msg, void *arg)
 		commit(r);
 	else if (r->next)
 		drop(r);
+	if (m->step != STEP_PREPARE)
+		mod_spares_drop(&r->role->host);
 	done.text = buf_str(err.text);
 	chan_send(c, P_RELOAD_DONE, &done);
 }
@@ -325,6 +327,8 @@ static const struct chan_handler from_mcp[] = {
     {P_MCP_PING, on_ping},
     {P_MCP_STOP, on_stop},
     {P_RELOAD, on_reload},
+    {P_WORKER, role_on_worker},
+    {P_WORKER_ENDED, role_on_worker_ended},
     {P_NONE, NULL},
 };
 

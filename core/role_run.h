@@ -54,6 +54,12 @@ int role_mcp_open(struct role_run *, int fd, struct meta1_err *);
 void role_mcp_ready(struct role_run *);
 void role_mcp_close(struct role_run *);
 
+/* ---- role_workers.c ---- */
+void role_worker_kill(void *run, uint32_t pid);
+void role_workers_control(struct role *); /* GET /v1/workers */
+void role_on_worker(struct chan *, uint32_t req, const void *msg, void *run);
+void role_on_worker_ended(struct chan *, uint32_t req, const void *msg, void *run);
+
 /* ---- role_metrics.c ---- */
 struct evbuffer;
 /* More lines of /metrics; arg is the role. */

@@ -10,7 +10,7 @@ for tool in lowdown mandoc groff qpdf; do
 	command -v "$tool" >/dev/null || { echo "make doc: $tool is missing (Debian: a package of that name)" >&2; exit 69; }
 done
 # read in this order; what is not named comes behind
-first="START install admin smar-decisions maps filters limits tls tutorial-cyrus control-api modules migrate"
+first="START install admin smar-decisions maps filters limits tls tutorial-cyrus control-api isolation modules migrate"
 chapters=$(for c in $first; do [ ! -f "$doc/$c.md" ] || echo "$c"; done
 	for f in "$doc"/*.md; do c=$(basename "$f" .md); case " $first " in *" $c "*) ;; *) echo "$c" ;; esac; done)
 read=(lowdown --parse-no-intraemph --parse-no-metadata)

@@ -67,6 +67,8 @@ static json_t *used_by(struct tool *t, const char *name)
 	return a;
 }
 
+static json_t *apart; /* what workers.c tells, asked for before the rights are gone */
+
 static json_t *describe(struct tool *t, const struct mod *mod, bool options)
 {
 	const struct meta1_module *m = mod_descriptor(mod);
@@ -75,6 +77,7 @@ static json_t *describe(struct tool *t, const struct mod *mod, bool options)
 	    "roles", roles_of(m->roles), "used_by", used_by(t, m->name));
 	json_t *list = json_array();
 
+	json_object_set_new(o, "isolated", tool_workers_of(apart, m->name));
 	json_object_set_new(o, "abi", json_sprintf("%u.%u", m->abi_major, m->abi_minor));
 	for (uint32_t i = 0; options && i < m->nopt; i++) {
 		const struct meta1_opt *opt =
@@ -103,6 +106,7 @@ static void print(const json_t *o)
 	json_array_foreach(json_object_get(o, "used_by"), i, v)
 	    printf("%s%s", i ? "; " : "  used by ", json_string_value(v));
 	putchar('\n');
+	tool_workers_print(json_object_get(o, "isolated"));
 	if (!json_object_get(o, "options"))
 		return;
 	printf("  %s\n  %s\n", tool_text(o, "summary"), tool_text(o, "file"));
@@ -163,6 +167,7 @@ static int unprivileged(struct tool *t, const char *name)
 	int status = 0;
 	pid_t pid;
 
+	apart = tool_workers(t);
 	fflush(stdout);
 	pid = fork();
 	if (pid < 0)
@@ -172,6 +177,7 @@ static int unprivileged(struct tool *t, const char *name)
 			_exit(fail("setuid", strerror(errno)));
 		_exit(descriptors(t, name));
 	}
+	json_decref(apart);
 	if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
 		return fail("a module", "it ends the process that reads its descriptor");
 	return WEXITSTATUS(status);

@@ -82,6 +82,10 @@ int tool_module_info(struct tool *);
 int tool_reload(struct tool *);
 int tool_module_enable(struct tool *);
 int tool_module_disable(struct tool *);
+/* workers.c: isolated instances of the configuration, each with its process; of one module. */
+json_t *tool_workers(struct tool *);
+json_t *tool_workers_of(const json_t *all, const char *module);
+void tool_workers_print(const json_t *);
 /* export.c, import.c: queue export and queue import. */
 int tool_export(struct tool *);
 int tool_import(struct tool *);

@@ -102,6 +102,11 @@ bool conf_has_file(const struct conf *c, const char *end)
 	return false;
 }
 
+void conf_set_dir(struct conf *c, const char *dir)
+{
+	c->dir = conf_printf(c, "%s", dir);
+}
+
 /* ---- messages ---- */
 
 static unsigned file_number(const struct conf *c, const char *name)

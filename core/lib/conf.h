@@ -53,8 +53,9 @@ void conf_free(struct conf **);
 struct conf_section *conf_root(struct conf *); /* keyword "" */
 /* One of the files that were read has a name that ends so, behind a slash or whole. */
 bool conf_has_file(const struct conf *, const char *end);
-const char *conf_dir(struct conf *);	 /* folder of the first file, absolute */
-void *conf_alloc(struct conf *, size_t); /* zeroed; lives as long as the conf */
+const char *conf_dir(struct conf *);		/* folder of the first file, absolute */
+void conf_set_dir(struct conf *, const char *); /* of a text that stood elsewhere */
+void *conf_alloc(struct conf *, size_t);	/* zeroed; lives as long as the conf */
 char *conf_printf(struct conf *, const char *fmt, ...) PRINTF(2, 3);
 
 /* Errors and warnings (a warning does not count as an error). */

@@ -194,6 +194,7 @@ static void bind_auth(struct loader *l, struct set_smtps *set, struct conf_secti
 
 	if (!t)
 		return;
+	check_not_isolated(l->conf, t, "auth");
 	bind(l, t, &rec_auth, &set->auth_set, owner_of(l, t));
 	set->auth_set.account_limits = sub(l, t, "account_limits");
 	if (set->auth_set.account_limits)
@@ -238,6 +239,7 @@ static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_sect
 	file_names(l, set->tls_set.cert_file);
 	file_names(l, set->tls_set.key_file);
 	set->auth = sub(l, sec, "auth");
+	check_not_isolated(l->conf, set->auth, "auth");
 	if (set->auth)
 		bind_only(l, set->auth, &rec_login, &set->login_set);
 	if (sec)
@@ -465,6 +467,7 @@ static struct settings *load(struct conf *conf, const char *name, enum opt_mode 
 	opt_unknown(conf, root, "", rec_global.opt, rec_global.n, subs, ARRAY_LEN(subs));
 	for (unsigned i = 0; i < s->nrole; i++)
 		check_dependencies(conf, s, s->role[i]);
+	check_isolate(conf, s);
 	check_access_is_asked(conf, s);
 	settings_filter_check(conf, s);
 	return s;

@@ -71,6 +71,11 @@ struct set_tls {					/* tls { } */
 };
 /* Bits 0 to 6 are those of enum meta1_auth_flag. */
 enum { AUTH_F_TLS_ONLY = 128, AUTH_F_PLAINTEXT = 256 };
+struct set_isolate { /* of the sections of instances that can run in a process of their own */
+	int32_t on;
+	const char *user; /* NULL: the role's */
+	int64_t memory;	  /* bytes; 0: any */
+};
 struct set_auth { /* auth { }; further options are those of its module */
 	const char *module;
 	const char *const *trusted_mechanisms;
@@ -114,6 +119,7 @@ struct set_filter { /* policy_milter { }, or filter NAME { } in it; the rest is 
 	int32_t shadow, authenticated; /* FILTER_AUTH_ */
 	const char *const *listeners, *const *clients, *const *senders, *const *recipients;
 	int64_t min_size, max_size; /* 0: none */
+	struct set_isolate iso;
 	struct conf_section *section;
 };
 
@@ -161,6 +167,7 @@ struct set_smtpc {
 struct set_map { /* map NAME { type; module's options } */
 	const char *name, *type;
 	int64_t cache_size, cache_memory, cache_ttl, cache_negative_ttl;
+	struct set_isolate iso;
 	struct conf_section *section;
 };
 
@@ -322,6 +329,7 @@ struct settings_module {
 	struct conf_section *section; /* its options, or NULL */
 	const char *instance;	      /* name of the instance */
 	struct conf_pos pos;
+	const struct set_isolate *isolate; /* NULL: it runs inside the role */
 };
 /* The modules that the role would load for this configuration, each instance once; for smtps
  * those of all smtps sections (section->parent tells whose). Caller frees the array. */

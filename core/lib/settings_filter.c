@@ -53,6 +53,7 @@ const struct meta1_opt opt_filter[FILTER_OPTIONS] = {
     META1_OPT_BYTES(struct set_filter, min_size, "0", "0..1TB",
 	"A smaller mail is not judged as a whole, what came before it all the same."),
     META1_OPT_BYTES(struct set_filter, max_size, "0", "0..1TB", "Nor a larger one; 0: any size."),
+    ISOLATE_OPTIONS(struct set_filter),
 };
 const struct settings_records rec_filter = {opt_filter, FILTER_OPTIONS};
 
@@ -202,6 +203,7 @@ static void bind_mux(
 	if (set->nfilter > FILTERS_MAX)
 		conf_error(c, &mux->pos, "%s: found %u filters, expected at most %d", owner,
 		    set->nfilter, FILTERS_MAX);
+	check_not_isolated(c, mux, "pmilter");
 	opt_unknown(c, mux, owner, opt_filter, 1, subs, 1);
 }
 

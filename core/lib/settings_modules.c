@@ -38,8 +38,9 @@ struct list {
 	unsigned n;
 };
 
-static void add(struct list *l, const char *use, const char *kind, const char *what,
-    const char *instance, struct conf_section *sec, const struct conf_section *asker)
+static struct settings_module *add(struct list *l, const char *use, const char *kind,
+    const char *what, const char *instance, struct conf_section *sec,
+    const struct conf_section *asker)
 {
 	l->v = base_realloc(l->v, (l->n + 1) * sizeof(*l->v));
 	struct settings_module *m = &l->v[l->n++];
@@ -48,6 +49,12 @@ static void add(struct list *l, const char *use, const char *kind, const char *w
 	m->module = module_of(l->s->conf, kind, what);
 	if (asker)
 		m->pos = asker->pos;
+	return m;
+}
+
+static void apart(struct settings_module *m, const struct set_isolate *iso)
+{
+	m->isolate = iso->on ? iso : NULL;
 }
 
 /* module NAME { }: options of the modules of that name, from the first on. false: there is none. */
@@ -95,7 +102,7 @@ static void add_filters(struct list *l, const struct set_smtps *set)
 		const struct set_filter *f = &set->filter[i];
 		if (set->mux)
 			use = conf_printf(l->s->conf, "smtps: filter %s", f->name);
-		add(l, use, "pmilter", f->module, f->name, f->section, f->section);
+		apart(add(l, use, "pmilter", f->module, f->name, f->section, f->section), &f->iso);
 	}
 }
 
@@ -149,8 +156,10 @@ static void add_smar(struct list *l)
 	struct set_smar *m = &l->s->smar;
 	for (unsigned i = 0; i < m->nmap; i++)
 		if (m->map[i].type)
-			add(l, conf_printf(l->s->conf, "smar: map %s", m->map[i].name), "map",
-			    m->map[i].type, m->map[i].name, m->map[i].section, m->map[i].section);
+			apart(add(l, conf_printf(l->s->conf, "smar: map %s", m->map[i].name), "map",
+				  m->map[i].type, m->map[i].name, m->map[i].section,
+				  m->map[i].section),
+			    &m->map[i].iso);
 	if (m->probe.section)
 		add_probe(l);
 	add_named(l, &m->role);

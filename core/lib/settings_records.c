@@ -368,6 +368,7 @@ static const struct meta1_opt opt_map[] = {
 	"map says so."),
     META1_OPT_MSEC(struct set_map, cache_negative_ttl, "30s", "0..1d",
 	"The same for \"not found\". Failures are never kept."),
+    ISOLATE_OPTIONS(struct set_map),
 };
 RECORDS(map);
 

@@ -142,5 +142,6 @@ unsigned mcp_account_check(struct settings *set, bool root)
 		conf_error(set->conf, NULL,
 		    "processes: %u of smtps and %u of smtpc, at most %d each", smtps, smtpc,
 		    PROCESSES_MAX);
+	mcp_workers_check(set, root);
 	return conf_errors(set->conf) - before;
 }

@@ -136,6 +136,7 @@ static void tell(struct mcp_child *c)
 
 		give(c, "listen", l->name, l->fd[c->nth % l->nfd]);
 	}
+	mcp_workers_start(c, c->m->set, sec->set);
 	chan_send(c->chan, P_MCP_GO, &go);
 	if (pass)
 		mcp_pass_start(c);
@@ -214,10 +215,20 @@ static void on_reload_done(struct chan *chan, uint32_t req, const void *msg, voi
 		mcp_reload_done(c, msg);
 }
 
+static void on_worker_kill(struct chan *chan, uint32_t req, const void *msg, void *arg)
+{
+	struct mcp_child *c = *chan_slot(chan);
+
+	(void)req, (void)arg;
+	if (c)
+		mcp_worker_kill(c, (pid_t)((const struct p_worker_kill *)msg)->pid);
+}
+
 const struct chan_handler mcp_child_handlers[] = {
     {P_MCP_READY, on_ready},
     {P_MCP_PONG, on_pong},
     {P_RELOAD_DONE, on_reload_done},
+    {P_WORKER_KILL, on_worker_kill},
     {P_NONE, NULL},
 };
 
@@ -259,6 +270,7 @@ void mcp_child_ended(struct mcp_child *c, int status)
 	if (c->sec->wire->who == SMTPS)
 		clients_forget(c->m->clients_fd, c->index);
 	mcp_pass_stop(c);
+	mcp_workers_end(c);
 	chan_close(&c->chan);
 	loop_unwatch(&c->ping);
 	loop_unwatch(&c->timer);

@@ -5,8 +5,9 @@
  * Comes from: child.c (a process of a role), check.c (its checker). Goes to: core/role.c.
  * The new program gets: stdin from /dev/null, stdout and stderr, descriptor 3 = channel to mcp
  * (META1_MCP_FD), descriptor 4 = its lock; nothing else is open. Working folder is
- * queue_directory. On failure: before the fork err; after it one line on stderr and status 71,
- * or 78 when the program itself is not there.
+ * queue_directory. A worker gets the stream to its role instead (META1_WORKER_FD), and no lock. On
+ * failure: before the fork err; after it one line on stderr and status 71, or 78 when the program
+ * itself is not there.
  */
 #include "mcp.h"
 
@@ -82,7 +83,8 @@ char **mcp_words(const char *text, struct meta1_err *err)
 
 bool mcp_env_passes(const char *assignment, bool root, bool testing)
 {
-	if (strncmp(assignment, "META1_MCP_FD=", 13) == 0)
+	if (strncmp(assignment, "META1_MCP_FD=", 13) == 0 ||
+	    strncmp(assignment, "META1_WORKER_FD=", 16) == 0)
 		return false;
 	if (!root || testing)
 		return true;
@@ -95,9 +97,9 @@ bool mcp_env_passes(const char *assignment, bool root, bool testing)
 	return true;
 }
 
-static char **environment(struct mcp *m, bool channel)
+static char **environment(struct mcp *m, const struct mcp_exec *x)
 {
-	static char channel_env[] = "META1_MCP_FD=3";
+	static char channel_env[] = "META1_MCP_FD=3", worker_env[] = "META1_WORKER_FD=3";
 	size_t n = 0, kept = 0;
 	char **env;
 
@@ -108,8 +110,8 @@ static char **environment(struct mcp *m, bool channel)
 		if (mcp_env_passes(environ[i], m->root, mcp_testing()))
 			env[kept++] = environ[i];
 	}
-	if (channel)
-		env[kept++] = channel_env;
+	if (x->chan_fd >= 0)
+		env[kept++] = x->worker ? worker_env : channel_env;
 	return env;
 }
 
@@ -186,6 +188,12 @@ static char **arguments(struct mcp *m, const struct mcp_exec *x, struct meta1_er
 	char text[2048], **argv;
 	size_t n = 0;
 
+	if (x->worker) {
+		argv = base_alloc(sizeof(*argv) * 3);
+		argv[0] = base_strdup(x->set->keyword);
+		argv[1] = base_strdup(x->worker);
+		return argv;
+	}
 	snprintf(text, sizeof(text), "%s -f '%s'", x->set->keyword, m->file);
 	argv = mcp_words(x->set->arguments ? x->set->arguments : text, err);
 	if (!argv)
@@ -205,20 +213,42 @@ static char **arguments(struct mcp *m, const struct mcp_exec *x, struct meta1_er
 	return argv;
 }
 
+/* Of a worker: its own, if it has one. */
+static int account(
+    struct mcp *m, const struct mcp_exec *x, struct mcp_account *a, struct meta1_err *err)
+{
+	struct set_role s = *x->set;
+
+	if (x->worker && x->user) {
+		s.user = x->user;
+		s.group = NULL;
+	}
+	return mcp_account(&s, m->root, a, err);
+}
+
+/* A checker may run before the folder was made; a worker is not of those who may go there. */
+static int go_to(struct mcp *m, const struct mcp_exec *x)
+{
+	if (x->worker)
+		return chdir("/");
+	return chdir(m->set->queue_directory) < 0 && (!x->check || chdir("/") < 0) ? -1 : 0;
+}
+
 pid_t mcp_exec(struct mcp *m, const struct mcp_exec *x, struct meta1_err *err)
 {
 	struct mcp_account a;
 	char path[1024], **argv, **env;
-	bool reader = strcmp(x->set->keyword, "qmgr") == 0 || strcmp(x->set->keyword, "smtpc") == 0;
+	bool reader = !x->worker && (strcmp(x->set->keyword, "qmgr") == 0 ||
+					strcmp(x->set->keyword, "smtpc") == 0);
 	gid_t more;
 	pid_t pid;
 
-	if (mcp_account(x->set, m->root, &a, err) < 0)
+	if (account(m, x, &a, err) < 0)
 		return -1;
 	argv = arguments(m, x, err);
 	if (!argv)
 		return -1;
-	env = environment(m, x->chan_fd >= 0);
+	env = environment(m, x);
 	if (x->set->path)
 		str_copy(path, sizeof(path), x->set->path);
 	else
@@ -230,8 +260,7 @@ pid_t mcp_exec(struct mcp *m, const struct mcp_exec *x, struct meta1_err *err)
 		arrange(x);
 		signals_default();
 		drop(&a, more);
-		/* A checker may run before the folder was made. */
-		if (chdir(m->set->queue_directory) < 0 && (!x->check || chdir("/") < 0))
+		if (go_to(m, x) < 0)
 			child_fails("cannot go to", m->set->queue_directory, EXIT_OS);
 		execve(path, argv, env);
 		child_fails("cannot run", path, EXIT_CONFIG);

@@ -57,7 +57,7 @@ static void reap(int sig, short what, void *arg)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		struct mcp_child *found = NULL;
 
-		if (mcp_check_reaped(m, pid, status))
+		if (mcp_check_reaped(m, pid, status) || mcp_worker_reaped(m, pid, status))
 			continue;
 		for (unsigned i = 0; i < m->nsection; i++) {
 			for (unsigned k = 0; k < m->section[i].nchild; k++) {
@@ -274,6 +274,7 @@ static void close_all(struct mcp *m)
 
 	mcp_check_cancel(m);
 	mcp_control_close(m);
+	mcp_workers_close(m);
 	mcp_service_end(&m->service);
 	if (m->background && m->report_fd < 0) {
 		pid_file(m, path, sizeof(path));
@@ -312,6 +313,8 @@ static int read_settings(struct mcp *m)
 static void init(struct mcp *m)
 {
 	m->ping_ms = MCP_PING_MS;
+	m->life = 1;
+	LIST_INIT(&m->workers);
 #ifdef META1_DEVELOPER
 	/* tests cannot wait as long as an admin wants us to */
 	if (getenv("META1_PING_MS"))

@@ -6,8 +6,8 @@
  * Told in the order of a start: who runs as whom (account.c), which folders (dirs.c), that
  * nobody of an earlier life is there (lock.c), whether the configuration is good in the eyes
  * of those who will run it (check.c), which sockets (listen.c), a process (exec.c, child.c,
- * pass.c), their order (order.c), a change of the configuration (reload.c), and who may ask for one
- * (control.c). What a service manager wants to hear, and which sockets it has opened, is in
+ * pass.c) and its workers (worker.c), their order (order.c), a change of the configuration
+ * (reload.c), and who may ask for one (control.c). What a service manager wants to hear, and which sockets it has opened, is in
  * service.c.
  */
 #ifndef META1_MCP_H
@@ -18,6 +18,7 @@
 #include "lib/settings.h"
 
 #include <stdio.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #define MCP_START_MS	10000 /* a start waits so long for the role before it */
@@ -129,7 +130,9 @@ struct mcp {
 	unsigned nsection;
 	struct chan_side side;
 	int64_t ping_ms, backoff_max; /* backoff_max 0: MCP_BACKOFF_MAX */
-	bool stopping, again;	      /* again: SIGHUP came during a reload */
+	uint64_t life;		      /* of the configuration: 1, and 1 more with each reload */
+	LIST_HEAD(, mcp_worker) workers;
+	bool stopping, again; /* again: SIGHUP came during a reload */
 	int status;
 	struct watch *signal[6], *order_timer;
 	struct mcp_check *check;
@@ -203,6 +206,8 @@ struct mcp_exec {
 	int chan_fd, lock_fd; /* -1: none */
 	int out_fd;	      /* for stdout and stderr; -1: mcp's stderr */
 	bool check;	      /* add -C */
+	/* Instance that it shall serve as a worker of that role; NULL: the role itself. */
+	const char *worker, *user; /* user: NULL: the role's */
 };
 /* The words of a command line with '…', "…" and \; ended by NULL, free with mcp_words_free().
  * NULL: err. */
@@ -222,6 +227,16 @@ void mcp_child_stop(struct mcp_child *, int64_t within_ms, const char *why);
 void mcp_child_ended(struct mcp_child *, int status);
 int64_t mcp_child_backoff(int64_t last, int64_t lived); /* ms to wait now */
 extern const struct chan_handler mcp_child_handlers[];
+
+/* ---- worker.c: processes of isolated instances ---- */
+/* Starts those of the child's section in set, and hands it their streams. */
+void mcp_workers_start(struct mcp_child *, struct settings *, const struct set_role *);
+bool mcp_worker_reaped(struct mcp *, pid_t pid, int status); /* true: it was one */
+void mcp_worker_kill(struct mcp_child *, pid_t pid);	     /* the child says: it hangs */
+void mcp_workers_end(struct mcp_child *); /* the child has ended, they do so too */
+void mcp_workers_close(struct mcp *);	  /* mcp ends */
+/* Accounts that cannot be used, as errors of set->conf. */
+void mcp_workers_check(struct settings *, bool root);
 
 /* ---- pass.c ---- */
 void mcp_pass_start(struct mcp_child *);

@@ -331,6 +331,7 @@ static void checked(struct mcp *m, bool good, const char *errors)
 			continue;
 		c->told = true;
 		r->awaited++;
+		mcp_workers_start(c, r->next, r->next->role[sec - m->section]);
 		send_step(m, c, STEP_PREPARE);
 	}
 	maybe_decide(m);
@@ -398,6 +399,7 @@ void mcp_reload_start(struct mcp *m, bool try)
 		return;
 	}
 	tell_reload(m);
+	m->life++;
 	m->reload = r = base_alloc(sizeof(*r));
 	r->serial = ++serial;
 	r->try = try;

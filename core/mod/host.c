@@ -36,6 +36,10 @@ static void host_log(struct meta1_ctx *ctx, enum meta1_level level, const char *
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	if (inst_of(ctx)->host->log) {
+		inst_of(ctx)->host->log(inst_of(ctx)->host->log_arg, level, text);
+		return;
+	}
 	log_event(l, "module", "instance=%s text=%s", inst_of(ctx)->name, text);
 }
 

@@ -220,23 +220,23 @@ static char *copy_of(const char *s)
 }
 
 /* It may outlive the settings of its time in the role: what it has of them is its own. */
-static struct mod_inst *inst_new(
-    struct mod_host *h, struct mod *mod, const char *name, struct conf *conf)
+struct mod_inst *mod_inst_new(
+    struct mod_host *h, const struct meta1_module *m, const char *name, struct conf *conf)
 {
 	struct mod_inst *in = base_alloc(sizeof(*in));
-	size_t n = strlen(mod->m->name) + strlen(name) + 2;
+	size_t n = strlen(m->name) + strlen(name) + 2;
 
 	in->host = h;
-	in->m = mod->m;
-	in->keeps = conf_ref(conf);
+	in->m = m;
+	in->keeps = conf ? conf_ref(conf) : NULL;
 	in->hostname = copy_of(h->hostname);
 	in->qdir = copy_of(h->qdir);
 	in->name = base_alloc(n);
-	snprintf(in->name, n, "%s/%s", mod->m->name, name);
-	in->base = in->name + strlen(mod->m->name) + 1;
-	in->cancel = cancel_of(mod->m);
-	in->blocking = mod->m->flags & META1_F_BLOCKING;
-	in->req_max = mod->m->kind == META1_MAP ? MOD_REQ_MAX : MOD_REQ_MAX_ELSE;
+	snprintf(in->name, n, "%s/%s", m->name, name);
+	in->base = in->name + strlen(m->name) + 1;
+	in->cancel = cancel_of(m);
+	in->blocking = m->flags & META1_F_BLOCKING;
+	in->req_max = m->kind == META1_MAP ? MOD_REQ_MAX : MOD_REQ_MAX_ELSE;
 	in->slow_said = INT64_MIN / 2;
 	atomic_init(&in->refs, 1);
 	pthread_mutex_init(&in->lock, NULL);
@@ -246,6 +246,18 @@ static struct mod_inst *inst_new(
 	work_owner_init(&in->owner, in->blocking ? 1 : 2);
 	mod_table(in);
 	return in;
+}
+
+void mod_inst_add(struct mod_inst *in)
+{
+	in->next = in->host->insts;
+	in->host->insts = in;
+}
+
+void mod_inst_fail(struct mod_inst *in)
+{
+	let_go(in);
+	mod_unref(in);
 }
 
 struct mod_inst *mod_open(struct mod_host *h, struct mod *mod, const char *name, struct conf *conf,
@@ -260,16 +272,14 @@ struct mod_inst *mod_open(struct mod_host *h, struct mod *mod, const char *name,
 		err_set(err, "%s/%s: its options have errors", mod->m->name, name);
 		return NULL;
 	}
-	in = inst_new(h, mod, name, conf);
+	in = mod_inst_new(h, mod->m, name, conf);
 	in->conf = base;
 	if (mod->m->open(&in->table, (struct meta1_ctx *)in, base, &in->data, &why) < 0) {
 		err_set(err, "%s: %.400s", in->name, why.text);
-		let_go(in);
-		mod_unref(in);
+		mod_inst_fail(in);
 		return NULL;
 	}
-	in->next = h->insts;
-	h->insts = in;
+	mod_inst_add(in);
 	return in;
 }
 

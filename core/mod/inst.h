@@ -148,10 +148,18 @@ void mod_mem_drop(struct mod_inst *);
 void mod_fault(struct mod_inst *, const char *fmt, ...) PRINTF(2, 3);
 
 /* inst.c */
-void mod_ref(struct mod_inst *);   /* any thread */
-void mod_unref(struct mod_inst *); /* loop thread; may free it */
+/* conf: what its options point into, kept with it; NULL: it has none. */
+struct mod_inst *mod_inst_new(
+    struct mod_host *, const struct meta1_module *, const char *name, struct conf *);
+void mod_inst_add(struct mod_inst *);  /* it is open: among the host's */
+void mod_inst_fail(struct mod_inst *); /* it never will be: takes back what it holds */
+void mod_ref(struct mod_inst *);       /* any thread */
+void mod_unref(struct mod_inst *);     /* loop thread; may free it */
 /* A request or job left: a waiting drain or close may go on, which may free the instance. */
 void mod_settled(struct mod_inst *);
+
+/* iso.c: at exit, with mod_unload_all() */
+void mod_apart_free(struct mod_host *);
 
 /* Each fills its part of the table, and lets go of what is left at close. */
 void mod_watch_table(struct meta1_host *);

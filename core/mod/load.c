@@ -338,6 +338,7 @@ void mod_unload_all(struct mod_host *host)
 {
 	struct mod *mod;
 
+	mod_apart_free(host);
 	while ((mod = host->mods)) {
 		host->mods = mod->next;
 		free(mod->opt);

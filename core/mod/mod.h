@@ -36,8 +36,17 @@ struct mod_host { /* one a process, filled by the role's main */
 	/* A module broke a law; text without the instance. NULL: logged, and fatal when strict. */
 	void (*fault)(void *arg, const char *instance, const char *text);
 	void *fault_arg;
+	/* In a worker: where lines of modules go, instead of the log. */
+	void (*log)(void *arg, enum meta1_level, const char *text);
+	void *log_arg;
+	/* A worker does not answer: it is to be killed. */
+	void (*worker_kill)(void *arg, uint32_t pid);
+	void *worker_arg;
 	struct mod *mods;
+	struct mod *apart; /* what stands in a role for modules of workers */
 	struct mod_inst *insts;
+	struct mod_spare *spares; /* workers that no instance has taken yet */
+	struct iso *isos;
 };
 
 /* ---- load.c: find, judge, keep ---- */
@@ -61,6 +70,9 @@ uint64_t mod_offers(const struct meta1_module *, uint32_t role);
  * "type"), runs check() and open(). conf gets option errors; err the rest. */
 struct mod_inst *mod_open(struct mod_host *, struct mod *, const char *name, struct conf *,
     struct conf_section *, const char *const *core_names, enum opt_mode, struct meta1_err *);
+/* The same of any instance of a configuration, in a worker of its own where it says isolate. */
+struct mod_inst *mod_use(struct mod_host *, const struct settings_module *, struct settings *,
+    const char *const *core_names, struct meta1_err *);
 /* For the connections that it makes: a reference of its own is taken. Without: none has TLS. */
 void mod_tls(struct mod_inst *, struct tls_ctx *);
 /* Each handshake that is done of connections that are opened from now on; fn NULL: no more. */
@@ -139,5 +151,26 @@ void mod_map_held(struct mod_inst *, int64_t us);
  * limit: TEMPFAIL, on a later turn like every answer. The request is for mod_req_cancel(). */
 struct meta1_req *mod_map_lookup(
     struct mod_inst *, struct meta1_buf key, int64_t deadline_ms, mod_done_fn, void *arg);
+
+/* ---- iso.c: instances in workers ---- */
+/* mcp has started a process: "map_text/access@2", 2 being the configuration it is of. fd is taken.
+ * It is for the instance that lost its own, or else kept until one is opened. */
+void mod_worker_came(
+    struct mod_host *, const char *worker, int fd, uint32_t pid, uint32_t restarts);
+void mod_worker_ended(struct mod_host *, const char *worker, uint32_t pid, const char *end);
+/* Those that nobody took, after a start or reload. */
+void mod_spares_drop(struct mod_host *);
+struct mod_worker_state {	    /* of an isolated instance */
+	const char *instance, *end; /* end: how the process before ended, "": there was none */
+	bool up;
+	uint32_t pid, restarts, open; /* open: questions */
+};
+void mod_workers(
+    const struct mod_host *, void (*fn)(void *arg, const struct mod_worker_state *), void *arg);
+
+/* ---- worker.c: the process itself ---- */
+/* Serves the instance that the other end of fd opens, until that end is closed. */
+#define MOD_WORKER_DONE 3 /* exit status: the role closed the instance */
+int mod_worker_main(int fd);
 
 #endif

@@ -202,6 +202,24 @@ static void need_user(struct setup *s, const struct set_role *r)
 	}
 }
 
+/* Those of isolated modules. */
+static void need_worker(struct setup *s, const struct set_isolate *iso)
+{
+	const struct set_role as = {.keyword = "isolate_user", .user = iso->user};
+
+	if (iso->on && iso->user)
+		need_user(s, &as);
+}
+
+static void need_workers(struct setup *s)
+{
+	for (unsigned i = 0; i < s->set->smar.nmap; i++)
+		need_worker(s, &s->set->smar.map[i].iso);
+	for (unsigned i = 0; i < s->set->nsmtps; i++)
+		for (unsigned k = 0; k < s->set->smtps[i].nfilter; k++)
+			need_worker(s, &s->set->smtps[i].filter[k].iso);
+}
+
 /* One that two roles share can do what either may. */
 static void own_user(struct setup *s, const struct set_role *r)
 {
@@ -260,6 +278,7 @@ void setup_accounts(struct setup *s)
 			need_user(s, r);
 		own_user(s, r);
 	}
+	need_workers(s);
 	need_member(s);
 	need_group(s, CONTROL_GROUP, NULL);
 }

@@ -141,11 +141,8 @@ static int open_map(struct smar_policy *p, struct mod_host *host, struct setting
 {
 	struct smar_map *m = &p->map[p->nmap];
 	struct meta1_err why = {""};
-	struct mod *mod = mod_load(host, sm->module, &why);
 
-	if (mod)
-		m->inst = mod_open(host, mod, sm->instance, set->conf, sm->section,
-		    settings_core_names(sm->kind), OPT_START, &why);
+	m->inst = mod_use(host, sm, set, settings_core_names(sm->kind), &why);
 	if (!m->inst)
 		return err_set(err, "map %s: %s", sm->instance,
 		    why.text[0] ? why.text : "its options have errors, see above");

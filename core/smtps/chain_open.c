@@ -61,12 +61,7 @@ static bool complete(const struct meta1_pmilter_ops *ops)
 static int filter_open(struct chain_filter *f, struct role *role, struct settings *set,
     const struct settings_module *sm, struct meta1_err *err)
 {
-	struct mod *mod = mod_load(&role->host, sm->module, err);
-
-	if (mod == NULL)
-		return -1;
-	f->inst = mod_open(&role->host, mod, f->set->name, set->conf, f->set->section,
-	    settings_core_names("pmilter"), OPT_START, err);
+	f->inst = mod_use(&role->host, sm, set, settings_core_names("pmilter"), err);
 	if (f->inst == NULL)
 		return -1;
 	f->ops = mod_ops(f->inst);

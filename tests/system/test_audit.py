@@ -115,6 +115,9 @@ TESTS = {
     SYSTEM + 'mapservers.py::test_user_of_redis': 'map_redis.user',
     SYSTEM + 'mapservers.py::test_where_ldap_searches': 'map_ldap.scope map_ldap.scope=base map_ldap.scope=one map_ldap.scope=sub map_ldap.size_limit',
     SYSTEM + 'mapservers.py::test_ldap_over_tls': 'map_ldap.start_tls',
+    SYSTEM + 'isolate.py::test_several': 'map.isolate map.isolate_memory',
+    SYSTEM + 'isolate.py::test_own_user': 'map.isolate_user smtps.policy_milter.isolate_user',
+    SYSTEM + 'isolate.py::test_filter': 'smtps.policy_milter.isolate smtps.policy_milter.isolate_memory',
 }
 TRIES = {thing.replace('+', ' '): test for test, all_ in TESTS.items() for thing in all_.split()}
 # how the kinds of next hops are written

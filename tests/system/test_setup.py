@@ -171,6 +171,8 @@ def test_calls(inst):
 FAULTS = {
     'no group': ('groupdel meta1', 'group meta1', 'no such group', None),
     'no user': ('userdel meta1m', 'user meta1m', 'no such account', None),
+    'no user of a worker': ('echo \'smar { map w { type = text; rows = { "a b" }; isolate = yes; isolate_user = meta1x; } }\' >etc/meta1/conf.d/w.conf',
+                            'user meta1x', 'no such account', None),
     'not a member': ('gpasswd -d meta1q meta1c', 'group meta1c', 'without the account of qmgr', None),
     'a login': ('usermod -s /bin/bash meta1s', 'user meta1s', '/bin/bash', None),
     'root': ('sed -i "s/^meta1m:x:[0-9]*/meta1m:x:0/" etc/passwd', 'user meta1m', 'uid 0',

@@ -4,8 +4,10 @@
  * core/mod. Built from the SDK's headers alone, like every module.
  */
 #include <meta1/map.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct conf {
 	int32_t leak, obey;
@@ -157,11 +159,26 @@ static void flushed(struct try *t, struct meta1_req *rq)
 	say(rq, META1_OK, "flushed");
 }
 
+/* Only in a process of its own. */
+static void crash(struct try *t, struct meta1_req *rq)
+{
+	(void)t, (void)rq;
+	raise(SIGKILL);
+}
+
+static void hang(struct try *t, struct meta1_req *rq)
+{
+	(void)t, (void)rq;
+	for (;;)
+		pause();
+}
+
 static const struct {
 	const char *key;
 	void (*act)(struct try *, struct meta1_req *);
 } acts[] = {{"now", now}, {"later", later}, {"never", hold}, {"twice", twice}, {"slow", slow},
-    {"big", big}, {"thread", thread}, {"other", other}, {"dns", dns}, {"flush", flushed}};
+    {"big", big}, {"thread", thread}, {"other", other}, {"dns", dns}, {"flush", flushed},
+    {"crash", crash}, {"hang", hang}};
 
 static void lookup(void *inst, struct meta1_req *rq, struct meta1_buf key)
 {

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * iso.h -- an isolated instance as its role has it: the interface of its kind, behind it a stream
+ * to a worker process that has the module. The role never loads the module. In the order of a life:
+ *
+ *   iso.c      open, and again after each end of the worker; what is known of it
+ *   iso_ask.c  questions that the worker owes an answer to, and what becomes of them when it hangs
+ *   iso_far.c  what the worker asks: log, counters, other maps, DNS
+ *   iso_map.c  the kinds: their operations as messages (iso_msg.h), and the answers
+ *
+ * mcp starts the workers, since an own account needs root, and since it starts all processes: one
+ * for each isolated instance and process of a role, so that nothing is shared that was not shared
+ * before, and a crash is felt by one process of the role alone. The other end is worker.c.
+ */
+#ifndef META1_MOD_ISO_H
+#define META1_MOD_ISO_H
+#include "mod/inst.h"
+#include "mod/iso_msg.h"
+#include "mod/wire.h"
+
+#define ISO_MARGIN_MS 1000 /* beyond its deadline a question is answered, or the worker killed */
+#define ISO_OPEN_MS   20000
+
+struct iso;
+struct iso_ask {	      /* a question that the worker has */
+	struct meta1_req *rq; /* NULL: nobody waits for the answer */
+	bool used;
+	uint16_t serial;
+	int64_t until;
+	void *of; /* the kind's: a session */
+};
+/* What is the same for all instances of a kind. */
+struct iso_kind {
+	enum meta1_kind kind;
+	const char *name;
+	const void *ops;
+	/* ask->rq is there, and to be finished. false: nonsense, the worker is given up. */
+	bool (*answered)(struct iso *, struct iso_ask *, struct wire_frame *);
+};
+extern const struct iso_kind iso_map, iso_pmilter;
+
+struct iso_far { /* a question of the worker */
+	LIST_ENTRY(iso_far) link;
+	struct iso *iso;
+	uint32_t id, life;
+};
+enum iso_state { ISO_DOWN, ISO_OPENING, ISO_UP };
+struct iso {
+	struct iso *next; /* of host->isos */
+	struct mod_inst *in;
+	const struct iso_kind *kind;
+	enum iso_state state;
+	char *worker; /* "map_text/access@2" */
+	struct wire *wire;
+	uint32_t life; /* how many workers there were: sessions of an older one are over */
+	uint32_t pid, restarts;
+	uint32_t ended; /* pid of the last one that did, end: how */
+	char end[96];
+	bool first;  /* the open that the role waits for */
+	bool opened; /* it answered ISO_OPEN, as answer says */
+	struct meta1_err answer;
+	/* what it is opened with, each time */
+	struct iso_open open;
+	char *text, *file, *folder, *directory; /* settings may go before it does */
+	struct meta1_mapref *map[ISO_MAPS_MAX];
+	struct meta1_buf names[ISO_MAPS_MAX];
+	/* iso_ask.c */
+	struct iso_ask *ask;
+	uint32_t nask, nopen, next_ask;
+	struct watch *hang;
+	uint32_t sessions; /* iso_pmilter.c: the last one's number */
+	/* iso_far.c */
+	LIST_HEAD(, iso_far) far;
+	uint32_t nfar;
+};
+
+/* ---- iso.c ---- */
+/* The worker is given up: why, for the log and askers. */
+void iso_lost(struct iso *, const char *why);
+static inline struct meta1_ctx *iso_ctx(struct iso *i)
+{
+	return (struct meta1_ctx *)i->in;
+}
+
+/* ---- iso_ask.c ---- */
+/* Puts the question, with descriptors, which are taken; or finishes it as a temporary failure:
+ * false. */
+bool iso_put(struct iso *, struct meta1_req *, uint16_t type, const struct shape *, const void *msg,
+    int *fds, unsigned nfd, void *of);
+void iso_late(int fd, short what, void *arg);	 /* of the timer hang; arg: struct iso */
+void iso_cancel(void *inst, struct meta1_req *); /* each kind's cancel() */
+bool iso_answer(struct iso *, struct wire_frame *);
+void iso_fail_all(struct iso *, const char *why);
+int64_t iso_left(struct iso *, struct meta1_req *); /* ms until its deadline */
+
+/* ---- iso_far.c ---- */
+/* 1: it was one of these; 0: it was not; <0: nonsense. */
+int iso_far(struct iso *, struct wire_frame *);
+void iso_far_drop(struct iso *);
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * iso_ask.c -- questions to a worker. A place is free again when the worker has answered, also a
+ * question that nobody waits for any more: so what it owes is known, and a worker that owes an
+ * answer ISO_MARGIN_MS beyond the deadline hangs and is killed.
+ * Comes from the kinds (iso_map.c ...), the law of requests (cancel) and iso.c (frames); goes to
+ * wire.c. Owns the places. On failure: the request is a temporary failure, at once.
+ */
+#include "mod/iso.h"
+
+#include "lib/log.h"
+
+#include <stdlib.h>
+
+#define ASKS_MAX   65535 /* 16 bits of a number say which place */
+#define LOOK_EVERY 250	 /* ms, while there are questions */
+
+static void finish(struct iso *i, struct meta1_req **rqp, const char *why)
+{
+	struct meta1_reply r = {.size = sizeof(r), .text = why};
+	struct meta1_req *rq = *rqp;
+
+	*rqp = NULL;
+	if (rq)
+		i->in->table.finish(rq, META1_TEMPFAIL, &r);
+}
+
+static void let_go(struct iso *i, struct iso_ask *a)
+{
+	a->used = false;
+	a->rq = NULL;
+	i->nopen--;
+}
+
+static struct iso_ask *place(struct iso *i)
+{
+	uint32_t n;
+
+	if (i->nopen == i->nask) {
+		n = i->nask ? 2 * i->nask : 64;
+		if (n > ASKS_MAX)
+			n = ASKS_MAX;
+		if (n == i->nask)
+			return NULL;
+		i->ask = base_realloc(i->ask, n * sizeof(*i->ask));
+		memset(i->ask + i->nask, 0, (n - i->nask) * sizeof(*i->ask));
+		i->next_ask = i->nask;
+		i->nask = n;
+	}
+	while (i->ask[i->next_ask].used)
+		i->next_ask = (i->next_ask + 1) % i->nask;
+	return &i->ask[i->next_ask];
+}
+
+int64_t iso_left(struct iso *i, struct meta1_req *rq)
+{
+	int64_t end = i->in->table.req_deadline(rq), now = loop_now(i->in->host->loop);
+
+	return end == INT64_MAX ? INT64_MAX / 2 : end > now ? end - now : 0;
+}
+
+bool iso_put(struct iso *i, struct meta1_req *rq, uint16_t type, const struct shape *s,
+    const void *msg, int *fds, unsigned nfd, void *of)
+{
+	struct iso_ask *a = i->state == ISO_UP ? place(i) : NULL;
+	struct loop *l = i->in->host->loop;
+	int64_t left = iso_left(i, rq);
+
+	/* also without a place: it closes them */
+	if (!wire_send(a ? i->wire : NULL, type,
+		a ? (uint32_t)(a - i->ask) | (uint32_t)(uint16_t)(a->serial + 1) << 16 : 0, s, msg,
+		fds, nfd)) {
+		finish(i, &rq,
+		    i->state != ISO_UP ? "its worker process is not there"
+		    : a		       ? "the question is too large for its worker process"
+				       : "too many questions are with its worker process");
+		return false;
+	}
+	a->used = true;
+	a->serial++;
+	a->rq = rq;
+	a->of = of;
+	a->until = loop_now(l) + left + ISO_MARGIN_MS;
+	*i->in->table.req_slot(rq) = (void *)(uintptr_t)(a - i->ask + 1);
+	if (i->nopen++ == 0) {
+		if (!i->hang)
+			i->hang = loop_timer(l, LOOK_EVERY, iso_late, i);
+		else
+			loop_rearm(i->hang, LOOK_EVERY);
+	}
+	return true;
+}
+
+/* Of the law of requests: the module lets go at once, the worker when it has heard of it. */
+void iso_cancel(void *inst, struct meta1_req *rq)
+{
+	struct iso *i = inst;
+
+	uintptr_t k = (uintptr_t)*i->in->table.req_slot(rq);
+	struct iso_ask *a = k && k <= i->nask ? &i->ask[k - 1] : NULL;
+
+	if (a && a->used && a->rq == rq) {
+		a->rq = NULL;
+		wire_send(i->wire, ISO_CANCEL, (uint32_t)(k - 1) | (uint32_t)a->serial << 16, NULL,
+		    NULL, NULL, 0);
+	}
+	i->in->table.finish(rq, META1_CANCELED, NULL);
+}
+
+bool iso_answer(struct iso *i, struct wire_frame *f)
+{
+	uint32_t k = f->id & 0xffff;
+	struct iso_ask *a = k < i->nask ? &i->ask[k] : NULL, copy;
+
+	if (!a || !a->used || a->serial != f->id >> 16)
+		return false; /* each question has one answer */
+	copy = *a;
+	let_go(i, a);
+	return !copy.rq || i->kind->answered(i, &copy, f);
+}
+
+void iso_fail_all(struct iso *i, const char *why)
+{
+	loop_unwatch(&i->hang);
+	for (uint32_t k = 0; k < i->nask; k++) {
+		struct iso_ask *a = &i->ask[k];
+		struct meta1_req *rq = a->rq;
+
+		if (!a->used)
+			continue;
+		let_go(i, a);
+		finish(i, &rq, why);
+	}
+}
+
+static bool owes(const struct iso *i, int64_t now)
+{
+	for (uint32_t k = 0; k < i->nask; k++)
+		if (i->ask[k].used && i->ask[k].until < now)
+			return true;
+	return false;
+}
+
+void iso_late(int fd, short what, void *arg)
+{
+	struct iso *i = arg;
+	int64_t now = loop_now(i->in->host->loop);
+
+	(void)fd, (void)what;
+	if (i->state == ISO_OPENING)
+		iso_lost(i, "does not open the instance");
+	if (!i->nopen || i->state != ISO_UP)
+		return;
+	/* it may be us who were late: what is there counts */
+	if (owes(i, now))
+		wire_read(i->wire);
+	if (i->state == ISO_UP && owes(i, now))
+		iso_lost(i, "does not answer");
+	else if (i->nopen)
+		loop_rearm(i->hang, LOOK_EVERY);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * iso_bytes.h -- content between a role and a worker. What is short goes in the frame, what is long
+ * in memory without a name (memfd), what stands in a file of the role by a descriptor that can only
+ * read. Of a worker a role takes no other descriptors than of sealed memory: reading them never
+ * blocks, and what was judged is what is read.
+ */
+#ifndef META1_MOD_ISO_BYTES_H
+#define META1_MOD_ISO_BYTES_H
+#include "mod/iso_msg.h"
+#include "mod/wire.h"
+
+struct iso_bytes {				  /* on the way out */
+	int fd[WIRE_FDS_MAX], from[WIRE_FDS_MAX]; /* of which descriptor it is a copy; -1: memory */
+	unsigned nfd;
+	int mem; /* memory's place in fd; -1: none */
+	uint64_t mem_len;
+	size_t inline_left;
+};
+void iso_bytes_init(struct iso_bytes *);
+/* Pieces, of the pool, for extents. copy: files too go into memory. false: err. */
+bool iso_bytes_put(struct iso_bytes *, const struct meta1_extent *, uint32_t n, bool copy,
+    struct pool *, struct iso_piece **out, struct meta1_err *);
+bool iso_bytes_seal(struct iso_bytes *); /* when all are in it */
+void iso_bytes_drop(struct iso_bytes *); /* not sent */
+/* Extents, of the pool, for pieces that came with these descriptors. NULL: they are wrong.
+ * sealed: nothing else is believed. */
+struct meta1_extent *iso_bytes_get(
+    const struct iso_piece *, uint32_t n, const int *fd, unsigned nfd, bool sealed, struct pool *);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * iso_msg.h -- what a role and the worker of an isolated instance say to each other, in the order
+ * of a life. Each question has one answer with its number, a cancelled one too; a worker that owes
+ * one beyond the question's deadline hangs.
+ */
+#ifndef META1_MOD_ISO_MSG_H
+#define META1_MOD_ISO_MSG_H
+#include "mod/shape.h"
+
+#include <meta1/pmilter.h>
+
+enum iso_type {
+	ISO_OPEN = 1, /* role: open this instance */
+	ISO_OPENED,   /* worker: its answer */
+	ISO_CLOSE,    /* role: last of all; an end of the stream without it is one of the role */
+	ISO_LOOKUP,   /* role: a map's question */
+	ISO_CANCEL,   /* role: of that number; the answer is not heard */
+	ISO_ANSWER,   /* worker: of that number */
+	ISO_PM_ASK,   /* role: a filter's question; the first one of a session begins it */
+	ISO_PM_RESET, /* role: the mail of that session is over */
+	ISO_PM_END,   /* role: the session is */
+	/* what the worker has not itself */
+	ISO_LOG,
+	ISO_COUNT,
+	ISO_CHANGED,
+	ISO_MAP, /* a question to another map of the role */
+	ISO_DNS, /* to its resolver */
+	ISO_FAR	 /* role: the answer to one of these two */
+};
+
+struct iso_open {
+	const char *version; /* of the program: both ends are of one build */
+	const char *module, *instance;
+	/* of the configuration, its folder, and what the instance's section says */
+	const char *file, *folder, *text;
+	const char *hostname, *qdir, *directory;
+	uint32_t role, process, log_level, nmap;
+	uint64_t memory;	     /* bytes of data that it may have; 0: any */
+	const struct meta1_buf *map; /* names of the role's maps; ISO_MAP says which */
+};
+struct iso_opened {
+	uint32_t status, pid; /* status 0: it serves; text: why not */
+	const char *text;
+};
+struct iso_lookup {
+	int64_t ms; /* that are left */
+	struct meta1_buf key;
+};
+struct iso_answer {
+	uint32_t status; /* enum meta1_status */
+	const struct meta1_reply *reply;
+};
+struct iso_log {
+	uint32_t level; /* enum meta1_level */
+	const char *text;
+};
+struct iso_count {
+	const char *name;
+	int64_t value; /* to add; of a gauge: what it is */
+};
+struct iso_map {
+	uint32_t index; /* into iso_open.map */
+	int64_t ms;
+	struct meta1_buf key;
+};
+struct iso_dns {
+	uint32_t type;
+	int64_t ms;
+	const char *name;
+};
+
+/* A run of bytes: in the frame, or in its fd-th descriptor. */
+struct iso_piece {
+	struct meta1_buf mem;
+	uint64_t off, len;
+	int32_t fd; /* -1: mem */
+};
+struct iso_pm_ask {
+	uint32_t session, begin; /* begin 1: the session is new */
+	uint32_t stage, nparam, nrcpt, npiece;
+	int64_t ms;
+	const struct meta1_pm_about *about;
+	struct meta1_buf arg;
+	const struct meta1_buf *param, *rcpt;
+	const char *refused;
+	uint64_t bytes, header; /* END: of the message */
+	const struct iso_piece *piece;
+};
+struct iso_pm_session { /* RESET, END */
+	uint32_t session;
+};
+struct iso_pm_edit { /* as struct meta1_pm_edit, with pieces */
+	uint32_t kind, index, flags, npiece;
+	struct meta1_buf name, value, param;
+	const struct iso_piece *piece;
+};
+struct iso_pm_answer {
+	uint32_t status; /* OK: verdict and edits count */
+	const struct meta1_reply *reply;
+	const struct meta1_pm_verdict *verdict; /* without edits */
+	uint32_t nedit;
+	const struct iso_pm_edit *edit;
+};
+
+extern const struct shape iso_shape_pm_ask, iso_shape_pm_session, iso_shape_pm_answer;
+extern const struct shape iso_shape_open, iso_shape_opened, iso_shape_lookup, iso_shape_answer,
+    iso_shape_log, iso_shape_count, iso_shape_map, iso_shape_dns, iso_shape_reply;
+
+#define ISO_MAPS_MAX  256
+#define ISO_POOL_MAX  (4u << 20) /* arrays and structs of one frame */
+#define ISO_TEXT_MAX  (512u << 10)
+#define ISO_VALUE_MAX 1000000u
+
+#endif

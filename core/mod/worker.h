@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker.h -- the process that has the module of one isolated instance: it loads and opens it as a
+ * role does, with the host table of a role, and serves what comes over the wire.
+ *
+ *   worker.c      the life: open, serve, end when the stream ends
+ *   worker_far.c  what the module asks of the role: its other maps, DNS; log and counters
+ *   worker_map.c  the kinds: messages as operations, and the answers
+ */
+#ifndef META1_MOD_WORKER_H
+#define META1_MOD_WORKER_H
+#include "mod/inst.h"
+#include "mod/iso_msg.h"
+#include "mod/wire.h"
+
+#include <uthash.h>
+
+struct worker;
+struct worker_ask { /* a question of the role */
+	UT_hash_handle hh;
+	uint32_t id;
+	struct worker *w;
+	struct meta1_req *req;
+	void *of; /* the kind's */
+	void (*free_of)(void *of);
+};
+struct worker_kind {
+	enum meta1_kind kind;
+	/* 1: it was one of its messages; 0: it was not; <0: nonsense. */
+	int (*frame)(struct worker *, struct wire_frame *);
+	void (*end)(struct worker *); /* before the instance is closed; may be NULL */
+};
+extern const struct worker_kind worker_map, worker_pmilter;
+
+struct worker_far;
+struct worker {
+	struct loop *loop;
+	struct work *work;
+	struct mod_host host;
+	struct wire *wire;
+	struct mod_inst *in;
+	const struct worker_kind *kind;
+	struct conf *conf;
+	uint8_t *bytes; /* the frame that opened it: its strings are in use */
+	struct pool pool;
+	struct worker_ask *asks;
+	bool begun, closing; /* closing: the role has let go of the instance */
+	bool failed;	     /* it could not be opened */
+	struct watch *patience;
+	void *state; /* the kind's */
+	/* worker_far.c */
+	struct worker_far *far;
+	uint32_t far_id;
+	struct mod_inst *map[ISO_MAPS_MAX];
+	uint32_t nmap;
+	struct watch *tally;
+	bool tally_due;
+	int64_t counted[MOD_COUNTERS];
+};
+
+/* ---- worker.c ---- */
+/* NULL: that number is open already, which is nonsense. */
+struct worker_ask *worker_ask(struct worker *, uint32_t id, void *of);
+/* Of a question: its answer, once; shape and msg are the kind's, or see below. */
+void worker_send(struct worker_ask *, const struct shape *, const void *msg, int *fds, unsigned n);
+void worker_answer(struct worker_ask *, enum meta1_status, const struct meta1_reply *);
+int64_t worker_deadline(const struct worker *, int64_t ms);
+
+/* ---- worker_far.c ---- */
+void worker_far_open(struct worker *, const struct iso_open *);
+bool worker_far_answer(struct worker *, struct wire_frame *);
+void worker_far_close(struct worker *);
+void worker_tally(struct worker *); /* counters: soon, and not after each question */
+void worker_tally_now(struct worker *);
+
+#endif

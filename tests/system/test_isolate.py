@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""isolate = yes: modules in worker processes of their own: they answer as they would inside; a worker that is killed, crashes or
+hangs costs temporary failures and is started again; reload; own account; what cannot be isolated is refused by name."""
+import contextlib, json, os, pathlib, pwd, re, signal, subprocess
+
+import lab, milterd
+import pytest
+
+ISOLATED = 'map ac { type = text; file = "ac"; isolate = yes; } access { name = ac; } map mt { type = text; file = "mt"; } mailertable { name = mt; } '
+ROWS = 'cltaddr:127.0.0.1 RELAY\nto:no@far.test error:550 5.7.1 not him\n'
+
+
+def gateway(inst, port, smar=ISOLATED, ac=ROWS, **kw):
+    return lab.Gateway(inst, smtps='flags = { 8bitmime, access };', smar=smar, files={'mt': f'. [127.0.0.1]:{port}\n', 'ac': ac}, **kw)
+
+
+def workers(g, role='smar'):
+    return {w['instance']: w for w in json.loads(g.http(role, 'GET', '/v1/workers')[1])['workers']}
+
+
+def worker(g, name='map_text/ac', role='smar'):
+    return workers(g, role)[name]
+
+
+def up_again(g, old, name='map_text/ac', role='smar'):
+    def new():
+        w = worker(g, name, role)
+        return w if w['state'] == 'up' and w['pid'] != old else None
+    return lab.wait_for('a new worker', new)
+
+
+def dies(g, name, rcpt):
+    """The worker is killed until a question about a new recipient meets nobody; each pause is longer than the one before."""
+    def temporary():
+        w, n = worker(g, name), len(re.findall('warning module.worker', g.log()))
+        if w['state'] == 'up':
+            os.kill(w['pid'], signal.SIGKILL)
+            lab.wait_for('the role to see it', lambda: len(re.findall('warning module.worker', g.log())) > n)
+        dies.n += 1
+        return g.verdict(rcpt.replace('%', str(dies.n))).startswith('451')
+    lab.wait_for('a temporary failure', temporary)
+
+
+dies.n = 0
+
+
+def gone(pid):
+    return not os.path.exists(f'/proc/{pid}') or lab.ended(pid)
+
+
+def test_map(inst):
+    """Answers, is shown, is killed in the middle of questions, comes back; mail goes on."""
+    with lab.Sink() as sink, gateway(inst, sink.port) as g:
+        assert g.verdict('u@far.test').startswith('250')
+        assert g.verdict('no@far.test').startswith('550 5.7.1 not him')
+        first = worker(g)
+        assert first['state'] == 'up' and first['restarts'] == 0 and first['last_end'] == ''
+        argv = pathlib.Path(f'/proc/{first["pid"]}/cmdline').read_bytes().split(b'\0')
+        assert argv[:2] == [b'smar', b'map_text/ac@1']
+        dies(g, 'map_text/ac', 'u%@far.test')
+        lab.wait_for('how it ended', lambda: re.search(
+            r'isolated: smar map_text/ac (up, pid \d+, \d+ restarts|down(, \d+ restarts)?), last end: killed by SIGKILL', g.ctl('module', 'info', 'map_text').stdout))
+        second = up_again(g, first['pid'])
+        assert second['restarts'] >= 1 and second['last_end'] == 'killed by SIGKILL'
+        assert g.verdict('again@far.test').startswith('250')
+        with g.client() as c:
+            assert c.mail('a@from.test', 'u@far.test', b'Subject: t\r\n\r\nhello\r\n').startswith('250')
+        sink.wait(1)
+        assert re.search(r'mcp\.worker role=smar instance=map_text/ac@1 pid=\d+ status="killed by SIGKILL" restart_in_s=1', g.log())
+        m = g.metrics('smar')
+        assert m['module_worker_ends_total'] == second['restarts'] and m['module_worker_up_now'] == 1
+        listed = json.loads(next(l for l in g.ctl('module', 'list', '--json').stdout.splitlines() if '"map_text"' in l))
+        assert [(w['process'], w['instance'], w['state'], w['restarts']) for w in listed['isolated']] == [('smar', 'map_text/ac', 'up', second['restarts'])]
+        # the role was never touched, and nothing is left behind
+        assert g.log().count('mcp.start role=smar ') == 1
+        pid = worker(g)['pid']
+        g.stop()
+        lab.wait_for('the worker to end', lambda: gone(pid))
+
+
+def test_several(inst):
+    """Maps that ask each other through their role, each in a process of its own; many keys; one that dies is not missed by the other."""
+    smar = ('map one { type = text; rows = { "to:one@far.test RELAY" }; isolate = yes; } map two { type = text; rows = { "to:two@far.test RELAY" }; } '
+            'map both { type = sequence; maps = { one, two }; isolate = yes; isolate_memory = 0; } access { name = both; } '
+            'map mt { type = regex; rows = { "/./ [127.0.0.1]:9" }; isolate = yes; } mailertable { name = mt; }')
+    with lab.Gateway(inst, smtps='flags = { 8bitmime, access }; max_rcpts_per_transaction = 1000; max_invalid_addresses = 1000;', smar=smar) as g:
+        assert set(workers(g)) == {'map_text/one', 'map_sequence/both', 'map_regex/mt'}
+        assert g.verdict('one@far.test').startswith('250')
+        assert g.verdict('two@far.test').startswith('250')
+        with g.client() as c:
+            c.cmd('EHLO client.test', 250)
+            c.cmd('MAIL FROM:<a@client.test>', 250)
+            c.send(b''.join(b'RCPT TO:<%s@far.test>\r\n' % (b'one' if i % 2 else b'x%d' % i) for i in range(400)))
+            said = [c.reply()[:3] for _ in range(400)]
+        assert said == ['250' if i % 2 else '550' for i in range(400)]
+        dies(g, 'map_text/one', 'one%@far.test')
+        assert worker(g, 'map_sequence/both')['restarts'] == 0
+        up_again(g, 0, 'map_text/one')
+        assert g.verdict('one+d@far.test').startswith('250')
+
+
+def test_reload(inst):
+    """A reload opens new ones beside the old, or none of it counts."""
+    with gateway(inst, 9) as g:
+        first = worker(g)['pid']
+
+        def reload(word):
+            n = g.log().count('mcp.reload result=')
+            g.proc.send_signal(signal.SIGHUP)
+            line = lab.wait_for('the end of a reload', lambda: g.log().split('mcp.reload result=')[n + 1:])[0]
+            assert line.lstrip('"').startswith(word), line
+        (g.dir / 'ac').write_text(ROWS + 'to:new@far.test error:550 5.7.1 nor her\n')
+        reload('committed')
+        second = worker(g)
+        assert second['pid'] != first and second['restarts'] == 0
+        assert g.verdict('new@far.test').startswith('550 5.7.1 nor her')
+        lab.wait_for('the old worker to end', lambda: gone(first))
+        g.conf.write_text(g.conf.read_text().replace('map ac {', 'map bad { type = gdbm; file = "mt"; isolate = yes; } map ac {'))
+        reload('refused')
+        assert 'role=smar answer=refused why="map bad: map_gdbm/bad: ' in g.log()
+        assert worker(g)['pid'] == second['pid']
+        assert g.verdict('u@far.test').startswith('250')
+        # of what was refused nothing runs on
+        started = {int(n) for n in re.findall(r'mcp\.worker role=smar instance=\S+@3 pid=(\d+) ', g.log())}
+        assert len(started) >= 2 and second['pid'] not in started
+        lab.wait_for('their end', lambda: all(gone(n) for n in started))
+        g.conf.write_text(re.sub('map bad {.*?} ', '', g.conf.read_text()).replace('isolate = yes;', ''))
+        reload('committed')
+        assert workers(g) == {}
+        lab.wait_for('the worker to end', lambda: gone(second['pid']))
+        assert g.verdict('no@far.test').startswith('550 5.7.1 not him')
+
+
+HEADERS = 'module = headers; add = {{ "X-By: a worker" }}; remove = {{ "X-Gone" }}; isolate = yes; isolate_memory = 256MB; {} '
+
+
+def filtered(inst, port, filters, **kw):
+    """A gateway with these filters: {name: options}."""
+    chain = ''.join(f'filter {n} {{ {o} }} ' for n, o in filters.items())
+    return lab.relay_all(inst, port, smtps=f'policy_milter {{ module = mux; {chain} }}', **kw)
+
+
+def arrives(g, sink, body):
+    with g.client() as c:
+        reply = c.mail('a@from.test', 'u@far.test', body)
+    assert reply.startswith('250'), reply
+    id = re.search('accepted as (S[0-9A-F]+)', reply)[1].encode()
+    return lab.wait_for('the mail', lambda: next((m['body'] for m in list(sink.mails) if id in m['body']), None))
+
+
+def test_filter(inst):
+    """Edits of a worker, of short and of long mail; of one that answers with a body of its own, which has a connection; killed and hanging
+    ones are temporary failures, then edits again."""
+    large = b''.join(b'line %d of a long text that goes into a file\r\n' % i for i in range(30000))
+    new = b''.join(b'another body %d\r\n' % i for i in range(10000))
+    with lab.Sink() as sink, milterd.Milter() as m, \
+            filtered(inst, sink.port, {'head': HEADERS.format('timeout = 500ms; end_timeout = 500ms;'), 'own': f'module = milter; isolate = yes; {m.socket}'}) as g:
+        assert set(workers(g, 'smtps')) == {'pmilter_headers/head', 'pmilter_milter/own'}
+        out = arrives(g, sink, b'Subject: t\r\nX-Gone: x\r\n\r\nhello\r\n')
+        assert b'\r\nX-By: a worker\r\n' in out and b'X-Gone' not in out and out.endswith(b'\r\n\r\nhello\r\n')
+        assert arrives(g, sink, b'Subject: t\r\n\r\n' + large).endswith(b'\r\nX-By: a worker\r\n\r\n' + large)
+        m.says = {'E': [milterd.add_header('X-Own', 'yes'), *[b'b' + new[i:i + 60000] for i in range(0, len(new), 60000)], b'c']}
+        out = arrives(g, sink, b'Subject: t\r\n\r\nhello\r\n')
+        assert b'\r\nX-Own: yes\r\n' in out and out.endswith(b'\r\n\r\n' + new)
+        m.says = {}
+        shown = {f['name']: f for f in json.loads(g.http('smtps', 'GET', '/v1/filters')[1])['filters']}
+        pid = worker(g, 'pmilter_headers/head', 'smtps')['pid']
+        assert shown['head']['connected'] and shown['head']['peer'] == f'process {pid}'
+        # it hangs in the middle of a session: the timeout of the filter, then it is killed
+        with g.client() as c:
+            c.cmd('EHLO client.test', 250)
+            os.kill(pid, signal.SIGSTOP)
+            assert c.mail('a@from.test', 'u@far.test', b'Subject: lost\r\n\r\nhello\r\n', ehlo=None).startswith('451')
+            g.wait_log(rf'module\.worker instance=pmilter_headers/head pid={pid} questions=1 error="does not answer"')
+            up_again(g, pid, 'pmilter_headers/head', 'smtps')
+            # the same session goes on with the next worker
+            assert c.mail('a@from.test', 'u@far.test', b'Subject: again\r\n\r\nhello\r\n', ehlo=None).startswith('250')
+        lab.wait_for('the mail', lambda: any(b'Subject: again' in x['body'] and b'X-By' in x['body'] for x in list(sink.mails)))
+        assert worker(g, 'pmilter_milter/own', 'smtps')['restarts'] == 0
+        assert g.log().count('mcp.start role=smtps ') == 1
+
+
+def test_cannot_open(inst):
+    """What the module says at open is said as if it were inside, and nothing starts."""
+    g = gateway(inst, 9, smar='map ac { type = gdbm; file = "ac"; isolate = yes; } access { name = ac; }')
+    try:
+        g.start(ready=False)
+        g.wait_log(r'smar\[\d+\] error role\.start error="map ac: map_gdbm/ac: ')
+    finally:
+        g.close()
+
+
+def check(inst, conf):
+    g = lab.Gateway(inst, conf=conf)
+    try:
+        return subprocess.run(g.run_as([str(g.bin / 'sbin/mcp'), '-f', str(g.conf), '-VVV']), capture_output=True, text=True, env=g.environ())
+    finally:
+        g.close()
+
+
+def test_refused(inst):
+    """Kinds that have no worker: by name, with the reason; and options that would do nothing."""
+    p = check(inst, 'smtps { listen_socket { port = 2525; } policy_milter { module = mux; isolate = yes; filter f { module = headers; isolate_user = root; } } }\n'
+              'qmgr { queue { type = log; isolate = yes; } }\n'
+              'smtpc { module transport_smtp { isolate = yes; } auth { isolate = yes; file = "/dev/null"; } }\n'
+              'smar { module map_text { isolate = yes; } }\n')
+    out = p.stdout + p.stderr
+    assert p.returncode == 78
+    for text in ('policy_milter: option isolate: say it in the section of the filter', 'option isolate_user is without effect: isolate is not set',
+                 'queue: option isolate: a queue store runs inside its roles', 'module transport_smtp: option isolate: a transport runs inside smtpc and smar',
+                 'auth: option isolate: auth runs inside its role', 'module map_text: option isolate: say it in the section of the map'):
+        assert text in out, f'{text}\n{out}'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can change users')
+def test_own_user(inst):
+    """isolate_user: another account than the role's, without any right, and nothing of the role's open in it."""
+    users = {r: f'user = {u};' for r, u in zip(('smtps', 'smtpc', 'qmgr', 'smar'), ('daemon', 'nobody', 'mail', 'games'))}
+    text = 'map ac { type = text; rows = { "cltaddr:127.0.0.1 RELAY" }; isolate = yes; isolate_user = man; } access { name = ac; } '
+    users['smtps'] += ' flags = { 8bitmime, access }; policy_milter { ' + HEADERS.format('isolate_user = games;') + '}'
+    users['smar'] += text + 'map mt { type = text; rows = { ". [127.0.0.1]:9" }; } mailertable { name = mt; }'
+    with lab.Gateway(inst, user='root', env={'META1_TEST_ENV': '1'}, **users) as g:
+        assert g.verdict('u@far.test').startswith('250')
+        pid = worker(g)['pid']
+        fields = dict(l.split(':\t', 1) for l in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines() if ':\t' in l)
+        man = pwd.getpwnam('man')
+        assert fields['Uid'].split() == [str(man.pw_uid)] * 4 and fields['Gid'].split() == [str(man.pw_gid)] * 4
+        assert int(fields['CapEff'], 16) == 0 and fields['NoNewPrivs'] == '1'
+        held = [os.readlink(f'/proc/{pid}/fd/{n}') for n in os.listdir(f'/proc/{pid}/fd')]
+        assert not [f for f in held if str(g.dir) in f and not f.endswith('/log')], held
+        pid = worker(g, 'pmilter_headers/policy_milter', 'smtps')['pid']
+        assert pathlib.Path(f'/proc/{pid}/status').stat().st_uid == pwd.getpwnam('games').pw_uid
+        g.conf.write_text(g.conf.read_text().replace('isolate_user = man', 'isolate_user = root'))
+        g.proc.send_signal(signal.SIGHUP)
+        g.wait_log('isolate_smar would run with uid 0')
