@@ -173,8 +173,7 @@ static void go_on(void *arg)
 {
 	(void)arg;
 }
-static const struct meta1_qops_writer_events wevents = {
-    .size = sizeof(wevents), .ready = go_on};
+static const struct meta1_qops_writer_events wevents = {.size = sizeof(wevents), .ready = go_on};
 
 bool trial_new(struct trial *t, uint64_t *number)
 {

@@ -182,10 +182,8 @@ static void on_gone(void *arg, const char *why)
 	away(arg, why);
 }
 
-static const struct meta1_conn_events events = {.size = sizeof(events),
-    .connected = on_connected,
-    .input = on_input,
-    .gone = on_gone};
+static const struct meta1_conn_events events = {
+    .size = sizeof(events), .connected = on_connected, .input = on_input, .gone = on_gone};
 
 void wire_connect(struct dovecot *d)
 {

@@ -6,6 +6,7 @@
  * its descriptor (META1_MODULE below). It links against nothing of meta1:
  * every service comes through the table handed to open(). The ops of each
  * kind stand in meta1/map.h, meta1/transport.h, meta1/auth.h, meta1/pmilter.h, meta1/queue.h.
+ * over 500 lines: what all kinds share is one contract, and most of it is said in words.
  *
  * The laws, for all kinds:
  *  - Everything runs on the role's loop thread, but for the work function

@@ -134,7 +134,8 @@ static inline int lab_next(
 static inline int lab_create(struct lab *l, const char *const *text, bool fail)
 {
 	const struct meta1_map_ops *ops = mod_descriptor(l->mod)->ops;
-	struct lab_pairs p = {.src = {.size = sizeof(p.src), .next = lab_next}, .text = text, .fail = fail};
+	struct lab_pairs p = {
+	    .src = {.size = sizeof(p.src), .next = lab_next}, .text = text, .fail = fail};
 	struct {
 		const char *file;
 	} conf = {l->file};

@@ -314,32 +314,6 @@ static const struct meta1_queue_ops store = {.size = sizeof(store),
     .abort = ab,
     .tail = tail};
 
-/* ---- what smtps.c gives the others ---- */
-
-bool smtps_new_id(struct smtps *srv, char out[SMTPS_ID_SIZE])
-{
-	snprintf(out, SMTPS_ID_SIZE, "S%016llX00",
-	    (unsigned long long)srv->store->next_id(srv->store_data));
-	return true;
-}
-
-void smtps_check_stopped(struct smtps *srv)
-{
-	srv->over = srv->stopping && srv->nopen == 0;
-}
-
-struct smtps_gear *smtps_gear_use(struct smtps_gear *g)
-{
-	g->refs++;
-	return g;
-}
-
-void smtps_gear_drop(struct smtps_gear **gp)
-{
-	(*gp)->refs--;
-	*gp = NULL;
-}
-
 /* ---- the client ---- */
 
 void dialog_quiet(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * dialog_chain.c -- the chain of policy filters as sessions call it, played; see dialog_chain.h.
- * Comes from core/smtps/filter.c; goes to nobody. Answers come on the next turn. Owns what it saw.
+ * And what smtps.c and qmgr's reports would give. Comes from core/smtps/filter.c; goes to nobody.
+ * Answers come on the next turn. Owns what it saw.
  */
 #include "dialog_chain.h"
 
@@ -231,4 +232,30 @@ int chan_take_fd(struct chan *c)
 {
 	(void)c;
 	return -1;
+}
+
+/* ---- what smtps.c gives the others ---- */
+
+bool smtps_new_id(struct smtps *srv, char out[SMTPS_ID_SIZE])
+{
+	snprintf(out, SMTPS_ID_SIZE, "S%016llX00",
+	    (unsigned long long)srv->store->next_id(srv->store_data));
+	return true;
+}
+
+void smtps_check_stopped(struct smtps *srv)
+{
+	srv->over = srv->stopping && srv->nopen == 0;
+}
+
+struct smtps_gear *smtps_gear_use(struct smtps_gear *g)
+{
+	g->refs++;
+	return g;
+}
+
+void smtps_gear_drop(struct smtps_gear **gp)
+{
+	(*gp)->refs--;
+	*gp = NULL;
 }

@@ -171,21 +171,27 @@ static void verdicts_are_kept(void **state)
 	dialog_close(&d);
 }
 
-/* A reload while smar is asked: the answer is kept for the flags with which it was asked. */
-static void other_flags_meanwhile(void **state)
+/* Sessions from before and after a reload: an answer is kept for the flags with which it was asked.
+ */
+static void other_flags(void **state)
 {
+	static const struct {
+		uint64_t flags;
+		unsigned asked; /* so far */
+	} row[] = {{SMTPS_F_8BITMIME, 1}, {0, 2}, {SMTPS_F_8BITMIME, 2}, {0, 2}};
+
 	(void)state;
 	begin(SMTPS_F_ACCESS, STAGE_RCPT, AT_MAIL);
-	d.hold_smar = true;
-	say(HI "MAIL FROM:<kept@b>\r\n", "220 250 ");
-	d.gear.lim.flags &= ~(uint64_t)SMTPS_F_8BITMIME;
-	d.hold_smar = false;
-	dialog_answer(&d);
-	say("RSET\r\nMAIL FROM:<kept@b>\r\nRSET\r\n", "220 250 250 250 250 250 ");
-	assert_int_equal(d.asked, 2);
-	d.gear.lim.flags |= SMTPS_F_8BITMIME;
-	say("MAIL FROM:<kept@b>\r\n", "220 250 250 250 250 250 250 ");
-	assert_int_equal(d.asked, 2);
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		d.nout = 0;
+		d.gear.lim.flags = SMTPS_F_ACCESS | row[i].flags;
+		if (i > 0)
+			dialog_connect(&d);
+		say(HI "MAIL FROM:<kept@b>\r\nRSET\r\n",
+		    i > 0 ? "220 250 250 250 " : "250 250 250 ");
+		assert_int_equal(d.asked, row[i].asked);
+		dialog_hang_up(&d);
+	}
 	dialog_close(&d);
 }
 
@@ -268,7 +274,7 @@ int main(void)
 	    cmocka_unit_test(waiting),
 	    cmocka_unit_test(no_credit_is_said_after_the_verdict),
 	    cmocka_unit_test(verdicts_are_kept),
-	    cmocka_unit_test(other_flags_meanwhile),
+	    cmocka_unit_test(other_flags),
 	    cmocka_unit_test(proven),
 	    cmocka_unit_test(vrfy),
 	    cmocka_unit_test(the_name),
