@@ -7,8 +7,8 @@
  * nobody of an earlier life is there (lock.c), whether the configuration is good in the eyes
  * of those who will run it (check.c), which sockets (listen.c), a process (exec.c, child.c,
  * pass.c) and its workers (worker.c), their order (order.c), a change of the configuration
- * (reload.c), and who may ask for one (control.c). What a service manager wants to hear, and which sockets it has opened, is in
- * service.c.
+ * (reload.c), and who may ask for one (control.c). What a service manager wants to hear, and which
+ * sockets it has opened, is in service.c.
  */
 #ifndef META1_MCP_H
 #define META1_MCP_H

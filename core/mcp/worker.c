@@ -6,8 +6,8 @@
  *
  * Comes from: child.c with a role's start, reload.c with the first step of a reload (new instances
  * have new workers), mcp.c, which reaps. Goes to: exec.c; the role gets a stream to each.
- * Owns: pid and timer of each. A worker whose role closed the instance ends with MOD_WORKER_DONE and
- * is forgotten; one that ends in any other way is started again, with the pauses of a role.
+ * Owns: pid and timer of each. A worker whose role closed the instance ends with MOD_WORKER_DONE
+ * and is forgotten; one that ends in any other way is started again, with the pauses of a role.
  */
 #include "mcp.h"
 
