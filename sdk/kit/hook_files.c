@@ -45,13 +45,16 @@ static size_t part(int fd, size_t n)
 	return (n + 1) / 2;
 }
 
-/* A descriptor that does not block has nothing to do now, each second time. */
+/* A descriptor that does not block has nothing to do now, each second time; a file never says so.
+ */
 static bool not_now(int fd)
 {
 	struct kit_host *h = kit_hooked();
+	struct stat st;
 	int flags;
 
 	if (!h->parts || (flags = fcntl(fd, F_GETFL)) < 0 || !(flags & O_NONBLOCK) ||
+	    fstat(fd, &st) < 0 || S_ISREG(st.st_mode) ||
 	    __atomic_fetch_add(&h->calls, 1, __ATOMIC_SEQ_CST) % 2)
 		return false;
 	errno = EAGAIN;

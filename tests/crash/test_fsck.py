@@ -172,6 +172,7 @@ def test_checkpoint_of_a_table_with_holes(inst):
 
 def test_done_while_a_checkpoint_is_written(inst):
     """A mail that came while a checkpoint was written may stand in it and behind its cursor. It was delivered since: not once more."""
+    lab.make('tests/crash/rewind')
     with Gate() as gate, lab.relay_all(inst, gate.port, qmgr=queue() + 'min_retry_delay = 1h; max_retry_delay = 1h; ') as g:
         one = send(g, (0,))[0]
         lab.wait_for('a try of it', lambda: all(r['tries'] for m in g.queue() for r in m['recipients']))

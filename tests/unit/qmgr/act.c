@@ -10,7 +10,7 @@
 static void listed_in_pages(void **state)
 {
 	struct world *w = world_new(40);
-	char id[16], next[32] = "";
+	char id[32], next[32] = "";
 	int i, status, seen = 0, last = -1, page = 0;
 	json_t *j, *m;
 	size_t k;
