@@ -227,7 +227,7 @@ static void bind_smtps(struct loader *l, struct set_smtps *set, struct conf_sect
 
 static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_section *sec)
 {
-	static const char *const subs[] = {"tls", "auth"};
+	static const char *const subs[] = {"tls", "auth", "transport"};
 	bind_role(l, &set->role, "smtpc", sec);
 	bind(l, sec, &rec_smtpc, set, "smtpc");
 	check_smtpc(l->conf, set, sec);
@@ -242,6 +242,7 @@ static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_sect
 	check_not_isolated(l->conf, set->auth, "auth");
 	if (set->auth)
 		bind_only(l, set->auth, &rec_login, &set->login_set);
+	settings_transport_bind(l->conf, set, l->mode, l->s->queue_directory);
 	if (sec)
 		unknown_in_role(l, sec, &rec_smtpc, subs, ARRAY_LEN(subs));
 }

@@ -150,6 +150,12 @@ struct set_smtps {
 	struct set_auth auth_set;
 };
 
+enum { SET_TRANSPORT_NAME = 32 };
+struct set_transport { /* transport NAME { } of smtpc; the rest is its module's */
+	const char *name, *module;
+	struct conf_section *section;
+};
+
 struct set_smtpc {
 	struct set_role role;
 	const char *LMTP_socket;
@@ -162,6 +168,9 @@ struct set_smtpc {
 	struct conf_section *tls, *auth; /* or NULL */
 	struct set_tls tls_set;
 	struct set_login login_set;
+	struct set_transport *transport;
+	unsigned ntransport;
+	const char *const *transport_names; /* of them, ended by NULL */
 };
 
 struct set_map { /* map NAME { type; module's options } */

@@ -41,6 +41,9 @@ void settings_filter_check(struct conf *, const struct settings *);
 /* settings_isolate.c: isolate is said where its kind of module has no process of its own. */
 void check_not_isolated(struct conf *, struct conf_section *, const char *kind);
 void check_isolate(struct conf *, struct settings *);
+/* settings_transport.c: the sections transport NAME. */
+void settings_transport_bind(
+    struct conf *, struct set_smtpc *, enum opt_mode, const char *queue_directory);
 void check_dependencies(struct conf *, const struct settings *, const struct set_role *);
 
 #endif

@@ -133,6 +133,10 @@ static void add_smtpc(struct list *l)
 	struct set_smtpc *c = &l->s->smtpc;
 	const char *const *m = c->auth ? c->login_set.modules : NULL;
 	add_transports(l);
+	for (unsigned i = 0; i < c->ntransport; i++)
+		add(l, conf_printf(l->s->conf, "smtpc: transport %s", c->transport[i].name),
+		    "transport", c->transport[i].module, c->transport[i].name,
+		    c->transport[i].section, c->transport[i].section);
 	for (; m && *m; m++)
 		add(l, "smtpc: auth", "auth", *m, *m, NULL, c->auth);
 	add_named(l, &l->s->smtpc.role);

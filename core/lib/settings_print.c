@@ -188,6 +188,8 @@ static void print_smtpc(struct printer *p, const struct set_smtpc *set)
 		print_sub(p, "tls", NULL, &rec_tls_client, &set->tls_set, set->tls);
 	if (set->auth)
 		print_sub(p, "auth", NULL, &rec_login, &set->login_set, set->auth);
+	for (unsigned i = 0; i < set->ntransport; i++)
+		print_module(p, &rec_transport, &set->transport[i], set->transport[i].section);
 }
 
 static void print_greylisting(struct printer *p, const struct set_greylisting *g)

@@ -338,6 +338,12 @@ static const struct meta1_opt opt_qmgr[] = {
 };
 RECORDS(qmgr);
 
+static const struct meta1_opt opt_transport[] = {
+    META1_OPT_STR(struct set_transport, module, "", 0,
+	"Kind of the transport: module transport_NAME; empty: the section's own name."),
+};
+RECORDS(transport);
+
 static const struct meta1_opt opt_qmgr_smtpc[] = {
     META1_OPT_INT(struct set_qmgr, initial_connections, "10", "1..10000",
 	"Connections to a destination that is not known yet."),
@@ -688,6 +694,9 @@ static const struct settings_group groups[] = {
 	"AUTH at next hops, with the credentials of a file. When it fails the mail waits (4.7.8), "
 	"and "
 	"the next host is tried."),
+    GROUP("smtpc.transport", transport, struct set_transport,
+	"A way out beside SMTP and LMTP, with a name: the row NAME: of the mailertable leads mail "
+	"there, and what stands behind the colon is for its module, as further options are."),
     GROUP("qmgr", qmgr, struct set_qmgr, "Keeps the queue and decides what is delivered when."),
     GROUP("qmgr.smtpc", qmgr_smtpc, struct set_qmgr, "Limits for each destination."),
     GROUP("qmgr.conf", lookup, struct set_use,

@@ -9,9 +9,9 @@ struct settings_records {
 	size_t n;
 };
 extern const struct settings_records rec_global, rec_control, rec_role, rec_log, rec_listen,
-    rec_smtps, rec_proxy, rec_client, rec_smtpc, rec_smar, rec_qmgr, rec_qmgr_smtpc, rec_queue,
-    rec_map, rec_dnsbl, rec_greylisting, rec_probe, rec_mta_sts, rec_tlsrpt, rec_lookup, rec_use,
-    rec_tls, rec_tls_client, rec_auth, rec_login, rec_account, rec_filter;
+    rec_smtps, rec_proxy, rec_client, rec_smtpc, rec_transport, rec_smar, rec_qmgr, rec_qmgr_smtpc,
+    rec_queue, rec_map, rec_dnsbl, rec_greylisting, rec_probe, rec_mta_sts, rec_tlsrpt, rec_lookup,
+    rec_use, rec_tls, rec_tls_client, rec_auth, rec_login, rec_account, rec_filter;
 /* Of each kind of instance that can run in a worker: T has a struct set_isolate iso. */
 #define ISOLATE_OPTION(T, f, oname, ty, d, r, fl, text)                                            \
 	{                                                                                          \

@@ -24,7 +24,7 @@ static void local_found(void *arg, const struct smar_found *f)
 
 	if (!check_found(c, f))
 		return;
-	c->local = f->status == META1_OK && smar_local_value(f->value);
+	c->local = f->status == META1_OK && smar_local_value(f->value, c->policy->transports);
 	check_go_on(c, c->local ? "the domain is local" : "the domain is not local");
 }
 

@@ -275,7 +275,7 @@ static bool to_hop(const char *text, struct where *w, struct meta1_err *err)
 	struct smar_target target[SMAR_TARGETS];
 	unsigned n;
 
-	if (smar_mailertable_parse(buf_str(text), target, &n, err) < 0)
+	if (smar_mailertable_parse(buf_str(text), ctx.policy->transports, target, &n, err) < 0)
 		return false;
 	if (n > 1 || strlen(text) >= sizeof(w->hop)) {
 		err_set(err, "hop: expected one next hop, as the mailertable has them");

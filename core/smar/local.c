@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * local.c -- which domains are ours: our own name (not its parent), local_domains, literals
- * of addresses that we listen on, and the domains whose mailertable row starts with LMTP.
+ * of addresses that we listen on, and the domains whose mailertable row starts with lmtp: or
+ * with the name of a transport of ours.
  * From check.c and route.c. No I/O, owns nothing.
  */
 #include "smar/smar.h"
@@ -49,12 +50,20 @@ bool smar_local_listed(char *const *list, unsigned n, const char *domain)
 	return n > 0 && bsearch(domain, list, n, sizeof(*list), compare) != NULL;
 }
 
-bool smar_local_value(struct meta1_buf value)
+bool smar_local_value(struct meta1_buf value, char *const *by)
 {
 	const char *p = value.data;
 	size_t n = value.len;
 
 	while (n > 0 && (*p == ' ' || *p == '\t'))
 		p++, n--;
-	return n >= 5 && strncasecmp(p, "lmtp:", 5) == 0;
+	if (n >= 5 && strncasecmp(p, "lmtp:", 5) == 0)
+		return true;
+	for (; by && *by; by++) {
+		size_t len = strlen(*by);
+
+		if (n > len && p[len] == ':' && strncasecmp(p, *by, len) == 0)
+			return true;
+	}
+	return false;
 }

@@ -2,10 +2,13 @@
 /*
  * mailertable.c -- the value of a mailertable row: next hops separated by blanks.
  *	lmtp:  lmtp:/path  lmtp:[host]:port  [host]  [host]:port  192.0.2.1  host  host:port
+ *	NAME:  NAME:what-its-module-is-told  NAME:[host]:port	by a section transport NAME
  * From seek.c's answers; to route.c. No I/O, owns nothing. A word that is none of these makes
  * the whole row an error: route.c answers a temporary failure and names it, mail waits.
  */
 #include "smar/smar.h"
+
+#include "lib/conf.h"
 
 #include <arpa/inet.h>
 #include <strings.h>
@@ -110,9 +113,61 @@ static int parse_host(const char *p, struct smar_target *t, const char *word, st
 	return parse_port(p + n, &t->port, word, err);
 }
 
-static int parse_word(const char *word, struct smar_target *t, struct meta1_err *err)
+static int parse_named(
+    const char *name, const char *p, struct smar_target *t, const char *word, struct meta1_err *err)
 {
+	str_copy(t->by, sizeof(t->by), name);
+	if (*p == '[')
+		return parse_brackets(p, t, word, err);
+	if (strlen(p) >= sizeof(t->name))
+		return err_set(err, "\"%.40s…\": more than %zu bytes behind the ':'", word,
+		    sizeof(t->name) - 1);
+	t->kind = TARGET_NAMED;
+	str_copy(t->name, sizeof(t->name), p);
+	return 0;
+}
+
+/* The transport that a word begins with; NULL: with none. */
+static const char *named(const char *word, char *const *by)
+{
+	size_t n = strcspn(word, ":");
+
+	for (; by && *by && word[n]; by++)
+		if (strlen(*by) == n && strncasecmp(*by, word, n) == 0)
+			return *by;
+	return NULL;
+}
+
+/* "maildri:inbox": no port stands behind the colon, so it is meant to be a transport. */
+static int no_such_transport(const char *word, char *const *by, struct meta1_err *err)
+{
+	static const char *const ours[] = {"smtp", "lmtp"};
+	const char *all[2 + SMAR_TARGETS] = {ours[0], ours[1]}, *near;
+	size_t n = strcspn(word, ":"), have = 2;
+	char name[SET_TRANSPORT_NAME + 1];
+
+	if (!word[n] || (word[n + 1] >= '0' && word[n + 1] <= '9') || strchr(word + n + 1, ':') ||
+	    n >= sizeof(name))
+		return 0;
+	memcpy(name, word, n);
+	name[n] = '\0';
+	for (; by && *by && have < ARRAY_LEN(all); by++)
+		all[have++] = *by;
+	near = conf_nearest(name, all, have);
+	return err_set(err,
+	    "\"%s\": smtpc has no transport %s { }, and a port from 1 to 65535 would be a "
+	    "number%s%s%s",
+	    word, name, near ? "; did you mean " : "", near ? near : "", near ? ":?" : "");
+}
+
+static int parse_word(
+    const char *word, char *const *by, struct smar_target *t, struct meta1_err *err)
+{
+	const char *name = named(word, by);
+
 	memset(t, 0, sizeof(*t));
+	if (name)
+		return parse_named(name, word + strlen(name) + 1, t, word, err);
 	if (word[0] == '#')
 		return err_set(err, "\"%s\": " SMAR_NO_COMMENT, word);
 	if (strncasecmp(word, "lmtp:", 5) == 0)
@@ -121,11 +176,13 @@ static int parse_word(const char *word, struct smar_target *t, struct meta1_err 
 		word += 5;
 	if (word[0] == '[')
 		return parse_brackets(word, t, word, err);
+	if (no_such_transport(word, by, err) < 0)
+		return -1;
 	return parse_host(word, t, word, err);
 }
 
-int smar_mailertable_parse(
-    struct meta1_buf value, struct smar_target *t, unsigned *n, struct meta1_err *err)
+int smar_mailertable_parse(struct meta1_buf value, char *const *by, struct smar_target *t,
+    unsigned *n, struct meta1_err *err)
 {
 	const char *p = value.data, *end = p + value.len;
 	char word[300];
@@ -146,10 +203,11 @@ int smar_mailertable_parse(
 			return err_set(err, "more than %d next hops", SMAR_TARGETS);
 		memcpy(word, from, (size_t)(p - from));
 		word[p - from] = '\0';
-		if (parse_word(word, &t[*n], err) < 0)
+		if (parse_word(word, by, &t[*n], err) < 0)
 			return -1;
-		if (*n > 0 && t[*n].lmtp != t[0].lmtp)
-			return err_set(err, "\"%s\": LMTP and SMTP next hops in one row", word);
+		if (*n > 0 && strcmp(smar_target_by(&t[*n]), smar_target_by(&t[0])) != 0)
+			return err_set(err, "\"%s\": next hops by %s and %s in one row", word,
+			    smar_target_by(&t[*n]), smar_target_by(&t[0]));
 		(*n)++;
 	}
 	return *n > 0 ? 0 : err_set(err, "the row has no next hop");

@@ -65,7 +65,7 @@ static void row_found(void *arg, const struct smar_found *f)
 
 	if (failed(a, f))
 		return;
-	if (f->status == META1_OK && smar_local_value(f->value))
+	if (f->status == META1_OK && smar_local_value(f->value, a->policy->transports))
 		end(a, META1_OK, OURS_LOCAL);
 	else
 		ask_virtual(a);

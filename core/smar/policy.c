@@ -64,6 +64,13 @@ static void take_folders(struct smar_policy *p, const char *const *list)
 		p->include[i] = base_strdup(list[i]);
 }
 
+static void take_transports(struct smar_policy *p, const char *const *list)
+{
+	p->transports = room_for(list, &p->ntransport);
+	for (unsigned i = 0; i < p->ntransport; i++)
+		p->transports[i] = base_strdup(list[i]);
+}
+
 /* ---- endpoints that are ourselves: an MX that leads there is cut ---- */
 static void add_endpoint(struct smar_policy *p, int family, const void *ip, uint16_t port)
 {
@@ -237,6 +244,7 @@ static int fill(
 		&p->nprobed, err) < 0)
 		return -1;
 	take_folders(p, set->smar.alias_include);
+	take_transports(p, set->smtpc.transport_names);
 	if (socket && socket[0]) {
 		int n = snprintf(p->lmtp_path, sizeof(p->lmtp_path), "%s%s%s",
 		    socket[0] == '/' ? "" : set->queue_directory, socket[0] == '/' ? "" : "/",
@@ -317,6 +325,7 @@ static void policy_free(struct smar_policy *p)
 	free_list(p->local, p->nlocal);
 	free_list(p->virtual_domains, p->nvirtual);
 	free_list(p->include, p->ninclude);
+	free_list(p->transports, p->ntransport);
 	free_list(p->probed, p->nprobed);
 	free(p->map);
 	free(p->listen);

@@ -23,7 +23,7 @@ static void take_hops(struct smar_route *r, struct meta1_buf hops)
 
 	r->row = true;
 	reply_clean(hops.data, hops.len, r->by->value, sizeof(r->by->value));
-	if (smar_mailertable_parse(hops, r->target, &r->n, &err) < 0) {
+	if (smar_mailertable_parse(hops, r->policy->transports, r->target, &r->n, &err) < 0) {
 		r->n = 0;
 		smar_route_fail(r, META1_PERMFAIL, "5.3.5", err.text);
 		return;
@@ -104,7 +104,8 @@ static void without_row(struct smar_route *r)
 static bool not_for_us(const struct smar_route *r, const struct smar_found *f)
 {
 	return f->status == META1_OK && !strcmp(f->key, ".") && r->policy->lmtp_path[0] &&
-	       smar_local_fixed(r->policy, r->domain) && !smar_local_value(f->value);
+	       smar_local_fixed(r->policy, r->domain) &&
+	       !smar_local_value(f->value, r->policy->transports);
 }
 
 /* A domain of ours, or an address: no sender may lead its mail elsewhere. */

@@ -80,10 +80,11 @@ void smar_route_part_done(struct smar_route *); /* of r->pending; the last goes 
  * destination keeps its name while one of them cannot be looked up. */
 void smar_route_goal_fail(
     struct smar_goal *, enum meta1_status, const char *dsn, const char *fmt, const char *name);
-/* It is a unix socket, no host. */
+/* It is a unix socket, or a transport of this host: no host. */
 static inline bool smar_route_socket(const struct smar_goal *g)
 {
-	return g->target->kind == TARGET_SOCKET || g->target->kind == TARGET_PATH;
+	return g->target->kind == TARGET_SOCKET || g->target->kind == TARGET_PATH ||
+	       g->target->kind == TARGET_NAMED;
 }
 
 /* route_sts.c */

@@ -75,6 +75,7 @@ static void make_key(const struct smar_route *r, char *key, size_t size)
 	unsigned n = 0, most = 0;
 	uint16_t rank = 0; /* of the row's targets and, in them, of preferences */
 	bool lmtp = r->target[0].lmtp;
+	char prefix[SET_TRANSPORT_NAME + 2] = "";
 
 	for (unsigned i = 0; i < r->n; i++)
 		most += r->goal[i].nhost + 1;
@@ -96,8 +97,9 @@ static void make_key(const struct smar_route *r, char *key, size_t size)
 			n += !g->host[k].barred;
 		}
 	}
-	mx_key(
-	    all, n, lmtp ? SMAR_LMTP_PORT : r->policy->remote_port, lmtp ? "lmtp:" : "", key, size);
+	if (!smar_target_smtp(&r->target[0]))
+		snprintf(prefix, sizeof(prefix), "%s:", smar_target_by(&r->target[0]));
+	mx_key(all, n, lmtp ? SMAR_LMTP_PORT : r->policy->remote_port, prefix, key, size);
 	free(all);
 }
 
@@ -208,7 +210,7 @@ static void end_ok(struct smar_route *r, const struct smar_hop_conf *conf)
 	out.need = (struct proto_strs){need, r->needs.n};
 	out.need_of = (struct proto_nums){r->needs.of, r->needs.n ? r->nhop : 0};
 	out.key = buf_str(key);
-	out.transport = buf_str(r->target[0].lmtp ? "lmtp" : "smtp");
+	out.transport = buf_str(smar_target_by(&r->target[0]));
 	out.hops.v = hop;
 	out.hops.n = r->nhop;
 	end(r, &out);

@@ -55,7 +55,7 @@ void smar_route_dane(struct smar_goal *g)
 	struct smar_route *r = g->route;
 
 	if (!r->policy->dane || (g->need_row && !smar_route_dane_required(g)) || !g->secure ||
-	    g->target->lmtp || !trusts(r->dns))
+	    !smar_target_smtp(g->target) || !trusts(r->dns))
 		return;
 	g->dane = base_alloc(sizeof(*g->dane) + g->nhost * sizeof(g->dane->host[0]));
 	g->dane->n = g->nhost;

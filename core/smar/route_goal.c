@@ -160,6 +160,7 @@ static void goal_start(struct smar_goal *g)
 			    "%s goes to lmtp: but smtpc has no LMTP_socket", g->route->domain);
 		break;
 	case TARGET_PATH:
+	case TARGET_NAMED:
 		break;
 	case TARGET_ADDR:
 		one_host(g);

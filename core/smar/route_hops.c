@@ -20,7 +20,10 @@ static unsigned add_socket(
 	const char *path =
 	    g->target->kind == TARGET_SOCKET ? r->policy->lmtp_path : g->target->name;
 
-	if (n < MX_HOPS)
+	if (n < MX_HOPS && g->target->kind == TARGET_NAMED)
+		snprintf(
+		    text[n++], sizeof(*text), "%s:%s 0 %s", g->target->by, path, g->target->by);
+	else if (n < MX_HOPS)
 		snprintf(text[n++], sizeof(*text), "%s 0 %s", path, r->policy->hostname);
 	return n;
 }

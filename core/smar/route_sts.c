@@ -29,7 +29,7 @@ void smar_route_sts(struct smar_goal *g)
 {
 	struct smar_route *r = g->route;
 
-	if (r->row || g->target->lmtp)
+	if (r->row || !smar_target_smtp(g->target))
 		return;
 	tlsrpt_route(g->target->name);
 	if (!r->policy->sts || g->need_row)

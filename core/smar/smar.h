@@ -208,6 +208,8 @@ struct smar_policy {
 	struct sts *sts;			   /* the role's; NULL: no mta_sts */
 	char delimiters[8];
 	char lmtp_path[108]; /* LMTP_socket; "": none */
+	unsigned ntransport;
+	char **transports; /* names of smtpc's sections transport, ended by NULL; or NULL */
 	uint16_t remote_port;
 	struct smar_endpoint *listen;
 	unsigned nlisten;
@@ -285,7 +287,7 @@ bool smar_local_fixed(const struct smar_policy *, const char *domain);
 /* domain is in a list of the policy. */
 bool smar_local_listed(char *const *list, unsigned n, const char *domain);
 /* A mailertable value that makes its domain local: its first next hop is LMTP. */
-bool smar_local_value(struct meta1_buf value);
+bool smar_local_value(struct meta1_buf value, char *const *by);
 
 /* ---- check.c: CHECK ---- */
 typedef void (*smar_verdict_fn)(void *arg, const struct p_verdict *);
@@ -346,6 +348,7 @@ enum smar_target_kind {
 	TARGET_SOCKET, /* LMTP_socket */
 	TARGET_PATH,   /* name is the path of a unix socket */
 	TARGET_ADDR,   /* name is an address */
+	TARGET_NAMED,  /* name is what a transport of smtpc's sections is told */
 	TARGET_HOST,   /* name has addresses, no MX is looked up */
 	TARGET_MX      /* name is looked up as a mail domain */
 };
@@ -354,10 +357,20 @@ struct smar_target {
 	bool lmtp;
 	uint16_t port; /* 0: the default */
 	char name[256];
+	char by[SET_TRANSPORT_NAME + 1]; /* a section transport of smtpc; "": SMTP, or LMTP */
 };
-/* All targets of a row speak one protocol. <0: err says which word is wrong and why. */
+static inline const char *smar_target_by(const struct smar_target *t)
+{
+	return t->by[0] ? t->by : t->lmtp ? "lmtp" : "smtp";
+}
+static inline bool smar_target_smtp(const struct smar_target *t)
+{
+	return !t->by[0] && !t->lmtp;
+}
+/* by: names of smtpc's sections transport, ended by NULL; NULL: none. All targets of a row go by
+ * one. <0: err says which word is wrong and why. */
 int smar_mailertable_parse(
-    struct meta1_buf value, struct smar_target *, unsigned *n, struct meta1_err *);
+    struct meta1_buf value, char *const *by, struct smar_target *, unsigned *n, struct meta1_err *);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" into the address; false: no literal. */
 bool smar_literal(const char *domain, char *addr, size_t size);
 

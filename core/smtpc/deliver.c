@@ -67,6 +67,8 @@ static void note_tls(struct smtpc_delivery *d)
 {
 	char text[256];
 
+	if (d->transport->ops->props & META1_T_LOCAL)
+		return;
 	snprintf(text, sizeof(text), "%s %s", d->hop[d->at].words,
 	    d->session ? smtpc_session_tls(d->session) : "");
 	d->tls = smtpc_take_text(d, text, sizeof(text)).data;
@@ -360,6 +362,7 @@ static void on_load(void *arg, enum meta1_status status, const struct meta1_repl
 	d->mail.extent = d->content->extent;
 	d->mail.nextent = d->content->nextent;
 	smtpc_require_header(d);
+	smtpc_require_heeded(d);
 	smtpc_hosts_order(d->c, d->hop, d->nhop);
 	next_try(d);
 }

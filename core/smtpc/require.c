@@ -46,6 +46,55 @@ void smtpc_require_hop(const struct p_deliver *m, uint32_t i, struct smtpc_hop *
 	h->words = "verify,requiretls";
 }
 
+/* ---- what a transport heeds ---- */
+
+static uint32_t unheeded(const struct smtpc_delivery *d)
+{
+	return d->mail.flags & META1_M_MUST & ~d->transport->ops->heeds;
+}
+
+static bool ascii(struct meta1_buf b)
+{
+	for (size_t i = 0; i < b.len; i++)
+		if (((const unsigned char *)b.data)[i] > 127)
+			return false;
+	return true;
+}
+
+/* Clients say SMTPUTF8 of mail that is all ASCII, too. */
+void smtpc_require_heeded(struct smtpc_delivery *d)
+{
+	bool needs = d->mail.flags & META1_M_HEADER_8BIT || !ascii(d->mail.from);
+
+	if (!(unheeded(d) & META1_M_SMTPUTF8))
+		return;
+	for (uint32_t i = 0; i < d->mail.nrcpt; i++)
+		needs |= !ascii(d->rcpt[i].addr);
+	if (!needs)
+		d->mail.flags &= ~(uint32_t)META1_M_SMTPUTF8;
+}
+
+static const struct meta1_reply *bars_unheeded(uint32_t must)
+{
+	static const struct meta1_reply utf8 = {.size = sizeof(utf8),
+	    .smtp = 550,
+	    .dsn = "5.6.7",
+	    .scope = META1_ABOUT_OFFER,
+	    .text = "the transport takes no addresses or header fields in UTF-8"};
+	static const struct meta1_reply tls = {.size = sizeof(tls),
+	    .smtp = 550,
+	    .dsn = "5.7.30",
+	    .scope = META1_ABOUT_OFFER,
+	    .text = "REQUIRETLS was said, and the transport does not know it"};
+	static const struct meta1_reply other = {.size = sizeof(other),
+	    .smtp = 554,
+	    .dsn = "5.3.3",
+	    .scope = META1_ABOUT_OFFER,
+	    .text = "the transport does not know what the mail asks for"};
+
+	return must & META1_M_SMTPUTF8 ? &utf8 : must & META1_M_REQUIRETLS ? &tls : &other;
+}
+
 const struct meta1_reply *smtpc_require_bars(
     const struct smtpc_delivery *d, const struct smtpc_hop *h)
 {
@@ -56,6 +105,8 @@ const struct meta1_reply *smtpc_require_bars(
 	    .text = "REQUIRETLS was said, and neither DNSSEC nor MTA-STS proves that the next hop "
 		    "is one of the domain"};
 
+	if (unheeded(d))
+		return bars_unheeded(unheeded(d));
 	return required(d) && !h->sure ? &unsure : NULL;
 }
 

@@ -14,10 +14,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define STOP_LOOK 20 /* ms between looks whether the last results have left */
-
-static const char prefix[] = "transport_";
 
 /* ---- gears ---- */
 
@@ -72,8 +71,11 @@ static int add_transport(struct smtpc *c, struct settings *set, struct smtpc_gea
 	mod_tls(inst, tls);
 	if (g->logins)
 		mod_login(inst, &logins_ops, g->logins);
-	g->transport[g->ntransport++] = (struct smtpc_transport){
-	    .name = m->module + strlen(prefix), .inst = inst, .ops = mod_ops(inst), .gear = g};
+	g->transport[g->ntransport++] = (struct smtpc_transport){.name = m->instance,
+	    .inst = inst,
+	    .ops = mod_ops(inst),
+	    .named = m->section && strcasecmp(m->section->keyword, "transport") == 0,
+	    .gear = g};
 	return 0;
 }
 

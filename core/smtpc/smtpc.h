@@ -34,9 +34,10 @@
 /* ---- smtpc.c: the role, what it has loaded, what qmgr may send -------------------- */
 
 struct smtpc_transport {
-	const char *name; /* "smtp": what DELIVER says; the module is transport_smtp */
+	const char *name; /* what DELIVER says: "smtp", of transport_smtp; of a section its name */
 	struct mod_inst *inst;
 	const struct meta1_transport_ops *ops;
+	bool named; /* it has a section transport NAME */
 	struct smtpc_gear *gear;
 };
 
@@ -172,6 +173,8 @@ void smtpc_report(struct smtpc_delivery *);
 void smtpc_require_hop(const struct p_deliver *, uint32_t i, struct smtpc_hop *);
 /* The content is there: what its header asks for. */
 void smtpc_require_header(struct smtpc_delivery *);
+/* The content is there: SMTPUTF8 that a mail does not need is forgotten where nobody heeds it. */
+void smtpc_require_heeded(struct smtpc_delivery *);
 /* A hop to which the mail must not go: why; NULL: it may be tried. */
 const struct meta1_reply *smtpc_require_bars(
     const struct smtpc_delivery *, const struct smtpc_hop *);

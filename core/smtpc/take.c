@@ -52,6 +52,19 @@ static void malformed(const struct smtpc_delivery *d, struct meta1_buf hop, cons
 	    (const char *)hop.data, why);
 }
 
+/* "NAME:what the route says", for the transport of that name, which gets what it says. */
+static bool named(const struct smtpc_delivery *d, struct meta1_hop *hop)
+{
+	const char *name = d->transport->name;
+	size_t n = strlen(name);
+
+	if (!d->transport->named || hop->port || strcmp(hop->host, name) != 0 ||
+	    strncmp(hop->addr, name, n) != 0 || hop->addr[n] != ':')
+		return false;
+	hop->addr += n + 1;
+	return true;
+}
+
 static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 {
 	const struct hop_conf **known = pool_try(&d->pool, (m->conf.n + 1) * sizeof(*known));
@@ -63,6 +76,7 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 		struct smtpc_hop *h = &d->hop[d->nhop];
 		struct meta1_hop *hop = &h->to;
 		struct meta1_err err;
+		bool local;
 
 		err_set(&err, "%s", conf ? "not ADDRESS PORT NAME" : "its options cannot be read");
 		if (!conf || hop_take(&d->pool, m->hops.v[i], hop) < 0 ||
@@ -71,14 +85,16 @@ static bool take_hops(struct smtpc_delivery *d, const struct p_deliver *m)
 			malformed(d, m->hops.v[i], err.text);
 			continue;
 		}
-		if (hop->port == 0 && hop->addr[0] != '/')
+		local = named(d, hop) || hop->addr[0] == '/';
+		if (hop->port == 0 && !local)
 			hop->port = (uint32_t)d->gear->remote_port;
 		smtpc_conf_hop(conf, hop);
-		hop->login = logins_row(d->gear->logins, conf->login,
-		    hop->addr[0] == '/' ? NULL : hop->host, hop->port);
+		hop->login =
+		    logins_row(d->gear->logins, conf->login, local ? NULL : hop->host, hop->port);
 		h->words = words(d, hop);
 		h->conf = conf;
 		smtpc_require_hop(m, i, h);
+		h->sure |= local;
 		d->nhop++;
 	}
 	return d->nhop > 0;

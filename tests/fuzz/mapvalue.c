@@ -28,11 +28,13 @@ static void access_value(struct meta1_buf value)
 		must((unsigned char)*p >= 32 && *p != 127);
 }
 
+static char box[] = "box", *const transports[] = {box, NULL};
+
 static void write_target(const struct smar_target *t, char *out, size_t size)
 {
 	bool v6 = t->kind == TARGET_ADDR && strchr(t->name, ':') != NULL;
 	bool brackets = t->kind == TARGET_ADDR || t->kind == TARGET_HOST;
-	int n = snprintf(out, size, "%s%s%s%s%s", t->lmtp ? "lmtp:" : "smtp:", brackets ? "[" : "",
+	int n = snprintf(out, size, "%s:%s%s%s%s", smar_target_by(t), brackets ? "[" : "",
 	    v6 ? "IPv6:" : "", t->name, brackets ? "]" : "");
 
 	if (t->port != 0)
@@ -47,11 +49,12 @@ static void target(const struct smar_target *t)
 	unsigned n;
 
 	must(strlen(t->name) < sizeof(t->name));
-	must(t->kind == TARGET_SOCKET || t->name[0] != '\0');
-	must(!(t->kind == TARGET_MX && t->lmtp));
+	must(t->kind == TARGET_SOCKET || t->kind == TARGET_NAMED || t->name[0] != '\0');
+	must(t->kind != TARGET_MX || smar_target_smtp(t));
 	write_target(t, text, sizeof(text));
-	must(smar_mailertable_parse(buf_str(text), again, &n, &err) == 0 && n == 1);
+	must(smar_mailertable_parse(buf_str(text), transports, again, &n, &err) == 0 && n == 1);
 	must(again->kind == t->kind && again->lmtp == t->lmtp && again->port == t->port);
+	must(strcmp(again->by, t->by) == 0);
 	must(strcmp(again->name, t->name) == 0);
 }
 
@@ -64,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned n = 0;
 
 	access_value(value);
-	if (smar_mailertable_parse(value, t, &n, &err) == 0) {
+	if (smar_mailertable_parse(value, transports, t, &n, &err) == 0) {
 		must(n >= 1 && n <= SMAR_TARGETS);
 		for (unsigned i = 0; i < n; i++)
 			target(&t[i]);
@@ -73,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		n = 0;
 	}
 	/* only the protocol is looked at there: a broken row of LMTP stays local */
-	must(n == 0 || smar_local_value(value) == t[0].lmtp);
+	must(n == 0 || smar_local_value(value, transports) == !smar_target_smtp(&t[0]));
 	if (n > 0 && t[0].kind != TARGET_SOCKET)
 		smar_literal(t[0].name, addr, sizeof(addr));
 	return 0;

@@ -32,6 +32,7 @@ TESTS = {
     SYSTEM + 'lookup.py::test_a_key_of_any_bytes': 'map.cache_size map_gdbm map_gdbm.file',
     SYSTEM + 'lookup.py::test_a_small_cache': 'map.cache_memory',
     UNIT + 'smar/mailertable.c::one': 'smtp: TARGET_SOCKET TARGET_PATH TARGET_ADDR TARGET_HOST TARGET_MX',
+    UNIT + 'smar/mailertable.c::named': 'TARGET_NAMED',
     SYSTEM + 'flags.py::test_recipients': 'aliases.flags=localpart aliases.flags=full_address aliases.flags=local_domains aliases.flags=implicitly_match_detail '
     'aliases.flags=replace_macros aliases.flags=preserve_domain aliases.flags=keep_detail local_user_map.flags=localpart '
     'local_user_map.flags=full_address local_user_map.flags=local_domains local_user_map.flags=implicitly_match_detail '
@@ -121,7 +122,7 @@ TESTS = {
 }
 TRIES = {thing.replace('+', ' '): test for test, all_ in TESTS.items() for thing in all_.split()}
 # how the kinds of next hops are written
-HOPS = {'TARGET_SOCKET': 'lmtp:', 'TARGET_PATH': 'lmtp:/path', 'TARGET_ADDR': '[192.0.2.1]', 'TARGET_HOST': '[host]', 'TARGET_MX': 'host'}
+HOPS = {'TARGET_NAMED': 'transport:', 'TARGET_SOCKET': 'lmtp:', 'TARGET_PATH': 'lmtp:/path', 'TARGET_ADDR': '[192.0.2.1]', 'TARGET_HOST': '[host]', 'TARGET_MX': 'host'}
 
 
 def built(thing):

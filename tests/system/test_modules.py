@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A stranger's module: doc/modules.md, each command of it, from an installation alone; then it answers a live look-up."""
-import json, os, re, shutil, subprocess
+import json, os, platform, re, shutil, subprocess
 
-import lab
+import lab, pytest
 from named import SRC
 from test_lookup import Control
 
@@ -13,13 +13,20 @@ def shell(where, script, env):
     return p.stdout
 
 
-def test_the_guide(inst, tmp_path):
+@pytest.fixture(scope='module')
+def own(inst):
+    """An installation of our own, into which modules may be put: its root, prefix, and what a shell must know of it."""
     root = lab.tempdir('own')
     shutil.copytree(inst, root, symlinks=True, dirs_exist_ok=True)
     prefix = root / lab.PREFIX.lstrip('/')
     pc = prefix / 'lib/pkgconfig/meta1-module.pc'
     pc.write_text(pc.read_text().replace(lab.PREFIX, str(prefix)))
-    env = dict(os.environ, PATH=f'{prefix}/bin:{os.environ["PATH"]}', PKG_CONFIG_PATH=str(pc.parent), MANDIR=str(prefix / 'share/man'))
+    return root, prefix, dict(os.environ, PATH=f'{prefix}/bin:{os.environ["PATH"]}', PKG_CONFIG_PATH=str(pc.parent),
+                              MANDIR=str(prefix / 'share/man'), CFLAGS='-O1 -Wall -Wextra -Wshadow -Werror')
+
+
+def test_the_guide(own, tmp_path):
+    root, prefix, env = own
     blocks = re.findall(r'^```sh\n(.*?)^```', (SRC / 'doc/modules.md').read_text(), re.M | re.S)
     assert len(blocks) == 3
     begin, check, install = blocks
@@ -33,6 +40,117 @@ def test_the_guide(inst, tmp_path):
     with lab.Gateway(root, smar='map numbers { type = even; value = "yes"; }') as g:
         assert Control(g).query('numbers', b'even-2')['result'] == 'found'
         assert Control(g).query('numbers', b'odd-1')['result'] == 'notfound'
+
+
+@pytest.mark.skipif(platform.machine() != 'x86_64', reason='the kept module of ABI 1.0 is of x86-64')
+def test_a_module_of_abi_1_0_answers(own):
+    root, prefix, _ = own
+    so = prefix / 'lib/meta1/maps/map_abi10.so'
+    shutil.copy(SRC / 'tests/unit/mod/abi10/map_abi10.so', so)
+    so.chmod(0o755)
+    with lab.Gateway(root, smar='map kept { type = abi10; an_int = 8; a_bool = no; list = { x, y, z }; flags = { green }; }') as g:
+        for key, value in {'now': 'value', 'later': 'value', 'posted': 'value', 'thread': 'value of a thread', 'domain': 'example.org',
+                           'options': '0 1 8 65536 1500 7 value / x+y+'}.items():
+            said = Control(g).query('kept', key.encode())
+            assert (said['result'], said['value']) == ('found', value), (key, said)
+        assert Control(g).query('kept', b'else')['result'] == 'notfound'
+
+
+@pytest.fixture(scope='module')
+def examples(own):
+    """Each worked example, built out of tree, tried and installed."""
+    root, prefix, env = own
+    where = lab.tempdir('examples')
+    found = sorted(p.name for p in (prefix / 'share/meta1/examples').iterdir())
+    for name in found:
+        shutil.copytree(prefix / 'share/meta1/examples' / name, where / name)
+        assert re.search(r'^\d+ passed, 0 failed$', shell(where / name, 'make check && make install', env), re.M)
+    return found
+
+
+def test_the_examples(own, examples):
+    root, prefix, _ = own
+    assert examples == ['map_table', 'pmilter_rate', 'transport_maildir']
+    table = lab.tempdir('table') / 'table'
+    table.write_text('One 1\n')
+    with lab.Gateway(root, smar=f'map ac {{ type = text; file = "ac"; }} access {{ name = ac; }} map t {{ type = table; file = "{table}"; interval = 100ms; }}',
+                     smtps='policy_milter { module = rate; limit = 2; } flags = { access }; ',
+                     files={'ac': 'cltaddr:127.0.0.1 RELAY\n'}) as g:
+        assert Control(g).query('t', b'one')['value'] == '1'
+        (table.parent / 'new').write_text('one 2\n')
+        (table.parent / 'new').rename(table)
+        lab.wait_for('the new row', lambda: Control(g).query('t', b'one')['value'] == '2')
+        with g.client() as c:
+            c.cmd('EHLO client.test', 250)
+            c.cmd('MAIL FROM:<a@client.test>', 250)
+            c.cmd('RCPT TO:<a@far.test>', 250)
+            c.cmd('RCPT TO:<b@far.test>', 250)
+            assert c.cmd('RCPT TO:<c@far.test>', 450).startswith('450 4.7.1 more than 2 recipients')
+
+
+def box(folder, *sub):
+    for d in ('', 'new', 'cur', 'tmp', *sub):
+        (folder / d).mkdir(parents=True)
+    for d in [folder, *folder.rglob('*')]:
+        os.chown(d, lab.NOBODY if os.geteuid() == 0 else -1, -1)
+
+
+def mails(folder):
+    return [p.read_bytes() for p in sorted((folder / 'new').iterdir())]
+
+
+def test_mail_by_a_strangers_transport(own, examples):
+    """SMTP in, a row of the mailertable, an out-of-tree Maildir: users, details, who is not there, who cannot be written."""
+    root, prefix, _ = own
+    dirs = lab.tempdir('dirs')
+    box(dirs / 'ann', '.work', '.work/new', '.work/cur', '.work/tmp')
+    box(dirs / 'bob')
+    box(dirs / 'net' / 'ann')
+    (dirs / 'bob/tmp').rmdir()
+    (dirs / 'bob/tmp').write_text('')
+    rows = f'example.org boxes:\nexample.net Boxes:{dirs}/net\nwrong.test boxs:\n'
+    with lab.Gateway(root, smtps='flags = { 8bitmime, access };', smar=lab.MAPS, files={'mt': rows, 'ac': ''}, qmgr='min_retry_delay = 1h;',
+                     smtpc=f'transport boxes {{ module = maildir; folder = "{dirs}"; }}') as g:
+        with g.client() as c:  # local domains: nobody needs to permit relaying
+            body = 'From: ann@example.org\r\nSubject: t\r\n\r\n..dot\r\n..\r\n' + 'x' * 900 + '\r\n'
+            to = ['Ann+work@example.org', 'ann+none@example.org', 'bob@example.org', 'eve@example.org', '"../ann"@example.org']
+            assert c.mail('ann@example.org', to, body).startswith('250')
+            assert c.mail('', 'ann@example.net', 'Subject: null\r\n\r\n', ehlo=None).startswith('250')
+        # its own, and the report about two whom nobody knows
+        lab.wait_for('the mails', lambda: [len(mails(d)) for d in (dirs / 'ann/.work', dirs / 'ann', dirs / 'net/ann')] == [1, 2, 1])
+        mail, = mails(dirs / 'ann/.work')
+        assert mail.startswith(b'Return-Path: <ann@example.org>\nDelivered-To: Ann+work@example.org\nReceived: ')
+        assert mail.endswith(b'\n\n.dot\n.\n' + b'x' * 900 + b'\n') and b'\r' not in mail
+        assert mails(dirs / 'net/ann')[0].startswith(b'Return-Path: <>\nDelivered-To: ann@example.net\n')
+        report, = [m for m in mails(dirs / 'ann') if m.startswith(b'Return-Path: <>')]
+        assert set(re.findall(rb'Final-Recipient: rfc822; ?(\S+)', report)) == {b'eve@example.org', b'"../ann"@example.org'}
+        assert report.count(b'Status: 5.1.1') == 2 and b'there is no such user' in report
+        # who cannot be written waits
+        waiting = lab.wait_for('bob to wait', lambda: [m for m in g.queue() if 'the mailbox cannot be written now' in json.dumps(m)])
+        assert [r['address'] for r in waiting[0]['recipients'] if r['state'] == 'waiting'] == ['bob@example.org']
+        (dirs / 'bob/tmp').unlink()
+        (dirs / 'bob/tmp').mkdir()
+        os.chown(dirs / 'bob/tmp', lab.NOBODY if os.geteuid() == 0 else -1, -1)
+        g.ctl('queue', 'flush')
+        lab.wait_for('the mail of bob', lambda: len(mails(dirs / 'bob')) == 1)
+        said = g.ctl('route', 'example.org').stdout
+        assert 'boxes' in said
+        wrong = g.ctl('route', 'wrong.test', check=False)
+        assert 'smtpc has no transport boxs { }' in wrong.stdout + wrong.stderr and 'did you mean boxes:?' in wrong.stdout + wrong.stderr
+
+
+@pytest.mark.parametrize('section, why', [
+    ('transport maildir { foldr = "/x"; }', 'foldr'),
+    ('transport { }', 'a transport needs a name'),
+    ('transport smtp { }', 'is there without a section'),
+    ('transport 8x { module = smtp; }', 'a letter first'),
+    ('transport boxes { module = maildirr; }', 'there is transport_maildir'),
+    ('transprot boxes { module = maildir; }', 'did you mean transport?'),
+])
+def test_a_wrong_section_is_explained(own, examples, section, why):
+    g = lab.Gateway(own[0], smtpc=section)
+    p = subprocess.run(g.run_as(g.command('-C')), capture_output=True, text=True, env=g.environ(), timeout=60)
+    assert p.returncode != 0 and why in p.stderr + p.stdout, p.stderr + p.stdout
 
 
 def test_listed_and_described(inst, tmp_path):

@@ -113,7 +113,7 @@ def test_each_key(gw, domain, key, sink):
 
 def test_rows_that_are_none(gw):
     """The mail waits, and route says which row and what is wrong with it."""
-    for domain, why in (('bad.test', '"lmtp:store": expected lmtp:, lmtp:/path or lmtp:[host]:port'), ('both.test', 'LMTP and SMTP next hops in one row')):
+    for domain, why in (('bad.test', '"lmtp:store": expected lmtp:, lmtp:/path or lmtp:[host]:port'), ('both.test', '"[127.0.0.1]": next hops by smtp and lmtp in one row')):
         got = route(gw, domain)
         assert (got['status'], got['dsn'], got['by']['key']) == ('tempfail', '4.3.5', domain) and why in got['text'], got
         with gw.client() as c:
