@@ -5,7 +5,8 @@
  * authenticated, else the client's address. Each process of smtps counts by itself; what was
  * counted is forgotten at a restart.
  *
- * Its options keep clear of those that smtps has for every filter (recipients, senders, timeout ...).
+ * Its options keep clear of those that smtps has for every filter (recipients, senders, timeout
+ * ...).
  *
  * It shows a decision at RCPT that needs no content, memory that stays bounded whatever comes (a
  * full table forgets who was quiet for longest), and what is said to client, log and counters.
