@@ -86,6 +86,11 @@ static void file(void **state)
 	assert_int_equal(hop.to.tls, META1_TLS_VERIFY);
 }
 
+static const struct meta1_transport_ops heeds_all = {
+    .size = sizeof(heeds_all), .heeds = META1_M_SMTPUTF8 | META1_M_REQUIRETLS};
+static const struct meta1_transport_ops heeds_none = {.size = sizeof(heeds_none)};
+static struct smtpc_transport all = {.ops = &heeds_all}, none = {.ops = &heeds_none};
+
 static void hops(void **state)
 {
 	static const struct {
@@ -119,7 +124,7 @@ static void hops(void **state)
 		struct p_deliver m = {.flags = t[i].required ? META1_M_REQUIRETLS : 0,
 		    .secure = {(uint64_t *)(uintptr_t)&t[i].secure, 1}};
 		struct smtpc_hop hop = hop_with(t[i].need, false);
-		struct smtpc_delivery d = {.mail = {.flags = (uint32_t)m.flags}};
+		struct smtpc_delivery d = {.mail = {.flags = (uint32_t)m.flags}, .transport = &all};
 		const struct meta1_reply *r;
 
 		hop.to.host = t[i].host;
@@ -133,6 +138,43 @@ static void hops(void **state)
 		assert_int_equal(r != NULL, t[i].barred);
 		if (r)
 			assert_string_equal(r->dsn, "5.7.10");
+	}
+}
+
+/* What a mail must have, and a transport does not know; UTF-8 only where there is some. */
+static void heeded(void **state)
+{
+	static const struct {
+		struct smtpc_transport *by;
+		uint32_t flags;
+		const char *from, *to, *dsn; /* NULL: it may go */
+	} t[] = {
+	    {&all, META1_M_SMTPUTF8 | META1_M_REQUIRETLS, "a\303\244@x.test", "b@y.test", NULL},
+	    {&none, 0, "a@x.test", "b@y.test", NULL},
+	    {&none, META1_M_REQUIRETLS, "a@x.test", "b@y.test", "5.7.30"},
+	    {&none, META1_M_SMTPUTF8, "a@x.test", "b@y.test", NULL},
+	    {&none, META1_M_SMTPUTF8, "a\303\244@x.test", "b@y.test", "5.6.7"},
+	    {&none, META1_M_SMTPUTF8, "a@x.test", "b\303\244@y.test", "5.6.7"},
+	    {&none, META1_M_SMTPUTF8 | META1_M_HEADER_8BIT, "a@x.test", "b@y.test", "5.6.7"},
+	    {&none, 0x01000000, "a@x.test", "b@y.test", "5.3.3"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct meta1_rcpt rcpt = {.addr = buf_str(t[i].to)};
+		struct smtpc_hop hop = hop_with("verify by=sts", false);
+		struct smtpc_delivery d = {
+		    .mail = {.flags = t[i].flags, .from = buf_str(t[i].from), .nrcpt = 1},
+		    .rcpt = &rcpt,
+		    .transport = t[i].by};
+		const struct meta1_reply *r;
+
+		hop.sure = true;
+		smtpc_require_heeded(&d);
+		r = smtpc_require_bars(&d, &hop);
+		assert_int_equal(r != NULL, t[i].dsn != NULL);
+		if (r)
+			assert_string_equal(r->dsn, t[i].dsn);
 	}
 }
 
@@ -157,7 +199,7 @@ static void failed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(headers), cmocka_unit_test(file),
-	    cmocka_unit_test(hops), cmocka_unit_test(failed)};
+	    cmocka_unit_test(hops), cmocka_unit_test(heeded), cmocka_unit_test(failed)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
