@@ -199,7 +199,9 @@ DMARC_NET = '''set -e
 ip link set lo up
 mount --bind {dir}/resolv.conf /etc/resolv.conf
 unbound -d -p -c {dir}/unbound.conf &
-exec opendmarc -f -c {dir}/conf
+# the shell stays: what changes its user, as opendmarc does, is not ended with its parent, but with the first of its namespace
+opendmarc -f -c {dir}/conf
+exit $?
 '''
 UNBOUND = '''server:
   chroot: ""
