@@ -2,7 +2,7 @@
 /*
  * settings.c -- the whole configuration of the server: every section bound to its struct.
  *
- * Comes from conf.c's tree and the records of settings_records.c; what needs
+ * Comes from conf.c's tree and the records (settings_records.h); what needs
  * more than one option to judge is in settings_check.c. Goes to every program.
  * Owns the conf; arrays live in it.
  * On failure: messages in the conf; the struct is whole with defaults all the same.

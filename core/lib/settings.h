@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * settings.h -- the core's options, each one record, and the structs they fill.
- * The C field has the option's name. settings_records.c holds the records; from them
- * come parser, checks, -VVVV, the sample files and meta1.conf(5).
+ * The C field has the option's name. settings_records.c and, a file a role, settings_smtps.c,
+ * settings_smtpc.c, settings_qmgr.c and settings_smar.c hold the records; from them come parser,
+ * checks, -VVVV, the sample files and meta1.conf(5).
  *
  * A section that a module serves (map, queue, auth, policy_milter)
  * keeps its raw conf_section: the options that the core does not know belong to the
@@ -194,7 +195,7 @@ enum {
 	USE_F_PRESERVE_DOMAIN = 32,
 	USE_F_KEEP_DETAIL = 64
 };
-/* The sections of smar that use a map, in the order of the table in settings_records.c. */
+/* The sections of smar that use a map, in the order of the table in settings_smar.c. */
 enum {
 	USE_ACCESS,
 	USE_MAILERTABLE,

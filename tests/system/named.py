@@ -33,7 +33,7 @@ def options(*modules):
 
 
 def of_the_core():
-    uses = re.findall(r'\[USE_\w+\] = \{"(\w+)",([^}]*)\}', text('core/lib/settings_records.c'))
+    uses = re.findall(r'\[USE_\w+\] = \{"(\w+)",([^}]*)\}', text('core/lib/settings_smar.c'))
     assert len(uses) >= 6
     for section, name in options():
         mine = re.fullmatch(r'smar(\..*)?|qmgr\.conf|smtps\.policy_milter', section)
@@ -44,7 +44,7 @@ def of_the_core():
             yield f'{section}.{name}'
     flags = {'LOCALPART': 'localpart', 'FULL_ADDRESS': 'full_address', 'LOCAL_DOMAINS': 'local_domains', 'DETAIL': 'implicitly_match_detail',
              'MACROS': 'replace_macros', 'PRESERVE_DOMAIN': 'preserve_domain', 'KEEP_DETAIL': 'keep_detail'}
-    keys = re.search(r'#define USE_F_KEYS \((.*?)\)', text('core/lib/settings_records.c'))[1]
+    keys = re.search(r'#define USE_F_KEYS \((.*?)\)', text('core/lib/settings_smar.c'))[1]
     assert {f'flags={v}' for v in flags.values()} == {n for s, n in options() if s == 'smar.aliases' and n.startswith('flags=')}
     for section, which in uses:  # only where it serves
         yield from (f'{section}.flags={flags[f]}' for f in re.findall(r'USE_F_(\w+)', which.replace('USE_F_KEYS', keys)))

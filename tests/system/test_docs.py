@@ -83,7 +83,7 @@ def test_every_module_is_told_of():
 
 
 def test_every_option_is_in_the_manual():
-    records = text('core/lib/settings_records.c')
+    records = '\n'.join(p.read_text() for p in (SRC / 'core/lib').glob('settings_*.[ch]'))
     names = set(re.findall(r'META1_OPT\w*\(\s*struct \w+,\s*(\w+),', records))
     names |= set(re.findall(r'\bREC\(struct \w+, \w+, "(\w+)"', records))
     page = (lab.BUILD / 'doc/man/meta1.conf.5').read_text()
@@ -276,7 +276,7 @@ def test_installed_configuration_and_samples(inst, tmp_path):
 
 def test_formats_have_their_pages():
     """Whatever a file or map of the configuration holds is told of in section 5: each section of smar that names a map."""
-    groups = set(re.findall(r'GROUP\("smar\.(\w+)", use,', text('core/lib/settings_records.c')))
+    groups = set(re.findall(r'SECTION\("smar\.(\w+)", use,', text('core/lib/settings_smar.c')))
     told = ' '.join(p.read_text() for p in [*(DOC / 'man').glob('*.5'), *(DOC / 'man').glob('*.tail')])
     assert len(groups) > 4 and not [g for g in sorted(groups) if g not in told]
 
