@@ -13,7 +13,7 @@ done
 first="START install admin smar-decisions maps filters limits tls tutorial-cyrus control-api isolation modules migrate"
 chapters=$(for c in $first; do [ ! -f "$doc/$c.md" ] || echo "$c"; done
 	for f in "$doc"/*.md; do c=$(basename "$f" .md); case " $first " in *" $c "*) ;; *) echo "$c" ;; esac; done)
-read=(lowdown --parse-no-intraemph --parse-no-metadata)
+read=(lowdown --parse-no-intraemph --parse-no-metadata --out-no-smarty)
 plain() { sed -n 's/^# //p;T;q' "$doc/$1.md" | tr -d '`'; }
 title() { plain "$1" | sed 's/&/\&amp;/g; s/</\&lt;/g'; }
 page() { basename "$1"; }
@@ -47,7 +47,20 @@ for p; do
 	mandoc -Thtml -Ofragment,man=%N.%S.html "$p" | wrap "${n%.*}(${n##*.})" >"$out/html/$n.html"
 done
 
+ms() { # chapter, pdf or text
+	sed '0,/^# /{/^# /d}' "$doc/$1.md" | "${read[@]}" -s -m "title=$(plain "$1")" -Tms --nroff-no-numbered --nroff-nolinks |
+		sed '/^\.nr \(PS\|VS\|LL\|PO\) /d' | LC_ALL=C awk -v chapter="$1" -v title="$(plain "$1")" -v form="$2" -f "$doc/manual.awk"
+}
+told() { # groff tells of what does not fit; MANUAL_STRICT makes that an error
+	if grep -v '^page ' "$1" >&2 && [ -n "${MANUAL_STRICT-}" ]; then exit 70; fi
+}
+pdf() {
+	groff -k -t -mspdf -dpaper=a4 -P-pa4 -Tpdf "$1.ms" >"$1.pdf" 2>"$1.said" || { cat "$1.said" >&2; exit 70; }
+	told "$1.said"
+}
+
 # tables of several columns want small letters and wide lines
+look='.nr PO 1.7c\n.nr LL 17.6c\n.nr HM 1.5c\n.nr FM 1.5c\n.nr PS 9\n.nr VS 11\n.nr HY 0\n'
 pages=()
 for p; do
 	n=$(page "$p")
@@ -55,13 +68,32 @@ for p; do
 	pages+=("$out/$n.pdf")
 done
 {
-	printf '.nr PO 1.7c\n.nr LL 17.6c\n.nr HM 1.5c\n.nr FM 1.5c\n.nr PS 9\n.nr VS 11\n'
-	for c in $chapters; do sed '0,/^# /{/^# /d}' "$doc/$c.md" | "${read[@]}" -s -m "title=$(plain "$c")" -Tms --nroff-no-numbered --nroff-nolinks | sed '/^\.nr \(PS\|VS\|LL\|PO\) /d'; echo .bp; done
-} | groff -k -t -mspdf -dpaper=a4 -P-pa4 -Tpdf - >"$out/guide.pdf" 2>"$out/warnings" || { cat "$out/warnings" >&2; exit 70; }
-qpdf "$out/guide.pdf" --pages "$out/guide.pdf" "${pages[@]}" -- "$out/manual.pdf"
-rm "$out/guide.pdf" "${pages[@]}" "$out/warnings"
-
+	printf '%b.pn 2\n' "$look"
+	for c in $chapters; do ms "$c" pdf; echo .bp; done | sed '$d'
+} >"$out/guide.ms"
+pdf "$out/guide"
 {
-	for c in $chapters; do "${read[@]}" -Tterm --term-no-ansi --term-nolinks --term-width=100 "$doc/$c.md"; printf '\n\f\n'; done
+	printf '%b.TL\nThe manual of meta1\n.SH\nChapters\n.LP\n.nf\n.ta 17cR\n' "$look"
+	sed -n 's/^page \([0-9]*\) \(.*\)/\2\t\1/p' "$out/guide.said"
+	printf '.fi\n.SH\nManual pages\n.LP\nBehind page %s, in the order of their names: ' $(($(qpdf --show-npages "$out/guide.pdf") + 1))
+	for p; do n=$(page "$p"); printf '%s ' "${n%.*}(${n##*.})"; done
+	echo
+} >"$out/front.ms"
+pdf "$out/front"
+qpdf "$out/guide.pdf" --pages "$out/front.pdf" "$out/guide.pdf" "${pages[@]}" -- "$out/manual.pdf"
+rm "$out"/{front,guide}.* "${pages[@]}"
+
+# one endless page, and signs that a terminal takes as they are typed
+{
+	for c in $chapters; do
+		{
+			printf '.pl 32000\n.nr PO 0\n.nr LL 100n\n.nr HM 0\n.nr FM 0\n.nr HY 0\n.nr PI 0\n.ds CH\n.ds CF\n.ad l\n'
+			printf ".char - \\\\N'45'\n.char \\\\- \\\\N'45'\n.char ' \\\\N'39'\n"
+			ms "$c" text
+		} | groff -k -t -ms -P-cbou -Tutf8 - 2>>"$out/said" | awk '/^$/ { empty++; next } { for (; NR > empty + 1 && empty; empty--) print ""; empty = 0; print }'
+		printf '\n\f\n'
+	done
 	for p; do mandoc -Tutf8 "$p" | sed 's/.\x08//g'; printf '\n\f\n'; done
 } >"$out/manual.txt"
+told "$out/said"
+rm "$out/said"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """make doc: one source, three forms, and no link that leads nowhere."""
-import html.parser, re, subprocess, urllib.parse
+import html.parser, json, os, re, subprocess, urllib.parse
 
 import lab, pytest
 from named import SRC
@@ -21,6 +21,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope='module')
 def manual():
+    os.environ['MANUAL_STRICT'] = '1'  # what does not fit on its page ends it
     lab.make('doc')
     return lab.BUILD / 'doc/manual'
 
@@ -47,9 +48,12 @@ def test_all_of_it_is_in_one_file(manual):
     assert '\x08' not in text and '\x1b' not in text
     for page in ('MCP(8)', 'META1.CONF(5)', 'META1-MAPS(5)', 'SENDMAIL(8)'):
         assert page in text
+    said = subprocess.run(['qpdf', '--json', manual / 'manual.pdf'], capture_output=True, check=True).stdout
+    marks = {o['title'] for page in json.loads(said)['pages'] for o in page['outlines']}
     for chapter in (SRC / 'doc').glob('*.md'):
         title = re.search('^# (.*)', chapter.read_text(), re.M)[1].replace('`', '')
-        assert title[:40] in text, chapter
+        assert title[:40] in text and title in marks, chapter
+    assert 'meta1ctl explain --ip CLIENT --from' in text.replace('\n', ' ')  # as it is typed
     assert 'Untitled' not in text
     pages = int(subprocess.run(['qpdf', '--show-npages', manual / 'manual.pdf'], capture_output=True, check=True).stdout)
     assert pages > 80
