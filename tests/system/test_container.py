@@ -15,6 +15,7 @@ class Container(lab.Gateway):
         super().__init__(inst, user='root', smtps='flags = { 8bitmime, access }; '
                          f'listen_socket submit {{ type = unix; path = "submit"; }} listen_socket {{ type = inet; address = 127.0.0.1; port = {lab.free_port()}; }}',
                          smar='map submit { type = text; rows = { "cltaddr:unix RELAY" }; } access { name = submit; } '
+                         'map far { type = text; rows = { "k from a worker" }; isolate = yes; } '
                          f'map mt {{ type = text; rows = {{ ". [127.0.0.1]:{sink.port}" }}; }} mailertable {{ name = mt; }}')
         self.port = int(re.search(r'port = (\d+)', self.conf.read_text())[1])
         for sub in ('q', 'run'):
@@ -30,6 +31,10 @@ class Container(lab.Gateway):
         return self.proc.wait(limit)
 
 
+def children(pid):
+    return open(f'/proc/{pid}/task/{pid}/children').read().split()
+
+
 @pytest.fixture
 def container(inst, sink):
     if os.geteuid():
@@ -42,6 +47,7 @@ def test_without_privileges(container, sink):
     g = container
     pids = g.pids()
     assert set(pids) == {'mcp', *lab.ROLES}
+    pids['worker'], = [p for p in children(pids['mcp']) if open(f'/proc/{p}/cmdline').read().split('\0')[1].startswith('map_text/far@')]
     for name, pid in pids.items():
         status = dict(line.split(':\t', 1) for line in open(f'/proc/{pid}/status').read().splitlines() if ':\t' in line)
         assert set(status['Uid'].split()) == set(status['Gid'].split()) == {str(UID)} and status['Groups'].strip() == ''
@@ -57,6 +63,17 @@ def test_without_privileges(container, sink):
     assert 'smtps' in g.ctl('status').stdout
     for role in ('mcp', 'smtps', 'qmgr'):
         assert re.search(rf'^\S+ {role}\[\d+\] ', g.log(), re.M), role
+    assert 'from a worker' in g.ctl('map', 'query', 'far', 'k').stdout
     os.kill(pids['mcp'], signal.SIGHUP)
     g.wait_log('mcp.reload result=committed')
     assert g.stop() == 0 and not g.pids()
+
+
+def test_another_account_is_refused(container):
+    """Who cannot become another user says so, in place of running the module as itself."""
+    g = container
+    g.conf.write_text(g.conf.read_text().replace('isolate = yes;', 'isolate = yes; isolate_user = nobody;'))
+    os.kill(g.pids()['mcp'], signal.SIGHUP)
+    g.wait_log('mcp.reload result="refused')
+    assert 'smar: map far: isolate_user = nobody: mcp runs as uid 54321 and cannot become another user; start mcp as root, or drop the option' in g.log()
+    assert 'from a worker' in g.ctl('map', 'query', 'far', 'k').stdout
