@@ -157,6 +157,28 @@ rm /etc/meta1/conf.d/store.conf; mcp -D; /etc/init.d/meta1 stop
     assert not (bare.root / 'var/spool/meta1').exists() and (bare.root / 'srv/queue/in').is_dir()
 
 
+def test_a_module_package_comes_and_goes(machine):
+    """Enabled by one command; taken away while it is in use it says so, and a purge leaves no link that leads nowhere."""
+    confd = machine.bare.root / 'etc/meta1/conf.d'
+    do(machine, 'apt-get -q install -y --no-install-recommends /debs/meta1_0*.deb liblmdb0')
+    do(machine, """
+dpkg -i /debs/meta1-map-lmdb_0*.deb
+for m in access mt; do echo 'k  from the module' | createmap lmdb /etc/meta1/$m.lmdb; done
+mcp -D; meta1ctl module enable map_lmdb
+""")
+    assert (confd / 'map_lmdb.conf').is_symlink() and 'from the module' in do(machine, 'meta1ctl map query mt k')
+    assert 'uses map_lmdb, which is gone' in do(machine, 'dpkg -r meta1-map-lmdb')
+    assert 'from the module' in do(machine, 'meta1ctl map query mt k')
+    said, status = machine.type('mcp -C')
+    assert status == 78 and 'meta1-map-lmdb' in said, said
+    said, status = machine.type('meta1ctl reload')
+    assert status == 78 and 'map_lmdb' in said and 'from the module' in do(machine, 'meta1ctl map query mt k')
+    do(machine, 'dpkg -P meta1-map-lmdb; mcp -C; meta1ctl reload')
+    assert not (confd / 'map_lmdb.conf').is_symlink()
+    do(machine, ': >/etc/meta1/greyexempt; meta1ctl module enable greylisting; /etc/init.d/meta1 stop; dpkg -P meta1')
+    assert not (confd / 'greylisting.conf').is_symlink()
+
+
 def test_a_module_of_ones_own(machine):
     """From the packages alone: begun from the template, tried, enabled, and what it says decides about recipients."""
     do(machine, 'apt-get -q install -y --no-install-recommends /debs/meta1_0*.deb /debs/meta1-dev_0*.deb gcc libc6-dev make pkgconf')

@@ -195,6 +195,69 @@ def test_an_mcp_that_fails_is_started_again(box, what):
     lab.wait_for('the mail', lambda: stored(box, 'watched') >= 1 and not queue(box))
 
 
+def as_user(box, user, command):
+    return box.type(f'runuser -u {user} -- meta1ctl {command}')
+
+
+def test_features_enabled_by_an_admin(box):
+    """By an account of control.admins, in what the unit may write; a module from its package is loaded by the smar that runs, and what only
+    a start can change restarts smar alone."""
+    confd, mine = box.bare.root / 'etc/meta1/conf.d', box.bare.root / 'etc/meta1/conf.d/mine.conf'
+    box.do("""
+for u in op member stranger; do id -u $u >/dev/null 2>&1 || useradd -r $u; done
+usermod -aG meta1 op; usermod -aG meta1 member
+dpkg -i /debs/meta1-map-lmdb_0*.deb
+cd /etc/meta1; echo 'k  from a module' | createmap lmdb l; : >greyexempt
+echo 'smar { map l { type = lmdb; file = l; } }' >conf.d/more.conf.sample
+echo 'control { admins = { op }; }' >conf.d/admins.conf
+meta1ctl reload
+""")
+    before = pids(box)
+    said, status = as_user(box, 'op', 'module enable map_lmdb')  # another map of that name is there
+    assert status == 78 and f'{mine.name}:' in said and 'map_lmdb.conf:' in said and 'taken back' in said and not (confd / 'map_lmdb.conf').exists()
+    said, status = as_user(box, 'member', 'module enable more')
+    assert status == 1 and 'needs root or a user named in control' in said
+    said, status = as_user(box, 'stranger', 'module enable more')
+    assert status == 1 and 'Permission denied (members of group meta1 may; or use root)' in said
+    assert as_user(box, 'op', 'module enable more') == ('conf.d/more.conf is on\n', 0)
+    assert 'from a module' in as_user(box, 'member', 'map query l k')[0] and pids(box) == before
+
+    said, status = as_user(box, 'op', 'module enable greylisting')
+    assert status == 0 and 'smar' in said and said.endswith('conf.d/greylisting.conf is on\n')
+    after = pids(box)
+    assert {r for r in PROCESSES if after[r] != before[r]} == {'smar'}
+    with smtp(box) as c:
+        c.cmd('EHLO x.test', 250)
+        c.cmd('MAIL FROM:<a@client.test>', 250)
+        assert c.cmd('RCPT TO:<grey@example.org>').startswith('450')
+    for name in ('greylisting', 'more'):
+        assert as_user(box, 'op', f'module disable {name}')[1] == 0
+    with smtp(box) as c:
+        c.mail('a@client.test', 'grey@example.org', 'Subject: x\r\n\r\nhello\r\n')
+    box.do('rm /etc/meta1/conf.d/admins.conf; dpkg -P meta1-map-lmdb; meta1ctl reload')
+
+
+def test_a_map_in_a_process_of_its_own(box):
+    """The unit leaves mcp what it needs for it, and the account comes with the package."""
+    conf, before = box.bare.root / 'etc/meta1/conf.d/isolate.conf', pids(box)
+
+    def workers():
+        return [pid for of in box.bare.processes().values() for pid, user in of if user == 'meta1w']
+    conf.write_text('smar { map far { type = text; rows = { "k from a worker" }; isolate = yes; isolate_user = meta1w; } }\n')
+    box.do('meta1ctl reload')
+    assert 'from a worker' in box.do('meta1ctl map query far k')
+    first, = workers()
+    status = dict(re.findall(r'^(\w+):\t(.*)$', pathlib.Path(f'/proc/{first}/status').read_text(), re.M))
+    assert status['NoNewPrivs'] == '1' and status['Seccomp'] == '2' and int(status['CapEff'], 16) == 0
+    os.kill(first, signal.SIGKILL)
+    lab.wait_for('another worker', lambda: workers() not in ([], [first]))
+    lab.wait_for('its answer', lambda: 'from a worker' in box.type('meta1ctl map query far k')[0])
+    conf.unlink()
+    box.do('meta1ctl reload')
+    lab.wait_for('the end of the worker', lambda: not workers())
+    assert pids(box) == before
+
+
 def test_ports_opened_by_a_socket_unit(box):
     """The files of doc/install.md: the first connection starts the service, which has no right to open such ports itself."""
     page = (SRC / 'doc/install.md').read_text()
