@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The Debian packages: built from a copy of the tree, and used in a bare Debian 12 without anything of the tree."""
-import os, re, subprocess
+import os, pathlib, re, shutil, subprocess
 
 import lab, pytest
 from bare import client_in, cleared, policy
@@ -9,6 +9,11 @@ from test_tutorial import Shell
 MAILS = 1000
 PARTS = {'meta1', 'meta1-sendmail', 'meta1-map-ldap', 'meta1-map-pgsql', 'meta1-map-sqlite', 'meta1-map-redis', 'meta1-map-lmdb',
          'meta1-auth-cyrus', 'libpmilter1', 'libpmilter-dev', 'meta1-dev', 'meta1-doc'}
+STORE = """
+dpkg-deb -x /debs/meta1-dev_0*.deb /tmp/dev
+setpriv --reuid=meta1c --regid=meta1c --clear-groups sh -c 'mkdir /tmp/store && exec /tmp/dev/usr/libexec/meta1/meta1-examples/lmtp-maildir /tmp/store/s /tmp/store' >/dev/null 2>&1 &
+echo '. lmtp:/tmp/store/s' >/etc/meta1/mt
+"""
 # the module alone is a directory of files; where it comes from on this machine does not matter
 NEXT = r"""
 for p in meta1 meta1-sendmail meta1-map-lmdb; do
@@ -70,8 +75,7 @@ for i in $(seq {MAILS}); do printf 'Subject: %s\\n\\nhello\\n' $i | sendmail -i 
 echo from php | /usr/lib/sendmail -t -i 2>&1 | grep 'no recipient'
 """)
     assert 'Subject' not in do(machine, 'mailq')
-    waiting = queue(machine)
-    assert len(waiting) == MAILS
+    waiting = in_queue(machine, MAILS)
 
     # a module, from its package, without anything built
     do(machine, "echo 'smar { map l { type = lmdb; file = l; } }' >/etc/meta1/conf.d/lmdb.conf")
@@ -117,6 +121,54 @@ rm /etc/meta1/conf.d/lmdb.conf
     print('left:', *sorted(left), sep='\n')
     assert not {f for f in left if 'meta1' in f} - {'/etc/meta1', '/etc/meta1/conf.d', '/etc/meta1/mt', '/etc/meta1/l', '/etc/meta1/conf.d/submit.conf', '/etc/meta1/conf.d/mine.conf',
                                                    '/etc/meta1/conf.d/lmdb.conf'}, left
+
+
+@pytest.mark.skipif(not os.environ.get('META1_DEBS_BEFORE'), reason='META1_DEBS_BEFORE=FOLDER: packages of an older version')
+def test_from_an_older_version_and_back(machine):
+    """Mail that the old one took is delivered by the new one, and the other way round; what the admin wrote stays, nothing is asked but what dpkg asks."""
+    bare, etc = machine.bare, machine.bare.root / 'etc/meta1'
+    shutil.copytree(pathlib.Path(os.environ['META1_DEBS_BEFORE']), bare.root / 'before', ignore=lambda d, names: [n for n in names if not n.endswith('.deb')])
+    do(machine, 'apt-get -q install -y --no-install-recommends /before/meta1_0*.deb /before/meta1-sendmail_0*.deb /before/meta1-map-lmdb_0*.deb')
+    do(machine, """
+cd /etc/meta1; cp conf.d/submit.conf.sample conf.d/submit.conf; ln -s client_names.conf.sample conf.d/client_names.conf
+sed -i 's/^# hostname = .*/hostname = gw.test;/' meta1.conf
+echo 'smar { map mt { type = text; file = mt; } mailertable { name = mt; } }' >conf.d/mine.conf
+echo '. [127.0.0.1]:2525' >mt
+mcp -D
+""")
+    mine = {f: (etc / f).read_text() for f in ('meta1.conf', 'conf.d/mine.conf', 'conf.d/submit.conf', 'mt')}
+
+    def take(n, domain):
+        do(machine, f"for i in $(seq {n}); do printf 'Subject: %s\\n\\nhello\\n' $i | sendmail -i u@{domain}; done")
+
+    def delivered():
+        machine.type('meta1ctl queue flush')
+        return len(list((bare.root / 'tmp/store').glob('*/new/*')))
+    take(MAILS, 'far.test')
+    waiting = in_queue(machine, MAILS)
+    policy(bare, 0)
+    said, status = machine.type(NEXT + 'dpkg -i /debs/next-*.deb')
+    assert status and "end of file on stdin at conffile prompt" in said or mine['meta1.conf'] == (etc / 'meta1.conf').read_text(), said
+    do(machine, 'dpkg --force-confold --configure -a')
+    assert {f: (etc / f).read_text() for f in mine} == mine and (etc / 'conf.d/client_names.conf').is_symlink()
+    assert '+next' in do(machine, 'dpkg-query -W meta1') and 'is good' in do(machine, 'mcp -C')
+    lab.wait_for('all mail after the upgrade', lambda: not machine.type('meta1ctl status')[1] and queue(machine) == waiting)
+    do(machine, STORE)
+    lab.wait_for('all mail in the store', lambda: delivered() >= MAILS, 120)
+    lab.wait_for('an empty queue', lambda: not queue(machine))
+    assert delivered() == MAILS and 'everything is accounted for' in do(machine, 'meta1ctl queue fsck')
+
+    do(machine, "echo '. [127.0.0.1]:2525' >/etc/meta1/mt")
+    lab.wait_for('the new row', lambda: '2525' in do(machine, 'meta1ctl map query mt .'))
+    take(10, 'other.test')
+    waiting = in_queue(machine, 10)
+    said = do(machine, 'dpkg --force-confold -i /before/meta1_0*.deb /before/meta1-sendmail_0*.deb /before/meta1-map-lmdb_0*.deb')
+    assert 'downgrading meta1 from' in said
+    lab.wait_for('all mail after the way back', lambda: not machine.type('meta1ctl status')[1] and queue(machine) == waiting)
+    do(machine, "echo '. lmtp:/tmp/store/s' >/etc/meta1/mt")
+    lab.wait_for('all mail in the store', lambda: delivered() >= MAILS + 10, 120)
+    policy(bare, 0)
+    do(machine, '/etc/init.d/meta1 stop; rm -r /tmp/store /tmp/dev /before')
 
 
 def test_a_purge_looks_at_what_it_removes(machine):
@@ -226,3 +278,8 @@ def test_programs_and_modules_have_their_pages(debs, tmp_path):
 
 def queue(shell):
     return sorted(re.findall(r'"id": ?"(\w+)"', do(shell, 'meta1ctl queue list --json')))
+
+
+def in_queue(shell, n):
+    """qmgr hears of a mail after its sender did."""
+    return lab.wait_for(f'{n} in the queue', lambda: len(ids := queue(shell)) == n and ids)
