@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * milter.c -- fuzz target of modules/pmilter/milter: what a filter says by Sendmail's milter
- * protocol. The input is a script, see filter_host.h; a command of the filter in it is a letter and
+ * protocol. The input is a script, see filter_play.h; a command of the filter in it is a letter and
  * data, or any bytes. What the module says to the filter is commands, whatever it heard.
  */
-#include "filter_host.h"
+#include "filter_play.h"
 
 #include "../../modules/pmilter/milter/milter.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * pmfilter.c -- fuzz target of modules/pmilter/pmilter: what a filter says by the protocol of
- * doc/pmilter-protocol.md. The input is a script, see filter_host.h; a command of the filter in it
+ * doc/pmilter-protocol.md. The input is a script, see filter_play.h; a command of the filter in it
  * is type, session and fields of a frame, or any bytes. What the module says to the filter is
  * frames, whatever it heard.
  */
-#include "filter_host.h"
+#include "filter_play.h"
 
 #include "../../modules/pmilter/pmilter/pmilter.h"
 

@@ -30,6 +30,10 @@ struct dialog_chain {
 /* From now on d's sessions are judged; c is the test's. */
 void dialog_chain(struct dialog *d, struct dialog_chain *c);
 void dialog_chain_answer(struct dialog_chain *);
-void dialog_chain_free(struct dialog_chain *); /* what it has seen */
+/* qmgr asks for a session about a report (REPORT): d's client is its end. */
+void dialog_report(struct dialog *, struct meta1_buf id);
+void dialog_report_fd(
+    struct dialog *, struct meta1_buf id, int fd); /* its other end is elsewhere */
+void dialog_chain_free(struct dialog_chain *);	   /* what it has seen */
 
 #endif
