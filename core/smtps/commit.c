@@ -18,6 +18,8 @@ METRIC_COUNTER(m_bare, "refused_bare_newline_total", "Messages refused for a CR 
 METRIC_COUNTER(
     m_mended, "repaired_newlines_total", "Messages queued with a CR or LF alone made CRLF.");
 METRIC_COUNTER(m_size, "refused_over_size_total", "Messages refused after DATA for their size.");
+METRIC_COUNTER(m_nul, "refused_nul_total",
+    "Messages that filters were to judge, refused for a NUL in the header.");
 METRIC_COUNTER(m_hops, "refused_hops_total", "Messages refused for too many Received lines.");
 METRIC_COUNTER(
     m_store, "refused_store_total", "Messages refused because the store could not keep them.");
@@ -63,6 +65,10 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 	    552, "5.3.4", "Message is larger than is taken here", "size", &m_size};
 	static const struct refusal hops = {554, "5.4.6",
 	    "Too many Received lines: the mail goes round in a loop", "hops", &m_hops};
+	/* a milter is told a blank, Postfix behind us ends the field there: who judges and who
+	 * reads it would not see the same */
+	static const struct refusal nul = {
+	    550, "5.6.0", "NUL in the header: filters here cannot judge it", "nul", &m_nul};
 	static const struct refusal lost = {452, "4.3.1",
 	    "The queue could not keep the message, try again later", "store", &m_store};
 	const struct smtps_limits *lim = tx->session->lim;
@@ -74,6 +80,8 @@ static const struct refusal *judge(const struct smtps_tx *tx)
 		return &size;
 	if (lim->hops > 0 && tx->scan.hops > lim->hops)
 		return &hops;
+	if (tx->scan.nul && tx->image != NULL)
+		return &nul;
 	if (tx->failed ||
 	    (tx->nrcpt > 0 && tx->msg == NULL && tx->image == NULL && tx->back == NULL))
 		return &lost;

@@ -69,11 +69,17 @@ static size_t match_field(struct smtps_scan *d, const uint8_t *p, size_t i, size
 	return i;
 }
 
+static void look_for_nul(struct smtps_scan *d, const uint8_t *p, size_t from, size_t to)
+{
+	if (d->header && !d->nul)
+		d->nul = memchr(p + from, '\0', to - from) != NULL;
+}
+
 /* Inside a line, up to and with its next CR, or up to a LF that is to be repaired. */
 static size_t middle(struct smtps_scan *d, const uint8_t *p, size_t i, size_t n)
 {
 	const uint8_t *cr, *lf;
-	size_t run;
+	size_t run, from = i;
 
 	if (d->repair && n - i > WINDOW)
 		n = i + WINDOW;
@@ -81,12 +87,14 @@ static size_t middle(struct smtps_scan *d, const uint8_t *p, size_t i, size_t n)
 		i = match_field(d, p, i, n);
 	cr = memchr(p + i, '\r', n - i);
 	run = cr != NULL ? (size_t)(cr - (p + i)) : n - i;
-	if (!d->bare && (lf = memchr(p + i, '\n', run)) != NULL) {
-		if (d->repair)
-			return (size_t)(lf - p);
-		d->bare = true;
+	lf = d->bare ? NULL : memchr(p + i, '\n', run);
+	if (lf != NULL && d->repair) {
+		look_for_nul(d, p, from, (size_t)(lf - p));
+		return (size_t)(lf - p);
 	}
+	d->bare = d->bare || lf != NULL;
 	i += run;
+	look_for_nul(d, p, from, i);
 	if (cr != NULL) {
 		d->state = AT_CR;
 		i++;

@@ -39,6 +39,7 @@ struct smtps_scan {
 	bool bare;	 /* a CR or LF that is no line end was seen */
 	bool eight;	 /* a byte above 127 was seen */
 	bool eight_head; /* one of them in the header */
+	bool nul;	 /* a NUL was seen in the header */
 	bool done;	 /* the final dot was seen */
 	bool plain;	 /* BDAT: content as it is, ended by count */
 	bool repair;	 /* a bare CR or LF becomes CRLF and is not marked bare */

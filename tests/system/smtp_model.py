@@ -35,7 +35,7 @@ COUNTERS = '''messages_accepted_total messages_discarded_total unfinished_messag
     long_lines_total bare_newline_commands_total refused_no_credit_total refused_no_smar_total refused_too_many_rcpts_total
     refused_policy_total refused_policy_temporary_total refused_address_syntax_total refused_declared_size_total
     refused_bare_newline_total repaired_newlines_total refused_over_size_total refused_hops_total refused_store_total
-    refused_chunks_total refused_vrfy_total unreadable_chunks_total xclient_total'''.split()
+    refused_chunks_total refused_nul_total refused_vrfy_total unreadable_chunks_total xclient_total'''.split()
 
 
 def stored(raw, plain, repair):
@@ -74,9 +74,12 @@ def plain_size(text):
     return len(text) - sum(line.startswith(b'.') for line in text.split(b'\r\n'))
 
 
+def header(text):
+    return re.split(b'(?:^|\r\n)\r\n', text)[0]
+
+
 def hops(text):
-    head = re.split(b'(?:^|\r\n)\r\n', text)[0]
-    return sum(line[:9].lower() == b'received:' for line in head.split(b'\r\n'))
+    return sum(line[:9].lower() == b'received:' for line in header(text).split(b'\r\n'))
 
 
 class Model(proof.Proof):
@@ -382,6 +385,7 @@ class Model(proof.Proof):
                 (bare and not lim['repair'], 'bare_newline', 550, '5.6.11'),
                 (max(plain_size(text), announced) > lim['size'], 'over_size', 552, '5.3.4'),
                 (lim['hops'] and hops(text) > lim['hops'], 'hops', 554, '5.4.6'),
+                (lim['filter'] and self.tx['rcpts'] and b'\0' in header(text), 'nul', 550, '5.6.0'),
                 (self.tx['failed'], 'store', 452, '4.3.1')):
             if wrong:
                 self.count[f'refused_{name}_total'] += 1

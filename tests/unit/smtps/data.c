@@ -112,6 +112,7 @@ static void same_result(const struct result *a, const struct result *b)
 	assert_int_equal(a->scan.eight, b->scan.eight);
 	assert_int_equal(a->scan.eight_head, b->scan.eight_head);
 	assert_int_equal(a->scan.hops, b->scan.hops);
+	assert_int_equal(a->scan.nul, b->scan.nul);
 	assert_int_equal(a->scan.stuffed, b->scan.stuffed);
 	assert_int_equal(a->scan.stored, b->scan.stored);
 }
@@ -318,6 +319,50 @@ static void counts_of_forms(void **state)
 	}
 }
 
+/* NUL (here: @) in the header is seen, and in the body it is not looked for. */
+static void nul(void **state)
+{
+	static const struct {
+		const char *text;
+		bool repair, nul;
+	} row[] = {
+	    {"a: b\r\n\r\n@x\r\n@\r\n.\r\n", false, false},
+	    {"a: @b\r\n\r\nx\r\n.\r\n", false, true},
+	    {"@: b\r\n\r\nx\r\n.\r\n", false, true},
+	    {"received:@\r\n.\r\n", false, true},
+	    {"a: b\r\n c@\r\n.\r\n", false, true},
+	    {".@\r\n.\r\n", false, true},
+	    {"\r\n@\r\n.\r\n", false, false},
+	    {"a: b\n\n@x\r\n.\r\n", true, false},
+	    {"a: b@\n\nx\r\n.\r\n", true, true},
+	    {"a: b\r@\n\nx\r\n.\r\n", true, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		size_t n = strlen(row[i].text);
+		bool *cut = base_alloc(n * sizeof(*cut));
+		uint8_t *p = base_alloc(n);
+
+		for (size_t k = 0; k < n; k++)
+			p[k] = row[i].text[k] == '@' ? 0 : (uint8_t)row[i].text[k];
+		for (size_t k = 0; k <= n; k++) {
+			struct result r = {.repair = row[i].repair};
+
+			if (k < n)
+				cut[k] = true;
+			feed(&r, p, n, cut);
+			assert_true(r.scan.done);
+			if (r.scan.nul != row[i].nul)
+				fail_msg("row %zu, cut %zu", i, k);
+			if (k < n)
+				cut[k] = k % 2 == 0;
+		}
+		free(p);
+		free(cut);
+	}
+}
+
 /* All strings of 8 bytes over the alphabet that matters. */
 static void exhaustive(void **state)
 {
@@ -387,6 +432,7 @@ int main(void)
 	    cmocka_unit_test(stored_forms),
 	    cmocka_unit_test(counts_of_forms),
 	    cmocka_unit_test(counts),
+	    cmocka_unit_test(nul),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
