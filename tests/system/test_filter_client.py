@@ -13,9 +13,9 @@ NAMES = {'9.2.0.192.in-addr.arpa.': 'mx.good.test.', 'mx.good.test.': '192.0.2.9
 class Names(threading.Thread):
     """A name server with a few names. What is in broken it cannot say, what is in held it says when that is set."""
 
-    def __init__(self):
+    def __init__(self, names=NAMES):
         super().__init__(daemon=True)
-        self.asked, self.broken, self.held = [], set(), {}
+        self.names, self.asked, self.broken, self.held = names, [], set(), {}
         self.s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.s.bind(('127.0.0.1', 0))
         self.port = self.s.getsockname()[1]
@@ -36,7 +36,7 @@ class Names(threading.Thread):
         r = dns.message.make_response(q)
         if name in self.broken:
             r.set_rcode(2)
-        elif value := NAMES.get(name):
+        elif value := self.names.get(name):
             kind = 'A' if value[0].isdigit() else 'TXT' if value[0] == '"' else 'PTR'
             if q.question[0].rdtype == dns.rdatatype.from_text(kind):
                 r.answer.append(dns.rrset.from_text(name, 60, 'IN', kind, value))
