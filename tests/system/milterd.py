@@ -23,12 +23,14 @@ def quarantine(why):
 
 
 class Milter(lab.Listener):
-    """says: step -> list of packets, or one of the words of faults below; steps that it does not name go on ('c').
+    """says: step -> list of packets, or one of the words of faults below, or 'wait', until release(); steps that it does not name go on ('c').
     heard: (command, data) of all connections, as they came. Set says while it runs: it holds from the next command on."""
+
+    GO_ON = b'c'
 
     def __init__(self, path=None, says=None, protocol=0, version=6):
         self.says, self.protocol, self.version = dict(says or {}), protocol, version
-        self.heard, self.live = [], set()
+        self.heard, self.live, self.waiting = [], set(), []
         super().__init__(path)
         self.socket = f'socket {{ type = unix; path = "{path}"; }}' if path else \
             f'socket {{ type = inet; address = 127.0.0.1; port = {self.port}; }}'
@@ -67,7 +69,9 @@ class Milter(lab.Listener):
             if step == 'Q':
                 return
             say = self.says.get(step)
-            if isinstance(say, str):
+            if say == 'wait':
+                self.waiting.append((c, step))
+            elif isinstance(say, str):
                 getattr(self, say)(c, f)
             elif step == 'O':
                 _, actions, protocol = struct.unpack('!III', data[:12])
@@ -75,6 +79,13 @@ class Milter(lab.Listener):
             elif step in ANSWERED:
                 for packet in say or [b'c']:
                     self.frame(c, packet)
+
+    def release(self, says):
+        """Who was told to wait is answered by this script; the others hear of it no more."""
+        while self.waiting:
+            c, step, *session = self.waiting.pop(0)
+            for packet in says.get(step, [self.GO_ON]):
+                self.frame(c, packet, *session)
 
     # ---- faults ----
     def close_it(self, c, f):

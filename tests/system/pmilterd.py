@@ -31,6 +31,8 @@ ADD_JUDGED = [add_header('X-Judged', 'yes'), GO_ON]
 class Pmilter(milterd.Milter):
     """One connection carries all sessions. says: step -> list of (type, fields), or a word of milterd's faults."""
 
+    GO_ON = GO_ON
+
     def __init__(self, path=None, says=None, stages=ALL_STAGES):
         self.stages = stages
         super().__init__(path, says)
@@ -54,7 +56,9 @@ class Pmilter(milterd.Milter):
             self.heard.append((step or kind, data))
             self.session = session
             say = self.says.get(step) or (self.says.get('L') or self.says.get('N') if step == 'B' else None)
-            if isinstance(say, str):
+            if say == 'wait':
+                self.waiting.append((c, step, session))
+            elif isinstance(say, str):
                 getattr(self, say)(c, f)
             elif kind == PING:
                 self.frame(c, (PONG, b''), 0)

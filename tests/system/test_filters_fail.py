@@ -1,6 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Filters that die, hang or talk nonsense at each step, and each thing that the configuration may say of it: what it says is
-done, nothing is half edited, other sessions go on, and the filter is used again when it is back."""
+done, nothing is half edited, other sessions go on, and the filter is used again when it is back.
+
+The matrix, for each of both protocols:
+    steps     the negotiation, connect, helo, mail, rcpt, data, header, end of header, body, end
+    faults    gone (closed), reset, garbled, an answer that does not exist, half a frame; half an edit (end); silence
+    actions   abort, tempfail, reject, quarantine, accept_but_reconnect, accept; three of them behind a fall-back address
+    also      the configuration is loaded anew, or the server stops, while the filter is asked; and the first address is back
+Here each action meets each step, and each fault each action, over real connections: which fault at which step goes round from step to
+step (META1_FULL=1: all cells). All cells without connections: tests/unit/smtps/chain_matrix.c (stages × ways to fail × actions, loaded
+anew, stopped), and, that each fault at each frame is a failure of the stage, the kit (sdk/kit/pm_faults.c) and tests/unit/modules/
+pmilter_hostile.c, pmilter_milter_bad.c."""
 import concurrent.futures, json, os, re, signal
 
 import lab, milterd, pmilterd, pytest
@@ -20,6 +30,7 @@ FAULTS = ('close_it', 'reset', 'garble', 'unknown', 'cut')
 
 
 NAMES = (*ACTIONS, 'accept', 'steady')
+BEHIND = ('tempfail', 'quarantine', 'accept_but_reconnect')  # their first address nobody listens at
 
 
 def address(action):
@@ -52,7 +63,8 @@ class Filtered(lab.Gateway):
         peer, self.steps, options, self.judged, self.nfault, self.stalls = KINDS[kind]
         self.kind, self.sink, self.milter = kind, sink, {a: peer() for a in NAMES}
         short = 'timeout = 1s; end_timeout = 1s;'
-        filters = ''.join(f'filter {a} {{ module = {kind}; {m.socket} {options} clients = {address(a)}; '
+        dead = f'socket {{ type = inet; address = 127.0.0.1; port = {lab.free_port()}; }} '
+        filters = ''.join(f'filter {a} {{ module = {kind}; {dead + m.socket.replace("socket", "fallback") if a in BEHIND else m.socket} {options} clients = {address(a)}; '
                           f'{"" if a == "steady" else f"{short} flags = {{ {a} }};"} }}\n' for a, m in self.milter.items())
         super().__init__(inst, smtps='flags = { 8bitmime, access }; max_bad_commands = 1000; '
                          f'policy_milter {{ module = mux; {filters} }}', smar=lab.MAPS,
@@ -172,3 +184,67 @@ def test_silent_for_longer_than_its_time(g):
             good(g, 'accept_but_reconnect')
         assert all('hello' in g.delivered(i) and 'X-Judged' not in g.delivered(i) for i in ids)
         assert g.works('accept_but_reconnect')
+
+
+def hangs(g, peer, step):
+    """A session of that peer's client that waits for its word at this step, and what it has to say when it is answered."""
+    peer.says = {step: 'wait'}
+    c, before = g.client(source=peer.client, greet=False), len(peer.waiting)
+    if step != 'C':
+        c.reply(220)
+        c.cmd('EHLO c.test', 250)
+        if step == 'M':
+            c.send('MAIL FROM:<a@from.test>\r\n')
+        else:
+            for line, code in (('MAIL FROM:<a@from.test>', 250), ('RCPT TO:<u@far.test>', 250), ('DATA', 354)):
+                c.cmd(line, code)
+            c.send(BODY + b'.\r\n')
+    lab.wait_for(f'the question {step}', lambda: len(peer.waiting) > before)
+    return c
+
+
+def test_loaded_anew_and_stopped_meanwhile(inst):
+    """While filters of both protocols are asked at connect, MAIL and the end, the configuration is loaded anew: they answer, and that holds.
+    While they are asked the server stops: 421, and nobody waits."""
+    with lab.Sink() as sink, milterd.Milter() as m, pmilterd.Pmilter() as p:
+        m.client, p.client, m.judged, p.judged = '127.0.1.1', '127.0.1.2', KINDS['milter'][3], pmilterd.ADD_JUDGED
+        chain = ''.join(f'filter {k} {{ module = {k}; {x.socket} clients = {x.client}; failure = reject; }} ' for k, x in (('milter', m), ('pmilter', p)))
+        with lab.relay_all(inst, sink.port, ac='cltaddr:127 RELAY\n', smtps=f'policy_milter {{ module = mux; {chain} }}') as g:
+            stuck = {(x, step): hangs(g, x, step) for x in (m, p) for step in 'CME'}
+            g.conf.write_text(g.conf.read_text().replace('failure = reject;', 'failure = tempfail;'))
+            g.proc.send_signal(signal.SIGHUP)
+            g.wait_log(r' smtps\[.* role\.reload result=committed')
+            for x in (m, p):
+                x.says = {'E': x.judged}
+                x.release(x.says)
+            ids = []
+            for (x, step), c in stuck.items():
+                with c:
+                    reply = c.reply({'C': 220, 'M': 250, 'E': 250}[step])
+                    if step == 'M':
+                        for line, code in (('RCPT TO:<u@far.test>', 250), ('DATA', 354), (BODY.decode() + '.', 250)):
+                            reply = c.cmd(line, code)
+                    elif step == 'C':
+                        reply = c.mail('a@from.test', 'u@far.test', BODY)
+                    ids.append(re.search('accepted as (S[0-9A-F]+)', reply)[1].encode())
+            for i in ids:
+                assert b'X-Judged: yes' in lab.wait_for(f'{i} at the sink', lambda: next((x['body'] for x in list(sink.mails) if i in x['body']), None))
+            for x in (m, p):  # who comes now has the new chain
+                x.says = {'M': 'close_it'}
+                with g.client(source=x.client) as c:
+                    c.cmd('EHLO c.test', 250)
+                    assert c.cmd('MAIL FROM:<a@from.test>').startswith('451 4.7.1')
+                x.says = {}
+                with g.client(source=x.client) as c:
+                    lab.wait_for('the filter to be used again', lambda: c.mail('a@from.test', 'u@far.test', BODY).startswith('250'))
+            taken = len(ids) + 2
+            sink.wait(taken)
+            stuck = [hangs(g, x, step) for x in (m, p) for step in 'CME']
+            g.proc.send_signal(signal.SIGTERM)
+            for c in stuck:
+                with c:
+                    c.reply(421)
+                    assert c.closed()
+            assert g.proc.wait(20) == 0
+            assert len(sink.mails) == taken
+            assert not list((g.dir / 'q/in').glob('image*'))

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Filters made with libpmilter, and the module headers, end to end: what they hear at each stage, what their verdicts and edits do
 to sessions and mail, and what becomes of mail when they come and go. The filter is tests/system/pmfilter, which does what
-fields X-Do of a message say."""
+fields X-Do of a message say.
+
+Behaviour 39: an inet socket (test_a_filter_that_is_restarted) or a unix one (the others); its stages and the raw content, macros as
+asked for, taid from MAIL on, msgid at the dot (test_stages_and_macros); those of TLS after STARTTLS (test_macros_of_tls); its own
+replies (test_replies), fields (test_edits_of_the_header), recipients (test_edits_of_the_envelope), a new message
+(test_the_message_is_replaced). Behaviour 40: test_a_silent_filter, and test_filters_fail.py at each stage."""
 import contextlib, itertools, os, re, shutil, socket, subprocess, threading
 
 import certs, lab, pytest
@@ -15,10 +20,10 @@ numbers = itertools.count()
 
 
 class Filter:
-    """A process that listens at a unix socket; lines() are what it heard."""
+    """A process that listens at a unix socket, or at a port of loopback; lines() are what it heard."""
 
-    def __init__(self, program, *args):
-        self.program, self.args = program, args
+    def __init__(self, program, *args, port=None):
+        self.program, self.args, self.port = program, args, port
         self.dir = lab.tempdir('pmf')
         self.sock, self.log, self.proc = self.dir / 'sock', self.dir / 'log', None
 
@@ -26,16 +31,18 @@ class Filter:
         return self.start()
 
     def start(self):
-        args = [a.replace('@sock', f'unix:{self.sock}').replace('@log', str(self.log)) for a in self.args]
+        where = f'inet:{self.port}@127.0.0.1' if self.port else f'unix:{self.sock}'
+        args = [a.replace('@sock', where).replace('@log', str(self.log)) for a in self.args]
         self.proc = subprocess.Popen([self.program, *args], stdin=subprocess.DEVNULL, stderr=open(self.dir / 'err', 'ab'),
                                      env={**os.environ, 'ASAN_OPTIONS': 'detect_leaks=1'})
         lab.wait_for('the filter to listen', lambda: self.proc.poll() is None and self.answers())
         return self
 
     def answers(self):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
-            s.connect(str(self.sock))
-            os.chmod(self.sock, 0o666)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET if self.port else socket.AF_UNIX) as s:
+            s.connect(('127.0.0.1', self.port) if self.port else str(self.sock))
+            if not self.port:
+                os.chmod(self.sock, 0o666)
             return True
 
     def end(self, kill=False):
@@ -60,13 +67,14 @@ class Filter:
         return lab.wait_for(f'the filter to hear {pattern}', lambda: self.lines(pattern))
 
 
-def pmfilter(*more):
+def pmfilter(*more, port=None):
     lab.make('tests/system/pmfilter')
-    return Filter(lab.BUILD / 'tests/system/pmfilter', '@sock', '@log', *more)
+    return Filter(lab.BUILD / 'tests/system/pmfilter', '@sock', '@log', *more, port=port)
 
 
 def with_filter(f, options=''):
-    return f'policy_milter {{ socket {{ type = unix; path = "{f.sock}"; }} {options} }} '
+    where = f'type = inet; address = 127.0.0.1; port = {f.port};' if f.port else f'type = unix; path = "{f.sock}";'
+    return f'policy_milter {{ socket {{ {where} }} {options} }} '
 
 
 @pytest.fixture(scope='module')
@@ -233,7 +241,7 @@ def test_abort_is_heard(gw):
 def test_a_filter_that_is_restarted(inst, sink):
     """Ended or killed, in the middle of a mail: while it is away mail waits at the client (tempfail); then it is asked again, by
     sessions that come new, and by one that had no mail meanwhile: it hears anew who that is."""
-    with pmfilter('4') as f, lab.relay_all(inst, sink.port, smtps=with_filter(f)) as g:
+    with pmfilter('4', port=lab.free_port()) as f, lab.relay_all(inst, sink.port, smtps=with_filter(f)) as g:
         g.sink, idle = sink, g.client()
         idle.cmd('EHLO idle.test', 250)
         for kill in (False, True):
