@@ -189,7 +189,8 @@ def test_silent_for_longer_than_its_time(g):
 def hangs(g, peer, step):
     """A session of that peer's client that waits for its word at this step, and what it has to say when it is answered."""
     peer.says = {step: 'wait'}
-    c, before = g.client(source=peer.client, greet=False), len(peer.waiting)
+    before = len(peer.waiting)
+    c = g.client(source=peer.client, greet=False)
     if step != 'C':
         c.reply(220)
         c.cmd('EHLO c.test', 250)
