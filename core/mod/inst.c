@@ -109,6 +109,7 @@ static void close_now(struct mod_inst *in)
 		;
 	if (*p)
 		*p = in->next;
+	in->leaving = true; /* it may finish requests, of which the last does not close it again */
 	in->m->close(in->data);
 	let_go(in);
 	mod_unref(in);
@@ -357,7 +358,9 @@ void mod_drain(struct mod_inst *in, int64_t deadline_ms, void (*done)(void *), v
 
 void mod_settled(struct mod_inst *in)
 {
-	if (in->closing && !in->closed && !in->jobs)
+	if (in->leaving)
+		return;
+	if (in->closing && !in->jobs)
 		close_now(in);
 	else if (in->drain && !in->drain->req && !in->nopen && !in->jobs)
 		loop_defer(in->host->loop, &in->drain->task);

@@ -105,7 +105,7 @@ struct mod_inst {	       /* is the struct meta1_ctx of its module */
 	void (*cancel)(void *inst, struct meta1_req *);
 	/* Jobs, posts and requests that name this instance; freed when the last is gone. */
 	atomic_uint refs;
-	bool draining, closing, closed;
+	bool draining, closing, leaving, closed; /* leaving: inside the module's close() */
 	bool blocking; /* META1_F_BLOCKING: lock guards mem and counters */
 	pthread_mutex_t lock;
 

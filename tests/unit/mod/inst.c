@@ -246,6 +246,25 @@ static void blocking_maps_run_on_a_thread(void **state)
 	assert_int_equal(f->faults, 1);
 }
 
+/* As the law has it: every request is finished when close() returns, so some within it. */
+static void close_may_finish_what_is_open(void **state)
+{
+	struct fix *f = *state;
+	struct mod_inst *in = fix_open(f, "a", "last = yes;");
+	struct said s[2];
+
+	for (int i = 0; i < 2; i++)
+		fix_ask(f, in, "never", &s[i]);
+	mod_close(&in);
+	fix_turns(f);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(s[i].times, 1);
+		assert_int_equal(s[i].st, META1_OK);
+	}
+	assert_null(f->host.insts);
+	assert_int_equal(f->faults, 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fix_up, fix_down)
 
 int main(void)
@@ -260,6 +279,7 @@ int main(void)
 	    T(threads_and_posts),
 	    T(drain_waits_for_what_is_open),
 	    T(blocking_maps_run_on_a_thread),
+	    T(close_may_finish_what_is_open),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 struct conf {
-	int32_t leak, obey;
+	int32_t leak, obey, last;
 	int64_t size;
 	const char *other, *fail;
 };
@@ -18,6 +18,7 @@ struct conf {
 static const struct meta1_opt opts[] = {
     META1_OPT_BOOL(struct conf, leak, "no", "Leaves things behind at close."),
     META1_OPT_BOOL(struct conf, obey, "yes", "Finishes what is cancelled."),
+    META1_OPT_BOOL(struct conf, last, "no", "Finishes what is open when it is closed."),
     META1_OPT_BYTES(struct conf, size, "10", "1..32MB", "Length of the value of the key big."),
     META1_OPT_STR(struct conf, other, NULL, 0, "A map that the key other is looked up in."),
     META1_OPT_STR(struct conf, fail, NULL, 0, "Open fails and says this."),
@@ -246,6 +247,8 @@ static void close_(void *inst)
 	struct try *t = inst;
 	struct meta1_ctx *ctx = t->ctx;
 
+	if (t->conf->last)
+		flush(t);
 	if (t->conf->leak) {
 		h->alloc(ctx, 312);
 		h->watch_fd(ctx, 0, 0x02, timer, NULL);
