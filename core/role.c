@@ -371,19 +371,25 @@ static void close_all(struct role_run *r)
 
 /* ---- main ---- */
 
-static void protect(void)
+/* Of workers too: each question to a filter in one may have descriptors. */
+static void many_files(void)
 {
 	struct rlimit files;
 
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static void protect(void)
+{
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	umask(027);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN); /* reload comes through mcp */
 	signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C is for mcp, which keeps the order */
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	many_files();
 }
 
 static int live(struct role_run *r, int fd)
@@ -439,8 +445,10 @@ int role_main(struct role *role, int argc, char **argv)
 	int level = 0, c;
 	bool strict = false;
 
-	if (getenv("META1_WORKER_FD"))
+	if (getenv("META1_WORKER_FD")) {
+		many_files();
 		return mod_worker_main(role_channel("META1_WORKER_FD"));
+	}
 	role->run = &run;
 	run.role = role;
 	run.file = SYSCONFDIR "/meta1/meta1.conf";

@@ -422,12 +422,17 @@ void mod_worker_came(
 
 	for (i = h->isos; i && strcmp(i->worker, worker) != 0; i = i->next)
 		;
-	if (i && i->state == ISO_DOWN)
-		attach(i, fd, pid, restarts);
-	else if (!i)
+	if (!i) {
 		spare_add(h, worker, fd, pid, restarts);
-	else
-		close(fd);
+		return;
+	}
+	/* The one before has ended, else mcp would not have started this one; of which nothing was
+	 * heard yet, where this role was held up. */
+	if (i->state != ISO_DOWN) {
+		wire_read(i->wire); /* what it said at last */
+		iso_lost(i, wire_eof);
+	}
+	attach(i, fd, pid, restarts);
 }
 
 void mod_worker_ended(struct mod_host *h, const char *worker, uint32_t pid, const char *end)

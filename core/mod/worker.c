@@ -10,6 +10,9 @@
 
 #include "lib/log.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +23,7 @@
 
 #define PATIENCE_MS 60000 /* nobody says what to open: the configuration came to nothing */
 #define END_MS	    2000  /* for what runs on threads */
+#define HUNG_S	    10	  /* for all of the end; then the module hangs */
 
 static const struct worker_kind *const kinds[] = {&worker_map, &worker_pmilter};
 
@@ -238,6 +242,30 @@ static void protect(void)
 	signal(SIGINT, SIG_IGN); /* of a terminal: the role says when */
 }
 
+/* The role has hung up, and the module still holds this process in a call: nobody is there any more
+ * who would find that out, and mcp need not start another one. */
+static void *last_resort(void *fd)
+{
+	struct pollfd p = {.fd = (int)(intptr_t)fd};
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	sleep(HUNG_S);
+	_exit(MOD_WORKER_DONE);
+}
+
+static void watch_the_role(int fd)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 64u << 10);
+	(void)!pthread_create(&t, &attr, last_resort, (void *)(intptr_t)fd);
+	pthread_attr_destroy(&attr);
+}
+
 /* A role that just hung up thinks that something is wrong with this process: mcp starts another. */
 static int exit_status(const struct worker *w)
 {
@@ -283,6 +311,7 @@ int mod_worker_main(int fd)
 	w.work = w.host.work = work_new(w.loop);
 	log_open(w.loop, &conf, &err); /* stderr; lines of the module go to the role */
 	pool_init(&w.pool, ISO_POOL_MAX);
+	watch_the_role(fd);
 	w.wire = wire_new(w.loop, fd, &user);
 	w.patience = loop_timer(w.loop, PATIENCE_MS, too_long, &w);
 	loop_run(w.loop);

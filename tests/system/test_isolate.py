@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """isolate = yes: modules in worker processes of their own: they answer as they would inside; a worker that is killed, crashes or
 hangs costs temporary failures and is started again; reload; own account; what cannot be isolated is refused by name."""
-import contextlib, json, os, pathlib, pwd, re, signal, subprocess
+import contextlib, json, os, pathlib, pwd, re, resource, signal, subprocess
 
 import lab, milterd
 import pytest
@@ -44,13 +44,26 @@ def dies(g, name, rcpt):
 dies.n = 0
 
 
+@contextlib.contextmanager
+def few_files():
+    """What is started meanwhile has the limit of descriptors that it has where nobody set it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1024), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def gone(pid):
     return not os.path.exists(f'/proc/{pid}') or lab.ended(pid)
 
 
 def test_map(inst):
     """Answers, is shown, is killed in the middle of questions, comes back; mail goes on."""
-    with lab.Sink() as sink, gateway(inst, sink.port) as g:
+    with lab.Sink() as sink, few_files(), gateway(inst, sink.port) as g:
+        limit = re.search(r'^Max open files +(\d+) +(\d+)', pathlib.Path(f'/proc/{worker(g)["pid"]}/limits').read_text(), re.M)
+        assert limit[1] == limit[2]
         assert g.verdict('u@far.test').startswith('250')
         assert g.verdict('no@far.test').startswith('550 5.7.1 not him')
         first = worker(g)

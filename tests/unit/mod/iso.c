@@ -327,6 +327,24 @@ static void test_hang(void **state)
 	assert_int_equal(s.st, META1_OK);
 }
 
+/* The role lets go of the instance, whose module hangs: nobody asks it any more who would see that,
+ * and the process ends all the same. */
+static void test_hang_at_the_end(void **state)
+{
+	struct apart *a = *state;
+	struct said s;
+
+	if (!getenv("META1_FULL"))
+		skip(); /* it takes 10 s */
+	open_map(a, "");
+	fix_ask(a->f, a->in, "hang", &s);
+	fix_turns(a->f);
+	mod_close(&a->in);
+	fix_until(a->f, &s);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_int_equal(WEXITSTATUS(ended(a)), MOD_WORKER_DONE);
+}
+
 static void test_open_fails(void **state)
 {
 	static const struct {
@@ -401,10 +419,28 @@ static void test_spares(void **state)
 	assert_int_equal(seen(a).pid, a->pid);
 	assert_int_equal(waitpid(first, &status, 0), first);
 	assert_int_equal(WEXITSTATUS(status), MOD_WORKER_DONE);
-	first = a->pid;
-	start(a); /* it has one, and is up: not taken */
-	assert_int_equal(WEXITSTATUS(ended(a)), MOD_WORKER_DONE);
-	a->pid = first;
+}
+
+/* The role was held up while its worker died and mcp started the next one: that comes first. */
+static void test_next_before_the_end(void **state)
+{
+	struct apart *a = *state;
+	struct said held, s;
+
+	open_map(a, "");
+	fix_ask(a->f, a->in, "never", &held);
+	fix_turns(a->f);
+	kill(a->pid, SIGKILL);
+	ended(a);
+	a->restarts = 1;
+	start(a);
+	until_up(a, true);
+	assert_int_equal(seen(a).pid, a->pid);
+	assert_string_equal(seen(a).end, "closed by the peer");
+	fix_until(a->f, &held);
+	assert_int_equal(held.st, META1_TEMPFAIL);
+	ask(a, "now", &s);
+	assert_int_equal(s.st, META1_OK);
 }
 
 int main(void)
@@ -417,10 +453,12 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_cancel, up, down),
 	    cmocka_unit_test_setup_teardown(test_crash, up, down),
 	    cmocka_unit_test_setup_teardown(test_hang, up, down),
+	    cmocka_unit_test_setup_teardown(test_hang_at_the_end, up, down),
 	    cmocka_unit_test_setup_teardown(test_open_fails, up, down),
 	    cmocka_unit_test_setup_teardown(test_cannot_open_again, up, down),
 	    cmocka_unit_test_setup_teardown(test_dead_at_open, up, down),
-	    cmocka_unit_test_setup_teardown(test_spares, up, down)};
+	    cmocka_unit_test_setup_teardown(test_spares, up, down),
+	    cmocka_unit_test_setup_teardown(test_next_before_the_end, up, down)};
 
 	signal(SIGPIPE, SIG_IGN); /* as in every role */
 	return cmocka_run_group_tests(tests, NULL, NULL);
