@@ -138,22 +138,36 @@ bool iso_bytes_seal(struct iso_bytes *b)
 	return b->mem < 0 || fcntl(b->fd[b->mem], F_ADD_SEALS, SEALS | F_SEAL_SEAL) == 0;
 }
 
-static bool readable(int fd, uint64_t off, uint64_t len, bool sealed)
+/* Without holes: what is to be read is there, and somebody's memory is charged for it. */
+bool iso_bytes_sealed(const int *fd, unsigned nfd, uint64_t *bytes)
 {
 	struct stat st;
 	int seals;
 
+	for (*bytes = 0; nfd; nfd--, fd++) {
+		seals = fcntl(*fd, F_GET_SEALS);
+		if (seals < 0 || (seals & SEALS) != SEALS || fstat(*fd, &st) < 0 ||
+		    !S_ISREG(st.st_mode) || st.st_size / 512 > st.st_blocks)
+			return false;
+		*bytes += (uint64_t)st.st_size;
+	}
+	return true;
+}
+
+static bool readable(int fd, uint64_t off, uint64_t len, uint64_t *left)
+{
+	struct stat st;
+
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || off > (uint64_t)st.st_size ||
-	    len > (uint64_t)st.st_size - off)
+	    len > (uint64_t)st.st_size - off || (left && len > *left))
 		return false;
-	if (!sealed)
-		return true;
-	seals = fcntl(fd, F_GET_SEALS);
-	return seals >= 0 && (seals & SEALS) == SEALS;
+	if (left)
+		*left -= len;
+	return true;
 }
 
 struct meta1_extent *iso_bytes_get(const struct iso_piece *p, uint32_t n, const int *fd,
-    unsigned nfd, bool sealed, struct pool *pool)
+    unsigned nfd, uint64_t *left, struct pool *pool)
 {
 	struct meta1_extent *e = pool_try(pool, (n + 1) * sizeof(*e));
 
@@ -162,7 +176,7 @@ struct meta1_extent *iso_bytes_get(const struct iso_piece *p, uint32_t n, const 
 			e[i] =
 			    (struct meta1_extent){.mem = p->mem.data, .len = p->mem.len, .fd = -1};
 		else if (p->fd >= 0 && (unsigned)p->fd < nfd &&
-			 readable(fd[p->fd], p->off, p->len, sealed))
+			 readable(fd[p->fd], p->off, p->len, left))
 			e[i] = (struct meta1_extent){.off = p->off, .len = p->len, .fd = fd[p->fd]};
 		else
 			return NULL;

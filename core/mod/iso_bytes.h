@@ -23,9 +23,11 @@ bool iso_bytes_put(struct iso_bytes *, const struct meta1_extent *, uint32_t n, 
     struct pool *, struct iso_piece **out, struct meta1_err *);
 bool iso_bytes_seal(struct iso_bytes *); /* when all are in it */
 void iso_bytes_drop(struct iso_bytes *); /* not sent */
-/* Extents, of the pool, for pieces that came with these descriptors. NULL: they are wrong.
- * sealed: nothing else is believed. */
-struct meta1_extent *iso_bytes_get(
-    const struct iso_piece *, uint32_t n, const int *fd, unsigned nfd, bool sealed, struct pool *);
+/* How many bytes they have. false: one is not memory that is sealed and all there. */
+bool iso_bytes_sealed(const int *fd, unsigned nfd, uint64_t *bytes);
+/* Extents, of the pool, for pieces that came with these descriptors. NULL: they are wrong. left:
+ * of a worker: so many bytes it may name yet, each once; of a role NULL. */
+struct meta1_extent *iso_bytes_get(const struct iso_piece *, uint32_t n, const int *fd,
+    unsigned nfd, uint64_t *left, struct pool *);
 
 #endif

@@ -104,8 +104,9 @@ static void ask(void *sess, struct meta1_req *rq, const struct meta1_pm_ask *q)
 static bool take_edits(struct session *s, const struct iso_pm_answer *m)
 {
 	struct meta1_pm_edit *e = pool_try(&s->pool, (m->nedit + 1) * sizeof(*e));
+	uint64_t left;
 
-	if (!e)
+	if (!e || !iso_bytes_sealed(s->fd, s->nfd, &left))
 		return false;
 	for (uint32_t k = 0; k < m->nedit; k++) {
 		const struct iso_pm_edit *from = &m->edit[k];
@@ -118,7 +119,7 @@ static bool take_edits(struct session *s, const struct iso_pm_answer *m)
 		    .value = from->value,
 		    .param = from->param};
 		e[k].extent =
-		    iso_bytes_get(from->piece, from->npiece, s->fd, s->nfd, true, &s->pool);
+		    iso_bytes_get(from->piece, from->npiece, s->fd, s->nfd, &left, &s->pool);
 		if (!e[k].extent)
 			return false;
 	}
