@@ -104,7 +104,7 @@ sm_ret_T sm_pmfi_hold(pmse_ctx_P s, const char *why)
 {
 	if (sm_is_err(allowed(s, META1_PMW_A_HOLD)) || !why)
 		return -EINVAL;
-	return set(&s->hold, why);
+	return strlen(why) > TEXT_MAX ? -EMSGSIZE : set(&s->hold, why);
 }
 
 /* ---- replies ---- */
@@ -127,10 +127,26 @@ static bool dsn_ok(const char *p, char class)
 	return len >= 5 && len <= 9 && dots == 2 && p[0] == class && p[1] == '.';
 }
 
+static bool text_fits(const char *text)
+{
+	unsigned n = 0;
+
+	for (; text && *text; n++) {
+		size_t len = strcspn(text, "\n");
+
+		if (len > LINE_LEN || n == META1_PMW_LINE_MAX)
+			return false;
+		text += len + (text[len] == '\n');
+	}
+	return true;
+}
+
 sm_ret_T sm_pmfi_setreply(pmse_ctx_P s, const char *rcode, const char *xcode, const char *text)
 {
 	if (!code_ok(rcode) || (xcode && !dsn_ok(xcode, *rcode)))
 		return -EINVAL;
+	if (!text_fits(text))
+		return -EMSGSIZE;
 	if (sm_is_err(set(&s->text, text)))
 		return -ENOMEM;
 	memcpy(s->rcode, rcode, 4);
@@ -142,7 +158,9 @@ sm_ret_T sm_pmfi_setreply(pmse_ctx_P s, const char *rcode, const char *xcode, co
 
 sm_ret_T sm_pmfi_note(pmse_ctx_P s, const char *text)
 {
-	return text ? set(&s->note, text) : -EINVAL;
+	if (!text)
+		return -EINVAL;
+	return strlen(text) > TEXT_MAX ? -EMSGSIZE : set(&s->note, text);
 }
 
 sm_ret_T sm_pmfi_wants(pmse_ctx_P s, uint32_t stages)

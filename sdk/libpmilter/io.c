@@ -4,7 +4,8 @@
  *
  * Comes from the loop; goes to link.c with what was read, and to the socket with what stands in
  * l->out when a turn is over: lpm_io_flush(). The loop is told to wait for room only when there is
- * none, so a question that is answered at once costs one wait, one read and one write.
+ * none, so a question that is answered at once costs one wait, one read and one write. Of a server
+ * that does not take what is said no more is read.
  * Owns descriptor, events, both buffers. On failure: lpm_link_hang_up() on the next turn, never
  * inside a call of the filter.
  */
@@ -25,9 +26,14 @@ static bool again(void)
 static void on_read(evutil_socket_t fd, short what, void *arg)
 {
 	pmss_ctx_P l = arg;
-	ssize_t n = l->broken ? -1 : read(fd, l->in + l->inlen, IN_SIZE - l->inlen);
+	ssize_t n;
 
 	(void)what;
+	if (!l->broken && evbuffer_get_length(l->out) > OUT_MAX && event_del(l->rd) == 0) {
+		l->full = 1;
+		return;
+	}
+	n = l->broken ? -1 : read(fd, l->in + l->inlen, IN_SIZE - l->inlen);
 	if (n > 0) {
 		l->inlen += (size_t)n;
 		lpm_link_input(l);
@@ -45,6 +51,12 @@ static void on_room(evutil_socket_t fd, short what, void *arg)
 	lpm_io_flush(arg);
 }
 
+static void broken(pmss_ctx_P l)
+{
+	l->broken = 1;
+	event_active(l->rd, EV_READ, 0);
+}
+
 void lpm_io_flush(pmss_ctx_P l)
 {
 	while (l->fd >= 0 && !l->broken && evbuffer_get_length(l->out) > 0) {
@@ -52,9 +64,13 @@ void lpm_io_flush(pmss_ctx_P l)
 			continue;
 		if (again() && event_add(l->wr, NULL) == 0)
 			return;
-		l->broken = 1;
-		event_active(l->rd, EV_READ, 0);
+		broken(l);
 	}
+	if (l->fd < 0 || l->broken || !l->full)
+		return;
+	l->full = 0;
+	if (event_add(l->rd, NULL) < 0)
+		broken(l);
 }
 
 void lpm_io_flush_all(pmg_ctx_P g)

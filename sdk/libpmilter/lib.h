@@ -22,6 +22,11 @@
 
 #define SESSION_BUCKETS 1024
 #define WAITING_MAX	(META1_PMW_WINDOW + 4 * META1_PMW_FRAME_MAX) /* bytes a session */
+#define SESSIONS_MAX	65536 /* of a connection */
+#define LINK_WAITING_MAX (64u << 20) /* bytes, of all its sessions */
+#define OUT_MAX		(1u << 20) /* bytes that the server does not take: nothing more is read */
+#define LINE_LEN	900	   /* bytes of a line of a reply */
+#define TEXT_MAX	16384	   /* of a note, or why a mail is held: all fits into a VERDICT */
 #define STAGES_ALL                                                                                 \
 	(META1_PM_CONNECT | META1_PM_HELO | META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA |        \
 	    META1_PM_END | META1_PM_UNKNOWN | META1_PM_REFUSED)
@@ -68,6 +73,7 @@ struct pmss_ctx_S {
 	pmss_ctx_P next;
 	evutil_socket_t fd; /* -1: it is gone, and waits for its sessions to end */
 	struct event *rd, *wr;
+	int full; /* too much of out is not taken: rd waits */
 	unsigned char *in;
 	size_t inlen;
 	struct evbuffer *out;
@@ -76,6 +82,7 @@ struct pmss_ctx_S {
 	int greeted, over;
 	uint32_t stages, actions, content, window;
 	unsigned nsession;
+	size_t waiting; /* bytes of frames, of all sessions */
 	uint32_t nmac[8], macstage[8];
 	uint16_t mac[8][META1_PMM_MAX];
 	unsigned nask;

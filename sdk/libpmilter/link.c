@@ -70,6 +70,7 @@ static void drop_frames(pmse_ctx_P s)
 		free(f);
 	}
 	s->last = &s->first;
+	s->link->waiting -= s->waiting;
 	s->waiting = 0;
 }
 
@@ -128,6 +129,7 @@ static void feed(pmse_ctx_P s)
 		if (!s->first)
 			s->last = &s->first;
 		s->waiting -= f->len;
+		s->link->waiting -= f->len;
 		s->now = f;
 		s->busy = 1;
 		if (s->link->g->pool) {
@@ -149,7 +151,8 @@ void lpm_link_done(pmse_ctx_P s)
 /* false: it sends more than it was granted */
 static int add(pmse_ctx_P s, const void *frame, size_t len)
 {
-	struct frame *f = s->waiting + len <= WAITING_MAX ? malloc(sizeof(*f) + len) : NULL;
+	bool fits = s->waiting + len <= WAITING_MAX && s->link->waiting + len <= LINK_WAITING_MAX;
+	struct frame *f = fits ? malloc(sizeof(*f) + len) : NULL;
 
 	if (!f)
 		return 0;
@@ -159,6 +162,7 @@ static int add(pmse_ctx_P s, const void *frame, size_t len)
 	*s->last = f;
 	s->last = &f->next;
 	s->waiting += len;
+	s->link->waiting += len;
 	return 1;
 }
 
@@ -294,6 +298,8 @@ static const char *of_session(pmss_ctx_P l, struct meta1_pmw_frame *f, const voi
 	if (f->type == META1_PMW_OPEN) {
 		if (s || !f->session)
 			return "it opens a session twice";
+		if (l->nsession > SESSIONS_MAX)
+			return "it opens too many sessions";
 		s = lpm_session_new(l, f);
 		if (!s)
 			return "no memory";

@@ -23,7 +23,7 @@ struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work, ended;
 	pmse_ctx_P todo, *todo_end, done, *done_end;
-	uint32_t stay, most, threads, idle;
+	uint32_t stay, most, threads, idle, waiting; /* waiting: sessions that no thread has */
 	int stop, wake[2];
 	struct event *event;
 };
@@ -74,6 +74,7 @@ static void *thread(void *arg)
 		s = shift(&p->todo, &p->todo_end);
 		if (!s)
 			continue;
+		p->waiting--;
 		pthread_mutex_unlock(&p->lock);
 		lpm_session_run(s, s->now->at, s->now->len);
 		pthread_mutex_lock(&p->lock);
@@ -104,7 +105,8 @@ void lpm_pool_put(struct pool *p, pmse_ctx_P s)
 {
 	pthread_mutex_lock(&p->lock);
 	push(s, &p->todo_end);
-	if (p->idle == 0 && p->threads < p->most)
+	/* who is idle may have been woken already, for another one */
+	if (++p->waiting > p->idle && p->threads < p->most)
 		another(p);
 	pthread_cond_signal(&p->work);
 	pthread_mutex_unlock(&p->lock);

@@ -174,7 +174,11 @@ static void replace(pmse_ctx_P s)
 		if (n > s->partlen)
 			n = s->partlen;
 		meta1_pmw_put(&o, META1_PMW_F_DATA, s->part, n);
-		lpm_edit_send(s, &o);
+		r = lpm_edit_send(s, &o);
+		if (sm_is_err(r)) { /* never a message with a hole */
+			s->replacing = 0;
+			break;
+		}
 		s->part += n;
 		s->partlen -= n;
 		s->untaken += (uint32_t)n;
@@ -370,7 +374,10 @@ static void over(pmse_ctx_P s)
 	s->mail = s->replacing = s->early = s->enough = 0;
 	s->stage = 0;
 	lpm_edit_forget(s);
-	for (unsigned m = META1_PMM_TAID; m <= META1_PMM_C; m++) {
+	s->info.nrcpt = s->info.nbad = 0;
+	s->info.bytes = s->info.header = 0;
+	/* those of a mail: AUTH_AUTHOR, TAID, MSGID, C */
+	for (unsigned m = META1_PMM_AUTH_AUTHOR; m <= META1_PMM_C; m++) {
 		free(s->macro[m]);
 		s->macro[m] = NULL;
 	}

@@ -199,7 +199,7 @@ sm_ret_T sm_pmfi_listen_of(pmg_ctx_P g, const struct pmilter_S *given, size_t si
 	/* a server that goes away must not end the filter */
 	if (sigaction(SIGPIPE, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL)
 		signal(SIGPIPE, SIG_IGN);
-	if (g->own.pmfi_thrmax_h) {
+	if (g->own.pmfi_thrmax_h && !g->pool) {
 		g->pool = lpm_pool_new(g, g->own.pmfi_thrmax_s, g->own.pmfi_thrmax_h);
 		if (!g->pool)
 			return -ENOMEM;

@@ -73,6 +73,8 @@ static void hang_up(struct link *l)
 		l->pm->host->conn->close(&l->conn);
 	l->state = LINK_DOWN;
 	l->pinged = 0;
+	l->said = l->mark = 0;
+	l->owed = l->owed_before = 0;
 }
 
 static void try_later(struct link *l)
@@ -131,14 +133,31 @@ int link_send(struct link *l, struct meta1_pmw_out *o)
 
 	if (n)
 		l->pm->host->conn->write(l->conn, o->at, n);
+	l->said += n;
 	return n != 0;
 }
 
-static void bare(struct link *l, uint32_t type)
+void link_answer(struct link *l, struct meta1_pmw_out *o)
 {
-	struct meta1_pmw_out o = meta1_pmw_begin(l->pm->out, sizeof(l->pm->out), type, 0);
+	if (l->said - l->pm->host->conn->unsent(l->conn) >= l->mark) {
+		l->owed_before = l->owed;
+		l->owed = 0;
+		l->mark = l->said;
+	}
+	link_send(l, o);
+	l->owed += o->len;
+}
 
-	link_send(l, &o);
+static struct meta1_pmw_out bare(struct link *l, uint32_t type)
+{
+	return meta1_pmw_begin(l->pm->out, sizeof(l->pm->out), type, 0);
+}
+
+static void pong(struct link *l)
+{
+	struct meta1_pmw_out o = bare(l, META1_PMW_PONG);
+
+	link_answer(l, &o);
 }
 
 static uint64_t number(struct meta1_pmw_frame *f, uint32_t field)
@@ -238,7 +257,7 @@ static const char *take(struct link *l, struct meta1_pmw_frame *f)
 	if (l->state == LINK_GREETING)
 		return greeted(l, f);
 	if (f->type == META1_PMW_PING)
-		bare(l, META1_PMW_PONG);
+		pong(l);
 	if (f->type == META1_PMW_PONG)
 		content_pump(l);
 	if (f->type == META1_PMW_PING || f->type == META1_PMW_PONG)
@@ -272,6 +291,8 @@ static void on_input(void *arg)
 		size_t n = f.all;
 
 		bad = take(l, &f);
+		if (!bad && l->owed + l->owed_before > OWED_MAX)
+			bad = "it sends and does not read";
 		if (!bad)
 			conn->take(l->conn, n);
 	}
@@ -307,6 +328,7 @@ static void start(struct link *l, struct place p, int fallback)
 
 static void ping(struct link *l)
 {
+	struct meta1_pmw_out o = bare(l, META1_PMW_PING);
 	int64_t now = l->pm->host->now(l->pm->ctx);
 
 	if (l->heard) {
@@ -314,7 +336,7 @@ static void ping(struct link *l)
 	} else if (!l->pinged) {
 		l->ping_at = now;
 		l->pinged = 1;
-		bare(l, META1_PMW_PING);
+		link_send(l, &o);
 	} else if (now - l->ping_at >= l->pm->conf->ping * PINGS) {
 		link_fail(l, "it does not answer a ping");
 		return;

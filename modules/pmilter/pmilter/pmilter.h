@@ -36,6 +36,7 @@ struct conf {
 #define ANSWER_MAX (4u << 20)  /* bytes that one answer may take, without a new message */
 #define HELD_MAX   (64u << 20) /* the same, of all sessions */
 #define UNSENT_MAX (8u << 20)  /* bytes that a filter does not take: no more questions */
+#define OWED_MAX   (1u << 20)  /* of these, answers to what it sends: no more of it */
 #define SPOOL_MEM  65536       /* bytes of a new message that stay in memory, of HELD_MAX too */
 #define EVENT_STAGES                                                                               \
 	(META1_PM_CONNECT | META1_PM_HELO | META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA |        \
@@ -103,6 +104,9 @@ struct link {
 	uint32_t nask;
 	uint32_t last_id;
 	uint64_t unacked;
+	/* bytes said, ever; of these answers to what it sent: those behind mark, and some before */
+	uint64_t said, mark;
+	size_t owed, owed_before;
 	struct sess *waiting, **waiting_end; /* for the connection */
 	struct sess *sending, **sending_end; /* have content to tell */
 	struct sess *all[BUCKETS];
@@ -139,6 +143,8 @@ void link_close(struct link *);
 struct sess **link_place(struct link *, uint32_t id);
 /* false: the frame was too large, nothing is sent. */
 int link_send(struct link *, struct meta1_pmw_out *);
+/* The same in answer to what the filter sends, which it may not do without end. */
+void link_answer(struct link *, struct meta1_pmw_out *);
 
 /* ---- say.c ---- */
 /* false: it does not fit into a frame. */

@@ -158,7 +158,7 @@ void reply_taken(struct sess *s, size_t n)
 		return;
 	o = meta1_pmw_begin(l->pm->out, sizeof(l->pm->out), META1_PMW_TAKEN, s->id);
 	meta1_pmw_num(&o, META1_PMW_F_BYTES, n, 4);
-	link_send(l, &o);
+	link_answer(l, &o);
 }
 
 static void begin_message(struct sess *s)
