@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <meta1/transport.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -108,6 +109,8 @@ static int new_module(const char *kind, const char *name)
 	if (!*name || strlen(name) > 40 ||
 	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name))
 		return fail(name, "expected a name of a to z, 0 to 9 and _");
+	if (!strncmp(name, kind, strlen(kind)) && name[strlen(kind)] == '_')
+		return fail(name, "expected the name without its kind, which is put before it");
 	templates(base, sizeof(base));
 	snprintf(from, sizeof(from), "%s/%.32s", base, kind);
 	d = strchr(kind, '/') ? NULL : opendir(from);
@@ -158,6 +161,8 @@ static void section(const struct meta1_module *m)
 		printf("smtps {\n\tpolicy_milter %s {\n\t\tmodule = %s;\n", what, what);
 	else if (m->kind == META1_AUTH)
 		printf("%s {\n\tauth {\n\t\tmodule = %s;\n", role, what);
+	else if (((const struct meta1_transport_ops *)m->ops)->props & META1_T_LOCAL)
+		printf("smtpc {\n\ttransport %s {\n\t\tmodule = %s;\n", what, what);
 	else
 		printf("smtpc {\n\tmodule %s {\n", m->name);
 }

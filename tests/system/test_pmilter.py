@@ -326,6 +326,7 @@ tempfail "not now"     connect /^nobody-of-that-name/
 discard  ""            from   /^bounce@/
 reject   "wrong house" to     /^nobody@/
 reject   "a word"      body   /bad.word/
+hold     "look at it"  helo   /^held[.]test$/
 '''
 
 
@@ -392,6 +393,13 @@ def test_example_regex(house, tmp_path):
     assert g.verdict('nobody@far.test').startswith('554 5.7.1 wrong house')
     g.queue_empty()
     assert len(g.sink.mails) == n
+    with g.client() as c:  # of all mails of that client
+        for ehlo in ('held.test', None):
+            assert c.mail('a@client.test', 'b@far.test', BODY + '\r\nhello\r\n', ehlo=ehlo).startswith('250')
+    held = lab.wait_for('both to be held', lambda: (q := [m for m in g.queue() if 'look at it' in str(m)])[1:] and q)
+    for m in held:
+        g.ctl('queue', 'release', m['id'])
+    g.queue_empty()
     for bad, why in (('reject x', 'expected "text of the reply"'), ('reject "" body /(/', 'rules:1: '), ('foo', 'expected reject')):
         rules.write_text(bad + '\n')
         p = subprocess.run([g.regex.program, '-n', '-c', rules], capture_output=True, text=True)

@@ -40,7 +40,8 @@ struct rule {
 };
 
 struct session {
-	const struct rule *hit; /* of this mail: acts at its end */
+	const struct rule *held; /* HOLD at connect or helo: of all its mails */
+	const struct rule *hit;	 /* of this mail: acts at its end */
 	char line[LINE_MAX_LEN + 1];
 	size_t len;
 	int body; /* the header is over */
@@ -179,20 +180,6 @@ static sfsistat_T say(pmse_ctx_P s, const struct rule *r)
 	return temp ? SMTP_R_TEMP : 554;
 }
 
-/* HOLD is possible at the end only. */
-static sfsistat_T now(pmse_ctx_P s, const struct rule *r)
-{
-	struct session *x = sm_pmfi_get_ctx_se(s);
-
-	if (!r || r->act != HOLD)
-		return say(s, r);
-	if (x && !x->hit)
-		x->hit = r;
-	return SMTP_R_CONT;
-}
-
-/* ---- callbacks ---- */
-
 static struct session *session(pmse_ctx_P s)
 {
 	struct session *x = sm_pmfi_get_ctx_se(s);
@@ -203,6 +190,25 @@ static struct session *session(pmse_ctx_P s)
 	}
 	return x;
 }
+
+/* HOLD is possible at the end only. */
+static sfsistat_T now(pmse_ctx_P s, const struct rule *r)
+{
+	struct session *x;
+
+	if (!r || r->act != HOLD)
+		return say(s, r);
+	x = session(s);
+	if (!x)
+		return SMTP_R_TEMP;
+	if (!x->held && (r->what == CONNECT || r->what == HELO))
+		x->held = r;
+	if (!x->hit)
+		x->hit = r;
+	return SMTP_R_CONT;
+}
+
+/* ---- callbacks ---- */
 
 static sfsistat_T on_connect(pmse_ctx_P s, const char *name, const sm_sockaddr_T *addr)
 {
@@ -222,7 +228,7 @@ static sfsistat_T on_mail(pmse_ctx_P s, const char *sender, const char *const *p
 	(void)params;
 	if (!x)
 		return SMTP_R_TEMP;
-	*x = (struct session){.len = 0};
+	*x = (struct session){.held = x->held, .hit = x->held};
 	return now(s, match(FROM, sender, NULL));
 }
 

@@ -33,11 +33,15 @@ for kind in map transport auth pmilter queue; do
 	)
 done
 grep -q '#prefix = "mine-"' map_mine/map_mine.conf.sample
+grep -q 'transport mine {' transport_mine/transport_mine.conf.sample
+grep -q 'module = mine;' transport_mine/transport_mine.conf.sample
 refused() {
 	if "$inst/bin/meta1-modtool" new "$@" 2>why; then exit 1; fi
 }
 refused map mine
 grep -q 'map_mine: File exists' why
+refused map map_mine
+grep -q 'expected the name without its kind' why
 refused map ../x
 refused ship mine
 grep -q 'no template of this kind' why

@@ -41,7 +41,8 @@ struct instance {
 	struct meta1_ctx *ctx;
 	const struct conf *conf;
 	struct rows *rows;	   /* that answer */
-	struct meta1_watch *timer; /* NULL while a thread reads */
+	struct meta1_watch *timer;
+	int reading; /* a thread has it */
 	struct meta1_req *draining;
 	struct meta1_buf value; /* of the last answer */
 	/* The thread's, while it runs. */
@@ -112,6 +113,10 @@ static struct rows *rows_read(const char *file, char why[300])
 	snprintf(why, 300, "%.200s: cannot be read, or there is no memory", file);
 	if (!r->text || ferror(in))
 		goto fail;
+	snprintf(why, 300, "%.200s: it changed while it was read: write beside it, rename", file);
+	if (n != (size_t)st.st_size || fstat(fileno(in), &st) < 0 ||
+	    memcmp(&st.st_mtim, &r->time, sizeof(r->time)) || n != (size_t)st.st_size)
+		goto fail;
 	r->text[n] = '\0';
 	snprintf(why, 300, "%.200s: a NUL byte, too many rows, or no memory", file);
 	if (strlen(r->text) != n)
@@ -151,8 +156,6 @@ static void look(void *arg)
 
 /* ---- on the loop ---- */
 
-static void on_timer(int fd, short what, void *arg);
-
 /* What was read takes the place of the old rows; a file that cannot be read leaves them. */
 static void looked(void *arg)
 {
@@ -167,10 +170,11 @@ static void looked(void *arg)
 		in->host->changed(in->ctx);
 		in->host->log(in->ctx, META1_INFO, "%s: %zu rows", in->conf->file, in->rows->n);
 	}
+	in->reading = 0;
 	if (in->draining)
 		in->host->finish(in->draining, META1_OK, NULL);
 	else
-		in->timer = in->host->watch_timer(in->ctx, in->conf->interval, on_timer, in);
+		in->host->rearm(in->timer, in->conf->interval);
 }
 
 static void on_timer(int fd, short what, void *arg)
@@ -180,7 +184,7 @@ static void on_timer(int fd, short what, void *arg)
 	(void)fd, (void)what;
 	in->seen = in->rows->time;
 	if (in->host->offload(in->ctx, look, looked, in) == META1_OK)
-		in->host->unwatch(&in->timer);
+		in->reading = 1; /* looked() goes on */
 	else
 		in->host->rearm(in->timer, in->conf->interval);
 }
@@ -214,12 +218,11 @@ static void map_drain(void *inst, struct meta1_req *req)
 {
 	struct instance *in = inst;
 
-	if (in->timer) { /* no thread reads */
-		in->host->unwatch(&in->timer);
-		in->host->finish(req, META1_OK, NULL);
-	} else {
+	in->host->rearm(in->timer, -1);
+	if (in->reading)
 		in->draining = req;
-	}
+	else
+		in->host->finish(req, META1_OK, NULL);
 }
 
 /* Without drain() a thread may read still: close() comes when it has ended, with done() behind. */

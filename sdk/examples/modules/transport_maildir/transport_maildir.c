@@ -41,8 +41,11 @@ struct instance {
 	const struct meta1_host *host;
 	struct meta1_ctx *ctx;
 	const struct conf *conf;
-	uint64_t serial;
 };
+
+/* Of names of files. One for all instances: two sections may have one folder, and a reload opens
+ * the new instance beside the old one. Only the loop's thread uses it. */
+static uint64_t serial;
 
 struct outcome { /* of a recipient */
 	enum meta1_status st;
@@ -352,7 +355,7 @@ static void ops_send(void *sess, struct meta1_req *req, const struct meta1_mail 
 	}
 	s->req = req;
 	s->mail = mail;
-	s->serial = ++s->in->serial;
+	s->serial = ++serial;
 	s->wall = host->wall(s->in->ctx);
 	if (host->offload(s->in->ctx, work, done, s) == META1_OK)
 		return;
