@@ -139,6 +139,19 @@ def test_mail_by_a_strangers_transport(own, examples):
         assert 'smtpc has no transport boxs { }' in wrong.stdout + wrong.stderr and 'did you mean boxes:?' in wrong.stdout + wrong.stderr
 
 
+def test_two_sections_with_one_maildir(own, examples):
+    """Mails of one second, by two instances in one process: each has a file of its own."""
+    dirs = lab.tempdir('shared')
+    box(dirs / 'ann')
+    with lab.Gateway(own[0], smtps='flags = { 8bitmime, access };', smar=lab.MAPS, files={'mt': 'example.org one:\nexample.net two:\n', 'ac': ''},
+                     smtpc=''.join(f'transport {n} {{ module = maildir; folder = "{dirs}"; }} ' for n in ('one', 'two'))) as g:
+        with g.client() as c:
+            for i in range(20):
+                assert c.mail('a@b.test', f'ann@example.{("org", "net")[i % 2]}', f'Subject: {i}\r\n\r\n', ehlo=None if i else 'c.test').startswith('250')
+        g.queue_empty()
+        assert len(mails(dirs / 'ann')) == 20
+
+
 @pytest.mark.parametrize('section, why', [
     ('transport maildir { foldr = "/x"; }', 'foldr'),
     ('transport { }', 'a transport needs a name'),
