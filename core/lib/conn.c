@@ -59,6 +59,7 @@ void conn_end(struct conn *c, enum conn_end how, const char *why)
 		task_cancel(&c->flush);
 		if (c->timer)
 			loop_rearm(c->timer, -1);
+		c->due = 0;
 		loop_unwatch(&c->retry);
 	}
 	c->ev->end(c->arg, how, why);
@@ -347,6 +348,15 @@ void conn_flush(struct conn *c)
 
 /* ---- time, end ---- */
 
+static void arm(struct conn *c, int64_t ms)
+{
+	c->due = loop_now(c->loop) + ms;
+	if (!c->timer)
+		c->timer = loop_timer(c->loop, ms, timer_run, c);
+	else
+		loop_rearm(c->timer, ms);
+}
+
 static void timer_run(int fd, short what, void *arg)
 {
 	struct conn *c = arg;
@@ -354,9 +364,12 @@ static void timer_run(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	c->due = 0;
+	if (!c->timeout)
+		return;
 	/* bytes moved since: the timer is only armed anew here, not at every byte */
 	if (left > 0) {
-		loop_rearm(c->timer, left);
+		arm(c, left);
 		return;
 	}
 	if (c->connecting)
@@ -368,17 +381,11 @@ static void timer_run(int fd, short what, void *arg)
 void conn_timeout(struct conn *c, int64_t ms)
 {
 	c->moved = loop_now(c->loop);
-	if (c->timeout == ms && c->timer && ms)
-		return; /* it fires in time to see how long the new quiet lasted */
 	c->timeout = ms;
-	if (!ms) {
-		loop_unwatch(&c->timer);
-		return;
-	}
-	if (!c->timer)
-		c->timer = loop_timer(c->loop, ms, timer_run, c);
-	else
-		loop_rearm(c->timer, ms);
+	/* a timer that fires in time looks how long the quiet lasted; a session changes between
+	 * waits with and without a limit several times a mail */
+	if (ms && !c->ended && (!c->due || c->due > c->moved + ms))
+		arm(c, ms);
 }
 
 int conn_fd(struct conn *c)

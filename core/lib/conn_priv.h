@@ -22,6 +22,7 @@ struct conn {
 	struct conn_tls *tls;	/* NULL: plain */
 	size_t limit, room;	/* bytes of input; of the next read */
 	int64_t timeout, moved; /* ms; when a byte moved last */
+	int64_t due;		/* when the timer fires; 0: it is not armed */
 	const char *why;
 	enum conn_end how;
 	bool connecting, paused, full, eof, ended;

@@ -37,6 +37,7 @@ struct loop {
 	struct watch *watches;
 	struct task deferred, flushers; /* heads of circular lists */
 	int64_t now, wall;
+	uint64_t now_us;
 	bool fake, stop;
 	/* posts from other threads */
 	pthread_mutex_t lock;
@@ -53,7 +54,8 @@ static void clock_read(struct loop *l)
 	if (l->fake)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	l->now = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	l->now_us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	l->now = (int64_t)(l->now_us / 1000);
 	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
 	l->wall = ts.tv_sec;
 }
@@ -207,6 +209,11 @@ int64_t loop_now(struct loop *l)
 	return l->now;
 }
 
+uint64_t loop_now_us(struct loop *l)
+{
+	return l->now_us;
+}
+
 int64_t loop_wall(struct loop *l)
 {
 	return l->wall;
@@ -216,6 +223,7 @@ void loop_fake_clock(struct loop *l, int64_t ms, int64_t sec)
 {
 	l->fake = true;
 	l->now = ms;
+	l->now_us = (uint64_t)ms * 1000;
 	l->wall = sec;
 }
 

@@ -25,8 +25,9 @@ int loop_run(struct loop *); /* until loop_stop(); 0 */
 void loop_stop(struct loop *);
 void loop_turn(struct loop *, bool wait); /* one turn, for tests and tools */
 
-int64_t loop_now(struct loop *);  /* monotonic ms, read once a turn */
-int64_t loop_wall(struct loop *); /* seconds since 1970, read once a turn */
+int64_t loop_now(struct loop *);     /* monotonic ms, read once a turn */
+uint64_t loop_now_us(struct loop *); /* the same clock in us */
+int64_t loop_wall(struct loop *);    /* seconds since 1970, read once a turn */
 /* Tests: from now on the clock stands still at ms (wall at sec) until moved. */
 void loop_fake_clock(struct loop *, int64_t ms, int64_t sec);
 

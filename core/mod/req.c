@@ -47,6 +47,7 @@ struct meta1_req {
 	int64_t start, deadline;
 	void *slot;
 	struct watch *timer;
+	int64_t due, armed; /* when it is to fire, when it does; 0: not at all */
 	struct task tell;
 	enum meta1_status st;
 	struct meta1_reply reply;
@@ -81,11 +82,33 @@ static struct meta1_req *req_take(struct mod_inst *in)
 	return rq;
 }
 
+/* One that fires before that stays as it is, and is armed anew when it has fired: most requests
+ * are finished long before, and the timer costs them nothing. */
+static void arm(struct meta1_req *rq, int64_t due)
+{
+	struct loop *l = rq->in->host->loop;
+	int64_t wait = due - loop_now(l);
+
+	rq->due = due > 0 ? due : 1;
+	if (rq->armed != 0 && rq->armed <= due)
+		return;
+	rq->armed = due;
+	wait = wait > 0 ? wait : 0;
+	if (!rq->timer)
+		rq->timer = loop_timer(l, wait, timer_fired, rq);
+	else
+		loop_rearm(rq->timer, wait);
+}
+
+static void unwatch(struct meta1_req *rq)
+{
+	loop_unwatch(&rq->timer);
+	rq->due = rq->armed = 0;
+}
+
 struct meta1_req *mod_req_new(struct mod_inst *in, int64_t deadline_ms, mod_done_fn done, void *arg)
 {
-	struct loop *l = in->host->loop;
 	struct meta1_req *rq = req_take(in);
-	int64_t now = loop_now(l), wait = deadline_ms > now ? deadline_ms - now : 0;
 
 	rq->state = R_OPEN;
 	rq->hold = rq->uncancelled = rq->job = rq->job_answered = rq->job_twice = false;
@@ -99,16 +122,12 @@ struct meta1_req *mod_req_new(struct mod_inst *in, int64_t deadline_ms, mod_done
 	rq->drop = NULL;
 	rq->slot = NULL;
 	rq->reply = (struct meta1_reply){.size = sizeof(rq->reply)};
-	rq->start = now;
+	rq->start = loop_now(in->host->loop);
 	rq->deadline = deadline_ms;
 	TAILQ_INSERT_TAIL(&in->open, rq, link);
 	in->nopen++;
-	if (deadline_ms == INT64_MAX)
-		return rq;
-	if (!rq->timer)
-		rq->timer = loop_timer(l, wait, timer_fired, rq);
-	else
-		loop_rearm(rq->timer, wait);
+	if (deadline_ms != INT64_MAX)
+		arm(rq, deadline_ms);
 	return rq;
 }
 
@@ -147,8 +166,7 @@ static void settled(struct meta1_req *rq, enum state next)
 {
 	struct mod_inst *in = rq->in;
 
-	if (rq->timer)
-		loop_rearm(rq->timer, -1);
+	rq->due = 0;
 	TAILQ_REMOVE(&in->open, rq, link);
 	in->nopen--;
 	mod_ref(in);
@@ -168,11 +186,11 @@ static void release(struct meta1_req *rq)
 		old = TAILQ_FIRST(&in->free);
 		TAILQ_REMOVE(&in->free, old, link);
 		in->nfree--;
-		loop_unwatch(&old->timer);
+		unwatch(old);
 		free(old);
 	}
 	if (in->closed)
-		loop_unwatch(&rq->timer);
+		unwatch(rq);
 	mod_unref(in);
 }
 
@@ -232,8 +250,8 @@ static void leave(struct meta1_req *rq)
 	rq->rcpt = NULL;
 	rq->state = R_LATE;
 	atomic_store(&rq->gone, true);
-	if (rq->timer)
-		loop_rearm(rq->timer, 2 * wait);
+	if (rq->due != 0)
+		arm(rq, loop_now(in->host->loop) + 2 * wait);
 	if (!rq->uncancelled && !rq->job && in->cancel)
 		in->cancel(in->data, rq);
 }
@@ -266,7 +284,12 @@ static void timer_fired(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (rq->state == R_OPEN)
+	rq->armed = 0;
+	if (rq->due == 0)
+		return;
+	if (rq->due > loop_now(rq->in->host->loop))
+		arm(rq, rq->due);
+	else if (rq->state == R_OPEN)
 		deadline_passed(rq);
 	else if (rq->state == R_LATE)
 		mod_fault(rq->in, "a request is not finished %lld ms after cancel()",
@@ -450,10 +473,10 @@ void mod_req_drop(struct mod_inst *in)
 	struct meta1_req *rq;
 
 	TAILQ_FOREACH (rq, &in->free, link)
-		loop_unwatch(&rq->timer);
+		unwatch(rq);
 	while ((rq = TAILQ_FIRST(&in->open))) {
 		settled(rq, R_DEAD);
-		loop_unwatch(&rq->timer);
+		unwatch(rq);
 		TAILQ_INSERT_TAIL(&dead, rq, link);
 		rq->st = META1_TEMPFAIL;
 		rq->reply = (struct meta1_reply){
@@ -469,7 +492,7 @@ void mod_req_free(struct mod_inst *in)
 
 	while ((rq = TAILQ_FIRST(&in->free))) {
 		TAILQ_REMOVE(&in->free, rq, link);
-		loop_unwatch(&rq->timer);
+		unwatch(rq);
 		free(rq);
 	}
 }

@@ -12,17 +12,8 @@
 #include "smtps/chain.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define SHADOW_MS 10000 /* a filter in shadow holds nobody up for longer */
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- one question to one judge ---- */
 
@@ -72,7 +63,7 @@ static void ask(struct judge *g)
 		return;
 	}
 	j->nopen++;
-	g->since = now_us();
+	g->since = loop_now_us(j->chain->loop);
 	g->f->ops->ask(g->sess, g->req, &q);
 }
 
@@ -226,7 +217,7 @@ static void said(void *arg, enum meta1_status st, const struct meta1_reply *repl
 {
 	struct judge *g = arg;
 	struct smtps_judging *j = g->of;
-	uint64_t us = now_us() - g->since;
+	uint64_t us = loop_now_us(j->chain->loop) - g->since;
 
 	g->req = NULL;
 	g->spent_us += us;

@@ -226,12 +226,13 @@ static const char *reason(const struct judge *g)
 static void add_judge(struct text *t, const struct judge *g)
 {
 	const char *why = reason(g);
+	uint64_t tenths = (g->spent_us + 50) / 100; /* of a ms */
 
 	add(t, "%s%.*s%s: ", t->len > 0 ? "; " : "", NAME_MAX_LOGGED, g->f->set->name,
 	    g->f->set->shadow ? " (shadow)" : "");
 	add_word(t, g);
 	if (g->spent_us > 0)
-		add(t, " %.1f ms", (double)g->spent_us / 1000);
+		add(t, " %llu.%u ms", (unsigned long long)(tenths / 10), (unsigned)(tenths % 10));
 	if (why != NULL)
 		add(t, " (%.*s)", NOTE_MAX, why);
 }

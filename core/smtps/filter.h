@@ -102,6 +102,7 @@ typedef void (*smtps_image_fn)(void *arg);
 /* ready(arg): write() may go on after it said MORE. */
 struct smtps_image *smtps_image_new(struct smtps *, smtps_image_fn ready, void *arg);
 void smtps_image_free(struct smtps_image **);
+void smtps_image_forget(struct smtps *); /* the stop: what is kept for the next mail */
 void smtps_image_ours(struct smtps_image *, const void *, size_t); /* first: trace fields of ours */
 /* DATA form. OK; MORE: pause until ready(); TEMPFAIL: there is no space, the log says more. */
 enum meta1_status smtps_image_write(struct smtps_image *, const void *, size_t);

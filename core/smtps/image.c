@@ -20,6 +20,8 @@
 #define MEM_FIRST 4096u
 #define MEM_MAX	  (256u << 10) /* of the beginning, and of a piece of the rest */
 #define PAUSE	  (1u << 20)   /* bytes not yet in the file that stop the sender */
+#define KEPT	  64	       /* images of mails that are over, for those that come; */
+#define KEPT_MEM  16384u       /* of each at most so much memory */
 
 enum { H_LINE, H_NAME, H_BLANK, H_REST, H_EMPTY, H_DONE }; /* the header's lines */
 
@@ -29,9 +31,11 @@ struct piece {
 	uint8_t b[MEM_MAX];
 };
 struct smtps_image {
-	struct smtps *srv;
 	uint8_t *mem;
-	size_t nmem, cap;
+	size_t cap; /* of mem; both stay for the next mail */
+	struct smtps *srv;
+	struct smtps_image *next; /* of those that are kept */
+	size_t nmem;
 	struct piece *fill, *queue, **tail, *out; /* out: of the job */
 	size_t queued;
 	int fd, err;
@@ -49,8 +53,15 @@ struct smtps_image {
 
 struct smtps_image *smtps_image_new(struct smtps *srv, smtps_image_fn ready, void *arg)
 {
-	struct smtps_image *m = base_alloc(sizeof(*m));
+	struct smtps_image *m = srv->images;
 
+	if (m != NULL) {
+		srv->images = m->next;
+		srv->nimages--;
+		*m = (struct smtps_image){.mem = m->mem, .cap = m->cap};
+	} else {
+		m = base_alloc(sizeof(*m));
+	}
 	m->srv = srv;
 	m->fd = -1;
 	m->line = true;
@@ -73,13 +84,33 @@ static void free_pieces(struct piece *p)
 
 static void destroy(struct smtps_image *m)
 {
+	struct smtps *srv = m->srv;
+
 	free_pieces(m->queue);
 	free_pieces(m->out);
 	free(m->fill);
-	free(m->mem);
 	if (m->fd >= 0)
 		close(m->fd);
+	if (m->cap <= KEPT_MEM && srv->nimages < KEPT && !srv->over) {
+		m->next = srv->images;
+		srv->images = m;
+		srv->nimages++;
+		return;
+	}
+	free(m->mem);
 	free(m);
+}
+
+void smtps_image_forget(struct smtps *srv)
+{
+	struct smtps_image *m;
+
+	while ((m = srv->images) != NULL) {
+		srv->images = m->next;
+		srv->nimages--;
+		free(m->mem);
+		free(m);
+	}
 }
 
 void smtps_image_free(struct smtps_image **mp)

@@ -143,6 +143,7 @@ static void stopped(void *arg)
 		smtps_session_end(s);
 		smtps_session_run(s);
 	}
+	smtps_image_forget(&server);
 	smtps_intake_free(&server.intake);
 	smtps_verdict_free(&server.verdicts);
 	clients_close(&server.clients);

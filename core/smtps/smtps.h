@@ -78,6 +78,7 @@ struct netlist;
 struct smtps_auth;
 struct smtps_login;
 struct smtps_filter;
+struct smtps_image;
 
 /* ---- the server: one a process (smtps.c) ---- */
 
@@ -99,9 +100,11 @@ struct smtps {
 	struct smtps_verdicts *verdicts;
 	uint32_t stages, access_stages; /* of smar's POLICY: STAGE_ */
 	uint64_t memory;		/* bytes that sessions hold */
-	struct clients *clients;	/* shared by all smtps */
-	struct tally *tally;		/* likewise */
-	struct task stopped;		/* tells the role, a turn after the last reply */
+	struct smtps_image *images;	/* of mails that are over, for those that come (image.c) */
+	unsigned nimages;
+	struct clients *clients; /* shared by all smtps */
+	struct tally *tally;	 /* likewise */
+	struct task stopped;	 /* tells the role, a turn after the last reply */
 };
 
 /* A new name S%016llX%02X into out; false: the store has none to give. */

@@ -171,6 +171,46 @@ static void times_out(void **state)
 	loop_free(&loop);
 }
 
+/* The limit of now counts, whatever timer runs: a session changes it several times a mail. */
+static void limits_change(void **state)
+{
+	struct conn *c;
+	int peer;
+
+	(void)state;
+	c = pair(&peer);
+	loop_fake_clock(loop, 1000, 1000);
+	conn_timeout(c, 100);
+	conn_timeout(c, 0);
+	loop_fake_clock(loop, 1500, 1000);
+	loop_turn(loop, false);
+	assert_int_equal(ends, 0);
+	conn_timeout(c, 100);
+	conn_timeout(c, 0);
+	conn_timeout(c, 1000);
+	loop_fake_clock(loop, 1650, 1000); /* the timer of the shorter limit fires */
+	loop_turn(loop, false);
+	loop_fake_clock(loop, 2499, 1000);
+	loop_turn(loop, false);
+	assert_int_equal(ends, 0);
+	conn_timeout(c, 1000);
+	conn_timeout(c, 50); /* a shorter one is no longer than it is */
+	loop_fake_clock(loop, 2548, 1000);
+	loop_turn(loop, false);
+	assert_int_equal(ends, 0);
+	loop_fake_clock(loop, 2549, 1000);
+	loop_turn(loop, false);
+	assert_int_equal(ends, 1);
+	assert_int_equal(how, CONN_TIMEOUT);
+	conn_timeout(c, 10); /* it has ended */
+	loop_fake_clock(loop, 9000, 1000);
+	loop_turn(loop, false);
+	assert_int_equal(ends, 1);
+	conn_close(&c);
+	close(peer);
+	loop_free(&loop);
+}
+
 static int connections;
 
 static void connected(void *arg)
@@ -447,8 +487,8 @@ static void lingers_in_number(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(order),
-	    cmocka_unit_test(bounded), cmocka_unit_test(times_out), cmocka_unit_test(connects),
-	    cmocka_unit_test(full_backlog), cmocka_unit_test(lingers),
+	    cmocka_unit_test(bounded), cmocka_unit_test(times_out), cmocka_unit_test(limits_change),
+	    cmocka_unit_test(connects), cmocka_unit_test(full_backlog), cmocka_unit_test(lingers),
 	    cmocka_unit_test(lingers_bounded), cmocka_unit_test(lingers_slow),
 	    cmocka_unit_test(lingers_in_number)};
 

@@ -53,6 +53,45 @@ static void deadline_answers_and_cancels(void **state)
 	assert_int_equal(f->faults, 0);
 }
 
+static void ask_until(
+    struct fix *f, struct mod_inst *in, const char *key, int64_t ms, struct said *s)
+{
+	*s = (struct said){0};
+	mod_map_lookup(in, buf_str(key), loop_now(f->host.loop) + ms, fix_said, s);
+	fix_turns(f);
+}
+
+/* A request is used again with its timer, whose time is that of the one before. */
+static void deadlines_are_of_their_request(void **state)
+{
+	struct fix *f = *state;
+	struct mod_inst *in;
+	struct said s;
+
+	f->host.strict = false;
+	in = fix_open(f, "a", "");
+	ask_until(f, in, "now", 100, &s);
+	assert_int_equal(s.st, META1_OK);
+	fix_clock(f, 50);
+	ask_until(f, in, "never", 5000, &s); /* the timer fires before that */
+	fix_clock(f, 4999);
+	assert_int_equal(s.times, 0);
+	fix_clock(f, 1);
+	assert_int_equal(s.times, 1);
+	assert_string_equal(s.text, "no answer within 5000 ms");
+	ask_until(f, in, "now", 60000, &s);
+	assert_int_equal(s.st, META1_OK);
+	ask_until(f, in, "never", 200, &s); /* and here after it */
+	fix_clock(f, 199);
+	assert_int_equal(s.times, 0);
+	fix_clock(f, 1);
+	assert_string_equal(s.text, "no answer within 200 ms");
+	fix_clock(f, 100000); /* a timer that finds its request finished says nothing */
+	assert_int_equal(s.times, 1);
+	assert_int_equal(f->faults, 0);
+	mod_close(&in);
+}
+
 static void late_finish_is_dropped(void **state)
 {
 	struct fix *f = *state;
@@ -359,6 +398,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(never_inside_the_call),
 	    T(deadline_answers_and_cancels),
+	    T(deadlines_are_of_their_request),
 	    T(late_finish_is_dropped),
 	    T(second_finish_is_a_fault),
 	    T(cancel_is_silent),

@@ -453,6 +453,7 @@ void dialog_close(struct dialog *d)
 		    d->granted - smtps_intake_credits(d->srv.intake), d->queued + d->backs);
 	for (unsigned i = 0; i < d->nmsg; i++)
 		free(d->msg[i].data);
+	smtps_image_forget(&d->srv);
 	smtps_intake_free(&d->srv.intake);
 	smtps_verdict_free(&d->srv.verdicts);
 	assert_int_equal(d->gear.refs, 1);
