@@ -32,6 +32,16 @@ void role_end(struct role_run *r, int status)
 	loop_stop(r->role->loop);
 }
 
+struct settings *role_settings(struct role_run *r, enum opt_mode mode)
+{
+	struct settings *set = settings_load_packed(r->conf_fd, r->file, mode);
+
+	if (r->conf_fd >= 0)
+		close(r->conf_fd);
+	r->conf_fd = -1;
+	return set;
+}
+
 struct set_role *role_section(struct settings *set, const char *keyword, const char *name)
 {
 	struct set_role *any = NULL;
@@ -398,7 +408,7 @@ static int live(struct role_run *r, int fd)
 	struct meta1_err err = {""};
 
 	protect();
-	role->set = settings_load(r->file, OPT_START);
+	role->set = role_settings(r, OPT_START);
 	if (conf_errors(role->set->conf)) {
 		conf_report(role->set->conf, stderr);
 		return EXIT_CONFIG;
@@ -427,8 +437,8 @@ static int usage(const char *name)
 	return 64;
 }
 
-/* The descriptor that mcp left us; nobody whom we start shall take it for his. */
-static int role_channel(const char *name)
+/* The descriptor that mcp left us, -1: none; nobody whom we start shall take it for his. */
+static int left_to_us(const char *name)
 {
 	const char *text = getenv(name);
 	int fd = text ? atoi(text) : -1;
@@ -447,11 +457,12 @@ int role_main(struct role *role, int argc, char **argv)
 
 	if (getenv("META1_WORKER_FD")) {
 		many_files();
-		return mod_worker_main(role_channel("META1_WORKER_FD"));
+		return mod_worker_main(left_to_us("META1_WORKER_FD"));
 	}
 	role->run = &run;
 	run.role = role;
 	run.file = SYSCONFDIR "/meta1/meta1.conf";
+	run.conf_fd = left_to_us("META1_CONF_FD");
 	while ((c = getopt(argc, argv, "f:s:VC")) != -1) {
 		switch (c) {
 		case 'f':
@@ -481,5 +492,5 @@ int role_main(struct role *role, int argc, char **argv)
 		    role->name, run.file, role->name, run.file);
 		return 64;
 	}
-	return live(&run, role_channel("META1_MCP_FD"));
+	return live(&run, left_to_us("META1_MCP_FD"));
 }

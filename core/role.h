@@ -3,7 +3,8 @@
  * role.h -- what a role is: name, message table, start and stop. Three files are the
  * main() of the four unprivileged roles:
  *   role.c        options, configuration, log, servers and clients, the life from start to end
- *   role_mcp.c    the channel to mcp: setup, descriptors, ping, stop, reload, the death of mcp
+ *   role_mcp.c    the channel to mcp: setup, ping, stop, reload, the death of mcp
+ *   role_fd.c     descriptors from mcp, and listeners that a reload changes
  *   role_check.c  -V … -VVVV and -C: versions and checks, without starting anything
  */
 #ifndef META1_ROLE_H
@@ -42,8 +43,8 @@ struct role { /* one a process */
 	void (*stop)(struct role *);
 	/* Reload: prepare opens the new beside the old. 0: ready; <0: refused, err says why, the
 	 * old goes on; 1: only a restart can change this, err says what. NULL: always 1. commit
-	 * switches, else the new is dropped; at a commit role->set and section are already the new
-	 * ones. The old go after it: whoever keeps texts of settings has a reference to their
+	 * switches, else the new is dropped; at a commit role->set, section and fd are already the
+	 * new ones, and listeners that are not in fd any more are closed after it. The old go after it: whoever keeps texts of settings has a reference to their
 	 * conf (conf_ref), and instances of modules do. */
 	int (*reload_prepare)(struct role *, struct settings *, struct meta1_err *);
 	void (*reload_finish)(struct role *, bool commit);

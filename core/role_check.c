@@ -107,7 +107,7 @@ int role_check(struct role_run *r, int level, bool strict)
 		role_version(role->name, level, role->libraries ? role->libraries() : NULL);
 		return 0;
 	}
-	set = settings_load(r->file, strict ? OPT_START : OPT_CHECK);
+	set = role_settings(r, strict ? OPT_START : OPT_CHECK);
 	role->set = set;
 	role->section = role_section(set, role->name, r->section);
 	if (conf_errors(set->conf) == 0) {

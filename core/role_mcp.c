@@ -4,8 +4,8 @@
  *
  * Comes from: core/mcp/child.c (setup, descriptors, go, ping, stop), core/mcp/reload.c (the two
  * steps), core/mcp/pass.c (listeners over pass_fd_socket). Goes to: role.c.
- * Order of a start: MCP_SETUP, FD_PASS for each descriptor, MCP_GO; with pass_fd_socket the
- * SMTP listeners come over that socket after MCP_GO.
+ * Order of a start: MCP_SETUP, FD_PASS for each descriptor (role_fd.c), MCP_GO; with pass_fd_socket
+ * the SMTP listeners come over that socket after MCP_GO.
  * Owns: the channel, the pass socket, settings between the steps of a reload.
  * On failure: the channel's end means that mcp is gone: no new work, end within 10 s.
  */
@@ -136,22 +136,11 @@ static bool by_pass(const struct role_run *r)
 	return s->pass_fd_socket && r->role->processes == 1 && s->nlisten > 0;
 }
 
-/* SMTP listeners that came so far. */
-static unsigned listeners(const struct role *role)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < role->nfd; i++)
-		n += strcmp(role->fd[i].kind, "listen") == 0;
-	return n;
-}
-
 static void on_fd_pass(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	const struct p_fd_pass *m = msg;
 	struct role_run *r = arg;
 	struct role *role = r->role;
-	struct role_fd *f;
 	int fd = chan_take_fd(c);
 
 	(void)req;
@@ -161,16 +150,12 @@ static void on_fd_pass(struct chan *c, uint32_t req, const void *msg, void *arg)
 		r->ipc_fd = fd;
 	} else if (buf_eq(m->kind, buf_str("ctl")) && r->ctl_fd < 0) {
 		r->ctl_fd = fd;
-	} else if (!r->begun && role->section) {
-		role->fd = base_realloc(role->fd, sizeof(*role->fd) * (role->nfd + 1));
-		f = &role->fd[role->nfd++];
-		copy(f->kind, sizeof(f->kind), m->kind);
-		copy(f->name, sizeof(f->name), m->name);
-		f->fd = fd;
+	} else if (buf_eq(m->kind, buf_str("conf")) && r->conf_fd < 0) {
+		r->conf_fd = fd;
 	} else {
-		close(fd);
+		role_fd_take(r, m, fd);
 	}
-	if (c != r->mcp && listeners(role) == role->section->nlisten && !r->begun) {
+	if (c != r->mcp && role_fd_listeners(role) == role->section->nlisten && !r->begun) {
 		pass_close(r);
 		role_begin(r);
 	}
@@ -253,7 +238,7 @@ static int prepare(struct role_run *r, struct meta1_err *err)
 		str_copy(err->text, sizeof(err->text), "it is still starting");
 		return DONE_RESTART;
 	}
-	r->next = settings_load(r->file, OPT_START);
+	r->next = role_settings(r, OPT_START);
 	if (conf_errors(r->next->conf)) {
 		first_error(r->next, err->text, sizeof(err->text));
 		rc = -1;
@@ -284,6 +269,7 @@ static void commit(struct role_run *r)
 		log_event(LOG_L_WARN, "role.log", "error=%s", err.text);
 	if (role->ctl)
 		ctl_settings(role->ctl, role->set);
+	role_fd_turn(r);
 	role->reload_finish(role, true);
 	settings_free(&old); /* what is still in use of them has references of its own */
 	log_event(LOG_L_INFO, "role.reload", "result=%s", "committed");
@@ -312,8 +298,13 @@ static void on_reload(struct chan *c, uint32_t req, const void *msg, void *arg)
 		commit(r);
 	else if (r->next)
 		drop(r);
-	if (m->step != STEP_PREPARE)
+	if (m->step != STEP_PREPARE) {
 		mod_spares_drop(&r->role->host);
+		role_fd_turned(r);
+		if (r->conf_fd >= 0)
+			close(r->conf_fd);
+		r->conf_fd = -1;
+	}
 	done.text = buf_str(err.text);
 	chan_send(c, P_RELOAD_DONE, &done);
 }

@@ -12,9 +12,15 @@
 #define ROLE_STOP_MS   30000 /* SIGTERM without a word of mcp */
 #define ROLE_ORPHAN_MS 10000 /* mcp is gone: end within this time */
 
+struct role_fds {
+	struct role_fd *fd;
+	unsigned n;
+};
+
 struct role_run {
 	struct role *role;
 	const char *file;    /* -f */
+	int conf_fd;	     /* that file and its includes as mcp has read them; -1: from disk */
 	const char *section; /* -s, or what mcp said; NULL: the unnamed one */
 	int status;	     /* exit status */
 	bool begun, going, stopped;
@@ -27,6 +33,8 @@ struct role_run {
 	char *pass_path;
 	struct watch *pass_watch;
 	struct settings *next; /* between the steps of a reload */
+	struct role_fds late;  /* likewise: all listeners, when they are others after it */
+	struct role_fds gone;  /* while the commit runs: those that are none any more */
 
 	/* role.c */
 	struct chan_side side;
@@ -37,6 +45,8 @@ struct role_run {
 };
 
 /* ---- role.c ---- */
+/* The configuration, of mcp or from the file; what mcp gave serves once. */
+struct settings *role_settings(struct role_run *, enum opt_mode);
 /* Ends the process with this status on the next turn of the loop. */
 void role_end(struct role_run *, int status);
 /* The section of the role with this name (NULL: the one without, else the first), or NULL. */
@@ -53,6 +63,15 @@ void role_stop(struct role_run *, int64_t within_ms, const char *why);
 int role_mcp_open(struct role_run *, int fd, struct meta1_err *);
 void role_mcp_ready(struct role_run *);
 void role_mcp_close(struct role_run *);
+
+/* ---- role_fd.c ---- */
+struct p_fd_pass;
+void role_fd_take(struct role_run *, const struct p_fd_pass *, int fd);
+unsigned role_fd_listeners(const struct role *); /* SMTP listeners that came so far */
+/* A commit: role->fd has the listeners of after it; and, the role has seen it or there was none:
+ * what is not wanted is closed. */
+void role_fd_turn(struct role_run *);
+void role_fd_turned(struct role_run *);
 
 /* ---- role_workers.c ---- */
 void role_worker_kill(void *run, uint32_t pid);

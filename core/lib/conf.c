@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define MESSAGE_MAX 1000 /* bytes */
 
@@ -55,6 +56,7 @@ struct conf *conf_new(void)
 
 	pool_init(&c->pool, SIZE_MAX);
 	c->root.keyword = "";
+	c->pack_fd = -1;
 	m_now.value++;
 	return c;
 }
@@ -74,6 +76,8 @@ void conf_free(struct conf **cp)
 		return;
 	for (struct conf_file *f = c->files; f; f = f->next)
 		free(f->text);
+	if (c->pack_fd >= 0)
+		close(c->pack_fd);
 	pool_clear(&c->pool);
 	free(c);
 	m_now.value--;

@@ -44,6 +44,11 @@ struct conf; /* the tree, its memory and its errors */
 
 /* Reads file and what it includes. Always returns a conf; conf_errors() > 0 when bad. */
 struct conf *conf_read(const char *file);
+/* What was read, for another process to read again: a descriptor that lives as long as the conf.
+ * -1: there is no memory for it. */
+int conf_pack(struct conf *);
+/* Reads file from such a descriptor, which stays the caller's; when it has it not, as above. */
+struct conf *conf_read_packed(int fd, const char *file);
 struct conf *conf_read_text(const char *name, const char *text); /* tests, defaults */
 /* A value of a map: no includes, since whoever writes it is not who writes the configuration. */
 struct conf *conf_read_row(const char *name, const char *text);

@@ -230,6 +230,10 @@ static void include(
 		read_file(r->c, conf_printf(r->c, "%s", path), s, r, pos);
 		return;
 	}
+	for (const char *f = NULL; r->c->packed && (f = conf_packed_next(r->c, path, f));)
+		read_file(r->c, f, s, r, pos);
+	if (r->c->packed)
+		return;
 	glob_t found_files = {0};
 	int rc = glob(path, 0, NULL, &found_files); /* sorted by bytes: no locale is set */
 	if (rc != 0 && rc != GLOB_NOMATCH)
@@ -392,6 +396,15 @@ static char *slurp(int fd, const struct stat *st, size_t *len, const char **why)
 	return NULL;
 }
 
+static void read_as(struct conf *c, const char *name, char *text, size_t len,
+    struct conf_section *into, struct reader *up, const struct stat *st)
+{
+	struct reader r = {.dev = st->st_dev, .ino = st->st_ino, .up = up};
+	r.includes = up ? up->includes + 1 : 0;
+	r.nesting = up ? up->nesting : 0;
+	read_text(c, name, text, len, into, &r);
+}
+
 /* from: the include, for messages; NULL for the first file. */
 static bool read_file(struct conf *c, const char *name, struct conf_section *into,
     struct reader *up, const struct conf_pos *from)
@@ -402,8 +415,14 @@ static bool read_file(struct conf *c, const char *name, struct conf_section *int
 		conf_error(c, pos, "cannot read %s: more than %d files", name, CONF_FILES);
 		return false;
 	}
+	struct stat st = {0};
+	size_t len = 0;
+	char *text = conf_packed_text(c, name, &len);
+	if (text) {
+		read_as(c, name, text, len, into, up, &st);
+		return true;
+	}
 	int fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	struct stat st;
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		conf_error(c, pos, "cannot read %s: %s", name, strerror(errno));
 		if (fd >= 0)
@@ -417,22 +436,18 @@ static bool read_file(struct conf *c, const char *name, struct conf_section *int
 		close(fd);
 		return false;
 	}
-	size_t len = 0;
 	const char *why = NULL;
-	char *text = slurp(fd, &st, &len, &why);
+	text = slurp(fd, &st, &len, &why);
 	close(fd);
 	if (!text) {
 		conf_error(c, pos, "cannot read %s: %s", name, why);
 		return false;
 	}
-	struct reader r = {.dev = st.st_dev, .ino = st.st_ino, .up = up};
-	r.includes = up ? up->includes + 1 : 0;
-	r.nesting = up ? up->nesting : 0;
-	read_text(c, name, text, len, into, &r);
+	read_as(c, name, text, len, into, up, &st);
 	return true;
 }
 
-struct conf *conf_read(const char *file)
+struct conf *conf_read_packed(int fd, const char *file)
 {
 	struct conf *c = conf_new();
 	/* The folder that was named, also when the file itself is a link to elsewhere. */
@@ -442,8 +457,14 @@ struct conf *conf_read(const char *file)
 	c->dir = conf_printf(c, "%s", full ? full : "/");
 	free(dir);
 	free(full);
+	conf_unpack(c, fd, file);
 	read_file(c, conf_printf(c, "%s", file), &c->root, NULL, NULL);
 	return c;
+}
+
+struct conf *conf_read(const char *file)
+{
+	return conf_read_packed(-1, file);
 }
 
 static struct conf *read_string(const char *name, const char *text, unsigned includes)

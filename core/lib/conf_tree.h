@@ -43,6 +43,8 @@ struct conf {
 	unsigned nmsg, errors, warnings;
 	struct conf_section root;
 	const char *dir;
+	int pack_fd;		    /* conf_pack.c; -1: none */
+	struct conf_packed *packed; /* likewise; NULL: files are read from where they are */
 };
 
 enum kind { T_END, T_WORD, T_STRING, T_MARK, T_BAD };
@@ -70,6 +72,12 @@ bool conf_word_mark(const struct reader *, char mark); /* r->t is this mark */
 bool conf_word_value(const struct reader *);	       /* r->t is a word or a text */
 bool conf_word_take(struct reader *, char mark);       /* steps over this mark, if it is there */
 const char *conf_word_found(struct reader *);	       /* r->t as messages name it */
+
+/* conf_pack.c: the files come from fd, if it has them and file is the first; false: they do not.
+ * Then: a copy of the text of one, or NULL; the one behind `after` of those that a pattern means. */
+bool conf_unpack(struct conf *, int fd, const char *file);
+char *conf_packed_text(const struct conf *, const char *name, size_t *len);
+const char *conf_packed_next(const struct conf *, const char *pattern, const char *after);
 
 /* conf.c: empty. */
 struct conf *conf_new(void);

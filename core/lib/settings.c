@@ -474,9 +474,14 @@ static struct settings *load(struct conf *conf, const char *name, enum opt_mode 
 	return s;
 }
 
+struct settings *settings_load_packed(int fd, const char *file, enum opt_mode mode)
+{
+	return load(conf_read_packed(fd, file), file, mode);
+}
+
 struct settings *settings_load(const char *file, enum opt_mode mode)
 {
-	return load(conf_read(file), file, mode);
+	return settings_load_packed(-1, file, mode);
 }
 
 struct settings *settings_load_text(const char *name, const char *text, enum opt_mode mode)

@@ -314,6 +314,8 @@ struct settings {
 /* Reads, binds and checks; always returns a struct; conf_errors(s->conf) tells. It lives in its
  * conf: whoever keeps something of it takes a reference, conf_ref(s->conf). */
 struct settings *settings_load(const char *file, enum opt_mode);
+/* The same from what mcp has read, conf_read_packed(). */
+struct settings *settings_load_packed(int fd, const char *file, enum opt_mode);
 struct settings *settings_load_text(const char *name, const char *text, enum opt_mode);
 void settings_free(struct settings **);
 /* Effective configuration: every option with value and origin (default or FILE:LINE).

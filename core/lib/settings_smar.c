@@ -7,23 +7,23 @@
 #include "settings_records.h"
 
 static const struct meta1_opt opt_smar[] = {
-    META1_OPT_LIST(struct set_smar, nameserver, "", 0,
+    META1_OPT_LIST(struct set_smar, nameserver, "", META1_O_RESTART,
 	"Name servers: 127.0.0.1, \"127.0.0.1:5353\", \"[::1]:53\"; those of /etc/resolv.conf "
 	"unless set."),
-    META1_OPT_LIST(struct set_smar, trusted_nameserver, "", 0,
+    META1_OPT_LIST(struct set_smar, trusted_nameserver, "", META1_O_RESTART,
 	"Those of the name servers that check DNSSEC and are reached over a way that nobody else "
 	"can "
 	"write to: what they mark as proven (AD) is taken as proven. None unless named, 127.0.0.1 "
 	"neither."),
-    META1_OPT_BOOL(struct set_smar, DNS_random_case, "yes",
+    META1_OPT(struct set_smar, DNS_random_case, META1_BOOL, int32_t, "yes", "", META1_O_RESTART,
 	"Names are sent in random case and must come back so, which makes answers harder to forge. "
 	"A "
 	"server that answers in another case is asked over TCP, then as it likes it; no is for one "
 	"that does not answer at all, or has no TCP."),
-    META1_OPT_MSEC(struct set_smar, DNS_timeout, "6s", "100ms..1m",
+    META1_OPT(struct set_smar, DNS_timeout, META1_MSEC, int64_t, "6s", "100ms..1m", META1_O_RESTART,
 	"How long one query to one name server may take."),
-    META1_OPT_INT(
-	struct set_smar, DNS_tries, "3", "1..10", "Queries before a name is a temporary failure."),
+    META1_OPT(struct set_smar, DNS_tries, META1_INT, int64_t, "3", "1..10", META1_O_RESTART,
+	"Queries before a name is a temporary failure."),
     META1_OPT_LIST(struct set_smar, local_domains, "", 0,
 	"Domains whose mail is delivered here, besides those with lmtp: in the mailertable."),
     META1_OPT_LIST(struct set_smar, virtual_domains, "", 0,
@@ -43,7 +43,7 @@ static const struct meta1_opt opt_smar[] = {
     META1_OPT_BOOL(struct set_smar, spf, "no",
 	"May the client send mail of this sender's domain (SPF, RFC 7208)? The access map is asked "
 	"about the result, spf:fail and so on; see spf_header of smtps."),
-    META1_OPT_BOOL(struct set_smar, dane, "yes",
+    META1_OPT(struct set_smar, dane, META1_BOOL, int32_t, "yes", "", META1_O_RESTART,
 	"A next hop that says by TLSA records how it is known (DANE, RFC 7672) gets mail only when "
 	"it "
 	"is that, with nothing to configure but a trusted_nameserver: without one nobody is "

@@ -32,6 +32,7 @@ struct checker {
 
 struct mcp_check {
 	struct mcp *m;
+	struct settings *set;
 	mcp_check_fn done;
 	struct checker *one;
 	unsigned n;
@@ -162,8 +163,12 @@ static void too_long(int fd, short what, void *arg)
 
 static int start_one(struct mcp_check *k, struct checker *c, struct meta1_err *err)
 {
-	struct mcp_exec x = {
-	    .set = c->set, .chan_fd = -1, .lock_fd = -1, .check = true, .out_fd = -1};
+	struct mcp_exec x = {.set = c->set,
+	    .chan_fd = -1,
+	    .lock_fd = -1,
+	    .conf_fd = conf_pack(k->set->conf),
+	    .check = true,
+	    .out_fd = -1};
 	int p[2];
 
 	if (pipe2(p, O_CLOEXEC) < 0)
@@ -194,6 +199,7 @@ void mcp_check_start(struct mcp *m, struct settings *set, mcp_check_fn done)
 	unsigned running = 0;
 
 	k->m = m;
+	k->set = set;
 	k->done = done;
 	k->good = true;
 	k->n = set->nrole;

@@ -144,7 +144,8 @@ static void tell(struct mcp_child *c)
 
 static int spawn(struct mcp_child *c, struct meta1_err *err)
 {
-	struct mcp_exec x = {.set = c->sec->set, .chan_fd = -1, .out_fd = -1};
+	struct mcp_exec x = {
+	    .set = c->sec->set, .chan_fd = -1, .out_fd = -1, .conf_fd = conf_pack(c->m->set->conf)};
 	int sp[2];
 
 	x.lock_fd = mcp_lock_child(c->m, c->name, err);

@@ -4,10 +4,10 @@
  *
  * Comes from: child.c (a process of a role), check.c (its checker). Goes to: core/role.c.
  * The new program gets: stdin from /dev/null, stdout and stderr, descriptor 3 = channel to mcp
- * (META1_MCP_FD), descriptor 4 = its lock; nothing else is open. Working folder is
- * queue_directory. A worker gets the stream to its role instead (META1_WORKER_FD), and no lock. On
- * failure: before the fork err; after it one line on stderr and status 71, or 78 when the program
- * itself is not there.
+ * (META1_MCP_FD), descriptor 4 = its lock, 5 = the configuration as mcp has read it
+ * (META1_CONF_FD); nothing else is open. Working folder is queue_directory. A worker gets the
+ * stream to its role instead (META1_WORKER_FD), and no lock. On failure: before the fork err; after
+ * it one line on stderr and status 71, or 78 when the program itself is not there.
  */
 #include "mcp.h"
 
@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FD_CHAN = 3, FD_LOCK = 4, FD_FREE = 5, FD_HIGH = 20 };
+enum { FD_CHAN = 3, FD_LOCK = 4, FD_CONF = 5, FD_FREE = 6, FD_HIGH = 20 };
 
 /* Names, or beginnings of names, that change what a program loads or where it looks. */
 static const char *const unsafe[] = {
@@ -84,7 +84,8 @@ char **mcp_words(const char *text, struct meta1_err *err)
 bool mcp_env_passes(const char *assignment, bool root, bool testing)
 {
 	if (strncmp(assignment, "META1_MCP_FD=", 13) == 0 ||
-	    strncmp(assignment, "META1_WORKER_FD=", 16) == 0)
+	    strncmp(assignment, "META1_WORKER_FD=", 16) == 0 ||
+	    strncmp(assignment, "META1_CONF_FD=", 14) == 0)
 		return false;
 	if (!root || testing)
 		return true;
@@ -99,19 +100,22 @@ bool mcp_env_passes(const char *assignment, bool root, bool testing)
 
 static char **environment(struct mcp *m, const struct mcp_exec *x)
 {
-	static char channel_env[] = "META1_MCP_FD=3", worker_env[] = "META1_WORKER_FD=3";
+	static char channel_env[] = "META1_MCP_FD=3", worker_env[] = "META1_WORKER_FD=3",
+		    conf_env[] = "META1_CONF_FD=5";
 	size_t n = 0, kept = 0;
 	char **env;
 
 	while (environ[n])
 		n++;
-	env = base_alloc(sizeof(*env) * (n + 3));
+	env = base_alloc(sizeof(*env) * (n + 4));
 	for (size_t i = 0; i < n; i++) {
 		if (mcp_env_passes(environ[i], m->root, mcp_testing()))
 			env[kept++] = environ[i];
 	}
 	if (x->chan_fd >= 0)
 		env[kept++] = x->worker ? worker_env : channel_env;
+	if (x->conf_fd >= 0)
+		env[kept++] = conf_env;
 	return env;
 }
 
@@ -126,6 +130,7 @@ static void arrange(const struct mcp_exec *x)
 {
 	int chan = x->chan_fd < 0 ? -1 : fcntl(x->chan_fd, F_DUPFD, FD_HIGH);
 	int lock = x->lock_fd < 0 ? -1 : fcntl(x->lock_fd, F_DUPFD, FD_HIGH);
+	int conf = x->conf_fd < 0 ? -1 : fcntl(x->conf_fd, F_DUPFD, FD_HIGH);
 	int out = x->out_fd < 0 ? STDERR_FILENO : x->out_fd;
 	int null = open("/dev/null", O_RDWR);
 
@@ -134,7 +139,9 @@ static void arrange(const struct mcp_exec *x)
 		child_fails("descriptors for", x->set->keyword, EXIT_OS);
 	close(FD_CHAN);
 	close(FD_LOCK);
-	if ((chan >= 0 && dup2(chan, FD_CHAN) < 0) || (lock >= 0 && dup2(lock, FD_LOCK) < 0))
+	close(FD_CONF);
+	if ((chan >= 0 && dup2(chan, FD_CHAN) < 0) || (lock >= 0 && dup2(lock, FD_LOCK) < 0) ||
+	    (conf >= 0 && dup2(conf, FD_CONF) < 0))
 		child_fails("descriptors for", x->set->keyword, EXIT_OS);
 	if (close_range(FD_FREE, ~0U, 0) < 0)
 		child_fails("descriptors for", x->set->keyword, EXIT_OS);

@@ -2,7 +2,7 @@
 /*
  * listen.c -- the sockets that mcp makes and keeps over restarts of the roles.
  *
- * Comes from: mcp.c at the start. Goes to: child.c and pass.c, which hand them out.
+ * Comes from: mcp.c at the start, relisten.c. Goes to: child.c and pass.c, which hand them out.
  * Three kinds: SMTP listeners (inet, inet6, unix), RUN/ROLE.ipc between roles (anyone may
  * connect, the role checks the peer's uid), RUN/ROLE.ctl for control (file mode decides).
  * With processes = N there is one SO_REUSEPORT socket a process, so that a connection waits
@@ -121,15 +121,16 @@ static int unix_socket(const char *path, mode_t mode, uid_t uid, gid_t gid, stru
 	return fd;
 }
 
-static void unix_path(const struct set_listen *l, const char *qdir, char *out, size_t size)
+void mcp_listener_path(const struct mcp *m, const struct set_listen *l, char *out, size_t size)
 {
 	const char *path = l->path ? l->path : "";
 
-	snprintf(out, size, "%s%s%s", *path == '/' ? "" : qdir, *path == '/' ? "" : "/", path);
+	snprintf(out, size, "%s%s%s", *path == '/' ? "" : m->set->queue_directory,
+	    *path == '/' ? "" : "/", path);
 }
 
 static int listen_unix(
-    const struct set_listen *l, const char *qdir, char **path, struct meta1_err *err)
+    const struct mcp *m, const struct set_listen *l, char **path, struct meta1_err *err)
 {
 	struct passwd *pw = l->user ? getpwnam(l->user) : NULL;
 	struct group *gr = l->group ? getgrnam(l->group) : NULL;
@@ -143,7 +144,7 @@ static int listen_unix(
 		return err_set(err, "user = %s: this machine has no such account", l->user);
 	if (l->group && !gr)
 		return err_set(err, "group = %s: this machine has no such group", l->group);
-	unix_path(l, qdir, full, sizeof(full));
+	mcp_listener_path(m, l, full, sizeof(full));
 	fd = unix_socket(
 	    full, 0666 & ~mask, pw ? pw->pw_uid : (uid_t)-1, gr ? gr->gr_gid : (gid_t)-1, err);
 	if (fd >= 0)
@@ -159,7 +160,7 @@ static int given(struct mcp *m, const struct set_listen *l)
 	socklen_t len;
 
 	if (l->type == SOCK_UNIX) {
-		unix_path(l, m->set->queue_directory, full, sizeof(full));
+		mcp_listener_path(m, l, full, sizeof(full));
 		str_copy(path, sizeof(((struct sockaddr_un *)&ss)->sun_path), full);
 	} else if (conn_addr(listen_address(l), (uint16_t)l->port, &ss, &len) < 0) {
 		return -1;
@@ -167,31 +168,53 @@ static int given(struct mcp *m, const struct set_listen *l)
 	return mcp_service_take(&m->service, (const struct sockaddr *)&ss);
 }
 
-static int open_listener(struct mcp *m, struct mcp_section *sec, const struct set_listen *l,
-    struct mcp_listen *out, struct meta1_err *err)
+void mcp_listener_name(const struct set_listen *l, struct mcp_listen *out)
 {
-	unsigned n = l->type == SOCK_UNIX ? 1 : sec->nchild;
-	int fd = given(m, l);
-
 	if (l->type == SOCK_UNIX)
 		snprintf(out->name, sizeof(out->name), "unix:%s", l->path ? l->path : "");
 	else
 		snprintf(out->name, sizeof(out->name),
 		    l->type == SOCK_INET6 ? "[%s]:%lld" : "%s:%lld", listen_address(l),
 		    (long long)l->port);
+	snprintf(out->rights, sizeof(out->rights), "%.8s %.64s %.64s", l->umask ? l->umask : "",
+	    l->user ? l->user : "", l->group ? l->group : "");
+}
+
+int mcp_listener_open(struct mcp *m, const struct mcp_section *sec, const struct set_listen *l,
+    bool share, struct mcp_listen *out, struct meta1_err *err)
+{
+	unsigned n = l->type == SOCK_UNIX ? 1 : sec->nchild;
+	int fd = given(m, l);
+
+	mcp_listener_name(l, out);
 	out->fd = base_alloc(sizeof(*out->fd) * n);
+	out->given = fd >= 0;
 	if (fd >= 0)
 		out->fd[out->nfd++] = fd;
 	for (unsigned i = 0; fd < 0 && i < n; i++) {
-		int one = l->type == SOCK_UNIX
-			      ? listen_unix(l, m->set->queue_directory, &out->path, err)
-			      : inet_socket(l, n > 1, out->name, err);
+		int one = l->type == SOCK_UNIX ? listen_unix(m, l, &out->path, err)
+					       : inet_socket(l, share || n > 1, out->name, err);
 
 		if (one < 0)
 			return -1;
 		out->fd[out->nfd++] = one;
 	}
 	return 0;
+}
+
+void mcp_listener_close(struct mcp *m, struct mcp_listen *l)
+{
+	for (unsigned k = 0; k < l->nfd; k++)
+		if (l->given)
+			mcp_service_back(&m->service, l->fd[k]);
+		else
+			close(l->fd[k]);
+	if (l->path || l->beside)
+		unlink(l->beside ? l->beside : l->path);
+	free(l->beside);
+	free(l->path);
+	free(l->fd);
+	*l = (struct mcp_listen){.nfd = 0};
 }
 
 static void ctl_path(struct mcp *m, const struct mcp_child *c, char *out, size_t size)
@@ -240,7 +263,7 @@ int mcp_listen_open(struct mcp *m, struct mcp_section *sec, struct meta1_err *er
 		struct meta1_err why = {""};
 
 		sec->nlisten++;
-		if (open_listener(m, sec, l, &sec->listen[i], &why) < 0)
+		if (mcp_listener_open(m, sec, l, false, &sec->listen[i], &why) < 0)
 			return err_set(err, "%s:%d:%d: %s", l->pos.file ? l->pos.file : m->file,
 			    l->pos.line, l->pos.col, why.text);
 	}
@@ -261,16 +284,8 @@ void mcp_listen_close(struct mcp *m, struct mcp_section *sec)
 {
 	char path[512];
 
-	for (unsigned i = 0; i < sec->nlisten; i++) {
-		struct mcp_listen *l = &sec->listen[i];
-
-		for (unsigned k = 0; k < l->nfd; k++)
-			close(l->fd[k]);
-		if (l->path)
-			unlink(l->path);
-		free(l->path);
-		free(l->fd);
-	}
+	for (unsigned i = 0; i < sec->nlisten; i++)
+		mcp_listener_close(m, &sec->listen[i]);
 	free(sec->listen);
 	sec->listen = NULL;
 	sec->nlisten = 0;

@@ -232,9 +232,7 @@ static int open_sockets(struct mcp *m)
 			fprintf(stderr, "mcp: %s\n", err.text);
 			return -1;
 		}
-		if (sec->set->start_action == START_ACCEPT ||
-		    sec->set->start_action == START_NOSTARTACCEPT)
-			mcp_order_asleep(sec);
+		mcp_order_asleep(sec);
 	}
 	if (mcp_control_open(m, &err) == 0)
 		return 0;
@@ -275,7 +273,6 @@ static void close_all(struct mcp *m)
 	mcp_check_cancel(m);
 	mcp_control_close(m);
 	mcp_workers_close(m);
-	mcp_service_end(&m->service);
 	if (m->background && m->report_fd < 0) {
 		pid_file(m, path, sizeof(path));
 		unlink(path);
@@ -285,6 +282,7 @@ static void close_all(struct mcp *m)
 		free(m->section[i].child);
 	}
 	free(m->section);
+	mcp_service_end(&m->service);
 	loop_unwatch(&m->order_timer);
 	for (size_t i = 0; i < ARRAY_LEN(m->signal); i++)
 		loop_unwatch(&m->signal[i]);
@@ -405,8 +403,12 @@ static int background(struct mcp *m)
 
 static int print_wiring(const char *what)
 {
+	if (strcmp(what, "reload") == 0) {
+		mcp_differ_print();
+		return 0;
+	}
 	if (strcmp(what, "roles") != 0) {
-		fprintf(stderr, "mcp: -T %s: expected roles\n", what);
+		fprintf(stderr, "mcp: -T %s: expected roles or reload\n", what);
 		return 64;
 	}
 	printf("%-6s %-9s %-10s %-10s %s\n", "role", "processes", "answers", "connects", "task");
@@ -438,9 +440,10 @@ static int check_only(struct mcp *m, int level)
 
 static int usage(void)
 {
-	fputs("usage: mcp [-f FILE] [-D | -V[V[V[V]]] | -C | -T roles]\n"
+	fputs("usage: mcp [-f FILE] [-D | -V[V[V[V]]] | -C | -T roles | -T reload]\n"
 	      "  -D background  -V version  -VV libraries  -VVV check  -VVVV check and print\n"
-	      "  -C check as for a start  -T roles: who talks to whom\n",
+	      "  -C check as for a start  -T roles: who talks to whom\n"
+	      "  -T reload: options whose change restarts mcp or a role\n",
 	    stderr);
 	return 64;
 }

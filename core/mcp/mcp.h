@@ -7,8 +7,8 @@
  * nobody of an earlier life is there (lock.c), whether the configuration is good in the eyes
  * of those who will run it (check.c), which sockets (listen.c), a process (exec.c, child.c,
  * pass.c) and its workers (worker.c), their order (order.c), a change of the configuration
- * (reload.c), and who may ask for one (control.c). What a service manager wants to hear, and which
- * sockets it has opened, is in service.c.
+ * (reload.c, relisten.c), and who may ask for one (control.c). What a service manager wants to
+ * hear, and which sockets it has opened, is in service.c.
  */
 #ifndef META1_MCP_H
 #define META1_MCP_H
@@ -74,15 +74,21 @@ struct mcp_child { /* a place for one process of a section */
 	struct watch *pass_timer;
 	bool proved;  /* was ready with the configuration in force */
 	bool told;    /* reload.c: an answer is awaited */
+	bool agreed;  /* reload.c: it answered that it is ready */
 	bool renewed; /* reload.c: must be restarted after the commit */
 	bool awaited; /* it was, with the last reload; control.c waits for it */
 };
 
 struct mcp_listen {
-	char name[256]; /* "127.0.0.1:25" */
-	char *path;	/* unix socket to unlink at the end, or NULL */
-	int *fd;	/* one a process, or one for all */
+	char name[256];	  /* "127.0.0.1:25" */
+	char rights[160]; /* of a unix socket, as the configuration says them */
+	char *path;	  /* unix socket to unlink at the end, or NULL */
+	int *fd;	  /* one a process, or one for all */
 	unsigned nfd;
+	bool given; /* the service manager's, which gets it back */
+	/* relisten.c */
+	bool kept;    /* between the steps of a reload: stays, and so stands in both lists */
+	char *beside; /* where its file lies until the commit, or NULL */
 };
 
 struct mcp_section {
@@ -90,6 +96,9 @@ struct mcp_section {
 	const struct set_role *set; /* in m->set */
 	struct mcp_listen *listen;
 	unsigned nlisten;
+	struct mcp_listen *next; /* between the steps of a reload: those after it, or NULL */
+	unsigned nnext;
+	bool relisten; /* they are others, or in another order */
 	int ipc_fd;
 	struct mcp_child *child;
 	unsigned nchild;
@@ -112,6 +121,7 @@ struct sockaddr;
 void mcp_service_init(struct mcp_service *);
 /* The listening socket of that address, if it was given; -1: none. */
 int mcp_service_take(struct mcp_service *, const struct sockaddr *);
+void mcp_service_back(struct mcp_service *, int fd); /* nobody listens on it any more */
 void mcp_service_say(const struct mcp *, const char *);
 /* All sockets are open: says so, and from now on that mcp is alive. */
 void mcp_service_ready(struct mcp *);
@@ -199,11 +209,25 @@ int mcp_listen_open(struct mcp *, struct mcp_section *, struct meta1_err *);
 int mcp_listen_control(
     struct mcp *, const char *path, const struct mcp_account *, struct meta1_err *);
 void mcp_listen_close(struct mcp *, struct mcp_section *);
+/* One listener: its name and rights; the file of a unix socket; its sockets, opened so that they
+ * may share the address with others of ours, and closed. */
+void mcp_listener_name(const struct set_listen *, struct mcp_listen *);
+void mcp_listener_path(const struct mcp *, const struct set_listen *, char *out, size_t size);
+int mcp_listener_open(struct mcp *, const struct mcp_section *, const struct set_listen *,
+    bool share, struct mcp_listen *, struct meta1_err *);
+void mcp_listener_close(struct mcp *, struct mcp_listen *);
+
+/* ---- relisten.c: listeners that a reload adds, changes or takes away ---- */
+/* <0: err, and all is as it was. Else mcp_relisten_end() must follow. */
+int mcp_relisten_open(struct mcp *, const struct settings *next, struct meta1_err *);
+bool mcp_relisten_give(struct mcp_child *); /* before step 1; false: it could not be sent */
+void mcp_relisten_end(struct mcp *, bool commit);
 
 /* ---- exec.c ---- */
 struct mcp_exec {
 	const struct set_role *set;
 	int chan_fd, lock_fd; /* -1: none */
+	int conf_fd;	      /* the configuration, conf_pack(); -1: it reads the files */
 	int out_fd;	      /* for stdout and stderr; -1: mcp's stderr */
 	bool check;	      /* add -C */
 	/* Instance that it shall serve as a worker of that role; NULL: the role itself. */
@@ -249,18 +273,23 @@ void mcp_order_run(struct mcp *);
 void mcp_order_stop(struct mcp *, int64_t within_ms); /* everything, first to last */
 /* The section restarts: its restart_dependencies stop until it may start again. */
 void mcp_order_hold(struct mcp_section *);
-void mcp_order_asleep(struct mcp_section *); /* waits for the first connection */
+/* One whose start_action says so waits for its first connection; and no more, true: it did. */
+void mcp_order_asleep(struct mcp_section *);
+bool mcp_order_awake(struct mcp_section *);
 
 /* ---- reload.c ---- */
 /* try: only step 1; what there is goes on, mcp_control_reloaded() hears what would be done. */
 void mcp_reload_start(struct mcp *, bool try);
 void mcp_reload_done(struct mcp_child *, const struct p_reload_done *);
 void mcp_reload_gone(struct mcp_child *); /* it ended before it answered */
-/* What of a section only a restart of mcp can change: its name, or NULL. */
-const char *mcp_reload_fixed(const struct settings *old, const struct settings *new);
-/* The option that the processes of section i learn only by a restart, or NULL. */
-const char *mcp_reload_restart(const struct settings *old, const struct settings *new, unsigned i);
 void mcp_reload_cancel(struct mcp *);
+
+/* ---- differ.c: what a reload alone does not bring ---- */
+/* What only a restart of mcp can change: its name, or NULL. */
+const char *mcp_differ_fixed(const struct settings *old, const struct settings *new);
+/* The option that the processes of section i learn only by a restart, or NULL. */
+const char *mcp_differ_restart(const struct settings *old, const struct settings *new, unsigned i);
+void mcp_differ_print(void); /* both, for people */
 
 /* ---- control.c ---- */
 int mcp_control_open(struct mcp *, struct meta1_err *);

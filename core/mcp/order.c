@@ -80,27 +80,37 @@ static void stop_watching(struct mcp_section *sec)
 	sec->wake = NULL;
 }
 
-static void first_connection(int fd, short what, void *arg)
+bool mcp_order_awake(struct mcp_section *sec)
 {
-	struct mcp_section *sec = arg;
+	bool slept = sec->wake != NULL;
 
-	(void)fd, (void)what;
 	stop_watching(sec);
 	for (unsigned i = 0; i < sec->nchild; i++) {
 		if (sec->child[i].state == MCP_ASLEEP)
 			sec->child[i].state = MCP_DOWN;
 	}
+	return slept;
+}
+
+static void first_connection(int fd, short what, void *arg)
+{
+	struct mcp_section *sec = arg;
+
+	(void)fd, (void)what;
+	mcp_order_awake(sec);
 	mcp_order_run(sec->child[0].m);
 }
 
 void mcp_order_asleep(struct mcp_section *sec)
 {
 	struct mcp *m = sec->child[0].m;
+	bool sleeps =
+	    sec->set->start_action == START_ACCEPT || sec->set->start_action == START_NOSTARTACCEPT;
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < sec->nlisten; i++)
 		n += sec->listen[i].nfd;
-	if (n == 0)
+	if (n == 0 || !sleeps)
 		return;
 	sec->wake = base_alloc(sizeof(*sec->wake) * (n + 1));
 	n = 0;

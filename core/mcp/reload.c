@@ -4,10 +4,11 @@
  *
  * Comes from: SIGHUP (mcp.c), control.c. Goes to: check.c, and over the channels to
  * core/role_mcp.c.
- * Order: read and check here; a checker a section, as its user; step 1: every role opens the
- * new beside the old; all ready: step 2, commit. What a role can learn only by a restart
- * restarts just that role, after the commit, and its sockets stay. What belongs to mcp alone
- * (users, listeners, sections, folders) needs a restart of mcp and is refused by name.
+ * Order: read and check here; a checker a section, as its user; new listeners are opened
+ * (relisten.c); step 1: every role opens the new beside the old; all ready: step 2, commit. What a
+ * role can learn only by a restart restarts just that role, after the commit, and its sockets stay.
+ * What belongs to mcp alone (users, sections, folders) needs a restart of mcp and is refused by
+ * name (differ.c).
  * Owns: the new settings until the commit. On failure: says why; the old ones go on.
  */
 #include "mcp.h"
@@ -25,111 +26,11 @@ struct mcp_reload {
 	struct settings *next;
 	uint64_t serial;
 	unsigned awaited;
-	bool refused, try;
+	bool refused, try, committed; /* committed: answers to that are awaited */
 	struct watch *timer;
 	char *text; /* for who asked for it: a line each thing that was said */
 	size_t len;
 };
-
-static bool same(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
-}
-
-static const char *listeners(const struct set_role *a, const struct set_role *b)
-{
-	if (a->nlisten != b->nlisten)
-		return "listen_socket";
-	for (unsigned i = 0; i < a->nlisten; i++) {
-		const struct set_listen *x = &a->listen[i], *y = &b->listen[i];
-
-		if (x->type != y->type || x->port != y->port || !same(x->address, y->address) ||
-		    !same(x->path, y->path) || !same(x->user, y->user) ||
-		    !same(x->group, y->group) || !same(x->umask, y->umask))
-			return "listen_socket";
-	}
-	return NULL;
-}
-
-const char *mcp_reload_fixed(const struct settings *old, const struct settings *new)
-{
-	if (!same(old->queue_directory, new->queue_directory))
-		return "queue_directory";
-	if (!same(old->run_directory, new->run_directory))
-		return "run_directory";
-	if (old->nrole != new->nrole)
-		return "a new or removed section";
-	for (unsigned i = 0; i < old->nrole; i++) {
-		const struct set_role *a = old->role[i], *b = new->role[i];
-
-		if (!same(a->keyword, b->keyword) || !same(a->name, b->name))
-			return "the order or names of sections";
-		if (!same(a->user, b->user) || !same(a->group, b->group))
-			return "user or group";
-		if (a->processes != b->processes)
-			return "processes";
-		if (a->start_action != b->start_action)
-			return "start_action";
-		if (!same(a->pass_fd_socket, b->pass_fd_socket))
-			return "pass_fd_socket";
-		if (listeners(a, b))
-			return listeners(a, b);
-	}
-	for (unsigned i = 0; i < old->nsmtps && i < new->nsmtps; i++) {
-		if (old->smtps[i].CDB_gid != new->smtps[i].CDB_gid)
-			return "CDB_gid";
-	}
-	return NULL;
-}
-
-/* The first option marked META1_O_RESTART that differs. */
-static const char *differs(const struct settings_group *g, const void *old, const void *new)
-{
-	for (size_t i = 0; i < g->n; i++) {
-		const struct meta1_opt *o = &g->opt[i];
-		const void *a = (const char *)old + o->off, *b = (const char *)new + o->off;
-		char x[1024], y[1024];
-
-		if (!(o->flags & META1_O_RESTART))
-			continue;
-		if (o->type == META1_STR || o->type == META1_PATH) {
-			if (!same(*(const char *const *)a, *(const char *const *)b))
-				return o->name;
-			continue;
-		}
-		opt_print(o, a, x, sizeof(x));
-		opt_print(o, b, y, sizeof(y));
-		if (strcmp(x, y) != 0)
-			return o->name;
-	}
-	return NULL;
-}
-
-const char *mcp_reload_restart(const struct settings *old, const struct settings *new, unsigned i)
-{
-	const struct set_role *a = old->role[i], *b = new->role[i];
-	size_t n, size = 0;
-	const struct settings_group *g = settings_groups(&n);
-	const char *found = NULL;
-
-	for (size_t k = 0; k < n && !found; k++) {
-		const char *path = g[k].path;
-		size_t len = strlen(a->keyword);
-
-		if (strcmp(path, a->keyword) == 0)
-			size = g[k].size;
-		if (!*path)
-			found = differs(&g[k], old, new);
-		else if (strcmp(path, "ROLE") == 0)
-			found = differs(&g[k], a, b);
-		/* A role's struct begins with its set_role; sections below with a struct of
-		 * their own have no such option. */
-		else if (strncmp(path, a->keyword, len) == 0 && (!path[len] || path[len] == '.') &&
-			 g[k].size == size)
-			found = differs(&g[k], a, b);
-	}
-	return found;
-}
 
 /* ---- the end of a reload ---- */
 
@@ -156,6 +57,7 @@ static void finish(struct mcp *m, bool good)
 	struct mcp_reload *r = m->reload;
 
 	m->reload = NULL;
+	mcp_relisten_end(m, false);
 	if (!m->stopping)
 		mcp_service_say(m, "READY=1");
 	loop_unwatch(&r->timer);
@@ -194,6 +96,14 @@ static void log_lines(struct mcp_reload *r, const char *text)
 	}
 }
 
+/* What we have read, and not what the files may be by now. */
+static bool give_conf(struct mcp *m, struct mcp_child *c)
+{
+	const struct p_fd_pass msg = {.kind = buf_str("conf"), .name = buf_str("conf")};
+
+	return chan_send_fd(c->chan, P_FD_PASS, &msg, conf_pack(m->reload->next->conf));
+}
+
 static void send_step(struct mcp *m, struct mcp_child *c, uint64_t step)
 {
 	const struct p_reload msg = {.serial = m->reload->serial, .step = step};
@@ -209,7 +119,7 @@ static void abort_all(struct mcp *m)
 {
 	EACH_CHILD(m, sec, c)
 	{
-		c->told = c->renewed = false;
+		c->told = c->agreed = c->renewed = false;
 		if (c->state == MCP_UP)
 			send_step(m, c, STEP_ABORT);
 	}
@@ -239,7 +149,7 @@ static void mark_restarts(struct mcp *m)
 	struct mcp_reload *r = m->reload;
 
 	for (unsigned i = 0; i < m->nsection; i++) {
-		const char *option = mcp_reload_restart(m->set, r->next, i);
+		const char *option = mcp_differ_restart(m->set, r->next, i);
 		struct mcp_section *sec = &m->section[i];
 
 		if (!option)
@@ -250,6 +160,24 @@ static void mark_restarts(struct mcp *m)
 	}
 }
 
+/* One that came up since step 1 was asked has the sockets of before, and may have either file. */
+static void send_commit(struct mcp *m)
+{
+	EACH_CHILD(m, sec, c)
+	{
+		if (c->state == MCP_UP) {
+			c->told = true;
+			m->reload->awaited++;
+			send_step(m, c, STEP_COMMIT);
+		}
+		if (c->state == MCP_STARTING || (c->state == MCP_UP && !c->agreed))
+			c->renewed = true;
+		c->agreed = false;
+	}
+}
+
+static void maybe_decide(struct mcp *m);
+
 static void commit(struct mcp *m)
 {
 	struct mcp_reload *r = m->reload;
@@ -257,32 +185,43 @@ static void commit(struct mcp *m)
 	    .facility = m->background ? "mail" : NULL,
 	    .level = (int)r->next->log_level};
 	struct meta1_err err;
+	bool *asleep;
 
-	EACH_CHILD(m, sec, c)
-	{
-		if (c->state == MCP_UP)
-			send_step(m, c, STEP_COMMIT);
-	}
-	mark_restarts(m);
+	asleep = base_alloc(m->nsection * sizeof(*asleep));
 	for (unsigned i = 0; i < m->nsection; i++)
+		asleep[i] = mcp_order_awake(&m->section[i]);
+	mcp_relisten_end(m, true);
+	loop_rearm(r->timer, ANSWER_MS);
+	send_commit(m);
+	mark_restarts(m);
+	for (unsigned i = 0; i < m->nsection; i++) {
 		m->section[i].set = r->next->role[i];
+		if (asleep[i])
+			mcp_order_asleep(&m->section[i]);
+	}
+	free(asleep);
 	settings_free(&m->set);
 	m->set = r->next;
 	r->next = NULL;
 	if (log_open(m->loop, &conf, &err) < 0)
 		log_event(LOG_L_WARN, "mcp.log", "error=%s", err.text);
+	r->committed = true;
 	log_event(LOG_L_INFO, "mcp.reload", "result=%s", "committed");
 	restart_renewed(m);
-	finish(m, true);
 	mcp_order_run(m);
+	maybe_decide(m);
 }
 
-/* ---- step 1 and its answers ---- */
+/* ---- the steps and their answers ---- */
 
 static void maybe_decide(struct mcp *m)
 {
 	if (m->reload->awaited)
 		return;
+	if (m->reload->committed) {
+		finish(m, true);
+		return;
+	}
 	if (!m->reload->refused && !m->reload->try) {
 		commit(m);
 		return;
@@ -308,6 +247,11 @@ static void no_answer(int fd, short what, void *arg)
 		log_event(
 		    LOG_L_ERR, "mcp.reload", "role=%s error=%s", c->name, "no answer within 60 s");
 		say(m->reload, "%s: no answer within 60 s", c->name);
+		c->told = false;
+	}
+	if (m->reload->committed) {
+		finish(m, true);
+		return;
 	}
 	abort_all(m);
 	refuse(m, "a role did not answer");
@@ -316,22 +260,30 @@ static void no_answer(int fd, short what, void *arg)
 static void checked(struct mcp *m, bool good, const char *errors)
 {
 	struct mcp_reload *r = m->reload;
+	struct meta1_err err;
 
 	log_lines(r, errors);
 	if (!good) {
 		refuse(m, "a check failed, see above");
 		return;
 	}
+	if (mcp_relisten_open(m, r->next, &err) < 0) {
+		refuse(m, err.text);
+		return;
+	}
 	r->timer = loop_timer(m->loop, ANSWER_MS, no_answer, m);
 	EACH_CHILD(m, sec, c)
 	{
-		/* A role that is starting may have read either file. */
+		/* A role that is starting has the old one. */
+		c->agreed = false;
 		c->renewed = c->state == MCP_STARTING;
 		if (c->state != MCP_UP)
 			continue;
 		c->told = true;
 		r->awaited++;
 		mcp_workers_start(c, r->next, r->next->role[sec - m->section]);
+		/* One that cannot take them now is started again after the commit. */
+		c->renewed = !mcp_relisten_give(c) || !give_conf(m, c);
 		send_step(m, c, STEP_PREPARE);
 	}
 	maybe_decide(m);
@@ -342,10 +294,15 @@ void mcp_reload_done(struct mcp_child *c, const struct p_reload_done *d)
 	struct mcp *m = c->m;
 	const char *answer;
 
-	if (!m->reload || d->serial != m->reload->serial || d->step != STEP_PREPARE || !c->told)
+	if (!m->reload || d->serial != m->reload->serial || !c->told ||
+	    d->step != (m->reload->committed ? STEP_COMMIT : STEP_PREPARE))
 		return;
 	c->told = false;
 	m->reload->awaited--;
+	if (m->reload->committed) {
+		maybe_decide(m);
+		return;
+	}
 	if (d->status != DONE_READY) {
 		answer = d->status == DONE_REFUSED ? "refused" : "needs a restart";
 		log_event(d->status == DONE_REFUSED ? LOG_L_ERR : LOG_L_INFO, "mcp.reload",
@@ -358,17 +315,27 @@ void mcp_reload_done(struct mcp_child *c, const struct p_reload_done *d)
 		m->reload->refused = true;
 	else if (d->status == DONE_RESTART)
 		c->renewed = true;
+	c->agreed = d->status == DONE_READY;
 	maybe_decide(m);
 }
 
+/* It may be the new configuration that ended it; it starts again with the one in force. */
 void mcp_reload_gone(struct mcp_child *c)
 {
+	struct mcp_reload *r = c->m->reload;
+
 	if (!c->told)
 		return;
 	c->told = false;
-	if (!c->m->reload)
+	if (!r)
 		return;
-	c->m->reload->awaited--;
+	r->awaited--;
+	if (!r->committed) {
+		r->refused = true;
+		log_event(LOG_L_ERR, "mcp.reload", "role=%s answer=%s", c->name,
+		    "ended while it made ready");
+		say(r, "%s: ended while it made ready", c->name);
+	}
 	maybe_decide(c->m);
 }
 
@@ -413,7 +380,7 @@ void mcp_reload_start(struct mcp *m, bool try)
 		log_lines(r, text);
 		free(text);
 	}
-	fixed = conf_errors(r->next->conf) ? NULL : mcp_reload_fixed(m->set, r->next);
+	fixed = conf_errors(r->next->conf) ? NULL : mcp_differ_fixed(m->set, r->next);
 	if (conf_errors(r->next->conf)) {
 		refuse(m, "the file has errors, see above");
 	} else if (fixed) {
@@ -434,5 +401,8 @@ void mcp_reload_cancel(struct mcp *m)
 	m->again = false;
 	EACH_CHILD(m, sec, c)
 	c->told = false;
-	refuse(m, "mcp stops");
+	if (m->reload->committed)
+		finish(m, true);
+	else
+		refuse(m, "mcp stops");
 }

@@ -4,7 +4,8 @@
  * are open already (LISTEN_FDS), that the start is over, a reload, a stop, and that mcp is alive.
  *
  * Comes from: the environment, main(). Goes to: a datagram socket (NOTIFY_SOCKET); listen.c takes
- * sockets by their address. Owns the sockets nobody took. Its variables are taken out of the
+ * sockets by their address, and a reload that takes a listener away gives its socket back. Owns the
+ * sockets that nobody has. Its variables are taken out of the
  * environment: roles have no use for them. On failure: mcp goes on as without a manager.
  */
 #include "mcp.h"
@@ -88,6 +89,14 @@ int mcp_service_take(struct mcp_service *s, const struct sockaddr *want)
 	return -1;
 }
 
+void mcp_service_back(struct mcp_service *s, int fd)
+{
+	if (s->nfd < MCP_GIVEN_MAX)
+		s->fd[s->nfd++] = fd;
+	else
+		close(fd);
+}
+
 void mcp_service_say(const struct mcp *m, const char *text)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -121,11 +130,10 @@ void mcp_service_ready(struct mcp *m)
 {
 	struct mcp_service *s = &m->service;
 
-	for (; s->nfd > 0; s->nfd--) {
-		log_event(LOG_L_WARN, "mcp.service", "descriptor=%d error=%s", s->fd[s->nfd - 1],
-		    "this socket of the service manager is that of no listen_socket; closed");
-		close(s->fd[s->nfd - 1]);
-	}
+	for (unsigned i = 0; i < s->nfd; i++)
+		log_event(LOG_L_WARN, "mcp.service", "descriptor=%d error=%s", s->fd[i],
+		    "this socket of the service manager is that of no listen_socket; it waits for "
+		    "a reload that has one");
 	mcp_service_say(m, "READY=1");
 	if (*s->where && s->watchdog_ms > 1)
 		s->alive = loop_timer(m->loop, s->watchdog_ms / 2, alive, m);

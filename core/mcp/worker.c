@@ -66,6 +66,7 @@ static int spawn(struct mcp_worker *w, struct meta1_err *err)
 {
 	struct mcp_exec x = {.set = w->child->sec->set,
 	    .lock_fd = -1,
+	    .conf_fd = -1,
 	    .out_fd = -1,
 	    .worker = w->name,
 	    .user = w->user};

@@ -387,27 +387,11 @@ static int start(struct role *role, struct meta1_err *err)
 	return 0;
 }
 
-static bool same_list(const char *const *a, const char *const *b)
-{
-	while (a && *a && b && *b && strcmp(*a, *b) == 0)
-		a++, b++;
-	return (!a || !*a) && (!b || !*b);
-}
-
+/* Options of the DNS are marked in the records: for them mcp restarts us after the commit. */
 static int reload_prepare(struct role *role, struct settings *set, struct meta1_err *err)
 {
 	const struct set_smar *was = &role->set->smar, *now = &set->smar;
 
-	if (!same_list(was->nameserver, now->nameserver) ||
-	    !same_list(was->trusted_nameserver, now->trusted_nameserver) ||
-	    was->dane != now->dane || was->DNS_timeout != now->DNS_timeout ||
-	    was->DNS_tries != now->DNS_tries || was->DNS_random_case != now->DNS_random_case) {
-		err_set(err,
-		    "smar: nameserver, trusted_nameserver, dane, DNS_timeout, DNS_tries and "
-		    "DNS_random_case "
-		    "are set at its start");
-		return 1;
-	}
 	if (grey_restart(&was->greylisting, &now->greylisting)) {
 		err_set(err, "smar: the section greylisting, and its file and max_entries, are set "
 			     "at its start");

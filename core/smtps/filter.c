@@ -132,27 +132,9 @@ static void know(struct smtps_session *s)
 
 /* ---- the session ---- */
 
-/* The section's name, where it has one: conditions of filters are about it. */
-static const char *listener(const struct smtps_session *s)
-{
-	const struct set_role *set = s->srv->role->section;
-
-	for (unsigned i = 0, nth = 0; set != NULL && i < s->srv->role->nfd; i++) {
-		const struct role_fd *fd = &s->srv->role->fd[i];
-
-		if (strcmp(fd->kind, "listen") != 0)
-			continue;
-		if (fd->name == s->listener && nth < set->nlisten &&
-		    set->listen[nth].section->name != NULL)
-			return set->listen[nth].section->name;
-		nth++;
-	}
-	return s->listener;
-}
-
 static bool begin(struct smtps_session *s)
 {
-	const char *name = listener(s);
+	const char *name = smtps_listen_name(s->srv, s->listener);
 	struct smtps_filter *f = base_alloc(sizeof(*f) + strlen(name) + 1);
 
 	strcpy(f->listener, name);

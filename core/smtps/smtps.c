@@ -242,6 +242,7 @@ static int start(struct role *role, struct meta1_err *err)
 
 	server.role = role;
 	LIST_INIT(&server.sessions);
+	LIST_INIT(&server.listen);
 	task_init(&server.stopped, stopped, NULL);
 	server.gear = smtps_gear_new(role, role->set, set, err);
 	if (server.gear == NULL || open_tables(role, err) < 0 || open_store(role, err) < 0 ||
@@ -334,8 +335,10 @@ static void reload_finish(struct role *role, bool commit)
 	smtps_gear_drop(&old);
 	/* max_sessions may be another; smar's window follows with its next connection */
 	mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
-	if (commit)
-		smtps_report_judges(&server);
+	if (!commit)
+		return;
+	smtps_listen_turn(&server);
+	smtps_report_judges(&server);
 }
 
 /* ---- the role ---- */

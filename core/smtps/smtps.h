@@ -94,8 +94,7 @@ struct smtps {
 	uint64_t serial;     /* of the newest session */
 	unsigned nopen;	     /* transactions between DATA and their end: what a stop waits for */
 	bool stopping, over; /* over: nothing is past its dot any more */
-	struct smtps_listen *listen;
-	unsigned nlisten;
+	LIST_HEAD(, smtps_listen) listen;
 	struct smtps_intake *intake;
 	struct smtps_verdicts *verdicts;
 	uint32_t stages, access_stages; /* of smar's POLICY: STAGE_ */
@@ -116,7 +115,10 @@ void smtps_check_stopped(struct smtps *);
 
 int smtps_listen_start(struct smtps *, struct meta1_err *);
 void smtps_listen_go(struct smtps *);	/* begin to accept */
+void smtps_listen_turn(struct smtps *); /* a reload: role->fd has others */
 void smtps_listen_stop(struct smtps *); /* accept no more; descriptors stay the role's */
+/* As filters call it: the name of its section, where it has one; else as it came. */
+const char *smtps_listen_name(const struct smtps *, const char *socket);
 
 /* ---- session.c: one client ---- */
 
@@ -253,7 +255,7 @@ void smtps_session_await(struct smtps_session *, enum smtps_await_what);
 void smtps_session_awake(struct smtps_session *);
 /* The last reply was written: close after it left. */
 void smtps_session_end(struct smtps_session *);
-void smtps_session_stop_all(struct smtps *);  /* 421 to all that are not past DATA */
+void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DATA */
 bool smtps_line_take(struct smtps_session *); /* line.c; false: no whole line is there */
 const char *smtps_session_state(enum smtps_state);
 const char *smtps_session_waits_for(enum smtps_await_what);

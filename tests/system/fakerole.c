@@ -5,8 +5,9 @@
  * Its name is argv[0], so the configuration's `arguments` says which role it plays. In the
  * folder META1_FAKE_DIR it appends what happens to "events", and before each act it looks for a
  * file "ROLE" there with words: fail=N (end at start with N), die=N (end at go), hang (at go),
- * refuse (reload), restart (reload), slow (stop takes as long as it may).
- * As smtps it answers each connection with one line and closes it.
+ * at a reload refuse, restart, fall=N (ends), stuck, wait (as long as the word is there), soon
+ * (ends when it has answered), and slow (stop takes as long as it may). As smtps it answers each
+ * connection with one line and closes it.
  */
 #include "role.h"
 
@@ -85,9 +86,10 @@ static int start(struct role *r, struct meta1_err *err)
 {
 	int fd[ARRAY_LEN(listener)];
 
-	event("start index=%u processes=%u listeners=%u uid=%u gid=%u groups=%d inherited=%u",
+	event("start index=%u processes=%u listeners=%u uid=%u gid=%u groups=%d inherited=%u "
+	      "level=%d",
 	    r->index, r->processes, listeners(r, fd), (unsigned)getuid(), (unsigned)getgid(),
-	    getgroups(0, NULL), open_fds());
+	    getgroups(0, NULL), open_fds(), (int)r->set->log_level);
 	if (told("fail") > 0)
 		_exit(told("fail"));
 	if (told("fail") == 0)
@@ -109,35 +111,58 @@ static void serve(int fd, short what, void *arg)
 	close(c);
 }
 
-static void go(struct role *r)
+static void listen_all(struct role *r)
 {
 	int fd[ARRAY_LEN(listener)];
 	unsigned n = listeners(r, fd);
 
+	for (unsigned i = 0; i < n; i++)
+		listener[i] = loop_fd(r->loop, fd[i], EV_READ, serve, r);
+}
+
+static void go(struct role *r)
+{
 	event("go");
 	if (told("die") >= 0)
 		_exit(told("die"));
 	while (told("hang") >= 0)
 		pause();
-	for (unsigned i = 0; i < n; i++)
-		listener[i] = loop_fd(r->loop, fd[i], EV_READ, serve, r);
+	listen_all(r);
+}
+
+static void deaf(void)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(listener); i++)
+		loop_unwatch(&listener[i]);
 }
 
 static void stop(struct role *r)
 {
 	event("stop");
-	for (unsigned i = 0; i < ARRAY_LEN(listener); i++)
-		loop_unwatch(&listener[i]);
+	deaf();
 	if (told("slow") < 0)
 		role_stopped(r);
 }
 
+static void end_now(int fd, short what, void *arg)
+{
+	(void)fd, (void)what, (void)arg;
+	_exit(1);
+}
+
 static int reload_prepare(struct role *r, struct settings *next, struct meta1_err *err)
 {
-	(void)r, (void)next;
-	event("prepare");
+	event("prepare level=%d", (int)next->log_level);
+	while (told("wait") >= 0)
+		usleep(10000);
+	if (told("soon") >= 0)
+		loop_timer(r->loop, 0, end_now, NULL);
 	if (told("refuse") >= 0)
 		return err_set(err, "told to refuse");
+	if (told("fall") >= 0)
+		_exit(told("fall"));
+	while (told("stuck") >= 0)
+		pause();
 	if (told("restart") >= 0) {
 		err_set(err, "told to restart");
 		return 1;
@@ -147,7 +172,11 @@ static int reload_prepare(struct role *r, struct settings *next, struct meta1_er
 
 static void reload_finish(struct role *r, bool commit)
 {
-	event("%s hostname=%s", commit ? "commit" : "abort", r->set->hostname);
+	event("%s level=%d", commit ? "commit" : "abort", (int)r->set->log_level);
+	if (!commit)
+		return;
+	deaf();
+	listen_all(r);
 }
 
 static const struct chan_handler handlers[] = {{P_NONE, NULL}};

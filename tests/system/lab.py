@@ -92,6 +92,13 @@ def busy(pid):
     return (cpu(pid) - ticks) / (time.monotonic() - began) / os.sysconf('SC_CLK_TCK')
 
 
+def listens(port):
+    """Somebody takes connections there."""
+    with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port), 5):
+        return True
+    return False
+
+
 def rss(pid):
     """KiB that it has in memory."""
     with open(f'/proc/{pid}/status') as f:

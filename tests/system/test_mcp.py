@@ -59,6 +59,7 @@ class Server:
         self.sections = list(ALL)
         self.extra = ""
         self.hostname = "one.example"
+        self.level = 12
         self.listen = f"listen_socket {{ type = inet; address = 127.0.0.1; port = {port}; }}"
         self.env = dict(os.environ, META1_FAKE_DIR=str(self.fake), META1_TEST_ENV="1")
         self.process = None
@@ -67,7 +68,7 @@ class Server:
     def write(self):
         text = (
             f'hostname = {self.hostname};\nqueue_directory = "{self.dir}/q";\n'
-            f'run_directory = "{self.dir}/run";\nlog_level = 12;\n{self.extra}\n'
+            f'run_directory = "{self.dir}/run";\nlog_level = {self.level};\n{self.extra}\n'
         )
         for role in self.sections:
             listen = self.listen if role.split()[0] == "smtps" else ""
@@ -382,24 +383,150 @@ def test_reload_of_an_option_that_needs_a_restart(server):
     assert server.gone("go")[-1][0] == "smtpc"
 
 
-def test_reload_is_all_or_nothing(server):
-    server.start()
-    server.behave("smtpc", "refuse")
+def hangup(server, level=None):
+    """With another log_level, which says of what configuration a role is."""
+    if level:
+        server.level = level
+        server.write()
     server.process.send_signal(signal.SIGHUP)
-    wait(lambda: "told to refuse" in server.text())
-    wait(lambda: len(server.gone("abort")) == 3)
-    assert server.gone("commit") == []
-    assert len(server.gone("start")) == 4
+
+
+def refused(server, n):
+    wait(lambda: server.said("refused, the old configuration goes on") == n)
+
+
+def levels(server):
+    """Role -> log_level that it started with, or was given since."""
+    out = {}
+    for role, pid, what, rest in server.events():
+        if what in ("start", "commit"):
+            out[role] = int(re.search(r"level=(\d+)", rest)[1])
+    return out
+
+
+def test_reload_is_all_or_nothing(server):
+    """Each role in its turn refuses, or ends while it makes ready: nobody has the new one, nor who starts again."""
+    server.env["META1_BACKOFF_MAX_MS"] = "50"
+    server.start()
+    n = 0
+    for role in ALL:
+        for how in ("refuse", "fall=1"):
+            aborts, ready = len(server.gone("abort")), server.said("mcp.ready")
+            server.behave(role, how)
+            hangup(server, 13)
+            refused(server, n := n + 1)
+            server.normal(role)
+            wait(lambda: len(server.gone("abort")) == aborts + 3)
+            wait(lambda: server.said("mcp.ready") == ready + (how != "refuse"))
+            assert server.gone("commit") == []
+    assert server.said("ended while it made ready") == server.said("told to refuse") == 4
+    assert levels(server) == dict.fromkeys(ALL, 12)
+    hangup(server)
+    wait(lambda: levels(server) == dict.fromkeys(ALL, 13))
+
+
+def test_a_role_hangs_or_ends_in_a_reload(server):
+    server.env.update(META1_BACKOFF_MAX_MS="50", META1_PING_MS="50")
+    server.start()
+    server.behave("smar", "stuck")
+    hangup(server, 13)
+    refused(server, 1)
+    server.normal("smar")
+    wait(lambda: server.said("mcp.ready") == 5)
+    assert set(levels(server).values()) == {12}
+    # One that has answered, before the others have: it starts again with the new one.
+    server.behave("smtpc", "soon")
+    server.behave("qmgr", "wait")
+    hangup(server, 14)
+    wait(lambda: re.search(r"mcp\.ended role=smtpc", server.text()))
     server.normal("smtpc")
+    server.normal("qmgr")
+    wait(lambda: levels(server) == dict.fromkeys(ALL, 14))
+
+
+def test_reloads_overlap(server):
+    """One after the other: what is read last is what all have."""
+    server.start()
+    server.behave("smar", "wait")
+    hangup(server, 13)
+    wait(lambda: server.gone("prepare", "smar"))
+    for _ in range(5):
+        hangup(server, 14)
+    server.normal("smar")
+    wait(lambda: levels(server) == dict.fromkeys(ALL, 14))
+    for role in ALL:
+        said = [what + rest for r, _, what, rest in server.events() if r == role and what in ("prepare", "commit", "abort")]
+        assert said == [w + f"level={n}" for n in (13, 14) for w in ("prepare", "commit")], role
+
+
+def test_reload_of_a_bad_file(server):
+    """Wrong, gone, a folder; whatever it is by now, a role that ends meanwhile comes back as it was."""
+    server.env["META1_BACKOFF_MAX_MS"] = "50"
+    server.start()
     good = server.conf.read_text()
     server.conf.write_text(good + "smtps { max_hopps = 3; }\n")
-    server.process.send_signal(signal.SIGHUP)
-    wait(lambda: "max_hops" in server.text() and server.said("refused, the old") == 2)
-    assert len(server.gone("prepare")) == 4
-    server.conf.write_text(good.replace(f"port = {server.port}", f"port = {lab.free_port()}"))
-    server.process.send_signal(signal.SIGHUP)
-    wait(lambda: "listen_socket changed: this needs a restart of mcp" in server.text())
+    hangup(server)
+    wait(lambda: "max_hops" in server.text())
+    refused(server, 1)
+    server.conf.unlink()
+    hangup(server)
+    refused(server, 2)
+    assert f"cannot read {server.conf}: No such file" in server.text()
+    server.conf.mkdir()
+    hangup(server)
+    refused(server, 3)
+    os.kill(server.pid("smtps"), signal.SIGKILL)
+    wait(lambda: len(server.gone("go", "smtps")) == 2)
     assert server.greet() == server.pid("smtps")
+    assert server.gone("prepare") == []
+    server.conf.rmdir()
+    server.conf.write_text(good)
+    hangup(server)
+    wait(lambda: len(server.gone("commit")) == 4)
+
+
+def greeted(port, seconds=10):
+    with socket.create_connection(("127.0.0.1", port), seconds) as s:
+        s.settimeout(seconds)
+        return int(s.recv(100).split()[1])
+
+
+@pytest.mark.parametrize("action", ["accept", "pass"])
+def test_reload_of_listeners(server, action):
+    """Also of a role that sleeps until somebody comes, and of one that gets them over pass_fd_socket."""
+    server.options["smtps"] = "start_action = pass; pass_fd_socket = smtps/smtpsfd;" if action == "pass" else f"start_action = {action};"
+    server.write()
+    server.start(ready=False)
+    wait(lambda: len(server.gone("go")) == (3 if action == "accept" else 4))
+    other = lab.free_port()
+    server.options["smtps"] += f" listen_socket b {{ type = inet; address = 127.0.0.1; port = {other}; }}"
+    server.write()
+    hangup(server)
+    wait(lambda: f"mcp.listen socket=127.0.0.1:{other} action=opened" in server.text())
+    assert greeted(other) == server.pid("smtps") == server.greet()
+    assert len(server.gone("start", "smtps")) == 1
+    server.listen = ""
+    server.write()
+    hangup(server)
+    wait(lambda: f"mcp.listen socket=127.0.0.1:{server.port} action=closed" in server.text())
+    wait(lambda: not lab.listens(server.port))
+    assert greeted(other) == server.pid("smtps") and len(server.gone("start", "smtps")) == 1
+    os.kill(server.pid("smtps"), signal.SIGKILL)
+    wait(lambda: len(server.gone("go", "smtps")) == 2)
+    assert greeted(other) == server.pid("smtps")
+
+
+@pytest.mark.skipif(not ROOT, reason="needs a port below 1024")
+def test_reload_opens_low_ports(server):
+    port = next(p for p in range(1023, 600, -1) if not lab.listens(p))
+    server.options["smtps"] = "user = nobody;"
+    server.write()
+    server.start()
+    server.options["smtps"] += f" listen_socket low {{ type = inet; address = 127.0.0.1; port = {port}; }}"
+    server.write()
+    hangup(server)
+    wait(lambda: "action=opened" in server.text())
+    assert greeted(port) == server.pid("smtps") == server.greet()
 
 
 def test_pass_fd_socket(server):

@@ -72,7 +72,24 @@ def test_another_process_is_watched(server):
         with pytest.raises(BlockingIOError):
             while True:
                 said.append(manager.recv(4096))
-    assert said == [b'READY=1', b'STOPPING=1'] and server.said('listen_socket; closed') == 0
+    assert said == [b'READY=1', b'STOPPING=1'] and server.said('listen_socket; it waits') == 0
+
+
+def given_to_a_reload(server, s):
+    """One that nobody wanted, goes, and comes again: it is the manager's all the while."""
+    port, were = s.getsockname()[1], server.options['smtps']
+    for n in (1, 2):
+        early = socket.create_connection(('127.0.0.1', port), lab.WAIT)
+        server.options['smtps'] = were + f' listen_socket odd {{ type = inet; address = 127.0.0.1; port = {port}; }}'
+        server.write()
+        server.process.send_signal(signal.SIGHUP)
+        wait(lambda: early.recv(100))
+        early.close()
+        wait(lambda: server.said('mcp.reload result=committed') == 2 * n - 1)
+        server.options['smtps'] = were
+        server.write()
+        server.process.send_signal(signal.SIGHUP)
+        wait(lambda: server.said('mcp.reload result=committed') == 2 * n)
 
 
 @pytest.mark.parametrize('processes', [1, 3])
@@ -90,9 +107,10 @@ def test_sockets_that_are_open(server, processes):
             c.settimeout(lab.WAIT)
             c.connect(str(server.dir / 'u'))
             assert c.recv(100)
-        assert server.said('that of no listen_socket; closed') == 1
+        assert server.said('that of no listen_socket; it waits') == 1
         wait(lambda: len(server.gone('go', 'smtps')) == processes)
         pids = [pid for _, pid in server.gone('start', 'smtps')]
+        given_to_a_reload(server, odd)
         assert server.stop() == 0 and not any(map(alive, pids))
         socket.create_connection(('127.0.0.1', server.port), lab.WAIT).close()  # it waits for the next life
         assert (server.dir / 'u').is_socket()

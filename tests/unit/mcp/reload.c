@@ -21,7 +21,7 @@ static struct settings *load(const char *text)
 static void change(const char *text, const char *fixed, const char *role, const char *restart)
 {
 	struct settings *a = load(BASE), *b = load(text);
-	const char *found = mcp_reload_fixed(a, b);
+	const char *found = mcp_differ_fixed(a, b);
 
 	if (fixed) {
 		assert_non_null(found);
@@ -30,7 +30,7 @@ static void change(const char *text, const char *fixed, const char *role, const 
 		assert_null(found);
 		for (unsigned i = 0; i < a->nrole; i++) {
 			bool it = role && strcmp(a->role[i]->keyword, role) == 0;
-			const char *o = mcp_reload_restart(a, b, i);
+			const char *o = mcp_differ_restart(a, b, i);
 
 			if (it)
 				assert_string_equal(o ? o : "nothing", restart);
@@ -47,11 +47,7 @@ static void for_mcp(void **state)
 	(void)state;
 	change("queue_directory = /elsewhere;\n" BASE, "queue_directory", NULL, NULL);
 	change(BASE "smtpc { }\n", "a new or removed section", NULL, NULL);
-	change("smtps { listen_socket { type = inet; address = 127.0.0.1; port = 26; } }\n"
-	       "qmgr { }\nsmar { }\n",
-	    "listen_socket", NULL, NULL);
-	change(BASE "smtps { listen_socket b { type = inet6; port = 26; } }\n", "listen_socket",
-	    NULL, NULL);
+	change(BASE "smtps { user = nobody; }\n", "user", NULL, NULL);
 	change(BASE "smtps { processes = 2; }\n", "processes", NULL, NULL);
 	change(BASE "smtps { CDB_gid = 262; }\n", "CDB_gid", NULL, NULL);
 	change("smar { nameserver = 127.0.0.1; }\nqmgr { }\n"
@@ -64,12 +60,21 @@ static void for_a_role(void **state)
 	(void)state;
 	change(BASE "qmgr { arguments = \"qmgr -f /x\"; }\n", NULL, "qmgr", "arguments");
 	change(BASE "qmgr { queue { type = memory; } }\n", NULL, "qmgr", "type");
+	change(BASE "smtps { pass_fd_socket = x; }\n", NULL, "smtps", "pass_fd_socket");
+	change(BASE "smar { trusted_nameserver = 127.0.0.1; }\n", NULL, "smar",
+	    "trusted_nameserver");
 }
 
 static void for_nobody(void **state)
 {
 	(void)state;
 	change(BASE, NULL, "none", NULL);
+	change("smtps { listen_socket { type = inet; address = 127.0.0.1; port = 26; } }\n"
+	       "qmgr { }\nsmar { nameserver = 127.0.0.1; }\n",
+	    NULL, "none", NULL);
+	change(BASE "smtps { start_action = accept; listen_socket b { type = inet6; port = 26; } "
+		    "}\n",
+	    NULL, "none", NULL);
 	change(BASE "smtps { max_hops = 30; }\nqmgr { log_level = 9; max_retry_delay = 3h; }\n",
 	    NULL, "none", NULL);
 }
