@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+static TAILQ_HEAD(gears, smtps_gear) gears = TAILQ_HEAD_INITIALIZER(gears); /* the newest last */
+
 /* RFC 6531 3.1: whoever offers SMTPUTF8 offers 8BITMIME. */
 static uint64_t offered(uint64_t flags)
 {
@@ -108,6 +110,7 @@ struct smtps_gear *smtps_gear_new(
 	struct smtps_gear *g = base_alloc(sizeof(*g));
 
 	g->refs = 1;
+	TAILQ_INSERT_TAIL(&gears, g, all);
 	read_limits(set, &g->lim);
 	g->hostname = base_strdup(all->hostname);
 	if (open_tls(&g->tls, role, set, err) < 0 || open_auth(g, role, all, set, err) < 0 ||
@@ -139,10 +142,37 @@ void smtps_gear_drop(struct smtps_gear **gp)
 	*gp = NULL;
 	if (g == NULL || --g->refs > 0)
 		return;
+	TAILQ_REMOVE(&gears, g, all);
 	smtps_chain_free(&g->chain);
 	smtps_auth_close(&g->auth);
 	tls_ctx_free(&g->tls);
 	free_limits(&g->lim);
 	free(g->hostname);
 	free(g);
+}
+
+void smtps_gear_bound(struct smtps *srv)
+{
+	struct smtps_gear *g, *next;
+	unsigned n = 0;
+
+	TAILQ_FOREACH_REVERSE(g, &gears, gears, all)
+	g->leaving = ++n > SMTPS_GEARS_MAX;
+	for (g = TAILQ_FIRST(&gears); g != NULL && g->leaving; g = next) {
+		struct smtps_gear *held = smtps_gear_use(g); /* its last session may end */
+
+		smtps_session_leave(srv, g);
+		next = TAILQ_NEXT(g, all);
+		smtps_gear_drop(&held);
+	}
+}
+
+size_t smtps_gear_memory(void)
+{
+	const struct smtps_gear *g;
+	size_t n = 0;
+
+	TAILQ_FOREACH (g, &gears, all)
+		n += smtps_chain_memory(g->chain);
+	return n;
 }

@@ -8,6 +8,8 @@
 #include "lib/tls.h"
 #include "role.h"
 
+#include <sys/queue.h>
+
 struct netlist;
 struct smtps_auth;
 struct smtps_chain;
@@ -29,8 +31,13 @@ struct smtps_limits {
 	bool tls_only;	    /* no mail without TLS */
 };
 
+#define SMTPS_GEARS_MAX 10 /* that sessions may keep, the current one with them */
+
+struct smtps;
 struct smtps_gear {
+	TAILQ_ENTRY(smtps_gear) all;
 	unsigned refs; /* its sessions, and one while it is the current one */
+	bool leaving;  /* too many are newer: its sessions end after the mail that they are at */
 	struct smtps_limits lim;
 	char *hostname;
 	struct tls_ctx *tls;	   /* NULL: none is offered */
@@ -43,6 +50,10 @@ struct smtps_gear *smtps_gear_new(
     struct role *, struct settings *, const struct set_smtps *, struct meta1_err *);
 struct smtps_gear *smtps_gear_use(struct smtps_gear *); /* returns its argument */
 void smtps_gear_drop(struct smtps_gear **);
+/* After a reload: who still has one of the oldest, beyond SMTPS_GEARS_MAX, is asked to come again.
+ */
+void smtps_gear_bound(struct smtps *);
+size_t smtps_gear_memory(void); /* what the modules of filters of all of them keep */
 /* As at a start, without one. <0: err. */
 int smtps_gear_check(struct role *, const struct set_smtps *, struct meta1_err *);
 

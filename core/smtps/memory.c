@@ -5,7 +5,7 @@
  * Comes from session.c, after each step of a session; asked by listen.c (a new client) and tx.c
  * (MAIL, RCPT). Content that began is always taken to its end: each session is bounded.
  * Counted are buffers, envelope, the content that a store keeps in memory, and what modules of
- * filters keep of what they were told. Owns the sum.
+ * filters keep of what they were told, those of older gears (gear.c) with them. Owns the sum.
  * On failure: over the bound new clients hear 421, MAIL and RCPT 452, until others are done.
  */
 #include "smtps/smtps.h"
@@ -55,6 +55,5 @@ bool smtps_memory_full(const struct smtps *srv)
 {
 	const struct smtps_gear *g = srv->gear;
 
-	return g->lim.memory > 0 &&
-	       srv->memory + smtps_chain_memory(g->chain) > (uint64_t)g->lim.memory;
+	return g->lim.memory > 0 && srv->memory + smtps_gear_memory() > (uint64_t)g->lim.memory;
 }

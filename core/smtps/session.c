@@ -185,6 +185,21 @@ static void tear_down(struct smtps_session *s)
 
 /* ---- what comes next ---- */
 
+/* Its gear is too old, and it is between two mails. */
+static bool leaves(const struct smtps_session *s)
+{
+	return s->gear->leaving && (s->state == ST_OPEN || s->state == ST_READY) &&
+	       s->report == NULL;
+}
+
+static void say_bye(struct smtps_session *s, const char *why)
+{
+	log_event(LOG_L_INFO, "smtps.stopping", SMTPS_WHO " reply=421 dsn=4.3.2 cause=%s",
+	    SMTPS_WHO_OF(s), why);
+	smtps_session_reply(s, 421, "4.3.2", "%s %s", s->gear->hostname, why);
+	smtps_session_end(s);
+}
+
 static bool step(struct smtps_session *s)
 {
 	if (s->state == ST_CLOSE || s->await.what != AWAIT_NOTHING)
@@ -194,11 +209,11 @@ static bool step(struct smtps_session *s)
 	if (s->state == ST_SKIP)
 		return smtps_bdat_skip(s);
 	if (s->srv->stopping && s->state != ST_CHUNKS) { /* content that began may end */
-		log_event(LOG_L_INFO, "smtps.stopping", SMTPS_WHO " reply=421 dsn=4.3.2",
-		    SMTPS_WHO_OF(s));
-		smtps_session_reply(
-		    s, 421, "4.3.2", "%s is going down, try again later", s->gear->hostname);
-		smtps_session_end(s);
+		say_bye(s, "is going down, try again later");
+		return false;
+	}
+	if (leaves(s)) {
+		say_bye(s, "has a new configuration, please connect again");
 		return false;
 	}
 	if (conn_unsent(s->conn) > UNSENT_MAX)
@@ -398,5 +413,16 @@ void smtps_session_stop_all(struct smtps *srv)
 			smtps_session_awake(s);
 		smtps_tx_reset(s);
 		smtps_session_run(s); /* step() says 421 */
+	}
+}
+
+void smtps_session_leave(struct smtps *srv, const struct smtps_gear *gear)
+{
+	struct smtps_session *s, *next;
+
+	for (s = LIST_FIRST(&srv->sessions); s != NULL; s = next) {
+		next = LIST_NEXT(s, all);
+		if (s->gear == gear)
+			smtps_session_run(s);
 	}
 }

@@ -337,6 +337,7 @@ static void reload_finish(struct role *role, bool commit)
 	mod_req_limit(server.store_inst, session_bound() + ORPHANS_MAX);
 	if (!commit)
 		return;
+	smtps_gear_bound(&server);
 	smtps_listen_turn(&server);
 	smtps_report_judges(&server);
 }

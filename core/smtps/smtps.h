@@ -256,6 +256,8 @@ void smtps_session_awake(struct smtps_session *);
 /* The last reply was written: close after it left. */
 void smtps_session_end(struct smtps_session *);
 void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DATA */
+/* 421 to all of a gear that is leaving, when they are not at a mail. */
+void smtps_session_leave(struct smtps *, const struct smtps_gear *);
 bool smtps_line_take(struct smtps_session *); /* line.c; false: no whole line is there */
 const char *smtps_session_state(enum smtps_state);
 const char *smtps_session_waits_for(enum smtps_await_what);

@@ -145,12 +145,6 @@ static const char *word(const char *s)
 	return s != NULL ? s : "-";
 }
 
-size_t smtps_chain_memory(const struct smtps_chain *c)
-{
-	(void)c;
-	return 0;
-}
-
 size_t smtps_chain_held(const struct smtps_judging *j)
 {
 	return sizeof(*j);
@@ -285,6 +279,11 @@ void smtps_gear_drop(struct smtps_gear **gp)
 {
 	(*gp)->refs--;
 	*gp = NULL;
+}
+
+size_t smtps_gear_memory(void)
+{
+	return 0;
 }
 
 const char *smtps_listen_name(const struct smtps *srv, const char *socket)
