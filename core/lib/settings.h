@@ -346,6 +346,8 @@ struct settings_module {
 /* The modules that the role would load for this configuration, each instance once; for smtps
  * those of all smtps sections (section->parent tells whose). Caller frees the array. */
 unsigned settings_modules(struct settings *, enum meta1_role, struct settings_module **);
+/* Its rows are lines of text, in its file or its option rows, as meta1/textline.h reads them. */
+bool settings_map_of_lines(const struct set_map *);
 /* Options of the core in the section of a module of that kind, ended by NULL. */
 const char *const *settings_core_names(const char *kind);
 

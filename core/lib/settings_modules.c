@@ -30,6 +30,11 @@ static const char *module_of(struct conf *c, const char *kind, const char *what)
 	return s;
 }
 
+bool settings_map_of_lines(const struct set_map *m)
+{
+	return m->type && strcasecmp(m->type, "text") == 0;
+}
+
 enum { MAP_OPTIONS_MAX = 15 };
 
 struct list {

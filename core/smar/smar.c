@@ -432,6 +432,13 @@ static void stop(struct role *role)
 	maybe_stop();
 }
 
+static int check(struct role *role, struct meta1_err *err)
+{
+	(void)err;
+	smar_rows_check(role->set);
+	return 0;
+}
+
 static void control(struct role *role, struct ctl *ctl)
 {
 	smar_control_add(role->loop, &role->host, ctl, maybe_stop);
@@ -456,6 +463,7 @@ int main(int argc, char **argv)
 	    .bit = META1_SMAR,
 	    .who = SMAR,
 	    .handlers = handlers,
+	    .check = check,
 	    .start = start,
 	    .stop = stop,
 	    .reload_prepare = reload_prepare,

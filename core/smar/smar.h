@@ -371,6 +371,8 @@ static inline bool smar_target_smtp(const struct smar_target *t)
  * one. <0: err says which word is wrong and why. */
 int smar_mailertable_parse(
     struct meta1_buf value, char *const *by, struct smar_target *, unsigned *n, struct meta1_err *);
+/* Before a start or a reload: warns of rows of text maps that are no next hops. */
+void smar_rows_check(struct settings *);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" into the address; false: no literal. */
 bool smar_literal(const char *domain, char *addr, size_t size);
 
