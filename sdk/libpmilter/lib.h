@@ -20,13 +20,13 @@
 #include <event2/listener.h>
 #include <meta1/pmfapi.h>
 
-#define SESSION_BUCKETS 1024
-#define WAITING_MAX	(META1_PMW_WINDOW + 4 * META1_PMW_FRAME_MAX) /* bytes a session */
-#define SESSIONS_MAX	65536 /* of a connection */
+#define SESSION_BUCKETS	 1024
+#define WAITING_MAX	 (META1_PMW_WINDOW + 4 * META1_PMW_FRAME_MAX) /* bytes a session */
+#define SESSIONS_MAX	 65536					      /* of a connection */
 #define LINK_WAITING_MAX (64u << 20) /* bytes, of all its sessions */
-#define OUT_MAX		(1u << 20) /* bytes that the server does not take: nothing more is read */
-#define LINE_LEN	900	   /* bytes of a line of a reply */
-#define TEXT_MAX	16384	   /* of a note, or why a mail is held: all fits into a VERDICT */
+#define OUT_MAX		 (1u << 20)  /* bytes that the server does not take: nothing more is read */
+#define LINE_LEN	 900	     /* bytes of a line of a reply */
+#define TEXT_MAX	 16384	     /* of a note, or why a mail is held: all fits into a VERDICT */
 #define STAGES_ALL                                                                                 \
 	(META1_PM_CONNECT | META1_PM_HELO | META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA |        \
 	    META1_PM_END | META1_PM_UNKNOWN | META1_PM_REFUSED)

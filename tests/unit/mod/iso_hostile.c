@@ -46,7 +46,8 @@ static void killed(void *arg, uint32_t pid)
 
 static void say(struct liar *l, const struct wire_head *h, const void *body, const int *fd)
 {
-	struct iovec iov[] = {{(void *)(uintptr_t)h, sizeof(*h)}, {(void *)(uintptr_t)body, h->len}};
+	struct iovec iov[] = {
+	    {(void *)(uintptr_t)h, sizeof(*h)}, {(void *)(uintptr_t)body, h->len}};
 	union {
 		struct cmsghdr h;
 		char b[CMSG_SPACE(sizeof(int) * WIRE_FDS_MAX)];
@@ -227,7 +228,8 @@ static void test_descriptors(void **state)
 	    {GOOD, {{.off = UINT64_MAX, .len = 2}}, 1, false},
 	    {GOOD, {{.off = 1, .len = UINT64_MAX}}, 1, false},
 	    {GOOD, {{.len = 8192}, {.len = 8192}}, 2, false}, /* the same twice */
-	    {GOOD, {{.len = 1, .fd = 1}}, 1, false}, {GOOD, {{.len = 1, .fd = INT32_MAX}}, 1, false},
+	    {GOOD, {{.len = 1, .fd = 1}}, 1, false},
+	    {GOOD, {{.len = 1, .fd = INT32_MAX}}, 1, false},
 	    {GOOD, {{.len = 1, .fd = -1}}, 1, false},
 	    {GOOD, {{.mem = {"abc", 3}, .len = 4, .fd = -1}}, 1, false},
 	    {PIPE, {{.len = 0}}, 1, false}, {PLAIN_FILE, {{.len = 8192}}, 1, false},
@@ -312,8 +314,8 @@ static void test_not_asked(void **state)
 static void good_answer(struct packed *p)
 {
 	static const struct meta1_buf line[] = {{"one", 3}, {"two", 3}};
-	static const struct iso_piece piece[] = {{.mem = {"text\r\n", 6}, .len = 6, .fd = -1},
-	    {.len = 4096}};
+	static const struct iso_piece piece[] = {
+	    {.mem = {"text\r\n", 6}, .len = 6, .fd = -1}, {.len = 4096}};
 	static const struct iso_pm_edit edit[] = {
 	    {.kind = META1_PM_ADD_HEADER, .name = {"X-A", 3}, .value = {"b", 1}},
 	    {.kind = META1_PM_BODY, .npiece = 2, .piece = piece}};
@@ -385,7 +387,8 @@ static void test_each_byte(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_descriptors, up, down),
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_descriptors, up, down),
 	    cmocka_unit_test_setup_teardown(test_not_asked, up, down),
 	    cmocka_unit_test_setup_teardown(test_each_byte, up, down)};
 

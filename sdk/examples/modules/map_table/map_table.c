@@ -40,7 +40,7 @@ struct instance {
 	const struct meta1_host *host;
 	struct meta1_ctx *ctx;
 	const struct conf *conf;
-	struct rows *rows;	   /* that answer */
+	struct rows *rows; /* that answer */
 	struct meta1_watch *timer;
 	int reading; /* a thread has it */
 	struct meta1_req *draining;
