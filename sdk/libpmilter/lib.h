@@ -53,9 +53,10 @@ struct pmse_ctx_S {
 	/* the worker's */
 	struct frame *now;
 	void *ctx;
-	uint32_t stage;	  /* of the question that is open, or 0 */
-	int mail, enough; /* in a mail; the rest of the content is not wanted */
-	sfsistat_T early; /* verdict that pmfi_msg gave */
+	uint32_t stage;	     /* of the question that is open, or 0 */
+	int mail, enough;    /* in a mail; the rest of the content is not wanted */
+	sfsistat_T early;    /* verdict that pmfi_msg gave, or a callback of a quiet stage */
+	sfsistat_T standing; /* of connect or helo: for every mail */
 	int replacing, replaced;
 	const unsigned char *part; /* of the new message, not sent yet */
 	size_t partlen;
@@ -81,6 +82,7 @@ struct pmss_ctx_S {
 	void *ctx;
 	int greeted, over;
 	uint32_t stages, actions, content, window;
+	uint32_t quiet, may_quiet; /* stages that are told without an answer; that may be */
 	unsigned nsession;
 	size_t waiting; /* bytes of frames, of all sessions */
 	uint32_t nmac[8], macstage[8];

@@ -238,6 +238,8 @@ static void welcome(pmss_ctx_P l)
 	meta1_pmw_num(&o, META1_PMW_F_VERSION, META1_PMW_VERSION, 2);
 	meta1_pmw_text(&o, META1_PMW_F_PROGRAM, l->g->filter->pmfi_name);
 	meta1_pmw_num(&o, META1_PMW_F_STAGES, l->stages, 4);
+	if (l->quiet)
+		meta1_pmw_num(&o, META1_PMW_F_WANTS, l->stages & ~l->quiet, 4);
 	meta1_pmw_num(&o, META1_PMW_F_ACTIONS, l->actions, 4);
 	meta1_pmw_num(&o, META1_PMW_F_CONTENT, l->content, 1);
 	meta1_pmw_num(&o, META1_PMW_F_WINDOW, META1_PMW_WINDOW, 4);
@@ -259,7 +261,8 @@ static const char *greeted(pmss_ctx_P l, struct meta1_pmw_frame *f)
 {
 	const struct pmilter_S *fi = l->g->filter;
 	struct meta1_pmw_field_of v;
-	uint32_t newest = 0, oldest = 0, misc = 0, stages = 0, actions = 0;
+	uint32_t newest = 0, oldest = 0, stages = 0, actions = 0;
+	uint32_t answered = UINT32_MAX;
 
 	while (meta1_pmw_next(f, &v)) {
 		uint32_t n = (uint32_t)meta1_pmw_value(&v);
@@ -272,6 +275,8 @@ static const char *greeted(pmss_ctx_P l, struct meta1_pmw_frame *f)
 			stages = n;
 		else if (v.field == META1_PMW_F_ACTIONS)
 			actions = n;
+		else if (v.field == META1_PMW_F_WANTS)
+			answered = n;
 		else if (v.field == META1_PMW_F_WINDOW)
 			l->window = n;
 	}
@@ -281,9 +286,11 @@ static const char *greeted(pmss_ctx_P l, struct meta1_pmw_frame *f)
 	l->actions = (fi->pmfi_actions ? fi->pmfi_actions : META1_PMW_A_ALL) & actions;
 	l->content = fi->pmfi_msg ? fi->pmfi_content : META1_PMW_C_NONE;
 	l->greeted = 1;
-	if (fi->pmfi_negotiate && sm_is_err(fi->pmfi_negotiate(l, stages, actions, 0, 0, &l->stages,
-				      &l->actions, &l->content, &misc)))
+	l->may_quiet = stages & ~answered;
+	if (fi->pmfi_negotiate && sm_is_err(fi->pmfi_negotiate(l, stages, actions, 0, l->may_quiet,
+				      &l->stages, &l->actions, &l->content, &l->quiet)))
 		return "the filter does not work with this server";
+	l->quiet &= l->may_quiet & l->stages;
 	welcome(l);
 	return NULL;
 }

@@ -120,12 +120,28 @@ static uint32_t action_of(sfsistat_T r)
 						  : META1_PM_REFUSE;
 }
 
+/* Nobody waits for a word; if it is not that all goes on, it holds at the end of the mail. */
+static void quiet(pmse_ctx_P s, sfsistat_T r)
+{
+	bool on = action_of(r) == META1_PM_CONTINUE;
+
+	if (!on && !s->early)
+		s->early = r;
+	if (!on && !s->mail)
+		s->standing = r;
+	s->stage = 0;
+}
+
 void lpm_session_answer(pmse_ctx_P s, sfsistat_T r)
 {
 	unsigned char buf[META1_PMW_FRAME_MAX];
 	struct meta1_pmw_out o = meta1_pmw_begin(buf, sizeof(buf), META1_PMW_VERDICT, s->id);
 	uint32_t action = action_of(r);
 
+	if (s->link->quiet & s->stage) {
+		quiet(s, r);
+		return;
+	}
 	if (action == META1_PM_REFUSE && (r < 400 || r > 599))
 		r = SMTP_R_TEMP;
 	meta1_pmw_num(&o, META1_PMW_F_ACTION, action, 1);
@@ -141,8 +157,10 @@ void lpm_session_answer(pmse_ctx_P s, sfsistat_T r)
 	meta1_pmw_text(&o, META1_PMW_F_NOTE, s->note);
 	meta1_pmw_num(&o, META1_PMW_F_WANTS, s->wants, 4);
 	lpm_edit_send(s, &o);
-	if (s->stage == META1_PM_END)
+	if (s->stage == META1_PM_END) {
 		s->mail = 0;
+		s->early = s->standing;
+	}
 	s->stage = 0;
 	lpm_edit_forget(s);
 	free(s->note);
@@ -371,7 +389,8 @@ static void over(pmse_ctx_P s)
 
 	if (s->mail && f->pmfi_abort)
 		f->pmfi_abort(s);
-	s->mail = s->replacing = s->early = s->enough = 0;
+	s->mail = s->replacing = s->enough = 0;
+	s->early = s->standing;
 	s->stage = 0;
 	lpm_edit_forget(s);
 	s->info.nrcpt = s->info.nbad = 0;
@@ -428,7 +447,7 @@ static void run(pmse_ctx_P s, struct meta1_pmw_frame *f)
 	}
 	if (f->type == META1_PMW_CONTENT) {
 		s->mail = 1;
-		s->early = s->enough = 0;
+		s->enough = 0;
 	} else {
 		say(s, question(s, f->type, &a));
 	}

@@ -2,7 +2,9 @@
 /*
  * pmfilter.c -- a filter of libpmilter that does what mail says, for test_pmilter.py.
  *
- *	pmfilter WHERE LOG [threads]
+ *	pmfilter WHERE LOG [threads [quiet]]
+ *
+ * quiet: it has a word at the end of a mail only.
  *
  * Writes each call with its arguments and macros into LOG, a line a call. Fields "X-Do: verb rest"
  *of a message are edits and verdicts at its end; a sender or recipient "code-550@..." is refused
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 static FILE *out;
+static int quiet;
 static const struct {
 	uint32_t macro;
 	const char *name;
@@ -99,8 +102,8 @@ static sm_ret_T negotiate(pmss_ctx_P ss, uint32_t cap, uint32_t fct, uint32_t fe
 	static const uint32_t few[] = {PMM_TAID, PMM_TLS_VERSION, PMM_MSGID, PMM_END};
 	size_t i;
 
-	(void)cap, (void)fct, (void)feat, (void)misc, (void)pcap, (void)pfct, (void)pfeat,
-	    (void)pmisc;
+	(void)cap, (void)fct, (void)feat, (void)pcap, (void)pfct, (void)pfeat;
+	*pmisc = quiet ? misc : 0;
 	for (i = 0; i < sizeof(macros) / sizeof(macros[0]); i++)
 		all[i] = macros[i].macro;
 	all[i] = PMM_END;
@@ -276,6 +279,7 @@ int main(int argc, char **argv)
 	out = fopen(argv[2], "a");
 	if (argc > 3)
 		filter.pmfi_thrmax_h = (uint32_t)atoi(argv[3]);
+	quiet = argc > 4;
 	if (!out || sm_is_err(sm_pmfi_init(&g)))
 		return 71;
 	sm_pmfi_setdbg(g, 1);

@@ -138,6 +138,23 @@ def test_stages_and_macros(gw):
     assert lines[6].startswith('unknown XYZZY 1')
 
 
+def test_a_filter_with_a_word_at_the_end_only(inst, sink):
+    """It is told each stage, nobody waits for it, and what it says of a recipient holds for the mail."""
+    with pmfilter('0', 'quiet') as f, lab.relay_all(inst, sink.port, smtps=with_filter(f)) as g, g.client() as c:
+        c.cmd('EHLO quiet.test', 250)
+        for to, code in (('b@far.test', 250), ('code-552@far.test', 552), ('b@far.test', 250)):
+            for line, reply in (('MAIL FROM:<a@client.test>', 250), (f'RCPT TO:<{to}>', 250), ('DATA', 354), (BODY + '\r\nx\r\n.', code)):
+                said = c.cmd(line, reply)
+            assert code == 250 or 'first line' in said
+        serial = f.heard('helo quiet.test')[0].split(' ')[0]
+        c.cmd('MAIL FROM:<a@client.test>', 250)
+        c.cmd('RSET', 250)
+        f.heard(f'{serial} abort')
+        heard = [l.split(' ')[1] for l in f.lines(serial)]
+    a_mail = ['mail', 'rcpt', 'data']
+    assert heard == ['connect', 'helo', *a_mail, 'eom', *a_mail, *a_mail, 'eom', 'mail', 'abort'], heard
+
+
 def test_macros_of_tls(gw, ca):
     """None before STARTTLS, all after it; HELO is heard again."""
     with gw.client() as c:

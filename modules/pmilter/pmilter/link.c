@@ -71,6 +71,7 @@ static void hang_up(struct link *l)
 {
 	if (l->conn)
 		l->pm->host->conn->close(&l->conn);
+	l->nlate = 0;
 	l->state = LINK_DOWN;
 	l->pinged = 0;
 	l->said = l->mark = 0;
@@ -123,18 +124,57 @@ void link_close(struct link *l)
 	hang_up(l);
 	if (l->timer)
 		l->pm->host->unwatch(&l->timer);
+	if (l->late)
+		l->pm->host->free(l->pm->ctx, l->late);
+	l->late = NULL;
+	if (l->late_timer)
+		l->pm->host->unwatch(&l->late_timer);
 }
 
 /* ---- frames ---- */
+
+static void send_late(struct link *l)
+{
+	if (l->nlate)
+		l->pm->host->conn->write(l->conn, l->late, l->nlate);
+	l->said += l->nlate;
+	l->nlate = 0;
+}
 
 int link_send(struct link *l, struct meta1_pmw_out *o)
 {
 	size_t n = meta1_pmw_done(o);
 
+	send_late(l);
 	if (n)
 		l->pm->host->conn->write(l->conn, o->at, n);
 	l->said += n;
 	return n != 0;
+}
+
+int link_send_late(struct link *l, struct meta1_pmw_out *o)
+{
+	size_t n = meta1_pmw_done(o);
+
+	if (n > LATE_MAX - l->nlate)
+		return link_send(l, o);
+	memcpy(l->late + l->nlate, o->at, n);
+	l->nlate += n;
+	if (n && !l->late_armed) {
+		l->pm->host->rearm(l->late_timer, LATE_MS);
+		l->late_armed = 1;
+	}
+	return n != 0;
+}
+
+static void on_late(int fd, short what, void *arg)
+{
+	struct link *l = arg;
+
+	(void)fd;
+	(void)what;
+	l->late_armed = 0;
+	send_late(l);
 }
 
 void link_answer(struct link *l, struct meta1_pmw_out *o)
@@ -364,6 +404,8 @@ int link_init(struct pm *pm, struct link *l)
 	l->waiting_end = &l->waiting;
 	l->sending_end = &l->sending;
 	l->timer = pm->host->watch_timer(pm->ctx, 0, on_timer, l);
+	l->late_timer = pm->host->watch_timer(pm->ctx, -1, on_late, l);
 	l->place = PLACE_SOCKET(pm->conf);
-	return l->timer ? 0 : -1;
+	l->late = pm->host->alloc(pm->ctx, LATE_MAX);
+	return l->timer && l->late_timer && l->late ? 0 : -1;
 }

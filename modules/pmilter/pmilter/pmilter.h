@@ -38,9 +38,13 @@ struct conf {
 #define UNSENT_MAX (8u << 20)  /* bytes that a filter does not take: no more questions */
 #define OWED_MAX   (1u << 20)  /* of these, answers to what it sends: no more of it */
 #define SPOOL_MEM  65536       /* bytes of a new message that stay in memory, of HELD_MAX too */
+#define LATE_MAX   16384       /* bytes of frames that wait for the next question, and so long */
+#define LATE_MS	   50
 #define EVENT_STAGES                                                                               \
 	(META1_PM_CONNECT | META1_PM_HELO | META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA |        \
 	    META1_PM_END | META1_PM_UNKNOWN | META1_PM_REFUSED)
+
+#define QUIET_STAGES (EVENT_STAGES & ~(META1_PM_END | META1_PM_UNKNOWN))
 
 struct pm;
 struct link;
@@ -97,6 +101,7 @@ struct link {
 	char program[64];
 	/* what the filter asked for */
 	uint32_t version, stages, actions, content, window, windows, chunk;
+	uint32_t quiet; /* of the stages those that it does not answer */
 	struct {
 		uint32_t stage;
 		uint8_t n, macro[META1_PMM_MAX];
@@ -107,6 +112,10 @@ struct link {
 	/* bytes said, ever; of these answers to what it sent: those behind mark, and some before */
 	uint64_t said, mark;
 	size_t owed, owed_before;
+	unsigned char *late; /* LATE_MAX bytes: frames that nobody waits for */
+	size_t nlate;
+	struct meta1_watch *late_timer;
+	int late_armed;
 	struct sess *waiting, **waiting_end; /* for the connection */
 	struct sess *sending, **sending_end; /* have content to tell */
 	struct sess *all[BUCKETS];
@@ -145,12 +154,16 @@ struct sess **link_place(struct link *, uint32_t id);
 int link_send(struct link *, struct meta1_pmw_out *);
 /* The same in answer to what the filter sends, which it may not do without end. */
 void link_answer(struct link *, struct meta1_pmw_out *);
+/* The same, of a frame that nobody waits for: it goes with the next one that somebody does, or
+ * soon. */
+int link_send_late(struct link *, struct meta1_pmw_out *);
 
 /* ---- say.c ---- */
 /* false: it does not fit into a frame. */
 int say_hello(struct link *);
 int say_open(struct sess *);
 int say_question(struct sess *, const struct meta1_pm_ask *);
+int say_quiet(const struct sess *, uint32_t stage); /* nobody answers it */
 void say_bare(struct sess *, uint32_t type);
 int say_end(struct sess *);
 /* Takes the filter's WELCOME; NULL, or what is wrong with it. */

@@ -169,6 +169,8 @@ static void put(struct sess *s, const struct meta1_pm_ask *ask)
 		pm_cannot(s);
 	else if (ask->stage == META1_PM_END)
 		content_pump(l);
+	else if (say_quiet(s, ask->stage))
+		pass(s);
 }
 
 void pm_linked(struct sess *s, const char *why)
@@ -221,13 +223,13 @@ static int tell_again(struct sess *s, uint32_t stage)
 	if (s->wants & META1_PM_CONNECT) {
 		if (!say_question(s, &con))
 			return 0;
-		s->again++;
+		s->again += !say_quiet(s, META1_PM_CONNECT);
 	}
 	if (stage == META1_PM_MAIL && (s->wants & META1_PM_HELO) && name) {
 		helo.arg = (struct meta1_buf){name, strlen(name)};
 		if (!say_question(s, &helo))
 			return 0;
-		s->again++;
+		s->again += !say_quiet(s, META1_PM_HELO);
 	}
 	return 1;
 }

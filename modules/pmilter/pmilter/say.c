@@ -136,6 +136,7 @@ int say_hello(struct link *l)
 	meta1_pmw_text(&o, META1_PMW_F_PROGRAM, pm->host->version);
 	meta1_pmw_text(&o, META1_PMW_F_HOSTNAME, pm->host->hostname);
 	meta1_pmw_num(&o, META1_PMW_F_STAGES, EVENT_STAGES, 4);
+	meta1_pmw_num(&o, META1_PMW_F_WANTS, EVENT_STAGES & ~QUIET_STAGES, 4);
 	meta1_pmw_num(&o, META1_PMW_F_ACTIONS, META1_PMW_A_ALL, 4);
 	p = meta1_pmw_room(&o, META1_PMW_F_MACROS, 2 * (META1_PMM_MAX - 1));
 	for (unsigned i = 1; p && i < META1_PMM_MAX; i++)
@@ -179,7 +180,7 @@ const char *say_welcomed(struct link *l, struct meta1_pmw_frame *f)
 	struct meta1_pmw_field_of v;
 	const char *bad = NULL;
 
-	l->nask = l->version = l->stages = l->content = 0;
+	l->nask = l->version = l->stages = l->content = l->quiet = 0;
 	l->actions = META1_PMW_A_ALL;
 	l->window = META1_PMW_WINDOW;
 	l->windows = META1_PMW_WINDOWS;
@@ -191,6 +192,8 @@ const char *say_welcomed(struct link *l, struct meta1_pmw_frame *f)
 			l->version = (uint32_t)n;
 		else if (v.field == META1_PMW_F_STAGES)
 			l->stages = (uint32_t)n & EVENT_STAGES;
+		else if (v.field == META1_PMW_F_WANTS)
+			l->quiet = ~(uint32_t)n & QUIET_STAGES;
 		else if (v.field == META1_PMW_F_ACTIONS)
 			l->actions = (uint32_t)n;
 		else if (v.field == META1_PMW_F_CONTENT)
@@ -227,7 +230,7 @@ int say_open(struct sess *s)
 	meta1_pmw_num(&o, META1_PMW_F_PORT, a->port, 4);
 	meta1_pmw_text(&o, META1_PMW_F_NAME, a->name);
 	meta1_pmw_text(&o, META1_PMW_F_LISTENER, a->listener);
-	return link_send(s->link, &o);
+	return link_send_late(s->link, &o);
 }
 
 static uint32_t type_of(uint32_t stage)
@@ -264,7 +267,12 @@ int say_question(struct sess *s, const struct meta1_pm_ask *ask)
 		meta1_pmw_num(&o, META1_PMW_F_NBAD, s->about->nbad, 4);
 	}
 	put_macros(s, ask->stage, &o);
-	return link_send(s->link, &o);
+	return say_quiet(s, ask->stage) ? link_send_late(s->link, &o) : link_send(s->link, &o);
+}
+
+int say_quiet(const struct sess *s, uint32_t stage)
+{
+	return (s->link->quiet & stage) != 0;
 }
 
 int say_end(struct sess *s)
@@ -281,5 +289,5 @@ void say_bare(struct sess *s, uint32_t type)
 {
 	struct meta1_pmw_out o = begin(s, type);
 
-	link_send(s->link, &o);
+	link_send_late(s->link, &o);
 }

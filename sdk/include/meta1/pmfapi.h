@@ -106,7 +106,9 @@ struct pmilter_S {
 	uint32_t pmfi_fdmax; /* connections at a time; 0: 64 */
 
 	/* May change what was found out from the other fields: cap stages, fct actions, feat
-	 * content. srv_*: what the server offers. Here sm_pmfi_setmacs() is called. */
+	 * content. srv_*: what the server offers. misc: stages that the filter has no word on,
+	 * which nobody then waits for: "*pm_misc = srv_misc" of one that decides at the end alone.
+	 * Here sm_pmfi_setmacs() is called. */
 	sm_ret_T (*pmfi_negotiate)(pmss_ctx_P, uint32_t srv_cap, uint32_t srv_fct,
 	    uint32_t srv_feat, uint32_t srv_misc, uint32_t *pm_cap, uint32_t *pm_fct,
 	    uint32_t *pm_feat, uint32_t *pm_misc);
