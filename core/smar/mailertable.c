@@ -138,7 +138,7 @@ static const char *named(const char *word, char *const *by)
 	return NULL;
 }
 
-/* "maildri:inbox": no port stands behind the colon, so it is meant to be a transport. */
+/* "maildri:inbox", "lmpt:[192.0.2.1]:24": no port stands behind the colon, so it is meant to be a transport. */
 static int no_such_transport(const char *word, char *const *by, struct meta1_err *err)
 {
 	static const char *const ours[] = {"smtp", "lmtp"};
@@ -146,8 +146,8 @@ static int no_such_transport(const char *word, char *const *by, struct meta1_err
 	size_t n = strcspn(word, ":"), have = 2;
 	char name[SET_TRANSPORT_NAME + 1];
 
-	if (!word[n] || (word[n + 1] >= '0' && word[n + 1] <= '9') || strchr(word + n + 1, ':') ||
-	    n >= sizeof(name))
+	if (!word[n] || (word[n + 1] >= '0' && word[n + 1] <= '9') || n >= sizeof(name) ||
+	    (word[n + 1] != '[' && strchr(word + n + 1, ':')))
 		return 0;
 	memcpy(name, word, n);
 	name[n] = '\0';

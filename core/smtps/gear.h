@@ -31,7 +31,7 @@ struct smtps_limits {
 	bool tls_only;	    /* no mail without TLS */
 };
 
-#define SMTPS_GEARS_MAX 10 /* that sessions may keep, the current one with them */
+#define SMTPS_GEARS_MAX 6 /* that sessions may keep, the current one with them */
 
 struct smtps;
 struct smtps_gear {

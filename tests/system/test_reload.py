@@ -141,34 +141,45 @@ def one_is_left(g):
         lab.wait_for(f'old configurations of {role} to go', lambda: g.metrics(role)['configurations_now'] <= 2)
 
 
-def test_a_session_over_reloads(inst):
-    """It says what it said at its begin, its mail meets the filters of then; the settings go with it."""
+def test_sessions_over_reloads(inst):
+    """One says what it said at its begin, its mail meets the filters of then; the settings go with it. Of many reloads
+    the newest six settings stay: who has older ones is asked to come again, after the mail that it is at."""
     with lab.Sink() as sink, gateway(inst, sink, smtps='IO_timeout = 60s; ') as g:
-        turns = Turns(g)
-        held = []
-        for i in range(4):
+        turns, held, idle = Turns(g), [], {}
+        for i in range(8):
             c = g.client()
             c.size = size_of(c.cmd('EHLO hold.test', 250))
-            c.cmd('MAIL FROM:<a@hold.test>', 250)
-            held.append(c)
+            if i in (0, 1, 2, 3):
+                c.cmd('MAIL FROM:<a@hold.test>', 250)
+                held.append(c)
+            else:
+                idle[i] = c
+            if i == 1:
+                idle[i] = g.client()
+                idle[i].cmd('EHLO idle.test', 250)
             turns.next()
-            before = turns.taken()
             g.ctl('reload')
-            lab.wait_for('the line of it', lambda: turns.taken() == before + 1)
-        assert len({c.size for c in held}) == 4
-        assert g.metrics('smtps')['configurations_now'] >= 4
+        idle.pop(1).reply(421)
+        assert len({c.size for c in [*held, *idle.values()]}) == 8
+        assert 6 < g.metrics('smtps')['configurations_now'] <= 10
+        for c in idle.values():
+            c.cmd('NOOP', 250)
+            c.s.close()
         for i, c in enumerate(held):
             c.cmd(f'RCPT TO:<m{i}@sink.test>', 250)
             c.cmd('DATA', 354)
             c.send(f'Subject: {i}\r\n\r\nx\r\n.\r\n')
             c.reply(250)
-            assert size_of(c.cmd('EHLO hold.test', 250)) == c.size
+            if i < 3:
+                assert 'has a new configuration' in c.reply(421)
+            else:
+                assert size_of(c.cmd('EHLO hold.test', 250)) == c.size
             c.s.close()
         turn = {m['rcpts'][0][1]: re.search(rb'^X-Turn: (\d+)', m['body'], re.M)[1] for m in sink.wait(4)}
         assert turn == {str(i): b'%d' % i for i in range(4)}
         one_is_left(g)
         with g.client() as c:
-            assert size_of(c.cmd('EHLO new.test', 250)) == 100004
+            assert size_of(c.cmd('EHLO new.test', 250)) == 100008
 
 
 def test_what_a_reload_says(inst):
@@ -289,3 +300,60 @@ def test_files_that_are_no_samples(inst):
         g.conf.write_text(g.conf.read_text().replace(INCLUDE, ''))
         p = g.ctl('module', 'enable', 'a', check=False)
         assert p.returncode == 78 and 'does not include conf.d' in p.stderr and not (d / 'a.conf').is_symlink()
+
+
+def test_a_named_transport(inst):
+    """Added, changed, taken away while mail for it waits and while one is under way: each comes once, by what there is."""
+    busy, go, later = threading.Event(), threading.Event(), {'wait1'}
+
+    def answer(verb, arg, ses):
+        if verb == 'DOT' and 'slow' in ses['rcpts'][0]:
+            busy.set()
+            assert go.wait(lab.WAIT)
+        return '451 4.2.1 later' if verb == 'RCPT' and any(who in arg for who in later) else None
+
+    with lab.Sink(answer=answer) as sink, lab.relay_all(inst, sink.port, mt=f'a.test way:[127.0.0.1]:{sink.port}\n. [127.0.0.1]:{sink.port}\n') as g:
+        text = g.conf.read_text()
+
+        def has(section):
+            g.conf.write_text(text.replace('smtpc {', f'smtpc {{ {section}'))
+            p = g.ctl('reload')
+            assert 'restart' not in p.stdout, p.stdout
+            return p.stdout
+
+        def send(who):
+            with g.client() as c:
+                c.cmd('EHLO a.test', 250)
+                c.cmd('MAIL FROM:<x@x.test>', 250)
+                said = c.cmd(f'RCPT TO:<{who}@a.test>')
+                if said.startswith('250'):
+                    c.cmd('DATA', 354)
+                    c.send('Subject: x\r\n\r\nx\r\n.\r\n')
+                    c.reply(250)
+                return said
+
+        def hello():
+            return [verb for verb, _ in sink.commands if verb in ('EHLO', 'LHLO')][-1]
+
+        assert send('none').startswith('250')  # as any mail whose route cannot be told now
+        lab.wait_for('it to wait', lambda: 'smtpc has no transport way { }' in str(g.queue()))
+        has('transport way { module = smtp; }')
+        send('wait1')
+        lab.wait_for('it to wait', lambda: 'later' in str(g.queue()))
+        send('slow1')
+        assert busy.wait(lab.WAIT) and hello() == 'EHLO'
+        has('transport way { module = lmtp; }')
+        send('new')
+        sink.wait(1)
+        assert hello() == 'LHLO' and not go.is_set()
+        assert f'{g.dir}/mt:1:1: warning: smar.mailertable: row a.test: "way:[127.0.0.1]:{sink.port}": smtpc has no transport way' in has('')
+        later.clear()
+        g.ctl('queue', 'flush')
+        lab.wait_for('both to wait for it', lambda: str(g.queue()).count('smtpc has no transport way { }') == 2)
+        go.set()
+        sink.wait(2)
+        has('transport way { module = lmtp; }')
+        g.ctl('queue', 'flush')
+        sink.wait(4)
+        g.queue_empty()
+        assert sorted(m['rcpts'][0] for m in sink.mails) == [f'{who}@a.test' for who in ('new', 'none', 'slow1', 'wait1')]

@@ -116,6 +116,7 @@ static void named(void **state)
 			 "65535 would be a number; did you mean maildir:?"},
 	    {"lmpt:/x", "did you mean lmtp:?"},
 	    {"nothing:x", "smtpc has no transport nothing { }"},
+	    {"lmpt:[127.0.0.1]:24", "smtpc has no transport lmpt { }"},
 	    {"maildir: [192.0.2.1]", "\"[192.0.2.1]\": next hops by smtp and maildir in one row"},
 	    {"maildir:x uucp-x:y", "next hops by uucp-x and maildir in one row"},
 	    {"maildir:[192.0.2.1]x", "expected a port"},
