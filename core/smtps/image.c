@@ -38,6 +38,7 @@ struct smtps_image {
 	size_t nmem;
 	struct piece *fill, *queue, **tail, *out; /* out: of the job */
 	size_t queued;
+	char *folder; /* of the file; a copy: a reload may come while a thread makes it */
 	int fd, err;
 	uint64_t bytes, ours, header;
 	uint8_t state;
@@ -89,6 +90,7 @@ static void destroy(struct smtps_image *m)
 	free_pieces(m->queue);
 	free_pieces(m->out);
 	free(m->fill);
+	free(m->folder);
 	if (m->fd >= 0)
 		close(m->fd);
 	if (m->cap <= KEPT_MEM && srv->nimages < KEPT && !srv->over) {
@@ -133,12 +135,12 @@ size_t smtps_image_held(const struct smtps_image *m)
 
 /* ---- the file ---- */
 
-static int make_file(const struct smtps_image *m)
+static char *folder_of(const struct smtps *srv)
 {
 	char folder[4096];
 
-	snprintf(folder, sizeof(folder), "%s/in", m->srv->role->host.qdir);
-	return nameless_file(folder);
+	snprintf(folder, sizeof(folder), "%s/in", srv->role->host.qdir);
+	return base_strdup(folder);
 }
 
 /* On a worker thread. */
@@ -149,7 +151,7 @@ static void work(void *arg)
 	size_t at;
 
 	if (m->fd < 0)
-		m->fd = make_file(m);
+		m->fd = nameless_file(m->folder);
 	if (m->fd < 0)
 		m->err = errno;
 	for (p = m->out; p != NULL && m->err == 0; p = p->next)
@@ -181,8 +183,8 @@ static void written(void *arg)
 	m->out = NULL;
 	if (m->err != 0 && !m->failed) {
 		m->failed = true;
-		log_event(LOG_L_WARN, "smtps.image", "folder=%s/in cause=%s",
-		    m->srv->role->host.qdir, strerror(m->err));
+		log_event(LOG_L_WARN, "smtps.image", "folder=%s cause=%s", m->folder,
+		    strerror(m->err));
 	}
 	settle(m);
 }
@@ -198,6 +200,7 @@ static void settle(struct smtps_image *m)
 		m->out = m->queue;
 		m->queue = NULL;
 		m->tail = &m->queue;
+		m->folder = m->folder != NULL ? m->folder : folder_of(m->srv);
 		m->busy = work_do(m->srv->role->work, &m->owner, work, written, m);
 		m->failed = !m->busy;
 	}

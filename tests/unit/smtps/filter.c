@@ -455,59 +455,6 @@ static void large(void **state)
 	rmdir(dir);
 }
 
-static void closed_nothing(void *arg)
-{
-	(void)arg;
-}
-
-/* Where our Received line goes in what a filter left of the content; ours is 7 bytes before it. */
-static void places(void **state)
-{
-	static const char text[] = "A: b\r\nC: d\r\n\r\nhi\r\n";
-	static const struct {
-		struct {
-			int from, len; /* of the image; from -1: other bytes */
-		} ext[4];
-		uint64_t place;
-	} t[] = {{{{0, 25}}, 7},			/* all of it, in one piece */
-	    {{{0, 7}, {7, 18}}, 7},			/* in two */
-	    {{{-1, 10}, {0, 25}}, 17},			/* something above */
-	    {{{0, 7}, {-1, 9}, {7, 18}}, 16},		/* something between */
-	    {{{0, 7}, {-1, 9}, {13, 12}}, 16},		/* the first field is another */
-	    {{{0, 7}, {-1, 9}, {19, 6}}, 0},		/* no field of the client is left */
-	    {{{-1, 20}}, 0},				/* nothing is */
-	    {{{-1, 5}, {13, 6}, {-1, 5}, {19, 6}}, 5}}; /* ours is not there any more */
-	struct dialog d;
-	struct smtps_image *m;
-	const struct meta1_extent *e;
-
-	(void)state;
-	dialog_open(&d);
-	m = smtps_image_new(&d.srv, NULL, NULL);
-	smtps_image_ours(m, S("O: uv\r\n"));
-	assert_int_equal(smtps_image_write(m, S(text)), META1_OK);
-	smtps_image_close(m, closed_nothing);
-	e = smtps_image_message(m)->extent;
-	assert_int_equal(smtps_image_message(m)->bytes, 25);
-	assert_int_equal(smtps_image_place(m, NULL, 0), 7);
-	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		struct meta1_extent x[4] = {{.len = 0}};
-		unsigned n = 0;
-
-		for (; n < 4 && t[i].ext[n].len > 0; n++)
-			x[n] = (struct meta1_extent){.fd = -1,
-			    .mem = t[i].ext[n].from < 0 ? text
-							: (const char *)e->mem + t[i].ext[n].from,
-			    .len = (uint64_t)t[i].ext[n].len};
-		if (smtps_image_place(m, x, n) != t[i].place)
-			fail_msg("row %zu: expected %llu found %llu", i,
-			    (unsigned long long)t[i].place,
-			    (unsigned long long)smtps_image_place(m, x, n));
-	}
-	smtps_image_free(&m);
-	dialog_close(&d);
-}
-
 /* Whoever XCLIENT speaks for is another client: filters are asked about him from the start. */
 static void for_another(void **state)
 {
@@ -545,7 +492,6 @@ int main(void)
 	    cmocka_unit_test(stopped_before_the_end),
 	    cmocka_unit_test(no_store),
 	    cmocka_unit_test(large),
-	    cmocka_unit_test(places),
 	    cmocka_unit_test(for_another),
 	};
 
