@@ -234,8 +234,8 @@ static int prepare(struct role_run *r, struct meta1_err *err)
 	struct role *role = r->role;
 	int rc = 1;
 
-	if (!r->going) {
-		str_copy(err->text, sizeof(err->text), "it is still starting");
+	if (!r->going || role->stopping) {
+		err_set(err, "it is %s", role->stopping ? "stopping" : "still starting");
 		return DONE_RESTART;
 	}
 	r->next = role_settings(r, OPT_START);
@@ -280,6 +280,13 @@ static void drop(struct role_run *r)
 	r->role->reload_finish(r->role, false);
 	settings_free(&r->next);
 	log_event(LOG_L_INFO, "role.reload", "result=%s", "dropped, the old settings go on");
+}
+
+/* While all is there that it has to be dropped beside. */
+void role_mcp_stop(struct role_run *r)
+{
+	if (r->next)
+		drop(r);
 }
 
 static void on_reload(struct chan *c, uint32_t req, const void *msg, void *arg)
@@ -343,7 +350,5 @@ int role_mcp_open(struct role_run *r, int fd, struct meta1_err *err)
 void role_mcp_close(struct role_run *r)
 {
 	pass_close(r);
-	if (r->next)
-		drop(r);
 	chan_close(&r->mcp);
 }

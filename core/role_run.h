@@ -62,6 +62,7 @@ void role_stop(struct role_run *, int64_t within_ms, const char *why);
 /* Takes the channel. <0: err. */
 int role_mcp_open(struct role_run *, int fd, struct meta1_err *);
 void role_mcp_ready(struct role_run *);
+void role_mcp_stop(struct role_run *); /* nothing comes of a reload that has begun */
 void role_mcp_close(struct role_run *);
 
 /* ---- role_fd.c ---- */

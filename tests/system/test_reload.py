@@ -141,6 +141,21 @@ def one_is_left(g):
         lab.wait_for(f'old configurations of {role} to go', lambda: g.metrics(role)['configurations_now'] <= 2)
 
 
+def test_stopped_between_the_steps(inst):
+    """A role that has opened a new configuration and is stopped before it hears what becomes of it ends in order."""
+    with lab.Sink() as sink, gateway(inst, sink) as g:
+        ready = ('smtps', 'smtpc', 'qmgr')
+        smar = g.pids()['smar']
+        os.kill(smar, signal.SIGSTOP)  # so it does not come to the second step
+        g.proc.send_signal(signal.SIGHUP)
+        lab.wait_for('the others to be ready', lambda: all(g.metrics(r)['configurations_now'] >= 2 for r in ready))
+        g.proc.send_signal(signal.SIGTERM)
+        lab.wait_for('their end', lambda: not set(g.pids()) & set(ready))
+        os.kill(smar, signal.SIGCONT)
+        assert g.proc.wait(lab.WAIT) == 0
+        assert 'killed by' not in g.log() and not re.search(r'status="?exit [1-9]', g.log())
+
+
 def test_sessions_over_reloads(inst):
     """One says what it said at its begin, its mail meets the filters of then; the settings go with it. Of many reloads
     the newest six settings stay: who has older ones is asked to come again, after the mail that it is at."""
