@@ -85,7 +85,7 @@ static void wake(struct qmgr *q)
 	for (i = 0; i < 2; i++)
 		if (*lists(q, i) && (*lists(q, i))->close_at < at)
 			at = (*lists(q, i))->close_at;
-	if (at == INT64_MAX || q->nwriting >= QMGR_REPORTS_MAX)
+	if (at == INT64_MAX || q->nwriting >= QMGR_REPORTS_MAX || q->stopping)
 		return;
 	if (!q->report_timer)
 		q->report_timer = loop_timer(q->loop, -1, timer, q);
@@ -231,7 +231,8 @@ static void start(struct qmgr_report *rep)
 
 static bool may_start(const struct qmgr *q, const struct qmgr_report *rep)
 {
-	return !rep->unrecorded && !rep->msg->nactive && q->nwriting < QMGR_REPORTS_MAX;
+	return !rep->unrecorded && !rep->msg->nactive && q->nwriting < QMGR_REPORTS_MAX &&
+	       !q->stopping;
 }
 
 void qmgr_bounce_check(struct qmgr *q, struct qmgr_msg *m)
@@ -261,7 +262,8 @@ void qmgr_bounce_recorded(struct qmgr *q, struct qmgr_rcpt *r)
 		start(rep);
 }
 
-/* Those whose time is over. One that waits for the journal goes to the end of the list. */
+/* Those whose time is over. One that waits for the journal goes to the end of the list. When qmgr
+ * stops none is begun: the intents are on disk, and a filter might have it for long. */
 static void step(struct qmgr *q)
 {
 	int64_t now = loop_now(q->loop);
@@ -269,7 +271,7 @@ static void step(struct qmgr *q)
 	unsigned i;
 
 	for (i = 0; i < 2; i++)
-		while ((rep = *lists(q, i)) && rep->close_at <= now &&
+		while ((rep = *lists(q, i)) && rep->close_at <= now && !q->stopping &&
 		       q->nwriting < QMGR_REPORTS_MAX) {
 			if (!rep->unrecorded) {
 				start(rep);
@@ -355,8 +357,9 @@ void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
 	uint32_t i;
 
 	m_retry.value++;
-	log_event(LOG_L_WARN, "qmgr.report", "id=%s error=%s again_in_s=%d", rep->id, why,
-	    drop ? 0 : RETRY_MS / 1000);
+	/* once at warn: a filter or disk that is away for hours has said so by then */
+	log_event(rep->retry ? LOG_L_INFO : LOG_L_WARN, "qmgr.report",
+	    "id=%s error=%s again_in_s=%d", rep->id, why, drop ? 0 : RETRY_MS / 1000);
 	end_writing(rep);
 	for (i = rep->begin; drop && i < rep->end; i++) /* delivery must not wait for it */
 		if (qmgr_report_has(rep, &m->rcpt[i])) {

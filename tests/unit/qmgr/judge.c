@@ -240,11 +240,42 @@ static void stopped(void **state)
 	finish(w); /* looks that it has stopped, with no time gone by */
 }
 
+/* It stops with more reports due than are judged at a time: none of the others is begun, so that
+ * what is being stored is all that is waited for. */
+static void stopped_with_more(void **state)
+{
+	struct says usual = {0};
+	struct world *w = begin(true);
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < QMGR_REPORTS_MAX + 8; i++) {
+		char id[16];
+
+		snprintf(id, sizeof(id), "S%u", i);
+		fails(w, id);
+	}
+	world_pass(w, 2);
+	assert_int_equal(w->nbefore, QMGR_REPORTS_MAX - 1);
+	w->store_holds = true;
+	session(w, &usual); /* its commit is under way */
+	w->q.role.stop(&w->q.role);
+	world_run(w);
+	assert_false(w->stopped);
+	assert_true(w->filters < 0);
+	w->store_holds = false;
+	world_run(w);
+	assert_true(w->stopped);
+	for (i = 0; i < w->nbefore; i++)
+		close(w->before[i]);
+	finish(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(answers),
 	    cmocka_unit_test(nobody_there), cmocka_unit_test(late), cmocka_unit_test(no_space),
-	    cmocka_unit_test(stopped)};
+	    cmocka_unit_test(stopped), cmocka_unit_test(stopped_with_more)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,6 +96,8 @@ static void got_deliver(struct chan *c, uint32_t req, const void *msg, void *arg
 static void got_report(struct chan *c, uint32_t req, const void *msg, void *arg)
 {
 	(void)req, (void)msg, (void)arg;
+	if (W->filters > 0 && W->nbefore < ARRAY_LEN(W->before))
+		W->before[W->nbefore++] = W->filters;
 	W->filters = chan_take_fd(c);
 }
 
@@ -230,7 +232,8 @@ void world_free(struct world **wp)
 
 	w->store_holds = w->store_fails = false;
 	world_run(w);
-	w->q.role.stop(&w->q.role);
+	if (!w->q.stopping)
+		w->q.role.stop(&w->q.role);
 	if (w->q.ndelivery)
 		world_smtpc_gone(w);
 	world_run(w);

@@ -59,7 +59,9 @@ struct world {
 	unsigned fetches, fetched;
 	bool commit_fails; /* no message is taken; outcomes are */
 	bool stopped;
-	int filters; /* the last session of REPORT; <0: none */
+	int filters;	/* the last session of REPORT; <0: none */
+	int before[40]; /* those before it, when nobody has ended them */
+	unsigned nbefore;
 };
 
 /* A control request; *status is 200 when it has an answer (the caller's), 0: it has none yet. */
