@@ -16,6 +16,7 @@ METRIC_COUNTER(m_cut, "endless_data_total", "Sessions closed for going on with r
 
 #define RECEIVED_MAX 2048
 #define DROP_MORE    ((uint64_t)64 << 20) /* besides max_message_size */
+#define BACK_MAX     (8u << 20)		  /* of a report, whatever a filter makes of it: memory */
 
 static void store_ready(void *arg)
 {
@@ -58,6 +59,8 @@ enum meta1_status smtps_body_put(struct smtps_tx *tx, const void *p, size_t n)
 {
 	if (tx->back == NULL)
 		return tx->srv->store->write(tx->msg, p, n);
+	if (evbuffer_get_length(tx->back) + n > BACK_MAX)
+		return META1_TEMPFAIL;
 	return evbuffer_add(tx->back, p, n) == 0 ? META1_OK : META1_TEMPFAIL;
 }
 

@@ -81,6 +81,7 @@ static void merge_words(struct smtps_judging *j, const struct judge *g)
 	if (stricter(v, a)) {
 		a->action = v->action;
 		a->by = g->f->set->name;
+		a->failed = v == &g->own;
 		if (v->action == META1_PM_REFUSE)
 			refuse(a, v);
 	}

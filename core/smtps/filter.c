@@ -454,6 +454,8 @@ bool smtps_filter_refused(struct smtps_session *s, const struct smtps_answer *a)
 
 	if (a->action != META1_PM_REFUSE)
 		return false;
+	if (s->report != NULL && a->failed && code >= 500)
+		code = 451; /* of a client's mail its sender hears; of a report nobody would */
 	if (code != a->smtp || reply_dsn(code, a->dsn, dsn) == 0)
 		str_copy(dsn, sizeof(dsn), code >= 500 ? "5.7.1" : "4.7.1");
 	m_refused.value++;

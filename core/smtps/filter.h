@@ -48,6 +48,7 @@ struct smtps_answer {
 	unsigned nline;
 	const char *hold; /* NULL: it goes its way */
 	const char *by;	  /* name of the filter that decided, or NULL */
+	bool failed;	  /* it did not: it is what its failure means */
 	/* END: the content as it is to be stored, in plain form; NULL: as it came */
 	const struct meta1_extent *extent;
 	unsigned nextent;

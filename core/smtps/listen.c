@@ -126,7 +126,8 @@ static void take(struct smtps_listen *l, int fd, const struct sockaddr *sa)
 
 	name_client(sa, client);
 	m_conns.value++;
-	if (srv->gear->lim.sessions > 0 && srv->nsession >= srv->gear->lim.sessions) {
+	if (srv->gear->lim.sessions > 0 &&
+	    srv->nsession - srv->nreport >= srv->gear->lim.sessions) {
 		m_full.value++;
 		log_event(
 		    LOG_L_INFO, "smtps.max_sessions", "listener=%s client=%s", l->name, client);

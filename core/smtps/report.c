@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * report.c -- sessions in which filters judge a report of qmgr (dsn_filters). Filters meet it as
- *any mail that came by a unix socket, the name of the listener being dsn_filters, through the same
+ * any mail that came by a unix socket, the name of the listener being dsn_filters, through the same
  * stages; but nothing of it is stored here (core/qmgr/judge.c says why): what filters leave of it
  * goes back.
  *
@@ -11,11 +11,14 @@
  *	250 2.0.0 report FLAGS BYTES OCTETS
  * and OCTETS bytes of content in DATA form follow, without a final dot; FLAGS and BYTES are of the
  * envelope, as in QUEUED. Or "250 2.0.0 discarded by NAME". A refusal of a filter, at any stage,
- * begins with "filter NAME: ", so that qmgr knows it from one of ours.
+ * begins with "filter NAME: ", so that qmgr knows it from one of ours; that a filter failed is
+ *never a refusal for good, whatever its section says of failures, for nobody would hear of it.
  *
  * What holds of clients does not hold here: no limits, no credits of qmgr, no question to smar, no
  * AUTH, no line of ours in the header: a server that takes no new mail must still be able to say
- * what became of the old. It is bounded all the same: REPORTS_MAX at a time, and qmgr's own bound.
+ * what became of the old. Nor do these sessions count among those of clients (max_sessions): many
+ * reports and a slow filter must not shut clients out. They are bounded all the same: REPORTS_MAX
+ *at a time, and qmgr's own bound.
  *
  * Comes from qmgr's channel (REPORT, with a descriptor); goes to session.c. Owns the session's
  * limits and the content while it is here. On failure: the session ends, and qmgr tries again.
@@ -62,12 +65,12 @@ void smtps_report_asked(struct chan *c, uint32_t req, const void *msg, void *arg
 	(void)arg;
 	if (fd < 0)
 		return;
-	if (srv->stopping || m_now.value >= REPORTS_MAX || id.len == 0 || id.len >= META1_ID_MAX) {
+	if (srv->stopping || srv->nreport >= REPORTS_MAX || id.len == 0 || id.len >= META1_ID_MAX) {
 		close(fd);
 		return;
 	}
 	m_reports.value++;
-	m_now.value++;
+	m_now.value = ++srv->nreport;
 	s = smtps_session_make(srv, fd, "unix", FILTER_REPORTS);
 	s->report = base_strndup(id.data, id.len);
 	s->own = limits(s->lim);
@@ -79,7 +82,7 @@ void smtps_report_end(struct smtps_session *s)
 {
 	if (s->report == NULL)
 		return;
-	m_now.value--;
+	m_now.value = --s->srv->nreport;
 	free(s->report);
 	s->report = NULL;
 }

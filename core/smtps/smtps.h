@@ -91,6 +91,7 @@ struct smtps {
 	struct chan *smar, *qmgr; /* NULL until first up */
 	LIST_HEAD(, smtps_session) sessions;
 	unsigned nsession;
+	unsigned nreport;    /* of these, those of report.c: no client's */
 	uint64_t serial;     /* of the newest session */
 	unsigned nopen;	     /* transactions between DATA and their end: what a stop waits for */
 	bool stopping, over; /* over: nothing is past its dot any more */

@@ -106,6 +106,20 @@ def test_refused(g):
     assert not reports(g)
 
 
+def test_a_filter_that_fails_refuses_nothing(inst):
+    """flags = { reject } is about mail whose sender hears of it. Of a report nobody would: it waits for the filter."""
+    with judged(inst, conditions='listeners = dsn_filters; flags = { reject };') as g:
+        g.filter.says = {'E': 'close_it'}
+        id = send(g, 'bad@far.test')
+        g.wait_log(rf'qmgr\.report id={id}-1 error="?451 4\.7\.1 filter policy_milter: .*again_in_s=30')
+        assert not reports(g) and g.metrics('qmgr')['dsn_refused_total'] == 0
+        g.filter.says = {'E': SIGN}
+        killed(g, 'qmgr')  # in place of the half minute
+        assert signed(lab.wait_for('the report', lambda: reports(g))[0])
+        g.queue_empty()
+        assert len(reports(g)) == 1
+
+
 def test_discarded(g):
     g.filter.says = {'E': [b'd']}
     id = send(g, 'bad@far.test')
@@ -170,6 +184,25 @@ def test_who_takes_no_mail_still_reports(inst):
             assert all(len(x) == 1 for x in ids.values())
         g.queue_empty()
         assert all(map(signed, reports(g)))
+
+
+def test_slow_filters_shut_no_client_out(inst):
+    """Sessions of reports are none of clients, however many of them a slow filter has."""
+    with judged(inst, smtps='max_sessions = 2; ') as g:
+        g.filter.says = {'E': 'stall'}
+        with g.client() as c:
+            c.cmd('EHLO c.test', 250)
+            for i in range(4):
+                assert c.mail(f'a{i}@client.test', 'bad@far.test', MAIL, ehlo=None).startswith('250')
+
+        def sessions():
+            m = g.metrics('smtps')
+            return m['sessions_now'], m['reports_now']
+        lab.wait_for('four reports at the filter, and no client', lambda: sessions() == (4, 4))
+        with g.client(), g.client():  # greeted
+            assert sessions() == (6, 4)
+            with g.client(greet=False) as c:
+                c.reply(421)
 
 
 def test_one_report_whatever_dies(inst):
