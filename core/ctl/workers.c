@@ -65,7 +65,7 @@ json_t *tool_workers(struct tool *t)
 	static const struct {
 		const char *name;
 		enum meta1_role bit;
-	} roles[] = {{"smtps", META1_SMTPS}, {"smar", META1_SMAR}};
+	} roles[] = {{"smtps", META1_SMTPS}, {"smtpc", META1_SMTPC}, {"smar", META1_SMAR}};
 	json_t *out = json_array();
 	bool asked = false;
 

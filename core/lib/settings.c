@@ -194,7 +194,6 @@ static void bind_auth(struct loader *l, struct set_smtps *set, struct conf_secti
 
 	if (!t)
 		return;
-	check_not_isolated(l->conf, t, "auth");
 	bind(l, t, &rec_auth, &set->auth_set, owner_of(l, t));
 	set->auth_set.account_limits = sub(l, t, "account_limits");
 	if (set->auth_set.account_limits)
@@ -239,7 +238,6 @@ static void bind_smtpc(struct loader *l, struct set_smtpc *set, struct conf_sect
 	file_names(l, set->tls_set.cert_file);
 	file_names(l, set->tls_set.key_file);
 	set->auth = sub(l, sec, "auth");
-	check_not_isolated(l->conf, set->auth, "auth");
 	if (set->auth)
 		bind_only(l, set->auth, &rec_login, &set->login_set);
 	settings_transport_bind(l->conf, set, l->mode, l->s->queue_directory);

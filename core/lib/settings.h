@@ -85,6 +85,7 @@ struct set_auth { /* auth { }; further options are those of its module */
 	    failure_window;
 	int64_t max_mails, max_rcpts, window; /* account_limits { } */
 	struct conf_section *account_limits;  /* or NULL */
+	struct set_isolate iso;
 };
 
 /* Bits 0 to 6 as above. */
@@ -94,6 +95,7 @@ struct set_login { /* auth { } of smtpc */
 	const char *const *modules, *const *trusted_mechanisms;
 	uint64_t flags;
 	int64_t token_time, token_timeout; /* ms */
+	struct set_isolate iso;		   /* of each of the modules */
 };
 
 /* When a filter fails; in the order of the flags' range. */
@@ -154,6 +156,7 @@ struct set_smtps {
 enum { SET_TRANSPORT_NAME = 32 };
 struct set_transport { /* transport NAME { } of smtpc; the rest is its module's */
 	const char *name, *module;
+	struct set_isolate iso;
 	struct conf_section *section;
 };
 

@@ -17,11 +17,10 @@ static const struct {
 } refused[] = {
     {"queue", "a queue store runs inside its roles: that a mail is safe when it is acknowledged is "
 	      "its promise to them, and its files are theirs"},
-    {"transport", "a transport runs inside smtpc and smar: its connections, their TLS and "
-		  "credentials are the role's"},
-    {"auth",
-	"auth runs inside its role: EHLO asks which mechanisms it has within the call, and the "
-	"credentials of next hops are the role's"},
+    {"transport", "say it in a section of smtpc, transport NAME { module = ...; isolate = yes; }, "
+		  "which rows of the mailertable call by NAME: the ways that have no section run "
+		  "inside smtpc, with the credentials of next hops"},
+    {"auth", "say it in the section of the mechanisms: auth { isolate = yes; }"},
     {"map", "say it in the section of the map: map NAME { isolate = yes; }"},
     {"pmilter", "say it in the section of the filter: policy_milter, or filter NAME"},
 };
@@ -69,12 +68,16 @@ void check_isolate(struct conf *c, struct settings *s)
 	check_role_modules(c, s->smar.role.section);
 	check_role_modules(c, s->qmgr.role.section);
 	check_not_isolated(c, s->qmgr.queue, "queue");
+	check_idle(c, s->smtpc.auth, &s->smtpc.login_set.iso);
+	for (unsigned i = 0; i < s->smtpc.ntransport; i++)
+		check_idle(c, s->smtpc.transport[i].section, &s->smtpc.transport[i].iso);
 	for (unsigned i = 0; i < s->smar.nmap; i++)
 		check_idle(c, s->smar.map[i].section, &s->smar.map[i].iso);
 	for (unsigned i = 0; i < s->nsmtps; i++) {
 		struct set_smtps *set = &s->smtps[i];
 
 		check_role_modules(c, set->role.section);
+		check_idle(c, set->auth, &set->auth_set.iso);
 		for (unsigned k = 0; k < set->nfilter; k++)
 			check_idle(c, set->filter[k].section, &set->filter[k].iso);
 	}

@@ -35,7 +35,7 @@ bool settings_map_of_lines(const struct set_map *m)
 	return m->type && strcasecmp(m->type, "text") == 0;
 }
 
-enum { MAP_OPTIONS_MAX = 15 };
+enum { MAP_OPTIONS_MAX = 15, TRANSPORT_OPTIONS_MAX = 5 };
 
 struct list {
 	struct settings *s;
@@ -116,8 +116,9 @@ static void add_smtps(struct list *l)
 	for (unsigned i = 0; i < l->s->nsmtps; i++) {
 		add_filters(l, &l->s->smtps[i]);
 		if (l->s->smtps[i].auth)
-			add(l, "smtps: auth", "auth", l->s->smtps[i].auth_set.module, "auth",
-			    l->s->smtps[i].auth, l->s->smtps[i].auth);
+			apart(add(l, "smtps: auth", "auth", l->s->smtps[i].auth_set.module, "auth",
+				  l->s->smtps[i].auth, l->s->smtps[i].auth),
+			    &l->s->smtps[i].auth_set.iso);
 		add_named(l, &l->s->smtps[i].role);
 	}
 }
@@ -139,11 +140,12 @@ static void add_smtpc(struct list *l)
 	const char *const *m = c->auth ? c->login_set.modules : NULL;
 	add_transports(l);
 	for (unsigned i = 0; i < c->ntransport; i++)
-		add(l, conf_printf(l->s->conf, "smtpc: transport %s", c->transport[i].name),
-		    "transport", c->transport[i].module, c->transport[i].name,
-		    c->transport[i].section, c->transport[i].section);
+		apart(add(l, conf_printf(l->s->conf, "smtpc: transport %s", c->transport[i].name),
+			  "transport", c->transport[i].module, c->transport[i].name,
+			  c->transport[i].section, c->transport[i].section),
+		    &c->transport[i].iso);
 	for (; m && *m; m++)
-		add(l, "smtpc: auth", "auth", *m, *m, NULL, c->auth);
+		apart(add(l, "smtpc: auth", "auth", *m, *m, NULL, c->auth), &c->login_set.iso);
 	add_named(l, &l->s->smtpc.role);
 }
 
@@ -191,14 +193,24 @@ unsigned settings_modules(struct settings *s, enum meta1_role role, struct setti
 	return l.n;
 }
 
+static const char *const *names_of(const struct settings_records *rec, const char **out, size_t max)
+{
+	for (size_t i = 0; i < rec->n && i < max; i++)
+		out[i] = rec->opt[i].name;
+	return out;
+}
+
 const char *const *settings_core_names(const char *kind)
 {
 	static const char *const else_[] = {"type", "module", NULL};
-	static const char *map[MAP_OPTIONS_MAX + 1], *filter[FILTER_OPTIONS + 1];
+	static const char *map[MAP_OPTIONS_MAX + 1], *filter[FILTER_OPTIONS + 1],
+	    *transport[TRANSPORT_OPTIONS_MAX + 1];
 
-	for (size_t i = 0; i < rec_map.n && i < MAP_OPTIONS_MAX; i++)
-		map[i] = rec_map.opt[i].name;
-	for (size_t i = 0; i < FILTER_OPTIONS; i++)
-		filter[i] = opt_filter[i].name;
-	return strcmp(kind, "map") == 0 ? map : strcmp(kind, "pmilter") == 0 ? filter : else_;
+	if (strcmp(kind, "map") == 0)
+		return names_of(&rec_map, map, MAP_OPTIONS_MAX);
+	if (strcmp(kind, "pmilter") == 0)
+		return names_of(&rec_filter, filter, FILTER_OPTIONS);
+	if (strcmp(kind, "transport") == 0)
+		return names_of(&rec_transport, transport, TRANSPORT_OPTIONS_MAX);
+	return else_;
 }

@@ -80,12 +80,14 @@ static const struct meta1_opt opt_login[] = {
 	"token_file is read for each login."),
     META1_OPT_MSEC(
 	struct set_login, token_timeout, "10s", "1s..2m", "How long a token_command may take."),
+    ISOLATE_OPTIONS(struct set_login),
 };
 RECORDS(login);
 
 static const struct meta1_opt opt_transport[] = {
     META1_OPT_STR(struct set_transport, module, "", 0,
 	"Kind of the transport: module transport_NAME; empty: the section's own name."),
+    ISOLATE_OPTIONS(struct set_transport),
 };
 RECORDS(transport);
 

@@ -154,6 +154,7 @@ static const struct meta1_opt opt_auth[] = {
 	"in as it within 30 days."),
     META1_OPT_MSEC(struct set_auth, failure_window, "10m", "1s..1d",
 	"For how long such failures count, from the first one on."),
+    ISOLATE_OPTIONS(struct set_auth),
 };
 RECORDS(auth);
 

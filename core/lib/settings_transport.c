@@ -55,7 +55,6 @@ void settings_transport_bind(
 			continue;
 		t->used = true;
 		check_name(c, t);
-		check_not_isolated(c, t, "transport");
 		opt_bind(
 		    c, t, rec_transport.opt, rec_transport.n, v, "smtpc.transport", mode, qdir);
 		v->name = *names++ = t->name ? t->name : "";

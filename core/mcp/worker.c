@@ -115,11 +115,13 @@ static void again(int fd, short what, void *arg)
 	start(w);
 }
 
-/* Instances of all smtps sections are in one list. */
+/* Instances of all smtps sections are in one list; those of other roles may have no section. */
 static bool is_of(const struct settings_module *use, const struct set_role *set)
 {
 	const struct conf_section *s = use->section;
 
+	if (strcmp(set->keyword, "smtps") != 0)
+		return true;
 	while (s && s != set->section)
 		s = s->parent;
 	return s != NULL;
@@ -171,9 +173,10 @@ void mcp_workers_check(struct settings *set, bool root)
 				continue;
 			as.user = use[i].isolate->user;
 			as.group = NULL;
+			as.keyword = "its worker";
 			if (mcp_account(&as, root, &a, &err) < 0)
-				conf_error(
-				    set->conf, &use[i].pos, "%s: isolate_%s", use[i].use, err.text);
+				conf_error(set->conf, &use[i].pos, "%s: isolate_user: %s",
+				    use[i].use, err.text);
 		}
 		free(use);
 	}

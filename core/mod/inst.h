@@ -29,6 +29,7 @@ struct mod {
 	const struct meta1_module *m;
 	struct meta1_opt *opt; /* the module's records in our own struct's size */
 	char *file;
+	void *ops; /* of a stand-in: m->ops, when they are its own */
 };
 
 struct meta1_watch {
@@ -180,7 +181,7 @@ void mod_blocking_table(struct meta1_host *);
 
 /* reply.c */
 void *mod_arena(struct mod_arena *, size_t n); /* zeroed */
-void mod_arena_clear(struct mod_arena *);
+void mod_arena_clear(struct mod_arena *, bool wipe);
 /* One allocation for all that the reply points to; ext is the module's and not copied. */
 bool mod_reply_copy(struct mod_arena *, struct meta1_reply *to, const struct meta1_reply *);
 

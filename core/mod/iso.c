@@ -24,7 +24,7 @@ struct mod_spare {
 	uint32_t pid, restarts;
 };
 
-static const struct iso_kind *const kinds[] = {&iso_map, &iso_pmilter};
+static const struct iso_kind *const kinds[] = {&iso_map, &iso_pmilter, &iso_auth, &iso_transport};
 
 /* ---- workers that no instance has taken ---- */
 
@@ -115,6 +115,8 @@ static bool on_opened(struct iso *i, struct wire_frame *f)
 	pool_init(&pool, ISO_POOL_MAX);
 	ok = shape_unpack(&iso_shape_opened, f->p, f->n, &pool, &m) && i->state == ISO_OPENING &&
 	     !i->opened;
+	if (ok && !m.status && i->kind->opened)
+		i->kind->opened(i, &m);
 	if (ok && m.status)
 		str_copy(i->answer.text, sizeof(i->answer.text), m.text ? m.text : "no reason");
 	pool_clear(&pool);
@@ -138,12 +140,17 @@ static bool on_frame(void *arg, struct wire_frame *f)
 	struct iso *i = arg;
 	int far;
 
+	i->heard = loop_now(i->in->host->loop);
+	i->pinged = 0;
 	if (f->type == ISO_OPENED)
 		return on_opened(i, f);
 	if (f->type == ISO_ANSWER)
 		return i->state == ISO_UP && iso_answer(i, f);
+	if (f->type == ISO_PONG)
+		return i->state == ISO_UP;
 	far = iso_far(i, f);
-	return far > 0;
+	return far > 0 ||
+	       (far == 0 && i->state == ISO_UP && i->kind->frame && i->kind->frame(i, f));
 }
 
 static void on_gone(void *arg, const char *why)
@@ -157,6 +164,8 @@ static void attach(struct iso *i, int fd, uint32_t pid, uint32_t restarts)
 	struct loop *l = i->in->host->loop;
 
 	i->wire = wire_new(l, fd, &user);
+	if (i->kind->secret)
+		wire_secret(i->wire);
 	i->state = ISO_OPENING;
 	i->pid = pid;
 	i->restarts = restarts;
@@ -271,6 +280,8 @@ static void fill_open(
 	    .log_level = log_level(),
 	    .memory = (uint64_t)sm->isolate->memory};
 	know_maps(i);
+	if (i->kind->fill)
+		i->kind->fill(i, set);
 }
 
 /* ---- closing ---- */
@@ -289,6 +300,9 @@ static void iso_close(void *inst)
 	wire_close(&i->wire);
 	iso_fail_all(i, "it is closed");
 	iso_far_drop(i);
+	if (i->kind->drop)
+		i->kind->drop(i);
+	free(i->own);
 	free(i->ask);
 	free(i->worker);
 	free(i->text);
@@ -298,6 +312,11 @@ static void iso_close(void *inst)
 	free(i->folder);
 	free(i->directory);
 	free(i);
+}
+
+struct iso *iso_of(const struct mod_inst *in)
+{
+	return in->m->close == iso_close ? in->data : NULL;
 }
 
 static int iso_open_unused(const struct meta1_host *h, struct meta1_ctx *ctx, const void *conf,
@@ -329,8 +348,13 @@ static const struct meta1_module *stand_in(
 	    .version = PACKAGE_VERSION,
 	    .summary = "stands for a module in a worker process",
 	    .open = iso_open_unused,
+	    .drain = iso_drain,
 	    .close = iso_close,
 	    .ops = kind->ops};
+	if (kind->ops_size) {
+		m->ops = mod->ops = base_alloc(kind->ops_size);
+		memcpy(mod->ops, kind->ops, kind->ops_size);
+	}
 	mod->m = m;
 	mod->next = h->apart;
 	h->apart = mod;
@@ -345,6 +369,7 @@ void mod_apart_free(struct mod_host *h)
 	while ((mod = h->apart)) {
 		h->apart = mod->next;
 		free((char *)(uintptr_t)mod->m->name);
+		free(mod->ops);
 		free((void *)(uintptr_t)mod->m);
 		free(mod);
 	}

@@ -6,7 +6,7 @@
  *   iso.c      open, and again after each end of the worker; what is known of it
  *   iso_ask.c  questions that the worker owes an answer to, and what becomes of them when it hangs
  *   iso_far.c  what the worker asks: log, counters, other maps, DNS
- *   iso_map.c  the kinds: their operations as messages (iso_msg.h), and the answers
+ *   iso_map.c  the kinds: their operations as messages (iso_msg.h), and the answers; iso_auth.c ...
  *
  * mcp starts the workers, since an own account needs root, and since it starts all processes: one
  * for each isolated instance and process of a role, so that nothing is shared that was not shared
@@ -20,11 +20,14 @@
 
 #define ISO_MARGIN_MS 1000 /* beyond its deadline a question is answered, or the worker killed */
 #define ISO_OPEN_MS   20000
+#define ISO_SILENT_MS                                                                              \
+	10000 /* with questions: then it is pinged, and killed after as long again                 \
+	       */
 
 struct iso;
 struct iso_ask {	      /* a question that the worker has */
 	struct meta1_req *rq; /* NULL: nobody waits for the answer */
-	bool used;
+	bool used, drain;     /* drain: it is ISO_DRAIN */
 	uint16_t serial;
 	int64_t until;
 	void *of; /* the kind's: a session */
@@ -34,10 +37,19 @@ struct iso_kind {
 	enum meta1_kind kind;
 	const char *name;
 	const void *ops;
+	size_t ops_size; /* of those that opened() changes; 0: it does not */
 	/* ask->rq is there, and to be finished. false: nonsense, the worker is given up. */
 	bool (*answered)(struct iso *, struct iso_ask *, struct wire_frame *);
+	bool secret; /* passwords go over the stream */
+	/* NULL, or: */
+	bool (*frame)(struct iso *, struct wire_frame *); /* of a message of its own; as above */
+	/* Finishes it as a temporary failure: why. of: as in ask->of. */
+	void (*refused)(struct iso *, struct meta1_req *, void *of, const char *why);
+	void (*fill)(struct iso *, const struct settings *); /* adds to what it is opened with */
+	void (*opened)(struct iso *, const struct iso_opened *);
+	void (*drop)(struct iso *); /* what own points to */
 };
-extern const struct iso_kind iso_map, iso_pmilter;
+extern const struct iso_kind iso_map, iso_pmilter, iso_auth, iso_transport;
 
 struct iso_far { /* a question of the worker */
 	LIST_ENTRY(iso_far) link;
@@ -68,7 +80,9 @@ struct iso {
 	struct iso_ask *ask;
 	uint32_t nask, nopen, next_ask;
 	struct watch *hang;
-	uint32_t sessions; /* iso_pmilter.c: the last one's number */
+	int64_t heard, pinged; /* ms; pinged 0: nothing since it was heard */
+	uint32_t sessions;     /* the last one's number: of a filter's sessions, of exchanges */
+	void *own;	       /* the kind's; freed with it */
 	/* iso_far.c */
 	LIST_HEAD(, iso_far) far;
 	uint32_t nfar;
@@ -77,6 +91,7 @@ struct iso {
 /* ---- iso.c ---- */
 /* The worker is given up: why, for the log and askers. */
 void iso_lost(struct iso *, const char *why);
+struct iso *iso_of(const struct mod_inst *); /* NULL: it runs inside the role */
 static inline struct meta1_ctx *iso_ctx(struct iso *i)
 {
 	return (struct meta1_ctx *)i->in;
@@ -90,8 +105,10 @@ bool iso_put(struct iso *, struct meta1_req *, uint16_t type, const struct shape
 void iso_late(int fd, short what, void *arg);	 /* of the timer hang; arg: struct iso */
 void iso_cancel(void *inst, struct meta1_req *); /* each kind's cancel() */
 bool iso_answer(struct iso *, struct wire_frame *);
+const struct iso_ask *iso_asked(const struct iso *, uint32_t id); /* NULL: no such question */
 void iso_fail_all(struct iso *, const char *why);
 int64_t iso_left(struct iso *, struct meta1_req *); /* ms until its deadline */
+void iso_drain(void *inst, struct meta1_req *);	    /* each kind's drain() */
 
 /* ---- iso_far.c ---- */
 /* 1: it was one of these; 0: it was not; <0: nonsense. */

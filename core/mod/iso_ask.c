@@ -15,13 +15,13 @@
 #define ASKS_MAX   65535 /* 16 bits of a number say which place */
 #define LOOK_EVERY 250	 /* ms, while there are questions */
 
-static void finish(struct iso *i, struct meta1_req **rqp, const char *why)
+static void fail(struct iso *i, struct meta1_req *rq, void *of, const char *why)
 {
 	struct meta1_reply r = {.size = sizeof(r), .text = why};
-	struct meta1_req *rq = *rqp;
 
-	*rqp = NULL;
-	if (rq)
+	if (rq && i->kind->refused)
+		i->kind->refused(i, rq, of, why);
+	else if (rq)
 		i->in->table.finish(rq, META1_TEMPFAIL, &r);
 }
 
@@ -70,19 +70,22 @@ bool iso_put(struct iso *i, struct meta1_req *rq, uint16_t type, const struct sh
 	if (!wire_send(a ? i->wire : NULL, type,
 		a ? (uint32_t)(a - i->ask) | (uint32_t)(uint16_t)(a->serial + 1) << 16 : 0, s, msg,
 		fds, nfd)) {
-		finish(i, &rq,
+		fail(i, rq, of,
 		    i->state != ISO_UP ? "its worker process is not there"
 		    : a		       ? "the question is too large for its worker process"
 				       : "too many questions are with its worker process");
 		return false;
 	}
 	a->used = true;
+	a->drain = type == ISO_DRAIN;
 	a->serial++;
 	a->rq = rq;
 	a->of = of;
 	a->until = loop_now(l) + left + ISO_MARGIN_MS;
 	*i->in->table.req_slot(rq) = (void *)(uintptr_t)(a - i->ask + 1);
 	if (i->nopen++ == 0) {
+		i->heard = loop_now(l);
+		i->pinged = 0;
 		if (!i->hang)
 			i->hang = loop_timer(l, LOOK_EVERY, iso_late, i);
 		else
@@ -107,16 +110,36 @@ void iso_cancel(void *inst, struct meta1_req *rq)
 	i->in->table.finish(rq, META1_CANCELED, NULL);
 }
 
+/* The instance is to be closed: the module may have to finish what no question tells of. */
+void iso_drain(void *inst, struct meta1_req *rq)
+{
+	struct iso *i = inst;
+	const struct iso_drain m = {.ms = iso_left(i, rq)};
+
+	iso_put(i, rq, ISO_DRAIN, &iso_shape_drain, &m, NULL, 0, NULL);
+}
+
+const struct iso_ask *iso_asked(const struct iso *i, uint32_t id)
+{
+	uint32_t k = id & 0xffff;
+
+	return k < i->nask && i->ask[k].used && i->ask[k].serial == id >> 16 ? &i->ask[k] : NULL;
+}
+
+/* Each question has one. */
 bool iso_answer(struct iso *i, struct wire_frame *f)
 {
-	uint32_t k = f->id & 0xffff;
-	struct iso_ask *a = k < i->nask ? &i->ask[k] : NULL, copy;
+	struct iso_ask copy;
 
-	if (!a || !a->used || a->serial != f->id >> 16)
-		return false; /* each question has one answer */
-	copy = *a;
-	let_go(i, a);
-	return !copy.rq || i->kind->answered(i, &copy, f);
+	if (!iso_asked(i, f->id))
+		return false;
+	copy = i->ask[f->id & 0xffff];
+	let_go(i, &i->ask[f->id & 0xffff]);
+	if (copy.rq && copy.drain)
+		i->in->table.finish(copy.rq, META1_OK, NULL);
+	else if (copy.rq)
+		return i->kind->answered(i, &copy, f);
+	return true;
 }
 
 void iso_fail_all(struct iso *i, const char *why)
@@ -129,7 +152,7 @@ void iso_fail_all(struct iso *i, const char *why)
 		if (!a->used)
 			continue;
 		let_go(i, a);
-		finish(i, &rq, why);
+		fail(i, rq, a->of, why);
 	}
 }
 
@@ -138,6 +161,26 @@ static bool owes(const struct iso *i, int64_t now)
 	for (uint32_t k = 0; k < i->nask; k++)
 		if (i->ask[k].used && i->ask[k].until < now)
 			return true;
+	return false;
+}
+
+/* A worker that says nothing for long while it has questions is asked whether it is there: some
+ * deadlines are of an hour. */
+static bool silent(struct iso *i, int64_t now)
+{
+	int64_t limit = ISO_SILENT_MS;
+
+#ifdef META1_DEVELOPER
+	/* tests cannot wait as long as an admin wants us to */
+	if (getenv("META1_WORKER_PING_MS"))
+		limit = atoi(getenv("META1_WORKER_PING_MS"));
+#endif
+	if (now - i->heard < limit)
+		return false;
+	if (i->pinged)
+		return now - i->pinged >= limit;
+	i->pinged = now;
+	wire_send(i->wire, ISO_PING, 0, NULL, NULL, NULL, 0);
 	return false;
 }
 
@@ -152,9 +195,9 @@ void iso_late(int fd, short what, void *arg)
 	if (!i->nopen || i->state != ISO_UP)
 		return;
 	/* it may be us who were late: what is there counts */
-	if (owes(i, now))
+	if (owes(i, now) || silent(i, now))
 		wire_read(i->wire);
-	if (i->state == ISO_UP && owes(i, now))
+	if (i->state == ISO_UP && (owes(i, now) || silent(i, now)))
 		iso_lost(i, "does not answer");
 	else if (i->nopen)
 		loop_rearm(i->hang, LOOK_EVERY);

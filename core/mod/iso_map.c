@@ -36,4 +36,5 @@ static bool answered(struct iso *i, struct iso_ask *a, struct wire_frame *f)
 
 static const struct meta1_map_ops ops = {
     .size = sizeof(ops), .lookup = lookup, .cancel = iso_cancel};
-const struct iso_kind iso_map = {META1_MAP, "map", &ops, answered};
+const struct iso_kind iso_map = {
+    .kind = META1_MAP, .name = "map", .ops = &ops, .answered = answered};

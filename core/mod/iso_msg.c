@@ -7,6 +7,12 @@
 
 #define TEXT 4096
 
+static const struct shape_field tls_set_fields[] = {SH_STR(struct iso_tls, ca_file, TEXT),
+    SH_STR(struct iso_tls, ca_directory, TEXT), SH_STR(struct iso_tls, crl_file, TEXT),
+    SH_STR(struct iso_tls, ciphers, TEXT), SH_MANY(struct iso_tls, cert, ncert, 64, NULL),
+    SH_MANY(struct iso_tls, key, nkey, 64, NULL)};
+static const struct shape shape_tls_set = SHAPE(struct iso_tls, tls_set_fields, false);
+
 static const struct shape_field open_fields[] = {SH_STR(struct iso_open, version, 64),
     SH_STR(struct iso_open, module, 64), SH_STR(struct iso_open, instance, 256),
     SH_STR(struct iso_open, file, TEXT), SH_STR(struct iso_open, folder, TEXT),
@@ -14,11 +20,13 @@ static const struct shape_field open_fields[] = {SH_STR(struct iso_open, version
     SH_STR(struct iso_open, qdir, TEXT), SH_STR(struct iso_open, directory, TEXT),
     SH_NUM(struct iso_open, role), SH_NUM(struct iso_open, process),
     SH_NUM(struct iso_open, log_level), SH_NUM(struct iso_open, memory),
-    SH_MANY(struct iso_open, map, nmap, ISO_MAPS_MAX, NULL)};
+    SH_MANY(struct iso_open, map, nmap, ISO_MAPS_MAX, NULL),
+    SH_ONE(struct iso_open, tls, &shape_tls_set)};
 const struct shape iso_shape_open = SHAPE(struct iso_open, open_fields, false);
 
 static const struct shape_field opened_fields[] = {SH_NUM(struct iso_opened, status),
-    SH_NUM(struct iso_opened, pid), SH_STR(struct iso_opened, text, TEXT)};
+    SH_NUM(struct iso_opened, pid), SH_STR(struct iso_opened, text, TEXT),
+    SH_NUM(struct iso_opened, props), SH_NUM(struct iso_opened, heeds)};
 const struct shape iso_shape_opened = SHAPE(struct iso_opened, opened_fields, false);
 
 static const struct shape_field lookup_fields[] = {
@@ -116,3 +124,72 @@ static const struct shape_field pm_answer_fields[] = {SH_NUM(struct iso_pm_answe
     SH_ONE(struct iso_pm_answer, verdict, &shape_verdict),
     SH_MANY(struct iso_pm_answer, edit, nedit, 65536, &shape_edit)};
 const struct shape iso_shape_pm_answer = SHAPE(struct iso_pm_answer, pm_answer_fields, false);
+
+/* ---- auth ---- */
+
+static const struct shape_field peer_fields[] = {SH_NUM(struct meta1_auth_peer, flags),
+    SH_STR(struct meta1_auth_peer, service, 64), SH_STR(struct meta1_auth_peer, server, TEXT),
+    SH_STR(struct meta1_auth_peer, local, TEXT), SH_STR(struct meta1_auth_peer, remote, TEXT),
+    SH_NUM(struct meta1_auth_peer, tls_bits), SH_STR(struct meta1_auth_peer, external, 65536),
+    SH_STR(struct meta1_auth_peer, binding, 64),
+    SH_BUF(struct meta1_auth_peer, binding_data, 65536),
+    SH_BUF(struct meta1_auth_peer, cert, ISO_VALUE_MAX)};
+static const struct shape shape_peer = SHAPE(struct meta1_auth_peer, peer_fields, true);
+
+static const struct shape_field creds_fields[] = {SH_BUF(struct meta1_auth_creds, user, 65536),
+    SH_BUF(struct meta1_auth_creds, act_as, 65536), SH_BUF(struct meta1_auth_creds, realm, 65536),
+    SH_BUF(struct meta1_auth_creds, secret, 65536)};
+static const struct shape shape_creds = SHAPE(struct meta1_auth_creds, creds_fields, true);
+
+static const struct shape_field auth_fields[] = {SH_NUM(struct iso_auth, conv),
+    SH_NUM(struct iso_auth, ms), SH_ONE(struct iso_auth, peer, &shape_peer),
+    SH_STR(struct iso_auth, mech, TEXT), SH_BUF(struct iso_auth, in, 65536),
+    SH_ONE(struct iso_auth, creds, &shape_creds)};
+const struct shape iso_shape_auth = SHAPE(struct iso_auth, auth_fields, false);
+
+/* ---- transports ---- */
+
+static const struct shape_field hop_fields[] = {SH_NUM(struct meta1_hop, port),
+    SH_STR(struct meta1_hop, host, TEXT), SH_STR(struct meta1_hop, addr, TEXT),
+    SH_NUM(struct meta1_hop, connect_timeout), SH_NUM(struct meta1_hop, io_timeout),
+    SH_STR(struct meta1_hop, hello, TEXT), SH_STR(struct meta1_hop, source, TEXT),
+    SH_NUM(struct meta1_hop, tls), SH_STR(struct meta1_hop, tls_need, 65536)};
+static const struct shape shape_hop = SHAPE(struct meta1_hop, hop_fields, true);
+
+static const struct shape_field tr_open_fields[] = {SH_NUM(struct iso_tr_open, session),
+    SH_NUM(struct iso_tr_open, ms), SH_ONE(struct iso_tr_open, hop, &shape_hop)};
+const struct shape iso_shape_tr_open = SHAPE(struct iso_tr_open, tr_open_fields, false);
+
+static const struct shape_field rcpt_fields[] = {SH_BUF(struct meta1_rcpt, addr, TEXT),
+    SH_BUF(struct meta1_rcpt, orcpt, TEXT), SH_NUM(struct meta1_rcpt, notify)};
+static const struct shape shape_rcpt = SHAPE(struct meta1_rcpt, rcpt_fields, false);
+
+static const struct shape_field tr_send_fields[] = {SH_NUM(struct iso_tr_send, session),
+    SH_NUM(struct iso_tr_send, flags), SH_NUM(struct iso_tr_send, without),
+    SH_NUM(struct iso_tr_send, ms), SH_NUM(struct iso_tr_send, bytes),
+    SH_STR(struct iso_tr_send, id, TEXT), SH_BUF(struct iso_tr_send, from, TEXT),
+    SH_BUF(struct iso_tr_send, envid, TEXT),
+    SH_MANY(struct iso_tr_send, rcpt, nrcpt, 65536, &shape_rcpt),
+    SH_MANY(struct iso_tr_send, piece, npiece, 65536, &shape_piece)};
+const struct shape iso_shape_tr_send = SHAPE(struct iso_tr_send, tr_send_fields, false);
+
+static const struct shape_field tr_rcpt_fields[] = {SH_NUM(struct iso_tr_rcpt, rcpt),
+    SH_NUM(struct iso_tr_rcpt, status), SH_ONE(struct iso_tr_rcpt, reply, &iso_shape_reply)};
+const struct shape iso_shape_tr_rcpt = SHAPE(struct iso_tr_rcpt, tr_rcpt_fields, false);
+
+static const struct shape_field caps_fields[] = {
+    SH_NUM(struct meta1_caps, offers), SH_NUM(struct meta1_caps, max_size)};
+static const struct shape shape_caps = SHAPE(struct meta1_caps, caps_fields, true);
+
+static const struct shape_field tr_answer_fields[] = {SH_NUM(struct iso_tr_answer, status),
+    SH_NUM(struct iso_tr_answer, usable), SH_ONE(struct iso_tr_answer, reply, &iso_shape_reply),
+    SH_ONE(struct iso_tr_answer, caps, &shape_caps), SH_STR(struct iso_tr_answer, tls, TEXT)};
+const struct shape iso_shape_tr_answer = SHAPE(struct iso_tr_answer, tr_answer_fields, false);
+
+static const struct shape_field tr_session_fields[] = {SH_NUM(struct iso_tr_session, session)};
+const struct shape iso_shape_tr_session = SHAPE(struct iso_tr_session, tr_session_fields, false);
+
+/* ---- all kinds ---- */
+
+static const struct shape_field drain_fields[] = {SH_NUM(struct iso_drain, ms)};
+const struct shape iso_shape_drain = SHAPE(struct iso_drain, drain_fields, false);

@@ -8,18 +8,33 @@
 #define META1_MOD_ISO_MSG_H
 #include "mod/shape.h"
 
+#include <meta1/auth.h>
 #include <meta1/pmilter.h>
+#include <meta1/transport.h>
 
 enum iso_type {
-	ISO_OPEN = 1, /* role: open this instance */
-	ISO_OPENED,   /* worker: its answer */
-	ISO_CLOSE,    /* role: last of all; an end of the stream without it is one of the role */
-	ISO_LOOKUP,   /* role: a map's question */
-	ISO_CANCEL,   /* role: of that number; the answer is not heard */
-	ISO_ANSWER,   /* worker: of that number */
-	ISO_PM_ASK,   /* role: a filter's question; the first one of a session begins it */
-	ISO_PM_RESET, /* role: the mail of that session is over */
-	ISO_PM_END,   /* role: the session is */
+	ISO_OPEN = 1,	/* role: open this instance */
+	ISO_OPENED,	/* worker: its answer */
+	ISO_CLOSE,	/* role: last of all; an end of the stream without it is one of the role */
+	ISO_LOOKUP,	/* role: a map's question */
+	ISO_CANCEL,	/* role: of that number; the answer is not heard */
+	ISO_ANSWER,	/* worker: of that number */
+	ISO_PM_ASK,	/* role: a filter's question; the first one of a session begins it */
+	ISO_PM_RESET,	/* role: the mail of that session is over */
+	ISO_PM_END,	/* role: the session is */
+	ISO_AUTH_OFFER, /* role: which mechanisms are there for this peer? */
+	ISO_AUTH_START, /* role: an exchange begins, as server */
+	ISO_AUTH_LOGIN, /* the same as client */
+	ISO_AUTH_STEP,	/* role: what the peer said */
+	ISO_AUTH_END,	/* role: the exchange is over */
+	ISO_TR_OPEN,	/* role: a session to a hop */
+	ISO_TR_SEND,	/* role: one mail over it */
+	ISO_TR_RCPT,	/* worker: a result, of that number */
+	ISO_TR_STOP,	/* role: gives up what is under way, unless the hop may have taken it */
+	ISO_TR_SHUT,	/* role: the session is over */
+	ISO_DRAIN,	/* role: no new question follows; the module's drain() is the answer */
+	ISO_PING,	/* role: are you there? */
+	ISO_PONG,
 	/* what the worker has not itself */
 	ISO_LOG,
 	ISO_COUNT,
@@ -38,10 +53,17 @@ struct iso_open {
 	uint32_t role, process, log_level, nmap;
 	uint64_t memory;	     /* bytes of data that it may have; 0: any */
 	const struct meta1_buf *map; /* names of the role's maps; ISO_MAP says which */
+	const struct iso_tls *tls;   /* of a transport's connections, or NULL */
+};
+struct iso_tls { /* as struct set_tls */
+	const char *ca_file, *ca_directory, *crl_file, *ciphers;
+	uint32_t ncert, nkey;
+	const struct meta1_buf *cert, *key; /* names of files */
 };
 struct iso_opened {
 	uint32_t status, pid; /* status 0: it serves; text: why not */
 	const char *text;
+	uint32_t props, heeds; /* of a transport */
 };
 struct iso_lookup {
 	int64_t ms; /* that are left */
@@ -103,6 +125,48 @@ struct iso_pm_answer {
 	const struct iso_pm_edit *edit;
 };
 
+struct iso_auth { /* of all five */
+	uint32_t conv;
+	int64_t ms;
+	const struct meta1_auth_peer *peer;
+	const char *mech;    /* LOGIN: those to choose from */
+	struct meta1_buf in; /* START: data NULL: there is no first word */
+	const struct meta1_auth_creds *creds;
+};
+struct iso_tr_open {
+	uint32_t session;
+	int64_t ms;
+	const struct meta1_hop *hop; /* without login: credentials stay with the role */
+};
+struct iso_tr_send {
+	uint32_t session, flags, without, nrcpt, npiece;
+	int64_t ms;
+	uint64_t bytes;
+	const char *id;
+	struct meta1_buf from, envid;
+	const struct meta1_rcpt *rcpt;
+	const struct iso_piece *piece;
+};
+struct iso_tr_rcpt {
+	uint32_t rcpt, status;
+	const struct meta1_reply *reply;
+};
+struct iso_tr_answer { /* of OPEN and SEND */
+	uint32_t status, usable;
+	const struct meta1_reply *reply;
+	const struct meta1_caps *caps; /* NULL: not known */
+	const char *tls;
+};
+struct iso_tr_session { /* STOP, SHUT */
+	uint32_t session;
+};
+struct iso_drain {
+	int64_t ms;
+};
+
+extern const struct shape iso_shape_auth, iso_shape_drain;
+extern const struct shape iso_shape_tr_open, iso_shape_tr_send, iso_shape_tr_rcpt,
+    iso_shape_tr_answer, iso_shape_tr_session;
 extern const struct shape iso_shape_pm_ask, iso_shape_pm_session, iso_shape_pm_answer;
 extern const struct shape iso_shape_open, iso_shape_opened, iso_shape_lookup, iso_shape_answer,
     iso_shape_log, iso_shape_count, iso_shape_map, iso_shape_dns, iso_shape_reply;

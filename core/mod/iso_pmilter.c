@@ -203,4 +203,5 @@ static const struct meta1_pmilter_ops ops = {.size = sizeof(ops),
     .end = end,
     .cancel = iso_cancel,
     .state = state};
-const struct iso_kind iso_pmilter = {META1_PMILTER, "pmilter", &ops, answered};
+const struct iso_kind iso_pmilter = {
+    .kind = META1_PMILTER, .name = "pmilter", .ops = &ops, .answered = answered};

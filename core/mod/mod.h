@@ -152,6 +152,14 @@ void mod_map_held(struct mod_inst *, int64_t us);
 struct meta1_req *mod_map_lookup(
     struct mod_inst *, struct meta1_buf key, int64_t deadline_ms, mod_done_fn, void *arg);
 
+/* ---- iso_auth.c: what EHLO has to know of mechanisms in a worker ---- */
+struct meta1_auth_peer;
+/* offer() knows them for such a peer: of one inside the role always. */
+bool mod_auth_knows(struct mod_inst *, const struct meta1_auth_peer *);
+/* Asks; after done() offer() says what is known. NULL: nobody can be asked. */
+struct meta1_req *mod_auth_ask(struct mod_inst *, const struct meta1_auth_peer *,
+    int64_t deadline_ms, mod_done_fn done, void *arg);
+
 /* ---- iso.c: instances in workers ---- */
 /* mcp has started a process: "map_text/access@2", 2 being the configuration it is of. fd is taken.
  * It is for the instance that lost its own, or else kept until one is opened. */

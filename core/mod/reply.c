@@ -46,14 +46,18 @@ void *mod_arena(struct mod_arena *a, size_t n)
 	return memset(p, 0, n);
 }
 
-void mod_arena_clear(struct mod_arena *a)
+void mod_arena_clear(struct mod_arena *a, bool wipe)
 {
 	struct block *b;
 
 	while ((b = a->blocks)) {
 		a->blocks = b->next;
+		if (wipe)
+			explicit_bzero(b->b, b->used);
 		free(b);
 	}
+	if (wipe)
+		explicit_bzero(a->first, a->first_used);
 	a->held = a->first_used = 0;
 }
 

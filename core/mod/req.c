@@ -178,7 +178,7 @@ static void release(struct meta1_req *rq)
 	struct mod_inst *in = rq->in;
 	struct meta1_req *old = NULL;
 
-	mod_arena_clear(&rq->arena);
+	mod_arena_clear(&rq->arena, in->m->kind == META1_AUTH); /* words of an exchange */
 	task_cancel(&rq->tell);
 	rq->state = R_FREE;
 	TAILQ_INSERT_TAIL(&in->free, rq, link);

@@ -47,12 +47,29 @@ static uint64_t number(const void *base, unsigned off, unsigned width)
 
 /* ---- packing ---- */
 
+static void grow(struct packed *to, size_t n)
+{
+	size_t cap = 2 * to->cap > to->n + n ? 2 * to->cap : to->n + n + 256;
+	uint8_t *b;
+
+	if (!to->secret) {
+		to->b = base_realloc(to->b, cap);
+	} else {
+		b = base_alloc(cap);
+		if (to->b) {
+			memcpy(b, to->b, to->n);
+			explicit_bzero(to->b, to->n);
+		}
+		free(to->b);
+		to->b = b;
+	}
+	to->cap = cap;
+}
+
 static void put(struct packed *to, const void *p, size_t n)
 {
-	if (to->cap - to->n < n) {
-		to->cap = 2 * to->cap > to->n + n ? 2 * to->cap : to->n + n + 256;
-		to->b = base_realloc(to->b, to->cap);
-	}
+	if (to->cap - to->n < n)
+		grow(to, n);
 	if (n)
 		memcpy(to->b + to->n, p, n);
 	to->n += n;

@@ -66,6 +66,7 @@ struct shape {
 struct packed { /* bytes that grow */
 	uint8_t *b;
 	size_t n, cap;
+	bool secret; /* what it grows out of is wiped */
 };
 /* Appends. false: a field is larger than its table allows; what was appended is undefined. */
 bool shape_pack(const struct shape *, const void *from, struct packed *);

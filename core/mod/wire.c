@@ -47,6 +47,7 @@ struct wire {
 	struct packed pack;
 	unsigned busy;
 	bool closed, gone;
+	bool secret; /* see wire_secret() */
 };
 
 static void write_out(struct wire *w);
@@ -76,9 +77,16 @@ static void destroy(struct wire *w)
 	loop_unwatch(&w->wr);
 	close(w->fd);
 	evbuffer_free(w->out);
+	if (w->secret && w->in)
+		explicit_bzero(w->in, w->in_cap);
 	free(w->in);
 	free(w->pack.b);
 	free(w);
+}
+
+void wire_secret(struct wire *w)
+{
+	w->secret = w->pack.secret = true;
 }
 
 void wire_close(struct wire **wp)
@@ -195,6 +203,26 @@ static void flush_run(void *arg)
 		write_out(w);
 }
 
+static void wipe(const void *p, size_t n, void *arg)
+{
+	(void)arg;
+	explicit_bzero((void *)(uintptr_t)p, n);
+	free((void *)(uintptr_t)p);
+}
+
+/* In one piece that is wiped when it has left, as is what it was packed in. */
+static void put_secret(struct wire *w, const struct wire_head *h)
+{
+	uint8_t *p = base_alloc(sizeof(*h) + h->len);
+
+	memcpy(p, h, sizeof(*h));
+	if (h->len)
+		memcpy(p + sizeof(*h), w->pack.b, h->len);
+	evbuffer_add_reference(w->out, p, sizeof(*h) + h->len, wipe, NULL);
+	if (w->pack.b)
+		explicit_bzero(w->pack.b, w->pack.cap);
+}
+
 static bool queue(struct wire *w, uint16_t type, uint32_t id, const struct shape *s,
     const void *msg, unsigned nfd)
 {
@@ -208,6 +236,10 @@ static bool queue(struct wire *w, uint16_t type, uint32_t id, const struct shape
 	    evbuffer_get_length(w->out) > (w->pack.n > SHORT ? WIRE_UNSENT_MAX : UNSENT_SHORT))
 		return false;
 	h.len = (uint32_t)w->pack.n;
+	if (w->secret) {
+		put_secret(w, &h);
+		return true;
+	}
 	evbuffer_add(w->out, &h, sizeof(h));
 	evbuffer_add(w->out, w->pack.b, w->pack.n);
 	return true;
@@ -234,7 +266,7 @@ bool wire_send(struct wire *w, uint16_t type, uint32_t id, const struct shape *s
 	w->queued += evbuffer_get_length(w->out) - before;
 	if (w->pack.cap > KEEP_CAP) {
 		free(w->pack.b);
-		w->pack = (struct packed){0};
+		w->pack = (struct packed){.secret = w->secret};
 	}
 	loop_flush(w->loop, &w->flush);
 	return true;
@@ -319,8 +351,28 @@ static void frames(struct wire *w)
 	}
 	memmove(w->in, w->in + at, w->in_len - at);
 	w->in_len -= at;
+	if (w->secret)
+		explicit_bzero(w->in + w->in_len, at);
 	if (bad)
 		lost(w, "protocol error");
+}
+
+static void more_room(struct wire *w)
+{
+	size_t cap = w->in_len + READ_CHUNK;
+	uint8_t *in;
+
+	if (!w->secret) {
+		w->in = base_realloc(w->in, cap);
+	} else {
+		in = base_alloc(cap);
+		if (w->in_len)
+			memcpy(in, w->in, w->in_len);
+		if (w->in)
+			wipe(w->in, w->in_cap, NULL);
+		w->in = in;
+	}
+	w->in_cap = cap;
 }
 
 static bool read_some(struct wire *w)
@@ -330,10 +382,8 @@ static bool read_some(struct wire *w)
 
 	if (w->gone)
 		return false;
-	if (w->in_cap - w->in_len < READ_CHUNK / 2) {
-		w->in_cap = w->in_len + READ_CHUNK;
-		w->in = base_realloc(w->in, w->in_cap);
-	}
+	if (w->in_cap - w->in_len < READ_CHUNK / 2)
+		more_room(w);
 	n = receive(w, &fits);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;

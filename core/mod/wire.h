@@ -37,6 +37,8 @@ struct wire_user {
 /* Takes fd. */
 struct wire *wire_new(struct loop *, int fd, const struct wire_user *);
 void wire_close(struct wire **);
+/* What goes over it from now on may be secret: no copy of a frame is left in memory. */
+void wire_secret(struct wire *);
 /* fds are taken whatever comes of it. false: too large, too much is unsent, or it is gone. */
 bool wire_send(struct wire *, uint16_t type, uint32_t id, const struct shape *, const void *msg,
     int *fds, unsigned nfd);

@@ -25,16 +25,24 @@
 #define END_MS	    2000  /* for what runs on threads */
 #define HUNG_S	    10	  /* for all of the end; then the module hangs */
 
-static const struct worker_kind *const kinds[] = {&worker_map, &worker_pmilter};
+static const struct worker_kind *const kinds[] = {
+    &worker_map, &worker_pmilter, &worker_auth, &worker_transport};
 
 /* ---- questions ---- */
+
+struct worker_ask *worker_asked(struct worker *w, uint32_t id)
+{
+	struct worker_ask *a;
+
+	HASH_FIND(hh, w->asks, &id, sizeof(id), a);
+	return a;
+}
 
 struct worker_ask *worker_ask(struct worker *w, uint32_t id, void *of)
 {
 	struct worker_ask *a;
 
-	HASH_FIND(hh, w->asks, &id, sizeof(id), a);
-	if (a)
+	if (worker_asked(w, id))
 		return NULL;
 	a = base_alloc(sizeof(*a));
 	*a = (struct worker_ask){.id = id, .w = w, .of = of};
@@ -50,6 +58,18 @@ static void ask_free(struct worker_ask *a)
 	free(a);
 }
 
+/* What modules had of cancelled questions, when they have let go of all. */
+static void late_drop(struct worker *w, bool all)
+{
+	struct worker_late *l;
+
+	while ((all || !w->in || !w->in->nopen) && (l = w->late)) {
+		w->late = l->next;
+		l->free_of(l->of);
+		free(l);
+	}
+}
+
 void worker_send(struct worker_ask *a, const struct shape *s, const void *msg, int *fds, unsigned n)
 {
 	const struct meta1_reply r = {
@@ -60,6 +80,7 @@ void worker_send(struct worker_ask *a, const struct shape *s, const void *msg, i
 	if (!wire_send(w->wire, ISO_ANSWER, a->id, s, msg, fds, n))
 		wire_send(w->wire, ISO_ANSWER, a->id, &iso_shape_answer, &large, NULL, 0);
 	ask_free(a);
+	late_drop(w, false);
 	worker_tally(w);
 }
 
@@ -75,16 +96,35 @@ int64_t worker_deadline(const struct worker *w, int64_t ms)
 	return loop_now(w->loop) + (ms < 0 ? 0 : ms > 86400000 ? 86400000 : ms);
 }
 
+/* The module may finish it now or later, and use what it was given until then. */
+static void stop_ask(struct worker_ask *a)
+{
+	struct worker *w = a->w;
+	struct worker_late *l;
+
+	if (a->free_of) {
+		l = base_alloc(sizeof(*l));
+		*l = (struct worker_late){w->late, a->of, a->free_of};
+		w->late = l;
+		a->free_of = NULL;
+	}
+	mod_req_cancel(&a->req);
+}
+
+void worker_give_up(struct worker_ask *a, const struct shape *s, const void *msg)
+{
+	stop_ask(a);
+	worker_send(a, s, msg, NULL, 0);
+}
+
 /* The role does not listen any more, but counts the answer. */
 static void cancel(struct worker *w, uint32_t id)
 {
-	struct worker_ask *a;
+	const struct iso_answer m = {.status = META1_CANCELED};
+	struct worker_ask *a = worker_asked(w, id);
 
-	HASH_FIND(hh, w->asks, &id, sizeof(id), a);
-	if (!a)
-		return; /* its answer is on the way */
-	mod_req_cancel(&a->req);
-	worker_answer(a, META1_CANCELED, NULL);
+	if (a) /* else its answer is on the way */
+		worker_give_up(a, &iso_shape_answer, &m);
 }
 
 static void drop_asks(struct worker *w)
@@ -92,7 +132,7 @@ static void drop_asks(struct worker *w)
 	struct worker_ask *a, *next;
 
 	HASH_ITER (hh, w->asks, a, next) {
-		mod_req_cancel(&a->req);
+		stop_ask(a);
 		ask_free(a);
 	}
 }
@@ -155,6 +195,8 @@ static int open_it(struct worker *w, const struct iso_open *m, struct meta1_err 
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
 		if (kinds[k]->kind == (enum meta1_kind)mod_descriptor(mod)->kind)
 			w->kind = kinds[k];
+	if (w->kind && w->kind->secret)
+		wire_secret(w->wire);
 	if (!w->kind)
 		return err_set(err, "%s: modules of its kind run in no worker process", m->module);
 	w->conf = conf_read_text(m->file, m->text);
@@ -164,9 +206,10 @@ static int open_it(struct worker *w, const struct iso_open *m, struct meta1_err 
 		    &w->host, mod, m->instance, w->conf, conf_root(w->conf), NULL, OPT_START, err);
 	if (conf_errors(w->conf))
 		conf_words(w->conf, err->text, sizeof(err->text));
-	if (w->in)
-		mod_req_limit(w->in, UINT32_MAX); /* the role has the limit */
-	return w->in ? 0 : -1;
+	if (!w->in)
+		return -1;
+	mod_req_limit(w->in, UINT32_MAX); /* the role has the limit */
+	return w->kind->opened ? w->kind->opened(w, m, err) : 0;
 }
 
 static bool on_open(struct worker *w, struct wire_frame *f)
@@ -188,9 +231,36 @@ static bool on_open(struct worker *w, struct wire_frame *f)
 		said.status = 1;
 		said.text = err.text[0] ? err.text : "no reason given";
 		w->failed = true;
+	} else if (w->kind->tell) {
+		w->kind->tell(w, &said);
 	}
 	wire_send(w->wire, ISO_OPENED, 0, &iso_shape_opened, &said, NULL, 0);
 	worker_tally(w);
+	return true;
+}
+
+/* ---- draining ---- */
+
+static void drained(void *arg)
+{
+	worker_answer(arg, META1_OK, NULL);
+}
+
+/* No question follows; the module may have something of its own to finish. */
+static bool on_drain(struct worker *w, struct wire_frame *f)
+{
+	struct worker_ask *a;
+	struct iso_drain m;
+	struct pool pool;
+
+	pool_init(&pool, 0);
+	if (w->draining || !shape_unpack(&iso_shape_drain, f->p, f->n, &pool, &m))
+		return false;
+	a = worker_ask(w, f->id, NULL);
+	if (!a)
+		return false;
+	w->draining = true;
+	mod_drain(w->in, worker_deadline(w, m.ms), drained, a);
 	return true;
 }
 
@@ -214,6 +284,10 @@ static bool on_frame(void *arg, struct wire_frame *f)
 	}
 	if (f->type == ISO_FAR)
 		return worker_far_answer(w, f);
+	if (f->type == ISO_DRAIN)
+		return on_drain(w, f);
+	if (f->type == ISO_PING)
+		return wire_send(w->wire, ISO_PONG, 0, NULL, NULL, NULL, 0);
 	return w->kind->frame(w, f) > 0;
 }
 
@@ -288,6 +362,7 @@ static void clean_up(struct worker *w)
 		_exit(exit_status(w)); /* nothing is cleaned up under a thread's feet */
 	while (loop_posted(w->loop))
 		;
+	late_drop(w, true);
 	wire_close(&w->wire);
 	work_free(&w->work);
 	mod_unload_all(&w->host);

@@ -5,7 +5,7 @@
  *
  *   worker.c      the life: open, serve, end when the stream ends
  *   worker_far.c  what the module asks of the role: its other maps, DNS; log and counters
- *   worker_map.c  the kinds: messages as operations, and the answers
+ *   worker_map.c  the kinds: messages as operations, and the answers; worker_auth.c ...
  */
 #ifndef META1_MOD_WORKER_H
 #define META1_MOD_WORKER_H
@@ -24,13 +24,23 @@ struct worker_ask { /* a question of the role */
 	void *of; /* the kind's */
 	void (*free_of)(void *of);
 };
+struct worker_late { /* of a cancelled one: the module may use it until it has finished */
+	struct worker_late *next;
+	void *of;
+	void (*free_of)(void *of);
+};
 struct worker_kind {
 	enum meta1_kind kind;
-	/* 1: it was one of its messages; 0: it was not; <0: nonsense. */
+	/* 1: it was one of its messages; 0: it was not; <0: nonsense. What a question has is freed
+	 * with its answer, or when the module has let go of it. */
 	int (*frame)(struct worker *, struct wire_frame *);
 	void (*end)(struct worker *); /* before the instance is closed; may be NULL */
+	bool secret;		      /* passwords go over the stream */
+	/* NULL, or: more for the instance that was just opened, <0: err; what the role must know */
+	int (*opened)(struct worker *, const struct iso_open *, struct meta1_err *);
+	void (*tell)(struct worker *, struct iso_opened *);
 };
-extern const struct worker_kind worker_map, worker_pmilter;
+extern const struct worker_kind worker_map, worker_pmilter, worker_auth, worker_transport;
 
 struct worker_far;
 struct worker {
@@ -44,8 +54,10 @@ struct worker {
 	uint8_t *bytes; /* the frame that opened it: its strings are in use */
 	struct pool pool;
 	struct worker_ask *asks;
+	struct worker_late *late;
 	bool begun, closing; /* closing: the role has let go of the instance */
 	bool failed;	     /* it could not be opened */
+	bool draining;
 	struct watch *patience;
 	void *state; /* the kind's */
 	/* worker_far.c */
@@ -61,9 +73,12 @@ struct worker {
 /* ---- worker.c ---- */
 /* NULL: that number is open already, which is nonsense. */
 struct worker_ask *worker_ask(struct worker *, uint32_t id, void *of);
+struct worker_ask *worker_asked(struct worker *, uint32_t id); /* NULL: it is not open */
 /* Of a question: its answer, once; shape and msg are the kind's, or see below. */
 void worker_send(struct worker_ask *, const struct shape *, const void *msg, int *fds, unsigned n);
 void worker_answer(struct worker_ask *, enum meta1_status, const struct meta1_reply *);
+/* As if the role had cancelled it; the role hears the answer, reply may be NULL. */
+void worker_give_up(struct worker_ask *, const struct shape *, const void *msg);
 int64_t worker_deadline(const struct worker *, int64_t ms);
 
 /* ---- worker_far.c ---- */

@@ -30,4 +30,4 @@ static int frame(struct worker *w, struct wire_frame *f)
 	return 1;
 }
 
-const struct worker_kind worker_map = {META1_MAP, frame, NULL};
+const struct worker_kind worker_map = {.kind = META1_MAP, .frame = frame};

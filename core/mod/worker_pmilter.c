@@ -277,4 +277,4 @@ static void end(struct worker *w)
 		session_end(w, w->state);
 }
 
-const struct worker_kind worker_pmilter = {META1_PMILTER, frame, end};
+const struct worker_kind worker_pmilter = {.kind = META1_PMILTER, .frame = frame, .end = end};

@@ -215,9 +215,14 @@ static void need_workers(struct setup *s)
 {
 	for (unsigned i = 0; i < s->set->smar.nmap; i++)
 		need_worker(s, &s->set->smar.map[i].iso);
-	for (unsigned i = 0; i < s->set->nsmtps; i++)
+	for (unsigned i = 0; i < s->set->nsmtps; i++) {
+		need_worker(s, &s->set->smtps[i].auth_set.iso);
 		for (unsigned k = 0; k < s->set->smtps[i].nfilter; k++)
 			need_worker(s, &s->set->smtps[i].filter[k].iso);
+	}
+	need_worker(s, &s->set->smtpc.login_set.iso);
+	for (unsigned i = 0; i < s->set->smtpc.ntransport; i++)
+		need_worker(s, &s->set->smtpc.transport[i].iso);
 }
 
 /* One that two roles share can do what either may. */

@@ -51,13 +51,7 @@ void smtpc_gear_drop(struct smtpc_gear **gp)
 static struct mod_inst *open_module(
     struct smtpc *c, struct settings *set, const struct settings_module *m, struct meta1_err *err)
 {
-	static const char *const core_names[] = {"type", "module", NULL};
-	struct mod *mod = mod_load(&c->role.host, m->module, err);
-
-	if (!mod)
-		return NULL;
-	return mod_open(
-	    &c->role.host, mod, m->instance, set->conf, m->section, core_names, OPT_START, err);
+	return mod_use(&c->role.host, m, set, settings_core_names(m->kind), err);
 }
 
 static int add_transport(struct smtpc *c, struct settings *set, struct smtpc_gear *g,

@@ -26,6 +26,7 @@ METRIC_COUNTER(m_refused, "logins_refused_total", "AUTH that ended in a refusal.
 METRIC_COUNTER(m_unsaid, "logins_unavailable_total", "AUTH that could not be judged: 454.");
 
 #define STEP_MS	  60000 /* for the module, a step */
+#define OFFER_MS  2000	/* for a worker, which mechanisms it has */
 #define NAMES_MAX 512	/* of mechanisms */
 #define USER_MAX  SMTPS_ACCOUNT_MAX
 #define DELAY_MAX 30000 /* ms: the longest pause after a failure */
@@ -37,13 +38,14 @@ struct smtps_login { /* of a session */
 	char user[USER_MAX + 1], owner[USER_MAX + 1]; /* owner: of the secret, if it is another */
 	char tried[USER_MAX + 1]; /* as whom, as far as it is known before the end */
 	unsigned failures;
-	bool heard;  /* the first response has come */
-	bool barred; /* over its limit of failures: 454 in place of 535 */
+	bool heard;			      /* the first response has come */
+	bool barred;			      /* over its limit of failures: 454 in place of 535 */
+	void (*then)(struct smtps_session *); /* when it is known what can be offered */
 };
 
 const char *smtps_auth_mech(const struct smtps_session *s)
 {
-	return s->login != NULL ? s->login->mech : NULL;
+	return s->login != NULL && s->login->mech[0] != '\0' ? s->login->mech : NULL;
 }
 
 /* ---- what is offered ---- */
@@ -103,6 +105,41 @@ void smtps_auth_names(const struct smtps_session *s, char *out, size_t size)
 			continue;
 		len += (size_t)snprintf(out + len, size - len, "%s%s", len > 0 ? " " : "", name);
 	}
+}
+
+static void learned(void *arg, enum meta1_status st, const struct meta1_reply *r)
+{
+	struct smtps_session *s = arg;
+
+	(void)st; /* what was known before holds, whatever it is */
+	(void)r;
+	s->login->req = NULL;
+	smtps_session_awake(s);
+	s->login->then(s);
+	smtps_session_run(s);
+}
+
+void smtps_auth_learn(struct smtps_session *s, void (*then)(struct smtps_session *))
+{
+	const struct smtps_auth *a = s->gear->auth;
+	char addr[ADDR_SIZE];
+	struct meta1_auth_peer p;
+
+	if (a != NULL && !(a->tls_only && conn_tls_info(s->conn) == NULL)) {
+		p = peer(s, addr);
+		if (!mod_auth_knows(a->inst, &p)) {
+			if (s->login == NULL)
+				s->login = base_alloc(sizeof(*s->login));
+			s->login->then = then;
+			s->login->req = mod_auth_ask(
+			    a->inst, &p, loop_now(s->srv->role->loop) + OFFER_MS, learned, s);
+			if (s->login->req != NULL) {
+				smtps_session_await(s, AWAIT_AUTH);
+				return;
+			}
+		}
+	}
+	then(s);
 }
 
 /* ---- the exchange ---- */

@@ -54,15 +54,10 @@ struct smtps_auth *smtps_auth_open(struct role *role, struct settings *all,
 {
 	static const char *const core_names[] = {"module", "trusted_mechanisms", "flags",
 	    "max_failures", "failure_delay", "max_client_failures", "max_account_failures",
-	    "failure_window", NULL};
-	struct mod *mod = mod_load(&role->host, sm->module, err);
+	    "failure_window", "isolate", "isolate_user", "isolate_memory", NULL};
+	struct mod_inst *inst = mod_use(&role->host, sm, all, core_names, err);
 	const struct meta1_auth_ops *ops;
-	struct mod_inst *inst;
 
-	if (mod == NULL)
-		return NULL;
-	inst = mod_open(
-	    &role->host, mod, sm->instance, all->conf, sm->section, core_names, OPT_START, err);
 	if (inst == NULL)
 		return NULL;
 	ops = mod_ops(inst);

@@ -282,6 +282,8 @@ struct smtps_auth { /* of a gear */
 struct smtps_auth *smtps_auth_open(struct role *, struct settings *, const struct set_auth *,
     const struct settings_module *, struct meta1_err *);
 void smtps_auth_close(struct smtps_auth **);
+/* Calls then() at once, or when a worker has said which mechanisms it has for such a client. */
+void smtps_auth_learn(struct smtps_session *, void (*then)(struct smtps_session *));
 /* Mechanisms for this session, a blank between two; "": none. */
 void smtps_auth_names(const struct smtps_session *, char *out, size_t size);
 void smtps_auth(struct smtps_session *, const struct smtps_line *);	    /* the verb */

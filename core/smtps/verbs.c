@@ -160,7 +160,7 @@ static void hello_filtered(struct smtps_session *s, const struct smtps_answer *a
 		}
 		s->state = s->state == ST_READY ? ST_OPEN : s->state;
 	} else if (s->esmtp) {
-		say_ehlo(s);
+		smtps_auth_learn(s, say_ehlo);
 	} else {
 		smtps_session_reply(s, 250, NULL, "%s", s->gear->hostname);
 	}

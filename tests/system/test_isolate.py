@@ -3,8 +3,11 @@
 hangs costs temporary failures and is started again; reload; own account; what cannot be isolated is refused by name."""
 import contextlib, json, os, pathlib, pwd, re, resource, signal, subprocess
 
-import lab, milterd
+import certs, lab, milterd
 import pytest
+from stores import passwords
+from test_auth import SECRET, USER, b64, log_in, offered, plain
+from test_auth_client import ANN, PLAIN, AuthSink, Files, Hop, relay, send
 
 ISOLATED = 'map ac { type = text; file = "ac"; isolate = yes; } access { name = ac; } map mt { type = text; file = "mt"; } mailertable { name = mt; } '
 ROWS = 'cltaddr:127.0.0.1 RELAY\nto:no@far.test error:550 5.7.1 not him\n'
@@ -124,8 +127,8 @@ def test_reload(inst):
             assert line.lstrip('"').startswith(word), line
         (g.dir / 'ac').write_text(ROWS + 'to:new@far.test error:550 5.7.1 nor her\n')
         reload('committed')
-        second = worker(g)
-        assert second['pid'] != first and second['restarts'] == 0
+        second = up_again(g, first)  # the old one is there until it has drained
+        assert second['restarts'] == 0
         assert g.verdict('new@far.test').startswith('550 5.7.1 nor her')
         lab.wait_for('the old worker to end', lambda: gone(first))
         g.conf.write_text(g.conf.read_text().replace('map ac {', 'map bad { type = gdbm; file = "mt"; isolate = yes; } map ac {'))
@@ -139,7 +142,7 @@ def test_reload(inst):
         lab.wait_for('their end', lambda: all(gone(n) for n in started))
         g.conf.write_text(re.sub('map bad {.*?} ', '', g.conf.read_text()).replace('isolate = yes;', ''))
         reload('committed')
-        assert workers(g) == {}
+        lab.wait_for('nothing isolated', lambda: workers(g) == {})
         lab.wait_for('the worker to end', lambda: gone(second['pid']))
         assert g.verdict('no@far.test').startswith('550 5.7.1 not him')
 
@@ -193,6 +196,172 @@ def test_filter(inst):
         assert g.log().count('mcp.start role=smtps ') == 1
 
 
+@pytest.fixture(scope='module')
+def ca():
+    with certs.Authority() as ca:
+        ca.host, ca.hop = ca.issue('gw', host='gw.test'), ca.issue('hop', host='127.0.0.1')
+        ca.ann, ca.bob = ca.issue('ann', host='ann.test'), ca.issue('bob')
+        yield ca
+
+
+def kills(g, name, role):
+    """The worker, and the role has seen it."""
+    pid, n = worker(g, name, role)['pid'], g.log().count(' warning module.worker ')
+    os.kill(pid, signal.SIGKILL)
+    lab.wait_for('the role to see it', lambda: g.log().count(' warning module.worker ') > n)
+    return pid
+
+
+def test_server_auth(inst, ca):
+    """Mechanisms as inside, by what each connection is; a worker that ends is 454 in the dialog, also in the middle, and no session is lost;
+    what it offered stays offered. No secret is in the log."""
+    tls = f'tls {{ cert_file = "{ca.host[0]}"; key_file = "{ca.host[1]}"; }}'
+    with passwords(USER, SECRET, 'PLAIN CRAM-MD5') as sasl, lab.Sink() as sink, \
+            lab.relay_all(inst, sink.port, ac='from:nobody@ REJECT\n', smtps=f'auth {{ config_path = "{sasl}"; failure_delay = 0; isolate = yes; '
+                          f'isolate_memory = 256MB; trusted_mechanisms = {{ CRAM-MD5, PLAIN }}; }} {tls}') as g:
+        assert set(workers(g, 'smtps')) == {'auth_cyrus/auth'}
+        with g.client() as c:
+            assert offered(c) == ['CRAM-MD5'] and c.cmd('AUTH PLAIN ' + plain()).startswith('504')
+            assert log_in(c, 'wrong').startswith('535')
+            c.cmd('AUTH CRAM-MD5', 334)
+            c.cmd('*', 501)
+            assert log_in(c).startswith('235')
+        with g.client() as c:
+            certs.starttls(c, ca.context())
+            assert sorted(offered(c)[0].split()) == ['CRAM-MD5', 'PLAIN']
+            c.cmd('AUTH PLAIN ' + plain(), 235)
+            assert c.mail('a@client.test', 'b@far.test', b'Subject: t\r\n\r\nhello\r\n', ehlo=None).startswith('250')
+        sink.wait(1)
+        with g.client() as c:
+            c.cmd('EHLO client.test', 250)
+            c.cmd('AUTH CRAM-MD5', 334)
+            pid = kills(g, 'auth_cyrus/auth', 'smtps')
+            assert c.cmd(b64(f'{USER} 0')).startswith('454 4.7.0')
+            assert offered(c) == ['CRAM-MD5']
+            up_again(g, pid, 'auth_cyrus/auth', 'smtps')
+            assert log_in(c).startswith('235')
+        assert g.log().count('mcp.start role=smtps ') == 1
+        assert SECRET not in g.log() and b64(SECRET) not in g.log() and plain() not in g.log()
+
+
+def test_server_auth_by_certificate(inst, ca):
+    """What is offered depends on the certificate: each client is told what is right for it, the first time."""
+    with lab.relay_all(inst, 9, ac='from:nobody@ REJECT\n', smtps='auth { module = external; trusted_mechanisms = EXTERNAL; identity = dns; failure_delay = 0; isolate = yes; } '
+                       f'tls {{ cert_file = "{ca.host[0]}"; key_file = "{ca.host[1]}"; CAcert_file = "{ca.ca}"; }}') as g:
+        for cert, want in ((None, []), (ca.ann, ['EXTERNAL']), (ca.bob, []), (ca.ann, ['EXTERNAL'])):
+            with g.client() as c:
+                certs.starttls(c, ca.context(cert))
+                assert offered(c) == want
+                if want:
+                    assert c.cmd('AUTH EXTERNAL ' + b64('bob.test')).startswith('535')
+                    assert c.cmd('AUTH EXTERNAL =').startswith('235')
+
+
+def test_client_auth(inst, ca):
+    """The mechanisms of smtpc in workers: the row's secret goes to the hop; while there is no worker mail waits."""
+    files, hop = Files(), Hop()
+    with AuthSink(ca.hop, hop) as sink, relay(inst, sink.port, ca, files, ANN, auth='isolate = yes;', smtpc='idle_timeout = 0;') as g:
+        assert set(workers(g, 'smtpc')) == {'auth_oauth/oauth', 'auth_cyrus/cyrus'}
+        send(g)
+        sink.wait(1)
+        os.kill(worker(g, 'auth_cyrus/cyrus', 'smtpc')['pid'], signal.SIGSTOP)
+        send(g)
+        lab.wait_for('the question', lambda: worker(g, 'auth_cyrus/cyrus', 'smtpc')['questions'])
+        pid = kills(g, 'auth_cyrus/cyrus', 'smtpc')
+        g.wait_log('status=deferred .*its worker process ended')
+        up_again(g, pid, 'auth_cyrus/cyrus', 'smtpc')
+        g.ctl('queue', 'flush')
+        sink.wait(2)
+        g.queue_empty()
+        assert hop.heard == [PLAIN] * 2 and SECRET not in g.log()
+    subprocess.run(['rm', '-r', files.dir], check=True)
+
+
+def boxes(inst, path, smtpc='', **kw):
+    """A gateway whose mail for box.test goes by LMTP from a worker."""
+    return lab.relay_all(inst, 9, mt=f'box.test box:{path}\n', smtpc=f'transport box {{ module = lmtp; isolate = yes; }} {smtpc}',
+                         qmgr='min_retry_delay = 1h; max_retry_delay = 1h;', **kw)
+
+
+BOX = 'transport_lmtp/box'
+
+
+def test_transport(inst):
+    """Delivers as it would inside: results for each recipient, short and long mail, a session for several; killed with a mail it is a temporary
+    failure, then delivered, once; hanging ones are found; other mail goes on."""
+    large = b'Subject: large\r\n\r\n' + b''.join(b'line %d of a text that goes by a descriptor\r\n' % i for i in range(30000))
+    wait = []
+
+    def answer(verb, arg, ses):
+        if verb == 'RCPT' and 'no@' in arg:
+            return '550 5.1.1 not here'
+        if verb == 'DOT' and wait:
+            return wait.pop()
+    folder = lab.tempdir('box')
+    with lab.Sink(lmtp=True, path=folder / 's', answer=answer) as sink, boxes(inst, folder / 's', env={'META1_WORKER_PING_MS': '300'}) as g:
+        assert set(workers(g, 'smtpc')) == {BOX}
+        with g.client() as c:
+            assert c.mail('a@from.test', ['u@box.test', 'no@box.test', 'v@box.test'], b'Subject: t\r\n\r\nhello\r\n').startswith('250')
+            assert c.mail('a@from.test', 'u@box.test', large, ehlo=None).startswith('250')
+        sink.wait(2)
+        assert sorted(len(m['rcpts']) for m in sink.mails) == [1, 2]
+        assert next(m['body'] for m in sink.mails if len(m['rcpts']) == 1).endswith(large)
+        g.wait_log('to=<no@box.test> .*status=bounced .*5.1.1 not here')
+        for how in 'killed', 'hangs':
+            n = len(sink.mails)
+            wait.append('silence')
+            with g.client() as c:
+                assert c.mail('a@from.test', f'{how}@box.test', b'Subject: again\r\n\r\nhello\r\n').startswith('250')
+            lab.wait_for('the dot', lambda: not wait)
+            pid = worker(g, BOX, 'smtpc')['pid']
+            os.kill(pid, signal.SIGKILL if how == 'killed' else signal.SIGSTOP)
+            g.wait_log(f'to=<{how}@box.test> .*status=deferred .*its worker process ended')
+            up_again(g, pid, BOX, 'smtpc')
+            g.ctl('queue', 'flush')
+            lab.wait_for('the mail', lambda: [f'{how}@box.test'] in [m['rcpts'] for m in sink.mails[n:]])
+            g.wait_log(f'to=<{how}@box.test> .*status=delivered')
+            assert [m['rcpts'] for m in sink.mails].count([f'{how}@box.test']) == 1
+        assert 'error="does not answer"' in g.log()
+        assert g.log().count('mcp.start role=smtpc ') == 1
+        assert re.search(rf'isolated: smtpc {BOX} up, pid \d+, \d restarts?, last end: ', g.ctl('module', 'info', 'transport_lmtp').stdout)
+    subprocess.run(['rm', '-r', folder], check=True)
+
+
+def test_transport_stops_and_reloads(inst):
+    """A stop does not wait for what the hop cannot have; a reload opens another beside the old one, or none."""
+    silent = []
+
+    def answer(verb, arg, ses):
+        return 'silence' if verb == 'MAIL' and silent else None
+    folder = lab.tempdir('box')
+    with lab.Sink(lmtp=True, path=folder / 's', answer=answer) as sink, boxes(inst, folder / 's') as g:
+        def reload(old, new):
+            n = g.log().count('mcp.reload result=')
+            g.conf.write_text(g.conf.read_text().replace(old, new))
+            g.proc.send_signal(signal.SIGHUP)
+            lab.wait_for('the end of a reload', lambda: g.log().count('mcp.reload result=') > n)
+
+        def mail(to='u@box.test'):
+            with g.client() as c:
+                assert c.mail('a@from.test', to, b'Subject: t\r\n\r\nhello\r\n').startswith('250')
+        mail()
+        sink.wait(1)
+        first = worker(g, BOX, 'smtpc')['pid']
+        reload('isolate = yes; }', 'isolate = yes; } transport other { module = lmtp; isolate = yes; }')
+        lab.wait_for('both', lambda: set(workers(g, 'smtpc')) == {BOX, 'transport_lmtp/other'})
+        lab.wait_for('the old worker to end', lambda: gone(first))
+        mail()
+        sink.wait(2)
+        reload('transport other { module = lmtp; isolate = yes; }', '')
+        lab.wait_for('one of them', lambda: set(workers(g, 'smtpc')) == {BOX})
+        silent.append(True)
+        mail('late@box.test')
+        lab.wait_for('the question', lambda: worker(g, BOX, 'smtpc')['questions'])
+        assert g.stop(8) == 0  # far less than what the hop would have to answer in
+        assert 'its time is over' not in g.log()
+    subprocess.run(['rm', '-r', folder], check=True)
+
+
 def test_cannot_open(inst):
     """What the module says at open is said as if it were inside, and nothing starts."""
     g = gateway(inst, 9, smar='map ac { type = gdbm; file = "ac"; isolate = yes; } access { name = ac; }')
@@ -215,13 +384,13 @@ def test_refused(inst):
     """Kinds that have no worker: by name, with the reason; and options that would do nothing."""
     p = check(inst, 'smtps { listen_socket { port = 2525; } policy_milter { module = mux; isolate = yes; filter f { module = headers; isolate_user = root; } } }\n'
               'qmgr { queue { type = log; isolate = yes; } }\n'
-              'smtpc { module transport_smtp { isolate = yes; } auth { isolate = yes; file = "/dev/null"; } }\n'
+              'smtpc { module transport_smtp { isolate = yes; } module auth_cyrus { isolate = yes; } transport x { module = lmtp; isolate_memory = 1MB; } }\n'
               'smar { module map_text { isolate = yes; } }\n')
     out = p.stdout + p.stderr
     assert p.returncode == 78
     for text in ('policy_milter: option isolate: say it in the section of the filter', 'option isolate_user is without effect: isolate is not set',
-                 'queue: option isolate: a queue store runs inside its roles', 'module transport_smtp: option isolate: a transport runs inside smtpc and smar',
-                 'auth: option isolate: auth runs inside its role', 'module map_text: option isolate: say it in the section of the map'):
+                 'queue: option isolate: a queue store runs inside its roles', 'module transport_smtp: option isolate: say it in a section of smtpc, transport NAME',
+                 'module auth_cyrus: option isolate: say it in the section of the mechanisms', 'option isolate_memory is without effect: isolate is not set', 'module map_text: option isolate: say it in the section of the map'):
         assert text in out, f'{text}\n{out}'
 
 
@@ -245,4 +414,4 @@ def test_own_user(inst):
         assert pathlib.Path(f'/proc/{pid}/status').stat().st_uid == pwd.getpwnam('games').pw_uid
         g.conf.write_text(g.conf.read_text().replace('isolate_user = man', 'isolate_user = root'))
         g.proc.send_signal(signal.SIGHUP)
-        g.wait_log('isolate_smar would run with uid 0')
+        g.wait_log('isolate_user: its worker would run with uid 0')

@@ -237,6 +237,8 @@ static void in_section(char *out, size_t size, const char *path, const char *lin
 		    out, size, "smar { recipient_probe { routes = lmtp; %s %s } }", line, more);
 	else if (strcmp(path, "smtpc.auth") == 0)
 		snprintf(out, size, "smtpc { auth { file = \"/c\"; %s %s } }", line, more);
+	else if (strcmp(path, "smtpc.transport") == 0)
+		snprintf(out, size, "smtpc { transport t { %s %s } }", line, more);
 	else if (sub && strchr(sub, '.'))
 		snprintf(out, size, "%s { %.*s { %s { %s } } %s }", role, (int)strcspn(sub, "."),
 		    sub, strchr(sub, '.') + 1, line, more);
