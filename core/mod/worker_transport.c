@@ -214,7 +214,7 @@ static bool on_send(struct worker *w, struct wire_frame *f)
 	if (!a)
 		return false;
 	a->free_of = question_free;
-	content = iso_bytes_get(m.piece, m.npiece, q->fd, q->nfd, false, &q->pool);
+	content = iso_bytes_get(m.piece, m.npiece, q->fd, q->nfd, NULL, &q->pool);
 	s = find(w, m.session);
 	if (!content || !s || busy(w, s) || !m.id || !m.nrcpt)
 		return false;
