@@ -44,8 +44,9 @@ struct role { /* one a process */
 	/* Reload: prepare opens the new beside the old. 0: ready; <0: refused, err says why, the
 	 * old goes on; 1: only a restart can change this, err says what. NULL: always 1. commit
 	 * switches, else the new is dropped; at a commit role->set, section and fd are already the
-	 * new ones, and listeners that are not in fd any more are closed after it. The old go after it: whoever keeps texts of settings has a reference to their
-	 * conf (conf_ref), and instances of modules do. */
+	 * new ones, and listeners that are not in fd any more are closed after it. The old go after
+	 * it: whoever keeps texts of settings has a reference to their conf (conf_ref), and
+	 * instances of modules do. */
 	int (*reload_prepare)(struct role *, struct settings *, struct meta1_err *);
 	void (*reload_finish)(struct role *, bool commit);
 	void (*up)(struct role *, struct chan *, const struct p_hello *);

@@ -74,7 +74,8 @@ bool conf_word_take(struct reader *, char mark);       /* steps over this mark, 
 const char *conf_word_found(struct reader *);	       /* r->t as messages name it */
 
 /* conf_pack.c: the files come from fd, if it has them and file is the first; false: they do not.
- * Then: a copy of the text of one, or NULL; the one behind `after` of those that a pattern means. */
+ * Then: a copy of the text of one, or NULL; the one behind `after` of those that a pattern means.
+ */
 bool conf_unpack(struct conf *, int fd, const char *file);
 char *conf_packed_text(const struct conf *, const char *name, size_t *len);
 const char *conf_packed_next(const struct conf *, const char *pattern, const char *after);

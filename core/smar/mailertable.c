@@ -138,7 +138,8 @@ static const char *named(const char *word, char *const *by)
 	return NULL;
 }
 
-/* "maildri:inbox", "lmpt:[192.0.2.1]:24": no port stands behind the colon, so it is meant to be a transport. */
+/* "maildri:inbox", "lmpt:[192.0.2.1]:24": no port stands behind the colon, so it is meant to be a
+ * transport. */
 static int no_such_transport(const char *word, char *const *by, struct meta1_err *err)
 {
 	static const char *const ours[] = {"smtp", "lmtp"};

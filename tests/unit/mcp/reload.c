@@ -61,8 +61,8 @@ static void for_a_role(void **state)
 	change(BASE "qmgr { arguments = \"qmgr -f /x\"; }\n", NULL, "qmgr", "arguments");
 	change(BASE "qmgr { queue { type = memory; } }\n", NULL, "qmgr", "type");
 	change(BASE "smtps { pass_fd_socket = x; }\n", NULL, "smtps", "pass_fd_socket");
-	change(BASE "smar { trusted_nameserver = 127.0.0.1; }\n", NULL, "smar",
-	    "trusted_nameserver");
+	change(
+	    BASE "smar { trusted_nameserver = 127.0.0.1; }\n", NULL, "smar", "trusted_nameserver");
 }
 
 static void for_nobody(void **state)
