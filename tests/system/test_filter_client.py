@@ -154,6 +154,25 @@ def test_nobody_wants_it(inst, names):
         assert [k for k, _ in g.milters['a'].heard if k == 'M'] and '71.2.0.192.in-addr.arpa.' not in names.asked
 
 
+def test_a_milter_that_does_not_want_it(inst, names):
+    """What it wants is known from the first session on, and anew when it comes back."""
+    with gateway(inst, names, {'a': ''}, peer=lambda: milterd.Milter(protocol=1)) as g:
+        with g.client() as c:
+            c.mail('a@b.test', 'u@far.test', 'Subject: t\r\n\r\nx\r\n')
+        with as_client(g, '192.0.2.72') as c:
+            c.mail('a@b.test', 'u@far.test', 'Subject: t\r\n\r\nx\r\n')
+        assert 'C' not in [k for k, _ in g.milters['a'].heard] and [k for k, _ in g.milters['a'].heard].count('E') == 1
+        assert '72.2.0.192.in-addr.arpa.' not in names.asked
+        g.milters['a'].protocol = 0
+        for m in list(g.milters['a'].live):
+            m.shutdown(socket.SHUT_RDWR)
+        with as_client(g, '192.0.2.9') as c:  # it hears of the client, if not the name this time
+            c.mail('a@b.test', 'u@far.test', 'Subject: t\r\n\r\nx\r\n')
+        assert [k for k, _ in g.milters['a'].heard if k in 'CHME'] == list('CHME')
+        with as_client(g, '192.0.2.9'):
+            assert told(g)[0] == 'mx.good.test'
+
+
 def test_xclient_and_conditions(inst, names):
     """The filter of other clients is asked about the new client, from CONNECT to END; that of the proxy is not asked any more."""
     with gateway(inst, names, {'there': 'clients = 192.0.2.0/24;', 'here': 'clients = 127.0.0.1;'}) as g:

@@ -233,22 +233,18 @@ static int address(struct sess *s, const struct rewrite *r, struct meta1_buf old
 	return 0;
 }
 
-static int envelope(struct sess *s, const struct meta1_pm_ask *ask)
+static int envelope(struct sess *s, const struct meta1_buf *rcpt, uint32_t nrcpt)
 {
 	int bad = address(s, &s->h->sender, s->about->from, META1_PM_SENDER);
 
-	for (uint32_t i = 0; i < ask->nrcpt && s->h->recipient.n && !bad; i++)
-		bad = address(s, &s->h->recipient, ask->rcpt[i], META1_PM_ADD_RCPT);
+	for (uint32_t i = 0; i < nrcpt && s->h->recipient.n && !bad; i++)
+		bad = address(s, &s->h->recipient, rcpt[i], META1_PM_ADD_RCPT);
 	return bad;
 }
 
-const char *edits_make(struct sess *s, const struct meta1_pm_ask *ask)
+const char *edits_make(struct sess *s, const struct meta1_buf *rcpt, uint32_t nrcpt)
 {
-	const char *bad = fields_read(s, ask->msg);
-
-	if (bad)
-		return bad;
-	if (envelope(s, ask) < 0 || rewritten(s) < 0 || removed(s) < 0 || added(s) < 0)
+	if (envelope(s, rcpt, nrcpt) < 0 || rewritten(s) < 0 || removed(s) < 0 || added(s) < 0)
 		return s->nedit < EDITS_MAX ? no_memory : "more than 4096 edits would be to make";
 	return NULL;
 }

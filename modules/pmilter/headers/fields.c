@@ -10,9 +10,7 @@
  */
 #include "headers.h"
 
-#include <errno.h>
 #include <strings.h>
-#include <unistd.h>
 
 #define BUCKETS 4096
 
@@ -23,7 +21,7 @@ void *headers_keep(struct sess *s, size_t n)
 
 static const char *copy(struct sess *s, const struct meta1_pm_message *m, char **out)
 {
-	char *p = m->header <= HEADER_MAX ? headers_keep(s, (size_t)m->header + 1) : NULL;
+	char *p = headers_keep(s, (size_t)m->header + 1);
 	size_t n = 0;
 
 	*out = p;
@@ -32,24 +30,9 @@ static const char *copy(struct sess *s, const struct meta1_pm_message *m, char *
 	for (uint32_t i = 0; i < m->nextent && n < m->header; i++) {
 		const struct meta1_extent *e = &m->extent[i];
 		size_t want = m->header - n < e->len ? (size_t)(m->header - n) : (size_t)e->len;
-		uint64_t off = e->off;
 
-		if (e->mem) {
-			memcpy(p + n, e->mem, want);
-			n += want;
-			continue;
-		}
-		while (want > 0) {
-			ssize_t got = pread(e->fd, p + n, want, (off_t)off);
-
-			if (got < 0 && errno == EINTR)
-				continue;
-			if (got <= 0)
-				return "the message cannot be read";
-			n += (size_t)got;
-			off += (uint64_t)got;
-			want -= (size_t)got;
-		}
+		memcpy(p + n, e->mem, want);
+		n += want;
 	}
 	return n == m->header ? NULL : "the message is shorter than its header";
 }
@@ -124,14 +107,19 @@ static uint32_t count(const char *p, const char *end)
 	return n;
 }
 
-const char *fields_read(struct sess *s, const struct meta1_pm_message *m)
+const char *fields_of(struct sess *s, const struct meta1_pm_message *m)
 {
 	char *p = NULL;
-	const char *bad = copy(s, m, &p), *end = p + (bad ? 0 : m->header);
+	const char *bad = copy(s, m, &p);
+
+	return bad ? bad : fields_read(s, p, (size_t)m->header);
+}
+
+const char *fields_read(struct sess *s, char *p, size_t len)
+{
+	const char *end = p + len;
 	uint32_t n, *bucket;
 
-	if (bad)
-		return bad;
 	n = count(p, end);
 	bucket = headers_keep(s, BUCKETS * sizeof(*bucket));
 	s->field = n <= FIELDS_MAX ? headers_keep(s, (n + 1) * sizeof(*s->field)) : NULL;

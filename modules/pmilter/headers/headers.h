@@ -11,6 +11,7 @@
  */
 #ifndef PMILTER_HEADERS_H
 #define PMILTER_HEADERS_H
+#include "../common/fetch.h"
 #include "../common/hold.h"
 
 #include <meta1/pmilter.h>
@@ -48,6 +49,11 @@ struct field {
 struct sess {
 	struct headers *h;
 	const struct meta1_pm_about *about;
+	/* while a header is read that lies in a file */
+	struct meta1_req *req;
+	struct fetch *fetch; /* NULL: none is */
+	struct meta1_buf *rcpt;
+	uint32_t nrcpt;
 	struct hold hold;
 	struct meta1_pm_verdict verdict;
 	struct meta1_pm_edit *edit;
@@ -68,14 +74,17 @@ struct headers {
 void *headers_keep(struct sess *, size_t);
 
 /* ---- fields.c: NULL, or why not ---- */
-const char *fields_read(struct sess *, const struct meta1_pm_message *);
+/* The header is in memory; a copy is made. */
+const char *fields_of(struct sess *, const struct meta1_pm_message *);
+const char *fields_read(struct sess *, char *header, size_t); /* not copied */
 /* Whatever its case; a * at the end stands for the rest. */
 int fields_match(const struct field *, const char *pattern);
 
 /* ---- edits.c ---- */
 /* "Name: value", or what is wrong with it. */
 const char *edits_check(const char *line);
-const char *edits_make(struct sess *, const struct meta1_pm_ask *);
+/* When the fields are known. */
+const char *edits_make(struct sess *, const struct meta1_buf *rcpt, uint32_t nrcpt);
 
 /* ---- address.c ---- */
 /* A value with its addresses rewritten, in the answer's memory; data NULL: nothing changed. <0: no

@@ -2,10 +2,10 @@
 /*
  * pmilter_headers.c -- the module: options, the files, one answer a mail.
  *
- * Comes from smtps' chain of filters at END; goes to edits.c. Owns the rows of its files, read when
- * it is opened, that is at a start or a reload. On failure: a file that is wrong stops the start,
- * or the reload, with its line; a mail that cannot be edited is said to be that (PERMFAIL); no
- * other is the worse for it.
+ * Comes from smtps' chain of filters at END; goes to edits.c, at once or when a header that lies in
+ * a file was read. Owns the rows of its files, read when it is opened, that is at a start or a
+ * reload. On failure: a file that is wrong stops the start, or the reload, with its line; a mail
+ * that cannot be edited is said to be that (PERMFAIL); no other is the worse for it.
  */
 #include "headers.h"
 
@@ -106,9 +106,68 @@ static uint32_t headers_begin(void *inst, const struct meta1_pm_about *about, vo
 static void forget(struct sess *s)
 {
 	hold_drop(s->h->host, s->h->ctx, &s->hold);
+	fetch_drop(&s->fetch);
 	s->edit = NULL;
 	s->field = NULL;
 	s->nedit = s->room = s->nfield = 0;
+}
+
+/* bad: what is wrong with this mail */
+static void finish(struct sess *s, enum meta1_status st, const char *bad)
+{
+	struct meta1_reply r = {.size = sizeof(r), .text = bad, .ext = bad ? NULL : &s->verdict};
+	struct meta1_req *req = s->req;
+
+	s->req = NULL;
+	s->verdict.edit = s->edit;
+	s->verdict.nedit = s->nedit;
+	s->h->host->finish(req, bad ? st : META1_OK, &r);
+}
+
+/* ---- a header that lies in a file ---- */
+
+static void fetched(void *arg, struct fetch *f, const char *bad)
+{
+	struct sess *s = arg;
+	char *p = bad ? NULL : headers_keep(s, f->len + 1);
+
+	s->fetch = NULL;
+	if (!bad && !p)
+		bad = "the header is larger than 1 MiB";
+	if (!bad) {
+		memcpy(p, f->at, f->len);
+		bad = fields_read(s, p, f->len);
+	}
+	if (!bad)
+		bad = edits_make(s, s->rcpt, s->nrcpt);
+	finish(s, META1_PERMFAIL, bad);
+}
+
+/* What is asked is the host's only during the call. */
+static int keep_rcpts(struct sess *s, const struct meta1_pm_ask *ask)
+{
+	s->nrcpt = ask->nrcpt;
+	s->rcpt = headers_keep(s, (ask->nrcpt + 1) * sizeof(*s->rcpt));
+	for (uint32_t i = 0; s->rcpt && i < ask->nrcpt; i++) {
+		char *p = headers_keep(s, ask->rcpt[i].len + 1);
+
+		if (!p)
+			return 0;
+		memcpy(p, ask->rcpt[i].data, ask->rcpt[i].len);
+		s->rcpt[i] = (struct meta1_buf){p, ask->rcpt[i].len};
+	}
+	return s->rcpt != NULL;
+}
+
+static void fetch(struct sess *s, const struct meta1_pm_ask *ask)
+{
+	if (keep_rcpts(s, ask))
+		s->fetch = fetch_begin(
+		    s->h->host, s->h->ctx, ask->msg, 0, 0, (size_t)ask->msg->header, fetched, s);
+	if (!s->fetch)
+		finish(s, META1_TEMPFAIL,
+		    "the header cannot be read: no memory, or too much waits "
+		    "for the disk");
 }
 
 static void headers_ask(void *sess, struct meta1_req *req, const struct meta1_pm_ask *ask)
@@ -122,15 +181,25 @@ static void headers_ask(void *sess, struct meta1_req *req, const struct meta1_pm
 		return;
 	}
 	forget(s);
+	s->req = req;
+	*s->h->host->req_slot(req) = s;
 	s->verdict = (struct meta1_pm_verdict){.size = sizeof(s->verdict),
 	    .wants = META1_PM_END,
 	    .sizeof_edit = sizeof(struct meta1_pm_edit)};
-	if (ask->stage == META1_PM_END)
-		r.text = edits_make(s, ask);
-	s->verdict.edit = s->edit;
-	s->verdict.nedit = s->nedit;
-	r.ext = r.text ? NULL : &s->verdict;
-	s->h->host->finish(req, r.text ? META1_PERMFAIL : META1_OK, &r);
+	if (ask->stage != META1_PM_END) {
+		finish(s, META1_OK, NULL);
+		return;
+	}
+	if (ask->msg->header > HEADER_MAX) {
+		finish(s, META1_PERMFAIL, "the header is larger than 1 MiB");
+		return;
+	}
+	if (!fetch_needless(ask->msg, 0, 0, ask->msg->header)) {
+		fetch(s, ask);
+		return;
+	}
+	r.text = fields_of(s, ask->msg);
+	finish(s, META1_PERMFAIL, r.text ? r.text : edits_make(s, ask->rcpt, ask->nrcpt));
 }
 
 static void headers_reset(void *sess)
@@ -149,11 +218,18 @@ static void headers_end(void **sess)
 	s->h->host->free(s->h->ctx, s);
 }
 
-/* Every question is answered within its call. */
+/* Every question is answered within its call, unless a header is read. */
 static void headers_cancel(void *inst, struct meta1_req *req)
 {
-	(void)inst;
-	(void)req;
+	struct headers *h = inst;
+	struct sess *s = *h->host->req_slot(req);
+	struct meta1_reply r = {.size = sizeof(r), .text = "canceled"};
+
+	if (s && s->req == req) {
+		s->req = NULL;
+		fetch_drop(&s->fetch);
+	}
+	h->host->finish(req, META1_CANCELED, &r);
 }
 
 static const struct meta1_pmilter_ops ops = {.size = sizeof(ops),

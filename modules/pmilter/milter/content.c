@@ -3,42 +3,18 @@
  * content.c -- a message on its way to the filter: field after field, then pieces of the body.
  *
  * Comes from the host's extents, which stay valid until the ask is finished; goes to the
- * connection, the body without a copy. A field's value is given as Sendmail does, byte for byte: LF
+ * connection, a body in memory without a copy; what lies in a file is read by worker threads, and
+ * the next command waits for it. A field's value is given as Sendmail does, byte for byte: LF
  * between its lines, its first blank only to filters that asked for it (LEADSPC), no line end
  * behind it. Three things filters cannot take: blanks before the colon are left out, or "From :"
  * would be no From to them; NUL in a value is a blank; and a value that does not fit into a command
  * (64 KiB, or data_size) is cut. What is no field ends the header: it is body.
  */
+#include "../common/fetch.h"
 #include "milter.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-/* n bytes from the beginning of the message. */
-static int read_all(const struct meta1_pm_message *m, unsigned char *out, size_t n)
-{
-	for (uint32_t i = 0; i < m->nextent && n > 0; i++) {
-		const struct meta1_extent *e = &m->extent[i];
-		size_t len = e->len < n ? (size_t)e->len : n, at = 0;
-
-		if (e->mem)
-			memcpy(out, e->mem, len);
-		while (!e->mem && at < len) {
-			ssize_t got = pread(e->fd, out + at, len - at, (off_t)(e->off + at));
-
-			if (got < 0 && errno == EINTR)
-				continue;
-			if (got <= 0)
-				return -1;
-			at += (size_t)got;
-		}
-		out += len;
-		n -= len;
-	}
-	return n == 0 ? 0 : -1;
-}
 
 /* Length of the field at the front of it with all its lines, or 0: there is none. */
 static size_t field_len(const unsigned char *p, size_t n)
@@ -82,12 +58,45 @@ static void find_body(struct sess *s)
 	settle(c, s->msg);
 }
 
+/* A header that the first extent has not whole: in one piece, by a copy. */
+static void have_header(void *arg, struct fetch *f, const char *bad)
+{
+	struct sess *s = arg;
+	struct content *c = &s->content;
+	unsigned char *copy = bad ? NULL : bag_get(s->m, &s->bag, f->len);
+
+	c->fetch = NULL;
+	if (!copy) {
+		sess_fail(s, "cannot be told the header: %s", bad ? bad : "no memory");
+		return;
+	}
+	memcpy(copy, f->at, f->len);
+	c->header = copy;
+	find_body(s);
+	sess_go(s);
+}
+
+void content_drop(struct sess *s)
+{
+	struct content *c = &s->content;
+
+	fetch_drop(&c->fetch);
+	if (c->wait)
+		s->m->host->unwatch(&c->wait);
+	c->waits = 0;
+}
+
+int content_reads(const struct sess *s)
+{
+	return s->content.fetch || s->content.waits;
+}
+
 int content_begin(struct sess *s, struct meta1_err *err)
 {
 	const struct meta1_pm_message *m = s->msg;
 	struct content *c = &s->content;
-	unsigned char *copy;
 
+	content_drop(s);
 	memset(c, 0, sizeof(*c));
 	c->len = (size_t)m->header;
 	if (m->header > HEADER_MAX) {
@@ -100,13 +109,10 @@ int content_begin(struct sess *s, struct meta1_err *err)
 	if (m->nextent > 0 && m->extent[0].mem && m->extent[0].len >= m->header)
 		c->header = m->extent[0].mem;
 	else if (m->header > 0) {
-		copy = bag_get(s->m, &s->bag, c->len);
-		if (!copy || read_all(m, copy, c->len) < 0) {
-			snprintf(err->text, sizeof(err->text), "cannot be told the header: %s",
-			    copy ? strerror(errno) : "no memory");
-			return -1;
-		}
-		c->header = copy;
+		c->fetch = fetch_begin(s->m->host, s->m->ctx, m, 0, 0, c->len, have_header, s);
+		snprintf(err->text, sizeof(err->text),
+		    "cannot be told the header: no memory, or too much waits for the disk");
+		return c->fetch ? 0 : -1;
 	}
 	find_body(s);
 	return 0;
@@ -169,40 +175,104 @@ int content_has_piece(const struct sess *s)
 	return s->content.extent < s->msg->nextent;
 }
 
-/* As many bytes as fit, from where the last one ended. The head of the command counts all. */
-void content_piece(struct sess *s)
+static void say_head(struct sess *s, size_t n)
 {
-	const struct meta1_conn_ops *conn = s->m->host->conn;
-	struct content *c = &s->content;
-	uint64_t left = s->peer->chunk, n = 0;
-	struct content to = *c;
 	unsigned char head[5];
 
-	for (int round = 0; round < 2; round++) {
-		to = *c;
-		left = s->peer->chunk;
-		while (left > 0 && to.extent < s->msg->nextent) {
-			struct meta1_extent e = s->msg->extent[to.extent];
-
-			e.len = e.len - to.off < left ? e.len - to.off : left;
-			e.off += to.off;
-			if (e.mem)
-				e = (struct meta1_extent){
-				    .mem = (const char *)e.mem + to.off, .len = e.len, .fd = -1};
-			if (round == 0)
-				n += e.len;
-			else if (e.len > 0)
-				conn->send(s->peer->conn, &e, 1);
-			left -= e.len;
-			to.off += e.len;
-			settle(&to, s->msg);
-		}
-		if (round > 0)
-			break;
-		put32(head, (uint32_t)n + 1);
-		head[4] = 'B';
-		conn->write(s->peer->conn, head, sizeof(head));
-	}
+	put32(head, (uint32_t)n + 1);
+	head[4] = 'B';
+	s->m->host->conn->write(s->peer->conn, head, sizeof(head));
 	s->peer->whole = 0;
-	*c = to;
+}
+
+/* The next n bytes, and who is told: the connection, or nobody. Moves on behind them. */
+static void pass(struct sess *s, size_t n, struct meta1_conn *conn)
+{
+	struct content *c = &s->content;
+
+	while (n > 0) {
+		const struct meta1_extent *e = &s->msg->extent[c->extent];
+		struct meta1_extent out = {.mem = (const char *)e->mem + c->off,
+		    .len = e->len - c->off < n ? e->len - c->off : n,
+		    .fd = -1};
+
+		if (conn)
+			s->m->host->conn->send(conn, &out, 1);
+		n -= (size_t)out.len;
+		c->off += out.len;
+		settle(c, s->msg);
+	}
+}
+
+static void have_piece(void *arg, struct fetch *f, const char *bad)
+{
+	struct sess *s = arg;
+
+	s->content.fetch = NULL;
+	if (bad) {
+		sess_fail(s, "cannot be told the body: %s", bad);
+		return;
+	}
+	say_head(s, f->len);
+	s->m->host->conn->write(s->peer->conn, f->at, f->len);
+	sess_go(s);
+}
+
+/* As much as fits, from where the last one ended. */
+static size_t piece_len(const struct sess *s)
+{
+	const struct content *c = &s->content;
+	uint64_t off = c->off, n = 0, max = s->peer->chunk;
+
+	for (uint32_t i = c->extent; i < s->msg->nextent && n < max; i++, off = 0)
+		n += s->msg->extent[i].len - off;
+	return (size_t)(n < max ? n : max);
+}
+
+static int read_piece(struct sess *s)
+{
+	struct content *c = &s->content;
+	size_t n = piece_len(s);
+
+	c->fetch = fetch_begin(s->m->host, s->m->ctx, s->msg, c->extent, c->off, n, have_piece, s);
+	if (c->fetch)
+		pass(s, n, NULL);
+	return c->fetch ? 0 : -1;
+}
+
+static void on_wait(int fd, short what, void *arg)
+{
+	struct sess *s = arg;
+
+	(void)fd, (void)what;
+	s->content.waits = 0;
+	if (content_piece(s) < 0)
+		sess_fail(s, "cannot be told the body: no memory, or too much waits for the disk");
+}
+
+/* A filter that need not answer pieces, and does not read them: what is read is kept by us. */
+static int wait_for_room(struct sess *s)
+{
+	struct content *c = &s->content;
+
+	if (!c->wait)
+		c->wait = s->m->host->watch_timer(s->m->ctx, WAIT_MS, on_wait, s);
+	else
+		s->m->host->rearm(c->wait, WAIT_MS);
+	c->waits = c->wait != NULL;
+	return c->wait ? 0 : -1;
+}
+
+int content_piece(struct sess *s)
+{
+	struct content *c = &s->content;
+	struct meta1_conn *conn = s->peer->conn;
+	size_t n = piece_len(s);
+
+	if (!fetch_needless(s->msg, c->extent, c->off, n))
+		return s->m->host->conn->unsent(conn) < TOGETHER_MAX ? read_piece(s)
+								     : wait_for_room(s);
+	say_head(s, n);
+	pass(s, n, conn);
+	return 0;
 }

@@ -269,6 +269,27 @@ static size_t put_macro(const struct sess *s, const char *name, size_t len, char
 	return at;
 }
 
+/* Of a filter that hears nothing of CONNECT: it asks for the client's name at another step. */
+int macros_name(const struct peer *p)
+{
+	static const char *const names[] = {
+	    "_", "{client_name}", "{client_ptr}", "{client_resolve}"};
+
+	for (int i = 1; i < MACRO_LISTS; i++) {
+		const char *l = p->list[i] ? p->list[i] : "";
+
+		while (*(l += strspn(l, " \t,"))) {
+			size_t n = strcspn(l, " \t,");
+
+			for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
+				if (strlen(names[k]) == n && memcmp(names[k], l, n) == 0)
+					return 1;
+			l += n;
+		}
+	}
+	return 0;
+}
+
 void macros_say(struct sess *s, enum step st)
 {
 	const char *names = stage[st].names;

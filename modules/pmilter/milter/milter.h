@@ -94,7 +94,8 @@ enum step {
 #define HEADER_MAX   (16u << 20)  /* bytes of the header of a message */
 #define EDITS_MAX    4096u	  /* changes of a message */
 #define LINES_MAX    100u	  /* of a reply */
-#define TOGETHER_MAX (256u << 10) /* bytes not sent yet of fields that are said together */
+#define TOGETHER_MAX (256u << 10) /* bytes not sent yet of what is said together */
+#define WAIT_MS	     5		  /* until the next look whether they went */
 #define LEAVING_MAX  64u	  /* connections that wait for the filter to hear QUIT */
 
 struct milter;
@@ -129,11 +130,16 @@ struct peer { /* a connection */
 	size_t need, have;
 };
 
+struct fetch;
+
 struct content { /* a message on its way */
 	const unsigned char *header;
 	size_t len, at;	 /* of header; where the next field begins */
 	uint32_t extent; /* where the rest of the body begins */
 	uint64_t off;
+	struct fetch *fetch; /* what of it is being read; NULL: nothing */
+	struct meta1_watch *wait;
+	int waits; /* for room on the connection */
 };
 
 struct sess {
@@ -180,7 +186,8 @@ struct milter { /* an instance */
 	int second;			  /* the first place failed and the fall-back did not */
 	int64_t second_till;		  /* ms: then the first is tried again */
 	uint32_t version, actions, steps; /* of the last negotiation; version 0: none yet */
-	struct sess none;		  /* of who came when there was no memory: fails */
+	int nameless;	  /* by that the filter sees nothing of CONNECT, nor the client's name */
+	struct sess none; /* of who came when there was no memory: fails */
 };
 
 /* ---- bag.c ---- */
@@ -208,6 +215,7 @@ uint32_t negotiate_wants(const struct peer *); /* stages of the host */
 
 /* ---- macros.c ---- */
 void macros_say(struct sess *, enum step);
+int macros_name(const struct peer *);
 
 /* ---- steps.c ---- */
 const char *step_name(enum step);
@@ -215,10 +223,13 @@ void steps_go(struct sess *);	/* the next command, and all that need not wait */
 void steps_next(struct sess *); /* the filter wants to hear more */
 
 /* ---- content.c ---- */
+/* content_drop() is due. <0: err */
 int content_begin(struct sess *, struct meta1_err *);
+int content_reads(const struct sess *); /* steps_go() comes when it is there */
+void content_drop(struct sess *);
 int content_field(struct sess *); /* says it; <0: no memory */
 int content_has_field(const struct sess *);
-void content_piece(struct sess *);
+int content_piece(struct sess *); /* <0: it cannot be read */
 int content_has_piece(const struct sess *);
 
 /* ---- said.c ---- */
@@ -241,6 +252,7 @@ void edits_done(struct sess *); /* into the verdict */
 void sess_answer(struct sess *, enum meta1_pm_action);
 /* It cannot be; the connection goes. fmt: of a text without the filter's place. */
 void sess_fail(struct sess *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sess_go(struct sess *); /* with its next command, when the connection is there */
 void sess_lost(struct sess *, const char *why); /* its connection is gone already */
 
 static inline uint32_t get32(const void *p)

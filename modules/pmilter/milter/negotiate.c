@@ -84,8 +84,12 @@ int negotiate_said(struct peer *p, char cmd, struct meta1_buf b, struct meta1_er
 {
 	uint32_t version, actions, steps;
 
-	if (cmd == 'l' && p->actions & SMFIF_SETSYMLIST)
-		return lists(p, b, why);
+	if (cmd == 'l' && p->actions & SMFIF_SETSYMLIST) {
+		if (lists(p, b, why) < 0)
+			return -1;
+		p->m->nameless = (p->steps & SMFIP_NOCONNECT) && !macros_name(p);
+		return 0;
+	}
 	if (cmd != 'O' || b.len < 12) {
 		snprintf(why->text, sizeof(why->text),
 		    "answers OPTNEG with 0x%02x and %zu bytes; expected is OPTNEG with 12: it is "
@@ -116,6 +120,7 @@ int negotiate_said(struct peer *p, char cmd, struct meta1_buf b, struct meta1_er
 					    : (64u << 10) - 1;
 	if (lists(p, (struct meta1_buf){(const char *)b.data + 12, b.len - 12}, why) < 0)
 		return -1;
+	p->m->nameless = (p->steps & SMFIP_NOCONNECT) && !macros_name(p);
 	tell(p);
 	return 0;
 }

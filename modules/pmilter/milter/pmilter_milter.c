@@ -83,6 +83,7 @@ static void milter_close(void *inst)
 /* What the last ask had and the last verdict pointed to. */
 static void forget(struct sess *s)
 {
+	content_drop(s);
 	bag_empty(s->m, &s->bag);
 	memset(&s->verdict, 0, sizeof(s->verdict));
 	s->arg = s->args = (struct meta1_buf){NULL, 0};
@@ -101,6 +102,7 @@ static void forget(struct sess *s)
 /* The connection goes, and what the filter knows with it. */
 static void disconnect(struct sess *s)
 {
+	content_drop(s);
 	peer_drop(&s->peer);
 	s->told = 0;
 	s->nrcpt = 0;
@@ -127,8 +129,9 @@ void sess_answer(struct sess *s, enum meta1_pm_action action)
 		else
 			v->hold = NULL;
 		/* The content is the host's again: nothing of it may still be on its way. */
-		if (s->peer && s->m->host->conn->unsent(s->peer->conn) > 0)
+		if (s->peer && (content_reads(s) || s->m->host->conn->unsent(s->peer->conn) > 0))
 			disconnect(s);
+		content_drop(s);
 	}
 	s->req = NULL;
 	s->m->host->finish(req, META1_OK, &r);
@@ -180,9 +183,9 @@ static int again(struct sess *s)
 	return peer_get(s, &err);
 }
 
-static void go(struct sess *s)
+void sess_go(struct sess *s)
 {
-	if (s->peer->state == PEER_USED)
+	if (s->peer && s->peer->state == PEER_USED)
 		steps_go(s);
 }
 
@@ -192,7 +195,7 @@ void sess_lost(struct sess *s, const char *why)
 	char text[400];
 
 	if (again(s) == 0) {
-		go(s);
+		sess_go(s);
 		return;
 	}
 	if (s->req && !early)
@@ -335,7 +338,7 @@ static void milter_ask(void *sess, struct meta1_req *req, const struct meta1_pm_
 		sess_fail(s, "%s", err.text);
 		return;
 	}
-	go(s);
+	sess_go(s);
 }
 
 /* ---- sessions ---- */
@@ -350,9 +353,11 @@ static uint32_t milter_begin(void *inst, const struct meta1_pm_about *about, voi
 		s->m = m;
 		s->about = about;
 	}
-	/* What the filter does not want is known when it was asked for the first time. */
-	return META1_PM_CONNECT | META1_PM_HELO | META1_PM_MAIL | META1_PM_RCPT | META1_PM_DATA |
-	       META1_PM_END | META1_PM_UNKNOWN | META1_PM_REFUSED;
+	/* What the filter does not want is known when it was asked for the first time. But the
+	 * client's name is looked for before it is greeted, which may take seconds: for that it is
+	 * enough that the filter did not want it the last time. */
+	return (m->nameless ? 0u : META1_PM_CONNECT) | META1_PM_HELO | META1_PM_MAIL |
+	       META1_PM_RCPT | META1_PM_DATA | META1_PM_END | META1_PM_UNKNOWN | META1_PM_REFUSED;
 }
 
 static void milter_reset(void *sess)

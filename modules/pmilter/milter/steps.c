@@ -153,8 +153,7 @@ static int say(struct sess *s, enum step st)
 	case STEP_HEADER:
 		return content_field(s);
 	case STEP_BODY:
-		content_piece(s);
-		return 0;
+		return content_piece(s);
 	case STEP_UNKNOWN:
 		break;
 	default:
@@ -178,7 +177,7 @@ static int along(const struct sess *s, enum step st)
 
 void steps_go(struct sess *s)
 {
-	for (;;) {
+	while (!content_reads(s)) {
 		enum step st = next(s);
 		int yes;
 
@@ -196,7 +195,8 @@ void steps_go(struct sess *s)
 			continue;
 		macros_say(s, st);
 		if (say(s, st) < 0) {
-			sess_fail(s, "cannot be told %s: no memory", row[st].name);
+			sess_fail(s, "cannot be told %s: no memory, or too much waits for the disk",
+			    row[st].name);
 			return;
 		}
 		if (row[st].nr && (s->peer->steps & row[st].nr))

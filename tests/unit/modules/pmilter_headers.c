@@ -2,6 +2,7 @@
 /* pmilter_headers: what its options make of a mail, by the edits that the server would make. */
 #include "mail/revise.h"
 #include "pmilter_fix.h"
+#include "threads.h"
 
 #include <sys/stat.h>
 
@@ -12,6 +13,7 @@ struct made {
 };
 
 static char files[2][64];
+static struct threads threads;
 
 static void write_file(char *path, const char *rows)
 {
@@ -151,6 +153,101 @@ static void mails_are_edited(void **state)
 	}
 }
 
+/* The same message in memory up to at, and from there on in a file. */
+static struct meta1_pm_message in_file(struct meta1_extent e[2], const char *text, size_t at)
+{
+	struct meta1_pm_message m = ps_message(&e[0], text);
+	size_t n = strlen(text);
+	FILE *o = tmpfile();
+
+	fwrite("##", 1, 2, o);
+	fwrite(text + at, 1, n - at, o);
+	fflush(o);
+	e[0].len = at;
+	e[1] = (struct meta1_extent){.fd = dup(fileno(o)), .off = 2, .len = n - at};
+	m.nextent = 2;
+	fclose(o);
+	return m;
+}
+
+static void put_end(struct ps *s, const struct meta1_pm_message *m)
+{
+	char one[] = "bob@out.example", two[] = "sales@old.example";
+	struct meta1_buf rcpt[2] = {buf_str(one), buf_str(two)};
+	struct meta1_pm_ask ask = {
+	    .size = sizeof(ask), .stage = META1_PM_END, .msg = m, .rcpt = rcpt, .nrcpt = 2};
+
+	s->about.from = buf_str("Ann@host.Inner.Example");
+	s->about.taid = "S1";
+	ps_put(s, &ask);
+	memset(one, '#', sizeof(one) - 1); /* what is asked is ours only during the call */
+	memset(two, '#', sizeof(two) - 1);
+	memset(rcpt, 0, sizeof(rcpt));
+}
+
+/* A header that lies in a file is read by a worker thread, and no turn of the loop waits for it. */
+static void a_header_in_a_file_is_edited(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < 3 * ARRAY_LEN(rows); k++) {
+		const struct made *row = &rows[k / 3];
+		size_t at = k % 3 == 0 ? 0 : k % 3 == 1 ? 1 : 5;
+		struct pf *f = open_with(row->options, row->rows);
+		struct meta1_extent e[2], whole;
+		struct meta1_pm_message m = in_file(e, row->in, at),
+					plain = ps_message(&whole, row->in);
+		struct revise *v = revise_new(&plain);
+		char out[2000], env[200];
+		struct ps s;
+
+		ps_begin(f, &s);
+		threads_stop(&threads, f->host.work);
+		put_end(&s, &m);
+		for (int i = 0; i < 20; i++)
+			pf_turn(f);
+		assert_int_equal(s.answers, 0);
+		threads_go(&threads, f->host.loop);
+		pf_until(f, &s.answers, 1);
+		if (s.st != META1_OK)
+			fail_msg("%zu: %s", k, s.text);
+		assert_int_equal(revise_apply(v, s.v->edit, s.v->nedit, NULL, &pf_why), 0);
+		flat(revise_message(v), out, sizeof(out));
+		assert_string_equal(out, row->out ? row->out : row->in);
+		envelope_text(v, env, sizeof(env));
+		assert_string_equal(env, row->envelope);
+		revise_free(&v);
+		ps_close(&s);
+		close(e[1].fd);
+		pf_free(&f);
+	}
+}
+
+/* Who asked goes away while it is read; and a file that is shorter than the message. */
+static void a_header_that_nobody_waits_for(void **state)
+{
+	struct pf *f = open_with("remove = X-No;", NULL);
+	struct meta1_extent e[2];
+	struct meta1_pm_message m = in_file(e, "To: x\r\n\r\nbody\r\n", 2);
+	struct ps s;
+
+	(void)state;
+	ps_begin(f, &s);
+	threads_stop(&threads, f->host.work);
+	put_end(&s, &m);
+	ps_close(&s);
+	threads_go(&threads, f->host.loop);
+	assert_int_equal(s.answers, 0);
+	assert_int_equal(ftruncate(e[1].fd, 4), 0);
+	ps_begin(f, &s);
+	put_end(&s, &m);
+	pf_until(f, &s.answers, 1);
+	assert_int_equal(s.st, META1_PERMFAIL);
+	assert_string_equal(s.text, "the message is shorter than it was");
+	ps_close(&s);
+	close(e[1].fd);
+	pf_free(&f);
+}
+
 static void bad_options_are_refused(void **state)
 {
 	static const struct made bad[] = {
@@ -223,6 +320,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(mails_are_edited),
+	    cmocka_unit_test(a_header_in_a_file_is_edited),
+	    cmocka_unit_test(a_header_that_nobody_waits_for),
 	    cmocka_unit_test(bad_options_are_refused),
 	    cmocka_unit_test(headers_of_the_worst_kind),
 	};

@@ -5,6 +5,9 @@
  * over 500 lines: one protocol, told step by step.
  */
 #include "pmilter_milter.h"
+#include "threads.h"
+
+static struct threads threads;
 
 static void whole_mail(void **state)
 {
@@ -370,6 +373,130 @@ static void long_body(void **state)
 	bench_free(&b);
 }
 
+/* Header and body that lie in a file are read by worker threads: no turn of the loop waits for the
+ * disk. nr: the filter answers no piece, and does not read for a while: little of it is kept. */
+static void files_are_read_off_the_loop(uint32_t steps)
+{
+	struct bench *b = bench_new(NULL);
+	size_t head = 3000, n = 8u << 20, at = head;
+	char *text = base_alloc(n + 1);
+	struct meta1_extent e[2];
+	struct meta1_pm_message m;
+	FILE *f = tmpfile();
+
+	memset(text, 'h', head);
+	memcpy(text, "X-Long: ", 8);
+	memcpy(text + head - 4, "\r\n\r\n", 4);
+	for (size_t i = head; i < n; i++)
+		text[i] = (char)('a' + i / 997 % 26);
+	assert_int_equal(fwrite(text, 1, n, f), n);
+	fflush(f);
+	m = message(e, text, head, 10);
+	e[1] = (struct meta1_extent){.fd = fileno(f), .off = 10, .len = n - 10};
+	up_to_end(b, 6, ACT, steps);
+	threads_stop(&threads, b->host.work);
+	ask_end(b, &m);
+	for (int i = 0; i < 20; i++)
+		turn(b);
+	assert_int_equal(read(b->filter, b->frame, 1), -1);
+	threads_go(&threads, b->host.loop);
+	while (next(b) == 'D')
+		;
+	assert_int_equal(b->frame[0], 'L');
+	assert_int_equal(b->len, 1 + head - 4 - 1 + 1); /* one blank less, two ends */
+	SAY(b, 'c', "");
+	EXPECT(b, 'N', "");
+	SAY(b, 'c', "");
+	for (int i = 0; (steps & 0x80000) && i < 400; i++)
+		turn(b);
+	/* what the filter has no room for was not read: it is there as it is now */
+	memset(text + n / 2, 'Z', n / 2);
+	assert_int_equal(pwrite(fileno(f), text + n / 2, n / 2, (off_t)(n / 2)), n / 2);
+	while (at < n) {
+		size_t len = n - at < 65535 ? n - at : 65535;
+
+		expect(b, 'B', text + at, len);
+		at += len;
+		if (!(steps & 0x80000))
+			SAY(b, 'c', "");
+	}
+	EXPECT(b, 'E', "");
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	b->ops->reset(b->sess);
+	/* and a mail that ends while it is read */
+	threads_stop(&threads, b->host.work);
+	ask_end(b, &m);
+	turn(b);
+	mod_req_cancel(&b->req);
+	threads_go(&threads, b->host.loop);
+	assert_int_equal(b->told, 0);
+	fclose(f);
+	free(text);
+	bench_free(&b);
+}
+
+static void files_with_answers(void **state)
+{
+	(void)state;
+	files_are_read_off_the_loop(0);
+}
+
+static void files_without_answers(void **state)
+{
+	(void)state;
+	files_are_read_off_the_loop(0x80000); /* SMFIP_NR_BODY */
+}
+
+/* list: what the filter asks for at MAIL. What begin() then wants of the next session. */
+static uint32_t wants_after(uint32_t steps, const char *list)
+{
+	struct bench *b = bench_new(NULL);
+	char o[100] = {0, 0, 0, 6, 0, 0, 1, (char)0xff, 0, 0, 0, (char)steps, 0, 0, 0, 2};
+	uint32_t wants;
+
+	strcpy(o + 16, list);
+	begin(b); /* of the first nothing is known */
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
+	accept_one(b);
+	assert_int_equal(next(b), 'O');
+	say(b, 'O', o, 16 + strlen(list) + 1);
+	if (!(steps & 1)) {
+		expect(b, 'C', NULL, 0);
+		SAY(b, 'c', "");
+	}
+	expect_action(b, META1_PM_CONTINUE);
+	b->ops->end(&b->sess);
+	wants = b->ops->begin(mod_data(b->inst), &b->about, &b->sess);
+	b->about.helo = "client.test";
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_HELO, .arg = str("client.test")});
+	close(b->filter);
+	accept_one(b);
+	assert_int_equal(next(b), 'O');
+	say(b, 'O', o, 16 + strlen(list) + 1);
+	if (!(steps & 1)) { /* it is told, whoever asked for what */
+		expect(b, 'C', NULL, 0);
+		SAY(b, 'c', "");
+	}
+	EXPECT(b, 'H', "client.test\0");
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	bench_free(&b);
+	return wants;
+}
+
+/* Who wants CONNECT has the client's name looked for: a filter that said that it does not does not,
+ * unless it asks for the name elsewhere. */
+static void the_name_is_for_who_sees_it(void **state)
+{
+	(void)state;
+	assert_int_equal(wants_after(0, "i") & META1_PM_CONNECT, META1_PM_CONNECT);
+	assert_int_equal(wants_after(1, "i {client_addr} {_x}"), 0xffu & ~META1_PM_CONNECT);
+	assert_int_equal(wants_after(1, ""), 0xffu & ~META1_PM_CONNECT);
+	assert_int_equal(wants_after(1, "i, {client_name}"), 0xff);
+	assert_int_equal(wants_after(1, "_"), 0xff);
+}
+
 /* Replies longer than what can be seen at once; and what is too much. */
 static void long_replies(void **state)
 {
@@ -542,6 +669,9 @@ int main(void)
 	    cmocka_unit_test(macros),
 	    cmocka_unit_test(reuse),
 	    cmocka_unit_test(long_body),
+	    cmocka_unit_test(files_with_answers),
+	    cmocka_unit_test(files_without_answers),
+	    cmocka_unit_test(the_name_is_for_who_sees_it),
 	    cmocka_unit_test(long_replies),
 	    cmocka_unit_test(refused_rcpt),
 	    cmocka_unit_test(habits),

@@ -151,7 +151,7 @@ static inline void ask(struct bench *b, struct meta1_pm_ask a)
 
 static inline void begin(struct bench *b)
 {
-	assert_true(b->ops->begin(mod_data(b->inst), &b->about, &b->sess) & META1_PM_CONNECT);
+	assert_true(b->ops->begin(mod_data(b->inst), &b->about, &b->sess) & META1_PM_END);
 }
 
 static inline void turn(struct bench *b)
