@@ -53,9 +53,9 @@ class Waits(milterd.Milter):
 
     def __init__(self):
         self.go = threading.Event()
-        super().__init__(says={'E': 'wait'})
+        super().__init__(says={'E': 'until_go'})
 
-    def wait(self, c, f):
+    def until_go(self, c, f):
         self.go.wait()
         self.frame(c, b'c')
 
@@ -99,10 +99,10 @@ def test_memory_is_bounded(inst):
 def test_memory_of_what_a_filter_says(inst):
     """It sends a body of 6 MB and says no more: what its module keeps of that counts as well."""
     class Talks(Waits):
-        def wait(self, c, f):
+        def until_go(self, c, f):
             for _ in range(96):
                 self.frame(c, b'b' + b'x' * 65533 + b'\r\n')
-            super().wait(c, f)
+            super().until_go(c, f)
 
     with Talks() as m, lab.Sink() as sink, lab.relay_all(inst, sink.port, smtps=f'max_memory = 4MB; policy_milter {{ module = milter; {m.socket} }}') as g:
         with g.client() as early, g.client() as c:
