@@ -154,11 +154,14 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 	return chan_send(k->chan, P_DELIVER, &msg);
 }
 
-/* Takes the items: those still wanted become a delivery. NULL: none is. */
+/* Takes the items: those still wanted become a delivery. NULL: none is. What smar said of the
+ * destination before its data changed (hops, what they are asked of TLS) holds no more: those that
+ * have waited with it are asked about anew. */
 static struct qmgr_delivery *delivery_new(
     struct qmgr *q, struct qmgr_dest *d, struct qmgr_list *items)
 {
 	struct qmgr_delivery *v = base_alloc(sizeof(*v) + items->n * sizeof(struct qmgr_rcpt *));
+	bool old = d->epoch != q->route_epoch;
 	struct qmgr_item *i;
 
 	v->held = items->n;
@@ -170,7 +173,7 @@ static struct qmgr_delivery *delivery_new(
 			qmgr_outcome_final(q, r, r->state);
 			continue;
 		}
-		if (qmgr_mark_held(r) || r->anew) { /* said meanwhile */
+		if (qmgr_mark_held(r) || r->anew || old) { /* said meanwhile */
 			qmgr_dispatch_later(q, r, 0, QW_RETRY);
 			continue;
 		}

@@ -332,6 +332,8 @@ static void answer(void *arg, const void *msg)
 		r->status = META1_OK;
 		r->dest = qmgr_sched_dest(&q->sched, m->key.data, m->key.len);
 		set_hops(r->dest, m);
+		if (r->dest->epoch < r->epoch)
+			r->dest->epoch = r->epoch;
 		qmgr_bounds_set(q, r->dest, m->limits_row, m->limits);
 		known(q, r, m->ttl);
 	} else {

@@ -72,6 +72,7 @@ struct qmgr_dest {
 	/* Of route.c, dispatch.c and lane.c, not of the schedule. */
 	struct qmgr_dock *dock; /* what waits for it alone, or NULL */
 	struct qmgr_hops *hops;
+	uint64_t epoch; /* of smar's newest answer about it; a kept route has no newer one */
 	struct qmgr_reason *why; /* last failure of its hosts */
 	char *bounds;		 /* text of the row, or NULL */
 	char key[];

@@ -280,6 +280,30 @@ static void routes_are_kept(void **state)
 	world_free(&w);
 }
 
+/* What waits for its turn at a destination when smar's data change is asked about anew: it does not
+ * go by what was said before. */
+static void waiting_is_asked_anew(void **state)
+{
+	struct p_generation gen = {.generation = 2};
+	struct world *w = world_new(40);
+
+	(void)state;
+	world_smtpc_up(w, 1);
+	world_mail(w, "S1", "me@example.org", "a@one.example");
+	world_mail(w, "S2", "you@example.org", "b@one.example c@ONE.example");
+	world_run(w);
+	assert_int_equal(w->nd, 1);
+	chan_send(w->as_smar, P_GENERATION, &gen);
+	world_run(w);
+	assert_int_equal(w->asked, 1);
+	world_end(w, world_open(w, "one.example"), META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	world_run(w);
+	assert_int_equal(w->asked, 2);
+	assert_int_equal(w->nd, 2);
+	assert_string_equal(world_open(w, "one.example")->rcpts, "b@one.example c@ONE.example");
+	world_free(&w);
+}
+
 /* Nothing is asked before smar has said whether routes depend on the sender; when it says
  * otherwise, questions that wait and answers that come are void. */
 static void routes_by_sender(void **state)
@@ -341,6 +365,7 @@ int main(void)
 	    cmocka_unit_test(store_full),
 	    cmocka_unit_test(restart_in_a_report),
 	    cmocka_unit_test(recovered_waits),
+	    cmocka_unit_test(waiting_is_asked_anew),
 	    cmocka_unit_test(smtpc_dies),
 	    cmocka_unit_test(smtpc_leaves),
 	    cmocka_unit_test(routes_are_kept),
