@@ -99,7 +99,7 @@ static bool kind(struct judge *j, const struct meta1_module *m)
 
 	for (i = 0; i < ARRAY_LEN(kinds) && kinds[i].kind != m->kind; i++)
 		;
-	if (!rule(j, i < ARRAY_LEN(kinds), "its kind is known", "%u", m->kind))
+	if (!rule(j, i < ARRAY_LEN(kinds), "its kind is known", "%u: say .kind", m->kind))
 		return false;
 	rule(j, !strncmp(m->name, kinds[i].prefix, strlen(kinds[i].prefix)),
 	    "its name begins with its kind", "\"%s\", expected %swhat", m->name, kinds[i].prefix);
@@ -121,8 +121,10 @@ static void options(struct judge *j, const struct meta1_module *m)
 		!m->nopt ||
 		    (m->sizeof_opt >= END_OF(struct meta1_opt, off) && m->sizeof_opt <= 1024),
 		"its records of options have a size", "%u bytes", m->sizeof_opt) &&
-	    rule(j, m->sizeof_conf <= CONF_MAX, "its options take at most 1 MiB", "%u bytes",
-		m->sizeof_conf) &&
+	    rule(j,
+		m->sizeof_conf <= CONF_MAX && (!m->nopt || m->sizeof_conf) && (!m->opt || m->nopt),
+		"its options take at most 1 MiB", "%u in %u bytes: say .nopt and .sizeof_conf",
+		m->nopt, m->sizeof_conf) &&
 	    m->nopt)
 		rule(j, opt_selfcheck(m->opt, m->nopt, m->sizeof_opt, m->sizeof_conf, &why) >= 0,
 		    "its options are as their records say", "%.190s", why.text);

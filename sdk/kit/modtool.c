@@ -246,6 +246,16 @@ static void sample(const struct kit_module *mod)
 	puts("\t}\n}");
 }
 
+/* The first rule that is broken. */
+static void broken(void *why, bool ok, const char *what, const char *found)
+{
+	struct meta1_err *err = why;
+
+	if (!ok && !err->text[0])
+		snprintf(err->text, sizeof(err->text),
+		    "its descriptor breaks the rule \"%.150s\": %.250s", what, found);
+}
+
 static int of_file(const char *file, void (*write)(const struct kit_module *))
 {
 	struct kit_host host = {.role = META1_TOOL};
@@ -254,8 +264,8 @@ static int of_file(const char *file, void (*write)(const struct kit_module *))
 
 	if (!mod)
 		return fail(file, err.text);
-	if (!kit_judge(mod, NULL, NULL))
-		return fail(file, "its descriptor breaks a rule: meta1-modtest says which");
+	if (!kit_judge(mod, broken, &err))
+		return fail(file, err.text);
 	write(mod);
 	free(mod->opt);
 	free(mod->file);

@@ -65,8 +65,11 @@ static void failing(struct pm_suite *s)
 		kit_host_fail(&s->k->host, 0);
 		right = pm_as_far_as(want, got);
 		failures += strstr(got, "failure ") || strstr(got, "unable ");
-		if (!right)
-			kit_note(s->k, "call %u: %s", n, pm_short(got));
+		if (!right) {
+			kit_note(s->k, "it says: %s", pm_short(want));
+			kit_note(s->k, "when call %u fails: %s", n,
+			    *got ? pm_short(got) : "nothing, since it wants no stage: mail passes");
+		}
 		free(got);
 		kit_clock(s->k, 60000); /* a filter that was given up is tried again */
 	}

@@ -167,6 +167,8 @@ const char *pm_verdict_bad(const struct meta1_pm_ask *ask, const struct meta1_pm
 		return "its size is not set: begin it with .size = sizeof(verdict)";
 	if (v->wants & ~STAGES)
 		return "it wants stages that there are not";
+	if (ask->stage == META1_PM_END && !v->wants)
+		return "it wants nothing from now on (.wants): the next mail passes unjudged";
 	if (v->action > META1_PM_DISCARD)
 		return "an action that there is not";
 	if (v->action == META1_PM_DISCARD && ask->stage & (META1_PM_CONNECT | META1_PM_HELO))

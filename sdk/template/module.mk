@@ -9,6 +9,10 @@ MODULES := $(shell pkg-config --variable=moduledir meta1-module)
 BIN := $(shell pkg-config --variable=bindir meta1-module)
 MANDIR ?= /usr/local/share/man
 
+ifeq ($(filter $(KIND),maps transports auth pmilter queue),)
+$(error KIND = $(KIND): expected the folder of its kind: maps, transports, auth, pmilter or queue)
+endif
+
 all: $(NAME).so $(NAME).5 $(NAME).conf.sample
 
 $(NAME).so: $(NAME).c

@@ -38,6 +38,21 @@ grep -q 'module = mine;' transport_mine/transport_mine.conf.sample
 refused() {
 	if "$inst/bin/meta1-modtool" new "$@" 2>why; then exit 1; fi
 }
+# what a beginner forgets is named where it is seen first, by make
+forgotten() {
+	sed "$1" map_mine/map_mine.c >broken/map_broken.c
+	if make -s -C broken check NAME=map_broken >out 2>&1; then exit 1; fi
+	grep -q "$2" out || { cat out && exit 1; }
+}
+cp -r map_mine broken
+sed -i 's/map_mine/map_broken/' map_mine/map_mine.c
+forgotten 's/, .lookup = map_lookup//' 'breaks the rule "a map has either lookup() or find()": it has neither'
+forgotten 's/ops = {.size = sizeof(ops), /ops = {/' 'begin it with .size = sizeof(ops)'
+forgotten 's/.kind = META1_MAP, //' 'say .kind'
+forgotten 's/.sizeof_conf = sizeof(struct conf), //' 'say .nopt and .sizeof_conf'
+forgotten 's/^    .nopt = sizeof(opts) . sizeof(opts.0.), //' 'say .nopt and .sizeof_conf'
+if make -s -C broken check KIND=map >out 2>&1; then exit 1; fi
+grep -q 'expected the folder of its kind: maps' out
 refused map mine
 grep -q 'map_mine: File exists' why
 refused map map_mine
