@@ -10,11 +10,15 @@
  */
 #include "role_run.h"
 
+#include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <idn2.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
 
 void role_version(const char *program, int level, const char *libraries)
 {
@@ -96,11 +100,55 @@ static void print_modules(struct role_run *r)
 	free(use);
 }
 
+/* "tls: …" is about the section tls of the role, where it has one. */
+static const struct conf_pos *place(const struct set_role *s, const char *text)
+{
+	size_t n = strcspn(text, ":");
+
+	if (!s->section)
+		return NULL;
+	for (const struct conf_section *t = s->section->sections; t; t = t->next)
+		if (strlen(t->keyword) == n && strncasecmp(t->keyword, text, n) == 0)
+			return &t->pos;
+	return &s->section->pos;
+}
+
+/* Could the log be opened? Makes nothing. */
+static int check_log(const char *file, struct meta1_err *err)
+{
+	int fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK), why = errno;
+	char folder[1024];
+
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	if (why == ENOENT && str_copy(folder, sizeof(folder), file) < sizeof(folder)) {
+		*(strrchr(folder, '/') ? strrchr(folder, '/') + 1 : folder) = '\0';
+		if (access(folder, W_OK | X_OK) == 0)
+			return 0;
+		why = errno;
+	}
+	return err_set(err, "log file %s: %s%s", file, strerror(why),
+	    why == EACCES ? "; this role's account must be able to write it" : "");
+}
+
+/* What a start opens, and what the role itself looks at. */
+static void check_section(struct role *role)
+{
+	const struct set_role *s = role->section;
+	struct meta1_err err = {""};
+
+	if (s->log.file && check_log(s->log.file, &err) < 0)
+		conf_error(role->set->conf, place(s, "log:"), "%s", err.text);
+	if (role->check && role->check(role, &err) < 0)
+		conf_error(role->set->conf, place(s, err.text), "%s", err.text);
+}
+
 int role_check(struct role_run *r, int level, bool strict)
 {
 	struct role *role = r->role;
 	struct settings *set;
-	struct meta1_err err = {""};
 	unsigned errors;
 
 	if (level > 0 && level < 3) {
@@ -115,10 +163,8 @@ int role_check(struct role_run *r, int level, bool strict)
 		role->work = work_new(role->loop);
 		role_host_fill(role, set);
 		check_modules(r, strict);
-		if (strict && role->check && role->section && role->check(role, &err) < 0)
-			conf_error(set->conf,
-			    role->section->section ? &role->section->section->pos : NULL, "%s",
-			    err.text);
+		if (strict && role->section)
+			check_section(role);
 	}
 	if (conf_errors(set->conf) == 0 && level >= 4) {
 		settings_print(set, role->name, stdout);

@@ -59,6 +59,11 @@ pdf() {
 	told "$1.said"
 }
 
+# a page of the system is no link
+grep -oh '<a class="Xr" href="[^"]*"' "$out"/html/*.html | cut -d '"' -f 4 | sort -u | while read -r link; do
+	[ -e "$out/html/$link" ] || sed -i "s|<a class=\"Xr\" href=\"${link//./\\.}\">\([^<]*\)</a>|\1|g" "$out"/html/*.html
+done
+
 # tables of several columns want small letters and wide lines
 look='.nr PO 1.7c\n.nr LL 17.6c\n.nr HM 1.5c\n.nr FM 1.5c\n.nr PS 9\n.nr VS 11\n.nr HY 0\n'
 pages=()

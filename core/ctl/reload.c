@@ -60,6 +60,8 @@ static int show(const struct tool *t, char *answer, const char *done)
 	fputs(lines, rc ? stderr : stdout);
 	if (rc)
 		return fail("", answer), rc;
+	if (!t->dry_run && strstr(lines, ": needs a restart: "))
+		puts("restarted: those named above");
 	puts(done);
 	return 0;
 }

@@ -8,6 +8,8 @@
  */
 #include "opt.h"
 
+#include "settings_records.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -215,11 +217,18 @@ static bool among(const char *name, const char *const *list, size_t n)
 static void unknown(struct conf *conf, const struct conf_pos *pos, const char *what,
     const char *name, const char *owner, const char *near)
 {
-	const char *here = opt_moved(name);
+	const char *here = opt_moved(name), *home;
+	char buf[200];
 
 	if (here) {
 		conf_error(conf, pos, "unknown %s %s%s%s; here it is %s", what, name,
 		    *owner ? " in " : "", owner, here);
+		return;
+	}
+	home = settings_home(name, buf, sizeof(buf));
+	if (home) {
+		conf_error(conf, pos, "unknown %s %s%s%s; its place is %s%s", what, name,
+		    *owner ? " in " : "", owner, strncmp(home, "out", 3) ? "in " : "", home);
 		return;
 	}
 	conf_error(conf, pos, "unknown %s %s%s%s%s%s%s", what, name, *owner ? " in " : "", owner,

@@ -9,6 +9,8 @@
  */
 #include "settings_records.h"
 
+#include <stdio.h>
+
 static const struct meta1_opt opt_global[] = {
     META1_OPT_STR(struct settings, hostname, NULL, META1_O_RESTART,
 	"Name of this host in greetings, EHLO and Received lines; the system's host name unless "
@@ -115,4 +117,37 @@ const struct settings_group *settings_groups(size_t *n)
 			    s->path, s->doc, s->rec->opt, s->rec->n, s->size};
 	*n = count;
 	return groups;
+}
+
+static bool has_option(const struct settings_group *g, const char *name)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (strcasecmp(g->opt[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+const char *settings_home(const char *name, char *buf, size_t size)
+{
+	size_t n, found = 0, len = 0;
+	const struct settings_group *g = settings_groups(&n);
+
+	for (size_t i = 0; i < n; i++) {
+		const char *last = strrchr(g[i].path, '.'), *whole = g[i].path;
+		int in = (int)strlen(whole); /* of the path: the section that has it */
+
+		if (strcasecmp(last ? last + 1 : whole, name) == 0)
+			in = last ? (int)(last - whole) : 0;
+		else if (!has_option(&g[i], name))
+			continue;
+		if (in == 0)
+			whole = "outside of all sections", in = (int)strlen(whole);
+		else if (in == 4 && strncmp(whole, "ROLE", 4) == 0)
+			whole = "smtps, smtpc, qmgr, smar", in = (int)strlen(whole);
+		len += (size_t)snprintf(
+		    buf + len, size - len, "%s%.*s", found++ ? ", " : "", in, whole);
+		if (found > 3 || len >= size)
+			return NULL;
+	}
+	return found ? buf : NULL;
 }

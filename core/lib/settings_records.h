@@ -37,6 +37,10 @@ struct settings_section {
 extern const struct settings_section sections_smtps[], sections_smtpc[], sections_qmgr[],
     sections_smar[];
 
+/* The sections to which an option or a section of that name belongs, as text in buf; NULL: none, or
+ * so many that it tells nothing. */
+const char *settings_home(const char *name, char *buf, size_t size);
+
 /* Of tls { } in smtps and smtpc. */
 #define TLS_OPTIONS                                                                                \
 	META1_OPT_LIST(struct set_tls, cert_file, NULL, 0,                                         \

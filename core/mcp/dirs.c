@@ -76,7 +76,10 @@ static int make(const struct dir *d, bool root, FILE *f)
 	int fd;
 
 	if (mkdir(path, 0700) < 0) {
-		fprintf(f, "%s: cannot be made: %s\n", path, strerror(errno));
+		fprintf(f, "%s: cannot be made: %s%s\n", path, strerror(errno),
+		    errno == EROFS
+			? "; systemd's unit must allow it: ReadWritePaths=, by systemctl edit meta1"
+			: "");
 		return -1;
 	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -293,8 +293,8 @@ static void not_there(
 			continue;
 		str_copy(names[n], sizeof(names[n]), e->d_name);
 		names[n][len - 3] = '\0';
-		name[n] = names[n];
-		n++;
+		name[n] = strchr(names[n], '_');
+		n += name[n] != NULL;
 	}
 	if (d)
 		closedir(d);
@@ -302,11 +302,12 @@ static void not_there(
 	for (char *p = package; *p; p++)
 		if (*p == '_')
 			*p = '-';
-	near = conf_nearest(module, name, n);
+	near = conf_nearest(strchr(module, '_'), name, n);
 	err_set(err,
 	    "%s/%s/%s.so: no such file: install the package that has it (of Debian meta1, or "
-	    "meta1-%s), or set module_directory%s%s",
-	    dir, folder, module, package, near ? "; there is " : "", near ? near : "");
+	    "meta1-%s if there is one), or set module_directory%s%.*s%s",
+	    dir, folder, module, package, near ? "; there is " : "",
+	    near ? (int)strcspn(module, "_") : 0, module, near ? near : "");
 }
 
 struct mod *mod_load(struct mod_host *host, const char *module, struct meta1_err *err)

@@ -18,7 +18,12 @@ qmgr { min_retry_delay = 5m;
 smar { map m { type = text; file = "x"; } mailertable { name = n; } nameserver = 127.0.0.1 }
 include "more.conf";
 '''
-MORE = 'qmgr { smtpc { max_conections = 5; } }\n'
+MORE = '''qmgr { smtpc { max_conections = 5; } }
+log { file = "x"; }
+smtps { LMTP_socket = "/x"; hostname = gw.test; listen_socket { port = 26; } }
+hostname = a.test;
+hostname = b.test;
+'''
 EXPECTED = [  # file, line, column, words
     ('meta1.conf', 1, 1, ('hostnme', 'did you mean hostname?')),
     ('meta1.conf', 3, 25, ('inte', 'inet inet6 unix')),
@@ -32,6 +37,11 @@ EXPECTED = [  # file, line, column, words
     ('meta1.conf', 11, 64, ('mailertable', 'no map n')),
     ('meta1.conf', 11, 91, ("missing ';'", 'nameserver')),
     ('more.conf', 1, 16, ('max_conections', 'did you mean max_connections?')),
+    ('more.conf', 2, 1, ('unknown section log', 'its place is in smtps, smtpc, qmgr, smar')),
+    ('more.conf', 3, 9, ('unknown option LMTP_socket in smtps', 'its place is in smtpc')),
+    ('more.conf', 3, 29, ('unknown option hostname in smtps', 'its place is outside of all sections')),
+    ('more.conf', 3, 65, ('port', 'twice', 'sections of one keyword and name are one')),
+    ('more.conf', 5, 1, ('hostname', 'twice', 'more.conf:4:1; remove one')),
 ]
 
 
@@ -48,6 +58,19 @@ def findings(text):
         if m := re.match(r'(/\S+):(\d+):(\d+): (.*)', line):
             out.append((os.path.basename(m[1]), int(m[2]), int(m[3]), m[4], lines[i + 1], lines[i + 2].find('^')))
     return out
+
+
+def test_what_a_start_would_open(inst):
+    """Seen by -C, as the role's account, at the place of the section: the log, keys."""
+    g = lab.Gateway(inst, smtps='log { file = "/nowhere/log"; } tls { cert_file = "/nowhere/c"; key_file = "/nowhere/k"; }')
+    try:
+        p = subprocess.run(g.run_as(g.command('-C')), capture_output=True, text=True, env=g.environ())
+        assert p.returncode == 78
+        lines = g.conf.read_text().splitlines()
+        shown = {lines[line - 1][column - 1:][:3]: said for _, line, column, said, *_ in findings(p.stderr)}
+        assert shown['log'] == 'log file /nowhere/log: No such file or directory' and shown['tls'].startswith('tls: '), p.stderr
+    finally:
+        g.close()
 
 
 @pytest.mark.parametrize('program', ['sbin/mcp', *(f'libexec/{r}' for r in lab.ROLES), 'bin/meta1ctl'])

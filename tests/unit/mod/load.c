@@ -152,7 +152,7 @@ static void refuses_names_and_paths(void **state)
 	char from[128], to[128];
 
 	refused(*state, "map_none", "/maps/map_none.so: no such file: install the package");
-	refused(*state, "map_none", "(of Debian meta1, or meta1-map-none)");
+	refused(*state, "map_none", "(of Debian meta1, or meta1-map-none if there is one)");
 	copy("map_try", "map_try");
 	refused(*state, "map_tri", "there is map_try");
 	refused(*state, "sieve_x", "expected a name that begins with map_");
