@@ -176,6 +176,57 @@ static void put(const char *dir, const char *name, const char *text)
 	fclose(f);
 }
 
+/* What was read is read again by another process, whatever the files are by then. */
+static void packed(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/conf.XXXXXX", sub[64], path[64], other[64], all[1000];
+	assert_non_null(mkdtemp(dir));
+	snprintf(sub, sizeof(sub), "%s/conf.d", dir);
+	assert_int_equal(mkdir(sub, 0700), 0);
+	snprintf(path, sizeof(path), "%s/main.conf", dir);
+	snprintf(other, sizeof(other), "%s/x.conf", dir);
+	put(dir, "main.conf", "a = 1;\ninclude \"conf.d/*.conf\";\ninclude \"x.conf\";\n");
+	put(dir, "x.conf", "s { x = \"1\\n\"; }");
+	put(sub, "c.conf", "s { c = 3; }\n");
+	put(sub, "b.conf", "s { b = 2; } include \"more.inc\";\n");
+	put(sub, "more.inc", "");
+	struct conf *c = conf_read(path), *again;
+	char *want = dump_of(c), *got;
+	int fd = conf_pack(c);
+	assert_true(fd >= 0 && fd == conf_pack(c));
+	assert_true(write(fd, "x", 1) < 0);
+	ssize_t size = pread(fd, all, sizeof(all), 0);
+	assert_in_range(size, 100, sizeof(all) - 1);
+
+	put(dir, "main.conf", "half written");
+	put(dir, "x.conf", "y = 1;");
+	put(sub, "a.conf", "later { }");
+	put(sub, "c.conf", "");
+	again = conf_read_packed(fd, path);
+	expect_report(again, 0, NULL, "packed");
+	got = dump_of(again);
+	assert_string_equal(got, want);
+	conf_free(&again);
+	free(got);
+	again = conf_read_packed(fd, other); /* another file than was packed */
+	got = dump_of(again);
+	assert_string_equal(got, "y=1;");
+	conf_free(&again);
+	free(got);
+	for (ssize_t n = 0; n < size; n++) { /* cut off anywhere: the files, or what is whole */
+		FILE *cut = tmpfile();
+		assert_non_null(cut);
+		assert_int_equal(fwrite(all, 1, (size_t)n, cut), n);
+		fflush(cut);
+		again = conf_read_packed(fileno(cut), path);
+		conf_free(&again);
+		fclose(cut);
+	}
+	free(want);
+	conf_free(&c);
+}
+
 static void includes(void **state)
 {
 	(void)state;
@@ -305,6 +356,7 @@ int main(void)
 	    cmocka_unit_test(recovery),
 	    cmocka_unit_test(long_line),
 	    cmocka_unit_test(includes),
+	    cmocka_unit_test(packed),
 	    cmocka_unit_test(bounds),
 	    cmocka_unit_test(nearest),
 	    cmocka_unit_test(noise),
