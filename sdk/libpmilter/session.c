@@ -142,8 +142,11 @@ void lpm_session_answer(pmse_ctx_P s, sfsistat_T r)
 		quiet(s, r);
 		return;
 	}
-	if (action == META1_PM_REFUSE && (r < 400 || r > 599))
+	if (action == META1_PM_REFUSE && (r < 400 || r > 599)) {
+		lpm_debug(s->link->g, 1, "a callback says %d, which is no verdict: taken as %d", r,
+		    SMTP_R_TEMP);
 		r = SMTP_R_TEMP;
+	}
 	meta1_pmw_num(&o, META1_PMW_F_ACTION, action, 1);
 	if (action == META1_PM_REFUSE && *s->rcode && s->rcode[0] - '0' == r / 100) {
 		meta1_pmw_num(&o, META1_PMW_F_CODE, (uint64_t)atoi(s->rcode), 2);

@@ -135,8 +135,13 @@ sm_ret_T sm_pmfi_setconn(pmg_ctx_P g, const char *where)
 	socklen_t len;
 	char *copy;
 
-	if (!where || parse(where, &w, &len) < 0)
+	if (!where || parse(where, &w, &len) < 0) {
+		lpm_debug(g, 1,
+		    "cannot listen at %s: expected unix:/PATH, inet:PORT@ADDRESS or "
+		    "inet6:PORT@ADDRESS",
+		    where ? where : "nowhere");
 		return -EINVAL;
+	}
 	copy = strdup(where);
 	if (!copy)
 		return -ENOMEM;

@@ -284,6 +284,33 @@ static void texts_have_an_end(void **state)
 	pf_free(&f);
 }
 
+static sfsistat_T nonsense(pmse_ctx_P s)
+{
+	(void)s;
+	return 0; /* success, elsewhere */
+}
+
+static void what_is_no_verdict_is_for_later(void **state)
+{
+	static const struct pmilter_S fi = {
+	    .pmfi_name = "zero", .pmfi_data = nonsense, .pmfi_close = close_count};
+	struct pf *f = pf_new("");
+	struct ps s;
+
+	(void)state;
+	closes = 0;
+	pf_filter(f, &fi);
+	assert_int_equal(sm_pmfi_setconn(f->g, "unix:relative"), -EINVAL);
+	ps_begin(f, &s);
+	assert_int_equal(ps_ask(&s, META1_PM_CONNECT, ""), META1_OK);
+	assert_int_equal(ps_ask(&s, META1_PM_DATA, ""), META1_OK);
+	assert_int_equal(s.v->action, META1_PM_REFUSE);
+	assert_int_equal(s.v->smtp, 451);
+	ps_close(&s);
+	pf_until(f, &closes, 1);
+	pf_free(&f);
+}
+
 /* ---- threads ---- */
 
 static atomic_int inside;
@@ -360,6 +387,7 @@ int main(void)
 	    cmocka_unit_test(a_server_that_opens_sessions),
 	    cmocka_unit_test(a_mail_is_forgotten),
 	    cmocka_unit_test(texts_have_an_end),
+	    cmocka_unit_test(what_is_no_verdict_is_for_later),
 	    cmocka_unit_test(two_sessions_have_two_threads),
 	    cmocka_unit_test(listening_can_be_tried_again),
 	};
