@@ -183,8 +183,8 @@ static void written(void *arg)
 	m->out = NULL;
 	if (m->err != 0 && !m->failed) {
 		m->failed = true;
-		log_event(LOG_L_WARN, "smtps.image", "folder=%s cause=%s", m->folder,
-		    strerror(m->err));
+		log_event(
+		    LOG_L_WARN, "smtps.image", "folder=%s cause=%s", m->folder, strerror(m->err));
 	}
 	settle(m);
 }
