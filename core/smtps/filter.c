@@ -450,22 +450,22 @@ bool smtps_filter_refused(struct smtps_session *s, const struct smtps_answer *a)
 {
 	struct meta1_buf first = a->nline > 0 ? a->line[0] : buf_str("");
 	int code = a->smtp >= 400 && a->smtp <= 599 ? a->smtp : 550;
-	char dsn[12];
+	char dsn[12], text[401];
 
 	if (a->action != META1_PM_REFUSE)
 		return false;
 	if (s->report != NULL && a->failed && code >= 500)
 		code = 451; /* of a client's mail its sender hears; of a report nobody would */
+	reply_ascii(first.data, first.len, text, sizeof(text));
 	if (code != a->smtp || reply_dsn(code, a->dsn, dsn) == 0)
 		str_copy(dsn, sizeof(dsn), code >= 500 ? "5.7.1" : "4.7.1");
 	m_refused.value++;
 	log_event(LOG_L_INFO, "smtps.filter_refused",
-	    SMTPS_WHO " stage=%s filter=%s reply=%d dsn=%s text=%.*s", SMTPS_WHO_OF(s),
-	    stage_name(s->filter->ask.stage), a->by != NULL ? a->by : "-", code, dsn,
-	    (int)(first.len < 400 ? first.len : 400), (const char *)first.data);
+	    SMTPS_WHO " stage=%s filter=%s reply=%d dsn=%s text=%s", SMTPS_WHO_OF(s),
+	    stage_name(s->filter->ask.stage), a->by != NULL ? a->by : "-", code, dsn, text);
 	if (s->report != NULL)
-		smtps_session_reply(s, code, dsn, "filter %s: %.*s", a->by != NULL ? a->by : "-",
-		    (int)(first.len < 400 ? first.len : 400), (const char *)first.data);
+		smtps_session_reply(
+		    s, code, dsn, "filter %s: %s", a->by != NULL ? a->by : "-", text);
 	else
 		say(s, code, a->dsn[0] != '\0' || a->smtp != code ? dsn : NULL, a);
 	if (code == 421)

@@ -114,7 +114,7 @@ static void filters_do(struct filters *f, unsigned how, struct in *in)
 	if (how & 1) {
 		a->action = META1_PM_REFUSE;
 		a->smtp = 400 + take(in);
-		for (a->nline = 0; a->nline < 4 && in->n > 0; a->nline++)
+		for (unsigned n = take(in) % 5; a->nline < n && a->nline < 4; a->nline++)
 			f->line[a->nline] = word(in);
 		a->line = f->line;
 	} else if (how & 2) {
