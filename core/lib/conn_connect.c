@@ -16,6 +16,18 @@
 
 static void retry_run(int fd, short what, void *arg);
 
+/* What an admin does about a unix socket is not what strerror() says. */
+static void cannot(struct meta1_err *err, const struct sockaddr *sa, int e)
+{
+	if (sa->sa_family == AF_UNIX && e == EACCES)
+		err_set(err, "connect: %s: uid %u must be let into each folder and write to it",
+		    strerror(e), (unsigned)geteuid());
+	else
+		err_set(err, "connect: %s%s", strerror(e),
+		    sa->sa_family == AF_UNIX && e == ECONNREFUSED ? ": no program listens there"
+								  : "");
+}
+
 struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t len,
     const char *source, int64_t timeout_ms, const struct conn_events *ev, void *arg,
     struct meta1_err *err)
@@ -35,7 +47,7 @@ struct conn *conn_connect(struct loop *l, const struct sockaddr *sa, socklen_t l
 	failed = connect(fd, sa, len) < 0;
 	full = failed && errno == EAGAIN && sa->sa_family == AF_UNIX;
 	if (failed && !full && errno != EINPROGRESS) {
-		err_set(err, "connect: %s", strerror(errno));
+		cannot(err, sa, errno);
 		close(fd);
 		return NULL;
 	}

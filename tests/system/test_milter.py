@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Filters of libmilter at our smtps: what each flag of the protocol means, from a client's command to a sink's bytes. What a
 filter says that is no protocol is tried byte by byte in tests/unit/modules/pmilter_milter*.c."""
-import contextlib, re, subprocess
+import contextlib, os, re, socket, subprocess
 
 import lab, milters, pytest
 
@@ -265,14 +265,24 @@ def test_a_filter_that_goes_and_comes(one):
 
 
 def test_silent_filter_and_fallback(inst):
-    """The stage's time is over: the failure action; the fall-back is asked when the first is not there."""
-    with milters.Try('-s', 'mail/slow=hang') as f, lab.Sink() as sink, lab.relay_all(
+    """The stage's time is over: the failure action; the fall-back is asked when smtps may not connect to the first. When neither can be
+    asked, both are named, with what to do."""
+    with milters.Try('-s', 'mail/slow=hang') as f, lab.Sink() as sink, socket.socket(socket.AF_UNIX) as closed, lab.relay_all(
             inst, sink.port, smtps=policy(f'{f.dir}/nobody', f'fallback {{ path = "{f.socket}"; }} timeout = 3s; flags = {{ tempfail }};')) as gw:
+        closed.bind(f'{f.dir}/nobody')
+        os.chmod(f'{f.dir}/nobody', 0o700)
+        closed.listen()
         with gw.client() as c:
             c.cmd('EHLO client.test', 250)
             assert c.cmd('MAIL FROM:<slow@good.test>').startswith('451')
         assert milters.send(gw, MESSAGE).startswith('250')
         assert milters.content(sink.wait(1)[0]) == MESSAGE
+        f.stop()
+        with gw.client() as c:
+            c.cmd('EHLO client.test', 250)
+            assert c.cmd('MAIL FROM:<a@good.test>').startswith('451')
+        gw.wait_log(rf'error="unix:{f.socket}: connect: Connection refused: no program listens there; '
+                    rf'unix:{f.dir}/nobody: connect: Permission denied: uid {gw.uid} must be let into each folder')
 
 
 PYTHON = '''import Milter, sys

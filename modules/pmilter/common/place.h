@@ -11,6 +11,7 @@
 #include <meta1/module.h>
 
 #include <stdio.h>
+#include <string.h>
 
 enum place_type { PLACE_INET, PLACE_INET6, PLACE_UNIX };
 
@@ -58,11 +59,21 @@ static inline struct place place_of(
 static inline int place_check(const char *what, int32_t type, const char *address, int64_t port,
     const char *path, struct meta1_err *err)
 {
+	/* as others write it; a path without a / at its beginning got one */
+	static const char *const schemes[] = {"/unix:", "/local:", "/inet:", "/inet6:"};
+
 	if (path && (address || port || type == PLACE_INET6)) {
 		snprintf(err->text, sizeof(err->text),
 		    "%s has a path and an address or port: a filter listens on one of them", what);
 		return -1;
 	}
+	for (unsigned i = 0; path && i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (strstr(path, schemes[i])) {
+			snprintf(err->text, sizeof(err->text),
+			    "%s: a path has no \"%s\" before it; a port is port = N;", what,
+			    schemes[i] + 1);
+			return -1;
+		}
 	if (!path && (type == PLACE_UNIX || (address && !port))) {
 		snprintf(err->text, sizeof(err->text), "%s has no %s", what,
 		    type == PLACE_UNIX ? "path, as type = unix wants" : "port");

@@ -393,7 +393,7 @@ static void on_timer(int fd, short what, void *arg)
 	if (l->state == LINK_DOWN)
 		start(l, PLACE_SOCKET(l->pm->conf), 0);
 	else if (l->state == LINK_GREETING)
-		link_fail(l, "it does not greet");
+		link_fail(l, "it does not greet (one of Sendmail's protocol is module = milter)");
 	else if (l->state == LINK_UP)
 		ping(l);
 }

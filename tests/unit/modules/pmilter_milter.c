@@ -646,7 +646,8 @@ static void options(void **state)
 {
 	static const char *const bad[] = {"", "socket_type = unix;",
 	    "socket_address = \"127.0.0.1\";", "socket_port = 1; version = 7;",
-	    "socket_port = 1; fallback_type = unix;"};
+	    "socket_port = 1; fallback_type = unix;", "socket_path = \"/x/unix:/run/f\";",
+	    "socket_port = 1; fallback_path = \"/x/inet:8891@localhost\";"};
 	struct bench *b = bench_new(NULL);
 
 	(void)state;
