@@ -146,6 +146,8 @@ static bool on_frame(void *arg, struct wire_frame *f)
 		return on_opened(i, f);
 	if (f->type == ISO_ANSWER)
 		return i->state == ISO_UP && iso_answer(i, f);
+	if (f->type == ISO_UNTOLD)
+		return i->state == ISO_UP && iso_untold(i, f);
 	if (f->type == ISO_PONG)
 		return i->state == ISO_UP;
 	far = iso_far(i, f);

@@ -105,6 +105,7 @@ bool iso_put(struct iso *, struct meta1_req *, uint16_t type, const struct shape
 void iso_late(int fd, short what, void *arg);	 /* of the timer hang; arg: struct iso */
 void iso_cancel(void *inst, struct meta1_req *); /* each kind's cancel() */
 bool iso_answer(struct iso *, struct wire_frame *);
+bool iso_untold(struct iso *, struct wire_frame *);
 const struct iso_ask *iso_asked(const struct iso *, uint32_t id); /* NULL: no such question */
 void iso_fail_all(struct iso *, const char *why);
 int64_t iso_left(struct iso *, struct meta1_req *); /* ms until its deadline */

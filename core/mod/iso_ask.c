@@ -142,6 +142,20 @@ bool iso_answer(struct iso *i, struct wire_frame *f)
 	return true;
 }
 
+/* Of some kinds an answer has another shape than a failure. */
+bool iso_untold(struct iso *i, struct wire_frame *f)
+{
+	struct iso_ask copy;
+
+	if (!iso_asked(i, f->id))
+		return false;
+	copy = i->ask[f->id & 0xffff];
+	let_go(i, &i->ask[f->id & 0xffff]);
+	if (copy.rq)
+		fail(i, copy.rq, copy.of, "the answer is too large for a worker process");
+	return true;
+}
+
 void iso_fail_all(struct iso *i, const char *why)
 {
 	loop_unwatch(&i->hang);

@@ -19,6 +19,7 @@ enum iso_type {
 	ISO_LOOKUP,	/* role: a map's question */
 	ISO_CANCEL,	/* role: of that number; the answer is not heard */
 	ISO_ANSWER,	/* worker: of that number */
+	ISO_UNTOLD,	/* worker: likewise; it is too large, or too much waits to be told */
 	ISO_PM_ASK,	/* role: a filter's question; the first one of a session begins it */
 	ISO_PM_RESET,	/* role: the mail of that session is over */
 	ISO_PM_END,	/* role: the session is */

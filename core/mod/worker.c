@@ -72,13 +72,10 @@ static void late_drop(struct worker *w, bool all)
 
 void worker_send(struct worker_ask *a, const struct shape *s, const void *msg, int *fds, unsigned n)
 {
-	const struct meta1_reply r = {
-	    .size = sizeof(r), .text = "the answer is too large for a worker process"};
-	const struct iso_answer large = {.status = META1_TEMPFAIL, .reply = &r};
 	struct worker *w = a->w;
 
 	if (!wire_send(w->wire, ISO_ANSWER, a->id, s, msg, fds, n))
-		wire_send(w->wire, ISO_ANSWER, a->id, &iso_shape_answer, &large, NULL, 0);
+		wire_send(w->wire, ISO_UNTOLD, a->id, NULL, NULL, NULL, 0);
 	ask_free(a);
 	late_drop(w, false);
 	worker_tally(w);

@@ -178,7 +178,13 @@ def test_filter(inst):
         m.says = {'E': [milterd.add_header('X-Own', 'yes'), *[b'b' + new[i:i + 60000] for i in range(0, len(new), 60000)], b'c']}
         out = arrives(g, sink, b'Subject: t\r\n\r\nhello\r\n')
         assert b'\r\nX-Own: yes\r\n' in out and out.endswith(b'\r\n\r\n' + new)
+        # more than a frame has: of that mail alone, the worker goes on
+        m.says = {'E': [*[milterd.add_header('X-Large', 'x' * 50000)] * 100, b'c']}
+        with g.client() as c:
+            assert c.mail('a@from.test', 'u@far.test', b'Subject: t\r\n\r\nhello\r\n').startswith('451')
         m.says = {}
+        assert b'\r\nX-By: a worker\r\n' in arrives(g, sink, b'Subject: t\r\n\r\nhello\r\n')
+        assert 'is too large for a worker process' in g.log() and worker(g, 'pmilter_milter/own', 'smtps')['restarts'] == 0
         shown = {f['name']: f for f in json.loads(g.http('smtps', 'GET', '/v1/filters')[1])['filters']}
         pid = worker(g, 'pmilter_headers/head', 'smtps')['pid']
         assert shown['head']['connected'] and shown['head']['peer'] == f'process {pid}'
