@@ -193,12 +193,15 @@ static void limits_change(void **state)
 	loop_fake_clock(loop, 2499, 1000);
 	loop_turn(loop, false);
 	assert_int_equal(ends, 0);
+	conn_timeout(c, 0);
+	loop_fake_clock(loop, 2600, 1000);
+	loop_turn(loop, false);
 	conn_timeout(c, 1000);
 	conn_timeout(c, 50); /* a shorter one is no longer than it is */
-	loop_fake_clock(loop, 2548, 1000);
+	loop_fake_clock(loop, 2649, 1000);
 	loop_turn(loop, false);
 	assert_int_equal(ends, 0);
-	loop_fake_clock(loop, 2549, 1000);
+	loop_fake_clock(loop, 2650, 1000);
 	loop_turn(loop, false);
 	assert_int_equal(ends, 1);
 	assert_int_equal(how, CONN_TIMEOUT);
