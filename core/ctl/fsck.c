@@ -178,7 +178,6 @@ int ctl_fsck(struct settings *set, bool json)
 
 int ctl_store(struct settings *set, int (*use)(struct mod_inst *, void *), void *arg)
 {
-	static const char *const core_names[] = {"type", NULL};
 	struct mod_host host = {.role = META1_TOOL,
 	    .module_directory = set->module_directory,
 	    .hostname = set->hostname,
@@ -196,8 +195,8 @@ int ctl_store(struct settings *set, int (*use)(struct mod_inst *, void *), void 
 		if (!strcmp(m[i].kind, "queue") && (mod = mod_load(&host, m[i].module, &err)))
 			break;
 	if (mod)
-		in = mod_open(&host, mod, m[i].instance, set->conf, m[i].section, core_names,
-		    OPT_CHECK, &err);
+		in = mod_open(&host, mod, m[i].instance, set->conf, m[i].section,
+		    settings_core_names(m[i].kind), OPT_CHECK, &err);
 	if (in)
 		rc = use(in, arg);
 	else

@@ -346,6 +346,15 @@ int opt_defaults(const struct meta1_opt *opt, size_t n, void *base, struct meta1
 	return rc;
 }
 
+static unsigned words_in(const char *range)
+{
+	unsigned n = 1;
+
+	for (; *range; range++)
+		n += *range == '|';
+	return n;
+}
+
 int opt_selfcheck(
     const struct meta1_opt *opt, size_t n, size_t sizeof_opt, size_t size, struct meta1_err *err)
 {
@@ -363,6 +372,10 @@ int opt_selfcheck(
 		if ((rec->type == META1_ENUM || rec->type == META1_FLAGS) &&
 		    (!rec->range || !*rec->range))
 			return err_set(err, "option %s has no words in its range", rec->name);
+		if (rec->type == META1_FLAGS && words_in(rec->range) > 64)
+			return err_set(err,
+			    "option %s has %u words in its range, expected at most 64", rec->name,
+			    words_in(rec->range));
 		if (rec->off > size || field_size[rec->type] > size - rec->off)
 			return err_set(err, "option %s lies outside of its struct (%u of %zu)",
 			    rec->name, rec->off, size);

@@ -353,5 +353,7 @@ unsigned settings_modules(struct settings *, enum meta1_role, struct settings_mo
 bool settings_map_of_lines(const struct set_map *);
 /* Options of the core in the section of a module of that kind, ended by NULL. */
 const char *const *settings_core_names(const char *kind);
+/* kind_what may not call an option so: it would never get it. */
+bool settings_core_takes(const char *module, const char *option);
 
 #endif

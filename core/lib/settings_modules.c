@@ -35,7 +35,18 @@ bool settings_map_of_lines(const struct set_map *m)
 	return m->type && strcasecmp(m->type, "text") == 0;
 }
 
-enum { MAP_OPTIONS_MAX = 15, TRANSPORT_OPTIONS_MAX = 5 };
+/* What the core reads itself in a section of a module of that kind. */
+static const struct {
+	const char *kind;
+	const struct settings_records *own;
+} core_reads[] = {{"map", &rec_map}, {"pmilter", &rec_filter}, {"auth", &rec_auth},
+    {"transport", &rec_transport}, {"queue", &rec_queue}};
+enum { CORE_READS_MAX = 31 };
+
+/* And, in the section of every kind, what says which module it is and where it runs: each of these
+ * is read in some, and refused with a reason in the others. */
+static const char *const everywhere[] = {
+    "type", "module", "isolate", "isolate_user", "isolate_memory"};
 
 struct list {
 	struct settings *s;
@@ -193,24 +204,27 @@ unsigned settings_modules(struct settings *s, enum meta1_role role, struct setti
 	return l.n;
 }
 
-static const char *const *names_of(const struct settings_records *rec, const char **out, size_t max)
-{
-	for (size_t i = 0; i < rec->n && i < max; i++)
-		out[i] = rec->opt[i].name;
-	return out;
-}
-
 const char *const *settings_core_names(const char *kind)
 {
-	static const char *const else_[] = {"type", "module", NULL};
-	static const char *map[MAP_OPTIONS_MAX + 1], *filter[FILTER_OPTIONS + 1],
-	    *transport[TRANSPORT_OPTIONS_MAX + 1];
+	static const char *names[ARRAY_LEN(core_reads)][CORE_READS_MAX + 1];
+	size_t k = 0;
 
-	if (strcmp(kind, "map") == 0)
-		return names_of(&rec_map, map, MAP_OPTIONS_MAX);
-	if (strcmp(kind, "pmilter") == 0)
-		return names_of(&rec_filter, filter, FILTER_OPTIONS);
-	if (strcmp(kind, "transport") == 0)
-		return names_of(&rec_transport, transport, TRANSPORT_OPTIONS_MAX);
-	return else_;
+	while (k + 1 < ARRAY_LEN(core_reads) && strcmp(core_reads[k].kind, kind) != 0)
+		k++;
+	for (size_t i = 0; i < core_reads[k].own->n && i < CORE_READS_MAX; i++)
+		names[k][i] = core_reads[k].own->opt[i].name;
+	return names[k];
+}
+
+bool settings_core_takes(const char *module, const char *option)
+{
+	const char *kind = settings_kind(module), *const * name;
+
+	for (name = settings_core_names(kind ? kind : ""); *name; name++)
+		if (strcasecmp(*name, option) == 0)
+			return true;
+	for (size_t i = 0; i < ARRAY_LEN(everywhere); i++)
+		if (strcasecmp(everywhere[i], option) == 0)
+			return true;
+	return false;
 }

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 /* ---- letting go ---- */
 
@@ -171,6 +172,8 @@ static unsigned options_bind(struct mod_host *h, struct mod *mod, struct conf *c
 	bad += opt_bind(conf, s ? s : &empty, mod->opt, m->nopt, base, m->name, mode, h->qdir);
 	if (!s)
 		return bad;
+	if (strcasecmp(s->keyword, "module") == 0)
+		core = NULL; /* module NAME { }: nothing of the core's is read there */
 	while (core && core[ncore])
 		ncore++;
 	known = base_alloc((m->nopt + ncore) * sizeof(*known));

@@ -208,6 +208,24 @@ static int judge_kind(
 	return 0;
 }
 
+/* What the server reads in the section itself never comes to the module. */
+static int judge_names(const struct meta1_module *m, struct meta1_err *err)
+{
+	int kind = (int)strcspn(m->name, "_");
+
+	for (uint32_t i = 0; i < m->nopt; i++) {
+		const struct meta1_opt *o = meta1_at(m->opt, m->sizeof_opt, i);
+
+		if (settings_core_takes(m->name, o->name))
+			return err_set(err,
+			    "its option \"%s\" is one that the server itself reads in the section "
+			    "of "
+			    "every %.*s: give it another name, such as %s_%s",
+			    o->name, kind, m->name, m->name + kind + 1, o->name);
+	}
+	return 0;
+}
+
 static int judge_options(const struct meta1_module *m, struct meta1_err *err)
 {
 	struct meta1_err why = {""};
@@ -224,7 +242,7 @@ static int judge_options(const struct meta1_module *m, struct meta1_err *err)
 		    m->sizeof_conf, CONF_MAX);
 	if (m->nopt && opt_selfcheck(m->opt, m->nopt, m->sizeof_opt, m->sizeof_conf, &why) < 0)
 		return err_set(err, "option records: %.400s", why.text);
-	return 0;
+	return judge_names(m, err);
 }
 
 /* One way to answer, and the one inside the call only where nothing is waited for. */

@@ -46,14 +46,13 @@ static void damage(void *arg, const char *text)
 
 static int open_module(struct qmgr *q, const struct settings_module *sm, struct meta1_err *err)
 {
-	static const char *const core_names[] = {"type", NULL};
 	struct role *role = &q->role;
 	struct mod *mod = mod_load(&role->host, sm->module, err);
 
 	if (!mod)
 		return -1;
 	q->store = mod_open(&role->host, mod, sm->instance, role->set->conf, sm->section,
-	    core_names, OPT_START, err);
+	    settings_core_names(sm->kind), OPT_START, err);
 	if (!q->store)
 		return -1;
 	q->qops = mod_ops(q->store);

@@ -23,14 +23,13 @@ static const char prefix[] = "transport_";
 static int open_one(struct probe_gear *g, struct mod_host *host, struct settings *set,
     const struct settings_module *m, struct tls_ctx *tls, struct meta1_err *err)
 {
-	static const char *const core_names[] = {"type", "module", NULL};
 	struct probe_transport *t = &g->by[g->nby];
 	struct mod *mod = mod_load(host, m->module, err);
 
 	if (!mod)
 		return -1;
-	t->inst =
-	    mod_open(host, mod, m->instance, set->conf, m->section, core_names, OPT_START, err);
+	t->inst = mod_open(host, mod, m->instance, set->conf, m->section,
+	    settings_core_names(m->kind), OPT_START, err);
 	if (!t->inst)
 		return -1;
 	g->nby++;

@@ -52,10 +52,8 @@ static struct smtps_auth *auth_new(struct mod_inst *inst, const struct set_auth 
 struct smtps_auth *smtps_auth_open(struct role *role, struct settings *all,
     const struct set_auth *set, const struct settings_module *sm, struct meta1_err *err)
 {
-	static const char *const core_names[] = {"module", "trusted_mechanisms", "flags",
-	    "max_failures", "failure_delay", "max_client_failures", "max_account_failures",
-	    "failure_window", "isolate", "isolate_user", "isolate_memory", NULL};
-	struct mod_inst *inst = mod_use(&role->host, sm, all, core_names, err);
+	struct mod_inst *inst =
+	    mod_use(&role->host, sm, all, settings_core_names(sm->kind), err);
 	const struct meta1_auth_ops *ops;
 
 	if (inst == NULL)

@@ -188,7 +188,6 @@ static bool queue_module(struct settings *set, struct settings_module *out)
 
 static int open_store(struct role *role, struct meta1_err *err)
 {
-	static const char *const core_names[] = {"type", NULL};
 	struct settings_module m;
 	struct mod *mod;
 
@@ -197,8 +196,8 @@ static int open_store(struct role *role, struct meta1_err *err)
 	mod = mod_load(&role->host, m.module, err);
 	if (mod == NULL)
 		return -1;
-	server.store_inst = mod_open(
-	    &role->host, mod, m.instance, role->set->conf, m.section, core_names, OPT_START, err);
+	server.store_inst = mod_open(&role->host, mod, m.instance, role->set->conf, m.section,
+	    settings_core_names(m.kind), OPT_START, err);
 	if (server.store_inst == NULL)
 		return -1;
 	server.store = mod_ops(server.store_inst);

@@ -8,6 +8,8 @@
  */
 #include "host_priv.h"
 
+#include "lib/settings.h"
+
 #include <ctype.h>
 #include <event2/event.h>
 #include <stdarg.h>
@@ -111,6 +113,20 @@ static bool kind(struct judge *j, const struct meta1_module *m)
 	    kinds[i].first);
 }
 
+/* The server's settings say which names it reads itself; the module would never see them. */
+static void names_taken(struct judge *j, const struct meta1_module *m)
+{
+	const char *name = NULL;
+
+	for (uint32_t i = 0; i < m->nopt && !name; i++) {
+		const struct meta1_opt *o = meta1_at(m->opt, m->sizeof_opt, i);
+
+		name = settings_core_takes(m->name, o->name) ? o->name : NULL;
+	}
+	rule(j, !name, "none of its options has a name that the server reads itself",
+	    "\"%s\": give it another", name ? name : "");
+}
+
 static void options(struct judge *j, const struct meta1_module *m)
 {
 	struct meta1_err why = {""};
@@ -125,9 +141,10 @@ static void options(struct judge *j, const struct meta1_module *m)
 		m->sizeof_conf <= CONF_MAX && (!m->nopt || m->sizeof_conf) && (!m->opt || m->nopt),
 		"its options take at most 1 MiB", "%u in %u bytes: say .nopt and .sizeof_conf",
 		m->nopt, m->sizeof_conf) &&
-	    m->nopt)
-		rule(j, opt_selfcheck(m->opt, m->nopt, m->sizeof_opt, m->sizeof_conf, &why) >= 0,
-		    "its options are as their records say", "%.190s", why.text);
+	    m->nopt &&
+	    rule(j, opt_selfcheck(m->opt, m->nopt, m->sizeof_opt, m->sizeof_conf, &why) >= 0,
+		"its options are as their records say", "%.190s", why.text))
+		names_taken(j, m);
 }
 
 static void map(struct judge *j, const struct meta1_map_ops *ops, bool blocking)

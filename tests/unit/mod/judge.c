@@ -145,6 +145,17 @@ static void options(void **state)
 	BREAK(opt.def = "10", "option records: ");
 	BREAK(opt.doc = "", "option records: ");
 	BREAK(opt.name = NULL, "option records: ");
+	BREAK(
+	    (opt.type = META1_FLAGS, opt.range = "a|b|c|d|e|f|g|h|a|b|c|d|e|f|g|h|a|b|c|d|e|f|g|h|"
+						 "a|b|c|d|e|f|g|h|a|b|c|d|e|f|g|h|a|b|c|d|e|f|g|h|"
+						 "a|b|c|d|e|f|g|h|a|b|c|d|e|f|g|h|z"),
+	    "option n has 65 words in its range, expected at most 64");
+	BREAK(opt.name = "cache_ttl",
+	    "its option \"cache_ttl\" is one that the server itself reads in the section of every "
+	    "map: give it another name, such as x_cache_ttl");
+	BREAK(
+	    opt.name = "Isolate_User", "its option \"Isolate_User\" is one that the server itself");
+	BREAK(opt.name = "recipients", NULL); /* of filters */
 }
 
 static void blocking_is_for_maps(void **state)
