@@ -10,6 +10,8 @@
  */
 #include "role_run.h"
 
+#include "lib/snippet.h"
+
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -71,10 +73,13 @@ static void check_modules(struct role_run *r, bool strict)
 		struct meta1_err err = {""};
 		struct mod *mod = mod_load(&r->role->host, use[i].module, &err);
 
+		const char *more =
+		    mod ? "" : snippet_about(set->conf, pos ? pos->file : "", use[i].module);
+
 		if (!mod && strict)
-			conf_error(set->conf, pos, "%s", err.text);
+			conf_error(set->conf, pos, "%s%s", err.text, more);
 		else if (!mod)
-			conf_warn(set->conf, pos, "%s", err.text);
+			conf_warn(set->conf, pos, "%s%s", err.text, more);
 		if (!mod)
 			continue;
 		mod_check(&r->role->host, mod, use[i].instance, set->conf, use[i].section,

@@ -10,6 +10,7 @@
 #include "hop_conf.h"
 #include "netlist.h"
 #include "settings_records.h"
+#include "snippet.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -269,11 +270,17 @@ void check_map_name(struct conf *c, const struct set_smar *set, struct conf_sect
 		names[i] = set->map[i].name;
 		found = found || strcmp(names[i], name) == 0;
 	}
-	const char *near = conf_nearest(name, names, set->nmap);
-	if (!found)
-		conf_error(c, where(use, "name"), "%s: there is no map %.60s%s%s%s", owner, name,
-		    near ? "; did you mean " : "; declare it: map NAME { type = ...; }",
-		    near ? near : "", near ? "?" : "");
+	const char *near = conf_nearest(name, names, set->nmap), *more, *sample;
+	if (!found) {
+		sample = snippet_with(c, conf_printf(c, "map %.60s {", name));
+		more = near	? conf_printf(c, "did you mean %s?", near)
+		       : sample ? conf_printf(c,
+				      "conf.d/%s.conf.sample has one: meta1ctl module enable %s",
+				      sample, sample)
+				: "declare it: map NAME { type = ...; }";
+		conf_error(
+		    c, where(use, "name"), "%s: there is no map %.60s; %s", owner, name, more);
+	}
 	free(names);
 }
 

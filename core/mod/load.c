@@ -8,6 +8,8 @@
  */
 #include "mod/inst.h"
 
+#include "lib/snippet.h"
+
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -298,14 +300,11 @@ static void not_there(
 	}
 	if (d)
 		closedir(d);
-	str_copy(package, sizeof(package), module);
-	for (char *p = package; *p; p++)
-		if (*p == '_')
-			*p = '-';
+	snippet_package(module, package, sizeof(package));
 	near = conf_nearest(strchr(module, '_'), name, n);
 	err_set(err,
 	    "%s/%s/%s.so: no such file: install the package that has it (of Debian meta1, or "
-	    "meta1-%s if there is one), or set module_directory%s%.*s%s",
+	    "%s if there is one), or set module_directory%s%.*s%s",
 	    dir, folder, module, package, near ? "; there is " : "",
 	    near ? (int)strcspn(module, "_") : 0, module, near ? near : "");
 }

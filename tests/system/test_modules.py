@@ -177,6 +177,29 @@ def test_listed_and_described(inst, tmp_path):
         assert p.returncode == 1 and 'there is no such module' in p.stderr
 
 
+def test_what_would_bring_it(inst):
+    """A configuration names what is not there: the message says which package, sample and command would bring it."""
+    g = lab.Gateway(inst, smar='access { name = nums; } map odd { type = odd; }')
+    with open(g.conf, 'a') as f:
+        f.write('include "conf.d/*.conf";\n')
+    d = g.dir / 'conf.d'
+    d.mkdir()
+    (d / 'zero.conf.sample').write_text('smar { map zero { type = text; rows = { "a b" }; } }\n# All options of map_odd, with their defaults.\n')
+    (d / 'numbers.conf.sample').write_text('smar { map nums { type = text; rows = { "a b" }; } }\n')
+    (d / 'gone.conf.sample').write_text('smar { map gone { type = gone; } }\n')
+    (d / 'gone.conf').symlink_to('gone.conf.sample')
+
+    def said():
+        p = subprocess.run(g.run_as(g.command('-C')), capture_output=True, text=True, env=g.environ(), timeout=60)
+        return p.stderr + p.stdout
+
+    assert 'there is no map nums; conf.d/numbers.conf.sample has one: meta1ctl module enable numbers' in said()
+    (d / 'numbers.conf').symlink_to('numbers.conf.sample')
+    odd, gone = (next(l for l in said().splitlines() if f'map_{name}.so: no such file' in l) for name in ('odd', 'gone'))
+    assert 'meta1-map-odd' in odd and odd.endswith('; conf.d/zero.conf.sample shows its use, and meta1ctl module enable zero switches it on')
+    assert '/conf.d/gone.conf:1' in gone and gone.endswith('; or do without what asks for it: meta1ctl module disable gone')
+
+
 def test_enabled_and_disabled(inst):
     g = lab.Gateway(inst)
     with open(g.conf, 'a') as f:
@@ -207,6 +230,8 @@ def test_enabled_and_disabled(inst):
         own = g.ctl('module', 'disable', 'own', check=False)
         assert own.returncode == 1 and (d / 'own.conf').exists()
         assert 'no such file' in g.ctl('module', 'enable', 'none', check=False).stderr
+        assert 'did you mean nums?' in g.ctl('module', 'enable', 'num', check=False).stderr
+        assert 'of Debian, its package is meta1-map-odd' in g.ctl('module', 'enable', 'map_odd', check=False).stderr
         g.ctl('module', 'disable', 'nums')
         assert 'nums' not in g.ctl('map', 'list').stdout
         assert not (d / 'nums.conf').is_symlink()
