@@ -167,6 +167,70 @@ static void refuses_names_and_paths(void **state)
 	refused(*state, "map_dir", "expected a regular file");
 }
 
+/* Bytes of a copy of a good one at a place. */
+static void patch(const char *name, long at, const void *bytes, size_t n)
+{
+	char path[128];
+	FILE *f;
+
+	copy("map_try", "map_try");
+	snprintf(path, sizeof(path), "%s/maps/%s.so", root, name);
+	f = fopen(path, "r+");
+	assert_non_null(f);
+	assert_int_equal(fseek(f, at, SEEK_SET), 0);
+	assert_int_equal(fwrite(bytes, 1, n, f), n);
+	fclose(f);
+}
+
+static void refuses_files_of_another_kind(void **state)
+{
+	static const unsigned char machine[] = {0xb7, 0}, class[] = {1}; /* AArch64; 32 bits */
+	char path[128];
+
+	patch("map_try", 18, machine, sizeof(machine));
+	refused(*state, "map_try", "for machine 183, expected class ");
+	refused(*state, "map_try", ": install the one for this machine");
+	patch("map_try", 4, class, sizeof(class));
+	refused(*state, "map_try", "found a file of ELF class 1 for machine ");
+	copy("map_try", "map_try");
+	snprintf(path, sizeof(path), "%s/maps/map_try.so", root);
+	assert_int_equal(truncate(path, 3000), 0);
+	refused(*state, "map_try", "it is cut off: found 3000 bytes, its headers tell of ");
+	assert_int_equal(truncate(path, 100), 0);
+	refused(*state, "map_try", "it is cut off: install it anew");
+	assert_int_equal(truncate(path, 20), 0);
+	refused(*state, "map_try", "cannot be loaded: file too short");
+	assert_int_equal(truncate(path, (off_t)257 << 20), 0);
+	refused(*state, "map_try", "found 269484032 bytes, expected a module of at most 256 MiB");
+}
+
+static void refuses_paths(void **state)
+{
+	static const struct {
+		const char *path, *part;
+	} rows[] = {
+	    {"maps/map_try.so", "maps/map_try.so: expected an absolute path"},
+	    {"/nonexistent/map_try.so", "/nonexistent/map_try.so: No such file or directory"},
+	    {"map_try.txt", "map_try.txt: expected a name that ends in .so"},
+	    {"map_Try.so", "map_Try.so: expected a name of a to z, 0 to 9 and _ before .so"},
+	};
+	struct fix *f = *state;
+	char from[128], path[160];
+
+	copy("map_try", "map_try");
+	snprintf(from, sizeof(from), "%s/maps/map_try.so", root);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		snprintf(path, sizeof(path), "%s/maps/%s", root, rows[i].path);
+		if (i > 1)
+			assert_int_equal(rename(from, path), 0);
+		assert_null(mod_load_file(&f->host, i > 1 ? path : rows[i].path, &f->err));
+		if (!strstr(f->err.text, rows[i].part))
+			fail_msg("\"%s\" is not in: %s", rows[i].part, f->err.text);
+		if (i > 1)
+			assert_int_equal(rename(path, from), 0);
+	}
+}
+
 static void refuses_another_role(void **state)
 {
 	struct fix *f = *state;
@@ -206,6 +270,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(refuses_what_others_can_write, up, down),
 	    cmocka_unit_test_setup_teardown(refuses_a_strangers_file, up, down),
 	    cmocka_unit_test_setup_teardown(refuses_names_and_paths, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_files_of_another_kind, up, down),
+	    cmocka_unit_test_setup_teardown(refuses_paths, up, down),
 	    cmocka_unit_test_setup_teardown(refuses_another_role, up, down),
 	    cmocka_unit_test_setup_teardown(looks_in_the_path_of_the_environment, up, down),
 	};
