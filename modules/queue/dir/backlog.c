@@ -42,29 +42,27 @@ static void page_work(void *arg)
 	fetch_read(p->w->m->d, p->r, p->n);
 }
 
-static void tell(struct manager *m, uint32_t writer, struct reading *x)
+/* false: there is no memory for it just now. */
+static bool tell(struct manager *m, uint32_t writer, struct reading *x)
 {
 	struct rec *r = table_add(&m->t, writer, x->number);
 	struct envelope *e = &x->e;
 	struct meta1_qentry q;
 
-	if (r == NULL || r->told || r->dead) {
-		if (r == NULL)
-			manager_damage(
-			    m, "out of memory: a message is not told before the next start");
-		return;
-	}
+	if (r == NULL || r->told || r->dead)
+		return r != NULL;
 	table_admit(&m->t, r, e->env.nrcpt);
 	r->after = e->after;
 	if (table_final(r)) {
 		outcomes_skip(m, r);
 		table_dead(&m->t, r); /* its end was not said: nr 0, its lines are durable */
-		return;
+		return true;
 	}
 	table_states(&m->t, r, e->rcpt, e->env.nrcpt);
 	r->told = true;
 	q = manager_entry(r, e->id, &e->env, e->len);
 	m->ev->entry(m->arg, &q);
+	return true;
 }
 
 static void page_done(void *arg)
@@ -77,7 +75,8 @@ static void page_done(void *arg)
 	w->busy = false;
 	for (size_t i = 0; i < p->n; i++) {
 		if (p->r[i].e.text != NULL) {
-			tell(m, w->number, &p->r[i]);
+			if (!tell(m, w->number, &p->r[i]))
+				again = again < i ? again : i;
 			file_free(&p->r[i].e);
 		} else if (p->r[i].later) {
 			again = again < i ? again : i;
@@ -308,11 +307,26 @@ void backlog_pump(struct mwriter *w)
 
 /* ---- start ---- */
 
+/* Whom we do not know is not read, and what he holds would wait for the next start. */
+static bool known(struct manager *m, const struct replay *p)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < p->nfolder; i++)
+		all = (p->folder[i] > DIR_QM || manager_writer(m, p->folder[i]) != NULL) && all;
+	return all;
+}
+
 static void replayed(void *arg)
 {
 	struct replay *p = arg;
 	struct manager *m = p->m;
 
+	if (p->err == 0 && !known(m, p)) {
+		p->err = ENOMEM;
+		if (p->fd >= 0)
+			close(p->fd);
+	}
 	if (p->err != 0) {
 		m->d->h->log(m->d->ctx, META1_ERR,
 		    "queue state cannot be read: %s: again in a second", strerror(p->err));
@@ -327,8 +341,6 @@ static void replayed(void *arg)
 		manager_damage(m,
 		    "state/outcomes: damaged lines were passed over; what they said may be "
 		    "done again");
-	for (unsigned i = 0; i < p->nfolder; i++)
-		manager_writer(m, p->folder[i]);
 	free(p);
 	pump_all(m);
 	manager_synced(m);

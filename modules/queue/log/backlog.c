@@ -341,11 +341,28 @@ static void replay_free(struct replay *p)
 	free(p);
 }
 
+/* Whom we do not know is not read, and what he holds would wait for the next start. */
+static bool known(struct manager *m, const struct replay *p)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < p->ncur; i++)
+		all = manager_writer(m, p->cur[i].writer) != NULL && all;
+	for (unsigned i = 0; i < p->nfolder; i++)
+		all = (p->folder[i] > LOG_QM || manager_writer(m, p->folder[i]) != NULL) && all;
+	return all;
+}
+
 static void replayed(void *arg)
 {
 	struct replay *p = arg;
 	struct manager *m = p->m;
 
+	if (!p->refuse && p->err == 0 && !known(m, p)) {
+		p->refuse = true;
+		if (p->fd >= 0)
+			close(p->fd);
+	}
 	if (p->refuse || p->err != 0) {
 		refused(m, p);
 		replay_free(p);
@@ -359,8 +376,6 @@ static void replayed(void *arg)
 	for (size_t i = 0; i < p->ncur; i++) {
 		struct mwriter *w = manager_writer(m, p->cur[i].writer);
 
-		if (w == NULL)
-			continue;
 		w->cursor = p->cur[i].at;
 		if (p->rescue && w->number == LOG_QM) {
 			w->rescue = w->cursor;
@@ -371,8 +386,6 @@ static void replayed(void *arg)
 		units_pass(w, w->cursor.seg);
 		w->tally = p->cur[i].tally;
 	}
-	for (unsigned i = 0; i < p->nfolder; i++)
-		manager_writer(m, p->folder[i]);
 	m->want = p->files > 0;
 	settle_all(m);
 	units_synced(m); /* deaths that the journal already knew */

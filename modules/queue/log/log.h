@@ -314,7 +314,8 @@ void manager_pump(struct mwriter *);
 void manager_check(struct manager *); /* all told? then manage() is done */
 void manager_damage(struct manager *, const char *text);
 /* Tells a message from its record; again: loaded() instead of entry(). */
-void manager_tell(struct manager *, uint32_t, const struct seg_msg *, bool again);
+/* false: there is no memory for it now. */
+bool manager_tell(struct manager *, uint32_t, const struct seg_msg *, bool again);
 /* loaded() of one whose envelope cannot be read: what the table knows of it. */
 void manager_tell_unread(struct manager *, uint64_t key, const char *why);
 void backlog_start(struct manager *);

@@ -55,7 +55,7 @@ void manager_check(struct manager *m)
 		ckpt_start(m);
 }
 
-void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool again)
+bool manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool again)
 {
 	struct mrec *r = table_at(m->t, n);
 	struct meta1_qrcpt *v = calloc(s->r.nrcpt, sizeof(*v));
@@ -74,13 +74,11 @@ void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool a
 	    .env = &env,
 	    .key = table_key(m->t, n)};
 
-	if (v == NULL && again) {
-		m->ev->loaded(m->arg, e.key, NULL, "out of memory");
-		return;
-	}
 	if (v == NULL) {
-		manager_damage(m, "out of memory: a message is not told before the next start");
-		return;
+		if (!again)
+			manager_damage(
+			    m, "out of memory: a message is not told before the next start");
+		return false;
 	}
 	ref.coff = s->r.unit != 0 ? 0 : ref.boff + s->r.coff;
 	seg_ref(&e.ref, &ref);
@@ -92,6 +90,7 @@ void manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool a
 	else
 		m->ev->entry(m->arg, &e);
 	free(v);
+	return true;
 }
 
 void manager_tell_unread(struct manager *m, uint64_t key, const char *why)

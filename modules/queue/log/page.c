@@ -199,7 +199,7 @@ static void fetched(void *arg)
 		uint32_t i = page_take(p, k, &s);
 
 		if (i != 0)
-			manager_tell(m, i, &s, true);
+			p->e[k].later = !manager_tell(m, i, &s, true);
 		else if (!p->e[k].later && p->e[k].why[0] != '\0')
 			manager_tell_unread(m, p->e[k].key, p->e[k].why);
 		else if (!p->e[k].later)

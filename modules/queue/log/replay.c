@@ -26,8 +26,10 @@ static struct cursor *cursor(struct replay *p, uint32_t writer)
 		if (p->cur[i].writer == writer)
 			return &p->cur[i];
 	c = writer <= LOG_QM ? realloc(p->cur, (p->ncur + 1) * sizeof(*c)) : NULL;
-	if (c == NULL)
+	if (c == NULL) {
+		p->refuse = p->refuse || writer <= LOG_QM;
 		return NULL;
+	}
 	p->cur = c;
 	c[p->ncur] = (struct cursor){.writer = writer};
 	return &c[p->ncur++];
@@ -38,10 +40,8 @@ static void on_cursor(struct replay *p, const struct jrec *r, const struct jtext
 	struct cursor *c = cursor(p, r->writer);
 
 	(void)text;
-	if (c == NULL) {
-		p->refuse = true;
+	if (c == NULL)
 		return;
-	}
 	c->at = (struct pos){.seg = r->seg, .off = r->off, .idx = r->idx};
 	c->tally = (struct tally){
 	    .life = r->own, .count = r->bytes, .begin = (uint64_t)r->next_try, .time = r->time};
@@ -79,6 +79,17 @@ static bool gone(struct replay *p, uint32_t writer, uint64_t seg)
 	return !p->last.there;
 }
 
+/* What there is no memory for would be done again: the start is put off. */
+static void set(struct replay *p, uint32_t i, uint32_t rcpt, uint32_t state, uint32_t tries,
+    int64_t next_try, struct meta1_buf why)
+{
+	if (table_outcome(p->t, i, rcpt, state, tries, next_try, why.data, why.len))
+		return;
+	if (rcpt < LOG_NRCPT_MAX &&
+	    (table_at(p->t, i)->nrcpt == 0 || rcpt < table_at(p->t, i)->nrcpt))
+		p->refuse = true;
+}
+
 static void on_outcome(struct replay *p, const struct jrec *r, const struct jtext *text)
 {
 	struct pos at = {.seg = r->seg, .off = r->off, .idx = r->idx};
@@ -101,8 +112,7 @@ static void on_outcome(struct replay *p, const struct jrec *r, const struct jtex
 			return;
 		}
 	}
-	table_outcome(
-	    p->t, i, r->rcpt, r->state, r->tries, r->next_try, text->reason.data, text->reason.len);
+	set(p, i, r->rcpt, r->state, r->tries, r->next_try, text->reason);
 }
 
 static void on_dead(struct replay *p, const struct jrec *r, const struct jtext *text)
@@ -132,15 +142,14 @@ static void on_void(struct replay *p, const struct jrec *r, const struct jtext *
 		p->refuse = true;
 }
 
-static void take_states(struct table *t, uint32_t from, uint32_t to)
+static void take_states(struct replay *p, uint32_t from, uint32_t to)
 {
-	const struct mrec *r = table_at(t, from);
+	const struct mrec *r = table_at(p->t, from);
 
 	for (uint32_t i = 0; i < table_nrst(r); i++) {
 		const struct rst *s = table_rst(r, i);
-		struct meta1_buf why = texts_get(&t->texts, s->reason);
 
-		table_outcome(t, to, i, s->state, s->tries, s->next_try, why.data, why.len);
+		set(p, to, i, s->state, s->tries, s->next_try, texts_get(&p->t->texts, s->reason));
 	}
 }
 
@@ -164,7 +173,7 @@ static void on_moved(struct replay *p, const struct jrec *r, const struct jtext 
 		p->refuse = p->refuse || is == 0;
 	}
 	if (was != 0 && is != 0 && table_at(p->t, is)->nrcpt == 0)
-		take_states(p->t, was, is);
+		take_states(p, was, is);
 	on_void(p, r, text);
 }
 
