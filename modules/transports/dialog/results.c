@@ -69,7 +69,10 @@ static void finish(struct dialog_session *s, enum meta1_status status, const str
 
 void dialog_result_open(struct dialog_session *s)
 {
-	struct meta1_reply r = fill_open(s, s->reply.code, s->reply.dsn, s->reply.text);
+	/* the last word may have been a no to STARTTLS, which it is done without */
+	int yes = s->reply.code / 100 == 2;
+	struct meta1_reply r = fill_open(
+	    s, yes ? s->reply.code : 0, yes ? s->reply.dsn : NULL, yes ? s->reply.text : "");
 
 	finish(s, META1_OK, &r);
 }
