@@ -52,8 +52,7 @@ static struct smtps_auth *auth_new(struct mod_inst *inst, const struct set_auth 
 struct smtps_auth *smtps_auth_open(struct role *role, struct settings *all,
     const struct set_auth *set, const struct settings_module *sm, struct meta1_err *err)
 {
-	struct mod_inst *inst =
-	    mod_use(&role->host, sm, all, settings_core_names(sm->kind), err);
+	struct mod_inst *inst = mod_use(&role->host, sm, all, settings_core_names(sm->kind), err);
 	const struct meta1_auth_ops *ops;
 
 	if (inst == NULL)

@@ -348,8 +348,8 @@ static void hostile(struct suite *s, const char *mech)
 		was = step(s, c, i % 2 ? buf_of("", 0) : buf_of(bytes, sizeof(bytes)));
 		leaked = leaked || (was != 'M' && leaks(c, secret));
 	}
-	kit_ok(s->k, was != '?' && was != 'X' && !leaked, "%s as client: rubbish ends it (%c)",
-	    mech, was);
+	kit_ok(
+	    s->k, !strchr("?XM", was) && !leaked, "%s as client: rubbish ends it (%c)", mech, was);
 	if (strncmp(mech, "SCRAM-", 6) == 0)
 		kit_ok(s->k, proves && was != 'O', "%s: a server without proof is none", mech);
 	end(c);

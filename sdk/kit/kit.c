@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define WAIT_MS 10000
-#define STUCK_S 300 /* between two lines */
+#define JOBS_MS 10000 /* of a turn, for what is on threads */
+#define STUCK	30    /* as often the patience between two lines */
 
 struct kit_conf {
 	struct kit_conf *next;
@@ -41,7 +41,9 @@ bool kit_ok(struct kit *k, bool ok, const char *fmt, ...)
 	else
 		k->failed++;
 	fflush(stdout);
-	alarm(STUCK_S);
+	alarm(STUCK * k->patience);
+	if (!ok && k->stop)
+		k->stop(k);
 	return ok;
 }
 
@@ -109,7 +111,7 @@ void kit_turn(struct kit *k)
 
 	for (i = 0; i < 3; i++)
 		loop_turn(k->host.loop, false);
-	for (i = 0; i < WAIT_MS && kit_busy(&k->host); i++) {
+	for (i = 0; i < JOBS_MS && kit_busy(&k->host); i++) {
 		usleep(100);
 		loop_turn(k->host.loop, false);
 	}
@@ -184,9 +186,8 @@ void kit_ask(struct kit *k, struct kit_inst *in, struct meta1_buf key, struct ki
 
 bool kit_wait(struct kit *k, struct kit_answer *a)
 {
-	int ms;
-
-	int most = k->tired ? 1 : kit_waits(&k->host) ? WAIT_MS : WAIT_MS / 20;
+	unsigned ms, whole = k->patience * 1000;
+	unsigned most = k->tired ? 1 : kit_waits(&k->host) ? whole : whole / 20;
 
 	for (ms = 0; ms < most && !a->told; ms++) {
 		kit_turn(k);

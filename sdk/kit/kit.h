@@ -29,12 +29,15 @@ struct kit {
 	unsigned npair;
 	struct meta1_buf cert; /* -x */
 	unsigned passed, failed, skipped, number;
-	struct kit_conf *confs;	  /* of open instances */
-	struct kit_other *others; /* -m, -d */
-	const char *script;	  /* -s: its text */
-	const char *suite;	  /* that is being run */
-	bool tired;		  /* an answer did not come */
-	bool lines;		  /* -l: the module's log is shown */
+	struct kit_conf *confs;	    /* of open instances */
+	struct kit_other *others;   /* -m, -d */
+	const char *script;	    /* -s: its text */
+	const char *suite;	    /* that is being run */
+	const char *only;	    /* -t: the one that is wanted; NULL: all */
+	unsigned patience;	    /* -w: seconds of real time for one answer */
+	void (*stop)(struct kit *); /* -1: at the first line that is not ok; may be NULL */
+	bool tired;		    /* an answer did not come */
+	bool lines;		    /* -l: the module's log is shown */
 };
 
 /* One line of TAP. A fault of the module since the last call makes it "not ok" too. Returns
@@ -72,7 +75,7 @@ void kit_said(void *answer, enum meta1_status, const struct meta1_reply *);
 void kit_ask(struct kit *, struct kit_inst *, struct meta1_buf key, struct kit_answer *a);
 /* A request of inst whose answer goes to a; the suite then calls the op with it. */
 struct meta1_req *kit_req(struct kit *, struct kit_inst *, struct kit_answer *a);
-/* Turns the loop until it was told; false after 10 s of real time. */
+/* Turns the loop until it was told; false when the patience is over. */
 bool kit_wait(struct kit *, struct kit_answer *a);
 /* Who was not told asks no more. */
 void kit_answer_free(struct kit_answer *a);
@@ -96,6 +99,17 @@ int kit_requests(struct kit *);
 int kit_play(struct kit *); /* -s, in place of the others */
 int kit_map(struct kit *);
 int kit_queue(struct kit *);
+/* Of a store that lasts, each in folders of its own. */
+void kit_queue_lasting(struct kit *, void (*part)(struct kit *));
+void kit_queue_space(struct kit *);
+void kit_queue_numbers(struct kit *);
+void kit_queue_damage(struct kit *);
+void kit_queue_compact(struct kit *);
+void kit_queue_crash(struct kit *);
+void kit_queue_bytes(struct kit *);
+void kit_queue_full(struct kit *);
+void kit_queue_memory(struct kit *);
+void kit_queue_kill(struct kit *);
 int kit_transport(struct kit *);
 int kit_auth(struct kit *);
 int kit_pmilter(struct kit *);

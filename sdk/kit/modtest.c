@@ -2,10 +2,10 @@
 /*
  * modtest.c -- main() of meta1-modtest: loads one module as a role would and runs the
  * suites on it.
- *	meta1-modtest FILE.so [-c 'options'] [-k key=value]... [-s peer.script] [-m
- *NAME=FILE.so:options]... Comes from module authors and ./check; goes to the suites by the table
- *below. On failure: TAP with "not ok" lines, "N passed, N failed" last, exit status 1. A module
- *that crashes is a failure too: the last line is there.
+ *	meta1-modtest FILE.so [-c 'options'] [-k key=value]... [-s peer.script] ...
+ * Comes from module authors and ./check; goes to the suites by the table below. On failure: TAP
+ *with "not ok" lines, "N passed, N failed" last, exit status 1. A module that crashes is a failure
+ *too: the last line is there.
  */
 #include "guard.h"
 #include "kit.h"
@@ -25,23 +25,33 @@ static const struct {
 	const char *name;
 	uint32_t kind; /* 0: every */
 	int (*run)(struct kit *);
+	void (*part)(struct kit *); /* in its place, of stores that last */
 } suites[] = {
-    {"descriptor", 0, kit_descriptor},
-    {"life", 0, kit_life},
-    {"faults", 0, kit_faults},
-    {"requests", 0, kit_requests},
-    {"map", META1_MAP, kit_map},
-    {"transport", META1_TRANSPORT, kit_transport},
-    {"queue", META1_QUEUE, kit_queue},
-    {"auth", META1_AUTH, kit_auth},
-    {"pmilter", META1_PMILTER, kit_pmilter},
+    {"descriptor", 0, kit_descriptor, NULL},
+    {"life", 0, kit_life, NULL},
+    {"faults", 0, kit_faults, NULL},
+    {"requests", 0, kit_requests, NULL},
+    {"map", META1_MAP, kit_map, NULL},
+    {"transport", META1_TRANSPORT, kit_transport, NULL},
+    {"auth", META1_AUTH, kit_auth, NULL},
+    {"pmilter", META1_PMILTER, kit_pmilter, NULL},
+    {"queue", META1_QUEUE, kit_queue, NULL},
+    {"space", META1_QUEUE, NULL, kit_queue_space},
+    {"numbers", META1_QUEUE, NULL, kit_queue_numbers},
+    {"damage", META1_QUEUE, NULL, kit_queue_damage},
+    {"compact", META1_QUEUE, NULL, kit_queue_compact},
+    {"crash", META1_QUEUE, NULL, kit_queue_crash},
+    {"bytes", META1_QUEUE, NULL, kit_queue_bytes},
+    {"full", META1_QUEUE, NULL, kit_queue_full},
+    {"memory", META1_QUEUE, NULL, kit_queue_memory},
+    {"kill", META1_QUEUE, NULL, kit_queue_kill},
 };
 
 static void usage(FILE *out)
 {
 	fputs(
-	    "meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]... [-s script] [-l] "
-	    "[-m map]... [-d record]...\n"
+	    "meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]... [-s script] [-l1] "
+	    "[-t suite] [-w seconds] [-m map]... [-d record]...\n"
 	    "Tries a module as the server would use it. Output is TAP; the last line counts.\n"
 	    "  -c   its options, as in the braces of its section\n"
 	    "  -k   map: a key that it holds, and its value; auth: a user and his secret; may be "
@@ -54,10 +64,36 @@ static void usage(FILE *out)
 	    "       a content, \"= \\0\\x01c\" says bytes, \"? \\0c\" waits for bytes, \"-\" "
 	    "hangs up\n"
 	    "  -l   shows what it logs\n"
+	    "  -t   this suite alone, such as \"queue\"; its name stands before its lines\n"
+	    "  -1   ends at the first line that is not ok\n"
+	    "  -w   how long one answer is waited for (10)\n"
 	    "  -x   auth: a file with the certificate of the client, in DER; -k says for whom\n"
 	    "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
 	    "  -d   name=text, a TXT record that it may ask for; there is no other\n",
 	    out);
+}
+
+/* ---- the end ---- */
+
+static int gone(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st, (void)type, (void)at;
+	return remove(path);
+}
+
+static int summary(struct kit *k)
+{
+	nftw(k->dir, gone, 16, FTW_DEPTH | FTW_PHYS);
+	printf("1..%u\n%u passed, %u failed\n", k->number, k->passed, k->failed);
+	return k->failed ? 1 : 0;
+}
+
+/* -1: in the middle of a suite, so nothing of the module is asked any more. */
+static void stop(struct kit *k)
+{
+	summary(k);
+	fflush(stdout);
+	_exit(1);
 }
 
 static struct meta1_buf certificate(const char *file)
@@ -84,6 +120,25 @@ static const char *whole(const char *file)
 	return f && n ? text : NULL;
 }
 
+/* ---- the command ---- */
+
+static bool is_suite(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(suites); i++)
+		if (strcmp(suites[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool number(const char *text, unsigned *out)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	*out = (unsigned)n;
+	return n > 0 && n <= 3600 && end != text && !*end;
+}
+
 static int options(struct kit *k, int argc, char **argv)
 {
 	char *eq;
@@ -91,7 +146,7 @@ static int options(struct kit *k, int argc, char **argv)
 
 	k->options = "";
 	k->pair = base_alloc((size_t)argc * sizeof(*k->pair));
-	while ((c = getopt(argc, argv, "c:k:s:m:d:x:lh")) != -1) {
+	while ((c = getopt(argc, argv, "c:k:s:m:d:x:t:w:1lh")) != -1) {
 		if (c == 'c') {
 			k->options = optarg;
 		} else if (c == 'k' && (eq = strchr(optarg, '='))) {
@@ -101,6 +156,12 @@ static int options(struct kit *k, int argc, char **argv)
 			continue;
 		} else if (c == 'l') {
 			k->lines = true;
+		} else if (c == '1') {
+			k->stop = stop;
+		} else if (c == 't' && is_suite(optarg)) {
+			k->only = optarg;
+		} else if (c == 'w' && number(optarg, &k->patience)) {
+			continue;
 		} else if (c == 'x' && (k->cert = certificate(optarg)).len > 0) {
 			continue;
 		} else if ((c == 'm' || c == 'd') && kit_other(k, c, optarg) == 0) {
@@ -126,12 +187,6 @@ static char *fill(const struct kit *k)
 	fputs(from, f);
 	fclose(f);
 	return out;
-}
-
-static int gone(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st, (void)type, (void)at;
-	return remove(path);
 }
 
 static int load(struct kit *k, const char *file)
@@ -162,11 +217,14 @@ static void run(struct kit *k)
 		return;
 	}
 	for (i = 0; i < ARRAY_LEN(suites); i++) {
-		if (suites[i].kind && suites[i].kind != k->m->kind)
+		if ((suites[i].kind && suites[i].kind != k->m->kind) ||
+		    (k->only && strcmp(k->only, suites[i].name) != 0))
 			continue;
 		k->suite = suites[i].name;
 		kit_note(k, "suite: %s", k->suite);
-		if (suites[i].run(k) < 0)
+		if (suites[i].part)
+			kit_queue_lasting(k, suites[i].part);
+		else if (suites[i].run(k) < 0)
 			return;
 	}
 }
@@ -213,6 +271,8 @@ static void crashed(int sig, siginfo_t *info, void *context)
 	put(" passed, ");
 	put_number(++running->failed);
 	put(" failed\n");
+	if (fork() == 0)
+		execl("/bin/rm", "rm", "-rf", running->dir, NULL);
 	_exit(1);
 }
 
@@ -238,7 +298,7 @@ static void line(void *arg, const char *instance, enum meta1_level level, const 
 
 int main(int argc, char **argv)
 {
-	struct kit k = {.dir = "/tmp/meta1-modtest.XXXXXX", .suite = "start"};
+	struct kit k = {.dir = "/tmp/meta1-modtest.XXXXXX", .suite = "start", .patience = 10};
 	struct kit_pair *pairs;
 	char *filled;
 
@@ -262,9 +322,7 @@ int main(int argc, char **argv)
 	kit_others_close(&k);
 	kit_turn(&k);
 	kit_host_end(&k.host);
-	nftw(k.dir, gone, 16, FTW_DEPTH | FTW_PHYS);
 	free(pairs);
 	free(filled);
-	printf("1..%u\n%u passed, %u failed\n", k.number, k.passed, k.failed);
-	return k.failed ? 1 : 0;
+	return summary(&k);
 }

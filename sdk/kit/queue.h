@@ -56,10 +56,10 @@ int q_open(struct q *, struct kit *, const char *dir, const char *which);
 /* Ends it; orderly: with drain, like a stop; else as far as a close allows like a kill. */
 void q_close(struct q *);
 bool q_manage(struct q *);
-/* Turns and moves the clock until a is told; false after 10 s. */
+/* Turns and moves the clock until a is told; false when the patience is over. */
 bool q_wait(struct q *, struct kit_answer *);
 void q_turn(struct q *);
-/* Until n entries were told; false after 10 s. */
+/* Until n entries were told; likewise. */
 bool q_until(struct q *, unsigned n);
 /* Was the envelope of number i told as it was stored, with what RFC 3461 adds? */
 bool q_same_envelope(const struct q_entry *, unsigned i);
@@ -93,10 +93,5 @@ struct q_account {
 };
 /* false: it cannot say. */
 bool q_account(struct kit *, const char *dir, struct q_account *);
-
-void kit_queue_compact(struct kit *); /* queue_compact.c */
-void kit_queue_damage(struct kit *);  /* queue_damage.c */
-void kit_queue_crash(struct kit *);   /* queue_crash.c */
-void kit_queue_kill(struct kit *);    /* queue_kill.c */
 
 #endif

@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define N     800
 #define EVERY 40
@@ -98,6 +99,7 @@ void kit_queue_compact(struct kit *k)
 	char dir[128], image[128];
 	unsigned freed = 0, last = 0;
 	uint64_t live = N / EVERY * (LEN + 4096) + 400000, was, is;
+	time_t end;
 	bool ok;
 
 	snprintf(dir, sizeof(dir), "%.60s/compact", k->dir);
@@ -108,7 +110,8 @@ void kit_queue_compact(struct kit *k)
 		q.ops->attach(kit_data(q.m), q.ops->writer(kit_data(q.w)));
 	ok = ok && fill(&q) && finish(&q);
 	was = q_usage(dir);
-	for (unsigned t = 0; ok && t < 4000 && q_usage(dir) > 2 * live + OPEN; t++) {
+	end = time(NULL) + k->patience;
+	while (ok && q_usage(dir) > 2 * live + OPEN && time(NULL) < end) {
 		q_turn(&q);
 		reclaim(&q, &freed);
 		if (q.moved > 3 && !last) {

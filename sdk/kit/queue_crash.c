@@ -160,25 +160,33 @@ static bool pair(struct q *q, unsigned i)
 	return ok;
 }
 
-static void make_images(struct kit *k, struct image *im, bool *ok)
+/* The folders of an image, beside that of the store which is called so. */
+static void name_images(struct kit *k, struct image *im, const char *name, char live[128])
+{
+	snprintf(live, 128, "%.60s/%s", k->dir, name);
+	snprintf(im->one, sizeof(im->one), "%.60s/%s.1", k->dir, name);
+	snprintf(im->two, sizeof(im->two), "%.60s/%s.2", k->dir, name);
+	snprintf(im->try, sizeof(im->try), "%.60s/try", k->dir);
+	mkdir(live, 0750);
+}
+
+static bool make_images(struct kit *k, struct image *im, const char *name)
 {
 	static struct q q;
 	enum meta1_status st;
 	char live[128];
+	bool ok;
 
-	snprintf(live, sizeof(live), "%.60s/crash", k->dir);
-	snprintf(im->one, sizeof(im->one), "%.60s/image1", k->dir);
-	snprintf(im->two, sizeof(im->two), "%.60s/image2", k->dir);
-	snprintf(im->try, sizeof(im->try), "%.60s/try", k->dir);
-	mkdir(live, 0750);
-	*ok = q_open(&q, k, live, "wmr") == 0 && q_manage(&q);
-	for (unsigned i = 1; *ok && i <= 3; i++)
-		*ok = q_store(&q, i, 3000, NULL, &st) && st == META1_OK;
-	*ok = *ok && q_copy(live, im->one);
-	*ok = *ok && pair(&q, 4) && q_copy(live, im->two);
+	name_images(k, im, name, live);
+	ok = q_open(&q, k, live, "wmr") == 0 && q_manage(&q);
+	for (unsigned i = 1; ok && i <= 3; i++)
+		ok = q_store(&q, i, 3000, NULL, &st) && st == META1_OK;
+	ok = ok && q_copy(live, im->one);
+	ok = ok && pair(&q, 4) && q_copy(live, im->two);
 	q_close(&q);
 	ndiff = 0;
 	diff_dir(im, "");
+	return kit_ok(k, ok, "images of a running store");
 }
 
 static void torn(struct kit *k, const struct image *im)
@@ -276,7 +284,7 @@ static void damaged(struct kit *k, struct image *im)
 }
 
 /* No file may grow: what a full disk looks like, without one. */
-static void full(struct kit *k)
+void kit_queue_full(struct kit *k)
 {
 	static struct q q;
 	struct rlimit was, none;
@@ -323,11 +331,7 @@ static void torn_outcome(struct kit *k)
 	enum meta1_status st;
 	bool ok;
 
-	snprintf(live, sizeof(live), "%.60s/crash2", k->dir);
-	snprintf(im.one, sizeof(im.one), "%.60s/image3", k->dir);
-	snprintf(im.two, sizeof(im.two), "%.60s/image4", k->dir);
-	snprintf(im.try, sizeof(im.try), "%.60s/try", k->dir);
-	mkdir(live, 0750);
+	name_images(k, &im, "outcome", live);
 	ok = q_open(&q, k, live, "wmr") == 0 && q_manage(&q);
 	for (unsigned i = 1; ok && i <= 2; i++)
 		ok = q_store(&q, i, 3000, NULL, &st) && st == META1_OK;
@@ -349,19 +353,22 @@ static void torn_outcome(struct kit *k)
 	     q.n == 1 && q_find(&q, 2) && !q_find(&q, 1);
 	kit_ok(k, ok, "killed after the outcome: it is done for ever");
 	q_close(&q);
+	q_remove(im.try);
 }
 
 void kit_queue_crash(struct kit *k)
 {
 	struct image im;
-	bool ok;
 
-	make_images(k, &im, &ok);
-	kit_ok(k, ok, "images of a running store");
-	if (ok) {
+	if (make_images(k, &im, "crash"))
 		torn(k, &im);
-		damaged(k, &im);
-	}
 	torn_outcome(k);
-	full(k);
+}
+
+void kit_queue_bytes(struct kit *k)
+{
+	struct image im;
+
+	if (make_images(k, &im, "bytes"))
+		damaged(k, &im);
 }

@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_S 10
-
 static void text(char out[32], struct meta1_buf b)
 {
 	snprintf(out, 32, "%.*s", (int)b.len, b.len ? (const char *)b.data : "");
@@ -165,7 +163,7 @@ void q_turn(struct q *q)
 
 bool q_wait(struct q *q, struct kit_answer *a)
 {
-	time_t end = time(NULL) + WAIT_S;
+	time_t end = time(NULL) + q->k->patience;
 
 	while (!a->told && time(NULL) < end)
 		q_turn(q);
@@ -174,7 +172,7 @@ bool q_wait(struct q *q, struct kit_answer *a)
 
 bool q_until(struct q *q, unsigned n)
 {
-	time_t end = time(NULL) + WAIT_S;
+	time_t end = time(NULL) + q->k->patience;
 
 	while (q->n < n && time(NULL) < end)
 		q_turn(q);
@@ -294,7 +292,7 @@ bool q_note(const struct kit_answer *a, struct q_note *n)
 /* Writes in pieces and waits when it is told to. */
 static bool write_all(struct q *q, struct meta1_qmsg *msg, const uint8_t *b, size_t len)
 {
-	time_t end = time(NULL) + WAIT_S;
+	time_t end = time(NULL) + q->k->patience;
 
 	for (size_t at = 0; at < len;) {
 		size_t n = len - at < 60000 ? len - at : 60000;

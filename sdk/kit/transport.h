@@ -23,12 +23,14 @@ enum { SMTP = 1, LMTP = 2, BOTH = 3 };
 #define RCPT_OK	 "< RCPT TO:<a@example.net>\n> 250 2.1.5 ok\n"
 #define DATA_OK	 "< DATA\n> 354 go on\n.\n"
 #define PIPED	 "& DATA\n"
+#define TLS	 "> 220 hop\n< %\n> 250-hop\n> 250 STARTTLS\n"
 
 struct row {
 	const char *name;
 	int who;
-	const char *open, *hop; /* the reply to open(), the script up to there (NULL: as usual) */
-	const char *script;	/* the hop during the mail */
+	const char *open,
+	    *hop; /* the reply to open() (O*: any OK), the script up to there (NULL: as usual) */
+	const char *script; /* the hop during the mail */
 	uint32_t nrcpt, flags;
 	uint64_t bytes;
 	int probe; /* asked of recipients, not sent */
@@ -38,6 +40,8 @@ struct row {
 	const char *from, *to;	    /* sender and first recipient; NULL: as usual */
 	const char *path;	    /* the sender as a Return-Path has it; NULL: from */
 	bool packets;		    /* it is about what comes in one packet */
+	bool tls;		    /* over a network, where TLS can be had */
+	uint32_t policy;	    /* enum meta1_tls_policy */
 	int64_t clock;		    /* ms of silence after which the answer comes; 0: at once */
 };
 

@@ -179,6 +179,24 @@ const struct row kit_transport_rows[] = {
 	.flags = META1_M_SMTPUTF8, .to = AE "@b.example", .nrcpt = 2, .results = "0=P553/5.6.7 ",
 	.send = "O250", .usable = 1},
 
+    /* STARTTLS, RFC 3207: used when it is offered; without it where the policy lets */
+    {"TLS is offered and stands", BOTH, "O250", TLS "< STARTTLS\n> 220 go on\n*\n< %\n> 250 hop\n",
+	MAIL_OK RCPT_OK DATA_OK "> 250 ok\n", .send = "O250", .usable = 1, .tls = true},
+    {"TLS is refused: in plain", BOTH, "O*", TLS "< STARTTLS\n> 454 not now\n",
+	MAIL_OK RCPT_OK DATA_OK "> 250 ok\n", .send = "O250", .usable = 1, .tls = true},
+    {"TLS breaks: anew, in plain", BOTH, "O250", TLS "< STARTTLS\n> 220 go on\n! broken\n" TLS,
+	MAIL_OK RCPT_OK DATA_OK "> 250 ok\n", .send = "O250", .usable = 1, .tls = true},
+    {"TLS must be, and is not offered", BOTH, "T host", .hop = GREETED, .tls = true,
+	.policy = META1_TLS_ENCRYPT},
+    {"TLS must be, and is refused", BOTH, "T host", .hop = TLS "< STARTTLS\n> 454 not now\n",
+	.tls = true, .policy = META1_TLS_ENCRYPT},
+    {"TLS must be, and breaks", BOTH, "T host", .hop = TLS "< STARTTLS\n> 220 go on\n! broken\n",
+	.tls = true, .policy = META1_TLS_ENCRYPT},
+    {"TLS must be proven, and is not", BOTH, "T host", .hop = TLS "< STARTTLS\n> 220 go on\n*\n",
+	.tls = true, .policy = META1_TLS_VERIFY},
+    {"more than the reply to STARTTLS, in plain", BOTH, "T host",
+	.hop = TLS "< STARTTLS\n> 220 go on\n> 250 hop\n", .packets = true, .tls = true},
+
     /* LMTP: a reply a recipient */
     {"mixed results", LMTP, "O250", OFFERS,
 	PIPED MAIL_ANY "< RCPT\n> 250 ok\n< RCPT\n> 250 ok\n< RCPT\n> 250 ok\n" DATA_OK

@@ -18,7 +18,8 @@ struct oauth {
 
 struct exchange {
 	struct oauth *o;
-	int bearer; /* OAUTHBEARER */
+	int bearer;   /* OAUTHBEARER */
+	int answered; /* the reason of a refusal */
 };
 
 static int oauth_open(const struct meta1_host *host, struct meta1_ctx *ctx, const void *conf,
@@ -122,7 +123,7 @@ static void oauth_login(void *inst, struct meta1_req *req, const struct meta1_au
 	} else if (!(x = o->host->alloc(o->ctx, sizeof(*x)))) {
 		refuse(o, req, META1_TEMPFAIL, "no memory");
 	} else {
-		*x = (struct exchange){o, bearer};
+		*x = (struct exchange){.o = o, .bearer = bearer};
 		*conv = x;
 		val[1] = (struct meta1_buf){out, write_word(out, bearer, k)};
 		o->host->finish(req, META1_MORE, &r);
@@ -137,6 +138,10 @@ static void oauth_step(void *conv, struct meta1_req *req, struct meta1_buf in)
 	struct meta1_buf val = {"\001", x->bearer ? 1 : 0};
 	struct meta1_reply r = {.size = sizeof(r), .nval = 1, .val = &val};
 
+	if (x->answered++) {
+		refuse(x->o, req, META1_NOTFOUND, "the server asks once more, when all was said");
+		return;
+	}
 	x->o->host->log(x->o->ctx, META1_WARN, "the server refuses the token: %.*s",
 	    (int)(in.len < 300 ? in.len : 300), (const char *)in.data);
 	x->o->host->finish(req, META1_MORE, &r);

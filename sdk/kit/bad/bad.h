@@ -2,7 +2,7 @@
 /*
  * bad.h -- a small map that keeps every law, for modules that break just one: each defines what
  * it does otherwise, then includes this. "key" has the value "value". BAD is the file's name.
- * tests/unit/mod/bad.sh says for which reason the kit must refuse each of them.
+ * tests/unit/mod/bad.py says for which reason the kit must refuse each of them.
  */
 #include <meta1/map.h>
 #include <stdio.h>
@@ -42,6 +42,9 @@ struct bad {
 #ifndef ABSENT
 #define ABSENT(in, rq) (in)->host->finish(rq, META1_NOTFOUND, NULL)
 #endif
+#ifndef REASON
+#define REASON(err) snprintf((err)->text, sizeof((err)->text), "no memory")
+#endif
 #ifndef EXTRA_OPS
 #define EXTRA_OPS
 #endif
@@ -74,11 +77,7 @@ static int open_(const struct meta1_host *h, struct meta1_ctx *ctx, const void *
 		h->free(ctx, in);
 #endif
 	}
-#ifdef NO_REASON
-	(void)err;
-#else
-	snprintf(err->text, sizeof(err->text), "no memory");
-#endif
+	REASON(err);
 	return -1;
 }
 

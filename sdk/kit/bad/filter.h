@@ -2,7 +2,7 @@
 /*
  * filter.h -- a small filter that keeps every law, for filters that break just one: each defines
  * what it does otherwise, then includes this. It adds a field that has the length of the message,
- * read from its extents. BAD is the file's name. tests/unit/mod/bad.sh says for which reason the
+ * read from its extents. BAD is the file's name. tests/unit/mod/bad.py says for which reason the
  * kit must refuse each of them.
  */
 #include <meta1/pmilter.h>
@@ -46,6 +46,9 @@ struct filter {
 #endif
 #ifndef END
 #define END(s, sess) (s)->f->host->free((s)->f->ctx, s), *(sess) = NULL
+#endif
+#ifndef OPENS
+#define OPENS 1
 #endif
 #ifndef CLOSE
 #define CLOSE(f)
@@ -147,7 +150,10 @@ static void end(void **sess)
 	END(s, sess);
 }
 
-static void cancel(void *inst, struct meta1_req *rq)
+#ifndef CANCEL
+#define CANCEL cancel
+#endif
+static __attribute__((unused)) void cancel(void *inst, struct meta1_req *rq)
 {
 	(void)inst, (void)rq; /* all is answered within its call */
 }
@@ -158,6 +164,10 @@ static int open_(const struct meta1_host *h, struct meta1_ctx *ctx, const void *
 	struct filter *f = h->alloc(ctx, sizeof(*f));
 
 	(void)conf;
+	if (!(OPENS)) {
+		h->free(ctx, f);
+		f = NULL;
+	}
 	if (!f) {
 		snprintf(err->text, sizeof(err->text), "no memory");
 		return -1;
@@ -176,7 +186,7 @@ static void close_(void *inst)
 }
 
 static const struct meta1_pmilter_ops ops = {
-    .size = sizeof(ops), .begin = begin, .ask = ask, .reset = reset, .end = end, .cancel = cancel};
+    .size = sizeof(ops), .begin = begin, .ask = ask, .reset = reset, .end = end, .cancel = CANCEL};
 
 #define MODULE_(n, ...) META1_MODULE(n, __VA_ARGS__)
 MODULE_(BAD, .kind = META1_PMILTER, .roles = META1_SMTPS, .version = "1",

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The modules of filters through the conformance kit: against its own filter, which speaks either protocol, and where nobody
 # listens. Runs in the build folder. What each of them says to filters is tried by tests of their own.
+kit=${KIT:-sdk/kit/meta1-modtest} # or under valgrind
 status=0
 try() { # module, options
-	sdk/kit/meta1-modtest "modules/pmilter/.libs/pmilter_$1.so" -c "$2" || status=1
+	$kit "modules/pmilter/.libs/pmilter_$1.so" -c "$2" || status=1
 }
 none="/nonexistent/meta1-$$"
 peer='socket_path = "@PEER@";'

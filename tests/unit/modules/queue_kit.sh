@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Tries the queue stores with the kit. Small segments, so that they fill, roll and come back.
 set -e
-kit=./sdk/kit/meta1-modtest
+kit=${KIT:-sdk/kit/meta1-modtest}
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 try() {
-	if "$kit" "$@" >"$out" 2>&1; then
+	if $kit "$@" >"$out" 2>&1; then
 		tail -n 1 "$out"
 	else
 		grep -v '^ok' "$out"

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * is.h -- which fault this run of a bad module has. One file breaks many laws, one in each run: the
+ * environment's META1_BAD names it, and without it the module is a good one.
+ * tests/unit/mod/bad.py says for which reason the kit must refuse each.
+ */
+#ifndef META1_BAD_IS_H
+#define META1_BAD_IS_H
+#include <stdlib.h>
+#include <string.h>
+
+static inline int is(const char *fault)
+{
+	const char *named = getenv("META1_BAD");
+
+	return named && strcmp(named, fault) == 0;
+}
+
+/* The first n times only. */
+#define TIMES(n)                                                                                   \
+	({                                                                                         \
+		static int seen_;                                                                  \
+		seen_++ < (n);                                                                     \
+	})
+
+#endif
