@@ -75,7 +75,7 @@ static int create(const void *conf, struct meta1_mapsrc *src, struct meta1_err *
 		fwrite(val.data, 1, val.len, f);
 	}
 	if (!f || fclose(f) || is("makes_none") || (!is("destroys") && rename(name, c->file) < 0)) {
-		snprintf(err->text, sizeof(err->text), "%s: it cannot be written", name);
+		snprintf(err->text, sizeof(err->text), "%.480s: it cannot be written", name);
 		return -1;
 	}
 	return 0;
@@ -97,7 +97,7 @@ static int open_(const struct meta1_host *h, struct meta1_ctx *ctx, const void *
 		return 0;
 	}
 	h->free(ctx, in);
-	snprintf(err->text, sizeof(err->text), "%s: no such file, or no memory", c->file);
+	snprintf(err->text, sizeof(err->text), "%.480s: no such file, or no memory", c->file);
 	return -1;
 }
 
