@@ -345,6 +345,74 @@ static void test_hang_at_the_end(void **state)
 	assert_int_equal(WEXITSTATUS(ended(a)), MOD_WORKER_DONE);
 }
 
+/* A question whose deadline is far: it is pinged, and killed when that is not answered. */
+static void test_silent(void **state)
+{
+	struct apart *a = *state;
+	struct said s = {0}, far = {0};
+
+	open_map(a, "");
+	mod_map_lookup(
+	    a->in, buf_str("never"), loop_now(a->f->host.loop) + 3600000, fix_said, &far);
+	fix_turns(a->f);
+	for (int i = 0; i < 4; i++) { /* the worker does no more than wait, and says so */
+		fix_clock(a->f, 10001);
+		ask(a, "now", &s); /* its answer comes behind that of the ping */
+	}
+	assert_int_equal(a->kills, 0);
+	s = (struct said){0};
+	mod_map_lookup(a->in, buf_str("hang"), loop_now(a->f->host.loop) + 3600000, fix_said, &s);
+	fix_turns(a->f);
+	fix_clock(a->f, 10001);
+	assert_int_equal(a->kills, 0);
+	fix_clock(a->f, 10001);
+	assert_int_equal(a->kills, 1);
+	fix_turns(a->f);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_int_equal(far.st, META1_TEMPFAIL);
+	assert_string_equal(seen(a).end, "does not answer");
+	ended(a);
+}
+
+/* More than isolate_memory: a temporary failure, and the worker serves on. */
+static void test_memory(void **state)
+{
+	struct apart *a = *state;
+	struct said s;
+
+	a->iso.memory = 128 << 20;
+	open_map(a, "");
+	ask(a, "eat", &s);
+#if !defined(__SANITIZE_ADDRESS__) /* there it has no bound */
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_string_equal(s.text, "no memory");
+#endif
+	ask(a, "now", &s);
+	assert_int_equal(s.st, META1_OK);
+}
+
+static void is_drained(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* What the module does before it is closed is waited for. */
+static void test_drain(void **state)
+{
+	struct apart *a = *state;
+	bool done = false;
+	int ms = 0;
+
+	open_map(a, "linger = yes;");
+	mod_drain(a->in, INT64_MAX, is_drained, &done);
+	for (; !done && ms < 10000; ms++) {
+		loop_turn(a->f->host.loop, false);
+		usleep(1000);
+	}
+	assert_true(done);
+	assert_true(ms >= 30);
+}
+
 static void test_open_fails(void **state)
 {
 	static const struct {
@@ -454,6 +522,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_crash, up, down),
 	    cmocka_unit_test_setup_teardown(test_hang, up, down),
 	    cmocka_unit_test_setup_teardown(test_hang_at_the_end, up, down),
+	    cmocka_unit_test_setup_teardown(test_silent, up, down),
+	    cmocka_unit_test_setup_teardown(test_memory, up, down),
+	    cmocka_unit_test_setup_teardown(test_drain, up, down),
 	    cmocka_unit_test_setup_teardown(test_open_fails, up, down),
 	    cmocka_unit_test_setup_teardown(test_cannot_open_again, up, down),
 	    cmocka_unit_test_setup_teardown(test_dead_at_open, up, down),

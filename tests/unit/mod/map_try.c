@@ -10,13 +10,14 @@
 #include <unistd.h>
 
 struct conf {
-	int32_t leak, obey, last;
+	int32_t leak, obey, last, linger;
 	int64_t size;
 	const char *other, *fail;
 };
 
 static const struct meta1_opt opts[] = {
     META1_OPT_BOOL(struct conf, leak, "no", "Leaves things behind at close."),
+    META1_OPT_BOOL(struct conf, linger, "no", "Is drained only after 50 ms."),
     META1_OPT_BOOL(struct conf, obey, "yes", "Finishes what is cancelled."),
     META1_OPT_BOOL(struct conf, last, "no", "Finishes what is open when it is closed."),
     META1_OPT_BYTES(struct conf, size, "10", "1..32MB", "Length of the value of the key big."),
@@ -34,7 +35,7 @@ try {
 	struct meta1_req *held[HELD_MAX]; /* not answered yet */
 	unsigned nheld;
 	struct meta1_watch *timer;
-	struct meta1_req *thread;
+	struct meta1_req *thread, *drain;
 };
 
 static const struct meta1_host *h;
@@ -57,8 +58,14 @@ static void flush(void *arg)
 
 static void timer(int fd, short what, void *arg)
 {
+	struct try *t = arg;
+	struct meta1_req *rq = t->drain;
+
 	(void)fd, (void)what;
-	flush(arg);
+	flush(t);
+	t->drain = NULL;
+	if (rq)
+		h->finish(rq, META1_OK, NULL);
 }
 
 static void hold(struct try *t, struct meta1_req *rq)
@@ -160,7 +167,20 @@ static void flushed(struct try *t, struct meta1_req *rq)
 	say(rq, META1_OK, "flushed");
 }
 
-/* Only in a process of its own. */
+/* As much memory as there is, up to 1 GB. Only in a process of its own. */
+static void eat(struct try *t, struct meta1_req *rq)
+{
+	struct meta1_reply r = {.size = sizeof(r), .text = "no memory"};
+	unsigned n = 0;
+
+	while (n < 64 && h->alloc(t->ctx, 16 << 20))
+		n++;
+	if (n < 64)
+		h->finish(rq, META1_TEMPFAIL, &r);
+	else
+		say(rq, META1_OK, "enough");
+}
+
 static void crash(struct try *t, struct meta1_req *rq)
 {
 	(void)t, (void)rq;
@@ -179,7 +199,7 @@ static const struct {
 	void (*act)(struct try *, struct meta1_req *);
 } acts[] = {{"now", now}, {"later", later}, {"never", hold}, {"twice", twice}, {"slow", slow},
     {"big", big}, {"thread", thread}, {"other", other}, {"dns", dns}, {"flush", flushed},
-    {"crash", crash}, {"hang", hang}};
+    {"crash", crash}, {"hang", hang}, {"eat", eat}};
 
 static void lookup(void *inst, struct meta1_req *rq, struct meta1_buf key)
 {
@@ -242,6 +262,18 @@ static int open_(const struct meta1_host *host, struct meta1_ctx *ctx, const voi
 	return 0;
 }
 
+static void drain(void *inst, struct meta1_req *rq)
+{
+	struct try *t = inst;
+
+	if (t->conf->linger) {
+		t->drain = rq;
+		h->rearm(t->timer, 50);
+	} else {
+		h->finish(rq, META1_OK, NULL);
+	}
+}
+
 static void close_(void *inst)
 {
 	struct try *t = inst;
@@ -261,5 +293,5 @@ static const struct meta1_map_ops ops = {.size = sizeof(ops), .lookup = lookup, 
 
 META1_MODULE(map_try, .kind = META1_MAP, .roles = META1_SMAR | META1_TOOL, .version = "1",
     .summary = "Behaves as the key says.", .opt = opts, .nopt = sizeof(opts) / sizeof(opts[0]),
-    .sizeof_conf = sizeof(struct conf), .check = check, .open = open_, .close = close_,
-    .ops = &ops);
+    .sizeof_conf = sizeof(struct conf), .check = check, .open = open_, .drain = drain,
+    .close = close_, .ops = &ops);
