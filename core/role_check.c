@@ -84,6 +84,7 @@ static void check_modules(struct role_run *r, bool strict)
 			continue;
 		mod_check(&r->role->host, mod, use[i].instance, set->conf, use[i].section,
 		    settings_core_names(use[i].kind), strict ? OPT_START : OPT_CHECK);
+		role_check_readable(set, &use[i], mod_descriptor(mod));
 	}
 	free(use);
 }

@@ -85,6 +85,11 @@ struct evbuffer;
 /* More lines of /metrics; arg is the role. */
 void role_metrics(void *arg, struct evbuffer *out, const struct ctl *);
 
+/* ---- role_readable.c ---- */
+/* Warns of files that the account of its worker cannot read. */
+void role_check_readable(
+    struct settings *, const struct settings_module *, const struct meta1_module *);
+
 /* ---- role_check.c ---- */
 /* level: number of -V; strict: -C. Returns the exit status. */
 int role_check(struct role_run *, int level, bool strict);

@@ -178,12 +178,17 @@ static void sasldb(struct setup *s, const struct setup_account *a, const char *p
 static void server(struct setup *s, const struct set_smtps *c)
 {
 	const struct conf_option *o;
+	struct set_role as = c->role;
 	struct setup_account a;
 	char path[1024];
 	bool sure;
 
+	if (c->auth_set.iso.on && c->auth_set.iso.user) { /* then a worker reads it */
+		as.user = c->auth_set.iso.user;
+		as.group = NULL;
+	}
 	/* of all modules it is this one that keeps passwords in a file of this machine */
-	if (!c->auth || strcmp(c->auth_set.module, "cyrus") != 0 || !setup_account(s, &c->role, &a))
+	if (!c->auth || strcmp(c->auth_set.module, "cyrus") != 0 || !setup_account(s, &as, &a))
 		return;
 	o = conf_find(c->auth, "config_path");
 	if (uses_sasldb(o && o->values ? o->values->text : SASL_FOLDERS, path, sizeof(path), &sure))

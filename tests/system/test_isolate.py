@@ -405,9 +405,12 @@ def test_own_user(inst):
     """isolate_user: another account than the role's, without any right, and nothing of the role's open in it."""
     users = {r: f'user = {u};' for r, u in zip(('smtps', 'smtpc', 'qmgr', 'smar'), ('daemon', 'nobody', 'mail', 'games'))}
     text = 'map ac { type = text; rows = { "cltaddr:127.0.0.1 RELAY" }; isolate = yes; isolate_user = man; } access { name = ac; } '
-    users['smtps'] += ' flags = { 8bitmime, access }; policy_milter { ' + HEADERS.format('isolate_user = games;') + '}'
-    users['smar'] += text + 'map mt { type = text; rows = { ". [127.0.0.1]:9" }; } mailertable { name = mt; }'
-    with lab.Gateway(inst, user='root', env={'META1_TEST_ENV': '1'}, **users) as g:
+    users['smtps'] += ' flags = { 8bitmime, access }; policy_milter { ' + HEADERS.format('isolate_user = games;') + '} auth { module = external; ' \
+        'trusted_mechanisms = EXTERNAL; isolate = yes; isolate_user = man; }'
+    users['smtpc'] += ' transport box { module = lmtp; isolate = yes; isolate_user = man; }'
+    folder, large = lab.tempdir('box'), b'Subject: t\r\n\r\n' + b'a line of a text that goes by a descriptor\r\n' * 5000
+    users['smar'] += text + 'map mt {{ type = text; rows = {{ ". [127.0.0.1]:9", "box.test box:{}" }}; }} mailertable {{ name = mt; }}'.format(folder / 's')
+    with lab.Sink(lmtp=True, path=folder / 's') as sink, lab.Gateway(inst, user='root', env={'META1_TEST_ENV': '1'}, **users) as g:
         assert g.verdict('u@far.test').startswith('250')
         pid = worker(g)['pid']
         fields = dict(l.split(':\t', 1) for l in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines() if ':\t' in l)
@@ -418,6 +421,18 @@ def test_own_user(inst):
         assert not [f for f in held if str(g.dir) in f and not f.endswith('/log')], held
         pid = worker(g, 'pmilter_headers/policy_milter', 'smtps')['pid']
         assert pathlib.Path(f'/proc/{pid}/status').stat().st_uid == pwd.getpwnam('games').pw_uid
-        g.conf.write_text(g.conf.read_text().replace('isolate_user = man', 'isolate_user = root'))
+        # one that may not even look into the queue delivers what is in it
+        for name, role in ((BOX, 'smtpc'), ('auth_external/auth', 'smtps')):
+            assert pathlib.Path(f'/proc/{worker(g, name, role)["pid"]}/status').stat().st_uid == man.pw_uid
+        with g.client() as c:
+            assert c.mail('a@from.test', 'u@box.test', large).startswith('250')
+        assert sink.wait(1)[0]['body'].endswith(large.partition(b'\r\n\r\n')[2])  # a filter has changed the header
+        conf = g.conf.read_text()
+        g.conf.write_text(conf.replace('rows = { "cltaddr:127.0.0.1 RELAY" }; isolate', 'file = "/etc/shadow"; isolate'))
+        g.proc.send_signal(signal.SIGHUP)
+        g.wait_log('smar: map ac: option file: its worker runs as man, who cannot read /etc/shadow .*setfacl -m u:man:r /etc/shadow')
+        g.wait_log('mcp.reload result="?refused')
+        g.conf.write_text(conf.replace('isolate_user = man', 'isolate_user = root'))
         g.proc.send_signal(signal.SIGHUP)
         g.wait_log('isolate_user: its worker would run with uid 0')
+    subprocess.run(['rm', '-r', folder], check=True)
