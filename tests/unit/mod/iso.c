@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A map in a process of its own: answers as it would inside, and what becomes of questions and of
- * the instance when that process crashes, hangs, cannot be started or cannot open the map. */
+ * the instance when that process crashes, hangs, cannot be started or cannot open the map.
+ * over 500 lines: one fixture, whose worker is a fork of the test. */
 #include "fix.h"
 
 #include "../unit.h"
