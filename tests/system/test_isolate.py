@@ -147,6 +147,7 @@ def test_reload(inst):
         assert g.verdict('no@far.test').startswith('550 5.7.1 not him')
 
 
+SOON = {'META1_BACKOFF_MAX_MS': '100'}  # a worker that ended is started again
 HEADERS = 'module = headers; add = {{ "X-By: a worker" }}; remove = {{ "X-Gone" }}; isolate = yes; isolate_memory = 256MB; {} '
 
 
@@ -170,7 +171,7 @@ def test_filter(inst):
     large = b''.join(b'line %d of a long text that goes into a file\r\n' % i for i in range(30000))
     new = b''.join(b'another body %d\r\n' % i for i in range(10000))
     with lab.Sink() as sink, milterd.Milter() as m, \
-            filtered(inst, sink.port, {'head': HEADERS.format('timeout = 500ms; end_timeout = 500ms;'), 'own': f'module = milter; isolate = yes; {m.socket}'}) as g:
+            filtered(inst, sink.port, {'head': HEADERS.format('timeout = 500ms; end_timeout = 500ms;'), 'own': f'module = milter; isolate = yes; {m.socket}'}, env=SOON) as g:
         assert set(workers(g, 'smtps')) == {'pmilter_headers/head', 'pmilter_milter/own'}
         out = arrives(g, sink, b'Subject: t\r\nX-Gone: x\r\n\r\nhello\r\n')
         assert b'\r\nX-By: a worker\r\n' in out and b'X-Gone' not in out and out.endswith(b'\r\n\r\nhello\r\n')
@@ -224,7 +225,7 @@ def test_server_auth(inst, ca):
     tls = f'tls {{ cert_file = "{ca.host[0]}"; key_file = "{ca.host[1]}"; }}'
     with passwords(USER, SECRET, 'PLAIN CRAM-MD5') as sasl, lab.Sink() as sink, \
             lab.relay_all(inst, sink.port, ac='from:nobody@ REJECT\n', smtps=f'auth {{ config_path = "{sasl}"; failure_delay = 0; isolate = yes; '
-                          f'isolate_memory = 256MB; trusted_mechanisms = {{ CRAM-MD5, PLAIN }}; }} {tls}') as g:
+                          f'isolate_memory = 256MB; trusted_mechanisms = {{ CRAM-MD5, PLAIN }}; }} {tls}', env=SOON) as g:
         assert set(workers(g, 'smtps')) == {'auth_cyrus/auth'}
         with g.client() as c:
             assert offered(c) == ['CRAM-MD5'] and c.cmd('AUTH PLAIN ' + plain()).startswith('504')
@@ -266,7 +267,7 @@ def test_server_auth_by_certificate(inst, ca):
 def test_client_auth(inst, ca):
     """The mechanisms of smtpc in workers: the row's secret goes to the hop; while there is no worker mail waits."""
     files, hop = Files(), Hop()
-    with AuthSink(ca.hop, hop) as sink, relay(inst, sink.port, ca, files, ANN, auth='isolate = yes;', smtpc='idle_timeout = 0;') as g:
+    with AuthSink(ca.hop, hop) as sink, relay(inst, sink.port, ca, files, ANN, auth='isolate = yes;', smtpc='idle_timeout = 0;', env=SOON) as g:
         assert set(workers(g, 'smtpc')) == {'auth_oauth/oauth', 'auth_cyrus/cyrus'}
         send(g)
         sink.wait(1)
@@ -304,7 +305,7 @@ def test_transport(inst):
         if verb == 'DOT' and wait:
             return wait.pop()
     folder = lab.tempdir('box')
-    with lab.Sink(lmtp=True, path=folder / 's', answer=answer) as sink, boxes(inst, folder / 's', env={'META1_WORKER_PING_MS': '300'}) as g:
+    with lab.Sink(lmtp=True, path=folder / 's', answer=answer) as sink, boxes(inst, folder / 's', env={'META1_WORKER_PING_MS': '300', **SOON}) as g:
         assert set(workers(g, 'smtpc')) == {BOX}
         with g.client() as c:
             assert c.mail('a@from.test', ['u@box.test', 'no@box.test', 'v@box.test'], b'Subject: t\r\n\r\nhello\r\n').startswith('250')
