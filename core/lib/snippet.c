@@ -106,8 +106,8 @@ static void meant(const char *folder, const char *name, char *out, size_t size)
 	}
 	if (!near && n > 0)
 		near = conf_nearest(name, names, (size_t)n);
-	snprintf(
-	    out, size, "%s%.60s%s", near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+	snprintf(out, size, "%s%.60s%s", near ? "; did you mean " : "", near ? near : "",
+	    near ? "?" : "");
 	free(names);
 	forget(list, n);
 }
