@@ -35,19 +35,6 @@ bool settings_map_of_lines(const struct set_map *m)
 	return m->type && strcasecmp(m->type, "text") == 0;
 }
 
-/* What the core reads itself in a section of a module of that kind. */
-static const struct {
-	const char *kind;
-	const struct settings_records *own;
-} core_reads[] = {{"map", &rec_map}, {"pmilter", &rec_filter}, {"auth", &rec_auth},
-    {"transport", &rec_transport}, {"queue", &rec_queue}};
-enum { CORE_READS_MAX = 31 };
-
-/* And, in the section of every kind, what says which module it is and where it runs: each of these
- * is read in some, and refused with a reason in the others. */
-static const char *const everywhere[] = {
-    "type", "module", "isolate", "isolate_user", "isolate_memory"};
-
 struct list {
 	struct settings *s;
 	struct settings_module *v;
@@ -202,29 +189,4 @@ unsigned settings_modules(struct settings *s, enum meta1_role role, struct setti
 		add_named(&l, &s->qmgr.role);
 	*out = l.v;
 	return l.n;
-}
-
-const char *const *settings_core_names(const char *kind)
-{
-	static const char *names[ARRAY_LEN(core_reads)][CORE_READS_MAX + 1];
-	size_t k = 0;
-
-	while (k + 1 < ARRAY_LEN(core_reads) && strcmp(core_reads[k].kind, kind) != 0)
-		k++;
-	for (size_t i = 0; i < core_reads[k].own->n && i < CORE_READS_MAX; i++)
-		names[k][i] = core_reads[k].own->opt[i].name;
-	return names[k];
-}
-
-bool settings_core_takes(const char *module, const char *option)
-{
-	const char *kind = settings_kind(module), *const * name;
-
-	for (name = settings_core_names(kind ? kind : ""); *name; name++)
-		if (strcasecmp(*name, option) == 0)
-			return true;
-	for (size_t i = 0; i < ARRAY_LEN(everywhere); i++)
-		if (strcasecmp(everywhere[i], option) == 0)
-			return true;
-	return false;
 }

@@ -327,7 +327,8 @@ ELSEWHERE = {  # what needs more than a dialogue: a part of its text, the test t
     'Line does not end': 'system/test_smtps.py::test_endless_line_and_endless_content',
     'You talked before': 'system/test_smtps.py::test_early_talker_and_silence',
     'silent for too long': 'system/test_smtps.py::test_early_talker_and_silence',
-    'is going down': 'unit/smtps/session.c::stopping', 'Too many bad commands': 'unit/smtps/bounds.c::limits_of_commands',
+    'is going down': 'unit/smtps/session.c::stopping', 'has a new configuration': 'system/test_reload.py::test_sessions_over_reloads',
+    'Too many bad commands': 'unit/smtps/bounds.c::limits_of_commands',
     'do nothing': 'unit/smtps/bounds.c::limits_of_commands', 'do not exist': 'unit/smtps/bounds.c::limits_of_commands',
     'AUTH wants <>': 'system/test_auth.py::test_parameter_of_mail', 'Authentication failed': 'system/test_auth.py::test_wrong_secrets',
     'Authentication is not possible': 'system/test_auth.py::test_secrets_cannot_be_asked',
@@ -356,7 +357,7 @@ def strict(inst):
 
 def refusals_of_the_source():
     """Every text that core/smtps says with a 4xx or 5xx; of one with a % its longest part."""
-    says = re.compile(r'smtps_session_(refuse|bad)\(|smtps_session_reply\(\s*s, [45]|smtps_bdat_lost\(|too_bad\(|err_set\(\s*err,\s*"\d\.\d'
+    says = re.compile(r'smtps_session_(refuse|bad)\(|smtps_session_reply\(\s*s, [45]|smtps_bdat_lost\(|too_bad\(|say_bye\(|err_set\(\s*err,\s*"\d\.\d'
                       r'|\btext = |^\s*refuse\(s, &m_|\{[45]\d\d,\s*"|\{\s*\[ACT_', re.M)
     out = set()
     for path in (SRC / 'core/smtps').glob('*.c'):
