@@ -287,6 +287,11 @@ struct mod_inst *mod_open(struct mod_host *h, struct mod *mod, const char *name,
 	return in;
 }
 
+void mod_req_limit(struct mod_inst *in, uint32_t max)
+{
+	in->req_max = max;
+}
+
 /* ---- draining ---- */
 
 struct mod_drain {

@@ -137,6 +137,9 @@ void mod_req_limit(struct mod_inst *, uint32_t max);
 /* The asker goes away: no callback; the module's cancel() is called. The asker forgets its
  * pointer when its callback runs; from then on the request is not its own. */
 void mod_req_cancel(struct meta1_req **);
+/* What the module was given with it: let go of when the module has finished and the asker has heard
+ * of it, or nobody asks any more. */
+void mod_req_keep(struct meta1_req *, void (*let_go)(void *), void *kept);
 /* Answers with reply->ext that come when nobody asks any more: fn gives them back. */
 void mod_req_on_drop(struct meta1_req *, void (*fn)(void *arg, const void *ext), void *arg);
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * req.c -- the law of requests. The module finishes each exactly once; the asker
- * hears of it once, on a later turn, at the latest at the deadline.
+ * req.c -- the law of requests. The module finishes each exactly once; the asker hears of it once,
+ * on a later turn, at the latest at the deadline.
  * Comes from roles (mod_req) and modules (finish); goes to the asker's callback.
- * Owns the request, its arena and its copy of the reply until the module's finish
- * was told or dropped; then both are kept for the next one, so a request of the usual
- * size costs no malloc.
+ * Owns the request, its arena, reply and what is kept with it until the module's finish was told or
+ * dropped; requests are used again, so one of the usual size costs no malloc.
  * On failure: a broken law is a fault of the instance (mod_fault), never a crash.
  */
 #include "mod/inst.h"
@@ -44,6 +43,8 @@ struct meta1_req {
 	struct result *results, **results_tail;
 	void (*drop)(void *, const void *);
 	void *drop_arg;
+	void (*let_go)(void *); /* of kept, with the request */
+	void *kept;
 	int64_t start, deadline;
 	void *slot;
 	struct watch *timer;
@@ -120,6 +121,7 @@ struct meta1_req *mod_req_new(struct mod_inst *in, int64_t deadline_ms, mod_done
 	rq->results = NULL;
 	rq->results_tail = &rq->results;
 	rq->drop = NULL;
+	rq->let_go = NULL;
 	rq->slot = NULL;
 	rq->reply = (struct meta1_reply){.size = sizeof(rq->reply)};
 	rq->start = loop_now(in->host->loop);
@@ -138,11 +140,6 @@ struct meta1_req *mod_req(struct mod_inst *in, int64_t deadline_ms, mod_done_fn 
 	return mod_req_new(in, deadline_ms, done, arg);
 }
 
-void mod_req_limit(struct mod_inst *in, uint32_t max)
-{
-	in->req_max = max;
-}
-
 void mod_req_rcpts(struct meta1_req *rq, mod_rcpt_fn fn, uint32_t nrcpt)
 {
 	rq->rcpt_seen = mod_arena(&rq->arena, (nrcpt + 7) / 8);
@@ -154,6 +151,12 @@ void mod_req_on_drop(struct meta1_req *rq, void (*fn)(void *, const void *), voi
 {
 	rq->drop = fn;
 	rq->drop_arg = arg;
+}
+
+void mod_req_keep(struct meta1_req *rq, void (*let_go)(void *), void *kept)
+{
+	rq->let_go = let_go;
+	rq->kept = kept;
 }
 
 void mod_req_uncancelled(struct meta1_req *rq)
@@ -176,9 +179,11 @@ static void settled(struct meta1_req *rq, enum state next)
 static void release(struct meta1_req *rq)
 {
 	struct mod_inst *in = rq->in;
-	struct meta1_req *old = NULL;
+	struct meta1_req *old;
 
 	mod_arena_clear(&rq->arena, in->m->kind == META1_AUTH); /* words of an exchange */
+	if (rq->let_go)
+		rq->let_go(rq->kept);
 	task_cancel(&rq->tell);
 	rq->state = R_FREE;
 	TAILQ_INSERT_TAIL(&in->free, rq, link);
@@ -271,27 +276,24 @@ static void deadline_passed(struct meta1_req *rq)
 	done = rq->done;
 	if (rq->state == R_OPEN)
 		leave(rq);
+	if (done)
+		done(arg, META1_TEMPFAIL, &r); /* what was kept is there still */
 	rq->hold = false;
 	if (rq->state == R_DONE)
 		release(rq);
-	if (done)
-		done(arg, META1_TEMPFAIL, &r);
 }
 
 static void timer_fired(int fd, short what, void *arg)
 {
 	struct meta1_req *rq = arg;
 
-	(void)fd;
-	(void)what;
+	(void)fd, (void)what;
 	rq->armed = 0;
-	if (rq->due == 0)
-		return;
 	if (rq->due > loop_now(rq->in->host->loop))
 		arm(rq, rq->due);
-	else if (rq->state == R_OPEN)
+	else if (rq->due != 0 && rq->state == R_OPEN)
 		deadline_passed(rq);
-	else if (rq->state == R_LATE)
+	else if (rq->due != 0 && rq->state == R_LATE)
 		mod_fault(rq->in, "a request is not finished %lld ms after cancel()",
 		    (long long)(loop_now(rq->in->host->loop) - rq->deadline));
 }

@@ -58,16 +58,12 @@ static void ask_free(struct worker_ask *a)
 	free(a);
 }
 
-/* What modules had of cancelled questions, when they have let go of all. */
-static void late_drop(struct worker *w, bool all)
+void worker_begin(struct worker_ask *a, int64_t ms, mod_done_fn done)
 {
-	struct worker_late *l;
-
-	while ((all || !w->in || !w->in->nopen) && (l = w->late)) {
-		w->late = l->next;
-		l->free_of(l->of);
-		free(l);
-	}
+	a->req = mod_req_new(a->w->in, worker_deadline(a->w, ms), done, a);
+	if (a->free_of)
+		mod_req_keep(a->req, a->free_of, a->of);
+	a->free_of = NULL;
 }
 
 void worker_send(struct worker_ask *a, const struct shape *s, const void *msg, int *fds, unsigned n)
@@ -77,7 +73,6 @@ void worker_send(struct worker_ask *a, const struct shape *s, const void *msg, i
 	if (!wire_send(w->wire, ISO_ANSWER, a->id, s, msg, fds, n))
 		wire_send(w->wire, ISO_UNTOLD, a->id, NULL, NULL, NULL, 0);
 	ask_free(a);
-	late_drop(w, false);
 	worker_tally(w);
 }
 
@@ -93,24 +88,9 @@ int64_t worker_deadline(const struct worker *w, int64_t ms)
 	return loop_now(w->loop) + (ms < 0 ? 0 : ms > 86400000 ? 86400000 : ms);
 }
 
-/* The module may finish it now or later, and use what it was given until then. */
-static void stop_ask(struct worker_ask *a)
-{
-	struct worker *w = a->w;
-	struct worker_late *l;
-
-	if (a->free_of) {
-		l = base_alloc(sizeof(*l));
-		*l = (struct worker_late){w->late, a->of, a->free_of};
-		w->late = l;
-		a->free_of = NULL;
-	}
-	mod_req_cancel(&a->req);
-}
-
 void worker_give_up(struct worker_ask *a, const struct shape *s, const void *msg)
 {
-	stop_ask(a);
+	mod_req_cancel(&a->req);
 	worker_send(a, s, msg, NULL, 0);
 }
 
@@ -129,7 +109,7 @@ static void drop_asks(struct worker *w)
 	struct worker_ask *a, *next;
 
 	HASH_ITER (hh, w->asks, a, next) {
-		stop_ask(a);
+		mod_req_cancel(&a->req);
 		ask_free(a);
 	}
 }
@@ -359,7 +339,6 @@ static void clean_up(struct worker *w)
 		_exit(exit_status(w)); /* nothing is cleaned up under a thread's feet */
 	while (loop_posted(w->loop))
 		;
-	late_drop(w, true);
 	wire_close(&w->wire);
 	work_free(&w->work);
 	mod_unload_all(&w->host);

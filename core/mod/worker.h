@@ -21,13 +21,8 @@ struct worker_ask { /* a question of the role */
 	uint32_t id;
 	struct worker *w;
 	struct meta1_req *req;
-	void *of; /* the kind's */
-	void (*free_of)(void *of);
-};
-struct worker_late { /* of a cancelled one: the module may use it until it has finished */
-	struct worker_late *next;
-	void *of;
-	void (*free_of)(void *of);
+	void *of;		   /* the kind's */
+	void (*free_of)(void *of); /* NULL: it is the request's, or of nobody */
 };
 struct worker_kind {
 	enum meta1_kind kind;
@@ -54,7 +49,6 @@ struct worker {
 	uint8_t *bytes; /* the frame that opened it: its strings are in use */
 	struct pool pool;
 	struct worker_ask *asks;
-	struct worker_late *late;
 	bool begun, closing; /* closing: the role has let go of the instance */
 	bool failed;	     /* it could not be opened */
 	bool draining;
@@ -74,6 +68,9 @@ struct worker {
 /* NULL: that number is open already, which is nonsense. */
 struct worker_ask *worker_ask(struct worker *, uint32_t id, void *of);
 struct worker_ask *worker_asked(struct worker *, uint32_t id); /* NULL: it is not open */
+/* The request that the module is asked with. What the question has is the request's from now on:
+ * the module may use it until it has finished, which may be long after the answer. */
+void worker_begin(struct worker_ask *, int64_t ms, mod_done_fn done);
 /* Of a question: its answer, once; shape and msg are the kind's, or see below. */
 void worker_send(struct worker_ask *, const struct shape *, const void *msg, int *fds, unsigned n);
 void worker_answer(struct worker_ask *, enum meta1_status, const struct meta1_reply *);

@@ -86,7 +86,7 @@ static bool on_start(struct worker *w, struct worker_ask *a, const struct iso_au
 
 	if (!x)
 		return false;
-	a->req = mod_req_new(w->in, worker_deadline(w, m->ms), said, a);
+	worker_begin(a, m->ms, said);
 	ops_of(w)->start(
 	    w->in->data, a->req, m->peer, m->mech, m->in.data ? &m->in : NULL, &x->conv);
 	return true;
@@ -99,7 +99,7 @@ static bool on_login(struct worker *w, struct worker_ask *a, const struct iso_au
 
 	if (!x)
 		return false;
-	a->req = mod_req_new(w->in, worker_deadline(w, m->ms), said, a);
+	worker_begin(a, m->ms, said);
 	ops_of(w)->login(w->in->data, a->req, m->peer, m->mech, m->creds, &x->conv);
 	return true;
 }
@@ -110,7 +110,7 @@ static bool on_step(struct worker *w, struct worker_ask *a, const struct iso_aut
 
 	if (!x || !x->conv)
 		return false;
-	a->req = mod_req_new(w->in, worker_deadline(w, m->ms), said, a);
+	worker_begin(a, m->ms, said);
 	ops_of(w)->step(x->conv, a->req, m->in);
 	return true;
 }

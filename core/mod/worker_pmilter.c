@@ -188,7 +188,7 @@ static void put(struct worker *w, struct worker_ask *a, struct session *s,
 	    .bytes = m->bytes,
 	    .header = m->header};
 	ask.msg = m->stage == META1_PM_END ? &q->msg : NULL;
-	a->req = mod_req_new(w->in, worker_deadline(w, m->ms), said, a);
+	worker_begin(a, m->ms, said);
 	ops_of(w)->ask(s->sess, a->req, &ask);
 }
 

@@ -170,7 +170,7 @@ static bool on_open(struct worker *w, struct wire_frame *f)
 		return false;
 	q->s = s;
 	s->ask = a->id;
-	a->req = mod_req_new(w->in, worker_deadline(w, m.ms), opened, a);
+	worker_begin(a, m.ms, opened);
 	ops_of(w)->open(w->in->data, a->req, m.hop, &s->sess);
 	return true;
 }
@@ -225,7 +225,7 @@ static bool on_send(struct worker *w, struct wire_frame *f)
 		not_there(a);
 		return true;
 	}
-	a->req = mod_req_new(w->in, worker_deadline(w, m.ms), sent, a);
+	worker_begin(a, m.ms, sent);
 	mod_req_rcpts(a->req, on_rcpt, m.nrcpt);
 	ops_of(w)->send(s->sess, a->req, &q->mail);
 	return true;
