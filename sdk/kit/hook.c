@@ -246,7 +246,7 @@ static const struct kit_hook *find(const char *name)
 
 	for (unsigned i = 0; i < ARRAY_LEN(tables); i++)
 		for (const struct kit_hook *h = tables[i]; h->name; h++)
-			if (!strcmp(h->name, name))
+			if (h->name[0] == name[0] && !strcmp(h->name, name))
 				return h;
 	return NULL;
 }

@@ -66,6 +66,7 @@ bool q_same_envelope(const struct q_entry *, unsigned i);
 /* Number i: its id, its content of len bytes, one recipient (three when i % 3 == 0). */
 void q_id(unsigned i, char id[META1_ID_MAX]);
 void q_fill(unsigned i, uint8_t *, size_t len);
+void q_envelope(unsigned i, size_t len, struct meta1_env *, struct meta1_qrcpt v[3]);
 /* begin, write, commit and wait. st is what commit said. */
 bool q_store(struct q *, unsigned i, size_t len, struct q_note *, enum meta1_status *st);
 struct meta1_qmsg *q_begin(struct q *, unsigned i);
