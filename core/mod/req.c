@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * req.c -- the law of requests. The module finishes each exactly once; the asker hears of it once,
- * on a later turn, at the latest at the deadline.
- * Comes from roles (mod_req) and modules (finish); goes to the asker's callback.
- * Owns the request, its arena, reply and what is kept with it until the module's finish was told or
- * dropped; requests are used again, so one of the usual size costs no malloc.
+ * on a later turn, at the latest at the deadline. Comes from roles (mod_req) and modules (finish);
+ * goes to the asker's callback. Owns the request, its arena, reply and what is kept with it until
+ * the module's finish was told or dropped; requests are used again: a usual one costs no malloc.
  * On failure: a broken law is a fault of the instance (mod_fault), never a crash.
  */
 #include "mod/inst.h"
@@ -33,9 +32,9 @@ struct meta1_req {
 	bool hold;	  /* being told: not to be released under the teller */
 	bool uncancelled; /* the module gets no cancel() */
 	bool job;	  /* a worker thread has it: reply and arena are the thread's */
-	bool job_answered, job_twice;
-	atomic_bool gone; /* for the thread: nobody asks any more */
-	mod_done_fn done; /* NULL: the asker was told or went away */
+	bool job_answered, job_twice, rcpt_lost; /* lost: no answer is that all is well */
+	atomic_bool gone;			 /* for the thread: nobody asks any more */
+	mod_done_fn done;			 /* NULL: the asker was told or went away */
 	void *arg;
 	mod_rcpt_fn rcpt;
 	uint32_t nrcpt;
@@ -112,7 +111,7 @@ struct meta1_req *mod_req_new(struct mod_inst *in, int64_t deadline_ms, mod_done
 	struct meta1_req *rq = req_take(in);
 
 	rq->state = R_OPEN;
-	rq->hold = rq->uncancelled = rq->job = rq->job_answered = rq->job_twice = false;
+	rq->hold = rq->uncancelled = rq->job = rq->job_answered = rq->job_twice = rq->rcpt_lost = 0;
 	atomic_store_explicit(&rq->gone, false, memory_order_relaxed);
 	rq->done = done;
 	rq->arg = arg;
@@ -322,7 +321,7 @@ void mod_req_cancel(struct meta1_req **rqp)
 static void answer(struct meta1_req *rq, enum meta1_status st, const struct meta1_reply *reply)
 {
 	rq->st = st <= META1_CANCELED ? st : META1_TEMPFAIL; /* of an ABI that is newer */
-	if (!mod_reply_copy(&rq->arena, &rq->reply, reply)) {
+	if (!mod_reply_copy(&rq->arena, &rq->reply, reply) || rq->rcpt_lost) {
 		rq->st = META1_TEMPFAIL;
 		rq->reply = (struct meta1_reply){
 		    .size = sizeof(rq->reply), .text = too_large, .ext = rq->reply.ext};
@@ -382,6 +381,7 @@ static void host_rcpt_result(
 	r = mod_arena(&rq->arena, sizeof(*r));
 	if (!r || !mod_reply_copy(&rq->arena, &r->reply, reply)) {
 		mod_fault(rq->in, "result of recipient %u: %s", rcpt, too_large);
+		rq->rcpt_lost = true;
 		return;
 	}
 	r->rcpt = rcpt;

@@ -291,6 +291,29 @@ static void recipients_at_the_deadline(void **state)
 	mod_close(&in);
 }
 
+/* What cannot be kept is not taken for the answer of all. */
+static void recipients_without_room(void **state)
+{
+	static char text[17 << 20];
+	struct fix *f = *state;
+	struct mod_inst *in = grab_open(f);
+	struct meta1_reply no = {.size = sizeof(no), .smtp = 550, .text = text};
+	struct said s = {.times = 0};
+	struct meta1_req *rq = mod_req(in, INT64_MAX, fix_said, &s);
+
+	memset(text, 'x', sizeof(text) - 1);
+	rcpts.n = 0;
+	mod_req_rcpts(rq, rcpt_said, 2);
+	table->rcpt_result(rq, 1, META1_PERMFAIL, &no);
+	table->finish(rq, META1_OK, NULL);
+	fix_turns(f);
+	assert_int_equal(rcpts.n, 0);
+	assert_int_equal(s.times, 1);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_int_equal(f->faults, 1);
+	mod_close(&in);
+}
+
 static void recipients_against_the_law(void **state)
 {
 	struct fix *f = *state;
@@ -391,87 +414,6 @@ static void memory_of_a_request(void **state)
 	assert_int_equal(f->faults, 0);
 }
 
-struct kept { /* what the module was given */
-	unsigned gone, gone_at_answer;
-	struct said said;
-};
-
-static void let_go(void *arg)
-{
-	((struct kept *)arg)->gone++;
-}
-
-static void heard(void *arg, enum meta1_status st, const struct meta1_reply *r)
-{
-	struct kept *k = arg;
-
-	k->gone_at_answer = k->gone;
-	fix_said(&k->said, st, r);
-}
-
-static struct meta1_req *ask_kept(
-    struct fix *f, struct mod_inst *in, const char *key, struct kept *k)
-{
-	struct meta1_req *rq;
-
-	*k = (struct kept){0};
-	rq = mod_map_lookup(in, buf_str(key), loop_now(f->host.loop) + 1000, heard, k);
-	mod_req_keep(rq, let_go, k);
-	fix_turns(f);
-	return rq;
-}
-
-/* Until the module has finished, and no longer: whatever becomes of the asker, of others' requests,
- * and of the next one in the same place. */
-static void kept_until_finished(void **state)
-{
-	struct fix *f = *state;
-	struct mod_inst *in = fix_open(f, "a", "obey = no;");
-	struct kept late, gone, open, now;
-	struct meta1_req *rq;
-	struct said s;
-
-	f->host.strict = false;
-	ask_kept(f, in, "now", &now);
-	assert_int_equal(now.said.times, 1);
-	assert_int_equal(now.gone_at_answer, 0);
-	assert_int_equal(now.gone, 1);
-	ask_kept(f, in, "never", &late);
-	fix_clock(f, 1000);
-	assert_int_equal(late.said.times, 1);
-	assert_int_equal(late.gone, 0);
-	rq = ask_kept(f, in, "never", &gone);
-	mod_req_cancel(&rq);
-	fix_turns(f);
-	assert_int_equal(gone.gone, 0);
-	fix_ask(f, in, "flush", &s);
-	ask_kept(f, in, "never", &open); /* one that is open does not keep the others' */
-	assert_int_equal(s.times, 1);
-	assert_int_equal(late.gone, 1);
-	assert_int_equal(gone.gone, 1);
-	assert_int_equal(open.gone, 0);
-	assert_int_equal(now.gone, 1);
-	fix_ask(f, in, "flush", &s);
-	fix_turns(f);
-	assert_int_equal(open.gone, 1);
-	mod_close(&in);
-}
-
-/* Finished within cancel(), at the deadline: the asker hears of it first. */
-static void kept_until_heard(void **state)
-{
-	struct fix *f = *state;
-	struct mod_inst *in = fix_open(f, "a", "");
-	struct kept k;
-
-	ask_kept(f, in, "never", &k);
-	fix_clock(f, 1000);
-	assert_int_equal(k.said.times, 1);
-	assert_int_equal(k.gone_at_answer, 0);
-	assert_int_equal(k.gone, 1);
-	mod_close(&in);
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, fix_up, fix_down)
 
 int main(void)
@@ -487,11 +429,10 @@ int main(void)
 	    T(replies_are_copied),
 	    T(recipients_first),
 	    T(recipients_at_the_deadline),
+	    T(recipients_without_room),
 	    T(recipients_against_the_law),
 	    T(content_is_not_lost),
 	    T(memory_of_a_request),
-	    T(kept_until_finished),
-	    T(kept_until_heard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
