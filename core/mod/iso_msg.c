@@ -101,9 +101,6 @@ static const struct shape_field pm_ask_fields[] = {SH_NUM(struct iso_pm_ask, ses
     SH_MANY(struct iso_pm_ask, piece, npiece, 65536, &shape_piece)};
 const struct shape iso_shape_pm_ask = SHAPE(struct iso_pm_ask, pm_ask_fields, false);
 
-static const struct shape_field pm_session_fields[] = {SH_NUM(struct iso_pm_session, session)};
-const struct shape iso_shape_pm_session = SHAPE(struct iso_pm_session, pm_session_fields, false);
-
 static const struct shape_field verdict_fields[] = {SH_NUM(struct meta1_pm_verdict, action),
     SH_NUM(struct meta1_pm_verdict, wants), SH_NUM(struct meta1_pm_verdict, smtp),
     SH_CHARS(struct meta1_pm_verdict, dsn),
@@ -186,10 +183,10 @@ static const struct shape_field tr_answer_fields[] = {SH_NUM(struct iso_tr_answe
     SH_ONE(struct iso_tr_answer, caps, &shape_caps), SH_STR(struct iso_tr_answer, tls, TEXT)};
 const struct shape iso_shape_tr_answer = SHAPE(struct iso_tr_answer, tr_answer_fields, false);
 
-static const struct shape_field tr_session_fields[] = {SH_NUM(struct iso_tr_session, session)};
-const struct shape iso_shape_tr_session = SHAPE(struct iso_tr_session, tr_session_fields, false);
-
 /* ---- all kinds ---- */
+
+static const struct shape_field session_fields[] = {SH_NUM(struct iso_session, session)};
+const struct shape iso_shape_session = SHAPE(struct iso_session, session_fields, false);
 
 static const struct shape_field drain_fields[] = {SH_NUM(struct iso_drain, ms)};
 const struct shape iso_shape_drain = SHAPE(struct iso_drain, drain_fields, false);

@@ -110,7 +110,7 @@ struct iso_pm_ask {
 	uint64_t bytes, header; /* END: of the message */
 	const struct iso_piece *piece;
 };
-struct iso_pm_session { /* RESET, END */
+struct iso_session { /* PM_RESET, PM_END; TR_STOP, TR_SHUT */
 	uint32_t session;
 };
 struct iso_pm_edit { /* as struct meta1_pm_edit, with pieces */
@@ -158,17 +158,14 @@ struct iso_tr_answer { /* of OPEN and SEND */
 	const struct meta1_caps *caps; /* NULL: not known */
 	const char *tls;
 };
-struct iso_tr_session { /* STOP, SHUT */
-	uint32_t session;
-};
 struct iso_drain {
 	int64_t ms;
 };
 
-extern const struct shape iso_shape_auth, iso_shape_drain;
+extern const struct shape iso_shape_auth, iso_shape_drain, iso_shape_session;
 extern const struct shape iso_shape_tr_open, iso_shape_tr_send, iso_shape_tr_rcpt,
-    iso_shape_tr_answer, iso_shape_tr_session;
-extern const struct shape iso_shape_pm_ask, iso_shape_pm_session, iso_shape_pm_answer;
+    iso_shape_tr_answer;
+extern const struct shape iso_shape_pm_ask, iso_shape_pm_answer;
 extern const struct shape iso_shape_open, iso_shape_opened, iso_shape_lookup, iso_shape_answer,
     iso_shape_log, iso_shape_count, iso_shape_map, iso_shape_dns, iso_shape_reply;
 

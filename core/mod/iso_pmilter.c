@@ -161,10 +161,10 @@ static bool answered(struct iso *i, struct iso_ask *a, struct wire_frame *f)
 
 static void tell(struct session *s, uint16_t type)
 {
-	const struct iso_pm_session m = {.session = s->id};
+	const struct iso_session m = {.session = s->id};
 
 	if (s->begun && s->life == s->iso->life && s->iso->state == ISO_UP)
-		wire_send(s->iso->wire, type, 0, &iso_shape_pm_session, &m, NULL, 0);
+		wire_send(s->iso->wire, type, 0, &iso_shape_session, &m, NULL, 0);
 }
 
 static void reset(void *sess)

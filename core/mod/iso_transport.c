@@ -115,10 +115,10 @@ static int usable(void *sess)
 
 static void tell(struct session *s, enum iso_type type)
 {
-	const struct iso_tr_session m = {.session = s->id};
+	const struct iso_session m = {.session = s->id};
 
 	if (alive(s))
-		wire_send(s->iso->wire, (uint16_t)type, 0, &iso_shape_tr_session, &m, NULL, 0);
+		wire_send(s->iso->wire, (uint16_t)type, 0, &iso_shape_session, &m, NULL, 0);
 }
 
 /* The worker alone knows: it is told to give up what it can, and answers in any case. */

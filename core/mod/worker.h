@@ -4,6 +4,7 @@
  * role does, with the host table of a role, and serves what comes over the wire.
  *
  *   worker.c      the life: open, serve, end when the stream ends
+ *   worker_given.c  what a question gives the module for longer than the call
  *   worker_far.c  what the module asks of the role: its other maps, DNS; log and counters
  *   worker_map.c  the kinds: messages as operations, and the answers; worker_auth.c ...
  */
@@ -23,6 +24,13 @@ struct worker_ask { /* a question of the role */
 	struct meta1_req *req;
 	void *of;		   /* the kind's */
 	void (*free_of)(void *of); /* NULL: it is the request's, or of nobody */
+};
+/* What a question gives the module beside the call, until it has finished: first in the kind's. */
+struct worker_given {
+	uint8_t *bytes; /* of the frame: strings are in use */
+	struct pool pool;
+	int fd[WIRE_FDS_MAX];
+	unsigned nfd;
 };
 struct worker_kind {
 	enum meta1_kind kind;
@@ -77,6 +85,14 @@ void worker_answer(struct worker_ask *, enum meta1_status, const struct meta1_re
 /* As if the role had cancelled it; the role hears the answer, reply may be NULL. */
 void worker_give_up(struct worker_ask *, const struct shape *, const void *msg);
 int64_t worker_deadline(const struct worker *, int64_t ms);
+
+/* ---- worker_given.c ---- */
+/* A question of this shape, with what its frame gives: ->of begins with struct worker_given and has
+ * that size. NULL: nonsense. */
+struct worker_ask *worker_given(
+    struct worker *, struct wire_frame *, const struct shape *, void *msg, size_t size);
+/* Which session a frame of no more than that is about. false: nonsense. */
+bool worker_session(const struct wire_frame *, uint32_t *id);
 
 /* ---- worker_far.c ---- */
 void worker_far_open(struct worker *, const struct iso_open *);

@@ -11,7 +11,6 @@
 
 #include <meta1/pmilter.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 struct session {
 	UT_hash_handle hh;
@@ -23,11 +22,8 @@ struct session {
 	struct pool pool;
 };
 struct question { /* of one worker_ask: its content, and whose it is */
+	struct worker_given given;
 	struct session *s;
-	uint8_t *bytes;
-	struct pool pool;
-	int fd[WIRE_FDS_MAX];
-	unsigned nfd;
 	struct meta1_pm_message msg;
 };
 
@@ -42,17 +38,6 @@ static struct session *find(struct worker *w, uint32_t id)
 
 	HASH_FIND(hh, all, &id, sizeof(id), s);
 	return s;
-}
-
-static void question_free(void *arg)
-{
-	struct question *q = arg;
-
-	while (q->nfd)
-		close(q->fd[--q->nfd]);
-	pool_clear(&q->pool);
-	free(q->bytes);
-	free(q);
 }
 
 /* ---- the answer ---- */
@@ -194,27 +179,16 @@ static void put(struct worker *w, struct worker_ask *a, struct session *s,
 
 static bool on_ask(struct worker *w, struct wire_frame *f)
 {
-	struct question *q = base_alloc(sizeof(*q));
-	const struct meta1_extent *content;
-	struct worker_ask *a;
 	struct iso_pm_ask m;
+	struct worker_ask *a = worker_given(w, f, &iso_shape_pm_ask, &m, sizeof(struct question));
+	const struct meta1_extent *content;
+	struct question *q;
 	struct session *s;
 
-	pool_init(&q->pool, ISO_POOL_MAX);
-	q->bytes = base_alloc(f->n + 1);
-	memcpy(q->bytes, f->p, f->n);
-	q->nfd = f->nfd;
-	memcpy(q->fd, f->fd, f->nfd * sizeof(int));
-	for (unsigned k = 0; k < f->nfd; k++)
-		f->fd[k] = -1;
-	a = shape_unpack(&iso_shape_pm_ask, q->bytes, f->n, &q->pool, &m) ? worker_ask(w, f->id, q)
-									  : NULL;
-	if (!a) {
-		question_free(q);
+	if (!a)
 		return false;
-	}
-	a->free_of = question_free;
-	content = iso_bytes_get(m.piece, m.npiece, q->fd, q->nfd, NULL, &q->pool);
+	q = a->of;
+	content = iso_bytes_get(m.piece, m.npiece, q->given.fd, q->given.nfd, NULL, &q->given.pool);
 	s = find(w, m.session);
 	if (!content || !s == !m.begin)
 		return false;
@@ -247,14 +221,9 @@ static void session_end(struct worker *w, struct session *s)
 
 static bool on_session(struct worker *w, struct wire_frame *f)
 {
-	struct iso_pm_session m;
-	struct session *s;
-	struct pool pool;
+	uint32_t id;
+	struct session *s = worker_session(f, &id) ? find(w, id) : NULL;
 
-	pool_init(&pool, 0);
-	if (!shape_unpack(&iso_shape_pm_session, f->p, f->n, &pool, &m))
-		return false;
-	s = find(w, m.session);
 	if (s && f->type == ISO_PM_END)
 		session_end(w, s);
 	else if (s && s->sess)

@@ -22,11 +22,8 @@ struct session {
 	uint32_t ask; /* number of the question under way; 0: none */
 };
 struct question { /* of one worker_ask */
+	struct worker_given given;
 	struct session *s;
-	uint8_t *bytes;
-	struct pool pool;
-	int fd[WIRE_FDS_MAX];
-	unsigned nfd;
 	struct meta1_mail mail; /* valid until the module has finished it */
 	bool lost;		/* a result could not be told */
 };
@@ -72,35 +69,6 @@ static void session_end(struct worker *w, struct session *s)
 static struct worker_ask *busy(struct worker *w, const struct session *s)
 {
 	return s->ask ? worker_asked(w, s->ask) : NULL;
-}
-
-static void question_free(void *arg)
-{
-	struct question *q = arg;
-
-	while (q->nfd)
-		close(q->fd[--q->nfd]);
-	pool_clear(&q->pool);
-	free(q->bytes);
-	free(q);
-}
-
-/* Takes what the frame has. NULL: it is not of this shape. */
-static struct question *question_new(struct wire_frame *f, const struct shape *shape, void *m)
-{
-	struct question *q = base_alloc(sizeof(*q));
-
-	pool_init(&q->pool, ISO_POOL_MAX);
-	q->bytes = base_alloc(f->n + 1);
-	memcpy(q->bytes, f->p, f->n);
-	q->nfd = f->nfd;
-	memcpy(q->fd, f->fd, f->nfd * sizeof(int));
-	for (unsigned k = 0; k < f->nfd; k++)
-		f->fd[k] = -1;
-	if (shape_unpack(shape, q->bytes, f->n, &q->pool, m))
-		return q;
-	question_free(q);
-	return NULL;
 }
 
 /* ---- the answers ---- */
@@ -156,15 +124,13 @@ static void sent(void *arg, enum meta1_status st, const struct meta1_reply *r)
 static bool on_open(struct worker *w, struct wire_frame *f)
 {
 	struct iso_tr_open m;
-	struct question *q = question_new(f, &iso_shape_tr_open, &m);
-	struct worker_ask *a = q ? worker_ask(w, f->id, q) : NULL;
+	struct worker_ask *a = worker_given(w, f, &iso_shape_tr_open, &m, sizeof(struct question));
+	struct question *q;
 	struct session *s;
 
-	if (q && !a)
-		question_free(q);
 	if (!a)
 		return false;
-	a->free_of = question_free;
+	q = a->of;
 	s = m.hop && m.hop->host && m.hop->addr ? session_new(w, m.session) : NULL;
 	if (!s)
 		return false;
@@ -204,17 +170,15 @@ static void not_there(struct worker_ask *a)
 static bool on_send(struct worker *w, struct wire_frame *f)
 {
 	struct iso_tr_send m;
-	struct question *q = question_new(f, &iso_shape_tr_send, &m);
-	struct worker_ask *a = q ? worker_ask(w, f->id, q) : NULL;
+	struct worker_ask *a = worker_given(w, f, &iso_shape_tr_send, &m, sizeof(struct question));
 	const struct meta1_extent *content;
+	struct question *q;
 	struct session *s;
 
-	if (q && !a)
-		question_free(q);
 	if (!a)
 		return false;
-	a->free_of = question_free;
-	content = iso_bytes_get(m.piece, m.npiece, q->fd, q->nfd, NULL, &q->pool);
+	q = a->of;
+	content = iso_bytes_get(m.piece, m.npiece, q->given.fd, q->given.nfd, NULL, &q->given.pool);
 	s = find(w, m.session);
 	if (!content || !s || busy(w, s) || !m.id || !m.nrcpt)
 		return false;
@@ -248,14 +212,9 @@ static void give_up(struct worker *w, struct session *s)
 
 static bool on_session(struct worker *w, struct wire_frame *f)
 {
-	struct iso_tr_session m;
-	struct session *s;
-	struct pool pool;
+	uint32_t id;
+	struct session *s = worker_session(f, &id) ? find(w, id) : NULL;
 
-	pool_init(&pool, 0);
-	if (!shape_unpack(&iso_shape_tr_session, f->p, f->n, &pool, &m))
-		return false;
-	s = find(w, m.session);
 	if (s && f->type == ISO_TR_SHUT)
 		session_end(w, s);
 	else if (s)

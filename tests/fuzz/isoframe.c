@@ -10,9 +10,8 @@
 
 static const struct shape *const shapes[] = {&iso_shape_answer, &iso_shape_opened, &iso_shape_log,
     &iso_shape_count, &iso_shape_map, &iso_shape_dns, &iso_shape_pm_answer, &iso_shape_tr_answer,
-    &iso_shape_tr_rcpt, &iso_shape_open, &iso_shape_lookup, &iso_shape_pm_ask,
-    &iso_shape_pm_session, &iso_shape_auth, &iso_shape_tr_open, &iso_shape_tr_send,
-    &iso_shape_tr_session, &iso_shape_drain};
+    &iso_shape_tr_rcpt, &iso_shape_open, &iso_shape_lookup, &iso_shape_pm_ask, &iso_shape_session,
+    &iso_shape_auth, &iso_shape_tr_open, &iso_shape_tr_send, &iso_shape_drain};
 
 static void look(const struct shape *s, const void *at, const uint8_t *p, size_t n);
 
