@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What becomes of questions and of an instance whose process crashes, hangs, cannot be started or
+ * cannot open it, and of the next process. */
+#include "apart.h"
+
+#include "../unit.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void test_crash(void **state)
+{
+	struct apart *a = *state;
+	struct said held, s;
+	int status;
+
+	apart_open(a, "");
+	fix_ask(a->f, a->in, "never", &held);
+	apart_ask(a, "crash", &s);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	fix_until(a->f, &held);
+	assert_int_equal(held.st, META1_TEMPFAIL);
+	assert_string_equal(held.text, "its worker process ended");
+	status = apart_ended(a);
+	assert_true(WIFSIGNALED(status));
+	mod_worker_ended(&a->f->host, APART_NAME, apart_seen(a).pid, "killed by SIGKILL");
+	apart_ask(a, "now", &s);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_string_equal(s.text, "its worker process is not there");
+	a->restarts = 1;
+	apart_start(a);
+	apart_until_up(a, true);
+	assert_int_equal(apart_seen(a).restarts, 1);
+	apart_ask(a, "now", &s);
+	assert_int_equal(s.st, META1_OK);
+}
+
+/* Its deadline and the margin pass by the clock of the role. */
+static void test_hang(void **state)
+{
+	struct apart *a = *state;
+	struct said s;
+
+	apart_open(a, "");
+	fix_ask(a->f, a->in, "hang", &s);
+	fix_turns(a->f);
+	fix_clock(a->f, 1001);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_string_equal(s.text, "no answer within 1000 ms");
+	assert_int_equal(a->kills, 0);
+	fix_clock(a->f, 1250);
+	assert_int_equal(a->kills, 1);
+	assert_false(apart_seen(a).up);
+	assert_string_equal(apart_seen(a).end, "does not answer");
+	assert_true(WIFSIGNALED(apart_ended(a)));
+	apart_start(a);
+	apart_until_up(a, true);
+	apart_ask(a, "now", &s);
+	assert_int_equal(s.st, META1_OK);
+}
+
+/* The role lets go of the instance, whose module hangs: nobody asks it any more who would see that,
+ * and the process ends all the same. */
+static void test_hang_at_the_end(void **state)
+{
+	struct apart *a = *state;
+	struct said s;
+
+	if (!getenv("META1_FULL"))
+		skip(); /* it takes 10 s */
+	apart_open(a, "");
+	fix_ask(a->f, a->in, "hang", &s);
+	fix_turns(a->f);
+	mod_close(&a->in);
+	fix_until(a->f, &s);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_int_equal(WEXITSTATUS(apart_ended(a)), MOD_WORKER_DONE);
+}
+
+/* A question whose deadline is far: it is pinged, and killed when that is not answered. */
+static void test_silent(void **state)
+{
+	struct apart *a = *state;
+	struct said s = {0}, far = {0};
+
+	apart_open(a, "");
+	mod_map_lookup(
+	    a->in, buf_str("never"), loop_now(a->f->host.loop) + 3600000, fix_said, &far);
+	fix_turns(a->f);
+	for (int i = 0; i < 4; i++) { /* the worker does no more than wait, and says so */
+		fix_clock(a->f, 10001);
+		apart_ask(a, "now", &s); /* its answer comes behind that of the ping */
+	}
+	assert_int_equal(a->kills, 0);
+	s = (struct said){0};
+	mod_map_lookup(a->in, buf_str("hang"), loop_now(a->f->host.loop) + 3600000, fix_said, &s);
+	fix_turns(a->f);
+	fix_clock(a->f, 10001);
+	assert_int_equal(a->kills, 0);
+	fix_clock(a->f, 10001);
+	assert_int_equal(a->kills, 1);
+	fix_turns(a->f);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_int_equal(far.st, META1_TEMPFAIL);
+	assert_string_equal(apart_seen(a).end, "does not answer");
+	apart_ended(a);
+}
+
+static void test_open_fails(void **state)
+{
+	static const struct {
+		const char *options, *text;
+	} rows[] = {{"fail = \"no luck today\";", "no luck today"}, {"size = 13;", "bad luck"},
+	    {"sise = 5;", "did you mean size"}};
+	struct apart *a = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		apart_start(a);
+		assert_null(apart_use(a, rows[i].options));
+		if (!strstr(a->f->err.text, rows[i].text))
+			fail_msg("found: %s", a->f->err.text);
+		assert_int_equal(WEXITSTATUS(apart_ended(a)), MOD_WORKER_DONE);
+		conf_free(&a->f->conf);
+	}
+	assert_null(apart_use(a, ""));
+	assert_non_null(strstr(a->f->err.text, "mcp has started no worker process"));
+}
+
+/* After a crash: the next one says why it cannot, and there will be another. */
+static void test_cannot_open_again(void **state)
+{
+	struct apart *a = *state;
+	struct said s;
+	char so[128], away[128];
+
+	snprintf(so, sizeof(so), "%s/maps/map_try.so", a->folder);
+	snprintf(away, sizeof(away), "%s/away", a->folder);
+	apart_open(a, "");
+	apart_ask(a, "crash", &s);
+	apart_ended(a);
+	assert_int_equal(rename(so, away), 0);
+	a->kills = 0;
+	apart_start(a);
+	for (int i = 0; i < 10000 && !a->kills; i++) {
+		loop_turn(a->f->host.loop, false);
+		usleep(1000);
+	}
+	assert_int_equal(a->kills, 1);
+	assert_non_null(strstr(apart_seen(a).end, "no such file"));
+	apart_ended(a);
+	assert_int_equal(rename(away, so), 0);
+	apart_start(a);
+	apart_until_up(a, true);
+	apart_ask(a, "now", &s);
+	assert_int_equal(s.st, META1_OK);
+}
+
+/* Killed before it can say anything. */
+static void test_dead_at_open(void **state)
+{
+	struct apart *a = *state;
+
+	apart_start(a);
+	kill(a->pid, SIGKILL);
+	apart_ended(a);
+	assert_null(apart_use(a, ""));
+	assert_non_null(strstr(a->f->err.text, "ended, or did not open it"));
+}
+
+/* Of a reload: the newest is taken, what nobody takes ends by itself. */
+static void test_spares(void **state)
+{
+	struct apart *a = *state;
+	pid_t first;
+	int status;
+
+	apart_start(a);
+	first = a->pid;
+	apart_open(a, "");
+	assert_int_equal(apart_seen(a).pid, a->pid);
+	assert_int_equal(waitpid(first, &status, 0), first);
+	assert_int_equal(WEXITSTATUS(status), MOD_WORKER_DONE);
+}
+
+/* The role was held up while its worker died and mcp started the next one: that comes first. */
+static void test_next_before_the_end(void **state)
+{
+	struct apart *a = *state;
+	struct said held, s;
+
+	apart_open(a, "");
+	fix_ask(a->f, a->in, "never", &held);
+	fix_turns(a->f);
+	kill(a->pid, SIGKILL);
+	apart_ended(a);
+	a->restarts = 1;
+	apart_start(a);
+	apart_until_up(a, true);
+	assert_int_equal(apart_seen(a).pid, a->pid);
+	assert_string_equal(apart_seen(a).end, "closed by the peer");
+	fix_until(a->f, &held);
+	assert_int_equal(held.st, META1_TEMPFAIL);
+	apart_ask(a, "now", &s);
+	assert_int_equal(s.st, META1_OK);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_crash, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_hang, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_hang_at_the_end, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_silent, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_open_fails, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_cannot_open_again, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_dead_at_open, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_spares, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_next_before_the_end, apart_up, apart_down)};
+
+	signal(SIGPIPE, SIG_IGN); /* as in every role */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
