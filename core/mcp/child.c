@@ -177,7 +177,7 @@ void mcp_child_start(struct mcp_child *c)
 
 	loop_unwatch(&c->timer);
 	c->started = loop_now(c->m->loop);
-	c->renewed = false;
+	c->renewed = c->agreed = false; /* this one was asked nothing */
 	if (spawn(c, &err) < 0) {
 		wait_and_restart(c, 0);
 		log_event(LOG_L_ERR, "mcp.start", "role=%s error=%s restart_in_s=%lld", c->name,

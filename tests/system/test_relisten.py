@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Listeners that a reload adds, changes and takes away: nobody is refused at those that stay, who is there goes on to
 the end, and what cannot be opened refuses the whole reload."""
+import os
 import re
+import signal
 import socket
 import threading
 
@@ -44,8 +46,8 @@ def inet(port, name='', address='127.0.0.1', more=''):
     return f'listen_socket {name} {{ type = inet; address = {address}; port = {port}; {more}}} '
 
 
-def gateway(inst, sink, smtps=''):
-    g = lab.relay_all(inst, sink.port, ac='cltaddr:127.0.0.1 RELAY\ncltaddr:unix RELAY\n', smtps=smtps)
+def gateway(inst, sink, smtps='', **kw):
+    g = lab.relay_all(inst, sink.port, ac='cltaddr:127.0.0.1 RELAY\ncltaddr:unix RELAY\n', smtps=smtps, **kw)
     g.text = re.sub(r'listen_socket \{.*?\}', 'LISTENERS', g.conf.read_text())
     assert 'LISTENERS' in g.text
     return g
@@ -155,3 +157,27 @@ def test_names_of_listeners(inst):
             deliver(g, g.port, 'in@sink.test')
             mails = {m['rcpts'][0]: m['body'] for m in sink.wait(2)}
             assert b'X-In: yes' in mails['in@sink.test'] and b'X-In' not in mails['out@sink.test']
+
+
+def test_started_between_the_steps(inst):
+    """A process that agreed and ended before the others did is back with the sockets of before: it starts once more."""
+    with lab.Sink() as sink, gateway(inst, sink, 'processes = 2;', env={'META1_BACKOFF_MAX_MS': '100'}) as g:
+        other = lab.free_port()
+        one, two = (int(g.wait_log(rf'mcp\.ready role={name} pid=(\d+)')[1]) for name in ('smtps', r'smtps\.1'))
+        has(g, inet(g.port), inet(other, 'new'))
+        os.kill(two, signal.SIGSTOP)
+        g.proc.send_signal(signal.SIGHUP)
+        lab.wait_for('the new socket', lambda: lab.listens(other))
+        for _ in range(2):  # each has asked, answered and heard by then
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(lab.WAIT)
+                s.connect(str(g.dir / 'run/mcp.sock'))
+                s.sendall(b'?\n')
+                assert s.recv(100)
+            assert g.http('smtps', 'GET', '/metrics')[0] == 200
+        os.kill(one, signal.SIGKILL)
+        g.wait_log(r'(?s)(mcp\.ready role=smtps pid.*){2}')
+        os.kill(two, signal.SIGCONT)
+        g.wait_log('mcp.reload result=committed')
+        for _ in range(16):  # the kernel gives some to each
+            assert greeting(other).startswith(b'220')
