@@ -102,8 +102,7 @@ struct mcp_section {
 	int ipc_fd;
 	struct mcp_child *child;
 	unsigned nchild;
-	unsigned held;	     /* sections whose restart keeps this one stopped */
-	bool holding;	     /* keeps those of its restart_dependencies stopped */
+	bool holding;	     /* it restarts, and keeps its restart_dependencies stopped */
 	struct watch **wake; /* accept: one a listener, while asleep */
 };
 
@@ -273,6 +272,7 @@ void mcp_order_run(struct mcp *);
 void mcp_order_stop(struct mcp *, int64_t within_ms); /* everything, first to last */
 /* The section restarts: its restart_dependencies stop until it may start again. */
 void mcp_order_hold(struct mcp_section *);
+void mcp_order_rehold(struct mcp *); /* a reload may have changed who that is */
 /* One whose start_action says so waits for its first connection; and no more, true: it did. */
 void mcp_order_asleep(struct mcp_section *);
 bool mcp_order_awake(struct mcp_section *);

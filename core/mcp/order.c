@@ -48,10 +48,28 @@ void mcp_order_hold(struct mcp_section *sec)
 		if (!depends(sec, d))
 			continue;
 		sec->holding = true;
-		d->held++;
 		for (unsigned k = 0; k < d->nchild; k++)
 			mcp_child_stop(&d->child[k], MCP_STOP_MS, "restart_dependencies");
 	}
+}
+
+void mcp_order_rehold(struct mcp *m)
+{
+	for (unsigned i = 0; i < m->nsection; i++) {
+		if (!m->section[i].holding)
+			continue;
+		m->section[i].holding = false;
+		mcp_order_hold(&m->section[i]);
+	}
+}
+
+static bool held(const struct mcp *m, const struct mcp_section *sec)
+{
+	for (unsigned i = 0; i < m->nsection; i++) {
+		if (m->section[i].holding && depends(&m->section[i], sec))
+			return true;
+	}
+	return false;
 }
 
 /* Dependents are down and the section itself may start: nothing is held any longer. */
@@ -64,10 +82,6 @@ static void release(struct mcp *m, struct mcp_section *sec)
 			return;
 	}
 	sec->holding = false;
-	for (unsigned i = 0; i < m->nsection; i++) {
-		if (depends(sec, &m->section[i]) && m->section[i].held)
-			m->section[i].held--;
-	}
 }
 
 /* ---- start_action accept ---- */
@@ -139,7 +153,7 @@ static bool start_section(struct mcp *m, struct mcp_section *sec)
 	for (unsigned i = 0; i < sec->nchild; i++) {
 		struct mcp_child *c = &sec->child[i];
 
-		if (c->state == MCP_DOWN && !sec->held && !sec->holding)
+		if (c->state == MCP_DOWN && !sec->holding && !held(m, sec))
 			mcp_child_start(c);
 		if (c->state == MCP_STARTING && c->started + MCP_START_MS - now > left)
 			left = c->started + MCP_START_MS - now;

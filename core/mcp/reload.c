@@ -207,6 +207,7 @@ static void commit(struct mcp *m)
 		log_event(LOG_L_WARN, "mcp.log", "error=%s", err.text);
 	r->committed = true;
 	log_event(LOG_L_INFO, "mcp.reload", "result=%s", "committed");
+	mcp_order_rehold(m);
 	restart_renewed(m);
 	mcp_order_run(m);
 	maybe_decide(m);

@@ -372,3 +372,16 @@ def test_a_named_transport(inst):
         sink.wait(4)
         g.queue_empty()
         assert sorted(m['rcpts'][0] for m in sink.mails) == [f'{who}@a.test' for who in ('new', 'none', 'slow1', 'wait1')]
+
+
+def test_dependencies_of_one_that_restarts(inst):
+    """It has stopped another for its restart and then, by a reload, is not to: that one starts all the same."""
+    with lab.Sink() as sink, gateway(inst, sink, qmgr='restart_dependencies = smtpc;') as g:
+        pids = g.pids()
+        os.kill(pids['smtpc'], signal.SIGSTOP)  # told to end, it cannot
+        os.kill(pids['qmgr'], signal.SIGKILL)
+        g.wait_log('mcp.stop role=smtpc .* why=restart_dependencies')
+        g.conf.write_text(g.conf.read_text().replace('restart_dependencies = smtpc;', ''))
+        g.ctl('reload')
+        os.kill(pids['smtpc'], signal.SIGCONT)
+        g.wait_log(r'(?s)(mcp\.ready role=smtpc .*){2}')

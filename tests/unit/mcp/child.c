@@ -11,17 +11,18 @@
 
 static struct mcp m;
 static const struct mcp_wire wire = {"smtpc", SMTPC, true, NULL, "qmgr", ""};
-static struct set_role set[2] = {{.keyword = "smtpc"}, {.keyword = "qmgr"}};
-static struct mcp_child child[2];
-static struct mcp_section section[2];
+static struct set_role set[] = {{.keyword = "smtpc"}, {.keyword = "qmgr"}, {.keyword = "smar"}};
+enum { N = ARRAY_LEN(set) };
+static struct mcp_child child[N];
+static struct mcp_section section[N];
 
 static int setup(void **state)
 {
 	(void)state;
-	m = (struct mcp){.loop = loop_new(), .section = section, .nsection = 2};
+	m = (struct mcp){.loop = loop_new(), .section = section, .nsection = N};
 	loop_fake_clock(m.loop, 1000000, 1000);
 	m.set = settings_load_text("t", "queue_directory = /nonexistent/q;", OPT_CHECK);
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < N; i++) {
 		set[i].restart_dependencies = NULL;
 		section[i] = (struct mcp_section){
 		    .wire = &wire, .set = &set[i], .ipc_fd = -1, .child = &child[i], .nchild = 1};
@@ -38,7 +39,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < N; i++) {
 		loop_unwatch(&child[i].timer);
 		loop_unwatch(&child[i].ping);
 	}
@@ -119,8 +120,6 @@ static void dependents_are_held(void **state)
 	child[0].state = MCP_WAITING; /* the dependent is down already */
 	mcp_child_ended(&child[1], 9);
 	assert_true(section[1].holding);
-	assert_int_equal(section[0].held, 1);
-	assert_false(section[1].held);
 	child[0].state = MCP_DOWN;
 	mcp_order_run(&m);
 	assert_int_equal(child[0].state, MCP_DOWN); /* held */
@@ -128,9 +127,46 @@ static void dependents_are_held(void **state)
 	loop_turn(m.loop, false);
 	/* The back-off is over: both were tried. */
 	assert_false(section[1].holding);
-	assert_int_equal(section[0].held, 0);
 	assert_int_equal(child[0].backoff, 1000);
 	assert_int_equal(child[1].backoff, 2000);
+}
+
+/* A reload may change whom a section takes with it while it waits for its restart. */
+static void dependents_change(void **state)
+{
+	static const char *const deps[] = {"SMTPC", NULL};
+
+	(void)state;
+	set[1].restart_dependencies = deps;
+	mcp_child_ended(&child[1], 9);
+	assert_int_equal(child[0].state, MCP_STOPPING);
+	mcp_child_ended(&child[0], 0);
+	assert_int_equal(child[0].state, MCP_DOWN); /* held */
+	set[1].restart_dependencies = NULL;
+	mcp_order_rehold(&m);
+	mcp_order_run(&m);
+	assert_int_equal(child[0].backoff, 1000); /* it was tried */
+}
+
+static void dependents_are_new(void **state)
+{
+	static const char *const deps[] = {"smar", NULL}, *const more[] = {"smtpc", "smar", NULL};
+
+	(void)state;
+	set[1].restart_dependencies = deps;
+	mcp_child_ended(&child[1], 9);
+	mcp_child_ended(&child[2], 0);
+	assert_int_equal(child[0].state, MCP_UP);
+	set[1].restart_dependencies = more;
+	mcp_order_rehold(&m);
+	assert_int_equal(child[0].state, MCP_STOPPING);
+	loop_fake_clock(m.loop, 1001000, 1001);
+	loop_turn(m.loop, false);
+	assert_int_equal(child[1].state, MCP_DOWN); /* until that one has ended */
+	mcp_child_ended(&child[0], 0);
+	assert_int_equal(child[0].backoff, 1000);
+	assert_int_equal(child[1].backoff, 2000);
+	assert_int_equal(child[2].backoff, 1000);
 }
 
 int main(void)
@@ -141,6 +177,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(waits_before_a_restart, setup, teardown),
 	    cmocka_unit_test_setup_teardown(status_78_is_off, setup, teardown),
 	    cmocka_unit_test_setup_teardown(dependents_are_held, setup, teardown),
+	    cmocka_unit_test_setup_teardown(dependents_change, setup, teardown),
+	    cmocka_unit_test_setup_teardown(dependents_are_new, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
