@@ -116,6 +116,8 @@ static int unix_socket(const char *path, mode_t mode, uid_t uid, gid_t gid, stru
 	    listen(fd, BACKLOG) < 0) {
 		err_set(err, "%s: %s", path, strerror(errno));
 		close(fd);
+		if (rc == 0)
+			unlink(path);
 		return -1;
 	}
 	return fd;

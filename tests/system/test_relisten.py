@@ -134,10 +134,11 @@ def test_refused_as_a_whole(inst):
         local = 'listen_socket a { type = unix; path = submit; } '
         knock = Knock(g.port)
         for bad, why, how in ((inet(sink.port, 'bad'), f'cannot listen on 127.0.0.1:{sink.port}: Address already in use', []),
-                              ('listen_socket bad { type = unix; path = file; } ', 'a file that is no socket', ['--dry-run'])):
+                              ('listen_socket bad { type = unix; path = file; } ', 'a file that is no socket', ['--dry-run']),
+                              ('listen_socket bad { type = unix; path = bad; group = root; } ', 'bad: Operation not permitted', [])):
             p = has(g, local, inet(other, 'b'), bad, 'max_hops = 17; ').ctl('reload', *how, check=False)
             assert p.returncode == 78 and re.search(rf'{g.conf}:\d+:\d+: .*{re.escape(why)}', p.stderr), p.stderr
-            assert not (g.dir / 'q/submit').exists() and not lab.listens(other)
+            assert not any((g.dir / 'q' / name).exists() for name in ('submit', 'bad')) and not lab.listens(other)
         assert 'would be taken' in has(g, local, inet(other, 'b'), inet(g.port, 'c')).ctl('reload', '--dry-run').stdout
         assert not (g.dir / 'q/submit').exists()
         lab.wait_for('smtps to close what was tried', lambda: not lab.listens(other))
