@@ -77,6 +77,12 @@ void t_begin_send(struct t_suite *, struct t_asked *, const struct row *);
 const char *t_answer(struct t_suite *, struct t_asked *, int64_t clock);
 void t_shut(struct t_suite *);
 void t_play_row(struct t_suite *, const struct row *);
+/* Until the hop has come to the "..." of its script, and the module to its wait. */
+void t_silence(struct t_suite *);
+void t_on_rcpt(void *, uint32_t, enum meta1_status, const struct meta1_reply *); /* results */
+/* ---- transport_cases.c ---- */
+void t_cases(struct t_suite *);
+void t_no_hop(struct t_suite *);
 /* ---- transport_faults.c ---- */
 void t_faults(struct t_suite *);
 void t_deliveries(struct t_suite *); /* of a module without a next hop */
