@@ -11,7 +11,7 @@ TEST_PACKAGES="clang clang-format libcmocka-dev python3 python3-pytest python3-p
 	libsasl2-dev libsasl2-modules libsasl2-modules-sql sasl2-bin openssl libnet-ssleay-perl
 	libmilter-dev opendkim opendkim-tools opendmarc publicsuffix rspamd clamav-daemon clamav-milter spamd spamass-milter python3-milter python3-dkim"
 # shellcheck disable=SC2034
-FULL_PACKAGES="build-essential debhelper dpkg-dev lintian debootstrap xz-utils testssl.sh"
+FULL_PACKAGES="build-essential debhelper dpkg-dev lintian debootstrap xz-utils testssl.sh valgrind"
 
 # need_packages LIST: installs what is missing (root), or names it and stops.
 need_packages() {
