@@ -62,6 +62,15 @@ int conf_pack(struct conf *c)
 	return c->pack_fd = -1;
 }
 
+/* A number and the byte behind it. NULL: it is none. */
+static const char *number(const char *p, char behind, size_t *out)
+{
+	char *end;
+
+	*out = strtoull(p, &end, 10);
+	return end > p && *end == behind ? end + 1 : NULL;
+}
+
 /* The texts lie in the conf, each with a NUL behind. */
 static bool take(struct conf *c, const char *all, size_t size)
 {
@@ -70,12 +79,10 @@ static bool take(struct conf *c, const char *all, size_t size)
 
 	for (const char *p = all; p < end;) {
 		struct conf_packed *f = conf_alloc(c, sizeof(*f));
-		unsigned long long name, len;
-		int n = 0;
+		size_t name, len;
 
-		if (sscanf(p, "%llu %llu\n%n", &name, &len, &n) != 2 || n == 0)
+		if (!(p = number(p, ' ', &name)) || !(p = number(p, '\n', &len)))
 			return false;
-		p += n;
 		if (name > (size_t)(end - p) || len > (size_t)(end - p) - name)
 			return false;
 		f->name = conf_printf(c, "%.*s", (int)name, p);
@@ -96,7 +103,7 @@ bool conf_unpack(struct conf *c, int fd, const char *file)
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= 0 ||
 	    st.st_size > (off_t)CONF_FILES * CONF_FILE_MAX)
 		return false;
-	all = conf_alloc(c, (size_t)st.st_size + 1); /* with a NUL, which sscanf() needs */
+	all = conf_alloc(c, (size_t)st.st_size + 1); /* with a NUL, which strtoull() needs */
 	if (pread(fd, all, (size_t)st.st_size, 0) == st.st_size &&
 	    take(c, all, (size_t)st.st_size) && strcmp(c->packed->name, file) == 0)
 		return true;
