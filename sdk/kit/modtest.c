@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TMPDIR_MAX 30
+
 static const struct {
 	const char *name;
 	uint32_t kind; /* 0: every */
@@ -296,9 +298,20 @@ static void line(void *arg, const char *instance, enum meta1_level level, const 
 	kit_note(arg, "log: %s %s: %s", levels[level & 3], instance, text);
 }
 
+/* Below TMPDIR, as long as paths of sockets in it are not too long. */
+static char *folder(char *dir, size_t size)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	if (!tmp || tmp[0] != '/' || strlen(tmp) > TMPDIR_MAX)
+		tmp = "/tmp";
+	snprintf(dir, size, "%s/meta1-modtest.XXXXXX", tmp);
+	return mkdtemp(dir);
+}
+
 int main(int argc, char **argv)
 {
-	struct kit k = {.dir = "/tmp/meta1-modtest.XXXXXX", .suite = "start", .patience = 10};
+	struct kit k = {.suite = "start", .patience = 10};
 	struct kit_pair *pairs;
 	char *filled;
 
@@ -307,7 +320,7 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	pairs = k.pair;
-	if (!mkdtemp(k.dir)) {
+	if (!folder(k.dir, sizeof(k.dir))) {
 		perror(k.dir);
 		return EXIT_OS;
 	}
