@@ -109,7 +109,7 @@ def test_reloads_under_load(inst):
             assert not [t.errors for t in load if t.errors]
             turns.next()
             g.proc.send_signal(signal.SIGHUP)
-            time.sleep(0.1)
+            time.sleep(0.1)  # the pace of the reloads, no synchronisation
             if begin is None and turns.taken() >= RELOADS // 2:
                 begin = memory(pids)
         for t in load:

@@ -133,7 +133,7 @@ static void expires(void **state)
 		assert_int_equal(conn_tls_info(p.a.c)->cert, TLS_CERT_GOOD);
 		hang_up(&p);
 		while (X509_cmp_current_time(X509_get0_notAfter(brief.cert)) > 0)
-			usleep(20000);
+			usleep(20000); /* OpenSSL looks at the wall's clock */
 		client(&p, s, "brief", version[i]);
 		assert_true(conn_tls_info(p.a.c)->resumed);
 		assert_int_equal(conn_tls_info(p.a.c)->cert, TLS_CERT_BAD);

@@ -175,7 +175,7 @@ static void one_row(size_t i)
 	up = up_now(f);
 	for (int k = 0; k < 5000 && (rows[i].given_up ? up : k < 20); k++) {
 		loop_turn(f->host.loop, false);
-		usleep(1000);
+		usleep(1000); /* of what is not to come there is no event: 20 ms of nothing */
 		up = up_now(f);
 	}
 	if (up == rows[i].given_up)

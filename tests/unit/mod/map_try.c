@@ -97,7 +97,7 @@ static void slow(struct try *t, struct meta1_req *rq)
 	struct timespec ts = {0, 15000000};
 
 	(void)t;
-	nanosleep(&ts, NULL);
+	nanosleep(&ts, NULL); /* a slow server */
 	say(rq, META1_OK, "slow");
 }
 

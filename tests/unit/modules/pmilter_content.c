@@ -152,7 +152,7 @@ static sfsistat_T count_msg(pmse_ctx_P s, const unsigned char *p, size_t n)
 
 static sfsistat_T slow_eom(pmse_ctx_P s)
 {
-	usleep(2000);
+	usleep(2000); /* a slow filter */
 	__atomic_add_fetch(&eoms, 1, __ATOMIC_RELAXED);
 	return sm_pmfi_get_ctx_se(s) == (void *)(3 * strlen(pw_small)) ? SMTP_R_CONT : SMTP_R_PERM;
 }

@@ -309,7 +309,7 @@ static void a_full_disk(void **state)
 	}
 	for (unsigned i = 0; i < 200; i++) {
 		loop_fake_clock(l.loop, ms += 500, 1700000000);
-		usleep(1000);
+		usleep(1000); /* for a thread to write, in vain: nobody says so */
 		loop_turn(l.loop, false);
 	}
 	assert_true(size_of_file() < 1000);
