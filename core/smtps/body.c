@@ -106,7 +106,7 @@ bool smtps_body_store(struct smtps_session *s)
 
 	if (s->report != NULL) {
 		tx->back = evbuffer_new();
-		return true;
+		return tx->back != NULL;
 	}
 	st = srv->store->begin(srv->store_data, tx->id, &events, tx, &tx->msg, &err);
 	if (st != META1_OK) {
@@ -126,13 +126,15 @@ static bool begin(struct smtps_session *s)
 
 	tx->authres.on = s->lim->spf_header == SPF_HEADER_RESULTS;
 	tx->head = smtps_authres_line(line, sizeof(line), s, tx);
+	/* Begun before it is judged too: a full store says so before the content, and a store
+	 * that gathers mails for one sync knows of those that are on their way. */
+	if (!smtps_body_store(s))
+		return false;
 	if (smtps_filter_wants(s, META1_PM_END)) {
 		tx->image = smtps_image_new(s->srv, store_ready, tx);
 		smtps_image_ours(tx->image, line, tx->head);
 		return true;
 	}
-	if (!smtps_body_store(s))
-		return false;
 	tx->head += smtps_received_line(line + tx->head, sizeof(line) - tx->head, s, tx);
 	store(s, line, tx->head);
 	return true;

@@ -248,10 +248,6 @@ static void put(struct smtps_session *s, const struct smtps_answer *a)
 	struct smtps_judged *j = tx->judged;
 	const struct meta1_pm_message *m = j->ask.msg;
 
-	if (!smtps_body_store(s)) {
-		lost(s);
-		return;
-	}
 	j->ext = a->extent != NULL ? a->extent : m->extent;
 	j->n = a->extent != NULL ? a->nextent : m->nextent;
 	j->place = smtps_image_place(tx->image, a->extent, a->nextent);

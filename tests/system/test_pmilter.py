@@ -155,6 +155,23 @@ def test_a_filter_with_a_word_at_the_end_only(inst, sink):
     assert heard == ['connect', 'helo', *a_mail, 'eom', *a_mail, *a_mail, 'eom', 'mail', 'abort'], heard
 
 
+def test_mails_share_a_sync(inst, sink):
+    """The store knows of a mail whose content a filter is still to hear: that and one whose dot came are one batch, one sync, as
+    without a filter. The first waits for the second (commit_delay is long here, the second never longer)."""
+    with pmfilter() as f, lab.relay_all(inst, sink.port, smtps=with_filter(f), qmgr='queue { commit_delay = 1s; }') as g, g.client() as a, g.client() as b:
+        for c in (a, b):
+            c.cmd('EHLO two.test', 250)
+            for line, code in zip(MAIL_STEPS, (250, 250, 354)):
+                c.cmd(line, code)
+        for c in (a, b):
+            c.send(MAIL_STEPS[3] + '\r\n')
+            f.heard('eom')
+        for c in (a, b):
+            c.reply(250)
+        had = g.metrics('smtps')
+        assert (had['module_batches_total'], had['module_messages_total']) == (1, 2)
+
+
 def test_macros_of_tls(gw, ca):
     """None before STARTTLS, all after it; HELO is heard again."""
     with gw.client() as c:
