@@ -2,16 +2,14 @@
 /*
  * meta1/module.h -- what every module may know.
  *
- * A module is one shared object kind_what.so that exports one const symbol,
- * its descriptor (META1_MODULE below). It links against nothing of meta1:
- * every service comes through the table handed to open(). The ops of each
- * kind stand in meta1/map.h, meta1/transport.h, meta1/auth.h, meta1/pmilter.h, meta1/queue.h.
- * over 500 lines: what all kinds share is one contract, and most of it is said in words.
+ * A module is one shared object kind_what.so that exports one const symbol, its descriptor
+ * (META1_MODULE below). It links against nothing of meta1: every service comes through the table
+ * handed to open(). The ops of each kind stand in a header of its own: meta1/map.h, transport.h,
+ * auth.h, pmilter.h, queue.h.
  *
  * The laws, for all kinds:
- *  - Everything runs on the role's loop thread, but for the work function
- *    given to offload(). Nothing on the loop thread may block. A function of the host is called
- *    on the loop thread too, unless "any thread" stands at it.
+ *  - Everything, a function of the host too unless "any thread" stands at it, runs on the role's
+ *    loop thread, where nothing may block; but for the work function given to offload().
  *  - A request (struct meta1_req) is finished exactly once, now or later. The
  *    asker hears of it on a later turn of the loop, never inside the call.
  *  - At its deadline, or when the asker goes away, the asker has its answer and
@@ -23,8 +21,7 @@
  *    it stays: reply data is copied during finish(); the module keeps what it owns.
  *  - Pointers are never NULL, and strings end with NUL, unless it says so. Strings are UTF-8 or
  *    bytes that a peer sent; only struct meta1_buf holds NUL.
- *  - Times that end in _timeout, msec, ms or deadline are milliseconds, others seconds. A deadline
- *    is a time of now().
+ *  - Times that end in _timeout, msec, ms, deadline are ms, others seconds. A deadline is of now().
  *  - Every host call is charged to a struct meta1_ctx, one configured instance;
  *    what is left after close() is reported with the instance's name.
  *  - Nothing ends the process: not exit(), not abort(), not a signal. No signal handler, umask,
@@ -69,8 +66,7 @@ extern "C" {
 /* True when the peer's struct s is long enough to hold field f. */
 #define META1_HAS(s, f) ((s)->size >= offsetof(__typeof__(*(s)), f) + sizeof((s)->f))
 
-/* Copies a struct that begins with its size into one of our own sizeof; what the other side does
- * not know is 0. */
+/* Copies a struct that begins with its size into one of ours; what the other does not know is 0. */
 static inline void meta1_copy(void *to, uint32_t room, const void *from)
 {
 	uint32_t n = *(const uint32_t *)from;
@@ -150,11 +146,9 @@ struct meta1_err {
 	char text[512];
 };
 
-/*
- * Options: declared once; parser, checker, effective listing, sample files and
- * manual pages are all made from these records. Defaults and ranges are text,
- * so that they pass through the parser that reads the admin's file.
- */
+/* Options: declared once; parser, checker, effective listing, sample files and manual pages are all
+ * made from these records. Defaults and ranges are text, so that they pass through the parser that
+ * reads the admin's file. */
 enum meta1_otype {
 	META1_BOOL,  /* int32_t: yes/no, true/false, on/off                        */
 	META1_INT,   /* int64_t                                                    */
@@ -314,11 +308,9 @@ struct meta1_conn_events {
 	void (*gone)(void *arg, const char *why);
 	void (*secured)(void *arg); /* after starttls(); NULL when that is never called */
 };
-/*
- * Stream connections, non-blocking, buffered, written once a loop turn. Lines
- * are bounded by the host (a reply line over 4096 bytes ends the connection). After gone() every
- * function may still be called and does nothing, until close().
- */
+/* Stream connections, non-blocking, buffered, written once a loop turn. Lines are bounded by the
+ * host (a reply line over 4096 bytes ends the connection). After gone() every function may still be
+ * called and does nothing, until close(). */
 struct meta1_conn_ops {
 	uint32_t size, pad;
 	/* NULL: err says why at once (no descriptor, bad address). The module passes the
@@ -466,10 +458,9 @@ struct meta1_module {
 	const struct meta1_opt *opt; /* nopt of them, at most 256; NULL when there is none */
 	uint32_t nopt;
 	uint32_t sizeof_conf; /* of the struct that they fill, at most 1 MiB; 0: none */
-	/* conf: that struct, filled. All functions run on the loop's thread.
-	 *
-	 * Across options, when each is good by itself; no I/O, and before there is an instance, in
-	 * another process too. <0: err says why. NULL: nothing to check. */
+	/* Across options, when each is good by itself; no I/O, and before there is an instance, in
+	 * another process too. conf, here and below: that struct, filled. <0: err says why. NULL:
+	 * nothing to check. */
 	int (*check)(const void *conf, struct meta1_err *);
 	/* A section becomes an instance. May do blocking I/O: the role is not serving yet, or runs
 	 * a reload. host, ctx and conf stay valid until close(). *inst is what the ops get. <0: err
@@ -492,9 +483,8 @@ struct meta1_module {
 #define META1_EXTERN extern
 #endif
 
-/* The symbol's name is the form that lt_dlsym() tries first, so the same object
- * can be loaded or preloaded, and a renamed file is refused by itself. Fields are given in the
- * order of the struct, from kind on (C++ insists on it). */
+/* The symbol's name is what lt_dlsym() tries first: the object can be loaded or preloaded, and a
+ * renamed file is refused. Fields in the order of the struct, from kind on (C++ insists on it). */
 #define META1_MODULE(mname, ...)                                                                   \
 	META1_EXTERN __attribute__((visibility("default")))                                        \
 	const struct meta1_module mname##_LTX_meta1_module;                                        \

@@ -161,9 +161,10 @@ struct meta1_pm_state {
 
 struct meta1_pmilter_ops {
 	uint32_t size, props;
-	/* A client came. Sets *sess; returns the stages that it wants (0: none of this session,
-	 * *sess may be NULL and nothing else is called). May not wait: what needs a connection
-	 * first is done within the first ask(). */
+	/* A client came. Returns the stages at which the module is to be asked, and sets *sess
+	 * (NULL before), which the other functions get. 0: it is not asked in this session; only
+	 * end() follows, and not even that when *sess was left NULL. May not wait: what needs a
+	 * connection first is done within the first ask(). */
 	uint32_t (*begin)(void *inst, const struct meta1_pm_about *, void **sess);
 	void (*ask)(void *sess, struct meta1_req *, const struct meta1_pm_ask *);
 	/* The mail is over, however it ended. No request is open. */
