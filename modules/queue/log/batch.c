@@ -347,7 +347,7 @@ static bool place(struct writer *w, struct batch *b)
 bool batch_start(struct writer *w)
 {
 	struct batch *b = calloc(1, sizeof(*b));
-	struct meta1_qmsg **end;
+	struct meta1_qmsg **end, *rest;
 	uint64_t len;
 
 	if (b == NULL)
@@ -364,15 +364,17 @@ bool batch_start(struct writer *w)
 	if (b->fresh && b->size == (uint64_t)w->l->c->segment_size)
 		b->spare = space_spare(w);
 	b->first = w->q;
+	rest = *end;
+	*end = NULL; /* now: the thread goes through the list as soon as it has the job */
 	if (!store_job(w->l, work, done, b)) {
+		*end = rest;
 		if (b->spare != 0)
 			space_unspare(w, b->spare);
 		goto fail;
 	}
 	if (b->spare != 0)
 		w->l->h->count(w->l->ctx, "recycled", 1);
-	w->q = *end;
-	*end = NULL;
+	w->q = rest;
 	if (w->q == NULL)
 		w->qtail = &w->q;
 	w->qbytes -= len - SEG_HEAD;
