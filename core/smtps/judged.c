@@ -164,7 +164,8 @@ static const uint8_t *next_bytes(struct smtps_judged *j, size_t *n)
 	const uint8_t *p;
 
 	if (e->mem == NULL && j->used == j->have) {
-		j->err = fetch(j, e) ? 0 : EIO;
+		if (!fetch(j, e)) /* else err is the thread's from now on */
+			j->err = EIO;
 		return NULL;
 	}
 	p = e->mem != NULL ? (const uint8_t *)e->mem + j->at : j->buf + j->used;
