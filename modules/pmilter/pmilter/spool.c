@@ -225,7 +225,8 @@ const char *spool_add(struct sess *sess, const void *data, size_t n)
 	s->bytes += n;
 	if (s->bytes > (uint64_t)s->pm->conf->max_message_size)
 		return "the filter's message is larger than max_message_size";
-	if (s->fd >= 0 || s->busy || s->queue || s->bytes > SPOOL_MEM)
+	/* busy first: while it is, the descriptor is the thread's */
+	if (s->busy || s->fd >= 0 || s->queue || s->bytes > SPOOL_MEM)
 		return to_file(s, data, n);
 	if (in_memory(s, data, n) < 0)
 		return ours(sess, "there is no memory for the filter's message");
