@@ -393,7 +393,10 @@ static void host_rcpt_result(
 
 static void *host_req_alloc(struct meta1_req *rq, size_t n)
 {
-	return rq->state == R_OPEN || rq->state == R_LATE ? mod_arena(&rq->arena, n) : NULL;
+	/* while a thread has it, its state is the loop's, and one of these */
+	bool alive = rq->job || rq->state == R_OPEN || rq->state == R_LATE;
+
+	return alive ? mod_arena(&rq->arena, n) : NULL;
 }
 
 static void **host_req_slot(struct meta1_req *rq)

@@ -9,6 +9,7 @@
  */
 #include "host_priv.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -38,8 +39,9 @@ struct meta1_req {
 	TAILQ_ENTRY(meta1_req) link;
 	struct kit_inst *in;
 	enum state state;
-	bool uncancelled, on_thread, cancelled;
-	unsigned said; /* finish() on a thread */
+	bool uncancelled, on_thread;
+	atomic_bool left; /* for the thread too: nobody asks any more */
+	unsigned said;	  /* finish() on a thread */
 	kit_done_fn done;
 	void *arg;
 	kit_rcpt_fn rcpt;
@@ -219,10 +221,9 @@ static void leave(struct meta1_req *rq)
 	rq->state = LATE;
 	if (rq->timer)
 		loop_rearm(rq->timer, 2 * wait);
-	if (rq->uncancelled || rq->on_thread || !cancel)
-		return;
-	rq->cancelled = true;
-	cancel(in->data, rq); /* which may finish it */
+	atomic_store(&rq->left, true);
+	if (!rq->uncancelled && !rq->on_thread && cancel)
+		cancel(in->data, rq); /* which may finish it */
 }
 
 static void timer(int fd, short what, void *arg)
@@ -299,8 +300,7 @@ static bool sayable(struct meta1_req *rq, const char *call, enum meta1_status st
 {
 	struct kit_inst *in = rq->in;
 	bool value = final && in->m->kind == META1_MAP && !rq->uncancelled;
-	const char *bad =
-	    kit_say_bad(in->m->kind, st, r, rq->cancelled || rq->state == LATE, value);
+	const char *bad = kit_say_bad(in->m->kind, st, r, atomic_load(&rq->left), value);
 
 	if (bad)
 		kit_fault(in->host, in->name, "%s: status %u: %s", call, (unsigned)st, bad);
@@ -378,7 +378,8 @@ static void host_rcpt_result(
 
 static bool alive(struct meta1_req *rq, const char *call)
 {
-	if (rq->state == OPEN || rq->state == LATE)
+	/* while a thread has it, its state is the loop's, and one of these */
+	if (rq->on_thread || rq->state == OPEN || rq->state == LATE)
 		return true;
 	kit_fault(rq->in->host, rq->in->name, "%s() of a request that is finished", call);
 	return false;
