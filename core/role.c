@@ -26,12 +26,6 @@
 
 METRIC_GAUGE(m_start, "start_time_seconds", "When this process started, seconds since 1970.");
 
-void role_end(struct role_run *r, int status)
-{
-	r->status = status;
-	loop_stop(r->role->loop);
-}
-
 struct settings *role_settings(struct role_run *r, enum opt_mode mode)
 {
 	struct settings *set = settings_load_packed(r->conf_fd, r->file, mode);
@@ -211,7 +205,7 @@ static bool uid_of(const char *user, uid_t *uid)
 }
 
 /* Who may connect: the users of all sections, each as the role of its section. */
-static void listen_ipc(struct role_run *r)
+void role_ipc_users(struct role_run *r)
 {
 	const struct settings *set = r->role->set;
 	struct chan_user *users = base_alloc(sizeof(*users) * (set->nrole + 1));
@@ -221,8 +215,8 @@ static void listen_ipc(struct role_run *r)
 		if (uid_of(set->role[i]->user, &users[n].uid))
 			users[n++].who = chan_who(buf_str(set->role[i]->keyword));
 	}
-	r->server = chan_listen(&r->side, r->ipc_fd, users, n);
-	r->ipc_fd = -1;
+	if (r->server)
+		chan_server_users(r->server, users, n);
 	free(users);
 }
 
@@ -262,7 +256,9 @@ void role_begin(struct role_run *r)
 			role->control(role, role->ctl);
 	}
 	if (r->ipc_fd >= 0)
-		listen_ipc(r);
+		r->server = chan_listen(&r->side, r->ipc_fd);
+	r->ipc_fd = -1;
+	role_ipc_users(r);
 	if (connect_servers(r, &err) < 0) {
 		log_event(LOG_L_ERR, "role.start", "error=%s", err.text);
 		role_end(r, EXIT_CONFIG);
@@ -289,52 +285,6 @@ struct chan *role_peer(struct role *role, const char *name)
 }
 
 /* ---- the end ---- */
-
-static void stop_over(int fd, short what, void *arg)
-{
-	struct role_run *r = arg;
-
-	(void)fd, (void)what;
-	log_event(LOG_L_WARN, "role.stop", "error=%s", "time is over, work is left unfinished");
-	role_end(r, 0);
-}
-
-void role_stop(struct role_run *r, int64_t within_ms, const char *why)
-{
-	struct role *role = r->role;
-
-	if (role->stopping) {
-		if (r->stop_timer)
-			loop_rearm(r->stop_timer, within_ms);
-		return;
-	}
-	role->stopping = true;
-	loop_unwatch(&r->wait_server);
-	loop_unwatch(&r->wait_client);
-	log_event(LOG_L_INFO, "role.stop", "why=%s within_ms=%lld", why, (long long)within_ms);
-	role_mcp_stop(r);
-	if (!r->begun) {
-		role_end(r, 0);
-		return;
-	}
-	r->stop_timer = loop_timer(role->loop, within_ms, stop_over, r);
-	if (role->stop)
-		role->stop(role);
-	else
-		role_stopped(role);
-}
-
-void role_stopped(struct role *role)
-{
-	role->run->stopped = true;
-	role_end(role->run, 0);
-}
-
-void role_again(struct role *role)
-{
-	if (!role->stopping && role->run->status == 0)
-		role_end(role->run, EXIT_TEMP);
-}
 
 static void on_sigterm(int sig, short what, void *arg)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * role.h -- what a role is: name, message table, start and stop. Three files are the
+ * role.h -- what a role is: name, message table, start and stop. These files are the
  * main() of the four unprivileged roles:
  *   role.c        options, configuration, log, servers and clients, the life from start to end
  *   role_mcp.c    the channel to mcp: setup, ping, stop, reload, the death of mcp
+ *   role_end.c    drain, stop, end
  *   role_fd.c     descriptors from mcp, and listeners that a reload changes
  *   role_check.c  -V … -VVVV and -C: versions and checks, without starting anything
  */
@@ -41,6 +42,12 @@ struct role { /* one a process */
 	void (*go)(struct role *);
 	/* No new work; call role_stopped() when what is past the dot is done. */
 	void (*stop)(struct role *);
+	/* Before stop: no new work, but whoever is at a mail may end it; call role_drained() when
+	 * nobody is left. NULL: there is nothing to wait for but what stop waits for. */
+	void (*drain)(struct role *);
+	/* Some listeners are not in role->fd any more, and there will be no reload_finish(), since
+	 * the process restarts: whoever waits at them has to be let in now. May be NULL. */
+	void (*listeners_gone)(struct role *);
 	/* Reload: prepare opens the new beside the old. 0: ready; <0: refused, err says why, the
 	 * old goes on; 1: only a restart can change this, err says what. NULL: always 1. commit
 	 * switches, else the new is dropped; at a commit role->set, section and fd are already the
@@ -66,12 +73,14 @@ struct role { /* one a process */
 	struct role_fd *fd; /* listening descriptors */
 	unsigned nfd;
 	struct ctl *ctl;
-	bool stopping;
+	bool draining, stopping;
 	struct role_run *run;
 };
 
 /* The whole life of the process; returns its exit status. */
 int role_main(struct role *, int argc, char **argv);
+/* The answer to drain(): the stop may begin. */
+void role_drained(struct role *);
 /* The answer to stop(): the process may end. */
 void role_stopped(struct role *);
 /* It cannot do its work as things are: ends, and mcp starts it again after a while. */

@@ -77,13 +77,13 @@ static bool same_socket(int a, int b)
 	       x.st_ino == y.st_ino;
 }
 
-void role_fd_turn(struct role_run *r)
+bool role_fd_turn(struct role_run *r)
 {
 	struct role *role = r->role;
 	struct role_fds next = {NULL, 0};
 
 	if (r->late.n == 0)
-		return;
+		return false;
 	for (unsigned i = 0; i < role->nfd; i++)
 		if (!listens(&role->fd[i]))
 			append(&next, &role->fd[i]);
@@ -107,6 +107,7 @@ void role_fd_turn(struct role_run *r)
 	role->nfd = next.n;
 	r->late.n = 0;
 	clear(&r->late);
+	return true;
 }
 
 void role_fd_turned(struct role_run *r)

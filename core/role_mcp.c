@@ -199,7 +199,7 @@ static void on_stop(struct chan *c, uint32_t req, const void *msg, void *arg)
 	const struct p_mcp_stop *m = msg;
 
 	(void)c, (void)req;
-	role_stop(arg, (int64_t)m->within, "mcp says so");
+	role_drain(arg, (int64_t)m->drain, (int64_t)m->within, "mcp says so");
 }
 
 static void mcp_down(struct chan *c, void *arg)
@@ -234,8 +234,8 @@ static int prepare(struct role_run *r, struct meta1_err *err)
 	struct role *role = r->role;
 	int rc = 1;
 
-	if (!r->going || role->stopping) {
-		err_set(err, "it is %s", role->stopping ? "stopping" : "still starting");
+	if (!r->going || role->stopping || role->draining) {
+		err_set(err, "it is %s", r->going ? "stopping" : "still starting");
 		return DONE_RESTART;
 	}
 	r->next = role_settings(r, OPT_START);
@@ -270,9 +270,19 @@ static void commit(struct role_run *r)
 	if (role->ctl)
 		ctl_settings(role->ctl, role->set);
 	role_fd_turn(r);
+	role_ipc_users(r);
 	role->reload_finish(role, true);
 	settings_free(&old); /* what is still in use of them has references of its own */
 	log_event(LOG_L_INFO, "role.reload", "result=%s", "committed");
+}
+
+/* It restarts: listeners that go by this reload are not there for the next process. */
+static void leave(struct role_run *r)
+{
+	struct role *role = r->role;
+
+	if (role_fd_turn(r) && role->listeners_gone && !role->stopping)
+		role->listeners_gone(role);
 }
 
 static void drop(struct role_run *r)
@@ -303,6 +313,8 @@ static void on_reload(struct chan *c, uint32_t req, const void *msg, void *arg)
 		done.status = (uint64_t)prepare(r, &err);
 	else if (m->step == STEP_COMMIT && r->next)
 		commit(r);
+	else if (m->step == STEP_COMMIT)
+		leave(r);
 	else if (r->next)
 		drop(r);
 	if (m->step != STEP_PREPARE) {

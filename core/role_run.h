@@ -42,13 +42,12 @@ struct role_run {
 	struct chan *peer[ROLE_SERVERS]; /* servers first, then those that are only told */
 	unsigned nserver, npeer, nclient;
 	struct watch *wait_server, *wait_client, *stop_timer, *sigterm, *sigusr1;
+	int64_t within_ms; /* while it drains: what its stop has */
 };
 
 /* ---- role.c ---- */
 /* The configuration, of mcp or from the file; what mcp gave serves once. */
 struct settings *role_settings(struct role_run *, enum opt_mode);
-/* Ends the process with this status on the next turn of the loop. */
-void role_end(struct role_run *, int status);
 /* The section of the role with this name (NULL: the one without, else the first), or NULL. */
 struct set_role *role_section(struct settings *, const char *keyword, const char *name);
 int role_log_open(struct role_run *, struct meta1_err *);
@@ -56,7 +55,15 @@ int role_log_open(struct role_run *, struct meta1_err *);
 void role_host_fill(struct role *, const struct settings *);
 /* mcp said everything: opens modules and sockets, looks for the servers. */
 void role_begin(struct role_run *);
+/* Who may connect to this server, by the settings in force. */
+void role_ipc_users(struct role_run *);
+
+/* ---- role_end.c ---- */
+/* Ends the process with this status on the next turn of the loop. */
+void role_end(struct role_run *, int status);
 void role_stop(struct role_run *, int64_t within_ms, const char *why);
+/* The same, but before it sessions may go on for drain_ms. */
+void role_drain(struct role_run *, int64_t drain_ms, int64_t within_ms, const char *why);
 
 /* ---- role_mcp.c ---- */
 /* Takes the channel. <0: err. */
@@ -70,8 +77,8 @@ struct p_fd_pass;
 void role_fd_take(struct role_run *, const struct p_fd_pass *, int fd);
 unsigned role_fd_listeners(const struct role *); /* SMTP listeners that came so far */
 /* A commit: role->fd has the listeners of after it; and, the role has seen it or there was none:
- * what is not wanted is closed. */
-void role_fd_turn(struct role_run *);
+ * what is not wanted is closed. false: they are the same. */
+bool role_fd_turn(struct role_run *);
 void role_fd_turned(struct role_run *);
 
 /* ---- role_workers.c ---- */

@@ -43,13 +43,14 @@ struct chan *chan_connect(const struct chan_side *, enum proto_who peer, const c
 /* By the name of a role; 0: there is none. */
 enum proto_who chan_who(struct meta1_buf role);
 /* Server: takes the listening descriptor. users: who may connect besides root and ourselves, and
- * as what; a uid may stand there several times. */
+ * as what; a uid may stand there several times. Nobody, until they are named. */
 struct chan_user {
 	uid_t uid;
 	enum proto_who who;
 };
-struct chan_server *chan_listen(
-    const struct chan_side *, int fd, const struct chan_user *, unsigned n);
+struct chan_server *chan_listen(const struct chan_side *, int fd);
+/* From now on; who is connected stays. */
+void chan_server_users(struct chan_server *, const struct chan_user *, unsigned n);
 void chan_server_free(struct chan_server **);
 /* A connected pair end (mcp and its children): no HELLO, up at once. Takes fd. */
 struct chan *chan_adopt(const struct chan_side *, enum proto_who peer, int fd);

@@ -324,17 +324,21 @@ static void accept_ready(int fd, short what, void *arg)
 	connected(c, fd);
 }
 
-struct chan_server *chan_listen(
-    const struct chan_side *side, int fd, const struct chan_user *users, unsigned n)
+void chan_server_users(struct chan_server *s, const struct chan_user *users, unsigned n)
+{
+	free(s->users);
+	s->users = base_alloc((n + 1) * sizeof(*users));
+	if (n)
+		memcpy(s->users, users, n * sizeof(*users));
+	s->nusers = n;
+}
+
+struct chan_server *chan_listen(const struct chan_side *side, int fd)
 {
 	struct chan_server *s = base_alloc(sizeof(*s));
 
 	s->side = side;
 	s->fd = fd;
-	s->users = base_alloc((n + 1) * sizeof(*users));
-	if (n)
-		memcpy(s->users, users, n * sizeof(*users));
-	s->nusers = n;
 	s->pause = loop_timer(side->loop, -1, accept_again, s);
 	accept_again(-1, 0, s);
 	return s;

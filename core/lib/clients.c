@@ -48,6 +48,11 @@ int clients_make(unsigned processes)
 	return parts_make("meta1-clients", MAGIC, PART, processes);
 }
 
+void clients_more(int fd, unsigned processes)
+{
+	parts_more(fd, processes);
+}
+
 void clients_forget(int fd, unsigned index)
 {
 	/* the file is sealed: beyond its end this does nothing */
@@ -211,7 +216,7 @@ static void count(struct place *p, int64_t now, struct clients_count *n)
 bool clients_add(
     struct clients *c, const struct clients_key *k, int64_t now, struct clients_count *out)
 {
-	unsigned set = set_of(c, k);
+	unsigned set = set_of(c, k), n = parts_count(&c->mem);
 	struct place *p = take(set_in(c, c->mem.index, set), k, now);
 
 	*out = (struct clients_count){0};
@@ -221,7 +226,7 @@ bool clients_add(
 	if (atomic_load(&p->now) < UINT16_MAX)
 		atomic_fetch_add(&p->now, 1);
 	atomic_fetch_add(&p->connections, 1);
-	for (unsigned i = 0; i < c->mem.head->processes; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		p = find(set_in(c, i, set), k);
 		if (p != NULL)
 			count(p, now, out);
@@ -282,6 +287,7 @@ static unsigned rank(
 
 struct look { /* pages that were written; what is a hole of the file, reading would fill */
 	struct clients *c;
+	unsigned parts;
 	unsigned char *in;
 	int64_t now;
 };
@@ -297,7 +303,7 @@ static struct place *seen(const struct look *l, unsigned part, unsigned set)
 static bool sum(const struct look *l, unsigned part, unsigned set, struct clients_row *row)
 {
 	row->n = (struct clients_count){0};
-	for (unsigned i = 0; i < l->c->mem.head->processes; i++) {
+	for (unsigned i = 0; i < l->parts; i++) {
 		struct place *p = seen(l, i, set);
 
 		p = p != NULL ? find(p, &row->key) : NULL;
@@ -313,13 +319,14 @@ static bool sum(const struct look *l, unsigned part, unsigned set, struct client
 unsigned clients_top(
     struct clients *c, int64_t now, struct clients_row *out, unsigned max, unsigned *total)
 {
-	struct look l = {.c = c, .in = base_alloc(c->mem.size / PAGE + 1), .now = now};
+	struct look l = {.c = c, .parts = parts_count(&c->mem), .now = now};
 	unsigned n = 0;
 
+	l.in = base_alloc(c->mem.size / PAGE + 1);
 	if (sysconf(_SC_PAGESIZE) != PAGE || mincore(c->mem.map, c->mem.size, l.in) < 0)
 		memset(l.in, 1, c->mem.size / PAGE + 1);
 	*total = 0;
-	for (unsigned at = 0; at < c->mem.head->processes * SETS * WAYS; at++) {
+	for (unsigned at = 0; at < l.parts * SETS * WAYS; at++) {
 		unsigned part = at / (SETS * WAYS), set = at / WAYS % SETS;
 		struct place *p = seen(&l, part, set);
 		struct clients_row row;

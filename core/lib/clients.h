@@ -31,6 +31,7 @@ struct clients_row {
 
 /* mcp: the memory, for so many processes; a descriptor, or -1 (errno). */
 int clients_make(unsigned processes);
+void clients_more(int fd, unsigned processes); /* mcp: there may be so many now */
 /* mcp: the process of this index is dead; what it held is nobody's. */
 void clients_forget(int fd, unsigned index);
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -22,7 +23,7 @@ int parts_make(const char *name, uint64_t magic, size_t part, unsigned processes
 	if (fd < 0)
 		return -1;
 	if (getrandom(head.secret, sizeof(head.secret), 0) == (ssize_t)sizeof(head.secret) &&
-	    ftruncate(fd, (off_t)(PARTS_HEAD + part * processes)) == 0 &&
+	    ftruncate(fd, (off_t)(PARTS_HEAD + part * PARTS_MAX)) == 0 &&
 	    pwrite(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
 		return fd;
@@ -32,6 +33,13 @@ int parts_make(const char *name, uint64_t magic, size_t part, unsigned processes
 	return -1;
 }
 
+void parts_more(int fd, unsigned processes)
+{
+	uint32_t n = processes;
+
+	(void)!pwrite(fd, &n, sizeof(n), offsetof(struct parts_head, processes));
+}
+
 int parts_open(struct parts *p, int fd, uint64_t magic, size_t part, unsigned index,
     const char *what, struct meta1_err *err)
 {
@@ -39,18 +47,41 @@ int parts_open(struct parts *p, int fd, uint64_t magic, size_t part, unsigned in
 	void *map;
 
 	*p = (struct parts){.part = part, .index = index};
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size < PARTS_HEAD + part * (index + 1))
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size != PARTS_HEAD + part * PARTS_MAX)
+		return err_set(err, "%s is of another version of mcp; restart mcp", what);
+	if (index >= PARTS_MAX)
 		return err_set(err, "%s has no room for process %u", what, index);
-	p->size = (size_t)st.st_size;
+	p->size = PARTS_HEAD + part * (index + 1);
 	map = mmap(NULL, p->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		return err_set(err, "%s cannot be mapped: %s", what, strerror(errno));
 	p->map = map;
 	p->head = map;
-	if (p->head->magic == magic && PARTS_HEAD + part * p->head->processes == p->size)
+	if (p->head->magic != magic)
+		err_set(err, "%s is of another version of mcp; restart mcp", what);
+	else if (index >= atomic_load(&p->head->processes))
+		err_set(err, "%s has no room for process %u", what, index);
+	else
 		return 0;
 	parts_close(p);
-	return err_set(err, "%s is of another version of mcp; restart mcp", what);
+	return -1;
+}
+
+unsigned parts_count(struct parts *p)
+{
+	unsigned have = (unsigned)((p->size - PARTS_HEAD) / p->part);
+	unsigned want = atomic_load(&p->head->processes);
+	void *map;
+
+	if (want <= have || want > PARTS_MAX)
+		return have;
+	map = mremap(p->map, p->size, PARTS_HEAD + p->part * want, MREMAP_MAYMOVE);
+	if (map == MAP_FAILED)
+		return have; /* the others count as if they were away */
+	p->map = map;
+	p->head = map;
+	p->size = PARTS_HEAD + p->part * want;
+	return want;
 }
 
 void parts_close(struct parts *p)

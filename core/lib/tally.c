@@ -45,6 +45,11 @@ int tally_make(unsigned processes)
 	return parts_make("meta1-tally", MAGIC, PART, processes);
 }
 
+void tally_more(int fd, unsigned processes)
+{
+	parts_more(fd, processes);
+}
+
 struct tally *tally_open(int fd, unsigned index, struct meta1_err *err)
 {
 	struct tally *t = base_alloc(sizeof(*t));
@@ -159,12 +164,11 @@ static void one_more(_Atomic uint32_t *n)
 
 /* ---- failures ---- */
 
-uint64_t tally_sum(
-    const struct tally *t, enum tally_kind kind, const struct tally_key *k, int64_t at)
+uint64_t tally_sum(struct tally *t, enum tally_kind kind, const struct tally_key *k, int64_t at)
 {
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < t->mem.head->processes; i++) {
+	for (unsigned i = 0, parts = parts_count(&t->mem); i < parts; i++) {
 		struct row *r = find(t, i, kind, k);
 
 		if (r != NULL && atomic_load(&r->end) > at)
@@ -173,11 +177,11 @@ uint64_t tally_sum(
 	return n;
 }
 
-static int64_t owned_until(const struct tally *t, enum tally_kind kind, const struct tally_key *k)
+static int64_t owned_until(struct tally *t, enum tally_kind kind, const struct tally_key *k)
 {
 	int64_t until = 0;
 
-	for (unsigned i = 0; i < t->mem.head->processes; i++) {
+	for (unsigned i = 0, parts = parts_count(&t->mem); i < parts; i++) {
 		struct row *r = find(t, i, kind, k);
 		int64_t owned = r != NULL ? atomic_load(&r->owned) : 0;
 
@@ -186,7 +190,7 @@ static int64_t owned_until(const struct tally *t, enum tally_kind kind, const st
 	return until;
 }
 
-bool tally_owned(const struct tally *t, enum tally_kind kind, const struct tally_key *k, int64_t at)
+bool tally_owned(struct tally *t, enum tally_kind kind, const struct tally_key *k, int64_t at)
 {
 	return owned_until(t, kind, k) > at;
 }
@@ -250,13 +254,14 @@ static double slide(struct row *r, const struct tally_take *what, int64_t at)
 bool tally_take(struct tally *t, const struct tally_key *k, const struct tally_take *what,
     int64_t at, uint64_t *n, bool *first)
 {
+	unsigned parts = parts_count(&t->mem);
 	struct row *own = take(t, TALLY_SENT, k, at, true);
 	double sum = 0;
 
 	*first = false;
 	turn(own, at, what->ms);
 	one_more(&own->now[what->what]);
-	for (unsigned i = 0; i < t->mem.head->processes; i++) {
+	for (unsigned i = 0; i < parts; i++) {
 		struct row *r = find(t, i, TALLY_SENT, k);
 
 		sum += r != NULL ? slide(r, what, at) : 0;

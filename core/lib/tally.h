@@ -28,6 +28,7 @@ struct tally_key {
 
 /* mcp: the memory, for so many processes; a descriptor, or -1 (errno). */
 int tally_make(unsigned processes);
+void tally_more(int fd, unsigned processes); /* mcp: there may be so many now */
 /* smtps: as the process of this index, which alone writes its part. fd stays the caller's. */
 struct tally *tally_open(int fd, unsigned index, struct meta1_err *);
 void tally_close(struct tally **);
@@ -35,14 +36,14 @@ void tally_close(struct tally **);
 void tally_key(const struct tally *, const char *name, struct tally_key *);
 /* All of these: at is monotonic ms, of the same clock in all processes. */
 /* How many there are, whose time is not over. */
-uint64_t tally_sum(const struct tally *, enum tally_kind, const struct tally_key *, int64_t at);
+uint64_t tally_sum(struct tally *, enum tally_kind, const struct tally_key *, int64_t at);
 /* One more, for ms since the first of them; how many there are with it. When there is no place left
  * that is worth less, it is not counted. */
 uint64_t tally_add(
     struct tally *, enum tally_kind, const struct tally_key *, int64_t at, int64_t ms);
 /* The key is somebody's, for ms: its row goes after all that are nobody's. */
 void tally_own(struct tally *, enum tally_kind, const struct tally_key *, int64_t at, int64_t ms);
-bool tally_owned(const struct tally *, enum tally_kind, const struct tally_key *, int64_t at);
+bool tally_owned(struct tally *, enum tally_kind, const struct tally_key *, int64_t at);
 
 /* One more of two things (0, 1) in a window of ms that slides: what was in the one before counts by
  * its share. false: that would be more than max, and it is not counted. *n: how many there were.

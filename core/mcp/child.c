@@ -245,9 +245,9 @@ static void patience_over(int fd, short what, void *arg)
 	kill(c->pid, SIGKILL);
 }
 
-void mcp_child_stop(struct mcp_child *c, int64_t within_ms, const char *why)
+void mcp_child_stop(struct mcp_child *c, int64_t drain_ms, int64_t within_ms, const char *why)
 {
-	const struct p_mcp_stop m = {.within = (uint64_t)within_ms};
+	const struct p_mcp_stop m = {.within = (uint64_t)within_ms, .drain = (uint64_t)drain_ms};
 
 	if (!mcp_child_running(c))
 		return;
@@ -255,10 +255,11 @@ void mcp_child_stop(struct mcp_child *c, int64_t within_ms, const char *why)
 		log_event(
 		    LOG_L_INFO, "mcp.stop", "role=%s pid=%ld why=%s", c->name, (long)c->pid, why);
 	c->state = MCP_STOPPING;
+	c->drains = drain_ms > 0;
 	mcp_pass_stop(c);
 	chan_send(c->chan, P_MCP_STOP, &m);
 	loop_unwatch(&c->timer);
-	c->timer = loop_timer(c->m->loop, within_ms + KILL_AFTER_MS, patience_over, c);
+	c->timer = loop_timer(c->m->loop, drain_ms + within_ms + KILL_AFTER_MS, patience_over, c);
 }
 
 void mcp_child_ended(struct mcp_child *c, int status)

@@ -23,6 +23,7 @@
 
 #define MCP_START_MS	10000 /* a start waits so long for the role before it */
 #define MCP_STOP_MS	30000 /* what is past the dot may take so long */
+#define MCP_DRAIN_MS	10000 /* before a restart: what is at a mail, while others wait */
 #define MCP_PING_MS	10000
 #define MCP_SILENT	3  /* unanswered pings: the role hangs */
 #define MCP_SILENT_INIT 30 /* the same before it is ready: it may read a long queue */
@@ -72,6 +73,7 @@ struct mcp_child { /* a place for one process of a section */
 	struct watch *ping, *timer; /* timer: back-off, or the end of patience */
 	struct chan *pass;	    /* pass.c */
 	struct watch *pass_timer;
+	bool drains;  /* MCP_STOPPING: it may still hear that it must be quicker */
 	bool proved;  /* was ready with the configuration in force */
 	bool told;    /* reload.c: an answer is awaited */
 	bool agreed;  /* reload.c: it answered that it is ready */
@@ -246,7 +248,8 @@ void mcp_child_init(
     struct mcp *, struct mcp_section *, struct mcp_child *, unsigned nth, uint32_t index);
 bool mcp_child_running(const struct mcp_child *);
 void mcp_child_start(struct mcp_child *);
-void mcp_child_stop(struct mcp_child *, int64_t within_ms, const char *why);
+/* drain_ms: sessions that are at a mail go on for so long, before the stop begins. */
+void mcp_child_stop(struct mcp_child *, int64_t drain_ms, int64_t within_ms, const char *why);
 void mcp_child_ended(struct mcp_child *, int status);
 int64_t mcp_child_backoff(int64_t last, int64_t lived); /* ms to wait now */
 extern const struct chan_handler mcp_child_handlers[];

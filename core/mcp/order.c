@@ -49,7 +49,7 @@ void mcp_order_hold(struct mcp_section *sec)
 			continue;
 		sec->holding = true;
 		for (unsigned k = 0; k < d->nchild; k++)
-			mcp_child_stop(&d->child[k], MCP_STOP_MS, "restart_dependencies");
+			mcp_child_stop(&d->child[k], 0, MCP_STOP_MS, "restart_dependencies");
 	}
 }
 
@@ -187,8 +187,8 @@ static void stop_step(struct mcp *m)
 		struct mcp_section *sec = &m->section[i];
 
 		for (unsigned k = 0; k < sec->nchild; k++) {
-			if (sec->child[k].state != MCP_STOPPING)
-				mcp_child_stop(&sec->child[k], MCP_STOP_MS, "mcp stops");
+			if (sec->child[k].state != MCP_STOPPING || sec->child[k].drains)
+				mcp_child_stop(&sec->child[k], 0, MCP_STOP_MS, "mcp stops");
 		}
 		if (any(sec, RUNNING))
 			return;
@@ -209,7 +209,7 @@ void mcp_order_stop(struct mcp *m, int64_t within_ms)
 			struct mcp_child *c = &sec->child[k];
 
 			if (again)
-				mcp_child_stop(c, within_ms, "mcp stops at once");
+				mcp_child_stop(c, 0, within_ms, "mcp stops at once");
 			else if (!mcp_child_running(c))
 				loop_unwatch(&c->timer);
 		}

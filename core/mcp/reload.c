@@ -138,7 +138,7 @@ static void restart_renewed(struct mcp *m)
 		if (!c->renewed || !mcp_child_running(c))
 			continue;
 		c->renewed = false;
-		mcp_child_stop(c, MCP_STOP_MS, "the new configuration needs it");
+		mcp_child_stop(c, MCP_DRAIN_MS, MCP_STOP_MS, "the new configuration needs it");
 		mcp_order_hold(sec);
 	}
 }

@@ -268,13 +268,11 @@ void smtps_listen_go(struct smtps *srv)
 		resume(-1, 0, l);
 }
 
-void smtps_listen_turn(struct smtps *srv)
+static void leave(struct smtps *srv)
 {
 	struct smtps_listen *l, *next;
 
-	LIST_FOREACH(l, &srv->listen, link)
-	l->stays = false;
-	add_all(srv);
+	srv->emptying = true;
 	for (l = LIST_FIRST(&srv->listen); l != NULL; l = next) {
 		next = LIST_NEXT(l, link);
 		if (l->stays)
@@ -283,7 +281,32 @@ void smtps_listen_turn(struct smtps *srv)
 			;
 		drop(l);
 	}
+	srv->emptying = false;
+}
+
+void smtps_listen_turn(struct smtps *srv)
+{
+	struct smtps_listen *l;
+
+	LIST_FOREACH(l, &srv->listen, link)
+	l->stays = false;
+	add_all(srv);
+	leave(srv);
 	smtps_listen_go(srv);
+}
+
+void smtps_listen_leave(struct smtps *srv, bool all)
+{
+	const struct role *role = srv->role;
+	struct smtps_listen *l;
+
+	LIST_FOREACH(l, &srv->listen, link)
+	{
+		l->stays = false;
+		for (unsigned i = 0; i < role->nfd && !all && !l->stays; i++)
+			l->stays = role->fd[i].fd == l->fd;
+	}
+	leave(srv);
 }
 
 void smtps_listen_stop(struct smtps *srv)

@@ -65,7 +65,8 @@ void smtps_report_asked(struct chan *c, uint32_t req, const void *msg, void *arg
 	(void)arg;
 	if (fd < 0)
 		return;
-	if (srv->stopping || srv->nreport >= REPORTS_MAX || id.len == 0 || id.len >= META1_ID_MAX) {
+	if (srv->role->draining || srv->stopping || srv->nreport >= REPORTS_MAX || id.len == 0 ||
+	    id.len >= META1_ID_MAX) {
 		close(fd);
 		return;
 	}

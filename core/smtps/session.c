@@ -181,15 +181,18 @@ static void tear_down(struct smtps_session *s)
 	free(s->helo);
 	free(s->name);
 	free(s);
+	smtps_check_drained(srv);
 }
 
 /* ---- what comes next ---- */
 
-/* Its gear is too old, and it is between two mails. */
+/* Its gear is too old, or there will be no such server, and it is between two mails. */
 static bool leaves(const struct smtps_session *s)
 {
-	return s->gear->leaving && (s->state == ST_OPEN || s->state == ST_READY) &&
-	       s->report == NULL;
+	bool waited = s->last_in && s->ntx == 0;
+
+	return (s->gear->leaving || (s->srv->role->draining && !waited)) &&
+	       (s->state == ST_OPEN || s->state == ST_READY) && s->report == NULL;
 }
 
 static void say_bye(struct smtps_session *s, const char *why)
@@ -370,6 +373,7 @@ struct smtps_session *smtps_session_make(
 	s->gear = smtps_gear_use(srv->gear);
 	s->lim = &s->gear->lim;
 	s->listener = listener;
+	s->last_in = srv->emptying;
 	s->serial = ++srv->serial;
 	s->since = loop_wall(loop);
 	str_copy(s->client, sizeof(s->client), client);
@@ -422,7 +426,7 @@ void smtps_session_leave(struct smtps *srv, const struct smtps_gear *gear)
 
 	for (s = LIST_FIRST(&srv->sessions); s != NULL; s = next) {
 		next = LIST_NEXT(s, all);
-		if (s->gear == gear)
+		if (gear == NULL || s->gear == gear)
 			smtps_session_run(s);
 	}
 }

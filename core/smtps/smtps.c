@@ -159,10 +159,37 @@ void smtps_check_stopped(struct smtps *srv)
 	}
 }
 
+static void nobody_left(void *arg)
+{
+	(void)arg;
+	role_drained(server.role);
+}
+
+void smtps_check_drained(struct smtps *srv)
+{
+	if (srv->role->draining && srv->nsession == 0 && !srv->stopping)
+		loop_defer(srv->role->loop, &srv->drained);
+}
+
+static void drain(struct role *role)
+{
+	(void)role;
+	smtps_listen_leave(&server, true);
+	smtps_session_leave(&server, NULL);
+	smtps_check_drained(&server);
+}
+
+static void listeners_gone(struct role *role)
+{
+	(void)role;
+	smtps_listen_leave(&server, false);
+}
+
 static void stop(struct role *role)
 {
 	(void)role;
 	server.stopping = true;
+	task_cancel(&server.drained);
 	smtps_listen_stop(&server);
 	smtps_session_stop_all(&server);
 	smtps_check_stopped(&server);
@@ -243,6 +270,7 @@ static int start(struct role *role, struct meta1_err *err)
 	LIST_INIT(&server.sessions);
 	LIST_INIT(&server.listen);
 	task_init(&server.stopped, stopped, NULL);
+	task_init(&server.drained, nobody_left, NULL);
 	server.gear = smtps_gear_new(role, role->set, set, err);
 	if (server.gear == NULL || open_tables(role, err) < 0 || open_store(role, err) < 0 ||
 	    smtps_listen_start(&server, err) < 0)
@@ -367,6 +395,8 @@ int main(int argc, char **argv)
 	    .check = check,
 	    .start = start,
 	    .go = go,
+	    .drain = drain,
+	    .listeners_gone = listeners_gone,
 	    .stop = stop,
 	    .reload_prepare = reload_prepare,
 	    .reload_finish = reload_finish,

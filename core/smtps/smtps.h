@@ -105,18 +105,23 @@ struct smtps {
 	struct clients *clients; /* shared by all smtps */
 	struct tally *tally;	 /* likewise */
 	struct task stopped;	 /* tells the role, a turn after the last reply */
+	struct task drained;	 /* likewise, after the last session */
+	bool emptying;		 /* a listener that goes: who comes in is the last to */
 };
 
 /* A new name S%016llX%02X into out; false: the store has none to give. */
 bool smtps_new_id(struct smtps *, char out[SMTPS_ID_SIZE]);
 /* A transaction ended or a session went: the last one lets a stop go on. */
 void smtps_check_stopped(struct smtps *);
+void smtps_check_drained(struct smtps *); /* a session went: the same for a drain */
 
 /* ---- listen.c: accept, limits, greeting ---- */
 
 int smtps_listen_start(struct smtps *, struct meta1_err *);
 void smtps_listen_go(struct smtps *);	/* begin to accept */
 void smtps_listen_turn(struct smtps *); /* a reload: role->fd has others */
+/* It ends: who waits at those that are not in role->fd, or (all) at any, is let in. */
+void smtps_listen_leave(struct smtps *, bool all);
 void smtps_listen_stop(struct smtps *); /* accept no more; descriptors stay the role's */
 /* As filters call it: the name of its section, where it has one; else as it came. */
 const char *smtps_listen_name(const struct smtps *, const char *socket);
@@ -211,6 +216,7 @@ struct smtps_session {
 	unsigned bad, nop, invalid, nrcpt, ntx;
 	uint8_t nline; /* lines so far that could begin a PROXY header; 3: none any more */
 	bool esmtp, eof, skipping, running, quit;
+	bool last_in;	      /* waited at a listener that went: may still send a mail */
 	bool proxy_required;  /* in ST_PROXY: without a header it is dropped */
 	bool xclient;	      /* may use XCLIENT, by who it was when it was greeted */
 	bool disowned;	      /* XCLIENT was said: the certificate of the peer proves nothing */
@@ -257,7 +263,7 @@ void smtps_session_awake(struct smtps_session *);
 /* The last reply was written: close after it left. */
 void smtps_session_end(struct smtps_session *);
 void smtps_session_stop_all(struct smtps *); /* 421 to all that are not past DATA */
-/* 421 to all of a gear that is leaving, when they are not at a mail. */
+/* 421 to all of a gear (NULL: any) that is leaving, when they are not at a mail. */
 void smtps_session_leave(struct smtps *, const struct smtps_gear *);
 bool smtps_line_take(struct smtps_session *); /* line.c; false: no whole line is there */
 const char *smtps_session_state(enum smtps_state);

@@ -107,7 +107,7 @@ static void whole_life(void **state)
 	c = chan_connect(&qmgr, SMAR, path);
 	assert_int_equal(chan_ask(c, P_ROUTE, &ask, 0, answered, NULL), 0); /* not up: no */
 	loop_turn(loop, true);
-	s = chan_listen(&smar, listener(path), NULL, 0); /* the client tries again by itself */
+	s = chan_listen(&smar, listener(path)); /* the client tries again by itself */
 	turns_until(&ups, 2);
 	assert_true(chan_up(c));
 
@@ -154,7 +154,7 @@ static void refuses(void **state)
 	loop = loop_new();
 	smar.loop = other.loop = loop;
 	other.version = "2";
-	s = chan_listen(&smar, listener(path), NULL, 0);
+	s = chan_listen(&smar, listener(path));
 	c = chan_connect(&other, SMAR, path);
 	for (i = 0; i < 20; i++)
 		loop_turn(loop, true);
@@ -180,7 +180,7 @@ static void closes_a_lost_peer(void **state)
 	loop = loop_new();
 	smar.loop = qmgr.loop = loop;
 	c = chan_connect(&qmgr, SMAR, path);
-	s = chan_listen(&smar, listener(path), NULL, 0);
+	s = chan_listen(&smar, listener(path));
 	turns_until(&ups, was + 2);
 	chan_close(&c);
 	assert_true(chan_send(server_end, P_ROUTES, &msg));
@@ -230,7 +230,8 @@ static void users_and_roles(void **state)
 	snprintf(path, sizeof(path), "/tmp/chan-test.%d", (int)getpid());
 	loop = loop_new();
 	smar.loop = loop;
-	s = chan_listen(&smar, listener(path), users, ARRAY_LEN(users));
+	s = chan_listen(&smar, listener(path));
+	chan_server_users(s, users, ARRAY_LEN(users));
 	assert_int_equal(chmod(path, 0666), 0);
 	assert_true(believed(path, 65533, "smtps"));
 	assert_false(believed(path, 65533, "smtpc"));
@@ -270,7 +271,7 @@ static void no_descriptor(void **state)
 	snprintf(path, sizeof(path), "/tmp/chan-test.%d", (int)getpid());
 	loop = loop_new();
 	smar.loop = qmgr.loop = loop;
-	s = chan_listen(&smar, listener(path), NULL, 0);
+	s = chan_listen(&smar, listener(path));
 	c = chan_connect(&qmgr, SMAR, path);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
 	i = dup(0);

@@ -199,6 +199,23 @@ static void race(void **state)
 	close(in[1]);
 }
 
+/* By a reload: who is there already counts the new ones too. */
+static void more(void **state)
+{
+	int fd = clients_make(1);
+	struct clients *first = attach(fd, 0), *late;
+
+	(void)state;
+	clients_more(fd, 200);
+	late = attach(fd, 199);
+	assert_int_equal(add(late, "192.0.2.1", 0).connections, 1);
+	assert_int_equal(add(first, "192.0.2.1", 0).connections, 2);
+	assert_int_equal(add(late, "192.0.2.1", 0).connections, 3);
+	clients_close(&first);
+	clients_close(&late);
+	close(fd);
+}
+
 static void wrong(void **state)
 {
 	struct meta1_err err = {""};
@@ -281,6 +298,7 @@ int main(void)
 	    cmocka_unit_test(full),
 	    cmocka_unit_test(race),
 	    cmocka_unit_test(top),
+	    cmocka_unit_test(more),
 	    cmocka_unit_test(wrong),
 	};
 

@@ -264,6 +264,11 @@ bool smtps_new_id(struct smtps *srv, char out[SMTPS_ID_SIZE])
 	return true;
 }
 
+void smtps_check_drained(struct smtps *srv)
+{
+	(void)srv;
+}
+
 void smtps_check_stopped(struct smtps *srv)
 {
 	srv->over = srv->stopping && srv->nopen == 0;
