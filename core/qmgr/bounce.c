@@ -26,17 +26,15 @@
  * never further. With VERP each recipient has a report of its own, to its address.
  *
  * Comes from outcome.c and dispatch.c; goes to store.c and report.c. Owns the reports.
- * On failure to store one: again after RETRY_MS; a warning is given up until the next try, and that
- * an alias was expanded until the message is read from the store again: delivery waits for neither.
+ * On failure to store one: again, as backoff.c says; a warning is given up until the next try, and
+ *that an alias was expanded until the message is read from the store again: delivery waits for
+ *neither.
  */
 #include "qmgr/qmgr.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-
-#define RETRY_MS   30000
-#define RETRY_PACE 10 /* ms for each that waits so: a hundred a second at most */
 
 METRIC_COUNTER(m_dsn, "dsn_total", "Reports written to senders.");
 METRIC_COUNTER(m_warnings, "dsn_delay_total", "Of these: warnings that a mail is late.");
@@ -70,21 +68,12 @@ static void timer(int fd, short what, void *arg)
 	step(arg);
 }
 
-/* Each of the two lists is in order of time, or nearly so: one that waits behind a later one is
- * late, not lost. */
-static struct qmgr_report **lists(struct qmgr *q, unsigned i)
-{
-	return i ? &q->report_retries : &q->reports;
-}
-
 static void wake(struct qmgr *q)
 {
-	int64_t at = INT64_MAX, now = loop_now(q->loop);
-	unsigned i;
+	int64_t at = qmgr_backoff_at(q), now = loop_now(q->loop);
 
-	for (i = 0; i < 2; i++)
-		if (*lists(q, i) && (*lists(q, i))->close_at < at)
-			at = (*lists(q, i))->close_at;
+	if (q->reports && q->reports->close_at < at)
+		at = q->reports->close_at;
 	if (at == INT64_MAX || q->nwriting >= QMGR_REPORTS_MAX || q->stopping)
 		return;
 	if (!q->report_timer)
@@ -214,19 +203,57 @@ bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
 	return true;
 }
 
+static void report_free(struct qmgr_report *rep)
+{
+	free(rep->to);
+	free(rep);
+}
+
+/* Delivery must not wait for it: it is said at the next try, if at all. */
+static bool may_be_dropped(const struct qmgr_report *rep)
+{
+	return rep->kind == QA_DELAYED || rep->kind == QA_EXPANDED;
+}
+
+static void drop(struct qmgr_report *rep)
+{
+	struct qmgr_msg *m = rep->msg;
+	uint32_t i;
+
+	for (i = rep->begin; i < rep->end; i++)
+		if (qmgr_report_has(rep, &m->rcpt[i])) {
+			m->rcpt[i].report = 0;
+			qmgr_active_wait(rep->q, &m->rcpt[i], m->rcpt[i].due);
+		}
+	report_free(rep);
+}
+
+static void write_it(struct qmgr_report *rep)
+{
+	DL_APPEND(rep->q->writing, rep);
+	rep->q->nwriting++;
+	qmgr_report_write(rep);
+}
+
+/* It gathers no more: what comes later opens the next one. Where none can be written now it waits
+ * without being tried, and a warning is given up. */
 static void start(struct qmgr_report *rep)
 {
 	struct qmgr *q = rep->q;
 
-	if (!rep->retry) { /* what comes later opens the next one */
-		DL_DELETE2(rep->msg->report, rep, mprev, mnext);
-		HASH_DELETE(hh, q->reports_by_id, rep);
+	DL_DELETE2(rep->msg->report, rep, mprev, mnext);
+	HASH_DELETE(hh, q->reports_by_id, rep);
+	DL_DELETE(q->reports, rep);
+	if (qmgr_backoff_pass(q, rep)) {
+		write_it(rep);
+	} else if (may_be_dropped(rep)) {
+		m_retry.value++;
+		drop(rep);
+	} else {
+		rep->retry = true;
+		qmgr_backoff_hold(q, rep);
+		wake(q);
 	}
-	DL_DELETE(*lists(q, rep->retry), rep);
-	q->nretry -= rep->retry;
-	DL_APPEND(q->writing, rep);
-	q->nwriting++;
-	qmgr_report_write(rep);
 }
 
 static bool may_start(const struct qmgr *q, const struct qmgr_report *rep)
@@ -268,41 +295,29 @@ static void step(struct qmgr *q)
 {
 	int64_t now = loop_now(q->loop);
 	struct qmgr_report *rep;
-	unsigned i;
 
-	for (i = 0; i < 2; i++)
-		while ((rep = *lists(q, i)) && rep->close_at <= now && !q->stopping &&
-		       q->nwriting < QMGR_REPORTS_MAX) {
-			if (!rep->unrecorded) {
-				start(rep);
-				continue;
-			}
-			DL_DELETE(q->reports, rep);
-			rep->close_at = now + QMGR_REPORT_HOLD;
-			DL_APPEND(q->reports, rep);
+	while ((rep = q->reports) && rep->close_at <= now && !q->stopping &&
+	       q->nwriting < QMGR_REPORTS_MAX) {
+		if (!rep->unrecorded) {
+			start(rep);
+			continue;
 		}
+		DL_DELETE(q->reports, rep);
+		rep->close_at = now + QMGR_REPORT_HOLD;
+		DL_APPEND(q->reports, rep);
+	}
+	while (!q->stopping && q->nwriting < QMGR_REPORTS_MAX && (rep = qmgr_backoff_next(q)))
+		write_it(rep);
 	wake(q);
 }
 
 void qmgr_bounce_again(struct qmgr *q)
 {
-	int64_t at = loop_now(q->loop);
-	struct qmgr_report *rep;
-
-	DL_FOREACH (q->report_retries, rep) {
-		rep->close_at = rep->close_at < at ? rep->close_at : at;
-		at += RETRY_PACE;
-	}
+	qmgr_backoff_reset(q);
 	wake(q);
 }
 
 /* ---- written, or not ---- */
-
-static void report_free(struct qmgr_report *rep)
-{
-	free(rep->to);
-	free(rep);
-}
 
 static void end_writing(struct qmgr_report *rep)
 {
@@ -343,36 +358,30 @@ static void over(struct qmgr_report *rep)
 	struct qmgr *q = rep->q;
 
 	end_writing(rep);
+	qmgr_backoff_passed(q);
 	report_free(rep);
 	step(q);
 	if (q->stopping)
 		qmgr_stop_check(q);
 }
 
-void qmgr_bounce_failed(struct qmgr_report *rep, const char *why)
+void qmgr_bounce_failed(struct qmgr_report *rep, enum qmgr_blame blame, const char *why)
 {
 	struct qmgr *q = rep->q;
-	bool drop = rep->kind == QA_DELAYED || rep->kind == QA_EXPANDED;
-	struct qmgr_msg *m = rep->msg;
-	uint32_t i;
+	enum log_level level = rep->retry ? LOG_L_INFO : LOG_L_WARN;
+	int64_t again = 0;
 
 	m_retry.value++;
-	/* once at warn: a filter or disk that is away for hours has said so by then */
-	log_event(rep->retry ? LOG_L_INFO : LOG_L_WARN, "qmgr.report",
-	    "id=%s error=%s again_in_s=%d", rep->id, why, drop ? 0 : RETRY_MS / 1000);
 	end_writing(rep);
-	for (i = rep->begin; drop && i < rep->end; i++) /* delivery must not wait for it */
-		if (qmgr_report_has(rep, &m->rcpt[i])) {
-			m->rcpt[i].report = 0;
-			qmgr_active_wait(q, &m->rcpt[i], m->rcpt[i].due);
-		}
-	if (drop) {
-		report_free(rep);
-	} else {
-		rep->retry = true;
-		rep->close_at = loop_now(q->loop) + RETRY_MS + q->nretry++ * RETRY_PACE;
-		DL_APPEND(q->report_retries, rep);
-	}
+	qmgr_backoff_failed(q, rep, blame, why);
+	rep->retry = true;
+	if (!may_be_dropped(rep))
+		again = qmgr_backoff_again(q, rep);
+	/* once at warn: a filter or disk that is away for hours has said so by then */
+	log_event(level, "qmgr.report", "id=%s error=%s again_in_s=%lld", rep->id, why,
+	    (long long)(again + 999) / 1000);
+	if (!again)
+		drop(rep);
 	wake(q); /* others may have waited for its place */
 	if (q->stopping)
 		qmgr_stop_check(q);
@@ -446,12 +455,12 @@ bool qmgr_bounce_reads(const struct qmgr *q, const struct qmgr_msg *m)
 void qmgr_bounce_free_all(struct qmgr *q)
 {
 	struct qmgr_report *rep;
-	unsigned i;
 
 	HASH_CLEAR(hh, q->reports_by_id);
-	for (i = 0; i < 2; i++)
-		while ((rep = *lists(q, i))) {
-			DL_DELETE(*lists(q, i), rep);
-			report_free(rep);
-		}
+	while ((rep = q->reports)) {
+		DL_DELETE(q->reports, rep);
+		report_free(rep);
+	}
+	while ((rep = qmgr_backoff_pop(q)))
+		report_free(rep);
 }

@@ -26,7 +26,7 @@
  *
  * The filters' word: taken, perhaps held (then qmgr holds it), perhaps edited. Refused for good:
  * nobody gets it, a line at warn says so, and its mail counts as failed without a report. Thrown
- * away: the same at normal level. Refused for now, or no smtps there: again by bounce.c. It has no
+ * away: the same at normal level. Refused for now, or no smtps there: again by backoff.c. It has no
  * sender, whatever a filter wants, so nothing that becomes of it is reported.
  *
  * Comes from report.c with the text; goes to an smtps (core/smtps/report.c says what its last reply
@@ -98,7 +98,7 @@ static void broken(struct qmgr_judge *j, const char *why)
 	over(j, QJ_FAILED);
 }
 
-/* "5.7.1 filter NAME: text": a filter's word, not the server's. */
+/* "5.7.1 filter NAME: text": a filter's word; "failed filter NAME: text" is the server's. */
 static bool of_filter(const char *text)
 {
 	static const char mark[] = "filter ";
@@ -112,7 +112,7 @@ static void refused(struct qmgr_judge *j, unsigned code, const char *text)
 {
 	snprintf(j->why, sizeof(j->why), "%u %s", code, text);
 	if (code < 500 || !of_filter(text)) {
-		over(j, QJ_FAILED);
+		over(j, of_filter(text) ? QJ_LATER : QJ_FAILED);
 		return;
 	}
 	m_refused.value++;

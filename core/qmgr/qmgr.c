@@ -202,6 +202,7 @@ static void reload_finish(struct role *role, bool commit)
 	limits(&q->lim, &role->set->qmgr);
 	qmgr_store_conf(q);
 	qmgr_sched_conf(&q->sched, &q->lim);
+	qmgr_bounce_again(q);
 	qmgr_kick(q);
 }
 
@@ -217,8 +218,10 @@ static void up(struct role *role, struct chan *c, const struct p_hello *hello)
 		qmgr_intake_up(q, c, hello);
 	else if (chan_peer(c) == SMTPC)
 		qmgr_dispatch_up(q, c);
-	else if (chan_peer(c) == SMAR)
+	else if (chan_peer(c) == SMAR) {
 		qmgr_route_up(q);
+		qmgr_bounce_again(q);
+	}
 	qmgr_kick(q);
 }
 

@@ -7,8 +7,8 @@
  * msg.c) if it is not in memory, its recipients become active within a bound (active.c), get a
  * destination from smar (route.c), wait there for their turn (sched.c), are handed to an smtpc
  * (dispatch.c), and end as a recorded outcome (rules.c, outcome.c), perhaps with a report to the
- * sender (bounce.c, report.c, dsn.c, judge.c; verp.c). control.c shows and changes all that.
- * Everything runs on the loop thread.
+ * sender (bounce.c, backoff.c, report.c, dsn.c, judge.c; verp.c). control.c shows and changes all
+ * that. Everything runs on the loop thread.
  */
 #ifndef META1_QMGR_H
 #define META1_QMGR_H
@@ -336,9 +336,10 @@ struct qmgr {
 	uint32_t ndelivery;
 
 	/* bounce.c */
-	struct qmgr_report *reports, *report_retries, *writing;
+	struct qmgr_report *reports, *writing;
 	struct qmgr_report *reports_by_id; /* those that gather */
-	uint32_t nwriting, nretry;	   /* nretry: in report_retries */
+	uint32_t nwriting;
+	struct qmgr_backoff backoff;
 	struct qmgr_judge *judging;
 	struct watch *report_timer;
 	struct work_owner report_work;

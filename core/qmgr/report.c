@@ -50,10 +50,10 @@ static void draft_free(struct qmgr_report *rep)
 	rep->draft = NULL;
 }
 
-static void failed(struct qmgr_report *rep, const char *why)
+static void failed(struct qmgr_report *rep, enum qmgr_blame blame, const char *why)
 {
 	draft_free(rep);
-	qmgr_bounce_failed(rep, why);
+	qmgr_bounce_failed(rep, blame, why);
 }
 
 static void told(struct qmgr_report *rep, void *notice)
@@ -68,7 +68,7 @@ static void committed(void *arg, enum meta1_status st, const struct meta1_reply 
 	struct meta1_buf notice;
 
 	if (st != META1_OK || !reply->nval) {
-		failed(rep, reply->text ? reply->text : "not stored");
+		failed(rep, QB_ALL, reply->text ? reply->text : "not stored");
 		return;
 	}
 	notice = reply->val[0];
@@ -132,25 +132,25 @@ static void keep(struct qmgr_report *rep, struct evbuffer *text)
 	struct meta1_err err = {""};
 
 	if (!qmgr_store_begin(q, rep->id, NULL, NULL, &qm, &err)) {
-		failed(rep, err.text);
+		failed(rep, QB_ALL, err.text);
 	} else if (qmgr_store_write(q, qm, evbuffer_pullup(text, -1), evbuffer_get_length(text)) ==
 		   META1_TEMPFAIL) {
 		qmgr_store_abort(q, &qm);
-		failed(rep, "the store took no text");
+		failed(rep, QB_ALL, "the store took no text");
 	} else if (!qmgr_store_commit(q, &qm, &rep->draft->env, committed, rep)) {
-		failed(rep, "too many requests at the store");
+		failed(rep, QB_ALL, "too many requests at the store");
 	}
 }
 
 static void take_targets(struct qmgr_draft *, const struct meta1_buf *, uint32_t n);
 
 /* No filters, for now. */
-static void unjudged(struct qmgr_report *rep, const char *why)
+static void unjudged(struct qmgr_report *rep, enum qmgr_blame blame, const char *why)
 {
 	struct qmgr *q = rep->q;
 
 	if (loop_now(q->loop) - rep->judged_since <= q->lim.max_queue) {
-		failed(rep, why);
+		failed(rep, blame, why);
 		return;
 	}
 	m_unjudged.value++;
@@ -163,8 +163,8 @@ static void judged(struct qmgr_report *rep, const struct qmgr_judged *j)
 {
 	struct qmgr_draft *d = rep->draft;
 
-	if (j->what == QJ_FAILED) {
-		unjudged(rep, j->why);
+	if (j->what == QJ_FAILED || j->what == QJ_LATER) {
+		unjudged(rep, j->what == QJ_LATER ? QB_REPORT : QB_ALL, j->why);
 		return;
 	}
 	if (j->what == QJ_DROPPED) {
@@ -214,8 +214,10 @@ static void write_report(struct qmgr_report *rep)
 	}
 	if (!rep->judged_since)
 		rep->judged_since = loop_now(q->loop);
-	if (!qmgr_judge_start(rep, &d->env, d->out, judged))
-		unjudged(rep, "no smtps is there whose filters judge reports");
+	if (qmgr_backoff_gives_up(q, rep))
+		unjudged(rep, QB_ALL, "filters could not be asked about others either");
+	else if (!qmgr_judge_start(rep, &d->env, d->out, judged))
+		unjudged(rep, QB_ALL, "no smtps is there whose filters judge reports");
 }
 
 /* ---- the message ---- */
@@ -333,7 +335,7 @@ static void expanded(void *arg, const void *msg)
 	if (rep->q->ended)
 		return;
 	if (not_yet(rep, m)) {
-		failed(rep, "smar cannot say whom the report is for");
+		failed(rep, m ? QB_REPORT : QB_ALL, "smar cannot say whom the report is for");
 		return;
 	}
 	if (m->targets.n)
@@ -341,7 +343,7 @@ static void expanded(void *arg, const void *msg)
 	else
 		take_targets(rep->draft, &self, 1);
 	if (!qmgr_store_load(rep->q, &rep->msg->ref, loaded, rep))
-		failed(rep, "too many requests at the store");
+		failed(rep, QB_ALL, "too many requests at the store");
 }
 
 /* RET is about failures only (RFC 3461 4.3); with REQUIRETLS it is HDRS, whatever was said. */
@@ -359,5 +361,5 @@ void qmgr_report_write(struct qmgr_report *rep)
 	d->text = base_alloc(d->max + 1);
 	rep->draft = d;
 	if (!smar || !chan_ask(smar, P_EXPAND, &ask, 0, expanded, rep))
-		failed(rep, "smar is away");
+		failed(rep, QB_ALL, "smar is away");
 }

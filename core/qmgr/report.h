@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * report.h -- the part of qmgr.h that is about reports and sender addresses: bounce.c decides what
- * is reported and when, report.c and dsn.c write it, judge.c shows it to filters, verp.c makes the
- * address of each recipient.
+ * is reported and when, backoff.c when again, report.c and dsn.c write it, judge.c shows it to
+ * filters, verp.c makes the address of each recipient.
  * Included by qmgr.h, whose types it uses, and by nobody else.
  */
 #ifndef META1_QMGR_REPORT_H
@@ -33,6 +33,8 @@ void qmgr_note_put(const struct qmgr_rcpt *, char *out, size_t size);
 void qmgr_note_take(struct qmgr_rcpt *, struct meta1_buf *reason);
 void qmgr_bounce_free_all(struct qmgr *);
 
+enum qmgr_blame { QB_REPORT, QB_ALL }; /* who failed: it alone, or what all reports need */
+
 struct qmgr_report {			   /* gathers recipients, then is written */
 	struct qmgr_report *next, *prev;   /* of those that gather, wait for a retry, are written */
 	struct qmgr_report *mnext, *mprev; /* of those of its message that gather */
@@ -42,10 +44,12 @@ struct qmgr_report {			   /* gathers recipients, then is written */
 	enum qmgr_action kind; /* QA_RELAYED: delivered and relayed */
 	char *to;
 	uint32_t number;
-	uint32_t begin, end; /* indexes among which its recipients are: of VERP, one */
-	uint32_t unrecorded; /* recipients whose intent is not on disk yet */
-	int64_t close_at;    /* ms */
-	bool retry;
+	uint32_t begin, end;  /* indexes among which its recipients are: of VERP, one */
+	uint32_t unrecorded;  /* recipients whose intent is not on disk yet */
+	int64_t close_at;     /* ms */
+	bool retry;	      /* it waits in backoff.c, or did */
+	uint8_t level;	      /* its list there */
+	uint32_t failures;    /* to write it */
 	int64_t judged_since; /* ms: filters were asked first; 0: never */
 	char id[META1_ID_MAX];
 	struct qmgr_draft *draft; /* while it is written */
@@ -58,15 +62,20 @@ static inline bool qmgr_report_has(const struct qmgr_report *rep, const struct q
 void qmgr_report_write(struct qmgr_report *);
 /* On stable storage: record what depends on it, then call told() and let it go. */
 void qmgr_bounce_written(struct qmgr_report *, void (*told)(struct qmgr_report *, void *), void *);
-void qmgr_bounce_failed(struct qmgr_report *, const char *why);
-void qmgr_bounce_again(struct qmgr *);		/* what failed is tried now: filters are back */
+void qmgr_bounce_failed(struct qmgr_report *, enum qmgr_blame, const char *why);
+void qmgr_bounce_again(struct qmgr *);		/* what failed is tried now: who was away is back */
 void qmgr_bounce_dropped(struct qmgr_report *); /* there will be none, by a filter's word */
 
 /* judge.c: what the filters of smtps say of it. */
-enum qmgr_judgement { QJ_TAKEN, QJ_DROPPED, QJ_FAILED };
+enum qmgr_judgement {
+	QJ_TAKEN,
+	QJ_DROPPED,
+	QJ_LATER, /* a filter does not want it now */
+	QJ_FAILED /* none could be asked, or none that works */
+};
 struct qmgr_judged {
 	enum qmgr_judgement what;
-	const char *why; /* DROPPED, FAILED */
+	const char *why; /* all but TAKEN */
 	/* TAKEN: what is to be queued */
 	struct evbuffer *text; /* DATA form */
 	const struct meta1_buf *rcpt;
@@ -81,6 +90,34 @@ bool qmgr_judge_start(
 bool qmgr_judge_has(const struct qmgr *, const struct qmgr_msg *); /* a report of it, just now */
 void qmgr_judge_stop(struct qmgr *); /* nobody waits for filters any more */
 void qmgr_judge_free_all(struct qmgr *);
+
+/* ---- backoff: when one that failed is tried again ----------------------------------------- */
+
+#define QMGR_BACKOFF_ROW    5	   /* failures in a row that let all wait */
+#define QMGR_BACKOFF_MIN    30000  /* ms after its first failure; doubles */
+#define QMGR_BACKOFF_MAX    900000 /* at most */
+#define QMGR_BACKOFF_LEVELS 7	   /* waits without a try; 30 s, 1, 2, 4, 8, 15 min */
+
+struct qmgr_backoff {
+	struct qmgr_report *wait[QMGR_BACKOFF_LEVELS]; /* by their failures, in order of time */
+	uint32_t n;				       /* in them */
+	unsigned row;				       /* failures of QB_ALL */
+	int64_t pause, until;			       /* ms; the gate; pause 0: it is open */
+	const struct qmgr_report *probe;	       /* tries whether it may open, or NULL */
+};
+/* May it be written now? true: it is, and _failed() or _passed() tells how that ended. */
+bool qmgr_backoff_pass(struct qmgr *, struct qmgr_report *);
+bool qmgr_backoff_gives_up(const struct qmgr *, const struct qmgr_report *); /* on filters */
+void qmgr_backoff_hold(struct qmgr *, struct qmgr_report *);	 /* it waits, without a try */
+int64_t qmgr_backoff_again(struct qmgr *, struct qmgr_report *); /* it failed, and waits so long */
+struct qmgr_report *qmgr_backoff_next(struct qmgr *); /* that may be written, taken off; or NULL */
+int64_t qmgr_backoff_at(const struct qmgr *); /* ms; when there is a next; INT64_MAX: none */
+void qmgr_backoff_failed(
+    struct qmgr *, const struct qmgr_report *, enum qmgr_blame, const char *why);
+void qmgr_backoff_passed(struct qmgr *);
+void qmgr_backoff_reset(struct qmgr *);					  /* all may be tried now */
+int64_t qmgr_backoff_when(const struct qmgr *, const struct qmgr_rcpt *); /* 0: it does not wait */
+struct qmgr_report *qmgr_backoff_pop(struct qmgr *);			  /* any; NULL: no more */
 
 struct qmgr_dsn_rcpt {
 	const char *addr, *orcpt;	  /* orcpt: as said, or "" */

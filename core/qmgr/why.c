@@ -98,15 +98,14 @@ static void queued(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 static void reported(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)
 {
 	const struct qmgr_msg *m = qmgr_msg_of(r);
-	const struct qmgr_report *rep;
+	int64_t again = qmgr_backoff_when(q, r);
 
 	say(c, "report", 0, "the report to the sender, which is being written");
 	if (qmgr_judge_has(q, m))
 		say(c, "report", 0, "the report to the sender, which filters judge");
-	DL_FOREACH (q->report_retries, rep)
-		if (rep->msg == m && qmgr_report_has(rep, r))
-			say(c, "report", wall(q, rep->close_at),
-			    "the report to the sender, which could not be written: see the log");
+	if (again)
+		say(c, "report", wall(q, again),
+		    "the report to the sender, which could not be written: see the log");
 }
 
 static void cause_of(struct qmgr *q, const struct qmgr_rcpt *r, struct cause *c)

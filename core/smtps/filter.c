@@ -464,8 +464,8 @@ bool smtps_filter_refused(struct smtps_session *s, const struct smtps_answer *a)
 	    SMTPS_WHO " stage=%s filter=%s reply=%d dsn=%s text=%s", SMTPS_WHO_OF(s),
 	    stage_name(s->filter->ask.stage), a->by != NULL ? a->by : "-", code, dsn, text);
 	if (s->report != NULL)
-		smtps_session_reply(
-		    s, code, dsn, "filter %s: %s", a->by != NULL ? a->by : "-", text);
+		smtps_session_reply(s, code, dsn, "%sfilter %s: %s", a->failed ? "failed " : "",
+		    a->by != NULL ? a->by : "-", text);
 	else
 		say(s, code, a->dsn[0] != '\0' || a->smtp != code ? dsn : NULL, a);
 	if (code == 421)

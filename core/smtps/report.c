@@ -11,14 +11,15 @@
  *	250 2.0.0 report FLAGS BYTES OCTETS
  * and OCTETS bytes of content in DATA form follow, without a final dot; FLAGS and BYTES are of the
  * envelope, as in QUEUED. Or "250 2.0.0 discarded by NAME". A refusal of a filter, at any stage,
- * begins with "filter NAME: ", so that qmgr knows it from one of ours; that a filter failed is
- *never a refusal for good, whatever its section says of failures, for nobody would hear of it.
+ * begins with "filter NAME: ", so that qmgr knows it from one of ours. That a filter failed,
+ * "failed filter NAME: ", is never a refusal for good, whatever its section says of failures, for
+ * nobody would hear of it.
  *
  * What holds of clients does not hold here: no limits, no credits of qmgr, no question to smar, no
  * AUTH, no line of ours in the header: a server that takes no new mail must still be able to say
  * what became of the old. Nor do these sessions count among those of clients (max_sessions): many
  * reports and a slow filter must not shut clients out. They are bounded all the same: REPORTS_MAX
- *at a time, and qmgr's own bound.
+ * at a time, and qmgr's own bound.
  *
  * Comes from qmgr's channel (REPORT, with a descriptor); goes to session.c. Owns the session's
  * limits and the content while it is here. On failure: the session ends, and qmgr tries again.

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* What the smtps of a session says; NULL: the usual. */
@@ -34,6 +35,8 @@ static void finish(struct world *w)
 {
 	if (w->filters >= 0)
 		close(w->filters);
+	while (w->nbefore)
+		close(w->before[--w->nbefore]);
 	end(w);
 }
 
@@ -61,31 +64,45 @@ static const char *answer(const struct says *s, const char *line)
 	return NULL; /* content */
 }
 
+static void say_to(struct world *w, int fd, const char *text)
+{
+	(void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
+	world_run(w);
+}
+
 static void say(struct world *w, const char *text)
 {
-	(void)!write(w->filters, text, strlen(text));
-	world_run(w);
+	say_to(w, w->filters, text);
+}
+
+/* The newest session is the caller's, and the one before it the newest. */
+static int take(struct world *w)
+{
+	int fd = w->filters;
+
+	w->filters = w->nbefore ? w->before[--w->nbefore] : -1;
+	return fd;
 }
 
 /* One session, to its end. */
 static void session(struct world *w, const struct says *s)
 {
 	char in[65536], *line, *lf;
+	int fd = take(w);
 	ssize_t n;
 
-	assert_true(w->filters >= 0);
-	say(w, s->greeting ? s->greeting : "220 x ESMTP\r\n");
-	while ((n = read(w->filters, in, sizeof(in) - 1)) > 0) {
+	assert_true(fd >= 0);
+	say_to(w, fd, s->greeting ? s->greeting : "220 x ESMTP\r\n");
+	while ((n = read(fd, in, sizeof(in) - 1)) > 0) {
 		in[n] = 0;
 		for (line = in; (lf = strchr(line, '\n')); line = lf + 1) {
 			const char *text = answer(s, line);
 
 			if (text)
-				say(w, text);
+				say_to(w, fd, text);
 		}
 	}
-	close(w->filters);
-	w->filters = -1;
+	close(fd);
 	world_run(w);
 }
 
@@ -186,6 +203,156 @@ static void nobody_there(void **state)
 	finish(w);
 }
 
+/* Each session that is open hears this instead of a greeting. */
+static void all_hear(struct world *w, const char *text)
+{
+	while (w->filters >= 0) {
+		int fd = take(w);
+
+		say_to(w, fd, text);
+		close(fd);
+		world_run(w);
+	}
+}
+
+static unsigned stored(struct world *w, unsigned n)
+{
+	unsigned i, done = 0;
+	char id[16];
+
+	for (i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "S%u", i);
+		done += world_outcome(w, id, 0).state == META1_R_BOUNCED;
+	}
+	return done;
+}
+
+/* How often filters are asked in so many seconds, when each session hears this. */
+static unsigned tries(struct world *w, const char *text, unsigned sec)
+{
+	unsigned was = w->sessions;
+
+	for (; sec > 0; sec--) {
+		world_pass(w, 1);
+		all_hear(w, text);
+	}
+	return w->sessions - was;
+}
+
+static struct world *many_fail(unsigned n)
+{
+	struct world *w = begin(true);
+	unsigned i;
+	char id[16];
+
+	for (i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "S%u", i);
+		fails(w, id);
+		all_hear(w, "421 4.3.2 away\r\n");
+	}
+	return w;
+}
+
+/* Filters that are away are not run against, however many reports wait: some at first, then fewer
+ * and fewer, at least one a minute; when they are back all go at once, and in a minute. */
+static void away(void **state)
+{
+	static const char no[] = "451 4.7.1 failed filter f: it does not work\r\n";
+	struct says usual = {0};
+	enum { N = 200 };
+	struct world *w = many_fail(N);
+	unsigned at_first = w->sessions, sec;
+
+	(void)state;
+	assert_in_range(at_first, 1, QMGR_BACKOFF_ROW + QMGR_REPORTS_MAX);
+	assert_in_range(tries(w, no, 60), 3, 7); /* 1 s, 2, 4, 8, 16, 32, less a fifth */
+	tries(w, no, 60);
+	assert_in_range(tries(w, no, 3600), 60, 75);
+	assert_int_equal(stored(w, N), 0);
+	for (sec = 0; stored(w, N) < N - 100 && sec < 61; sec++) {
+		world_pass(w, 1);
+		while (w->filters >= 0)
+			session(w, &usual);
+	}
+	if (sec > 60)
+		fail_msg(
+		    "%u of %u are stored a minute after the filters came back", stored(w, N), N);
+	finish(w);
+}
+
+/* A filter that works and wants reports later: each has a pause of its own, which grows, and no
+ * other waits for it. */
+static void not_now(void **state)
+{
+	static const char no[] = "451 4.7.1 filter f: later\r\n";
+	struct says usual = {0};
+	struct world *w = begin(true);
+	unsigned i, at_first, later;
+	char id[16];
+
+	(void)state;
+	for (i = 0; i < 30; i++) {
+		snprintf(id, sizeof(id), "S%u", i);
+		fails(w, id);
+		all_hear(w, no);
+	}
+	at_first = tries(w, no, 3);
+	assert_int_equal(w->sessions, 30); /* all of them, though each failed */
+	at_first = tries(w, no, 297);
+	assert_in_range(at_first, 60, 120); /* after 30 s, 90 s, 210 s */
+	later = tries(w, no, 3600);
+	assert_in_range(later, 120, 210);
+	fails(w, "S30");
+	session(w, &usual);
+	assert_int_equal(world_outcome(w, "S30", 0).state, META1_R_BOUNCED);
+	finish(w);
+}
+
+/* Filters are away for as long as a mail may wait: then all go out without them, also those that
+ * were never tried for that. */
+static void away_for_ever(void **state)
+{
+	enum { N = 60 };
+	struct world *w = many_fail(N);
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 60 * 80 && stored(w, N) < N; i++) {
+		world_pass(w, 120);
+		all_hear(w, "421 4.3.2 away\r\n");
+		if (i == 60 * 24)
+			assert_int_equal(stored(w, N), 0);
+	}
+	assert_int_equal(stored(w, N), N);
+	finish(w);
+}
+
+/* Filters are away: mail that is late and whose sender cannot be told so goes on being tried. */
+static void away_and_late(void **state)
+{
+	struct world *w = begin_late(true, 3600000);
+	unsigned i;
+	char id[16];
+
+	(void)state;
+	for (i = 0; i < 8; i++) {
+		snprintf(id, sizeof(id), "S%u", i);
+		fails(w, id);
+		all_hear(w, "421 4.3.2 away\r\n");
+	}
+	for (i = 0; i < 8; i++) {
+		snprintf(id, sizeof(id), "L%u", i);
+		world_mail_to(w, id, "a@later.x");
+	}
+	tries(w, "421 4.3.2 away\r\n", 3000);
+	i = world_outcome(w, "L0", 0).tries;
+	assert_in_range(i, 1, 8);
+	world_pass(w, 4000); /* the gate's probe hangs at a filter */
+	assert_in_range(world_outcome(w, "L7", 0).tries, i + 1, 20);
+	assert_null(strstr(world_outcome(w, "L7", 0).reason, "warned"));
+	finish(w);
+}
+
 /* A warning that a mail is late, which filters cannot judge now, is given up until the next try;
  * one that they refuse is not said again. */
 static void late(void **state)
@@ -193,6 +360,7 @@ static void late(void **state)
 	struct says later = {.end = "451 4.7.1 filter f: later\r\n"},
 		    never = {.end = "550 5.7.1 filter f: no\r\n"};
 	struct world *w = begin_late(true, 3600000);
+	unsigned asked;
 
 	(void)state;
 	world_mail_to(w, "S1", "a@later.x");
@@ -203,8 +371,9 @@ static void late(void **state)
 	world_pass(w, 8000);
 	session(w, &never);
 	assert_non_null(strstr(world_outcome(w, "S1", 0).reason, "warned"));
+	asked = w->sessions;
 	world_pass(w, 30000);
-	assert_true(w->filters < 0);
+	assert_int_equal(w->sessions, asked);
 	assert_int_equal(w->ns, 0);
 	finish(w);
 }
@@ -262,20 +431,20 @@ static void stopped_with_more(void **state)
 	w->q.role.stop(&w->q.role);
 	world_run(w);
 	assert_false(w->stopped);
-	assert_true(w->filters < 0);
+	assert_int_equal(w->sessions, QMGR_REPORTS_MAX);
 	w->store_holds = false;
 	world_run(w);
 	assert_true(w->stopped);
-	for (i = 0; i < w->nbefore; i++)
-		close(w->before[i]);
 	finish(w);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(answers),
-	    cmocka_unit_test(nobody_there), cmocka_unit_test(late), cmocka_unit_test(no_space),
-	    cmocka_unit_test(stopped), cmocka_unit_test(stopped_with_more)};
+	    cmocka_unit_test(nobody_there), cmocka_unit_test(away), cmocka_unit_test(not_now),
+	    cmocka_unit_test(away_for_ever), cmocka_unit_test(away_and_late),
+	    cmocka_unit_test(late), cmocka_unit_test(no_space), cmocka_unit_test(stopped),
+	    cmocka_unit_test(stopped_with_more)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

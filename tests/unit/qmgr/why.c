@@ -165,7 +165,7 @@ static void store_and_reports(void **state)
 	W1->store_holds = false;
 	world_run(W1);
 	is_("S2", 0, "nothing", 0, 0);
-	is_("S2", 1, "report", WALL0 + 29, WALL0 + 35); /* it is tried again */
+	is_("S2", 1, "report", WALL0 + 24, WALL0 + 32); /* it is tried again */
 	W1->commit_fails = false;
 	world_free(&W1);
 }

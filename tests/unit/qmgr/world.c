@@ -99,6 +99,7 @@ static void got_report(struct chan *c, uint32_t req, const void *msg, void *arg)
 	if (W->filters > 0 && W->nbefore < ARRAY_LEN(W->before))
 		W->before[W->nbefore++] = W->filters;
 	W->filters = chan_take_fd(c);
+	W->sessions++;
 }
 
 static const struct chan_handler smtps_h[] = {

@@ -49,7 +49,7 @@ struct world {
 	unsigned nd;
 	struct outcome o[6000];
 	unsigned no;
-	struct stored s[16];
+	struct stored s[300];
 	unsigned ns;
 	const char *body; /* of the next control requests */
 	bool store_holds; /* requests are not finished */
@@ -62,6 +62,7 @@ struct world {
 	int filters;	/* the last session of REPORT; <0: none */
 	int before[40]; /* those before it, when nobody has ended them */
 	unsigned nbefore;
+	unsigned sessions; /* of REPORT, that came */
 };
 
 /* A control request; *status is 200 when it has an answer (the caller's), 0: it has none yet. */

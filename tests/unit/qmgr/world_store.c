@@ -261,6 +261,7 @@ static void op_commit(struct meta1_qmsg **m, struct meta1_req *r, const struct m
 	if (!W->store_fails) {
 		struct stored *s = &W->s[W->ns++];
 
+		assert_true(W->ns <= ARRAY_LEN(W->s));
 		str_copy(s->id, sizeof(s->id), (*m)->id);
 		world_copy(s->to, sizeof(s->to), env->rcpt[0].addr);
 		s->text = (*m)->text;
