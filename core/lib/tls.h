@@ -32,7 +32,7 @@
 #include "work.h"
 
 #include <event2/buffer.h>
-#include <openssl/ssl.h>
+#include <openssl/types.h>
 #include <stdatomic.h>
 
 struct outq;

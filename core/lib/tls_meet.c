@@ -8,6 +8,7 @@
 #include "lib/tls.h"
 
 #include <arpa/inet.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 
