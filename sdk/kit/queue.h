@@ -89,10 +89,10 @@ off_t q_stands(const char *path, const char *text); /* the same in one file */
 bool q_spoil(const char *path, off_t at);	    /* turns bits over; again: back */
 /* What check() says of a folder: found of any kind but space that nothing needs, and recipients. */
 struct q_account {
-	unsigned found, lost, fates;
+	unsigned found, lost, fates, waiting;
 	char text[256]; /* the last that was found */
 };
-/* false: it cannot say. */
-bool q_account(struct kit *, const char *dir, struct q_account *);
+/* messages: those that wait are told too, as for an export. false: it cannot say. */
+bool q_account(struct kit *, const char *dir, bool messages, struct q_account *);
 
 #endif

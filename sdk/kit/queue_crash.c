@@ -246,7 +246,7 @@ static bool one_byte(
 	bool there[6] = {false}, ok;
 	unsigned named = 0, lost = 0, newest;
 
-	ok = q_copy(im->two, im->try) && q_spoil(path, at) && q_account(k, im->try, &a) &&
+	ok = q_copy(im->two, im->try) && q_spoil(path, at) && q_account(k, im->try, false, &a) &&
 	     starts_damaged(k, im, which, there, &named);
 	for (unsigned i = 1; i <= 5; i++)
 		lost += !there[i];
@@ -265,7 +265,7 @@ static void damaged(struct kit *k, struct image *im)
 {
 	struct image all = *im;
 	struct q_account a;
-	bool ok = q_account(k, im->two, &a) && a.found == 0 && a.fates == 7;
+	bool ok = q_account(k, im->two, false, &a) && a.found == 0 && a.fates == 7;
 
 	kit_ok(k, ok, "check() finds nothing wrong with what a killed store leaves: %s", a.text);
 	ndiff = 0;

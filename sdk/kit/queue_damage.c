@@ -69,7 +69,7 @@ static void spoilt(struct kit *k, struct q *q, const char *path, off_t at)
 	ok = q_spoil(path, at) && ask(q) && q->nlost == 1 && !fetched(q, WHICH);
 	kit_ok(k, ok && q->damage > had, "fetch: a damaged envelope is named, and not told");
 	kit_ok(k, ok && others(q) == N - 1, "fetch: all others are told: %u", others(q));
-	ok = q_account(k, q->dir, &a) && a.found > 0;
+	ok = q_account(k, q->dir, false, &a) && a.found > 0;
 	kit_ok(k, ok, "check() names it: %s", a.text);
 	ok =
 	    q_spoil(path, at) && ask(q) && q->nlost == 0 && fetched(q, WHICH) && others(q) == N - 1;
@@ -101,7 +101,7 @@ static void taken_away(struct kit *k, struct q *q, const char *path)
 	snprintf(dir, sizeof(dir), "%s", q->dir);
 	ok = !rename(path, away) && ask(q) && q->nnone == 1 && q->nlost == 0 && others(q) == N - 1;
 	kit_ok(k, ok && q->damage == had + 1, "fetch: a file that was taken away is no mail");
-	ok = q_account(k, dir, &a) && a.lost == 1;
+	ok = q_account(k, dir, false, &a) && a.lost == 1;
 	kit_ok(k, ok, "check() misses it: %s", a.text);
 	q_close(q);
 	for (unsigned life = 0; life < 2; life++) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * queue_memory.c -- what a store does when memory lacks while it starts, is asked for envelopes and
- * contents, or told of outcomes: each call of the host and of malloc() and its like fails
+ * contents, told of outcomes, or checked: each call of the host and of malloc() and its like fails
  * in turn.
  *
  * A start tells all that waits, or does not come to an end well, and the next one tells it; a
- * message that it cannot tell is at least named. Nothing that was acknowledged is lost by lack of
+ * message that it cannot tell is at least named. A check accounts for all, or says that it cannot:
+ * it calls nothing lost that it could not look at. Nothing that was acknowledged is lost by lack of
  * memory. Comes from: modtest.c. Goes to: queue_store.c. On failure: a line "not ok".
  */
 #include "queue.h"
@@ -15,9 +16,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define N    12
-#define DONE 5 /* its one recipient has it */
-#define HALF 6 /* the first of three has it */
+#define N     12
+#define DONE  5 /* its one recipient has it */
+#define HALF  6 /* the first of three has it */
+#define TRIES 60
 
 /* What is seen: entries, each once and whole. */
 static bool whole(struct q *q)
@@ -56,7 +58,7 @@ typedef unsigned (*try_fn)(struct kit *, struct q *, const char *dir, unsigned n
 
 static unsigned refused; /* tries that did not come to a good end */
 
-/* Each with META1_FULL=1, else some thirty. false: one is wrong. */
+/* Each with META1_FULL=1, else some of the many. false: one is wrong. */
 static bool in_turn(
     struct kit *k, struct q *q, const char *dir, try_fn try, unsigned *calls, unsigned *tried)
 {
@@ -65,7 +67,7 @@ static bool in_turn(
 
 	*tried = refused = 0;
 	*calls = try(k, q, dir, UINT_MAX);
-	step = full && *full == '1' ? 1 : *calls / 30 + 1;
+	step = full && *full == '1' ? 1 : *calls / TRIES + 1;
 	for (unsigned n = 1; n < *calls; n += step) {
 		++*tried;
 		if (!try(k, q, dir, n)) {
@@ -109,6 +111,118 @@ static void starts(struct kit *k, const char *dir)
 	kit_ok(k, right,
 	    "a start tells all, or fails, when each of %u of %u calls fails in turn (%u fail)",
 	    tried, calls, failed);
+}
+
+/* ---- what nobody has told ---- */
+
+/* smtps has acknowledged them, and qmgr was not there. */
+static bool unheard(struct kit *k, const char *dir)
+{
+	static struct q q;
+	bool ok = q_open(&q, k, dir, "w") == 0;
+
+	for (unsigned i = 1; ok && i <= N; i++) {
+		enum meta1_status st;
+
+		ok = q_store(&q, i, i == 7 ? 300000 : 2000, NULL, &st) && st == META1_OK;
+	}
+	q_close(&q);
+	return ok;
+}
+
+/* From a copy, for what is found is noted. */
+static unsigned hear(struct kit *k, struct q *q, const char *dir, unsigned n)
+{
+	unsigned calls = 0, there = 0;
+	char copy[128];
+	bool ok = false;
+
+	snprintf(copy, sizeof(copy), "%.100s.copy", dir);
+	if (q_copy(dir, copy) && q_open(q, k, copy, "m") == 0) {
+		kit_host_fail(&k->host, n);
+		ok = q_manage(q);
+		calls = k->host.fallible + 1;
+		kit_host_fail(&k->host, 0);
+	}
+	refused += !ok;
+	for (unsigned life = 0; life < 2 && (!ok || life == 0); life++) {
+		for (unsigned i = there = 0; i < N; i++) {
+			const struct q_entry *e = q_find(q, i + 1);
+
+			there += e && q_same_envelope(e, i + 1);
+		}
+		if (ok || life > 0)
+			break;
+		q_close(q);
+		if (q_open(q, k, copy, "m") < 0 || !q_manage(q))
+			break;
+	}
+	ok = there == N && q->n == N && !q->twice && !q->damage;
+	if (!ok)
+		kit_note(k, "%u of %d told, %u damaged", there, N, q->damage);
+	q_close(q);
+	q_remove(copy);
+	return ok ? calls : 0;
+}
+
+static void hears(struct kit *k, const char *memory)
+{
+	static struct q q;
+	unsigned calls = 0, tried = 0;
+	char dir[128];
+	bool right;
+
+	snprintf(dir, sizeof(dir), "%.100s.unheard", memory);
+	mkdir(dir, 0750);
+	right = unheard(k, dir) && in_turn(k, &q, dir, hear, &calls, &tried);
+	kit_ok(k, right,
+	    "what nobody was told of is told when each of %u of %u calls fails in turn (%u fail)",
+	    tried, calls, refused);
+}
+
+/* ---- a check ---- */
+
+static struct q_account whole_account;
+
+static bool same_account(const struct q_account *a)
+{
+	return a->found == whole_account.found && a->fates == whole_account.fates &&
+	       a->waiting == whole_account.waiting;
+}
+
+/* As for an export, which tells the most. The first makes the measure. */
+static unsigned account(struct kit *k, struct q *q, const char *dir, unsigned n)
+{
+	struct q_account a;
+	unsigned calls;
+	bool ok;
+
+	(void)q;
+	kit_host_fail(&k->host, n);
+	ok = q_account(k, dir, true, &a);
+	calls = k->host.fallible + 1;
+	kit_host_fail(&k->host, 0);
+	refused += !ok;
+	if (n == UINT_MAX)
+		whole_account = a;
+	if (ok ? same_account(&a) : !a.found)
+		return calls;
+	kit_note(k, "%s: found %u (%s), %u of %u fates, %u of %u messages",
+	    ok ? "all is said" : "it gives up", a.found, a.text, a.fates, whole_account.fates,
+	    a.waiting, whole_account.waiting);
+	return 0;
+}
+
+static void accounts(struct kit *k, const char *dir)
+{
+	unsigned calls = 0, tried = 0;
+	bool right = in_turn(k, NULL, dir, account, &calls, &tried) && whole_account.fates >= N &&
+		     !whole_account.found && whole_account.waiting == N - 1;
+
+	kit_ok(k, right,
+	    "check(): all, or that it cannot, when each of %u of %u calls fails in turn (%u times "
+	    "no)",
+	    tried, calls, refused);
 }
 
 /* ---- while it runs ---- */
@@ -205,5 +319,7 @@ void kit_queue_memory(struct kit *k)
 	if (!kit_ok(k, fill(k, dir), "a queue to start with"))
 		return;
 	starts(k, dir);
+	accounts(k, dir);
+	hears(k, dir);
 	running(k, dir);
 }

@@ -2,7 +2,8 @@
 /*
  * check.c -- what the check of every store begins and ends with: state/, and whether it is in use.
  * Comes from: fsck.c of each store. Goes to: found(). Owns: state/ and its lock, shared.
- * On failure: err says who may read it, or who has it.
+ * On failure: err says who may read it, or who has it. Where memory or descriptors lack nothing is
+ * lost or damaged, and so nothing more is found: the check fails.
  */
 #include "common.h"
 
@@ -19,10 +20,29 @@ __attribute__((format(printf, 3, 4))) void check_found(
 	char text[400];
 	va_list ap;
 
+	if (c->lacks != 0)
+		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	c->ev->found(c->arg, what, text);
+}
+
+bool check_short(struct check *c, int err)
+{
+	if (err != ENOMEM && err != EMFILE && err != ENFILE)
+		return c->lacks != 0;
+	c->lacks = err;
+	return true;
+}
+
+int check_done(const struct check *c, struct meta1_err *e)
+{
+	if (c->lacks == 0)
+		return c->used;
+	snprintf(e->text, sizeof(e->text), "not all of the queue could be looked at: %s",
+	    strerror(c->lacks));
+	return -1;
 }
 
 bool check_tells(const struct check *c)

@@ -171,6 +171,7 @@ struct check {
 	const struct meta1_qcheck *ev;
 	void *arg;
 	int state, lock;
+	int lacks; /* errno: something of ours is short, and nothing is found any more */
 	bool used; /* by a qmgr */
 };
 /* Opens state/. When messages are to be told nobody may have it, and nobody gets it meanwhile. */
@@ -180,6 +181,11 @@ void check_end(struct check *);
 bool check_tells(const struct check *); /* messages are to be told */
 __attribute__((format(printf, 3, 4))) void check_found(
     const struct check *, enum meta1_qfinding, const char *fmt, ...);
+/* It could not be looked at for want of memory or descriptors of ours, which errno may say. true:
+ * so it is, and check_done() says so; false: what err (errno of a file) says is the file's own. */
+bool check_short(struct check *, int err);
+/* What check() returns; <0: err, and nothing of what was found means anything. */
+int check_done(const struct check *, struct meta1_err *);
 
 /* ---- texts.c: reasons, each kept once, within a bound ---- */
 #define TEXTS_MAX (16u << 20) /* bytes; beyond, new ones are cut short */

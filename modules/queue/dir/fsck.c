@@ -7,8 +7,8 @@
  * qmgr says now and then how far it has come: so one that vanished without a word is missed. What
  * was accepted before the oldest file of history is not judged. Changes nothing.
  * Comes from: meta1ctl, on its own thread: it blocks. Goes to: found(), fate() and message().
- * Owns: what it read. On failure: what cannot be read is a finding; only without any rights an
- * error.
+ * Owns: what it read. On failure: what cannot be read is a finding; an error without any rights,
+ * and where memory or descriptors lack, for then nothing is known of what was not looked at.
  */
 #include "dir.h"
 
@@ -151,11 +151,14 @@ static void one(struct fsck *f, uint64_t number)
 
 	f->highest = number > f->highest ? number : f->highest;
 	file_path(number, path);
-	fd = r != NULL ? openat(f->d->qfd, path, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd < 0 && errno == ENOENT)
-		return; /* it went just now */
-	if (r == NULL || fd < 0) {
-		check_found(&f->c, META1_QF_DAMAGE, "%s: %s", path, strerror(errno));
+	if (r == NULL) {
+		check_short(&f->c, ENOMEM);
+		return;
+	}
+	fd = openat(f->d->qfd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) { /* ENOENT: it went just now */
+		if (errno != ENOENT && !check_short(&f->c, errno))
+			check_found(&f->c, META1_QF_DAMAGE, "%s: %s", path, strerror(errno));
 		return;
 	}
 	r->seen = true;
@@ -166,9 +169,10 @@ static void one(struct fsck *f, uint64_t number)
 		if (!r->dead && !table_final(r))
 			tell(f, r, &e, fd);
 		file_free(&e);
+	} else if (why[0] == '\0') {
+		check_short(&f->c, ENOMEM);
 	} else if (!r->dead) {
-		check_found(&f->c, META1_QF_DAMAGE, "%s: %s", path,
-		    why[0] != '\0' ? why : "no memory to read it");
+		check_found(&f->c, META1_QF_DAMAGE, "%s: %s", path, why);
 	}
 	close(fd);
 }
@@ -189,8 +193,10 @@ static void misplaced(struct fsck *f, int dir, const char *folder)
 		size_t n = 0;
 
 		snprintf(sub, sizeof(sub), "%02x", i);
-		if (folder_list(dir, sub, any_name, "m", &v, &n) < 0)
+		if (folder_list(dir, sub, any_name, "m", &v, &n) < 0) {
+			check_short(&f->c, errno);
 			n = 0;
+		}
 		for (size_t k = 0; k < n; k++) {
 			file_sub(v[k], right);
 			if (strcmp(sub, right) != 0 || (v[k] & 0xff) != f->writer)
@@ -208,14 +214,18 @@ static void leftovers(struct fsck *f, int dir, const char *folder)
 	uint64_t *v = NULL, next = 0;
 	size_t n = 0;
 
-	if (!folder_locked(dir) && folder_list(dir, ".", any_name, "t", &v, &n) == 0)
+	if (!folder_locked(dir)) {
+		if (folder_list(dir, ".", any_name, "t", &v, &n) < 0)
+			check_short(&f->c, errno);
 		for (size_t i = 0; i < n; i++)
 			check_found(&f->c, META1_QF_ORPHAN,
 			    "%s/t%016llx: was being received (the next start removes it)", folder,
 			    (unsigned long long)v[i]);
+	}
 	free(v);
+	errno = 0;
 	if (numbers_look(dir, &next) < 0) {
-		if (f->highest > 0)
+		if (f->highest > 0 && !check_short(&f->c, errno))
 			check_found(&f->c, META1_QF_DAMAGE,
 			    "%s/numbers: missing or damaged; the next start goes on far above",
 			    folder);
@@ -238,7 +248,7 @@ static void folder(struct fsck *f, uint32_t writer)
 	f->highest = 0;
 	dir = openat(f->d->qfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0 || list_files(dir, 0, UINT64_MAX, &v, &n) < 0) {
-		if (errno != ENOENT)
+		if (errno != ENOENT && !check_short(&f->c, errno))
 			check_found(&f->c, META1_QF_DAMAGE, "%s: %s", path, strerror(errno));
 		goto out;
 	}
@@ -295,10 +305,10 @@ int fsck_check(void *inst, const struct meta1_qcheck *ev, void *arg, struct meta
 	f->d = inst;
 	if (check_begin(&f->c, f->d, ev, arg, e) < 0 || read_state(f, e) < 0)
 		goto out;
-	ret = f->c.used;
 	for (unsigned i = 0; i < f->p.nfolder; i++)
 		folder(f, f->p.folder[i]);
 	missing(f);
+	ret = check_done(&f->c, e);
 out:
 	check_end(&f->c);
 	table_free(&f->p.t);

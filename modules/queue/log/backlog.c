@@ -28,8 +28,8 @@ static void page_done(void *arg)
 		struct seg_msg s;
 		uint32_t i = page_take(p, k, &s);
 
-		if (i != 0 && !table_at(m->t, i)->told)
-			manager_tell(m, i, &s, false);
+		if (i != 0 && !table_at(m->t, i)->told && !manager_tell(m, i, &s, false))
+			again = true;
 		again = again || p->e[k].later;
 	}
 	page_free(&p);
@@ -126,7 +126,15 @@ static bool copy_counts(
 	return false;
 }
 
-static void tell_batch(struct mwriter *w, const struct scan_batch *b)
+static bool stays(struct mwriter *w, const struct scan_batch *b, uint32_t idx)
+{
+	w->cursor = (struct pos){.seg = b->seg, .off = b->off, .idx = idx};
+	return false;
+}
+
+/* Those of a batch from b->first on. Where memory lacks the cursor stays, and false is returned:
+ * behind it a unit is free when nothing in it is known to wait. */
+static bool tell_batch(struct mwriter *w, const struct scan_batch *b)
 {
 	struct manager *m = w->m;
 	const uint8_t *p = b->table;
@@ -141,16 +149,20 @@ static void tell_batch(struct mwriter *w, const struct scan_batch *b)
 		if (seg_rec_decode(p, left, &s) < 0) {
 			manager_damage(m, "an envelope with a good checksum is malformed");
 			w->damaged = true;
-			return;
+			return true;
 		}
 		p += s.r.len;
 		left -= s.r.len;
 		if (i < b->first || (rescue && s.r.kind != SEG_COPY))
 			continue;
 		r = table_find(m->t, w->number, b->seg, b->off, i);
-		if (r != 0 && table_at(m->t, r)->nrcpt > 0) { /* told, or the walk will */
-			if (table_final(table_at(m->t, r)))   /* of replay.c, waiting for us */
+		if (r != 0 && table_at(m->t, r)->told)
+			continue;
+		if (r != 0 && table_at(m->t, r)->nrcpt > 0) { /* of replay.c, or once more */
+			if (table_final(table_at(m->t, r)))
 				finish(m, r);
+			else if (!manager_tell(m, r, &s, false))
+				return stays(w, b, i);
 			continue;
 		}
 		if (r != 0 ? table_at(m->t, r)->moved
@@ -159,13 +171,13 @@ static void tell_batch(struct mwriter *w, const struct scan_batch *b)
 		if (r == 0)
 			r = table_add(m->t, w->number, b->seg, b->off, i);
 		if (r == 0 || !admit(m->t, r, &s))
-			manager_damage(
-			    m, "out of memory: a message is not told before the next start");
-		else if (table_final(table_at(m->t, r)))
+			return stays(w, b, i);
+		if (table_final(table_at(m->t, r)))
 			finish(m, r);
-		else
-			manager_tell(m, r, &s, false);
+		else if (!manager_tell(m, r, &s, false))
+			return stays(w, b, i);
 	}
+	return true;
 }
 
 /* What is missing may have been freed: then all of it was final. */
@@ -243,18 +255,20 @@ static void scan_done(void *arg)
 	struct mwriter *w = s->w;
 	struct manager *m = w->m;
 	unsigned k = 0;
+	bool all = true;
 
 	w->busy = false;
 	report(w, s);
-	for (struct scan_batch *b = s->head; b != NULL; b = b->next) {
+	for (struct scan_batch *b = s->head; b != NULL && all; b = b->next) {
 		while (k < s->nseg && s->seg[k] <= b->seg)
 			units_pass(w, s->seg[k++]);
-		tell_batch(w, b);
+		all = tell_batch(w, b);
 	}
-	while (k < s->nseg)
+	while (k < s->nseg && all)
 		units_pass(w, s->seg[k++]);
-	if (pos_cmp(s->at, w->cursor) > 0)
+	if (all && pos_cmp(s->at, w->cursor) > 0)
 		w->cursor = s->at;
+	s->later = s->later || !all;
 	if (s->later) {
 		store_arm(m->l, m->tick, 1000);
 	} else {

@@ -7,8 +7,8 @@
  * have its outcomes, and of a segment that is gone the history must tell of as many messages as it
  * had. The writers' counts show a segment that vanished without a word. Changes nothing.
  * Comes from: meta1ctl, on its own thread: it blocks. Goes to: found() and fate().
- * Owns: what it read. On failure: what cannot be read is a finding; only without any rights an
- * error.
+ * Owns: what it read. On failure: what cannot be read is a finding; an error without any rights,
+ * and where memory or descriptors lack, for then nothing is known of what was not looked at.
  */
 #define XXH_INLINE_ALL
 #include "fsck.h"
@@ -24,12 +24,14 @@
 
 /* ---- what was read of contents ---- */
 
-static bool sum_of(int fd, uint64_t off, uint64_t len, uint64_t *sum)
+static bool sum_of(struct fsck *f, int fd, uint64_t off, uint64_t len, uint64_t *sum)
 {
 	uint8_t *b = malloc(1 << 20);
 	XXH3_state_t *st = XXH3_createState();
 	bool ok = b != NULL && st != NULL && XXH3_64bits_reset(st) == XXH_OK;
 
+	if (!ok)
+		check_short(&f->c, ENOMEM);
 	for (uint64_t at = 0; ok && at < len;) {
 		size_t want = len - at < 1 << 20 ? (size_t)(len - at) : 1 << 20;
 		ssize_t n = pread(fd, b, want, (off_t)(off + at));
@@ -54,13 +56,17 @@ static bool content_good(struct fsck *f, int fd, const struct scan_batch *b,
 	*x = (struct meta1_extent){.fd = fd, .off = b->off + r->coff, .len = r->clen};
 	if (r->unit == 0)
 		return r->coff <= b->len && r->clen <= b->len - r->coff &&
-		       sum_of(fd, x->off, r->clen, &sum) && seg_seal(sum, b->seg) == r->csum;
+		       sum_of(f, fd, x->off, r->clen, &sum) && seg_seal(sum, b->seg) == r->csum;
 	folder_name(r->uwriter, folder);
 	seg_name(name, 'b', r->unit);
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	x->fd = openat(f->qfd, path, O_RDONLY | O_CLOEXEC);
 	x->off = 0;
-	return x->fd >= 0 && sum_of(x->fd, 0, r->clen, &sum) && seg_seal(sum, r->unit) == r->csum;
+	if (x->fd < 0) {
+		check_short(&f->c, errno);
+		return false;
+	}
+	return sum_of(f, x->fd, 0, r->clen, &sum) && seg_seal(sum, r->unit) == r->csum;
 }
 
 /* ---- a message that stands in a segment ---- */
@@ -69,8 +75,10 @@ static void tell(struct fsck *f, const struct seg_msg *s, const struct mrec *r)
 {
 	struct meta1_qrcpt *v = calloc(s->r.nrcpt, sizeof(*v));
 
-	if (v == NULL)
+	if (v == NULL) {
+		check_short(&f->c, ENOMEM);
 		return;
+	}
 	seg_rcpts(s, v);
 	for (uint32_t i = 0; i < s->r.nrcpt; i++) {
 		const struct rst *st = r != NULL ? table_rst(r, i) : NULL;
@@ -105,7 +113,7 @@ static void message(
 	    .size = sizeof(c), .nextent = x->len > 0, .extent = x, .bytes_stored = s->r.clen};
 
 	if (v == NULL) {
-		check_found(&f->c, META1_QF_NOTE, "%s: no memory for its envelope", s->id);
+		check_short(&f->c, ENOMEM);
 		return;
 	}
 	seg_rcpts(s, v);
@@ -213,9 +221,12 @@ static void walk(struct fsck *f, int fd, uint64_t seg, uint64_t exact)
 	for (;;) {
 		struct meta1_err e = {""};
 		struct scan_batch *b = scan_table(fd, seg, off, &e);
-		uint64_t next = b == NULL ? scan_search(fd, seg, off) : 0;
+		bool unknown = b == NULL && e.text[0] == '\0' && check_short(&f->c, ENOMEM);
+		uint64_t next = b == NULL && !unknown ? scan_search(fd, seg, off) : 0;
 		struct seg_head h;
 
+		if (unknown)
+			return;
 		if (b == NULL && next == 0 && exact > off)
 			next = exact;
 		if (b == NULL && next == 0) {
@@ -247,7 +258,7 @@ static void walk(struct fsck *f, int fd, uint64_t seg, uint64_t exact)
 }
 
 /* Where the segment after this one says that this one ends; 0: nobody says. */
-static uint64_t end_of(int dir, uint64_t seg, uint64_t after)
+static uint64_t end_of(struct fsck *f, int dir, uint64_t seg, uint64_t after)
 {
 	struct seg_head h;
 	uint64_t end = 0;
@@ -256,6 +267,8 @@ static uint64_t end_of(int dir, uint64_t seg, uint64_t after)
 
 	seg_name(name, 's', after);
 	fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		check_short(&f->c, errno);
 	if (fd >= 0 && scan_head(fd, after, 0, &h) && h.prev_seg == seg)
 		end = h.prev_off;
 	if (fd >= 0)
@@ -271,8 +284,9 @@ static void segments(struct fsck *f, int dir)
 
 	folder_name(f->writer, folder);
 	if (scan_list(dir, 's', &v, &n) < 0) {
-		check_found(
-		    &f->c, META1_QF_DAMAGE, "%s: cannot be listed: %s", folder, strerror(errno));
+		if (!check_short(&f->c, errno))
+			check_found(&f->c, META1_QF_DAMAGE, "%s: cannot be listed: %s", folder,
+			    strerror(errno));
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -282,11 +296,13 @@ static void segments(struct fsck *f, int dir)
 		snprintf(f->name, sizeof(f->name), "%s/%s", folder, name);
 		fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
 		if (fd < 0) {
-			check_found(&f->c, META1_QF_DAMAGE, "%s: %s", f->name, strerror(errno));
+			if (!check_short(&f->c, errno))
+				check_found(
+				    &f->c, META1_QF_DAMAGE, "%s: %s", f->name, strerror(errno));
 			continue;
 		}
 		fsck_number(f, v[i]);
-		walk(f, fd, v[i], i + 1 < n ? end_of(dir, v[i], v[i + 1]) : 0);
+		walk(f, fd, v[i], i + 1 < n ? end_of(f, dir, v[i], v[i + 1]) : 0);
 		close(fd);
 	}
 	free(v);
@@ -301,7 +317,7 @@ static void folder(struct fsck *f, uint32_t writer)
 	f->writer = writer;
 	dir = openat(f->qfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0) {
-		if (errno != ENOENT)
+		if (errno != ENOENT && !check_short(&f->c, errno))
 			check_found(&f->c, META1_QF_DAMAGE, "%s: %s", path, strerror(errno));
 		return;
 	}
@@ -363,13 +379,13 @@ int fsck_check(void *inst, const struct meta1_qcheck *ev, void *arg, struct meta
 	snprintf(e->text, sizeof(e->text), "queue_log: out of memory");
 	if (read_state(&f, e) < 0)
 		goto out;
-	ret = f.c.used;
 	fsck_records(&f);
 	for (unsigned i = 0; i < f.p.nfolder; i++)
 		folder(&f, f.p.folder[i]);
 	unseen(&f);
 	fsck_history(&f);
 	fsck_leftovers(&f);
+	ret = check_done(&f.c, e);
 out:
 	fsck_free(&f);
 	check_end(&f.c);

@@ -3,7 +3,7 @@
  * fsck_state.c -- what journals and history tell, and whether it is enough; what is left over.
  *
  * Comes from: fsck.c. Goes to: fate() and found(). Owns: messages and segments that were told of.
- * On failure: a finding.
+ * On failure: a finding, or for want of memory check_short().
  */
 #include "fsck.h"
 
@@ -24,9 +24,13 @@ struct fmsg *fsck_msg(struct fsck *f, uint32_t writer, struct pos at, bool make)
 	for (m = *p; m != NULL; m = m->next)
 		if (m->writer == writer && pos_cmp(m->at, at) == 0)
 			return m;
-	m = make ? calloc(1, sizeof(*m)) : NULL;
-	if (m == NULL)
+	if (!make)
 		return NULL;
+	m = calloc(1, sizeof(*m));
+	if (m == NULL) {
+		check_short(&f->c, ENOMEM);
+		return NULL;
+	}
 	m->at = at;
 	m->writer = writer;
 	m->next = *p;
@@ -41,8 +45,10 @@ struct fseg *fsck_seg(struct fsck *f, uint32_t writer, uint64_t seg)
 		if (g->writer == writer && g->seg == seg)
 			return g;
 	g = calloc(1, sizeof(*g));
-	if (g == NULL)
+	if (g == NULL) {
+		check_short(&f->c, ENOMEM);
 		return NULL;
+	}
 	g->writer = writer;
 	g->seg = seg;
 	g->next = f->seg;
@@ -61,8 +67,10 @@ void fsck_unit(struct fsck *f, uint32_t writer, uint64_t number)
 {
 	void *v = realloc(f->unit, (f->nunit + 1) * sizeof(*f->unit));
 
-	if (v == NULL)
+	if (v == NULL) {
+		check_short(&f->c, ENOMEM);
 		return;
+	}
 	f->unit = v;
 	f->unit[f->nunit].writer = writer;
 	f->unit[f->nunit++].number = number;
@@ -101,7 +109,7 @@ void fsck_free(struct fsck *f)
 /* ---- records ---- */
 
 /* Records may be said again: once for each recipient. */
-static bool first_time(struct fmsg *m, const struct jrec *r)
+static bool first_time(struct fsck *f, struct fmsg *m, const struct jrec *r)
 {
 	uint32_t n = r->nrcpt > 0 && r->nrcpt <= LOG_NRCPT_MAX ? r->nrcpt : 1;
 
@@ -111,6 +119,8 @@ static bool first_time(struct fmsg *m, const struct jrec *r)
 		return m->nfinal == 0;
 	if (m->done == NULL)
 		m->done = calloc(m->nrcpt, 1);
+	if (m->done == NULL)
+		check_short(&f->c, ENOMEM);
 	if (m->done == NULL || m->done[r->rcpt])
 		return false;
 	m->done[r->rcpt] = 1;
@@ -136,7 +146,7 @@ static void on_outcome(struct fsck *f, const struct jrec *r, const struct jtext 
 	if (m != NULL && m->nrcpt == 0 && r->nrcpt > 0)
 		m->nrcpt = r->nrcpt;
 	if (m == NULL || r->state == META1_R_WAITING || r->state > META1_R_DELETED ||
-	    t->id.len == 0 || t->id.len >= sizeof(id) || !first_time(m, r))
+	    t->id.len == 0 || t->id.len >= sizeof(id) || !first_time(f, m, r))
 		return;
 	m->nfinal++;
 	memcpy(id, t->id.data, t->id.len);
@@ -214,7 +224,8 @@ static void set_horizon(struct fsck *f, uint64_t serial, int fd)
 	f->horizon = INT64_MIN;
 	if (serial <= 1)
 		return;
-	frame_read(fd, serial, on_time, &first);
+	if (frame_read(fd, serial, on_time, &first) < 0)
+		check_short(&f->c, ENOMEM);
 	f->horizon = first != 0 ? first : INT64_MAX;
 }
 
@@ -223,8 +234,12 @@ static void read_all(struct fsck *f, const char *what, bool *first)
 	uint64_t *v;
 	size_t n;
 
-	if (serial_list(f->c.state, what, &v, &n) < 0)
+	if (serial_list(f->c.state, what, &v, &n) < 0) {
+		if (!check_short(&f->c, errno))
+			check_found(
+			    &f->c, META1_QF_DAMAGE, "state: cannot be listed: %s", strerror(errno));
 		return;
+	}
 	for (size_t i = 0; i < n; i++) {
 		char name[40];
 		int fd, bad;
@@ -232,14 +247,18 @@ static void read_all(struct fsck *f, const char *what, bool *first)
 		serial_name(name, what, v[i]);
 		fd = openat(f->c.state, name, O_RDONLY | O_CLOEXEC);
 		if (fd < 0) {
-			check_found(&f->c, META1_QF_DAMAGE, "state/%s: %s", name, strerror(errno));
+			if (!check_short(&f->c, errno))
+				check_found(
+				    &f->c, META1_QF_DAMAGE, "state/%s: %s", name, strerror(errno));
 			continue;
 		}
 		if (*first)
 			set_horizon(f, v[i], fd);
 		*first = false;
 		bad = frame_read(fd, v[i], record, f);
-		if (bad != 0)
+		if (bad < 0)
+			check_short(&f->c, ENOMEM);
+		if (bad > 0)
 			check_found(&f->c, META1_QF_DAMAGE,
 			    "state/%s: %d damaged places, outcomes in them are unknown", name, bad);
 		close(fd);
@@ -341,8 +360,10 @@ void fsck_history(struct fsck *f)
 		    (unsigned long long)g->known);
 	}
 	v = calloc(n + 1, sizeof(struct fseg *));
-	if (v == NULL)
+	if (v == NULL) {
+		check_short(&f->c, ENOMEM);
 		return;
+	}
 	n = 0;
 	for (struct fseg *g = f->seg; g != NULL; g = g->next)
 		v[n++] = g;
@@ -375,8 +396,10 @@ static void own_files(struct fsck *f, uint32_t writer)
 	folder_name(writer, path);
 	f->writer = writer;
 	dir = openat(f->qfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || scan_list(dir, 'b', &v, &n) < 0)
+	if (dir < 0 || scan_list(dir, 'b', &v, &n) < 0) {
+		check_short(&f->c, errno);
 		n = 0;
+	}
 	for (size_t i = 0; i < n; i++) {
 		fsck_number(f, v[i]);
 		if (!needed(f, writer, v[i]))
@@ -399,6 +422,7 @@ static void kept(struct fsck *f)
 	struct stat st;
 
 	if (d == NULL) {
+		check_short(&f->c, errno);
 		if (fd >= 0)
 			close(fd);
 		return;
@@ -415,8 +439,9 @@ static void counter(struct fsck *f, const char *path, uint64_t highest)
 {
 	uint64_t next = 0;
 
+	errno = 0;
 	if (counter_look(f->qfd, path, &next) < 0) {
-		if (highest > 0)
+		if (highest > 0 && !check_short(&f->c, errno))
 			check_found(&f->c, META1_QF_DAMAGE,
 			    "%s: missing or damaged; the next start goes on far above", path);
 		return;

@@ -74,12 +74,8 @@ bool manager_tell(struct manager *m, uint32_t n, const struct seg_msg *s, bool a
 	    .env = &env,
 	    .key = table_key(m->t, n)};
 
-	if (v == NULL) {
-		if (!again)
-			manager_damage(
-			    m, "out of memory: a message is not told before the next start");
+	if (v == NULL)
 		return false;
-	}
 	ref.coff = s->r.unit != 0 ? 0 : ref.boff + s->r.coff;
 	seg_ref(&e.ref, &ref);
 	seg_rcpts(s, v);

@@ -204,6 +204,8 @@ static int open_seg(struct scan *s)
 		return 1;
 	seg_name(name, 's', s->after);
 	fd = openat(s->dir, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return -1;
 	if (fd >= 0 && scan_head(fd, s->after, 0, &h)) {
 		s->closed = true;
 		if (h.prev_seg == s->at.seg)
@@ -225,8 +227,9 @@ static void next_seg(struct scan *s)
 	s->at = (struct pos){.seg = s->after};
 }
 
-/* Contents too: nobody said that this batch was synced. */
-static bool whole(const struct scan *s, const struct scan_batch *b)
+/* Contents too: nobody said that this batch was synced. Without memory for one it is not known, and
+ * s->later says so. */
+static bool whole(struct scan *s, const struct scan_batch *b)
 {
 	const uint8_t *p = b->table;
 	size_t left = b->table_len;
@@ -246,8 +249,10 @@ static bool whole(const struct scan *s, const struct scan_batch *b)
 		if (m.r.clen > b->len || m.r.coff > b->len - m.r.clen)
 			return false;
 		c = malloc((size_t)m.r.clen + 1);
-		if (c == NULL)
+		if (c == NULL) {
+			s->later = true;
 			return false;
+		}
 		ok = read_at(s->fd, c, (size_t)m.r.clen, b->off + m.r.coff) == (ssize_t)m.r.clen &&
 		     seg_seal(XXH3_64bits(c, (size_t)m.r.clen), b->seg) == m.r.csum;
 		free(c);
@@ -336,7 +341,8 @@ static void step(struct scan *s)
 		s->at = (struct pos){.seg = here.seg, .off = here.off + h.len};
 	} else if (!durable && (b == NULL || !whole(s, b))) {
 		free(b);
-		torn(s, here.off + h.len);
+		if (!s->later)
+			torn(s, here.off + h.len);
 	} else if (!durable) {
 		keep(s, b);
 	} else {

@@ -345,15 +345,30 @@ static void on_found(void *arg, enum meta1_qfinding what, const char *text)
 		c->ev->found(c->arg, what, text);
 }
 
+static bool on_message(void *arg, const struct meta1_qentry *e, const struct meta1_content *content)
+{
+	struct checked *c = arg;
+
+	return c->ev->message(c->arg, e, content);
+}
+
 static int ops_check(void *inst, const struct meta1_qcheck *ev, void *arg, struct meta1_err *err)
 {
-	static const struct meta1_qcheck ours = {
-	    .size = sizeof(ours), .fate = on_fate, .found = on_found};
+	const struct meta1_qcheck ours = {.size = sizeof(ours),
+	    .fate = on_fate,
+	    .found = on_found,
+	    .message = ev->message ? on_message : NULL};
 	struct checked c = {around_of(inst), ev, arg};
+	int ret;
 
 	if (does(c.a, SEES, 0))
 		ev->found(arg, META1_QF_DAMAGE, "there is none");
-	return good->check(inst, &ours, &c, err);
+	ret = good->check(inst, &ours, &c, err);
+	if (ret < 0 && does(c.a, GUESSES, 0)) {
+		ev->found(arg, META1_QF_LOST, "what could not be read");
+		ret = 0;
+	}
+	return ret;
 }
 
 static void junk(const char *dir)

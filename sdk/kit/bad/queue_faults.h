@@ -38,9 +38,10 @@ enum what {
 	REPEATS,
 	NO_SPACE,
 	JUNK,
-	BLIND,	/* check() finds nothing */
-	LOSSES, /* nor what is lost */
-	SEES	/* what is not there */
+	BLIND,	 /* check() finds nothing */
+	LOSSES,	 /* nor what is lost */
+	GUESSES, /* that all it could not look at is lost */
+	SEES	 /* what is not there */
 };
 
 enum when { ALWAYS, BARE, BEHIND_BARE, AUDITED, OUTCOME, PARENT, SAID };
@@ -109,6 +110,8 @@ static const struct fault {
     {"refused_kept", "full", 2, INVENTS, 9, 0, 0, 0},
     {"empty", "memory", 0, COMMIT_FAILS, 3, 0, 0, 0},
     {"starts_less", "memory", 2, DROPS, 2, 0, 0, 0},
+    {"guesses", "memory", 0, GUESSES, 0, 0, 0, 0},
+    {"passes_over", "memory.unheard.copy", 0, DROPS, 4, 0, 0, 0},
     {"reads_wrong", "memory", 0, LOAD_WRONG, 3, 0, 0, META1_SMTPC},
     {"ends_less", "memory", 0, DROPS, 2, 0, SAID, 0},
     {"lost", "kill", 0, DROPS, 1, 0, PARENT, 0},

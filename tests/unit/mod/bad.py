@@ -349,6 +349,8 @@ for suite, faults in {
     'memory': {
         'empty': 'a queue to start with',
         'starts_less': 'a start tells all, or fails, when each of ',
+        'guesses': r'check\(\): all, or that it cannot, when each of ',
+        'passes_over': 'what nobody was told of is told when each of ',
         'reads_wrong': 'contents: right, or a temporary failure, when each of ',
         'ends_less': 'and afterwards all is as before',
     },
@@ -376,6 +378,7 @@ TOGETHER = {
         'forgets stale nothing restart_state restart_final restart_content restart_damage',
         'lacks_fetch no_outcome restart_less',
         'starts_less ends_less',
+        'guesses passes_over',
         'greedy leftover',
         'others blind gone',
         'overfull refused_kept',
