@@ -7,6 +7,7 @@ src=$(cd "${srcdir:-.}" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 "$src/sdk/abi-table.py" | cmp - "$src/sdk/abi-table.def"
+python3 "$src/sdk/abi-table.py" --text
 mkdir -p "$dir/sdk"
 major=$(sed -n 's/^#define META1_ABI_MAJOR[[:space:]]*\([0-9]*\)u.*/\1/p' "$src/sdk/include/meta1/module.h")
 minor=$(sed -n 's/^#define META1_ABI_MINOR[[:space:]]*\([0-9]*\)u.*/\1/p' "$src/sdk/include/meta1/module.h")
@@ -35,6 +36,12 @@ refused() { # what must be said
 	fi
 	grep -q -- "$1" "$dir/out" || { echo "expected \"$1\":" && cat "$dir/out" && exit 1; }
 }
+worded() { # likewise, of what is text alone or not seen at all
+	if python3 "$src/sdk/abi-table.py" $2 "$dir/sdk/include/meta1" >"$dir/out" 2>&1; then
+		echo "expected \"$1\", it passed" && exit 1
+	fi
+	grep -q -- "$1" "$dir/out" || { echo "expected \"$1\":" && cat "$dir/out" && exit 1; }
+}
 
 anew
 run || { cat "$dir/out" && exit 1; }
@@ -54,6 +61,41 @@ refused 'changed: it was "F meta1_transport_ops.usable'
 anew
 change module 's/META1_TOOL = 16/META1_TOOL = 32/'
 refused 'changed: it was "K META1_TOOL 16", it is "K META1_TOOL 32"'
+# of the same size: two fields that change places, a flag that goes, another order, the host's table, a length
+anew
+change pmilter 's/^	const char \*client;/	const char *hidden;/; s/^	const char \*name; /	const char *client; /; s/^	const char \*hidden;/	const char *name;/'
+refused 'changed: it was "F meta1_pm_about.client '
+anew
+change transport 's/^	META1_N_DELAY = 8//'
+refused 'removed: "K META1_N_DELAY'
+anew
+change module 's/META1_WARN, META1_INFO/META1_INFO, META1_WARN/'
+refused 'it is "K META1_WARN 2"'
+anew
+change module 's/^	void (\*free)(struct meta1_ctx \*, void \*);/	void (*free)(struct meta1_ctx *, const void *);/'
+refused 'changed: it was "F meta1_host.free'
+anew
+change queue 's/^#define META1_FETCH_MAX.*/#define META1_FETCH_MAX 511/'
+refused 'it is "K META1_FETCH_MAX 511"'
+# macros with arguments, typedefs, functions of libpmilter; what is declared so that it is not seen
+anew
+change module 's/META1_INT, int64_t/META1_INT, uint64_t/'
+worded 'changed: META1_OPT_INT: it is' --text
+anew
+change pmfapi 's/^typedef int sfsistat_T;/typedef unsigned sfsistat_T;/'
+worded 'changed: sfsistat_T: it is' --text
+anew
+change pmfapi 's/^sm_ret_T sm_pmfi_rcpt_del(.*/sm_ret_T sm_pmfi_rcpt_del(pmse_ctx_P, const char *rcpt, int why);/'
+worded 'changed: sm_pmfi_rcpt_del: it is' --text
+anew
+change pmfapi '/^sm_ret_T sm_pmfi_note(/d'
+worded 'removed: sm_pmfi_note:' --text
+anew
+change map 's/^struct meta1_map_ops {/struct other { int a; };\n&/'
+worded 'map.h: struct other is not seen' ''
+anew
+change map 's/^enum meta1_mapprop {/&\n	OTHER = 64,/'
+worded 'map.h: OTHER is not seen' ''
 # what is appended needs a minor of its own, a line in the list, and one in the history
 anew
 change transport 's/^	uint64_t max_size;.*/&\n	uint64_t more;/'
