@@ -26,12 +26,12 @@ static void fired(int fd, short what, void *arg)
 	kit_nap_end(&nap, in);
 }
 
-static struct meta1_watch *watch_new(
-    struct kit_inst *in, const char *call, int fd, void (*cb)(int, short, void *), void *arg)
+static struct meta1_watch *watch_new(struct kit_inst *in, const char *call, const void *from,
+    int fd, void (*cb)(int, short, void *), void *arg)
 {
 	struct meta1_watch *w;
 
-	if (!kit_on_loop(in, call, false) || kit_fails(in))
+	if (!kit_on_loop(in, call, false) || kit_host_fails(in->host, call, from))
 		return NULL;
 	w = base_alloc(sizeof(*w));
 	*w = (struct meta1_watch){.in = in, .fd = fd, .cb = cb, .arg = arg};
@@ -49,7 +49,7 @@ static struct meta1_watch *host_watch_fd(
 		kit_fault(in->host, in->name, "watch_fd(): descriptor %d is not open", fd);
 		return NULL;
 	}
-	w = watch_new(in, "watch_fd", fd, cb, arg);
+	w = watch_new(in, "watch_fd", __builtin_return_address(0), fd, cb, arg);
 	if (w)
 		w->watch = loop_fd(in->host->loop, fd, what, fired, w);
 	return w;
@@ -59,7 +59,8 @@ static struct meta1_watch *host_watch_timer(
     struct meta1_ctx *ctx, int64_t msec, void (*cb)(int, short, void *), void *arg)
 {
 	struct kit_inst *in = inst_of(ctx);
-	struct meta1_watch *w = watch_new(in, "watch_timer", -1, cb, arg);
+	struct meta1_watch *w =
+	    watch_new(in, "watch_timer", __builtin_return_address(0), -1, cb, arg);
 
 	if (w)
 		w->watch = loop_timer(in->host->loop, msec, fired, w);

@@ -22,13 +22,14 @@
 
 static struct kit_host *host; /* one a process */
 
-static bool fails(void)
+static bool fails_at(const char *call, const void *from)
 {
-	if (!kit_host_fails(host))
+	if (!kit_host_fails(host, call, from))
 		return false;
 	errno = ENOMEM;
 	return true;
 }
+#define fails() fails_at(__func__, __builtin_return_address(0))
 
 /* Bytes that the module's own calls got and did not free: by this alone nobody is blamed, for
  * libraries may free what it gave them, and the other way round. */
@@ -102,19 +103,24 @@ static char *our_strndup(const char *s, size_t n)
 	return fails() ? NULL : got(strndup(s, n));
 }
 
-static int our_vasprintf(char **out, const char *fmt, va_list ap)
+static int print(char **out, const char *fmt, va_list ap)
 {
-	int n = fails() ? -1 : vasprintf(out, fmt, ap);
+	int n = vasprintf(out, fmt, ap);
 
 	if (n >= 0)
 		got(*out);
 	return n;
 }
 
+static int our_vasprintf(char **out, const char *fmt, va_list ap)
+{
+	return fails() ? -1 : print(out, fmt, ap);
+}
+
 static int our_vasprintf_chk(char **out, int flag, const char *fmt, va_list ap)
 {
 	(void)flag;
-	return our_vasprintf(out, fmt, ap);
+	return fails() ? -1 : print(out, fmt, ap);
 }
 
 static int our_asprintf(char **out, const char *fmt, ...)
@@ -123,7 +129,7 @@ static int our_asprintf(char **out, const char *fmt, ...)
 	int n;
 
 	va_start(ap, fmt);
-	n = our_vasprintf(out, fmt, ap);
+	n = fails() ? -1 : print(out, fmt, ap);
 	va_end(ap);
 	return n;
 }
@@ -135,26 +141,29 @@ static int our_asprintf_chk(char **out, int flag, const char *fmt, ...)
 
 	(void)flag;
 	va_start(ap, fmt);
-	n = our_vasprintf(out, fmt, ap);
+	n = fails() ? -1 : print(out, fmt, ap);
 	va_end(ap);
 	return n;
 }
 
-static ssize_t our_getdelim(char **line, size_t *size, int end, FILE *f)
+static ssize_t get(char **line, size_t *size, int end, FILE *f)
 {
 	ssize_t n;
 
-	if (fails())
-		return -1;
 	gone(*line);
 	n = getdelim(line, size, end, f);
 	got(*line);
 	return n;
 }
 
+static ssize_t our_getdelim(char **line, size_t *size, int end, FILE *f)
+{
+	return fails() ? -1 : get(line, size, end, f);
+}
+
 static ssize_t our_getline(char **line, size_t *size, FILE *f)
 {
-	return our_getdelim(line, size, '\n', f);
+	return fails() ? -1 : get(line, size, '\n', f);
 }
 
 static FILE *our_fopen(const char *path, const char *mode)

@@ -73,20 +73,16 @@ void kit_host_fail(struct kit_host *h, unsigned n)
 	pthread_mutex_unlock(&h->lock);
 }
 
-bool kit_host_fails(struct kit_host *h)
+bool kit_host_fails(struct kit_host *h, const char *call, const void *from)
 {
 	bool fails;
 
 	pthread_mutex_lock(&h->lock);
 	fails = ++h->fallible == h->fail_at;
 	h->failed += fails;
+	kit_site_asked(h, call, from, fails);
 	pthread_mutex_unlock(&h->lock);
 	return fails;
-}
-
-bool kit_fails(struct kit_inst *in)
-{
-	return kit_host_fails(in->host);
 }
 
 bool kit_on_loop(struct kit_inst *in, const char *call, bool any)
@@ -401,6 +397,7 @@ void kit_host_start(struct kit_host *h, const char *qdir)
 	*h = (struct kit_host){
 	    .loop = loop_new(), .thread = pthread_self(), .hostname = "kit.example", .qdir = qdir};
 	pthread_mutex_init(&h->lock, NULL);
+	kit_sites_start(h);
 	TAILQ_INIT(&h->freed);
 	loop_fake_clock(h->loop, 1000000, time(NULL));
 	h->work = work_new(h->loop);
@@ -421,6 +418,7 @@ void kit_host_end(struct kit_host *h)
 		free(m);
 	}
 	loop_free(&h->loop);
+	kit_sites_end(h);
 	free(h->log);
 	pthread_mutex_destroy(&h->lock);
 }

@@ -85,6 +85,7 @@ struct kit_host {
 	void (*line)(void *arg, const char *instance, enum meta1_level, const char *text);
 	void *line_arg; /* of line: each line of the log; may be NULL */
 
+	struct kit_site *sites; /* sites.c */
 	struct kit_module *modules;
 	struct kit_inst *insts;
 	TAILQ_HEAD(, kit_mem) freed; /* oldest first */

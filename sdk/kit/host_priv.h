@@ -75,9 +75,9 @@ static inline struct kit_inst *inst_of(struct meta1_ctx *ctx)
 
 /* host.c */
 void kit_fault(struct kit_host *, const char *instance, const char *fmt, ...) PRINTF(3, 4);
-/* The call is one of those that may fail, and this time it does. */
-bool kit_fails(struct kit_inst *);
-bool kit_host_fails(struct kit_host *);
+/* The call is one of those that may fail, and this time it does. from: in the module. */
+#define kit_fails(in) kit_host_fails((in)->host, __func__, __builtin_return_address(0))
+bool kit_host_fails(struct kit_host *, const char *call, const void *from);
 /* Calls that belong on the loop; a blocking module's thread may make those with any. False:
  * it was a fault, which was told. */
 bool kit_on_loop(struct kit_inst *, const char *call, bool any);
@@ -101,6 +101,11 @@ extern const struct kit_hook kit_hook_files[]; /* ended by one without a name */
 void kit_hook_host(struct kit_host *);	       /* whose they are from now on */
 struct kit_host *kit_hooked(void);
 #define KIT_CRASHED 78 /* exit status at the last change of a file */
+
+/* sites.c: from where it was asked */
+void kit_sites_start(struct kit_host *);
+void kit_sites_end(struct kit_host *);
+void kit_site_asked(struct kit_host *, const char *call, const void *from, bool refused);
 
 /* inst.c */
 void kit_inst_ref(struct kit_inst *);

@@ -38,6 +38,7 @@ struct kit {
 	void (*stop)(struct kit *); /* -1: at the first line that is not ok; may be NULL */
 	bool tired;		    /* an answer did not come */
 	bool lines;		    /* -l: the module's log is shown */
+	bool strict;		    /* -a: each place that may be refused must be */
 };
 
 /* One line of TAP. A fault of the module since the last call makes it "not ok" too. Returns
@@ -88,6 +89,9 @@ void kit_others_close(struct kit *);
 
 /* A map that makes its own file gets one, with pairs to look up. */
 int kit_map_sample(struct kit *);
+
+/* ---- sites.c: places of the module that may be refused what they ask for, at the end ---- */
+void kit_sites_tell(struct kit *);
 
 /* The rules of the descriptor. false: there is no sense in going on. */
 bool kit_accepts(struct kit *);

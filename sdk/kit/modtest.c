@@ -52,7 +52,7 @@ static const struct {
 static void usage(FILE *out)
 {
 	fputs(
-	    "meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]... [-s script] [-l1] "
+	    "meta1-modtest FILE.so [-c 'name = value; ...'] [-k key=value]... [-s script] [-l1a] "
 	    "[-t suite] [-w seconds] [-m map]... [-d record]...\n"
 	    "Tries a module as the server would use it. Output is TAP; the last line counts.\n"
 	    "  -c   its options, as in the braces of its section\n"
@@ -68,6 +68,7 @@ static void usage(FILE *out)
 	    "  -l   shows what it logs\n"
 	    "  -t   this suite alone, such as \"queue\"; its name stands before its lines\n"
 	    "  -1   ends at the first line that is not ok\n"
+	    "  -a   all places that ask for memory or a service must have been refused it once\n"
 	    "  -w   how long one answer is waited for (10)\n"
 	    "  -x   auth: a file with the certificate of the client, in DER; -k says for whom\n"
 	    "  -m   NAME=FILE.so:options, another map that it may ask by this name\n"
@@ -148,7 +149,7 @@ static int options(struct kit *k, int argc, char **argv)
 
 	k->options = "";
 	k->pair = base_alloc((size_t)argc * sizeof(*k->pair));
-	while ((c = getopt(argc, argv, "c:k:s:m:d:x:t:w:1lh")) != -1) {
+	while ((c = getopt(argc, argv, "c:k:s:m:d:x:t:w:1alh")) != -1) {
 		if (c == 'c') {
 			k->options = optarg;
 		} else if (c == 'k' && (eq = strchr(optarg, '='))) {
@@ -158,6 +159,8 @@ static int options(struct kit *k, int argc, char **argv)
 			continue;
 		} else if (c == 'l') {
 			k->lines = true;
+		} else if (c == 'a') {
+			k->strict = true;
 		} else if (c == '1') {
 			k->stop = stop;
 		} else if (c == 't' && is_suite(optarg)) {
@@ -330,8 +333,10 @@ int main(int argc, char **argv)
 	watch_over(&k);
 	k.host.line = k.lines ? line : NULL;
 	k.host.line_arg = &k;
-	if (load(&k, argv[optind]) == 0)
+	if (load(&k, argv[optind]) == 0) {
 		run(&k);
+		kit_sites_tell(&k);
+	}
 	kit_others_close(&k);
 	kit_turn(&k);
 	kit_host_end(&k.host);

@@ -33,7 +33,11 @@ static int dovecot_open(const struct meta1_host *host, struct meta1_ctx *ctx, co
 	d->host = host;
 	d->ctx = ctx;
 	d->conf = conf;
-	wire_connect(d);
+	if (wire_open(d) < 0) {
+		host->free(ctx, d);
+		snprintf(err->text, sizeof(err->text), "no memory");
+		return -1;
+	}
 	*inst = d;
 	return 0;
 }

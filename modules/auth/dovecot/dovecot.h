@@ -50,7 +50,7 @@ struct dovecot {
 
 /* ---- wire.c ---- */
 
-void wire_connect(struct dovecot *);
+int wire_open(struct dovecot *); /* <0: no memory */
 void wire_close(struct dovecot *);
 /* false: it is not up, or takes no more. */
 int wire_ready(struct dovecot *);

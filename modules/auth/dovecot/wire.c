@@ -22,6 +22,8 @@
 
 /* ---- the end, and coming back ---- */
 
+static void wire_connect(struct dovecot *);
+
 static void on_timer(int fd, short what, void *arg)
 {
 	(void)fd;
@@ -38,10 +40,7 @@ static void away(struct dovecot *d, const char *why)
 	if (d->conn)
 		d->host->conn->close(&d->conn);
 	d->pause = d->pause == 0 ? PAUSE_MIN : d->pause < PAUSE_MAX / 2 ? d->pause * 2 : PAUSE_MAX;
-	if (d->timer)
-		d->host->rearm(d->timer, d->pause);
-	else
-		d->timer = d->host->watch_timer(d->ctx, d->pause, on_timer, d);
+	d->host->rearm(d->timer, d->pause);
 	dovecot_lost(d);
 }
 
@@ -185,7 +184,7 @@ static void on_gone(void *arg, const char *why)
 static const struct meta1_conn_events events = {
     .size = sizeof(events), .connected = on_connected, .input = on_input, .gone = on_gone};
 
-void wire_connect(struct dovecot *d)
+static void wire_connect(struct dovecot *d)
 {
 	struct meta1_hop hop = {.size = sizeof(hop), .host = "dovecot", .addr = d->conf->socket};
 	struct meta1_err err = {""};
@@ -196,10 +195,19 @@ void wire_connect(struct dovecot *d)
 		away(d, err.text);
 }
 
+/* The timer first: who is away without one never comes back. */
+int wire_open(struct dovecot *d)
+{
+	d->timer = d->host->watch_timer(d->ctx, -1, on_timer, d);
+	if (!d->timer)
+		return -1;
+	wire_connect(d);
+	return 0;
+}
+
 void wire_close(struct dovecot *d)
 {
-	if (d->timer)
-		d->host->unwatch(&d->timer);
+	d->host->unwatch(&d->timer);
 	if (d->conn)
 		d->host->conn->close(&d->conn);
 	d->up = 0;

@@ -152,6 +152,7 @@ RUNS = [
     }),
     ('map_host', (*KEY, '-m', 'other={so}:'), {'foreign': r'free\(\): it is of map_host/other'}),
     ('map_host', (*KEY, '-m', 'other={so}:nonsense = 1;'), {'good': 'map "other" opens: '}),
+    ('map_host', ('-a', *KEY, '-t', 'life'), {'good': r'each place that asks for memory or a service was refused once \(0 of \d+\)'}),
     ('map_host', (*KEY, '-t', 'requests'), {'closed': 'opens for requests '}),
     ('map_host', (*KEY, '-t', 'map'), {'closed': 'the map opens '}),
     ('map_create', ('-t', 'map'), {

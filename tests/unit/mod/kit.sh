@@ -19,6 +19,10 @@ try() { # status, line that must be there, arguments
 	fi
 }
 try 0 ' passed, 0 failed$' $so/map_try.so -k now=value
+# where it asks for memory, and was not refused it: named by function, offset and file
+try 0 '^# [1-9][0-9]* places ask for memory or a service, [1-9][0-9]* were refused at least once$' $so/map_try.so -k now=value
+try 1 '^# never refused: alloc() in close_(), at 0x[0-9a-f]* of map_try.so, called [0-9]* times$' $so/map_try.so -k now=value -c 'leak = yes;'
+try 0 ' passed, 0 failed$' modules/maps/.libs/map_text.so -a -c 'rows = { "key value" };' -k key=value
 try 1 '^not ok .* "now" is found with its value (found)' $so/map_try.so -k now=other
 try 1 'left over at close: 1 descriptor watch, 1 block of 312 bytes' $so/map_try.so -c 'leak = yes;'
 try 1 'a request was finished twice' $so/map_try.so -k twice=one
