@@ -124,7 +124,7 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 	const struct qmgr_msg *m = v->msg;
 	struct p_deliver msg = {.delivery = v->number,
 	    .id = buf_str(m->id),
-	    .key = buf_str(v->dest->key),
+	    .key = buf_of(v->dest->key, v->dest->named),
 	    .transport = buf_str(hops->transport),
 	    .hops = hops->hop,
 	    .conf = hops->conf,
@@ -154,14 +154,21 @@ static bool hand_over(struct qmgr *q, struct qmgr_courier *k, struct qmgr_delive
 	return chan_send(k->chan, P_DELIVER, &msg);
 }
 
-/* Takes the items: those still wanted become a delivery. NULL: none is. What smar said of the
- * destination before its data changed (hops, what they are asked of TLS) holds no more: those that
- * have waited with it are asked about anew. */
+/* What smar said of the destination before its data changed (hops, what they are asked of TLS)
+ * holds no more, nor does what TLS must achieve when its time is over, for a certificate may have
+ * been changed with its TLSA record. */
+static bool stale(const struct qmgr *q, const struct qmgr_dest *d)
+{
+	return d->epoch != q->route_epoch || (d->fresh_until && d->fresh_until < loop_now(q->loop));
+}
+
+/* Takes the items: those still wanted become a delivery. NULL: none is. Those that have waited with
+ * what is stale now are asked about anew. */
 static struct qmgr_delivery *delivery_new(
     struct qmgr *q, struct qmgr_dest *d, struct qmgr_list *items)
 {
 	struct qmgr_delivery *v = base_alloc(sizeof(*v) + items->n * sizeof(struct qmgr_rcpt *));
-	bool old = d->epoch != q->route_epoch;
+	bool old = stale(q, d);
 	struct qmgr_item *i;
 
 	v->held = items->n;

@@ -9,6 +9,7 @@
  * On failure: 400 says which field or line; the import is over and nothing of it stays, as when
  * its client says nothing for IDLE_MS, or qmgr stops.
  */
+#include "mail/tls_required.h"
 #include "qmgr/transfer.h"
 
 #include <stdio.h>
@@ -34,6 +35,7 @@ struct qmgr_import {
 	/* Content so far. */
 	uint64_t bytes, stuffed, lines;
 	bool cr, inside, head, eight, eight_head; /* inside: of a line; head: of the header */
+	struct tls_required tls;
 };
 
 static void end(struct qmgr_import **ip)
@@ -95,6 +97,7 @@ static int64_t stuff(
 		*o++ = c;
 	}
 	im->bytes += n;
+	tls_required_look(&im->tls, p, n);
 	return o - out;
 }
 
@@ -268,7 +271,8 @@ static json_t *part_commit(
 	env->bytes = im->bytes;
 	env->flags &= ~(uint32_t)META1_M_HEADER_8BIT;
 	env->flags |= (im->eight ? META1_M_8BIT : 0) | (im->eight_head ? META1_M_HEADER_8BIT : 0) |
-		      (im->stuffed ? META1_M_STUFFED : 0);
+		      (im->stuffed ? META1_M_STUFFED : 0) |
+		      (tls_required_no(&im->tls) ? MAIL_TLS_NO : 0);
 	im->committing = true;
 	loop_unwatch(&im->idle);
 	if (!qmgr_store_commit(im->q, &im->msg, env, committed, im))

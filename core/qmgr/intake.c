@@ -26,7 +26,7 @@ static struct qmgr_feeder *feeder_of(struct chan *c)
 
 size_t qmgr_intake_memory(const struct qmgr *q)
 {
-	return q->memory + qmgr_reason_memory() + qmgr_mark_memory() + qmgr_route_memory() +
+	return q->memory + qmgr_reason_memory() + qmgr_mark_memory() + qmgr_hops_memory() +
 	       (size_t)q->index.n * QMGR_INDEX + q->index.more * QMGR_FURTHER +
 	       (size_t)HASH_COUNT(q->sched.dests) * QMGR_DEST;
 }

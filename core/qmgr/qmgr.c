@@ -92,7 +92,7 @@ static int start(struct role *role, struct meta1_err *err)
 	qmgr_sched_init(&q->sched);
 	qmgr_lane_init(q);
 	qmgr_sched_conf(&q->sched, &q->lim);
-	q->sched.let_go = qmgr_route_let_go;
+	q->sched.let_go = qmgr_hops_let_go;
 	q->clock_gap = q->clock_least = loop_wall(q->loop) - loop_now(q->loop) / 1000;
 	q->rest = loop_timer(q->loop, -1, due, q);
 	qmgr_dead_start(q);

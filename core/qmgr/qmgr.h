@@ -158,6 +158,11 @@ struct qmgr_hops { /* one allocation: where a destination is */
 	struct proto_nums conf_of, secure, need_of;
 	uint64_t conf_rcpt;
 };
+/* hops.c: the destination of an answer, with a reference; line: behind its name, of mail that says
+ * otherwise what TLS must achieve, or NULL. */
+struct qmgr_dest *qmgr_hops_dest(struct qmgr *, const struct p_routes *, const char *line);
+void qmgr_hops_let_go(struct qmgr_dest *); /* what a destination carries */
+size_t qmgr_hops_memory(void);		    /* of all hops, with what TLS must achieve there */
 void qmgr_route_find(struct qmgr *, struct qmgr_rcpt *);
 struct qmgr_dest *qmgr_route_dest(struct qmgr *, const struct qmgr_rcpt *); /* or NULL */
 void qmgr_route_anew(struct qmgr *, const struct qmgr_rcpt *); /* it is asked next time */
@@ -167,8 +172,6 @@ void qmgr_route_generation(struct chan *, uint32_t req, const void *msg, void *a
  * (GENERATION) whether routes depend on the sender. */
 void qmgr_route_up(struct qmgr *);
 void qmgr_route_free_all(struct qmgr *);
-void qmgr_route_let_go(struct qmgr_dest *); /* what a destination carries */
-size_t qmgr_route_memory(void);		    /* of all hops, with what TLS must achieve there */
 
 /* ---- bounds, sched, turn, dead: destinations and whose turn it is there -------------------- */
 

@@ -3,13 +3,14 @@
  * route.c -- where a recipient's domain goes: kept answers of smar, one question a domain for
  * all who wait for it, as many questions at a time as the channel's window allows.
  * Comes from active.c; goes to sched.c, or to outcome.c when there is no way. Owns routes (at most
- * QMGR_ROUTES_MAX idle ones, least recently used go first) and what destinations carry (hops).
+ * QMGR_ROUTES_MAX idle ones, least recently used go first).
  * When smar says that routes depend on the sender or the recipient, or no more, questions and
- * answers of the other kind are void, and who waits for them asks anew. On failure: while smar is
- * away recipients wait for it, without blame; no answer in time is a temporary failure of the
- * domain.
+ * answers of the other kind are void, and who waits for them asks anew.
+ * On failure: while smar is away recipients wait for it, without blame; no answer in time is a
+ * temporary failure of the domain.
  */
 #include "mail/addr.h"
+#include "mail/tls_required.h"
 #include "qmgr/qmgr.h"
 
 #include <stdio.h>
@@ -22,6 +23,7 @@ METRIC_COUNTER(m_kept, "routes_kept_total", "Routes taken from a kept answer.");
 
 #define SENDER '\1' /* behind a domain, before the sender, when routes depend on it */
 #define RCPT   '\2' /* behind that, before the recipient, likewise */
+#define NEED   "\3" /* behind all that, before what the mail itself says of TLS (RFC 8689) */
 
 enum route_state { R_VOID, R_WANTED, R_ASKED, R_KNOWN };
 
@@ -86,28 +88,6 @@ static struct qmgr_route *route_get(struct qmgr *q, const char *domain)
 	HASH_ADD_KEYPTR(hh, q->routes, r->domain, len, r);
 	DL_APPEND(q->route_lru, r);
 	return r;
-}
-
-static size_t memory; /* of all hops */
-
-size_t qmgr_route_memory(void)
-{
-	return memory;
-}
-
-static void free_hops(struct qmgr_dest *d)
-{
-	memory -= d->hops ? d->hops->bytes : 0;
-	free(d->hops);
-	d->hops = NULL;
-}
-
-void qmgr_route_let_go(struct qmgr_dest *d)
-{
-	free_hops(d);
-	qmgr_reason_drop(&d->why);
-	free(d->bounds);
-	d->bounds = NULL;
 }
 
 void qmgr_route_up(struct qmgr *q)
@@ -176,6 +156,11 @@ static void apply(
 
 /* ---- asking ---- */
 
+static int64_t life(uint64_t ttl)
+{
+	return (int64_t)(ttl > 86400 ? 86400 : ttl) * 1000;
+}
+
 static void known(struct qmgr *q, struct qmgr_route *r, uint64_t ttl)
 {
 	struct qmgr_tally t = {0};
@@ -183,71 +168,12 @@ static void known(struct qmgr *q, struct qmgr_route *r, uint64_t ttl)
 	struct qmgr_item *i;
 
 	r->state = R_KNOWN;
-	r->expires = loop_now(q->loop) + (int64_t)(ttl > 86400 ? 86400 : ttl) * 1000;
+	r->expires = loop_now(q->loop) + life(ttl);
 	memset(&r->waiting, 0, sizeof(r->waiting));
 	while ((i = qmgr_list_pop(&todo)))
 		apply(q, r, (struct qmgr_rcpt *)i, &t);
 	qmgr_outcome_log(q, &t);
 	qmgr_kick(q);
-}
-
-static size_t strs_size(const struct proto_strs *s)
-{
-	size_t total = s->n * sizeof(*s->v);
-
-	for (uint32_t i = 0; i < s->n; i++)
-		total += s->v[i].len;
-	return total;
-}
-
-/* A copy: the list stands at *list, the texts at *text; both are moved on. */
-static struct proto_strs strs_copy(const struct proto_strs *s, struct meta1_buf **list, char **text)
-{
-	struct proto_strs out = {*list, s->n};
-
-	for (uint32_t i = 0; i < s->n; i++) {
-		if (s->v[i].len)
-			memcpy(*text, s->v[i].data, s->v[i].len);
-		*(*list)++ = buf_of(*text, s->v[i].len);
-		*text += s->v[i].len;
-	}
-	return out;
-}
-
-static struct proto_nums nums_copy(const struct proto_nums *s, uint64_t **num)
-{
-	struct proto_nums out = {*num, s->n};
-
-	for (uint32_t i = 0; i < s->n; i++)
-		*(*num)++ = s->v[i];
-	return out;
-}
-
-/* One block: the struct, the lists, the numbers, then all texts. */
-static void set_hops(struct qmgr_dest *d, const struct p_routes *m)
-{
-	size_t lists = (m->hops.n + m->conf.n + m->need.n) * sizeof(struct meta1_buf);
-	size_t nums = (m->conf_of.n + m->secure.n + m->need_of.n) * sizeof(uint64_t);
-	size_t bytes = sizeof(struct qmgr_hops) + nums + strs_size(&m->hops) + strs_size(&m->conf) +
-		       strs_size(&m->need) + m->transport.len + 1;
-	struct qmgr_hops *h = base_alloc(bytes);
-	struct meta1_buf *list = (struct meta1_buf *)(void *)(h + 1);
-	uint64_t *num = (uint64_t *)(void *)((char *)list + lists);
-	char *text = (char *)num + nums;
-
-	h->hop = strs_copy(&m->hops, &list, &text);
-	h->conf = strs_copy(&m->conf, &list, &text);
-	h->need = strs_copy(&m->need, &list, &text);
-	h->conf_of = nums_copy(&m->conf_of, &num);
-	h->secure = nums_copy(&m->secure, &num);
-	h->need_of = nums_copy(&m->need_of, &num);
-	h->conf_rcpt = m->conf_rcpt;
-	h->transport = text;
-	memcpy(text, m->transport.data, m->transport.len);
-	free_hops(d);
-	h->bytes = bytes;
-	memory += bytes;
-	d->hops = h;
 }
 
 static void set_failure(struct qmgr_route *r, enum meta1_status st, unsigned smtp,
@@ -303,6 +229,14 @@ void qmgr_route_generation(struct chan *c, uint32_t req, const void *msg, void *
 	qmgr_route_pump(q);
 }
 
+/* What a mail says of TLS, as the end of the name of its route: "" for most. */
+static const char *need_of(const struct qmgr_msg *m)
+{
+	if (m->flags & META1_M_REQUIRETLS)
+		return NEED " requiretls";
+	return m->flags & MAIL_TLS_NO ? NEED " tls-required-no" : "";
+}
+
 static void answer(void *arg, const void *msg)
 {
 	struct qmgr_route *r = arg;
@@ -311,6 +245,7 @@ static void answer(void *arg, const void *msg)
 	struct chan *smar = role_peer(&q->role, "smar");
 	struct qmgr_dest *old = r->dest;
 	struct qmgr_list todo;
+	const char *line;
 
 	r->state = R_VOID;
 	if (q->ended)
@@ -330,8 +265,8 @@ static void answer(void *arg, const void *msg)
 		known(q, r, 0);
 	} else if (m->status == META1_OK && m->hops.n && m->key.len && m->transport.len) {
 		r->status = META1_OK;
-		r->dest = qmgr_sched_dest(&q->sched, m->key.data, m->key.len);
-		set_hops(r->dest, m);
+		line = strchr(r->domain, *NEED);
+		r->dest = qmgr_hops_dest(q, m, line ? line + 1 : NULL);
 		if (r->dest->epoch < r->epoch)
 			r->dest->epoch = r->epoch;
 		qmgr_bounds_set(q, r->dest, m->limits_row, m->limits);
@@ -349,9 +284,10 @@ static void answer(void *arg, const void *msg)
 /* What the name of a route, of name_of(), asks for. */
 static struct p_route question(const char *name)
 {
-	const char *end = name + strlen(name), *rcpt = strchr(name, RCPT), *sender;
+	const char *end = strchrnul(name, *NEED), *rcpt, *sender;
 	struct p_route ask = {.none_ = 0};
 
+	rcpt = memchr(name, RCPT, (size_t)(end - name));
 	if (rcpt) {
 		ask.rcpt = buf_of(rcpt + 1, (size_t)(end - rcpt - 1));
 		end = rcpt;
@@ -394,7 +330,7 @@ static void domain_of(struct qmgr *q, const char *addr, char *out, size_t size)
 		str_copy(out, size, domain);
 }
 
-#define WAY_MAX (ADDR_DOMAIN_MAX + QMGR_VIA_MAX + 2 * ADDR_PATH_MAX + 4)
+#define WAY_MAX (ADDR_DOMAIN_MAX + QMGR_VIA_MAX + 2 * ADDR_PATH_MAX + 4 + 20)
 
 static void name_of(struct qmgr *q, const struct qmgr_rcpt *r, char name[WAY_MAX])
 {
@@ -409,7 +345,9 @@ static void name_of(struct qmgr *q, const struct qmgr_rcpt *r, char name[WAY_MAX
 		n += (size_t)snprintf(
 		    name + n, WAY_MAX - n, "%c%s", SENDER, qmgr_msg_sender(qmgr_msg_of(r), r));
 	if (q->route_by_rcpt && n < WAY_MAX)
-		snprintf(name + n, WAY_MAX - n, "%c%s", RCPT, r->addr);
+		n += (size_t)snprintf(name + n, WAY_MAX - n, "%c%s", RCPT, r->addr);
+	if (n < WAY_MAX)
+		snprintf(name + n, WAY_MAX - n, "%s", need_of(qmgr_msg_of(r)));
 }
 
 static struct qmgr_route *route_of(struct qmgr *q, const struct qmgr_rcpt *r)

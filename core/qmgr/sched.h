@@ -75,6 +75,8 @@ struct qmgr_dest {
 	uint64_t epoch; /* of smar's newest answer about it; a kept route has no newer one */
 	struct qmgr_reason *why; /* last failure of its hosts */
 	char *bounds;		 /* text of the row, or NULL */
+	int64_t fresh_until; /* ms; what TLS must achieve there may be another then; 0: always */
+	size_t named;	     /* bytes of key that are smar's; behind them a line's own name */
 	char key[];
 };
 struct qmgr_sched {

@@ -9,15 +9,14 @@
  * too is seen by the transport. What no host of the destination has is final: 5.7.10, 5.7.30. The
  * header field lets what the recipient's domain asks for by DANE or MTA-STS be ignored, never what
  * an admin says; REQUIRETLS goes before it.
- * Owns nothing. On failure: a content that is a file of its own is not looked into, and what the
- * domain asks for holds.
+ * Owns nothing. On failure: a content that is a file of its own, and was queued by a version that
+ * did not mark it, is not looked into, and what the domain asks for holds.
  */
 #include "smtpc.h"
 
 #include "ipc/hop.h"
 #include "lib/tls_need.h"
-
-#include <strings.h>
+#include "mail/tls_required.h"
 
 #define HEADER_MAX (256u << 10) /* bytes that are looked at */
 
@@ -130,46 +129,13 @@ const struct meta1_reply *smtpc_require_failed(
 
 /* ---- the header ---- */
 
-struct look {
-	char line[64]; /* the begin of the line under way */
-	size_t n;      /* of all of it */
-	bool over, no;
-};
-
-static void line_end(struct look *l)
-{
-	static const char field[] = "tls-required:";
-	const char *p = l->line;
-
-	if (l->n > 0 && l->n < sizeof(l->line) && p[l->n - 1] == '\r')
-		l->line[--l->n] = '\0';
-	l->over = l->n == 0;
-	if (l->n < sizeof(l->line) && strncasecmp(p, field, sizeof(field) - 1) == 0) {
-		p += sizeof(field) - 1;
-		p += strspn(p, " \t");
-		l->no |= strncasecmp(p, "no", 2) == 0 && p[2 + strspn(p + 2, " \t")] == '\0';
-	}
-	memset(l->line, 0, sizeof(l->line));
-	l->n = 0;
-}
-
-static void look_at(struct look *l, const char *p, size_t n)
-{
-	for (size_t i = 0; i < n && !l->over; i++) {
-		if (p[i] == '\n') {
-			line_end(l);
-			continue;
-		}
-		if (l->n < sizeof(l->line) - 1)
-			l->line[l->n] = p[i];
-		l->n++;
-	}
-}
-
 static bool says_no(const struct smtpc_delivery *d)
 {
-	struct look l = {{0}, 0, false, false};
+	struct tls_required l = {.n = 0};
 	size_t left = HEADER_MAX;
+
+	if (d->mail.flags & MAIL_TLS_NO)
+		return true;
 
 	for (uint32_t i = 0; i < d->mail.nextent && left && !l.over; i++) {
 		const struct meta1_extent *x = &d->mail.extent[i];
@@ -177,10 +143,10 @@ static bool says_no(const struct smtpc_delivery *d)
 
 		if (!x->mem)
 			return false;
-		look_at(&l, x->mem, n);
+		tls_required_look(&l, x->mem, n);
 		left -= n;
 	}
-	return l.over && l.no;
+	return tls_required_no(&l);
 }
 
 void smtpc_require_header(struct smtpc_delivery *d)

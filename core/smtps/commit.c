@@ -188,6 +188,8 @@ static const struct meta1_env *envelope(struct smtps_session *s)
 		env->flags |= META1_M_HEADER_8BIT;
 	if (tx->scan.stuffed > 0)
 		env->flags |= META1_M_STUFFED;
+	if (tls_required_no(&tx->scan.tls))
+		env->flags |= MAIL_TLS_NO;
 	STAILQ_FOREACH(r, &tx->rcpts, next)
 	v[n++] = (struct meta1_qrcpt){.addr = r->addr,
 	    .orcpt = r->orcpt,

@@ -186,6 +186,7 @@ static size_t kept_back(const struct smtps_scan *d)
 size_t smtps_data_scan(struct smtps_scan *d, const uint8_t *p, size_t n, struct smtps_run *out)
 {
 	size_t i = 0, head = 0, before = kept_back(d), after;
+	bool header = d->header;
 	const char *what = n > 0 ? edit_due(d, p[0]) : NULL;
 
 	*out = (struct smtps_run){.add = ".\r"};
@@ -204,6 +205,10 @@ size_t smtps_data_scan(struct smtps_scan *d, const uint8_t *p, size_t n, struct 
 	out->nadd = before;
 	out->keep = i - after;
 	d->stored += out->nadd + out->keep;
+	if (header) {
+		tls_required_look(&d->tls, out->add, out->nadd);
+		tls_required_look(&d->tls, p, out->keep);
+	}
 	if (!d->eight && has_eight(p, out->keep)) {
 		d->eight = true;
 		d->eight_head = has_eight(p, head < out->keep ? head : out->keep);

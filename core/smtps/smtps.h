@@ -50,6 +50,7 @@
 #include "lib/tls.h"
 #include "mail/addr.h"
 #include "mail/reply.h"
+#include "mail/tls_required.h"
 #include "mail/xtext.h"
 #include "role.h"
 #include "smtps/authres.h"

@@ -44,6 +44,7 @@ struct smtps_scan {
 	bool plain;	 /* BDAT: content as it is, ended by count */
 	bool repair;	 /* a bare CR or LF becomes CRLF and is not marked bare */
 	bool mended;	 /* that happened */
+	struct tls_required tls;
 };
 
 /* What to store: nadd bytes that are not in the input, then keep bytes of it. */

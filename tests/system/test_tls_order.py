@@ -30,6 +30,7 @@ DOMAINS = {
 OTHERS = {  # which test_who_has_the_word() sends nothing to
     'no.order.test': (True, False, 'enforce', MX, None),
     'no.sts.test': (False, None, 'enforce', MX, None),
+    'line.order.test': (True, False, None, None, None),
     'no-row.sts.test': (False, None, 'enforce', MX, 'verify'),
     'must.order.test': (True, False, None, None, None),
     'must.sts.test': (False, None, 'enforce', MX, None),
@@ -155,6 +156,17 @@ def test_tls_required_no(world):
     for domain in domains[:2]:
         world.delivered('no-tls', domain, 'tls-required-no TLSv1.3,.*')
     world.waits('no-tls', domains[2], r'4\.7\.5 .*not to be trusted')
+
+
+def test_lines(world):
+    """A host whose certificate is not the one of its TLSA record is dead for mail that heeds that, and only for it."""
+    world.send('first', 'line.order.test', BODY)
+    world.waits('first', 'line.order.test', r'4\.7\.5 ')
+    world.send('second', 'line.order.test', BODY)
+    world.send('no-tls', 'line.order.test', NO)
+    world.delivered('no-tls', 'line.order.test', 'tls-required-no TLSv1.3,.*')
+    world.waits('second', 'line.order.test', r'4\.7\.5 ')  # put off, untried, behind the first
+    world.waits('first', 'line.order.test', r'4\.7\.5 ')
 
 
 def test_requiretls(world):

@@ -248,7 +248,7 @@ static void memory_of_destinations(void **state)
 		world_run(w);
 	}
 	assert_int_equal(w->nd, 200);
-	hops = qmgr_route_memory();
+	hops = qmgr_hops_memory();
 	assert_in_range(hops, 200 * sizeof(struct qmgr_hops), 200 * 1000);
 	had = qmgr_intake_memory(&w->q) - w->q.memory - qmgr_reason_memory() - hops;
 	assert_in_range(had,
@@ -265,7 +265,7 @@ static void memory_of_destinations(void **state)
 	}
 	assert_int_equal(w->q.ndock, 200 + QMGR_AGAIN + 1);
 	world_free(&w);
-	assert_int_equal(qmgr_route_memory(), 0);
+	assert_int_equal(qmgr_hops_memory(), 0);
 }
 
 /* ---- envelopes that are not in memory ---- */

@@ -206,7 +206,7 @@ static void unreadable_is_deleted(void **state)
 	assert_int_equal(w->q.index.n, 0);
 	/* the reason is of the route */
 	assert_int_equal(qmgr_intake_memory(&w->q),
-	    qmgr_reason_memory() + qmgr_route_memory() + HASH_COUNT(w->q.sched.dests) * QMGR_DEST);
+	    qmgr_reason_memory() + qmgr_hops_memory() + HASH_COUNT(w->q.sched.dests) * QMGR_DEST);
 	world_free(&w);
 }
 

@@ -37,6 +37,8 @@ static void got_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 	const struct p_route *m = msg;
 	struct meta1_buf hop = buf_str("192.0.2.1 25 mx");
 	struct p_routes a = {.key = m->domain, .transport = buf_str("smtp"), .hops = {&hop, 1}};
+	static const uint64_t need_of = 1;
+	struct meta1_buf need = buf_str("dane-need");
 	const char *dot = !m->domain.len ? NULL : memchr(m->domain.data, '.', m->domain.len);
 	char domain[256];
 
@@ -62,6 +64,9 @@ static void got_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		    .ttl = 300};
 	} else if (!strncmp(domain, "later.", 6)) {
 		a = (struct p_routes){.status = META1_TEMPFAIL, .text = buf_str("no answer")};
+	} else if (!strncmp(domain, "dane.", 5)) {
+		a.need = (struct proto_strs){&need, 1};
+		a.need_of = (struct proto_nums){&need_of, 1};
 	} else if (dot && !strcmp(strchr(domain, '.'), ".shared")) {
 		a.key = buf_str("shared");
 	}

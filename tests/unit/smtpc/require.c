@@ -2,6 +2,7 @@
 /* require.c -- which headers say TLS-Required: No, and what follows for hops; what REQUIRETLS bars.
  */
 #include "../unit.h"
+#include "mail/tls_required.h"
 #include "smtpc/smtpc.h"
 
 static struct hop_conf conf = {.tls_policy = TLS_POLICY_MAY};
@@ -71,6 +72,9 @@ static void headers(void **state)
 			/* what an admin wants holds, and REQUIRETLS goes before it */
 			assert_false(ignored(t[i].text, cut[k], false, 0));
 			assert_false(ignored(t[i].text, cut[k], true, META1_M_REQUIRETLS));
+			/* it is marked, and need not be looked into */
+			assert_true(ignored(t[i].text, cut[k], true, MAIL_TLS_NO));
+			assert_false(ignored(t[i].text, cut[k], false, MAIL_TLS_NO));
 		}
 }
 

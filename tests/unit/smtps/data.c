@@ -113,6 +113,7 @@ static void same_result(const struct result *a, const struct result *b)
 	assert_int_equal(a->scan.eight_head, b->scan.eight_head);
 	assert_int_equal(a->scan.hops, b->scan.hops);
 	assert_int_equal(a->scan.nul, b->scan.nul);
+	assert_int_equal(tls_required_no(&a->scan.tls), tls_required_no(&b->scan.tls));
 	assert_int_equal(a->scan.stuffed, b->scan.stuffed);
 	assert_int_equal(a->scan.stored, b->scan.stored);
 }
@@ -172,6 +173,28 @@ static void smuggling(void **state)
 		all_splits(&r, (const uint8_t *)"a\r\r\n.\r\n" END, 8 + sizeof(END) - 1);
 		assert_true(r.scan.done && r.scan.bare);
 		assert_int_equal(r.used, 7);
+	}
+}
+
+/* What the header says of TLS, however it is cut; tests/unit/smtpc/require has more of them. */
+static void tls_required(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		bool no;
+	} row[] = {{S("A: b\r\nTLS-Required: No\r\n\r\nx\r\n.\r\n"), true},
+	    {S("t:\r\n\ttls\r\ntls-required:no\r\n\r\n.\r\n"), true},
+	    {S(".t\r\nTLS-Required: Noo\r\n\r\n.\r\n"), false},
+	    {S("a: b\r\n\r\nTLS-Required: No\r\n\r\n.\r\n"), false},
+	    {S("TLS-Required: No\r\n.\r\n"), false}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct result r = {.plain = false};
+
+		all_splits(&r, (const uint8_t *)row[i].text, row[i].len);
+		assert_int_equal(tls_required_no(&r.scan.tls), row[i].no);
 	}
 }
 
@@ -428,6 +451,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(smuggling),
+	    cmocka_unit_test(tls_required),
 	    cmocka_unit_test(exhaustive),
 	    cmocka_unit_test(stored_forms),
 	    cmocka_unit_test(counts_of_forms),
