@@ -51,7 +51,7 @@ bool conn_tls_more(const struct conn *);	  /* there is some, and it may go */
 void conn_tls_sent(struct conn *);		  /* c->out is empty */
 void conn_tls_again(struct conn *);		  /* there is room for input again */
 bool conn_tls_shaking(const struct conn *);
-bool conn_tls_waits(const struct conn *); /* what came is looked at before more is read */
+bool conn_tls_waits(struct conn *); /* what came is looked at before more is read */
 void conn_tls_idle(struct conn *);
 size_t conn_tls_held(const struct conn *);
 void conn_tls_bye(struct conn *);  /* the rest and close_notify into c->out; plain from here on */

@@ -173,9 +173,17 @@ bool conn_tls_shaking(const struct conn *c)
 	return !c->tls->open;
 }
 
-bool conn_tls_waits(const struct conn *c)
+bool conn_tls_waits(struct conn *c)
 {
-	return c->tls->in_line || task_pending(&c->tls->again);
+	struct conn_tls *t = c->tls;
+
+	if (!t->in_line)
+		return task_pending(&t->again);
+	/* The line is long: the peer's bytes stay in the socket, and wake nobody up, until its
+	 * turn. Where it is short no event comes in between, and nothing is done for this. */
+	c->busy = true;
+	conn_reading(c);
+	return true;
 }
 
 void conn_tls_idle(struct conn *c)

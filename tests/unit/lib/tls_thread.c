@@ -92,6 +92,27 @@ static void closed_before(void **state)
 	tls_ctx_free(&c);
 }
 
+static void ticked(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	*(bool *)arg = true;
+}
+
+/* A peer that sends on while its handshake is in line wakes up nobody. */
+static void calm(struct side *peer)
+{
+	bool over = false;
+	struct watch *w = loop_timer(loop, 50, ticked, &over);
+	unsigned turns = 0;
+
+	assert_int_equal(send(conn_fd(peer->c), "more", 4, 0), 4);
+	for (; !over; turns++)
+		loop_turn(loop, true);
+	loop_unwatch(&w);
+	assert_in_range(turns, 1, 20);
+}
+
 /* When the threads have all that they take, handshakes wait in line; none runs on the loop. */
 static void full(void **state)
 {
@@ -108,6 +129,7 @@ static void full(void **state)
 	settle();
 	assert_int_equal(s->owner.running + s->owner.waiting, 1024);
 	assert_int_equal(SSL_CTX_sess_accept(s->ssl), 0);
+	calm(&b[1]);
 	over(&a[1]); /* one in line goes */
 	over(&b[1]);
 	let_go(1023);
