@@ -56,6 +56,9 @@ class Opendkim(milters.Milter):
             conf = re.sub('Domain .*\nSelector .*\nKeyFile .*\n', f'SigningTable refile:{self.dir}/who\nKeyTable {self.dir}/table\nMaximumSignaturesToVerify 4\n', conf).replace('MTA ', 'MTA whole,')
         (self.dir / 'conf').write_text(conf + f'TestPublicKeys {self.dir}/keys\nSyslog no\nBackground no\nRequireSafeKeys no\n')
         owned(self.dir, 'opendkim')
+        self.start()
+
+    def start(self):
         self.up(['opendkim', '-f', '-x', self.dir / 'conf'])
 
 
@@ -69,16 +72,18 @@ def verified(message, record, index=0):
 
 
 class Signed:
-    """The page's chain, without OpenDMARC if there is none, over two sockets of our own; first, last: filters of the test."""
+    """The page's chain, without OpenDMARC if there is none, over two sockets of our own; first, last: filters of the test.
+    others: the page's chain of all, with the sockets of these."""
 
-    def __init__(self, inst, key, dmarc=None, first='', last='', domains=('example.org',), **kw):
+    def __init__(self, inst, key, dmarc=None, first='', last='', domains=('example.org',), others=None, **kw):
         self.stack = contextlib.ExitStack()
         self.dkim = self.stack.enter_context(Opendkim(key, domains=domains))
         self.sink = self.stack.enter_context(lab.Sink())
         self.submission = lab.free_port()
         self.record = key[1]
-        text = smtps('conf.d/dkim.conf', {'/run/opendkim/opendkim.sock': self.dkim.socket, '/run/opendmarc/opendmarc.sock': dmarc or self.dkim.dir / 'none',
-                                          'listen_socket submission { port = 587; }': f'listen_socket submission {{ address = 127.0.0.1; port = {self.submission}; }}'})
+        text = smtps('conf.d/filters.conf' if others else 'conf.d/dkim.conf',
+                     {'/run/opendkim/opendkim.sock': self.dkim.socket, **(others or {'/run/opendmarc/opendmarc.sock': dmarc or self.dkim.dir / 'none'}),
+                      'listen_socket submission { port = 587; }': f'listen_socket submission {{ address = 127.0.0.1; port = {self.submission}; }}'})
         if not dmarc:
             text = re.sub(r' *filter dmarc \{.*?\n        \}\n', '', text, flags=re.S)
         text = text.replace('module = mux;', f'module = mux; {first}').rstrip()[:-1] + last + '}'
