@@ -13,6 +13,7 @@ const struct meta1_module *const fh_module = &pmilter_milter_LTX_meta1_module;
 static const struct conf conf = {.socket_path = "/filter",
     .fallback_path = "/other",
     .version = 6,
+    .pipelining = 1,
     .max_edits = 100000,
     .max_idle = 2,
     .idle_time = 1000};

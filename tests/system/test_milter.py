@@ -237,6 +237,22 @@ def test_reset_and_the_next_mail(one):
     assert [l.split()[0] for l in one.filter.lines()].count('abort') == 1
 
 
+@pytest.mark.parametrize('no', [0x0, 0xc])
+def test_the_rest_of_a_refused_mail(one, no):
+    """What is said behind the last word, before it is heard, is lost on libmilter; but not on a filter without MAIL and RCPT, which would
+    take it for another mail."""
+    one.filter.restart('-n', f'{no:x}', '-s', 'header/X-Bad=reject')
+    n = len(one.sink.mails)
+    with one.gw.client() as c:
+        assert c.mail('a@good.test', 'b@far.test', b'X-Bad: 1\r\nSubject: bad\r\n\r\nbody\r\n').startswith('550')
+        assert c.mail('a@good.test', 'b@far.test', b'Subject: good\r\n\r\nbody\r\n', ehlo=None).startswith('250')
+    assert milters.content(one.sink.wait(n + 1)[n]) == b'Subject: good\r\n\r\nbody\r\n'
+    words = [l.split()[0] for l in one.filter.lines()]
+    between = words[words.index('header') + 1:]
+    between = between[:between.index('data')]
+    assert not set(between) & {'header', 'eoh', 'body', 'eom'} and words.count('eom') == 1, words
+
+
 def test_one_connection_for_many_sessions(one):
     """QUIT_NC: where libmilter can do that, behind an end that was answered by CONTINUE."""
     one.filter.restart()

@@ -238,7 +238,7 @@ static const struct {
     [STEP_RCPT] = {3, "i {rcpt_mailer} {rcpt_host} {rcpt_addr} {nrcpts} {nbadrcpts}"},
     [STEP_DATA] = {4, "i {nrcpts} {nbadrcpts}"},
     [STEP_END] = {5, "i c {msg_id} {nrcpts} {nbadrcpts}"},
-    [STEP_EOH] = {6, "i"},
+    [STEP_EOH] = {6, ""},
     [STEP_HEADER] = {-1, NULL},
     [STEP_BODY] = {-1, NULL},
     [STEP_UNKNOWN] = {-1, NULL},
@@ -309,5 +309,9 @@ void macros_say(struct sess *s, enum step st)
 		at += put_macro(s, names, n, out + at, sizeof(out) - at);
 		names += n;
 	}
-	peer_say(s->peer, 'D', &(struct meta1_buf){out, at}, 1);
+	/* Nothing of a list would leave a filter those of the last mail. */
+	if (at == 1 && st == STEP_MAIL)
+		at += put_macro(s, "i", 1, out + at, sizeof(out) - at);
+	if (at > 1)
+		peer_say(s->peer, 'D', &(struct meta1_buf){out, at}, 1);
 }

@@ -13,8 +13,8 @@
  *   bag.c             memory of one ask
  *
  * A session has one connection, from its first ask on. A stage is one command or many, each of
- * them waited for unless the filter said that it will not answer; with pipelining the fields of a
- * header are said together, and their answers taken one by one. What the filter was not told
+ * them waited for unless the filter said that it will not answer; with pipelining a content is said
+ * in one go, and the answers are taken one by one (steps.c). What the filter was not told
  * when it should have been (the connection is new, or the host had no reason to ask) is told
  * before what the host asks now, so a filter that comes back in the middle of a session judges the
  * next mail. All that a filter says is hostile until said.c has looked at it.
@@ -158,9 +158,8 @@ struct sess {
 
 	/* Of the ask. */
 	struct bag bag;
-	enum step goal, step; /* step: what the next answer is about */
-	uint32_t owed;	      /* answers to come; with more than one the first are to HEADER */
-	int eoh;	      /* the last of them is to EOH */
+	enum step goal, step;	    /* step: what the next answer is about */
+	uint32_t owed, owes[STEPS]; /* answers to come, and of each step; they come in its order */
 	struct meta1_buf arg, args; /* as asked; for the wire */
 	struct meta1_buf *rcpt;	    /* END: those it was not told of, for the wire */
 	uint32_t rcpts;
@@ -187,6 +186,7 @@ struct milter { /* an instance */
 	int64_t second_till;		  /* ms: then the first is tried again */
 	uint32_t version, actions, steps; /* of the last negotiation; version 0: none yet */
 	int nameless;	  /* by that the filter sees nothing of CONNECT, nor the client's name */
+	unsigned early;	  /* so many contents are said part by part */
 	struct sess none; /* of who came when there was no memory: fails */
 };
 
@@ -219,8 +219,10 @@ int macros_name(const struct peer *);
 
 /* ---- steps.c ---- */
 const char *step_name(enum step);
-void steps_go(struct sess *);	/* the next command, and all that need not wait */
-void steps_next(struct sess *); /* the filter wants to hear more */
+void steps_go(struct sess *);	 /* the next command, and all that need not wait */
+void steps_next(struct sess *);	 /* the filter wants to hear more */
+void steps_heard(struct sess *); /* that was its last word to what was asked */
+void steps_over(struct sess *);	 /* no answer is waited for any more */
 
 /* ---- content.c ---- */
 /* content_drop() is due. <0: err */

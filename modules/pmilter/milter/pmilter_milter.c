@@ -23,9 +23,9 @@ static const struct meta1_opt options[] = {
 	"Longest piece of a body, or header field, that is offered in one command; filters that "
 	"know of no other get 64k."),
     META1_OPT_BOOL(struct conf, pipelining, "yes",
-	"The fields of a header are said together, and their answers taken one by one: a filter is "
-	"asked some five times a mail, not once a field besides; no: for one that cannot take more "
-	"than one command at a time."),
+	"Header, body and end are said together, and their answers taken one by one: a filter is "
+	"waited for some four times a mail, not once a field besides; no: for one that cannot take "
+	"more than one command at a time."),
     META1_OPT_BYTES(struct conf, max_edits, "64MB", "64KB..1GB",
 	"Bytes of changes, mostly of a new body, that one message may get; they are in memory."),
     META1_OPT_INT(struct conf, max_idle, "50", "0..1000",
@@ -106,7 +106,7 @@ static void disconnect(struct sess *s)
 	peer_drop(&s->peer);
 	s->told = 0;
 	s->nrcpt = 0;
-	s->owed = 0;
+	steps_over(s);
 }
 
 void sess_answer(struct sess *s, enum meta1_pm_action action)
@@ -118,10 +118,11 @@ void sess_answer(struct sess *s, enum meta1_pm_action action)
 	v->size = sizeof(*v);
 	v->action = action;
 	v->wants = s->peer ? negotiate_wants(s->peer) : 0;
+	steps_heard(s);
 	/* Some filters answer what they were told behind their last word, some do not. */
 	if (s->peer && s->owed > 1)
 		disconnect(s);
-	s->owed = 0;
+	steps_over(s);
 	if (s->goal == STEP_END) {
 		s->mail = 0;
 		if (action == META1_PM_CONTINUE || action == META1_PM_ACCEPT)

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define EARLY_MAILS 8 /* so long a filter is not trusted to wait for the end */
+
 static const struct {
 	const char *name;
 	uint32_t no, nr, version;
@@ -164,15 +166,22 @@ static int say(struct sess *s, enum step st)
 	return 0;
 }
 
-/* It need not wait for the answers that are to come: the filter reads one command after the other.
- */
+/* It need not wait for the answers that are to come: the filter reads one command after the other,
+ * and libmilter passes over what comes behind a last word. But not of a filter that hears nothing
+ * of an envelope: such a one would take the rest of a mail that it has refused for the next one.
+ * Body and end wait for a while behind a last word before the end, since that costs the connection
+ * when more was said. Pieces of a body wait for each other: SKIP. */
 static int along(const struct sess *s, enum step st)
 {
 	const struct milter *m = s->m;
+	const uint32_t blind = SMFIP_NOMAIL | SMFIP_NORCPT;
 
-	return m->conf->pipelining && s->step == STEP_HEADER &&
-	       (st == STEP_HEADER || st == STEP_EOH) &&
-	       m->host->conn->unsent(s->peer->conn) < TOGETHER_MAX;
+	if (!m->conf->pipelining || s->step < STEP_HEADER || (s->peer->steps & blind) == blind ||
+	    m->host->conn->unsent(s->peer->conn) >= TOGETHER_MAX)
+		return 0;
+	if (st == STEP_HEADER || st == STEP_EOH)
+		return s->step == STEP_HEADER;
+	return !m->early && (st == STEP_END || (st == STEP_BODY && !s->owes[STEP_BODY]));
 }
 
 void steps_go(struct sess *s)
@@ -202,14 +211,31 @@ void steps_go(struct sess *s)
 		if (row[st].nr && (s->peer->steps & row[st].nr))
 			continue;
 		s->owed++;
-		s->eoh = st == STEP_EOH;
+		s->owes[st]++;
 	}
 }
 
 void steps_next(struct sess *s)
 {
+	s->owes[s->step]--;
 	if (--s->owed == 0)
 		steps_go(s);
-	else if (s->owed == 1 && s->eoh)
-		s->step = STEP_EOH;
+	while (s->owed > 0 && s->owes[s->step] == 0)
+		s->step++;
+}
+
+void steps_heard(struct sess *s)
+{
+	if (s->goal != STEP_END || s->step < STEP_HEADER || s->step > STEP_END)
+		return;
+	if (s->step < STEP_END)
+		s->m->early = EARLY_MAILS;
+	else if (s->m->early > 0)
+		s->m->early--;
+}
+
+void steps_over(struct sess *s)
+{
+	s->owed = 0;
+	memset(s->owes, 0, sizeof(s->owes));
 }

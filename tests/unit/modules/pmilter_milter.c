@@ -2,7 +2,8 @@
 /*
  * pmilter_milter through the module host: what a filter is told, and what becomes of what it says.
  * Real filters are in tests/system/test_milter.py.
- * Contents are in pmilter_milter_content.c, what is agreed on in pmilter_milter_terms.c.
+ * Contents are in pmilter_milter_content.c, what is said together in pmilter_milter_ahead.c, what
+ * is agreed on in pmilter_milter_terms.c.
  */
 #include "pmilter_milter.h"
 
@@ -90,109 +91,6 @@ static void fields(void **state)
 			expect_action(b, META1_PM_ACCEPT);
 			bench_free(&b);
 		}
-}
-
-static void expect_nothing(struct bench *b)
-{
-	char c;
-
-	for (int i = 0; i < 5; i++)
-		turn(b);
-	assert_int_equal(read(b->filter, &c, 1), -1);
-	assert_int_equal(errno, EAGAIN);
-}
-
-/* Fields are said together, each answer is about the oldest of them; the body waits for all. */
-static void together(void **state)
-{
-	struct bench *b = bench_new(NULL);
-	struct meta1_extent e[2];
-	struct meta1_pm_message m = message(e, "A: 1\r\nB: 2\r\nC: 3\r\n\r\nbody\r\n", 20, 9);
-
-	(void)state;
-	up_to_end(b, 6, ACT, 0x400);
-	ask_end(b, &m);
-	EXPECT(b, 'L', "A\0001\0");
-	EXPECT(b, 'L', "B\0002\0");
-	EXPECT(b, 'L', "C\0003\0");
-	EXPECT(b, 'N', "");
-	for (int i = 0; i < 4; i++) {
-		expect_nothing(b);
-		SAY(b, 'c', "");
-	}
-	EXPECT(b, 'B', "body\r\n");
-	SAY(b, 'c', "");
-	EXPECT(b, 'E', "");
-	SAY(b, 'c', "");
-	expect_action(b, META1_PM_CONTINUE);
-	b->ops->reset(b->sess);
-
-	/* SKIP is an answer to a field, and none to what ends the header. */
-	ask_end(b, &m);
-	expect(b, 'M', NULL, 0);
-	SAY(b, 'c', "");
-	expect(b, 'R', NULL, 0);
-	SAY(b, 'c', "");
-	expect(b, 'T', NULL, 0);
-	SAY(b, 'c', "");
-	for (int i = 0; i < 4; i++)
-		expect(b, "LLLN"[i], NULL, 0);
-	SAY(b, 's', "");
-	SAY(b, 'c', "");
-	SAY(b, 'c', "");
-	SAY(b, 's', "");
-	expect_failure(b, "answers EOH with SKIP, where it may not");
-	bench_free(&b);
-}
-
-/* Behind a last word nobody knows what it answers: it gets a new connection. */
-static void last_words(void **state)
-{
-	struct bench *b = bench_new(NULL);
-	struct meta1_extent e[2];
-	struct meta1_pm_message m = message(e, "A: 1\r\nB: 2\r\n\r\nbody\r\n", 14, 9);
-	char c;
-
-	(void)state;
-	up_to_end(b, 6, ACT, 0);
-	ask_end(b, &m);
-	for (int i = 0; i < 3; i++)
-		expect(b, "LLN"[i], NULL, 0);
-	SAY(b, 'r', "");
-	expect_action(b, META1_PM_REFUSE);
-	assert_true(b->v->wants & META1_PM_END);
-	for (int i = 0; i < 5000 && read(b->filter, &c, 1) != 0; i++)
-		turn(b);
-	assert_int_equal(read(b->filter, &c, 1), 0);
-	b->ops->reset(b->sess);
-	ask(b, (struct meta1_pm_ask){.stage = META1_PM_MAIL, .arg = str("a@x.test")});
-	accept_one(b);
-	negotiate(b, 6, ACT, 0);
-	expect(b, 'C', NULL, 0);
-	SAY(b, 'c', "");
-	EXPECT(b, 'H', "client.test\0");
-	SAY(b, 'c', "");
-	EXPECT(b, 'M', "<a@x.test>\0");
-	SAY(b, 'c', "");
-	expect_action(b, META1_PM_CONTINUE);
-	/* to the last field that is open it is as ever */
-	ask_end(b, &m);
-	expect(b, 'R', NULL, 0);
-	SAY(b, 'c', "");
-	expect(b, 'T', NULL, 0);
-	SAY(b, 'c', "");
-	for (int i = 0; i < 3; i++)
-		expect(b, "LLN"[i], NULL, 0);
-	SAY(b, 'c', "");
-	SAY(b, 'c', "");
-	SAY(b, 'a', "");
-	expect_action(b, META1_PM_ACCEPT);
-	b->ops->reset(b->sess);
-	ask(b, (struct meta1_pm_ask){.stage = META1_PM_MAIL, .arg = str("a@x.test")});
-	EXPECT(b, 'M', "<a@x.test>\0");
-	SAY(b, 'c', "");
-	expect_action(b, META1_PM_CONTINUE);
-	bench_free(&b);
 }
 
 /* Nothing is waited for; what is not wanted is not said; version 2 knows neither DATA. */
@@ -336,35 +234,11 @@ static void reuse(void **state)
 	bench_free(&b);
 }
 
-/* For a filter that cannot take more than one command at a time. */
-static void one_by_one(void **state)
-{
-	struct bench *b = bench_new("pipelining = no;");
-	struct meta1_extent e[2];
-	struct meta1_pm_message m = message(e, "A: 1\r\nB: 2\r\n\r\n", 14, 1);
-
-	(void)state;
-	up_to_end(b, 6, ACT, 0);
-	ask_end(b, &m);
-	for (int i = 0; i < 3; i++) {
-		expect(b, "LLN"[i], NULL, 0);
-		expect_nothing(b);
-		SAY(b, 'c', "");
-	}
-	EXPECT(b, 'E', "");
-	SAY(b, 'c', "");
-	expect_action(b, META1_PM_CONTINUE);
-	bench_free(&b);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(whole_mail),
 	    cmocka_unit_test(fields),
-	    cmocka_unit_test(together),
-	    cmocka_unit_test(last_words),
-	    cmocka_unit_test(one_by_one),
 	    cmocka_unit_test(no_replies),
 	    cmocka_unit_test(macros),
 	    cmocka_unit_test(reuse),

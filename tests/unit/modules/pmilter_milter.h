@@ -352,6 +352,17 @@ static inline void at_end(struct bench *b, uint32_t actions)
 	EXPECT(b, 'B', "body\r\n");
 	SAY(b, 'c', "");
 	EXPECT(b, 'E', "");
+	turn(b); /* what was said so far is heard */
+}
+
+static inline void expect_nothing(struct bench *b)
+{
+	char c;
+
+	for (int i = 0; i < 5; i++)
+		turn(b);
+	assert_int_equal(read(b->filter, &c, 1), -1);
+	assert_int_equal(errno, EAGAIN);
 }
 
 #endif

@@ -5,6 +5,13 @@
  */
 #include "pmilter_milter.h"
 
+#define EXPECT_MACROS(b, text)                                                                     \
+	do {                                                                                       \
+		assert_int_equal(next(b), 'D');                                                    \
+		assert_int_equal((b)->len - 1, sizeof(text) - 1);                                  \
+		assert_memory_equal((b)->frame + 1, text, sizeof(text) - 1);                       \
+	} while (0)
+
 /* list: what the filter asks for at MAIL. What begin() then wants of the next session. */
 static uint32_t wants_after(uint32_t steps, const char *list)
 {
@@ -52,6 +59,56 @@ static void the_name_is_for_who_sees_it(void **state)
 	assert_int_equal(wants_after(1, ""), 0xffu & ~META1_PM_CONNECT);
 	assert_int_equal(wants_after(1, "i, {client_name}"), 0xff);
 	assert_int_equal(wants_after(1, "_"), 0xff);
+}
+
+/* Nothing is said of what nothing is known of, but where the filter would take what it was told of
+ * the last mail for this one's. */
+static void empty_lists(void **state)
+{
+	static const char list[] = "\0\0\0\6\0\0\1\xff\0\0\0\0\0\0\0\2{auth_author}\0";
+	struct bench *b = bench_new(NULL);
+	struct meta1_extent e[2];
+	struct meta1_pm_message m = message(e, "A: 1\r\n\r\nbody\r\n", 8, 9);
+
+	(void)state;
+	begin(b);
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
+	accept_one(b);
+	assert_int_equal(next(b), 'O');
+	say(b, 'O', list, sizeof(list) - 1);
+	expect(b, 'C', NULL, 0);
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_HELO, .arg = str("x")});
+	assert_int_equal(next(b), 'H'); /* no TLS */
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	b->about.taid = "S0001";
+	b->about.auth_author = "boss";
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_MAIL, .arg = str("a@b")});
+	EXPECT_MACROS(b, "M{auth_author}\0boss\0");
+	EXPECT(b, 'M', "<a@b>\0");
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	b->ops->reset(b->sess);
+	EXPECT(b, 'A', "");
+	b->about.taid = "S0002";
+	b->about.auth_author = NULL;
+	ask(b, (struct meta1_pm_ask){.stage = META1_PM_MAIL, .arg = str("a@b")});
+	EXPECT_MACROS(b, "Mi\0S0002\0");
+	EXPECT(b, 'M', "<a@b>\0");
+	SAY(b, 'c', "");
+	expect_action(b, META1_PM_CONTINUE);
+	ask_end(b, &m);
+	for (const char *c = "RT"; *c; c++) {
+		expect(b, *c, NULL, 0);
+		SAY(b, 'c', "");
+	}
+	expect(b, 'L', NULL, 0);
+	assert_int_equal(next(b), 'N');
+	assert_int_equal(next(b), 'B');
+	mod_req_cancel(&b->req);
+	bench_free(&b);
 }
 
 /* Replies longer than what can be seen at once; and what is too much. */
@@ -198,6 +255,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_name_is_for_who_sees_it),
+	    cmocka_unit_test(empty_lists),
 	    cmocka_unit_test(long_replies),
 	    cmocka_unit_test(refused_rcpt),
 	    cmocka_unit_test(habits),
