@@ -4,10 +4,11 @@
  *
  * Comes from: core/smtps, smar, qmgr, smtpc (their main() is role_main()); mcp starts them.
  * Goes to: role_check.c for -V … and -C; role_mcp.c for everything that mcp says.
- * Order: settings, mcp's setup and descriptors, log, role->start(), listening for other
- * roles, connecting to servers, role->go(), ready; then the loop until role_stopped().
- * Owns: loop, workers, channels, control socket. On failure: one line, and an exit status
- * from which mcp knows whether to try again (78: not before the configuration changed).
+ * Order: settings, mcp's setup and descriptors, log, role->start(), the answers of workers of
+ * isolated modules, listening for other roles, connecting to servers, role->go(), ready; then the
+ * loop until role_stopped(). Owns: loop, workers, channels, control socket. On failure: one line,
+ * and an exit status from which mcp knows whether to try again (78: not before the configuration
+ * changed).
  */
 #include "role_run.h"
 
@@ -220,19 +221,24 @@ void role_ipc_users(struct role_run *r)
 	free(users);
 }
 
-void role_begin(struct role_run *r)
+static void cannot_start(struct role_run *r, const struct meta1_err *err)
 {
+	log_event(LOG_L_ERR, "role.start", "error=%s", err->text);
+	role_end(r, EXIT_CONFIG);
+}
+
+/* All instances are open. */
+static void serve(void *run, const struct meta1_err *why)
+{
+	struct role_run *r = run;
 	struct role *role = r->role;
 	struct meta1_err err = {""};
 
-	r->begun = true;
-	role_host_fill(role, role->set);
-	if (role->start && role->start(role, &err) < 0) {
-		log_event(LOG_L_ERR, "role.start", "error=%s", err.text);
-		role_end(r, EXIT_CONFIG);
+	mod_spares_drop(&role->host);
+	if (why) {
+		cannot_start(r, why);
 		return;
 	}
-	mod_spares_drop(&role->host);
 	r->side = (struct chan_side){
 	    .who = role->who,
 	    .loop = role->loop,
@@ -260,8 +266,7 @@ void role_begin(struct role_run *r)
 	r->ipc_fd = -1;
 	role_ipc_users(r);
 	if (connect_servers(r, &err) < 0) {
-		log_event(LOG_L_ERR, "role.start", "error=%s", err.text);
-		role_end(r, EXIT_CONFIG);
+		cannot_start(r, &err);
 		return;
 	}
 	if (r->nserver && role->section->wait_for_server > 0)
@@ -271,6 +276,19 @@ void role_begin(struct role_run *r)
 		r->wait_client =
 		    loop_timer(role->loop, role->section->wait_for_client, no_client, r);
 	maybe_go(r);
+}
+
+void role_begin(struct role_run *r)
+{
+	struct role *role = r->role;
+	struct meta1_err err = {""};
+
+	r->begun = true;
+	role_host_fill(role, role->set);
+	if (role->start && role->start(role, &err) < 0)
+		cannot_start(r, &err);
+	else if (!mod_await(&role->host, serve, r))
+		serve(r, NULL);
 }
 
 struct chan *role_peer(struct role *role, const char *name)

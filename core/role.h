@@ -36,7 +36,8 @@ struct role { /* one a process */
 	const char *const *told;    /* roles it tells and never waits for, likewise; may be NULL */
 	/* What only the role can check of a configuration, files above all; -C. NULL: nothing. */
 	int (*check)(struct role *, struct meta1_err *);
-	/* Modules may be opened here; everything is there but the servers. <0: err, exit 78. */
+	/* Modules may be opened here (mod_use(): they are open at go()); everything is there but
+	 * the servers. <0: err, exit 78. */
 	int (*start)(struct role *, struct meta1_err *);
 	/* All servers are up, or wait_for_server passed: take work. */
 	void (*go)(struct role *);
@@ -48,12 +49,12 @@ struct role { /* one a process */
 	/* Some listeners are not in role->fd any more, and there will be no reload_finish(), since
 	 * the process restarts: whoever waits at them has to be let in now. May be NULL. */
 	void (*listeners_gone)(struct role *);
-	/* Reload: prepare opens the new beside the old. 0: ready; <0: refused, err says why, the
-	 * old goes on; 1: only a restart can change this, err says what. NULL: always 1. commit
-	 * switches, else the new is dropped; at a commit role->set, section and fd are already the
-	 * new ones, and listeners that are not in fd any more are closed after it. The old go after
-	 * it: whoever keeps texts of settings has a reference to their conf (conf_ref), and
-	 * instances of modules do. */
+	/* Reload: prepare opens the new beside the old. 0: ready, when what is in workers is open
+	 * too; <0: refused, err says why, the old goes on; 1: only a restart can change this, err
+	 * says what. NULL: always 1. commit switches, else the new is dropped; at a commit
+	 * role->set, section and fd are already the new ones, and listeners that are not in fd any
+	 * more are closed after it. The old go after it: whoever keeps texts of settings has a
+	 * reference to their conf (conf_ref), and instances of modules do. */
 	int (*reload_prepare)(struct role *, struct settings *, struct meta1_err *);
 	void (*reload_finish)(struct role *, bool commit);
 	void (*up)(struct role *, struct chan *, const struct p_hello *);

@@ -38,6 +38,7 @@ void role_stop(struct role_run *r, int64_t within_ms, const char *why)
 	loop_unwatch(&r->wait_client);
 	log_event(LOG_L_INFO, "role.stop", "why=%s within_ms=%lld", why, (long long)within_ms);
 	role_mcp_stop(r);
+	mod_await_end(&role->host); /* of a start */
 	if (!r->begun) {
 		role_end(r, 0);
 		return;

@@ -246,6 +246,7 @@ static int prepare(struct role_run *r, struct meta1_err *err)
 		err_set(err, "its section is gone");
 		rc = -1;
 	} else if (role->reload_prepare) {
+		role->host.life++;
 		role_host_fill(role, r->next);
 		rc = role->reload_prepare(role, r->next, err);
 		role_host_fill(role, role->set);
@@ -285,18 +286,40 @@ static void leave(struct role_run *r)
 		role->listeners_gone(role);
 }
 
-static void drop(struct role_run *r)
+/* true: mcp has no answer yet. */
+static bool drop(struct role_run *r)
 {
+	bool owed = mod_await_end(&r->role->host);
+
 	r->role->reload_finish(r->role, false);
 	settings_free(&r->next);
 	log_event(LOG_L_INFO, "role.reload", "result=%s", "dropped, the old settings go on");
+	return owed;
+}
+
+static void answer(struct role_run *r, uint64_t step, uint64_t status, const char *text)
+{
+	const struct p_reload_done m = {
+	    .serial = r->serial, .step = step, .status = status, .text = buf_str(text)};
+
+	chan_send(r->mcp, P_RELOAD_DONE, &m);
 }
 
 /* While all is there that it has to be dropped beside. */
 void role_mcp_stop(struct role_run *r)
 {
-	if (r->next)
+	if (r->next && drop(r))
+		answer(r, STEP_PREPARE, DONE_RESTART, "it is stopping");
+}
+
+/* The new instances are open, or one is not. */
+static void prepared(void *arg, const struct meta1_err *err)
+{
+	struct role_run *r = arg;
+
+	if (err)
 		drop(r);
+	answer(r, STEP_PREPARE, err ? DONE_REFUSED : DONE_READY, err ? err->text : "");
 }
 
 static void on_reload(struct chan *c, uint32_t req, const void *msg, void *arg)
@@ -304,13 +327,14 @@ static void on_reload(struct chan *c, uint32_t req, const void *msg, void *arg)
 	const struct p_reload *m = msg;
 	struct role_run *r = arg;
 	struct meta1_err err = {""};
-	struct p_reload_done done = {.serial = m->serial, .step = m->step};
+	int status = DONE_READY;
 
-	(void)req;
+	(void)c, (void)req;
+	r->serial = m->serial;
 	if (m->step == STEP_PREPARE && r->next)
 		drop(r);
 	if (m->step == STEP_PREPARE)
-		done.status = (uint64_t)prepare(r, &err);
+		status = prepare(r, &err);
 	else if (m->step == STEP_COMMIT && r->next)
 		commit(r);
 	else if (m->step == STEP_COMMIT)
@@ -324,8 +348,9 @@ static void on_reload(struct chan *c, uint32_t req, const void *msg, void *arg)
 			close(r->conf_fd);
 		r->conf_fd = -1;
 	}
-	done.text = buf_str(err.text);
-	chan_send(c, P_RELOAD_DONE, &done);
+	if (m->step == STEP_PREPARE && r->next && mod_await(&r->role->host, prepared, r))
+		return;
+	answer(r, m->step, (uint64_t)status, err.text);
 }
 
 /* ---- the channel ---- */

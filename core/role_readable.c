@@ -9,14 +9,17 @@
  */
 #include "role_run.h"
 
+#include <dirent.h>
 #include <grp.h>
 #include <meta1/transport.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
 #define GROUPS	 64
+#define FILES	 4096 /* of a folder, that are looked at */
 #define MAY_READ 4u
 #define MAY_PASS 1u
 
@@ -49,61 +52,106 @@ static bool may(const struct account *a, const struct stat *st, unsigned want)
 	return (st->st_mode >> shift & want) == want;
 }
 
-/* The first on the way that stops it, into part; false: nothing does, or nobody can say. */
-static bool stopped(
-    const struct account *a, const char *path, char part[1024], struct stat *st, bool *folder)
+/* The first on the way that stops it, into part; a folder at the end is passed, too. false: nothing
+ * does, or nobody can say. */
+static bool stopped(const struct account *a, const char *path, char part[1024], struct stat *st)
 {
 	str_copy(part, 1024, path);
 	for (char *p = part + 1;; p++) {
+		bool last;
+
 		p += strcspn(p, "/");
-		*folder = *p == '/';
+		last = !*p;
 		*p = '\0';
 		if (stat(part, st) < 0 || getxattr(part, "system.posix_acl_access", NULL, 0) > 0)
 			return false;
-		if (!may(a, st, *folder ? MAY_PASS : MAY_READ))
+		if (!may(a, st, S_ISDIR(st->st_mode) ? MAY_PASS : MAY_READ))
 			return true;
-		if (!*folder)
+		if (last)
 			return false;
 		*p = '/';
 	}
 }
 
-static void look(struct settings *set, const struct conf_pos *pos, const char *use,
-    const char *option, const struct account *a, const char *path)
+struct place { /* what says which file */
+	struct settings *set;
+	const struct conf_pos *pos;
+	const char *use;
+	const struct account *a;
+	const char *costs; /* what comes of it */
+};
+
+/* false: it was said that it cannot be read. */
+static bool look(const struct place *w, const char *option, const char *path)
 {
+	const char *name = w->a->name;
 	char part[1024];
 	struct stat st;
 	bool folder;
 
-	if (*path != '/' || strlen(path) >= sizeof(part) || !stopped(a, path, part, &st, &folder))
-		return;
-	conf_warn(set->conf, pos,
+	if (!path || *path != '/' || strlen(path) >= sizeof(part) ||
+	    !stopped(w->a, path, part, &st))
+		return true;
+	folder = S_ISDIR(st.st_mode);
+	conf_warn(w->set->conf, w->pos,
 	    "%s: option %s: its worker runs as %s, who cannot %s %s (uid %u, gid %u, mode %04o): "
-	    "the instance will not open; say isolate_user = ...; with another account, or give it "
+	    "%s; say isolate_user = ...; with another account, or give it "
 	    "the right: setfacl -m u:%s:%s %s",
-	    use, option, a->name, folder ? "pass" : "read", part, (unsigned)st.st_uid,
-	    (unsigned)st.st_gid, (unsigned)st.st_mode & 07777u, a->name, folder ? "x" : "r", part);
+	    w->use, option, name, folder ? "pass" : "read", part, (unsigned)st.st_uid,
+	    (unsigned)st.st_gid, (unsigned)st.st_mode & 07777u, w->costs, name, folder ? "x" : "r",
+	    part);
+	return false;
+}
+
+static void look_list(const struct place *w, const char *option, const char *const *list)
+{
+	for (; list && *list; list++)
+		look(w, option, *list);
+}
+
+/* Of the certificates in a folder the first that it cannot read. */
+static void look_in(const struct place *w, const char *option, const char *folder)
+{
+	DIR *d = folder && look(w, option, folder) ? opendir(folder) : NULL;
+	struct dirent *e;
+	char path[1024];
+	bool fine = true;
+
+	for (int n = 0; d && fine && n < FILES && (e = readdir(d)); n++)
+		fine =
+		    e->d_name[0] == '.' ||
+		    snprintf(path, sizeof(path), "%s/%s", folder, e->d_name) >= (int)sizeof(path) ||
+		    look(w, option, path);
+	if (d)
+		closedir(d);
 }
 
 /* Files for TLS of a transport's connections; one that delivers on this host makes none. */
-static void look_tls(struct settings *set, const struct settings_module *use,
-    const struct meta1_module *d, const struct account *a)
+static void look_tls(const struct place *w, const struct meta1_module *d)
 {
-	const struct set_tls *t = &set->smtpc.tls_set;
+	const struct set_tls *t = &w->set->smtpc.tls_set;
 	const struct meta1_transport_ops *ops = d->ops;
+	struct place later = *w;
 
 	if (d->kind != META1_TRANSPORT || ops->props & META1_T_LOCAL)
 		return;
-	if (t->CAcert_file)
-		look(set, &use->pos, use->use, "smtpc.tls.CAcert_file", a, t->CAcert_file);
-	for (const char *const *k = t->key_file; k && *k; k++)
-		look(set, &use->pos, use->use, "smtpc.tls.key_file", a, *k);
+	look(w, "smtpc.tls.CAcert_file", t->CAcert_file);
+	look(w, "smtpc.tls.CRL_file", t->CRL_file);
+	look_list(w, "smtpc.tls.cert_file", t->cert_file);
+	look_list(w, "smtpc.tls.key_file", t->key_file);
+	later.costs = "no certificate will be good by it";
+	look_in(&later, "smtpc.tls.CAcert_directory", t->CAcert_directory);
 }
 
 void role_check_readable(
     struct settings *set, const struct settings_module *use, const struct meta1_module *d)
 {
 	struct account a;
+	struct place w = {.set = set,
+	    .pos = &use->pos,
+	    .use = use->use,
+	    .a = &a,
+	    .costs = "the instance will not open"};
 
 	if (!use->isolate || !use->isolate->user || !find(use->isolate->user, &a))
 		return;
@@ -115,12 +163,14 @@ void role_check_readable(
 
 		if (o->type != META1_PATH || !v)
 			continue;
-		look(set, &v->pos, use->use, o->name, &a,
+		w.pos = &v->pos;
+		look(&w, o->name,
 		    *v->text == '/'
 			? v->text
 			: conf_printf(set->conf, "%s/%s",
 			      o->flags & META1_O_QDIR ? set->queue_directory : conf_dir(set->conf),
 			      v->text));
 	}
-	look_tls(set, use, d, &a);
+	w.pos = &use->pos;
+	look_tls(&w, d);
 }

@@ -33,6 +33,7 @@ struct role_run {
 	char *pass_path;
 	struct watch *pass_watch;
 	struct settings *next; /* between the steps of a reload */
+	uint64_t serial;       /* of the reload that mcp spoke of last */
 	struct role_fds late;  /* likewise: all listeners, when they are others after it */
 	struct role_fds gone;  /* while the commit runs: those that are none any more */
 

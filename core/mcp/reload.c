@@ -115,6 +115,8 @@ static void send_step(struct mcp *m, struct mcp_child *c, uint64_t step)
 	for (struct mcp_section *sec = (m)->section; sec < (m)->section + (m)->nsection; sec++)    \
 		for (struct mcp_child *c = sec->child; c < sec->child + sec->nchild; c++)
 
+/* Nobody waits for the answers: what a role is told next stands behind this in its channel, and
+ * answers are known by serial and step. */
 static void abort_all(struct mcp *m)
 {
 	EACH_CHILD(m, sec, c)

@@ -12,7 +12,7 @@
 
 static struct meta1_mapref *host_map(struct meta1_ctx *ctx, const char *name)
 {
-	struct mod_inst *from = inst_of(ctx), *to = mod_find(from->host, META1_MAP, name);
+	struct mod_inst *from = inst_of(ctx), *to = mod_find(from, META1_MAP, name);
 	struct meta1_mapref *r;
 
 	if (!to || to == from)

@@ -231,6 +231,7 @@ struct mod_inst *mod_inst_new(
 	size_t n = strlen(m->name) + strlen(name) + 2;
 
 	in->host = h;
+	in->life = h->life;
 	in->m = m;
 	in->keeps = conf ? conf_ref(conf) : NULL;
 	in->hostname = copy_of(h->hostname);
@@ -442,12 +443,13 @@ struct meta1_ctx *mod_ctx(struct mod_inst *in)
 	return (struct meta1_ctx *)in;
 }
 
-struct mod_inst *mod_find(struct mod_host *h, enum meta1_kind kind, const char *name)
+struct mod_inst *mod_find(const struct mod_inst *from, enum meta1_kind kind, const char *name)
 {
 	struct mod_inst *in;
 
-	for (in = h->insts; in; in = in->next)
-		if (in->m->kind == kind && !in->closing && !strcmp(in->base, name))
+	for (in = from->host->insts; in; in = in->next)
+		if (in->m->kind == kind && in->life == from->life && !in->closing &&
+		    !strcmp(in->base, name))
 			return in;
 	return NULL;
 }

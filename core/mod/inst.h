@@ -95,6 +95,7 @@ struct mod_arena {	      /* reply.c: memory of one request */
 
 struct mod_inst {	       /* is the struct meta1_ctx of its module */
 	struct mod_inst *next; /* of host->insts */
+	uint32_t life;	       /* host->life when it was made */
 	struct mod_host *host;
 	const struct meta1_module *m;
 	struct conf *keeps; /* its options are texts of that file */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * iso.c -- the life of an isolated instance in its role: opened with the worker that mcp has
- * started, opened again with each one that follows, closed by closing the stream.
- * Comes from roles (mod_use) and from role_mcp.c (workers that come and end); goes to iso_ask.c,
- * and over the wire to worker.c. Owns the stream, and workers that no instance has taken yet.
+ * iso.c -- the life of an isolated instance in its role: opened again with each worker that follows
+ * the first one (iso_open.c), closed by closing the stream.
+ * Comes from role_mcp.c (workers that come and end) and from the wire; goes to iso_ask.c, and over
+ * the wire to worker.c. Owns the stream, and workers that no instance has taken yet.
  * On failure: while there is no worker each question is a temporary failure; mcp starts the next
- * one, later each time. A first open that fails says why, as an instance without a worker does.
+ * one, later each time.
  */
 #include "mod/iso.h"
 
@@ -23,8 +23,6 @@ struct mod_spare {
 	int fd;
 	uint32_t pid, restarts;
 };
-
-static const struct iso_kind *const kinds[] = {&iso_map, &iso_pmilter, &iso_auth, &iso_transport};
 
 /* ---- workers that no instance has taken ---- */
 
@@ -59,25 +57,6 @@ static void spare_add(
 		spare_free(last);
 }
 
-/* The newest one for that instance; older ones are of configurations that came to nothing. */
-static struct mod_spare *spare_take(struct mod_host *h, const char *instance)
-{
-	struct mod_spare **p = &h->spares, *found = NULL, *s;
-	size_t n = strlen(instance);
-
-	while ((s = *p)) {
-		if (strncmp(s->worker, instance, n) != 0 || s->worker[n] != '@') {
-			p = &s->next;
-		} else if (!found) {
-			found = s;
-			*p = s->next;
-		} else {
-			spare_free(p);
-		}
-	}
-	return found;
-}
-
 /* ---- the stream ---- */
 
 static void up(struct iso *i, bool is)
@@ -104,10 +83,13 @@ void iso_lost(struct iso *i, const char *why)
 	if (h->worker_kill)
 		h->worker_kill(h->worker_arg, i->pid);
 	iso_fail_all(i, "its worker process ended");
+	if (i->first)
+		iso_open_lost(i, why == wire_eof ? "it ended" : why);
 }
 
 static bool on_opened(struct iso *i, struct wire_frame *f)
 {
+	struct meta1_err why = {""};
 	struct iso_opened m;
 	struct pool pool;
 	bool ok;
@@ -118,18 +100,21 @@ static bool on_opened(struct iso *i, struct wire_frame *f)
 	if (ok && !m.status && i->kind->opened)
 		i->kind->opened(i, &m);
 	if (ok && m.status)
-		str_copy(i->answer.text, sizeof(i->answer.text), m.text ? m.text : "no reason");
+		str_copy(why.text, sizeof(why.text), m.text ? m.text : "no reason");
 	pool_clear(&pool);
 	if (!ok)
 		return false;
 	i->opened = true;
-	if (i->answer.text[0]) {
-		if (!i->first)
-			iso_lost(i, i->answer.text);
-		return true;
-	}
 	loop_unwatch(&i->hang);
+	if (why.text[0] && !i->first)
+		iso_lost(i, why.text);
+	if (why.text[0] && i->first)
+		iso_open_first(i, why.text);
+	if (why.text[0])
+		return true;
 	up(i, true);
+	if (i->first)
+		iso_open_first(i, NULL);
 	log_event(LOG_L_INFO, "module.worker", "instance=%s pid=%u restarts=%u", i->in->name,
 	    i->pid, i->restarts);
 	return true;
@@ -160,6 +145,7 @@ static void on_gone(void *arg, const char *why)
 	iso_lost(arg, why);
 }
 
+/* The worker is told what to open by iso_open_send(). */
 static void attach(struct iso *i, int fd, uint32_t pid, uint32_t restarts)
 {
 	const struct wire_user user = {on_frame, on_gone, i};
@@ -172,123 +158,37 @@ static void attach(struct iso *i, int fd, uint32_t pid, uint32_t restarts)
 	i->pid = pid;
 	i->restarts = restarts;
 	i->opened = false;
-	i->answer.text[0] = '\0';
 	loop_unwatch(&i->hang);
 	i->hang = loop_timer(l, ISO_OPEN_MS, iso_late, i);
-	wire_send(i->wire, ISO_OPEN, 0, &iso_shape_open, &i->open, NULL, 0);
 }
 
-/* ---- opening ---- */
-
-static bool is_core(const char *const *core, const char *name)
+bool iso_take_spare(struct iso *i)
 {
-	for (; core && *core; core++)
-		if (strcasecmp(*core, name) == 0)
-			return true;
-	return false;
-}
+	struct mod_spare **p = &i->in->host->spares, *found = NULL, *s;
+	const char *instance = i->in->name;
+	size_t n = strlen(instance);
 
-static void print_values(const struct conf_option *o, FILE *out)
-{
-	fprintf(out, "%s = %s", o->name, o->is_list ? "{ " : "");
-	for (const struct conf_value *v = o->values; v; v = v->next) {
-		conf_quote(v->text, out);
-		fputs(v->next ? ", " : "", out);
+	while ((s = *p)) {
+		if (strncmp(s->worker, instance, n) != 0 || s->worker[n] != '@') {
+			p = &s->next;
+		} else if (!found) {
+			found = s;
+			*p = s->next;
+		} else {
+			spare_free(p);
+		}
 	}
-	fputs(o->is_list ? " };\n" : ";\n", out);
-}
-
-/* What of the section is the module's, in the language of the file. Sections that the core took
- * are not: its own worker hears no other secret than the module's. */
-static void print_section(const struct conf_section *s, const char *const *core, FILE *out)
-{
-	for (const struct conf_option *o = s ? s->options : NULL; o; o = o->next)
-		if (!is_core(core, o->name))
-			print_values(o, out);
-	for (const struct conf_section *t = s ? s->sections : NULL; t; t = t->next) {
-		if (t->used)
-			continue;
-		fprintf(out, "%s ", t->keyword);
-		if (t->name)
-			conf_quote(t->name, out);
-		fputs(" {\n", out);
-		print_section(t, NULL, out);
-		fputs("}\n", out);
-	}
-}
-
-static char *section_text(const struct conf_section *s, const char *const *core)
-{
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-
-	if (!out)
-		return base_strdup("");
-	print_section(s, core, out);
-	fclose(out);
-	return text;
-}
-
-static uint32_t log_level(void)
-{
-	uint32_t level = LOG_L_DEBUG;
-
-	while (level > 0 && !log_on((enum log_level)level))
-		level--;
-	return level;
-}
-
-/* The role's other maps as they are now: the newest where a reload has two of a name. */
-static void know_maps(struct iso *i)
-{
-	struct mod_inst *in;
-	uint32_t k;
-
-	for (in = i->in->host->insts; in && i->open.nmap < ISO_MAPS_MAX; in = in->next) {
-		if (in->m->kind != META1_MAP || in->closing || !strcmp(in->base, i->in->base))
-			continue;
-		for (k = 0; k < i->open.nmap && !buf_eq(i->names[k], buf_str(in->base)); k++)
-			;
-		if (k < i->open.nmap)
-			continue;
-		i->map[k] = i->in->table.map(iso_ctx(i), in->base);
-		i->names[k] = buf_str(base_strdup(in->base)); /* it may go before this one does */
-		i->open.nmap++;
-	}
-	i->open.map = i->names;
-}
-
-static void fill_open(
-    struct iso *i, const struct settings_module *sm, struct settings *set, const char *const *core)
-{
-	struct mod_host *h = i->in->host;
-
-	i->text = section_text(sm->section, core);
-	i->file = base_strdup(set->file ? set->file : "");
-	i->folder = base_strdup(conf_dir(set->conf));
-	i->directory = base_strdup(h->module_directory ? h->module_directory : "");
-	i->open = (struct iso_open){.version = PACKAGE_VERSION,
-	    .module = i->in->m->name,
-	    .instance = i->in->base,
-	    .file = i->file,
-	    .folder = i->folder,
-	    .text = i->text,
-	    .hostname = i->in->hostname,
-	    .qdir = i->in->qdir,
-	    .directory = i->directory,
-	    .role = h->role,
-	    .process = h->process,
-	    .log_level = log_level(),
-	    .memory = (uint64_t)sm->isolate->memory};
-	know_maps(i);
-	if (i->kind->fill)
-		i->kind->fill(i, set);
+	if (!found)
+		return false;
+	i->worker = found->worker;
+	attach(i, found->fd, found->pid, found->restarts);
+	free(found);
+	return true;
 }
 
 /* ---- closing ---- */
 
-static void iso_close(void *inst)
+void iso_close(void *inst)
 {
 	struct iso *i = inst, **p;
 
@@ -300,6 +200,7 @@ static void iso_close(void *inst)
 		wire_send(i->wire, ISO_CLOSE, 0, NULL, NULL, NULL, 0);
 	i->state = ISO_DOWN;
 	wire_close(&i->wire);
+	iso_copy_close(i);
 	iso_fail_all(i, "it is closed");
 	iso_far_drop(i);
 	if (i->kind->drop)
@@ -307,6 +208,7 @@ static void iso_close(void *inst)
 	free(i->own);
 	free(i->ask);
 	free(i->worker);
+	free(i->use);
 	free(i->text);
 	free(i->file);
 	for (uint32_t k = 0; k < i->open.nmap; k++)
@@ -321,52 +223,11 @@ struct iso *iso_of(const struct mod_inst *in)
 	return in->m->close == iso_close ? in->data : NULL;
 }
 
-static int iso_open_unused(const struct meta1_host *h, struct meta1_ctx *ctx, const void *conf,
-    void **inst, struct meta1_err *err)
-{
-	(void)h, (void)ctx, (void)conf, (void)inst;
-	return err_set(err, "it is opened by mod_use()");
-}
-
-/* What stands for the module: its name and kind, and the operations of iso_KIND.c. */
-static const struct meta1_module *stand_in(
-    struct mod_host *h, const char *name, const struct iso_kind *kind)
-{
-	struct meta1_module *m;
-	struct mod *mod;
-
-	for (mod = h->apart; mod; mod = mod->next)
-		if (!strcmp(mod->m->name, name))
-			return mod->m;
-	mod = base_alloc(sizeof(*mod));
-	m = base_alloc(sizeof(*m));
-	*m = (struct meta1_module){.magic = META1_MODULE_MAGIC,
-	    .size = sizeof(*m),
-	    .abi_major = META1_ABI_MAJOR,
-	    .abi_minor = META1_ABI_MINOR,
-	    .kind = kind->kind,
-	    .roles = h->role,
-	    .name = base_strdup(name),
-	    .version = PACKAGE_VERSION,
-	    .summary = "stands for a module in a worker process",
-	    .open = iso_open_unused,
-	    .drain = iso_drain,
-	    .close = iso_close,
-	    .ops = kind->ops};
-	if (kind->ops_size) {
-		m->ops = mod->ops = base_alloc(kind->ops_size);
-		memcpy(mod->ops, kind->ops, kind->ops_size);
-	}
-	mod->m = m;
-	mod->next = h->apart;
-	h->apart = mod;
-	return m;
-}
-
 void mod_apart_free(struct mod_host *h)
 {
 	struct mod *mod;
 
+	mod_await_end(h);
 	mod_spares_drop(h);
 	while ((mod = h->apart)) {
 		h->apart = mod->next;
@@ -375,69 +236,6 @@ void mod_apart_free(struct mod_host *h)
 		free((void *)(uintptr_t)mod->m);
 		free(mod);
 	}
-}
-
-static int wait_open(struct iso *i, struct meta1_err *err)
-{
-	i->first = true;
-	wire_wait(i->wire, ISO_OPEN_MS, &i->opened);
-	i->first = false;
-	if (!i->opened)
-		return err_set(err,
-		    "%s: its worker process %u ended, or did not open it within %d s", i->in->name,
-		    i->pid, ISO_OPEN_MS / 1000);
-	if (i->answer.text[0])
-		return err_set(err, "%.500s", i->answer.text);
-	return 0;
-}
-
-static struct mod_inst *open_apart(struct mod_host *h, const struct iso_kind *kind,
-    const struct settings_module *sm, struct settings *set, const char *const *core,
-    struct meta1_err *err)
-{
-	struct mod_inst *in = mod_inst_new(h, stand_in(h, sm->module, kind), sm->instance, NULL);
-	struct mod_spare *s = spare_take(h, in->name);
-	struct iso *i;
-
-	if (!s) {
-		err_set(err,
-		    "%s: mcp has started no worker process for it: reload, so that mcp "
-		    "reads the same configuration as this role",
-		    in->name);
-		mod_inst_fail(in);
-		return NULL;
-	}
-	i = base_alloc(sizeof(*i));
-	in->data = i;
-	*i = (struct iso){.next = h->isos, .in = in, .kind = kind, .worker = s->worker};
-	h->isos = i;
-	fill_open(i, sm, set, core);
-	attach(i, s->fd, s->pid, s->restarts);
-	free(s);
-	if (wait_open(i, err) < 0) {
-		iso_close(i);
-		mod_inst_fail(in);
-		return NULL;
-	}
-	mod_inst_add(in);
-	return in;
-}
-
-struct mod_inst *mod_use(struct mod_host *h, const struct settings_module *sm, struct settings *set,
-    const char *const *core, struct meta1_err *err)
-{
-	struct mod *mod;
-
-	for (size_t k = 0; sm->isolate && k < ARRAY_LEN(kinds); k++)
-		if (!strcmp(kinds[k]->name, sm->kind))
-			return open_apart(h, kinds[k], sm, set, core, err);
-	if (sm->isolate) { /* its configuration is refused before it comes here */
-		err_set(err, "%s/%s: isolate: this kind has no worker", sm->module, sm->instance);
-		return NULL;
-	}
-	mod = mod_load(h, sm->module, err);
-	return mod ? mod_open(h, mod, sm->instance, set->conf, sm->section, core, OPT_START, err)
-		   : NULL;
 }
 
 /* ---- what mcp says ---- */
@@ -460,6 +258,7 @@ void mod_worker_came(
 		iso_lost(i, wire_eof);
 	}
 	attach(i, fd, pid, restarts);
+	iso_open_send(i);
 }
 
 void mod_worker_ended(struct mod_host *h, const char *worker, uint32_t pid, const char *end)

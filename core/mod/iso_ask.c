@@ -30,6 +30,10 @@ static void let_go(struct iso *i, struct iso_ask *a)
 	a->used = false;
 	a->rq = NULL;
 	i->nopen--;
+	i->copied -= a->copied;
+	if (a->copied)
+		iso_copy_next(i);
+	a->copied = 0;
 }
 
 static struct iso_ask *place(struct iso *i)
@@ -94,18 +98,30 @@ bool iso_put(struct iso *i, struct meta1_req *rq, uint16_t type, const struct sh
 	return true;
 }
 
+static struct iso_ask *ask_of(struct iso *i, struct meta1_req *rq)
+{
+	uintptr_t k = (uintptr_t)*i->in->table.req_slot(rq);
+	struct iso_ask *a = k && k <= i->nask ? &i->ask[k - 1] : NULL;
+
+	return a && a->used && a->rq == rq ? a : NULL;
+}
+
+void iso_charge(struct iso *i, struct meta1_req *rq, uint64_t bytes)
+{
+	i->copied += bytes;
+	ask_of(i, rq)->copied = bytes;
+}
+
 /* Of the law of requests: the module lets go at once, the worker when it has heard of it. */
 void iso_cancel(void *inst, struct meta1_req *rq)
 {
 	struct iso *i = inst;
+	struct iso_ask *a = ask_of(i, rq);
 
-	uintptr_t k = (uintptr_t)*i->in->table.req_slot(rq);
-	struct iso_ask *a = k && k <= i->nask ? &i->ask[k - 1] : NULL;
-
-	if (a && a->used && a->rq == rq) {
+	if (a) {
 		a->rq = NULL;
-		wire_send(i->wire, ISO_CANCEL, (uint32_t)(k - 1) | (uint32_t)a->serial << 16, NULL,
-		    NULL, NULL, 0);
+		wire_send(i->wire, ISO_CANCEL, (uint32_t)(a - i->ask) | (uint32_t)a->serial << 16,
+		    NULL, NULL, NULL, 0);
 	}
 	i->in->table.finish(rq, META1_CANCELED, NULL);
 }
@@ -205,7 +221,7 @@ void iso_late(int fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	if (i->state == ISO_OPENING)
-		iso_lost(i, "does not open the instance");
+		iso_lost(i, "no answer within 20 s");
 	if (!i->nopen || i->state != ISO_UP)
 		return;
 	/* it may be us who were late: what is there counts */

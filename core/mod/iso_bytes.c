@@ -13,12 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INLINE_MAX (64u << 10) /* bytes of content in a frame */
-#define SEALS	   (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 void iso_bytes_init(struct iso_bytes *b)
 {
-	*b = (struct iso_bytes){.mem = -1, .inline_left = INLINE_MAX};
+	*b = (struct iso_bytes){.mem = -1, .inline_left = ISO_INLINE_MAX};
 }
 
 void iso_bytes_drop(struct iso_bytes *b)
@@ -69,8 +68,7 @@ static bool write_all(int fd, const void *p, size_t n)
 	return true;
 }
 
-/* In a worker only: it may wait for a disk. */
-static bool copy_file(int to, const struct meta1_extent *e)
+bool iso_bytes_copy(int to, const struct meta1_extent *e)
 {
 	char buf[65536];
 	uint64_t at = 0;
@@ -92,11 +90,11 @@ static bool put_memory(
     struct iso_bytes *b, const struct meta1_extent *e, struct iso_piece *p, struct meta1_err *err)
 {
 	if (b->mem < 0)
-		b->mem =
-		    add_fd(b, memfd_create("content", MFD_CLOEXEC | MFD_ALLOW_SEALING), -1, err);
+		b->mem = add_fd(b, iso_bytes_memory(), -1, err);
 	if (b->mem < 0)
 		return false;
-	if (e->mem ? !write_all(b->fd[b->mem], e->mem, e->len) : !copy_file(b->fd[b->mem], e)) {
+	if (e->mem ? !write_all(b->fd[b->mem], e->mem, e->len)
+		   : !iso_bytes_copy(b->fd[b->mem], e)) {
 		err_set(err, "a copy of the content: %s", strerror(errno));
 		return false;
 	}
@@ -133,9 +131,19 @@ bool iso_bytes_put(struct iso_bytes *b, const struct meta1_extent *e, uint32_t n
 	return true;
 }
 
+int iso_bytes_memory(void)
+{
+	return memfd_create("content", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+bool iso_bytes_close_memory(int fd)
+{
+	return fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) == 0;
+}
+
 bool iso_bytes_seal(struct iso_bytes *b)
 {
-	return b->mem < 0 || fcntl(b->fd[b->mem], F_ADD_SEALS, SEALS | F_SEAL_SEAL) == 0;
+	return b->mem < 0 || iso_bytes_close_memory(b->fd[b->mem]);
 }
 
 /* Without holes: what is to be read is there, and somebody's memory is charged for it. */

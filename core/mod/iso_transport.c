@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * iso_transport.c -- a transport whose module runs in a worker, which makes the connections too.
- * The worker gets hop, envelope, and content by descriptors that can only read; no credentials.
- * Comes from smtpc; goes to iso_ask.c, content by iso_bytes.c. Owns sessions, with what the worker
- * said of each. On failure: a temporary failure, of the mail when the worker ended while it had it
- * (it may be the mail's doing, and others should not wait for it), else of the place; sessions of
- * a worker that ended are of no more use.
+ * The worker gets hop and envelope, and the content without the store's file, where other mail may
+ * stand; no credentials.
+ * Comes from smtpc; goes to iso_ask.c, content by iso_copy.c and iso_bytes.c. Owns sessions, with
+ * what the worker said of each. On failure: a temporary failure, of the mail when the worker ended
+ * while it had it (it may be the mail's doing, and others should not wait for it), else of the
+ * place; sessions of a worker that ended are of no more use.
  */
 #include "mod/iso.h"
 #include "mod/iso_bytes.h"
@@ -19,7 +20,9 @@ struct session {
 	bool begun; /* the worker knows it */
 	bool usable, stopping;
 	struct meta1_req *mail; /* of send(); NULL: none is under way */
-	uint8_t *seen;		/* bit a recipient: its result came; memory of the request */
+	bool copying;		/* its content, before it is with the worker */
+	const struct meta1_mail *sends;
+	uint8_t *seen; /* bit a recipient: its result came; memory of the request */
 	uint32_t nrcpt;
 	struct meta1_caps caps; /* size 0: not known */
 	char tls[256];
@@ -67,9 +70,11 @@ static void open_session(void *inst, struct meta1_req *rq, const struct meta1_ho
 		s->begun = true;
 }
 
-static void send_mail(void *sess, struct meta1_req *rq, const struct meta1_mail *mail)
+/* To the worker, with this content; copied: bytes that it has until it has answered. */
+static void put_mail(struct session *s, struct meta1_req *rq, const struct meta1_extent *e,
+    uint32_t n, uint64_t copied)
 {
-	struct session *s = sess;
+	const struct meta1_mail *mail = s->sends;
 	struct iso *i = s->iso;
 	struct iso_piece *piece = NULL;
 	struct meta1_err err = {""};
@@ -79,7 +84,7 @@ static void send_mail(void *sess, struct meta1_req *rq, const struct meta1_mail 
 	    .flags = mail->flags,
 	    .without = mail->without,
 	    .nrcpt = mail->nrcpt,
-	    .npiece = mail->nextent,
+	    .npiece = n,
 	    .ms = iso_left(i, rq),
 	    .bytes = mail->bytes,
 	    .id = mail->id,
@@ -87,23 +92,70 @@ static void send_mail(void *sess, struct meta1_req *rq, const struct meta1_mail 
 	    .envid = mail->envid,
 	    .rcpt = mail->rcpt};
 
-	s->seen = i->in->table.req_alloc(rq, (mail->nrcpt + 7) / 8);
-	s->nrcpt = s->seen ? mail->nrcpt : 0;
-	if (!alive(s) || !s->seen) {
-		finish(i, rq, META1_ABOUT_SESSION, "its worker process ended");
-		return;
-	}
 	iso_bytes_init(&b);
 	pool_init(&pool, ISO_POOL_MAX);
-	if (iso_bytes_put(&b, mail->extent, mail->nextent, false, &pool, &piece, &err)) {
+	if (iso_bytes_put(&b, e, n, false, &pool, &piece, &err)) {
 		m.piece = piece;
 		s->mail = rq;
-		iso_put(i, rq, ISO_TR_SEND, &iso_shape_tr_send, &m, b.fd, b.nfd, s);
+		if (iso_put(i, rq, ISO_TR_SEND, &iso_shape_tr_send, &m, b.fd, b.nfd, s))
+			iso_charge(i, rq, copied);
 	} else {
 		iso_bytes_drop(&b);
 		finish(i, rq, META1_ABOUT_MAIL, err.text);
 	}
 	pool_clear(&pool);
+}
+
+static const char gone[] = "its worker process ended";
+
+static void copied(void *arg, struct meta1_req *rq, const struct meta1_extent *e, uint32_t n,
+    uint64_t len, const struct meta1_err *err)
+{
+	struct session *s = arg;
+
+	s->copying = false;
+	if (err)
+		finish(s->iso, rq, META1_ABOUT_MAIL, err->text);
+	else if (!alive(s))
+		finish(s->iso, rq, META1_ABOUT_SESSION, gone);
+	else
+		put_mail(s, rq, e, n, len);
+}
+
+static void send_mail(void *sess, struct meta1_req *rq, const struct meta1_mail *mail)
+{
+	struct session *s = sess;
+	struct iso *i = s->iso;
+	const struct meta1_extent *e = mail->extent;
+	struct iso_bytes room;
+	struct pool pool;
+
+	s->seen = i->in->table.req_alloc(rq, (mail->nrcpt + 7) / 8);
+	s->nrcpt = s->seen ? mail->nrcpt : 0;
+	s->sends = mail;
+	if (!alive(s) || !s->seen) {
+		finish(i, rq, META1_ABOUT_SESSION, gone);
+		return;
+	}
+	iso_bytes_init(&room);
+	pool_init(&pool, ISO_POOL_MAX);
+	if (iso_copy_now(&e, mail->nextent, &pool, &room)) {
+		put_mail(s, rq, e, mail->nextent, 0);
+	} else {
+		s->copying = true;
+		iso_copy_new(i, rq, mail->extent, mail->nextent, copied, s);
+	}
+	pool_clear(&pool);
+}
+
+static void cancel(void *inst, struct meta1_req *rq)
+{
+	struct session *s = iso_copy_cancel(inst, rq);
+
+	if (s)
+		s->copying = false;
+	else
+		iso_cancel(inst, rq);
 }
 
 static int usable(void *sess)
@@ -126,6 +178,8 @@ static int past_dot(void *sess)
 {
 	struct session *s = sess;
 
+	if (s->copying)
+		return 0;
 	if (!s->stopping)
 		tell(s, ISO_TR_STOP);
 	s->stopping = true;
@@ -289,7 +343,7 @@ static const struct meta1_transport_ops ops = {.size = sizeof(ops),
     .send = send_mail,
     .usable = usable,
     .shut = shut,
-    .cancel = iso_cancel,
+    .cancel = cancel,
     .past_dot = past_dot,
     .caps = caps,
     .tls = tls};

@@ -42,11 +42,13 @@ struct mod_host { /* one a process, filled by the role's main */
 	/* A worker does not answer: it is to be killed. */
 	void (*worker_kill)(void *arg, uint32_t pid);
 	void *worker_arg;
+	uint32_t life; /* +1 for each configuration that instances are opened for */
 	struct mod *mods;
 	struct mod *apart; /* what stands in a role for modules of workers */
 	struct mod_inst *insts;
 	struct mod_spare *spares; /* workers that no instance has taken yet */
 	struct iso *isos;
+	struct mod_await *await; /* who goes on when they are open */
 };
 
 /* ---- load.c: find, judge, keep ---- */
@@ -70,7 +72,8 @@ uint64_t mod_offers(const struct meta1_module *, uint32_t role);
  * "type"), runs check() and open(). conf gets option errors; err the rest. */
 struct mod_inst *mod_open(struct mod_host *, struct mod *, const char *name, struct conf *,
     struct conf_section *, const char *const *core_names, enum opt_mode, struct meta1_err *);
-/* The same of any instance of a configuration, in a worker of its own where it says isolate. */
+/* The same of any instance of a configuration, in a worker of its own where it says isolate: that
+ * one is not open yet, see mod_await(). */
 struct mod_inst *mod_use(struct mod_host *, const struct settings_module *, struct settings *,
     const char *const *core_names, struct meta1_err *);
 /* For the connections that it makes: a reference of its own is taken. Without: none has TLS. */
@@ -115,8 +118,8 @@ void *mod_data(const struct mod_inst *);       /* the module's instance pointer 
 const char *mod_name(const struct mod_inst *); /* "map_text/access" */
 size_t mod_held(const struct mod_inst *);      /* bytes that it has of host->alloc() */
 struct meta1_ctx *mod_ctx(struct mod_inst *);
-/* By the name of its section; the newest when a reload has two of them. */
-struct mod_inst *mod_find(struct mod_host *, enum meta1_kind, const char *name);
+/* By the name of its section, of the same life of the configuration as the one that looks. */
+struct mod_inst *mod_find(const struct mod_inst *, enum meta1_kind, const char *name);
 /* Every counter and gauge of every instance, for the metrics page. */
 typedef void (*mod_counter_fn)(
     void *arg, const char *instance, const char *name, bool gauge, int64_t value);
@@ -163,7 +166,13 @@ bool mod_auth_knows(struct mod_inst *, const struct meta1_auth_peer *);
 struct meta1_req *mod_auth_ask(struct mod_inst *, const struct meta1_auth_peer *,
     int64_t deadline_ms, mod_done_fn done, void *arg);
 
-/* ---- iso.c: instances in workers ---- */
+/* ---- iso_open.c, iso.c: instances in workers ---- */
+/* After mod_use() of all: done(arg, NULL) on a later turn when those in workers are open; with err,
+ * which says why, when one is not, or not in time: they are closed by who has them. false: all are
+ * open, done is not called. */
+typedef void (*mod_await_fn)(void *arg, const struct meta1_err *err);
+bool mod_await(struct mod_host *, mod_await_fn done, void *arg);
+bool mod_await_end(struct mod_host *); /* nobody waits any more. false: nobody did */
 /* mcp has started a process: "map_text/access@2", 2 being the configuration it is of. fd is taken.
  * It is for the instance that lost its own, or else kept until one is opened. */
 void mod_worker_came(

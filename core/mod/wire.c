@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -125,6 +124,12 @@ static void lost(struct wire *w, const char *why)
 	loop_defer(w->loop, &w->fail);
 }
 
+/* A peer that ended with words of ours unread resets the stream. */
+static const char *why_lost(int err)
+{
+	return err == EPIPE || err == ECONNRESET ? wire_eof : strerror(err);
+}
+
 /* ---- writing ---- */
 
 /* The bytes up to the next ones that have descriptors. */
@@ -179,7 +184,7 @@ static void write_out(struct wire *w)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN) {
-			lost(w, strerror(errno));
+			lost(w, why_lost(errno));
 			return;
 		}
 		if (!w->wr)
@@ -388,7 +393,7 @@ static bool read_some(struct wire *w)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0 || !fits) {
-		lost(w, n < 0 ? strerror(errno) : n ? "too many descriptors" : wire_eof);
+		lost(w, n < 0 ? why_lost(errno) : n ? "too many descriptors" : wire_eof);
 		return false;
 	}
 	w->in_len += (size_t)n;
@@ -415,33 +420,6 @@ void wire_read(struct wire *w)
 	w->busy++;
 	while (!w->closed && read_some(w))
 		;
-	w->busy--;
-	if (w->closed && !w->busy)
-		destroy(w);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-void wire_wait(struct wire *w, int64_t ms, const bool *done)
-{
-	int64_t end = now_ms() + ms, left;
-
-	w->busy++;
-	for (left = ms; !*done && !w->closed && !w->gone && left > 0; left = end - now_ms()) {
-		struct pollfd p = {.fd = w->fd, .events = POLLIN};
-
-		write_out(w);
-		if (evbuffer_get_length(w->out))
-			p.events |= POLLOUT;
-		if (poll(&p, 1, (int)left) > 0)
-			read_some(w);
-	}
 	w->busy--;
 	if (w->closed && !w->busy)
 		destroy(w);

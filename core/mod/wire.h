@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * wire.h -- a stream of bounded frames between two processes, with descriptors; never blocks, but
- * for wire_wait(). A frame has a type, a number that tells which question it is about, and a body
- * by a table (shape.h). All frames of a loop turn leave in one write.
+ * wire.h -- a stream of bounded frames between two processes, with descriptors; never blocks. A
+ * frame has a type, a number that tells which question it is about, and a body by a table
+ * (shape.h). All frames of a loop turn leave in one write.
  */
 #ifndef META1_MOD_WIRE_H
 #define META1_MOD_WIRE_H
@@ -44,7 +44,5 @@ bool wire_send(struct wire *, uint16_t type, uint32_t id, const struct shape *, 
     int *fds, unsigned nfd);
 /* What has come so far, without waiting for the loop. */
 void wire_read(struct wire *);
-/* Sends what is unsent, and reads until *done or gone, at most ms. Before a role serves only. */
-void wire_wait(struct wire *, int64_t ms, const bool *done);
 
 #endif

@@ -147,6 +147,67 @@ def test_reload(inst):
         assert g.verdict('no@far.test').startswith('550 5.7.1 not him')
 
 
+def held_back(g, role, which):
+    """Before the start: workers of that name begin when somebody writes into the FIFO that is returned, a line for each."""
+    program, gate, script = f'{g.bin}/libexec/{role}', g.dir / 'gate', g.dir / 'held'
+    os.mkfifo(gate)
+    script.write_text(f'#!/bin/sh\ncase "$1" in {which}) read line < {gate};; esac\nexec {program} "$@"\n')
+    script.chmod(0o755)
+    if g.uid is not None:
+        os.chown(gate, g.uid, g.uid)
+    g.conf.write_text(g.conf.read_text().replace(program, str(script)))
+    return gate
+
+
+def held_worker(g, life):
+    return int(re.search(r'pid=(\d+)', g.wait_log(rf'mcp\.worker role=smar instance=map_text/ac@{life} pid=\d+').group())[1])
+
+
+def test_slow_open(inst):
+    """A worker that takes its time to open holds nobody up: the role serves while step one of a reload waits for it; one that ends before
+    it is open refuses the reload, by name; a stop waits for none."""
+    g = gateway(inst, 9)
+    try:
+        gate = held_back(g, 'smar', 'map_text/ac@[2-9]')
+        g.start().ready()
+        first = worker(g)['pid']
+        g.proc.send_signal(signal.SIGHUP)
+        held_worker(g, 2)
+        for i in range(3):  # names that smar has not been asked for yet: it asks the worker of before
+            assert g.verdict(f'u{i}@far.test').startswith('250')
+        assert 'mcp.reload result' not in g.log()
+        gate.write_text('go\n')
+        g.wait_log('mcp.reload result="?committed')
+        assert up_again(g, first)['restarts'] == 0
+        assert g.verdict('u@far.test').startswith('250')
+        g.proc.send_signal(signal.SIGHUP)
+        pid = held_worker(g, 3)
+        os.kill(pid, signal.SIGKILL)
+        g.wait_log(f'role=smar answer=refused why="map ac: map_text/ac: its worker process {pid} did not open it: it ended"')
+        g.wait_log('mcp.reload result="?refused')
+        assert g.verdict('v@far.test').startswith('250')
+        g.proc.send_signal(signal.SIGHUP)
+        pid = held_worker(g, 4)
+        assert g.stop(8) == 0
+        lab.wait_for('the worker to end', lambda: gone(pid))
+    finally:
+        g.close()
+
+
+def test_stop_while_it_starts(inst):
+    """A start waits for the workers; a stop in the middle of it does not."""
+    g = gateway(inst, 9)
+    try:
+        held_back(g, 'smar', 'map_text/ac@1')
+        g.start(ready=False)
+        pid = held_worker(g, 1)
+        assert g.stop(8) == 0
+        lab.wait_for('the worker to end', lambda: gone(pid))
+        assert 'role=smar error' not in g.log()
+    finally:
+        g.close()
+
+
 SOON = {'META1_BACKOFF_MAX_MS': '100'}  # a worker that ended is started again
 HEADERS = 'module = headers; add = {{ "X-By: a worker" }}; remove = {{ "X-Gone" }}; isolate = yes; isolate_memory = 256MB; {} '
 
@@ -379,10 +440,10 @@ def test_cannot_open(inst):
         g.close()
 
 
-def check(inst, conf):
-    g = lab.Gateway(inst, conf=conf)
+def check(inst, conf, program='sbin/mcp', **kw):
+    g = lab.Gateway(inst, conf=conf, **kw)
     try:
-        return subprocess.run(g.run_as([str(g.bin / 'sbin/mcp'), '-f', str(g.conf), '-VVV']), capture_output=True, text=True, env=g.environ())
+        return subprocess.run(g.run_as([str(g.bin / program), '-f', str(g.conf), '-VVV']), capture_output=True, text=True, env=g.environ())
     finally:
         g.close()
 
@@ -399,6 +460,36 @@ def test_refused(inst):
                  'queue: option isolate: a queue store runs inside its roles', 'module transport_smtp: option isolate: say it in a section of smtpc, transport NAME',
                  'module auth_cyrus: option isolate: say it in the section of the mechanisms', 'option isolate_memory is without effect: isolate is not set', 'module map_text: option isolate: say it in the section of the map'):
         assert text in out, f'{text}\n{out}'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can change users')
+def test_files_of_its_own_user(inst, ca):
+    """The check names each file of the section tls that the worker's account cannot read, and what to do."""
+    d = lab.tempdir('tls')
+    for name in 'cert', 'key', 'ca', 'crl', 'dir/0a1b2c3d.0':
+        (d / name).parent.mkdir(exist_ok=True)
+        (d / name).write_bytes(pathlib.Path({'key': ca.hop[1], 'cert': ca.hop[0]}.get(name, ca.ca)).read_bytes())
+        (d / name).chmod(0o600)
+    (d / 'dir').chmod(0o755)
+    conf = (f'smtpc {{ tls {{ cert_file = "{d}/cert"; key_file = "{d}/key"; CAcert_file = "{d}/ca"; CAcert_directory = "{d}/dir"; CRL_file = "{d}/crl"; }} '
+            'transport box { module = smtp; isolate = yes; isolate_user = man; } }\nsmtps { listen_socket { port = 2525; } }\nqmgr { }\nsmar { }\n')
+
+    def found(conf):
+        p = check(inst, f'module_directory = "{inst}{lab.PREFIX}/lib/meta1"; {conf}', 'libexec/smtpc', user='root')
+        return p.stdout + p.stderr
+    out = found(conf)
+    for name, option in (('cert', 'cert_file'), ('key', 'key_file'), ('ca', 'CAcert_file'), ('crl', 'CRL_file'), ('dir/0a1b2c3d.0', 'CAcert_directory')):
+        assert f'transport box: option smtpc.tls.{option}: its worker runs as man, who cannot read {d}/{name} ' in out, out
+        assert f'setfacl -m u:man:r {d}/{name}' in out
+    for name in 'cert', 'key', 'ca', 'crl', 'dir/0a1b2c3d.0':
+        (d / name).chmod(0o644)
+    (d / 'dir').chmod(0o700)
+    out = found(conf)
+    assert f'option smtpc.tls.CAcert_directory: its worker runs as man, who cannot pass {d}/dir ' in out
+    assert out.count('its worker runs as man') == 1, out
+    (d / 'dir').chmod(0o755)
+    assert 'its worker runs as man' not in found(conf)
+    subprocess.run(['rm', '-r', d], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can change users')

@@ -79,19 +79,24 @@ int apart_down(void **state)
 	return 0;
 }
 
-struct mod_inst *apart_use(struct apart *a, const char *options)
+struct mod_inst *apart_begin(struct apart *a, const char *options)
 {
 	static const char *const core[] = {"type", NULL};
 
 	a->f->conf = conf_read_text("options", options);
 	a->set = (struct settings){.conf = a->f->conf, .file = "/etc/test.conf"};
-	a->sm = (struct settings_module){.use = "test",
+	a->sm = (struct settings_module){.use = "smar: map x",
 	    .kind = "map",
 	    .module = "map_try",
 	    .instance = "x",
 	    .section = conf_root(a->f->conf),
 	    .isolate = &a->iso};
 	return mod_use(&a->f->host, &a->sm, &a->set, core, &a->f->err);
+}
+
+struct mod_inst *apart_use(struct apart *a, const char *options)
+{
+	return fix_await(a->f, apart_begin(a, options));
 }
 
 void apart_open(struct apart *a, const char *options)

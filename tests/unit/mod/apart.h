@@ -32,7 +32,8 @@ int apart_up(void **state); /* struct apart */
 int apart_down(void **state);
 /* A worker, as mcp does it, with a fork in place of another program. */
 void apart_start(struct apart *);
-int apart_ended(struct apart *); /* waits for it: its status */
+int apart_ended(struct apart *);				   /* waits for it: its status */
+struct mod_inst *apart_begin(struct apart *, const char *options); /* mod_use() alone */
 struct mod_inst *apart_use(struct apart *, const char *options);
 void apart_open(struct apart *, const char *options); /* with a worker */
 void apart_ask(struct apart *, const char *key, struct said *);

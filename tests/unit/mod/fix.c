@@ -63,6 +63,38 @@ struct mod_inst *fix_open(struct fix *f, const char *name, const char *options)
 	    &f->host, f->mod, name, f->conf, conf_root(f->conf), NULL, OPT_START, &f->err);
 }
 
+struct awaited {
+	struct fix *f;
+	bool done;
+};
+
+static void awaited(void *arg, const struct meta1_err *err)
+{
+	struct awaited *a = arg;
+
+	a->done = true;
+	if (err)
+		a->f->err = *err;
+}
+
+struct mod_inst *fix_await(struct fix *f, struct mod_inst *in)
+{
+	struct awaited a = {.f = f};
+
+	f->err.text[0] = in ? '\0' : f->err.text[0];
+	if (!in || !mod_await(&f->host, awaited, &a))
+		return in;
+	for (int i = 0; i < 20000 && !a.done; i++) {
+		loop_turn(f->host.loop, false);
+		usleep(500);
+	}
+	if (!a.done)
+		err_set(&f->err, "nobody says whether it is open");
+	if (f->err.text[0])
+		mod_close(&in);
+	return in;
+}
+
 void fix_turns(struct fix *f)
 {
 	int i;

@@ -29,6 +29,8 @@ int fix_down(void **state);
 struct mod *fix_load(struct fix *, const char *name);
 /* Opens an instance of map_try (or the module loaded last) with options. */
 struct mod_inst *fix_open(struct fix *, const char *name, const char *options);
+/* What mod_use() gave, when it is open. NULL: it was closed, f->err says why. */
+struct mod_inst *fix_await(struct fix *, struct mod_inst *);
 void fix_clock(struct fix *, int64_t ms);	   /* moves it on and turns the loop */
 void fix_turns(struct fix *);			   /* a few turns */
 void fix_until(struct fix *, const struct said *); /* real time, worker threads */

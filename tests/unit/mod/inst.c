@@ -132,8 +132,8 @@ static void maps_ask_maps(void **state)
 	first = f->conf;
 	f->conf = NULL;
 	b = fix_open(f, "b", "other = a;");
-	assert_ptr_equal(mod_find(&f->host, META1_MAP, "a"), a);
-	assert_null(mod_find(&f->host, META1_QUEUE, "a"));
+	assert_ptr_equal(mod_find(a, META1_MAP, "a"), a);
+	assert_null(mod_find(a, META1_QUEUE, "a"));
 	fix_ask(f, b, "other", &s);
 	fix_turns(f);
 	assert_string_equal(s.val, "value");

@@ -143,7 +143,7 @@ static struct mod_inst *use(struct fix *f)
 	    .instance = "x",
 	    .section = conf_root(f->conf),
 	    .isolate = &iso};
-	return mod_use(&f->host, &sm, &set, NULL, &f->err);
+	return fix_await(f, mod_use(&f->host, &sm, &set, NULL, &f->err));
 }
 
 static void is_up(void *arg, const struct mod_worker_state *s)
@@ -211,7 +211,7 @@ static void test_opening(void **state)
 		fix_up((void **)&f);
 		pid = hostile(f, &first[i], NULL);
 		assert_null(use(f));
-		assert_non_null(strstr(f->err.text, "ended, or did not open it"));
+		assert_non_null(strstr(f->err.text, " did not open it: protocol error"));
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 		assert_int_equal(f->faults, 0);
 		fix_down((void **)&f);

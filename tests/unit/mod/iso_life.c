@@ -5,9 +5,11 @@
 
 #include "../unit.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +111,140 @@ static void test_silent(void **state)
 	apart_ended(a);
 }
 
+struct open_said {
+	unsigned times;
+	struct meta1_err err;
+};
+
+static void open_said(void *arg, const struct meta1_err *err)
+{
+	struct open_said *s = arg;
+
+	s->times++;
+	if (err)
+		s->err = *err;
+}
+
+/* Its open() blocks in the worker, until somebody opens the FIFO. */
+static void slow(struct apart *a, char fifo[128], struct open_said *said)
+{
+	char options[160];
+
+	snprintf(fifo, 128, "%s/fifo%u", a->folder, a->restarts++);
+	snprintf(options, sizeof(options), "wait = \"%s\";", fifo);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	*said = (struct open_said){.times = 0};
+	apart_start(a);
+	a->in = apart_begin(a, options);
+	assert_non_null(a->in);
+	assert_true(mod_await(&a->f->host, open_said, said));
+}
+
+static void until_said(struct apart *a, const struct open_said *said)
+{
+	for (int i = 0; i < 10000 && !said->times; i++) {
+		loop_turn(a->f->host.loop, false);
+		usleep(1000);
+	}
+	assert_int_equal(said->times, 1);
+}
+
+/* The loop goes on while a module opens: others answer, timers run, and it is told when it is
+ * there; what is asked before is a temporary failure. */
+static void test_slow_open(void **state)
+{
+	struct apart *a = *state;
+	struct conf *conf = conf_read_text("other", "");
+	struct mod_inst *other;
+	struct open_said said;
+	struct said s;
+	char fifo[128];
+
+	assert_non_null(fix_load(a->f, "map_try"));
+	other = mod_open(
+	    &a->f->host, a->f->mod, "o", conf, conf_root(conf), NULL, OPT_START, &a->f->err);
+	assert_non_null(other);
+	slow(a, fifo, &said);
+	fix_ask(a->f, other, "later", &s);
+	fix_turns(a->f);
+	fix_clock(a->f, 21);
+	assert_int_equal(s.st, META1_OK);
+	apart_ask(a, "now", &s);
+	assert_int_equal(s.st, META1_TEMPFAIL);
+	assert_false(apart_seen(a).up);
+	assert_int_equal(said.times, 0);
+	close(open(fifo, O_WRONLY)); /* waits for the worker to open it */
+	until_said(a, &said);
+	assert_string_equal(said.err.text, "");
+	apart_ask(a, "now", &s);
+	assert_int_equal(s.st, META1_OK);
+	mod_close(&a->in);
+	mod_close(&other);
+	conf_free(&conf);
+}
+
+/* Not for ever; and a role that stops, or has another configuration, hears no more of it. */
+static void test_open_takes_too_long(void **state)
+{
+	struct apart *a = *state;
+	struct open_said said;
+	char fifo[128];
+	int status;
+
+	slow(a, fifo, &said);
+	fix_clock(a->f, 19999);
+	assert_int_equal(said.times, 0);
+	fix_clock(a->f, 2);
+	assert_int_equal(said.times, 1);
+	assert_non_null(strstr(said.err.text, "map x: map_try/x: its worker process "));
+	assert_non_null(strstr(said.err.text, " did not open it: no answer within 20 s"));
+	assert_int_equal(a->kills, 1);
+	mod_close(&a->in);
+	status = apart_ended(a);
+	assert_true(WIFSIGNALED(status));
+	conf_free(&a->f->conf);
+	slow(a, fifo, &said);
+	mod_await_end(&a->f->host);
+	mod_close(&a->in);
+	close(open(fifo, O_WRONLY));
+	assert_int_equal(WEXITSTATUS(apart_ended(a)), MOD_WORKER_DONE);
+	fix_clock(a->f, 30000);
+	assert_int_equal(said.times, 0);
+	assert_int_equal(a->kills, 1);
+}
+
+/* Maps ask those of their own configuration, in whatever order the file has them: not the one of
+ * before that a reload has beside the new one. */
+static void test_maps_of_its_own_life(void **state)
+{
+	struct apart *a = *state;
+	struct conf *conf = conf_read_text("other", "");
+	struct mod_inst *old, *new;
+	struct open_said said = {0};
+	struct said s;
+
+	assert_non_null(fix_load(a->f, "map_try"));
+	old = mod_open(
+	    &a->f->host, a->f->mod, "o", conf, conf_root(conf), NULL, OPT_START, &a->f->err);
+	assert_non_null(old);
+	a->f->host.life++;
+	apart_start(a);
+	a->in = apart_begin(a, "other = o;");
+	assert_non_null(a->in);
+	new = mod_open(
+	    &a->f->host, a->f->mod, "o", conf, conf_root(conf), NULL, OPT_START, &a->f->err);
+	assert_non_null(new);
+	assert_ptr_equal(mod_find(a->in, META1_MAP, "o"), new);
+	assert_true(mod_await(&a->f->host, open_said, &said));
+	until_said(a, &said);
+	mod_close(&old);
+	apart_ask(a, "other", &s);
+	assert_int_equal(s.st, META1_OK);
+	mod_close(&a->in);
+	mod_close(&new);
+	conf_free(&conf);
+}
+
 static void test_open_fails(void **state)
 {
 	static const struct {
@@ -167,7 +303,7 @@ static void test_dead_at_open(void **state)
 	kill(a->pid, SIGKILL);
 	apart_ended(a);
 	assert_null(apart_use(a, ""));
-	assert_non_null(strstr(a->f->err.text, "ended, or did not open it"));
+	assert_non_null(strstr(a->f->err.text, "did not open it: it ended"));
 }
 
 /* Of a reload: the newest is taken, what nobody takes ends by itself. */
@@ -214,6 +350,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_hang, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_hang_at_the_end, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_silent, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_slow_open, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_open_takes_too_long, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_maps_of_its_own_life, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_open_fails, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_cannot_open_again, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_dead_at_open, apart_up, apart_down),

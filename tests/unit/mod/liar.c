@@ -95,7 +95,7 @@ struct liar *liar_new(const char *kind)
 	    .instance = "x",
 	    .section = conf_root(l->f->conf),
 	    .isolate = &l->iso};
-	l->in = mod_use(&l->f->host, &l->sm, &l->set, NULL, &l->f->err);
+	l->in = fix_await(l->f, mod_use(&l->f->host, &l->sm, &l->set, NULL, &l->f->err));
 	if (!l->in)
 		fail_msg("%s", l->f->err.text);
 	return l;

@@ -3,6 +3,7 @@
  * map_try -- a map whose key says how it behaves, lawful or not; for the tests of
  * core/mod. Built from the SDK's headers alone, like every module.
  */
+#include <fcntl.h>
 #include <meta1/map.h>
 #include <signal.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 struct conf {
 	int32_t leak, obey, last, linger;
 	int64_t size;
-	const char *other, *fail;
+	const char *other, *fail, *wait;
 };
 
 static const struct meta1_opt opts[] = {
@@ -23,6 +24,7 @@ static const struct meta1_opt opts[] = {
     META1_OPT_BYTES(struct conf, size, "10", "1..32MB", "Length of the value of the key big."),
     META1_OPT_STR(struct conf, other, NULL, 0, "A map that the key other is looked up in."),
     META1_OPT_STR(struct conf, fail, NULL, 0, "Open fails and says this."),
+    META1_OPT_STR(struct conf, wait, NULL, 0, "Open blocks until somebody opens this FIFO."),
 };
 
 #define HELD_MAX 2048
@@ -244,6 +246,8 @@ static int open_(const struct meta1_host *host, struct meta1_ctx *ctx, const voi
 	struct try *t;
 
 	h = host;
+	if (c->wait)
+		close(open(c->wait, O_RDONLY));
 	if (c->fail) {
 		strncpy(err->text, c->fail, sizeof(err->text) - 1);
 		return -1;
