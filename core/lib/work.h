@@ -3,7 +3,8 @@
  * work.h -- worker threads for what may sleep: syncs, reads from disk, remote
  * libraries. At most 8 threads a process, started when needed; an owner has at
  * most its limit of jobs running at a time, the others wait in order; at 1024
- * waiting a job is refused, so that nothing grows.
+ * waiting a job is refused, so that nothing grows. A thread may be done before work_do() is back:
+ * all that fn looks at is written before, and left alone until done().
  */
 #ifndef META1_WORK_H
 #define META1_WORK_H

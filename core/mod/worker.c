@@ -118,7 +118,7 @@ static void drop_asks(struct worker *w)
 
 static void limit_memory(uint64_t bytes)
 {
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef META1_SANITIZED
 	const struct rlimit data = {.rlim_cur = bytes, .rlim_max = bytes};
 
 	if (bytes)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * tls_thread.c -- handshakes on worker threads: closed or out of time meanwhile, and more of them
- * than the threads take. Meant to be run with -fsanitize=thread too.
+ * than the threads take. Run with ThreadSanitizer too (make check-threads).
  */
 #include "tls_side.h"
 
