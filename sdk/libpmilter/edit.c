@@ -15,10 +15,29 @@
 
 void lpm_edit_forget(pmse_ctx_P s)
 {
-	free(s->text);
+	lpm_edit_drop(&s->reply);
 	free(s->hold);
-	s->text = s->hold = NULL;
-	*s->rcode = *s->dsn = '\0';
+	s->hold = NULL;
+}
+
+void lpm_edit_drop(struct reply *r)
+{
+	free(r->text);
+	*r = (struct reply){.text = NULL};
+}
+
+void lpm_edit_keep(pmse_ctx_P s, struct reply *r)
+{
+	lpm_edit_drop(r);
+	*r = s->reply;
+	s->reply = (struct reply){.text = NULL};
+}
+
+void lpm_edit_use(pmse_ctx_P s, const struct reply *r)
+{
+	lpm_edit_drop(&s->reply);
+	s->reply = *r;
+	s->reply.text = r->text ? strdup(r->text) : NULL; /* without memory: the code alone */
 }
 
 int lpm_edit_send(pmse_ctx_P s, struct meta1_pmw_out *o)
@@ -147,12 +166,12 @@ sm_ret_T sm_pmfi_setreply(pmse_ctx_P s, const char *rcode, const char *xcode, co
 		return -EINVAL;
 	if (!text_fits(text))
 		return -EMSGSIZE;
-	if (sm_is_err(set(&s->text, text)))
+	if (sm_is_err(set(&s->reply.text, text)))
 		return -ENOMEM;
-	memcpy(s->rcode, rcode, 4);
-	*s->dsn = '\0';
+	memcpy(s->reply.rcode, rcode, 4);
+	*s->reply.dsn = '\0';
 	if (xcode)
-		memcpy(s->dsn, xcode, strlen(xcode) + 1);
+		memcpy(s->reply.dsn, xcode, strlen(xcode) + 1);
 	return SM_SUCCESS;
 }
 

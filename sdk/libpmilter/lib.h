@@ -37,6 +37,11 @@ struct frame { /* one that waits */
 	unsigned char at[];
 };
 
+struct reply { /* of sm_pmfi_setreply(); rcode "": none */
+	char rcode[4], dsn[12];
+	char *text;
+};
+
 struct pmse_ctx_S {
 	pmss_ctx_P link;
 	pmse_ctx_P next;  /* of the bucket */
@@ -57,6 +62,8 @@ struct pmse_ctx_S {
 	int mail, enough;    /* in a mail; the rest of the content is not wanted */
 	sfsistat_T early;    /* verdict that pmfi_msg gave, or a callback of a quiet stage */
 	sfsistat_T standing; /* of connect or helo: for every mail */
+	struct reply early_reply, standing_reply; /* what sm_pmfi_setreply() said with them */
+	int early_stands;			  /* early is the standing one */
 	int replacing, replaced;
 	const unsigned char *part; /* of the new message, not sent yet */
 	size_t partlen;
@@ -65,8 +72,8 @@ struct pmse_ctx_S {
 	char *serial, *client, *name, *listener, *helo;
 	char *macro[META1_PMM_MAX];
 	uint32_t wants;
-	char rcode[4], dsn[12];
-	char *text, *note, *hold;
+	struct reply reply;
+	char *note, *hold;
 };
 
 struct pmss_ctx_S {
@@ -137,6 +144,9 @@ void lpm_session_answer(pmse_ctx_P, sfsistat_T);
 
 /* ---- edit.c ---- */
 void lpm_edit_forget(pmse_ctx_P);
+void lpm_edit_drop(struct reply *);
+void lpm_edit_keep(pmse_ctx_P, struct reply *);	     /* the one that is set, which is none then */
+void lpm_edit_use(pmse_ctx_P, const struct reply *); /* sets a copy of it */
 /* A frame out of the session. <0: it does not fit. */
 int lpm_edit_send(pmse_ctx_P, struct meta1_pmw_out *);
 

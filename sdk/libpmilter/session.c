@@ -84,6 +84,8 @@ void lpm_session_free(pmse_ctx_P *sp)
 
 	*sp = NULL;
 	lpm_edit_forget(s);
+	lpm_edit_drop(&s->early_reply);
+	lpm_edit_drop(&s->standing_reply);
 	free(s->note);
 	for (unsigned i = 0; i < META1_PMM_MAX; i++)
 		free(s->macro[i]);
@@ -120,15 +122,42 @@ static uint32_t action_of(sfsistat_T r)
 						  : META1_PM_REFUSE;
 }
 
+/* Said before the end of the mail, where it holds, with its reply: callbacks that come until then
+ * may set another. The first word holds; of connect or helo it is that of every mail. */
+static void said_early(pmse_ctx_P s, sfsistat_T r)
+{
+	if (!s->mail && !s->standing) {
+		s->standing = r;
+		lpm_edit_keep(s, &s->standing_reply);
+		s->early_stands = !s->early;
+		s->early = s->early ? s->early : r;
+	} else if (!s->early) {
+		s->early = r;
+		s->early_stands = 0;
+		lpm_edit_keep(s, &s->early_reply);
+	}
+}
+
+static sfsistat_T early(pmse_ctx_P s)
+{
+	lpm_edit_use(s, s->early_stands ? &s->standing_reply : &s->early_reply);
+	return s->early;
+}
+
+/* The next mail begins with what stands. */
+static void forget_early(pmse_ctx_P s)
+{
+	s->early = s->standing;
+	s->early_stands = 1;
+	lpm_edit_drop(&s->early_reply);
+}
+
 /* Nobody waits for a word; if it is not that all goes on, it holds at the end of the mail. */
 static void quiet(pmse_ctx_P s, sfsistat_T r)
 {
-	bool on = action_of(r) == META1_PM_CONTINUE;
-
-	if (!on && !s->early)
-		s->early = r;
-	if (!on && !s->mail)
-		s->standing = r;
+	if (action_of(r) != META1_PM_CONTINUE)
+		said_early(s, r);
+	lpm_edit_drop(&s->reply);
 	s->stage = 0;
 }
 
@@ -136,6 +165,7 @@ void lpm_session_answer(pmse_ctx_P s, sfsistat_T r)
 {
 	unsigned char buf[META1_PMW_FRAME_MAX];
 	struct meta1_pmw_out o = meta1_pmw_begin(buf, sizeof(buf), META1_PMW_VERDICT, s->id);
+	const struct reply *reply = &s->reply;
 	uint32_t action = action_of(r);
 
 	if (s->link->quiet & s->stage) {
@@ -148,10 +178,10 @@ void lpm_session_answer(pmse_ctx_P s, sfsistat_T r)
 		r = SMTP_R_TEMP;
 	}
 	meta1_pmw_num(&o, META1_PMW_F_ACTION, action, 1);
-	if (action == META1_PM_REFUSE && *s->rcode && s->rcode[0] - '0' == r / 100) {
-		meta1_pmw_num(&o, META1_PMW_F_CODE, (uint64_t)atoi(s->rcode), 2);
-		meta1_pmw_text(&o, META1_PMW_F_DSN, *s->dsn ? s->dsn : NULL);
-		put_lines(&o, s->text);
+	if (action == META1_PM_REFUSE && *reply->rcode && reply->rcode[0] - '0' == r / 100) {
+		meta1_pmw_num(&o, META1_PMW_F_CODE, (uint64_t)atoi(reply->rcode), 2);
+		meta1_pmw_text(&o, META1_PMW_F_DSN, *reply->dsn ? reply->dsn : NULL);
+		put_lines(&o, reply->text);
 	} else if (action == META1_PM_REFUSE) {
 		meta1_pmw_num(&o, META1_PMW_F_CODE, (uint64_t)r, 2);
 	}
@@ -162,7 +192,7 @@ void lpm_session_answer(pmse_ctx_P s, sfsistat_T r)
 	lpm_edit_send(s, &o);
 	if (s->stage == META1_PM_END) {
 		s->mail = 0;
-		s->early = s->standing;
+		forget_early(s);
 	}
 	s->stage = 0;
 	lpm_edit_forget(s);
@@ -351,7 +381,7 @@ static sfsistat_T question(pmse_ctx_P s, uint32_t type, const struct args *a)
 	case META1_PMW_END:
 		s->stage = META1_PM_END;
 		if (s->early)
-			return s->early;
+			return early(s);
 		return f->pmfi_eom ? f->pmfi_eom(s) : SMTP_R_CONT;
 	default:
 		s->stage = META1_PM_UNKNOWN;
@@ -374,7 +404,8 @@ static void chunk(pmse_ctx_P s, struct meta1_pmw_frame *f)
 		if (!s->early && fi->pmfi_msg) {
 			sfsistat_T r = fi->pmfi_msg(s, v.at, v.len);
 
-			s->early = r == SMTP_R_CONT || r == SMTP_R_OK ? 0 : r;
+			if (r != SMTP_R_CONT && r != SMTP_R_OK)
+				said_early(s, r);
 		}
 	}
 	meta1_pmw_num(&o, META1_PMW_F_BYTES, n, 4);
@@ -393,7 +424,7 @@ static void over(pmse_ctx_P s)
 	if (s->mail && f->pmfi_abort)
 		f->pmfi_abort(s);
 	s->mail = s->replacing = s->enough = 0;
-	s->early = s->standing;
+	forget_early(s);
 	s->stage = 0;
 	lpm_edit_forget(s);
 	s->info.nrcpt = s->info.nbad = 0;
