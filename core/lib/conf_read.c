@@ -119,8 +119,10 @@ static void add_option(struct reader *r, struct conf_section *s, struct conf_opt
 			continue;
 		conf_error(r->c, &o->pos, "option %s is set twice, first at %s:%d:%d%s", o->name,
 		    old->pos.file, old->pos.line, old->pos.col,
-		    old->block == o->block || !s->parent
-			? "; remove one"
+		    old->block == o->block || !s->parent ? "; remove one"
+		    : s->name
+			? "; sections of one keyword and name are one section: remove one, or give "
+			  "one of them another name"
 			: "; sections of one keyword and name are one "
 			  "section: remove one or give the sections names");
 		return;

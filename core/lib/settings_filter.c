@@ -11,6 +11,7 @@
 #include "settings_check.h"
 #include "settings_records.h"
 
+#include <stdio.h>
 #include <strings.h>
 
 #define FAILURES "abort|accept|accept_but_reconnect|tempfail|reject|quarantine"
@@ -117,18 +118,27 @@ static void check_listeners(
 {
 	const struct conf_option *o = conf_find(f->section, "listeners");
 	const char *near, **names = conf_alloc(c, (role->nlisten + 2) * sizeof(*names));
+	char there[300] = FILTER_REPORTS;
 	size_t n = 0;
 
 	for (unsigned i = 0; i < role->nlisten; i++)
 		if (role->listen[i].section->name)
 			names[n++] = role->listen[i].section->name;
+	for (size_t i = 0, len = strlen(there); i < n && len < sizeof(there); i++)
+		len += (size_t)snprintf(there + len, sizeof(there) - len, ", %s", names[i]);
 	names[n++] = FILTER_REPORTS;
 	for (const struct conf_value *v = o ? o->values : NULL; v; v = v->next) {
 		if (is_known_socket(role, v->text))
 			continue;
 		near = conf_nearest(v->text, names, n);
-		conf_error(c, &v->pos, "%s: there is no listen_socket %.60s here%s%s%s", owner,
-		    v->text, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+		if (near)
+			conf_error(c, &v->pos,
+			    "%s: there is no listen_socket %.60s here; did you mean %s?", owner,
+			    v->text, near);
+		else
+			conf_error(c, &v->pos,
+			    "%s: there is no listen_socket %.60s here; there is: %s", owner,
+			    v->text, there);
 	}
 }
 

@@ -283,8 +283,9 @@ static void not_there(
 	const char *dir = host->module_directory ? host->module_directory : "", *near;
 	char path[PATH_MAX], package[80], names[NAMES_MAX][80];
 	const char *name[NAMES_MAX];
+	char there[200] = "";
 	struct dirent *e;
-	size_t n = 0, len;
+	size_t n = 0, len, used = 0;
 	DIR *d;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, folder);
@@ -296,6 +297,9 @@ static void not_there(
 		str_copy(names[n], sizeof(names[n]), e->d_name);
 		names[n][len - 3] = '\0';
 		name[n] = strchr(names[n], '_');
+		if (name[n] && used < sizeof(there))
+			used += (size_t)snprintf(
+			    there + used, sizeof(there) - used, " %s", name[n] + 1);
 		n += name[n] != NULL;
 	}
 	if (d)
@@ -305,8 +309,11 @@ static void not_there(
 	err_set(err,
 	    "%s/%s/%s.so: no such file: install the package that has it (of Debian meta1, or "
 	    "%s if there is one), or set module_directory%s%.*s%s",
-	    dir, folder, module, package, near ? "; there is " : "",
-	    near ? (int)strcspn(module, "_") : 0, module, near ? near : "");
+	    dir, folder, module, package,
+	    near ? "; there is "
+	    : n	 ? "; there are:"
+		 : "",
+	    near ? (int)strcspn(module, "_") : 0, module, near ? near : there);
 }
 
 struct mod *mod_load(struct mod_host *host, const char *module, struct meta1_err *err)

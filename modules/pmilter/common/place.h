@@ -10,6 +10,7 @@
 #define PMILTER_PLACE_H
 #include <meta1/module.h>
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,6 +56,14 @@ static inline struct place place_of(
 	    .port = (uint32_t)port};
 }
 
+/* Names would be a question to the DNS, in the middle of a mail. */
+static inline int place_is_address(const char *s)
+{
+	unsigned char room[sizeof(struct in6_addr)];
+
+	return inet_pton(AF_INET, s, room) == 1 || inet_pton(AF_INET6, s, room) == 1;
+}
+
 /* of one that is given; <0: err says what does not fit together */
 static inline int place_check(const char *what, int32_t type, const char *address, int64_t port,
     const char *path, struct meta1_err *err)
@@ -74,6 +83,12 @@ static inline int place_check(const char *what, int32_t type, const char *addres
 			    schemes[i] + 1);
 			return -1;
 		}
+	if (address && !place_is_address(address)) {
+		snprintf(err->text, sizeof(err->text),
+		    "%s: address = %.60s: expected an address such as 127.0.0.1 or ::1, no name",
+		    what, address);
+		return -1;
+	}
 	if (!path && (type == PLACE_UNIX || (address && !port))) {
 		snprintf(err->text, sizeof(err->text), "%s has no %s", what,
 		    type == PLACE_UNIX ? "path, as type = unix wants" : "port");

@@ -361,8 +361,8 @@ static void pm_state(void *inst, struct meta1_pm_state *st)
 		}
 	place_text(l->place, where, sizeof(where));
 	st->connected = up > 0;
-	snprintf(st->peer, sizeof(st->peer), "%.80s pmilter%s%.30s", where, up ? " " : "",
-	    up ? l->program : "");
+	snprintf(st->peer, sizeof(st->peer), "%.70s pmilter%s%.25s%s", where, up ? " " : "",
+	    up ? l->program : "", up && l->fallback ? ", the fall-back" : "");
 }
 
 static const struct meta1_pmilter_ops ops = {.size = sizeof(ops),

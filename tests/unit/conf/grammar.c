@@ -119,6 +119,7 @@ static void messages(void **state)
 		"t:2:1: option A is set twice, first at t:1:1; remove one\nA = 2;\n^"},
 	    {"s { a = 1; }\ns { a = 2; }", 1,
 		"t:2:5: option a is set twice, first at t:1:5; sections of one keyword and name"},
+	    {"s x { a = 1; }\ns x { a = 2; }", 1, "or give one of them another name\n"},
 	    {"a = ;\nb = ;\nc = 1;\nd = ;", 3, "t:4:5: found ';', expected the value of d"},
 	    {"s { a = ; } t { b = ; }", 2, "t:1:21: found ';', expected the value of b"},
 	    {"a b c { x = 1; y { } } d = ;", 2, "t:1:28: found ';', expected the value of d"},

@@ -104,6 +104,9 @@ static const struct {
     {"smtps { listen_socket a { } listen_socket subm { port = 587; } "
      "policy_milter { listeners = { a, sumb, \"0.0.0.0:25\" }; } }",
 	1, "there is no listen_socket sumb here; did you mean subm?"},
+    {"smtps { listen_socket a { } listen_socket subm { port = 587; } "
+     "policy_milter { listeners = { outside }; } }",
+	1, "there is no listen_socket outside here; there is: dsn_filters, a, subm"},
     {"smtps { listen_socket a { } policy_milter { listeners = { a, dsn_filters }; } } "
      "qmgr { dsn_filters = yes; }",
 	0, NULL},

@@ -155,6 +155,7 @@ static void refuses_names_and_paths(void **state)
 	refused(*state, "map_none", "(of Debian meta1, or meta1-map-none if there is one)");
 	copy("map_try", "map_try");
 	refused(*state, "map_tri", "there is map_try");
+	refused(*state, "map_somewhere", "; there are: try");
 	refused(*state, "sieve_x", "expected a name that begins with map_");
 	refused(*state, "map_../../x", "of a to z, 0 to 9 and _");
 	copy("map_try", "map_try");

@@ -240,7 +240,9 @@ static void options(void **state)
 	static const char *const bad[] = {"", "socket_type = unix;",
 	    "socket_address = \"127.0.0.1\";", "socket_port = 1; version = 7;",
 	    "socket_port = 1; fallback_type = unix;", "socket_path = \"/x/unix:/run/f\";",
-	    "socket_port = 1; fallback_path = \"/x/inet:8891@localhost\";"};
+	    "socket_port = 1; fallback_path = \"/x/inet:8891@localhost\";",
+	    "socket_address = localhost; socket_port = 1;",
+	    "socket_port = 1; fallback_address = \"127.0.0.1:2\"; fallback_port = 1;"};
 	struct bench *b = bench_new(NULL);
 
 	(void)state;
@@ -248,6 +250,8 @@ static void options(void **state)
 	for (size_t i = 0; i < LEN(bad); i++)
 		assert_false(open_with(b, bad[i]));
 	assert_true(open_with(b, "socket_port = 8891;"));
+	mod_close(&b->inst);
+	assert_true(open_with(b, "socket_address = \"::1\"; socket_port = 8891;"));
 	bench_free(&b);
 }
 
