@@ -149,6 +149,8 @@ int tool_explain(struct tool *t)
 		    "[--body 8BITMIME]\n");
 		return 64;
 	}
+	if (tool_filters_check(t, &err) < 0)
+		return tool_fail(&err);
 	snprintf(target, sizeof(target), "/v1/explain%s", t->question);
 	if (!(j = tool_ask(t, "smar", "GET", target, &err)))
 		return tool_fail(&err);

@@ -46,6 +46,8 @@ int tool_explain_option(struct tool *, const char *name, const char *value, stru
 /* filters.c */
 int tool_filters(struct tool *);
 /* Which filters explain's mail would meet: a list; empty without policy_milter. */
+/* -1: --socket names no socket of the section. */
+int tool_filters_check(const struct tool *, struct meta1_err *);
 json_t *tool_filters_of(const struct tool *);
 void tool_filters_print(const json_t *);
 /* table.c */

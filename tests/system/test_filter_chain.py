@@ -115,7 +115,12 @@ def test_conditions(inst):
             'here': ('no', 'clients'), 'there': ('yes', ''), 'plain': ('no', 'authenticated'), 'any': ('yes', ''), 'auth': ('yes', ''), 'mx': ('no', 'listeners'), 'sub': ('yes', '')}
         text = g.ctl('explain', '--ip', '192.0.2.9', '--from', 'x@y.test', '--to', 'u@far2.test').stdout
         assert 'filter sender (milter, judge): not asked, by its condition senders\n' in text
-        assert 'filter mx (milter, judge): asked or not, by its condition listeners\n' in text and 'filter there (milter, judge): asked\n' in text
+        assert 'filter mx (milter, judge): asked or not, by its condition listeners (--socket says which)\n' in text and 'filter there (milter, judge): asked\n' in text
+        wrong = g.ctl('explain', '--ip', '192.0.2.9', '--from', 'x@y.test', '--to', 'u@far2.test', '--socket', 'submision', check=False)
+        assert wrong.returncode and '--socket: found submision, expected ADDRESS:PORT or a listen_socket: dsn_filters, ' in wrong.stderr and 'submission' in wrong.stderr
+        text = g.ctl('filters').stdout
+        assert re.search(r'^  sender  +(up|no connection), .*\n    milter, phase judge; when it fails clients hear 451$', text, re.M), text
+        assert re.search(r'^  there  +not asked yet, inet:127.0.0.1:\d+\n    milter, .*\n  \w', text, re.M), text
 
 
 def test_shadow(inst):
@@ -149,8 +154,8 @@ def test_reload_and_what_is_shown(inst):
             c.cmd('EHLO c.test', 250)
             arrives(g)
             text = g.ctl('filters').stdout
-            assert re.search(r'^smtps\n  a +milter judge, failure accept_but_reconnect, up inet:127\.0\.0\.1:\d+ milter v6$', text, re.M), text
-            assert re.search(r'^    edit 1\n    p50/p99 ms: commands \d+\.\d\d/\d+\.\d\d, end \d+\.\d\d/\d+\.\d\d$', text, re.M), text
+            assert re.search(r'^smtps\n  a  +up, inet:127\.0\.0\.1:\d+ milter v6\n    milter, phase judge; when it fails mail goes on without it$', text, re.M), text
+            assert re.search(r'^    so far: edit 1\n    p50/p99 ms: before the end \d+\.\d\d/\d+\.\d\d, the end \d+\.\d\d/\d+\.\d\d$', text, re.M), text
             reload(r'filter b \{.*?\}.*?\}', '')
             assert list(filters()) == ['a'] and b'X-b: y' not in arrives(g)
             reload('failure = accept;', 'failure = accept; timeout = 1m;')
@@ -165,6 +170,9 @@ def test_reload_and_what_is_shown(inst):
         g.milters['a'].stop()
         assert b'hello' in arrives(g)
         text = g.ctl('filters').stdout
-        assert 'last failure 20' in text and 'edit 4, failed 1' in text
+        assert 'last failure 20' in text and 'edit 4, failed 1' in text and re.search(r'^  a  +not connected, ', text, re.M), text
+        for _ in range(4):
+            arrives(g)
+        assert re.search(r'^  a  +spared, inet:.*(\n.*){3}\n    failed 5 times in a row, so nobody asks it; (a session may try it in 1 s|the next session tries it)\n    last failure 20', g.ctl('filters').stdout, re.M)
         assert json.loads(g.ctl('filters', '--json').stdout)['process'] == 'smtps'
-        assert g.metrics('smtps')['filter_verdicts_total'] == 5
+        assert g.metrics('smtps')['filter_verdicts_total'] == 9

@@ -293,6 +293,7 @@ def test_silent_filter_and_fallback(inst):
             assert c.cmd('MAIL FROM:<slow@good.test>').startswith('451')
         assert milters.send(gw, MESSAGE).startswith('250')
         assert milters.content(sink.wait(1)[0]) == MESSAGE
+        assert f'unix:{f.socket} milter v6, the fall-back\n' in gw.ctl('filters').stdout
         f.stop()
         with gw.client() as c:
             c.cmd('EHLO client.test', 250)
