@@ -11,7 +11,7 @@ WAIT = float(os.environ.get('META1_TEST_WAIT', '20'))
 NOBODY = 65534
 # No test trusts the CAs of this machine; reading them all was half of the start of a sanitized server, and its check before
 # it. (A CA is still found in the folder of OpenSSL, where one is read when it is needed.)
-os.environ.setdefault('SSL_CERT_FILE', os.devnull)
+os.environ['SSL_CERT_FILE'] = os.devnull
 
 
 def wait_for(what, fn, limit=WAIT):
