@@ -76,6 +76,7 @@ void role_drain(struct role_run *r, int64_t drain_ms, int64_t within_ms, const c
 	log_event(LOG_L_INFO, "role.drain", "why=%s drain_ms=%lld", why, (long long)drain_ms);
 	role_mcp_stop(r);
 	role->drain(role);
+	role_fd_deaf(r);
 }
 
 void role_drained(struct role *role)

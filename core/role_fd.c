@@ -69,6 +69,19 @@ unsigned role_fd_listeners(const struct role *role)
 	return n;
 }
 
+void role_fd_deaf(struct role_run *r)
+{
+	struct role *role = r->role;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < role->nfd; i++)
+		if (listens(&role->fd[i]))
+			close(role->fd[i].fd);
+		else
+			role->fd[n++] = role->fd[i];
+	role->nfd = n;
+}
+
 static bool same_socket(int a, int b)
 {
 	struct stat x, y;

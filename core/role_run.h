@@ -77,6 +77,8 @@ void role_mcp_close(struct role_run *);
 struct p_fd_pass;
 void role_fd_take(struct role_run *, const struct p_fd_pass *, int fd);
 unsigned role_fd_listeners(const struct role *); /* SMTP listeners that came so far */
+/* It takes nobody any more: whoever comes is refused, or waits for those who have the same. */
+void role_fd_deaf(struct role_run *);
 /* A commit: role->fd has the listeners of after it; and, the role has seen it or there was none:
  * what is not wanted is closed. false: they are the same. */
 bool role_fd_turn(struct role_run *);

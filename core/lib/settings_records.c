@@ -59,7 +59,7 @@ static const struct meta1_opt opt_role[] = {
 	"waits."),
     META1_OPT_MSEC(struct set_role, wait_for_client, "0", "0..1h",
 	"After this time without a role that asks it a started role warns; 0: never."),
-    META1_OPT(struct set_role, processes, META1_INT, int64_t, "1", "1..64", META1_O_RESTART,
+    META1_OPT(struct set_role, processes, META1_INT, int64_t, "1", "1..64", 0,
 	"Number of processes of this section; more than one only for smtps and smtpc."),
 };
 RECORDS(role);

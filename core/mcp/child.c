@@ -21,18 +21,25 @@
 
 #define KILL_AFTER_MS 2000 /* beyond what a stop allowed */
 
-void mcp_child_init(
-    struct mcp *m, struct mcp_section *sec, struct mcp_child *c, unsigned nth, uint32_t index)
+struct mcp_child *mcp_child_new(
+    struct mcp *m, struct mcp_section *sec, const struct set_role *s, unsigned nth, uint32_t index)
 {
-	const struct set_role *s = sec->set;
+	struct mcp_child *c = base_alloc(sizeof(*c));
 
 	*c = (struct mcp_child){.m = m, .sec = sec, .nth = nth, .index = index, .ctl_fd = -1};
-	if (nth == 0)
-		snprintf(c->name, sizeof(c->name), "%s%s%.64s", s->keyword, s->name ? "-" : "",
-		    s->name ? s->name : "");
-	else
-		snprintf(c->name, sizeof(c->name), "%s%s%.64s.%u", s->keyword, s->name ? "-" : "",
-		    s->name ? s->name : "", nth);
+	mcp_child_name(s, nth, c->name, sizeof(c->name));
+	return c;
+}
+
+void mcp_child_free(struct mcp_child **cp)
+{
+	struct mcp_child *c = *cp;
+
+	*cp = NULL;
+	loop_unwatch(&c->ping);
+	loop_unwatch(&c->timer);
+	mcp_listen_child_close(c);
+	free(c);
 }
 
 bool mcp_child_running(const struct mcp_child *c)
@@ -148,6 +155,8 @@ static int spawn(struct mcp_child *c, struct meta1_err *err)
 	    .set = c->sec->set, .chan_fd = -1, .out_fd = -1, .conf_fd = conf_pack(c->m->set->conf)};
 	int sp[2];
 
+	if (c->ctl_fd < 0 && mcp_listen_child(c, err) < 0)
+		return -1;
 	x.lock_fd = mcp_lock_child(c->m, c->name, err);
 	if (x.lock_fd < 0)
 		return -1;
@@ -251,7 +260,7 @@ void mcp_child_stop(struct mcp_child *c, int64_t drain_ms, int64_t within_ms, co
 
 	if (!mcp_child_running(c))
 		return;
-	if (c->state != MCP_STOPPING)
+	if (c->state != MCP_STOPPING || c->drains)
 		log_event(
 		    LOG_L_INFO, "mcp.stop", "role=%s pid=%ld why=%s", c->name, (long)c->pid, why);
 	c->state = MCP_STOPPING;
@@ -264,21 +273,22 @@ void mcp_child_stop(struct mcp_child *c, int64_t drain_ms, int64_t within_ms, co
 
 void mcp_child_ended(struct mcp_child *c, int status)
 {
-	int64_t lived = loop_now(c->m->loop) - c->started;
+	struct mcp *m = c->m;
+	int64_t lived = loop_now(m->loop) - c->started;
 	bool planned = c->state == MCP_STOPPING;
 	char words[64];
 
 	mcp_status_words(status, words, sizeof(words));
 	if (c->sec->wire->who == SMTPS)
-		clients_forget(c->m->clients_fd, c->index);
+		clients_forget(m->clients_fd, c->index);
 	mcp_pass_stop(c);
 	mcp_workers_end(c);
 	chan_close(&c->chan);
 	loop_unwatch(&c->ping);
 	loop_unwatch(&c->timer);
-	if (planned) {
-		log_event(LOG_L_INFO, "mcp.ended", "role=%s pid=%ld status=%s", c->name,
-		    (long)c->pid, words);
+	if (planned || c->retired) {
+		log_event(planned ? LOG_L_INFO : LOG_L_ERR, "mcp.ended",
+		    "role=%s pid=%ld status=%s", c->name, (long)c->pid, words);
 		c->state = MCP_DOWN;
 		c->backoff = 0;
 	} else if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CONFIG && !c->proved) {
@@ -293,5 +303,5 @@ void mcp_child_ended(struct mcp_child *c, int status)
 	}
 	c->pid = 0;
 	mcp_reload_gone(c);
-	mcp_order_run(c->m);
+	mcp_order_run(m); /* there, one without a section is freed */
 }

@@ -171,17 +171,15 @@ static int restarted(const struct mcp *m, const char **who)
 {
 	int rc = 1;
 
-	for (unsigned i = 0; i < m->nsection; i++)
-		for (unsigned k = 0; k < m->section[i].nchild; k++) {
-			const struct mcp_child *c = &m->section[i].child[k];
-
-			if (!c->awaited || c->state == MCP_UP || c->state == MCP_ASLEEP)
-				continue;
-			*who = c->name;
-			if (c->state == MCP_OFF || c->state == MCP_WAITING)
-				return -1;
-			rc = 0;
-		}
+	MCP_EACH_CHILD(m, c)
+	{
+		if (!c->awaited || c->state == MCP_UP || c->state == MCP_ASLEEP)
+			continue;
+		*who = c->name;
+		if (c->state == MCP_OFF || c->state == MCP_WAITING)
+			return -1;
+		rc = 0;
+	}
 	return rc;
 }
 

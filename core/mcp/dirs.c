@@ -2,9 +2,9 @@
 /*
  * dirs.c -- the table of folders: who owns what under queue_directory, and the run directory.
  *
- * Comes from: mcp.c at the start. Goes to: nothing. Makes what lacks; never changes what is
- * there, since a wrong owner means that something else went wrong: the command that mends it
- * is printed and mcp does not start. Without root everything belongs to the one user.
+ * Comes from: mcp.c at the start, hand.c at a reload. Goes to: nothing. Makes what lacks; never
+ * changes what is there, since a wrong owner means that something else went wrong: the command that
+ * mends it is printed and mcp does not start. Without root everything belongs to the one user.
  * Folders above are root's, so that no role can put a link in the way.
  */
 #include "mcp.h"
@@ -190,17 +190,32 @@ struct walk {
 	FILE *f;
 };
 
-static int with_ids(const struct mcp_folder *folder, void *arg)
+bool mcp_folder_ids(
+    struct settings *set, bool root, const struct mcp_folder *f, uid_t *uid, gid_t *gid)
+{
+	struct mcp_account a = {.uid = geteuid(), .gid = getegid()};
+
+	if (f->owner && find_role(set, f->owner, root, &a) <= 0)
+		return false;
+	*uid = a.uid;
+	*gid = f->cdb ? mcp_cdb_gid(set, root) : a.gid;
+	return true;
+}
+
+int mcp_folder_make(const struct mcp_folder *f, uid_t uid, gid_t gid, bool root, FILE *err_file)
+{
+	return one(&(struct dir){.f = *f, .uid = uid, .gid = gid}, root, err_file);
+}
+
+static int with_ids(const struct mcp_folder *f, void *arg)
 {
 	struct walk *w = arg;
-	struct mcp_account a = {.uid = geteuid(), .gid = getegid()};
-	struct dir d = {.f = *folder};
+	uid_t uid;
+	gid_t gid;
 
-	if (folder->owner && find_role(w->m->set, folder->owner, w->m->root, &a) <= 0)
+	if (!mcp_folder_ids(w->m->set, w->m->root, f, &uid, &gid))
 		return 0;
-	d.uid = a.uid;
-	d.gid = folder->cdb ? mcp_cdb_gid(w->m->set, w->m->root) : a.gid;
-	return one(&d, w->m->root, w->f);
+	return mcp_folder_make(f, uid, gid, w->m->root, w->f);
 }
 
 int mcp_dirs(struct mcp *m, FILE *f)

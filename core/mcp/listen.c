@@ -2,7 +2,7 @@
 /*
  * listen.c -- the sockets that mcp makes and keeps over restarts of the roles.
  *
- * Comes from: mcp.c at the start, relisten.c. Goes to: child.c and pass.c, which hand them out.
+ * Comes from: sections.c and relisten.c. Goes to: child.c and pass.c, which hand them out.
  * Three kinds: SMTP listeners (inet, inet6, unix), RUN/ROLE.ipc between roles (anyone may
  * connect, the role checks the peer's uid), RUN/ROLE.ctl for control (file mode decides).
  * With processes = N there is one SO_REUSEPORT socket a process, so that a connection waits
@@ -38,7 +38,7 @@ static const char *listen_address(const struct set_listen *l)
 }
 
 static int inet_socket(
-    const struct set_listen *l, bool share, const char *name, struct meta1_err *err)
+    const struct set_listen *l, bool share, bool late, const char *name, struct meta1_err *err)
 {
 	const char *address = listen_address(l);
 	sa_family_t family = l->type == SOCK_INET6 ? AF_INET6 : AF_INET;
@@ -57,7 +57,7 @@ static int inet_socket(
 	    set_option(fd, IPPROTO_TCP, TCP_NODELAY) < 0 ||
 	    (share && set_option(fd, SOL_SOCKET, SO_REUSEPORT) < 0) ||
 	    (family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) < 0) ||
-	    bind(fd, (struct sockaddr *)&ss, len) < 0 || listen(fd, BACKLOG) < 0) {
+	    bind(fd, (struct sockaddr *)&ss, len) < 0 || (!late && listen(fd, BACKLOG) < 0)) {
 		int e = errno;
 
 		close(fd);
@@ -183,25 +183,36 @@ void mcp_listener_name(const struct set_listen *l, struct mcp_listen *out)
 }
 
 int mcp_listener_open(struct mcp *m, const struct mcp_section *sec, const struct set_listen *l,
-    bool share, struct mcp_listen *out, struct meta1_err *err)
+    bool late, struct mcp_listen *out, struct meta1_err *err)
 {
-	unsigned n = l->type == SOCK_UNIX ? 1 : sec->nchild;
+	unsigned n = l->type == SOCK_UNIX ? 1 : sec->nafter;
 	int fd = given(m, l);
 
 	mcp_listener_name(l, out);
 	out->fd = base_alloc(sizeof(*out->fd) * n);
 	out->given = fd >= 0;
+	out->late = late && fd < 0;
 	if (fd >= 0)
 		out->fd[out->nfd++] = fd;
 	for (unsigned i = 0; fd < 0 && i < n; i++) {
-		int one = l->type == SOCK_UNIX ? listen_unix(m, l, &out->path, err)
-					       : inet_socket(l, share || n > 1, out->name, err);
+		int one = l->type == SOCK_UNIX
+			      ? listen_unix(m, l, &out->path, err)
+			      : inet_socket(l, late || n > 1, late, out->name, err);
 
 		if (one < 0)
 			return -1;
 		out->fd[out->nfd++] = one;
 	}
 	return 0;
+}
+
+void mcp_listener_listen(struct mcp_listen *l)
+{
+	for (unsigned k = 0; k < l->nfd && l->late; k++)
+		if (listen(l->fd[k], BACKLOG) < 0)
+			log_event(LOG_L_ERR, "mcp.listen", "socket=%s error=%s", l->name,
+			    strerror(errno));
+	l->late = false;
 }
 
 void mcp_listener_close(struct mcp *m, struct mcp_listen *l)
@@ -238,16 +249,29 @@ int mcp_listen_control(
 }
 
 /* Owner the role: members of the group may look and flush. */
-static int open_control(struct mcp *m, struct mcp_child *c, struct meta1_err *err)
+int mcp_listen_child(struct mcp_child *c, struct meta1_err *err)
 {
+	const struct set_role *s = c->sec->after ? c->sec->after : c->sec->set;
 	struct mcp_account a;
 	char path[512];
 
-	if (mcp_account(c->sec->set, m->root, &a, err) < 0)
+	if (mcp_account(s, c->m->root, &a, err) < 0)
 		return -1;
-	ctl_path(m, c, path, sizeof(path));
-	c->ctl_fd = mcp_listen_control(m, path, &a, err);
+	ctl_path(c->m, c, path, sizeof(path));
+	c->ctl_fd = mcp_listen_control(c->m, path, &a, err);
 	return c->ctl_fd < 0 ? -1 : 0;
+}
+
+void mcp_listen_child_close(struct mcp_child *c)
+{
+	char path[512];
+
+	if (c->ctl_fd < 0)
+		return;
+	close(c->ctl_fd);
+	c->ctl_fd = -1;
+	ctl_path(c->m, c, path, sizeof(path));
+	unlink(path);
 }
 
 static void ipc_path(struct mcp *m, const struct mcp_section *sec, char *out, size_t size)
@@ -255,56 +279,23 @@ static void ipc_path(struct mcp *m, const struct mcp_section *sec, char *out, si
 	snprintf(out, size, "%s/%s.ipc", m->set->run_directory, sec->wire->role);
 }
 
-int mcp_listen_open(struct mcp *m, struct mcp_section *sec, struct meta1_err *err)
+int mcp_listen_ipc(struct mcp *m, struct mcp_section *sec, struct meta1_err *err)
 {
 	char path[512];
 
-	sec->listen = base_alloc(sizeof(*sec->listen) * (sec->set->nlisten + 1));
-	for (unsigned i = 0; i < sec->set->nlisten; i++) {
-		const struct set_listen *l = &sec->set->listen[i];
-		struct meta1_err why = {""};
-
-		sec->nlisten++;
-		if (mcp_listener_open(m, sec, l, false, &sec->listen[i], &why) < 0)
-			return err_set(err, "%s:%d:%d: %s", l->pos.file ? l->pos.file : m->file,
-			    l->pos.line, l->pos.col, why.text);
-	}
-	if (sec->wire->ipc) {
-		ipc_path(m, sec, path, sizeof(path));
-		sec->ipc_fd = unix_socket(path, 0666, (uid_t)-1, (gid_t)-1, err);
-		if (sec->ipc_fd < 0)
-			return -1;
-	}
-	for (unsigned i = 0; i < sec->nchild; i++) {
-		if (open_control(m, &sec->child[i], err) < 0)
-			return -1;
-	}
-	return 0;
+	ipc_path(m, sec, path, sizeof(path));
+	sec->ipc_fd = unix_socket(path, 0666, (uid_t)-1, (gid_t)-1, err);
+	return sec->ipc_fd < 0 ? -1 : 0;
 }
 
-void mcp_listen_close(struct mcp *m, struct mcp_section *sec)
+void mcp_listen_ipc_close(struct mcp *m, struct mcp_section *sec)
 {
 	char path[512];
 
-	for (unsigned i = 0; i < sec->nlisten; i++)
-		mcp_listener_close(m, &sec->listen[i]);
-	free(sec->listen);
-	sec->listen = NULL;
-	sec->nlisten = 0;
-	if (sec->ipc_fd >= 0) {
-		close(sec->ipc_fd);
-		ipc_path(m, sec, path, sizeof(path));
-		unlink(path);
-	}
+	if (sec->ipc_fd < 0)
+		return;
+	close(sec->ipc_fd);
 	sec->ipc_fd = -1;
-	for (unsigned i = 0; i < sec->nchild; i++) {
-		struct mcp_child *c = &sec->child[i];
-
-		if (c->ctl_fd < 0)
-			continue;
-		close(c->ctl_fd);
-		c->ctl_fd = -1;
-		ctl_path(m, c, path, sizeof(path));
-		unlink(path);
-	}
+	ipc_path(m, sec, path, sizeof(path));
+	unlink(path);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * mcp.c -- the master control program: main(), the wiring table, the steps of a start, signals.
+ * mcp.c -- the master control program: main(), the steps of a start, signals.
  *
  * Comes from: the command line. Goes to: the files named in mcp.h, in their order.
  * Start: settings, folders, locks, checkers, sockets, processes; a failure before the
@@ -9,9 +9,6 @@
  * Owns: everything that outlives a role: sockets, locks, the settings in force.
  */
 #include "mcp.h"
-
-#include "lib/clients.h"
-#include "lib/tally.h"
 
 #include "role.h"
 
@@ -25,25 +22,6 @@
 #include <unistd.h>
 
 #define STOP_AT_ONCE_MS 1000 /* a second SIGTERM */
-#define INDEX_QMGR	0xFF
-
-/* The picture of the processes; doc/architecture.md shows it. */
-const struct mcp_wire mcp_wiring[] = {
-    {"smtps", SMTPS, true, NULL, "smar qmgr", "receives mail, writes it to the queue store"},
-    {"smtpc", SMTPC, true, NULL, "qmgr smar", "delivers mail by SMTP and LMTP"},
-    {"qmgr", QMGR, false, "qmgr.ipc", "smar", "schedules, records outcomes, writes reports"},
-    {"smar", SMAR, false, "smar.ipc", "", "DNS, maps, who may and where to"},
-    {NULL, 0, false, NULL, NULL, NULL},
-};
-
-const struct mcp_wire *mcp_wire(const char *role)
-{
-	for (const struct mcp_wire *w = mcp_wiring; w->role; w++) {
-		if (strcmp(w->role, role) == 0)
-			return w;
-	}
-	return NULL;
-}
 
 /* ---- signals ---- */
 
@@ -55,16 +33,16 @@ static void reap(int sig, short what, void *arg)
 
 	(void)sig, (void)what;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		struct mcp_child *found = NULL;
+		struct mcp_child *found = NULL, *o;
 
 		if (mcp_check_reaped(m, pid, status) || mcp_worker_reaped(m, pid, status))
 			continue;
-		for (unsigned i = 0; i < m->nsection; i++) {
-			for (unsigned k = 0; k < m->section[i].nchild; k++) {
-				if (m->section[i].child[k].pid == pid)
-					found = &m->section[i].child[k];
-			}
-		}
+		MCP_EACH_CHILD(m, c)
+		if (c->pid == pid)
+			found = c;
+		LIST_FOREACH(o, &m->retired, link)
+		if (o->pid == pid)
+			found = o;
 		if (found)
 			mcp_child_ended(found, status);
 	}
@@ -96,18 +74,16 @@ static void hangup(int sig, short what, void *arg)
 static void reopen(int sig, short what, void *arg)
 {
 	struct mcp *m = arg;
+	struct mcp_child *o;
 
 	(void)sig, (void)what;
 	log_reopen();
-	for (unsigned i = 0; i < m->nsection; i++) {
-		for (unsigned k = 0; k < m->section[i].nchild; k++) {
-			struct mcp_child *c = &m->section[i].child[k];
-
-			/* Before it is up it may not have its handler yet. */
-			if (c->state == MCP_UP)
-				kill(c->pid, SIGUSR1);
-		}
-	}
+	MCP_EACH_CHILD(m, c)
+	if (c->state == MCP_UP) /* before, it may not have its handler yet */
+		kill(c->pid, SIGUSR1);
+	LIST_FOREACH(o, &m->retired, link)
+	if (o->state == MCP_STOPPING)
+		kill(o->pid, SIGUSR1);
 }
 
 static void watch_signals(struct mcp *m)
@@ -179,62 +155,15 @@ static int report_up(struct mcp *m)
 	return 0;
 }
 
-static void make_sections(struct mcp *m)
-{
-	uint32_t smtps = 0;
-
-	m->section = base_alloc(sizeof(*m->section) * (m->set->nrole + 1));
-	for (unsigned i = 0; i < m->set->nrole; i++) {
-		struct mcp_section *sec = &m->section[i];
-		const struct set_role *s = m->set->role[i];
-
-		sec->set = s;
-		sec->wire = mcp_wire(s->keyword);
-		sec->ipc_fd = -1;
-		sec->nchild = sec->wire->many && s->processes > 1 ? (unsigned)s->processes : 1;
-		sec->child = base_alloc(sizeof(*sec->child) * sec->nchild);
-		for (unsigned k = 0; k < sec->nchild; k++) {
-			uint32_t index = sec->wire->who == SMTPS  ? smtps++
-					 : sec->wire->who == QMGR ? INDEX_QMGR
-								  : k;
-
-			mcp_child_init(m, sec, &sec->child[k], k, index);
-		}
-	}
-	m->nsection = m->set->nrole;
-}
-
-/* Before the sockets: a role that is started by a connection needs it too. */
-static int open_clients(struct mcp *m)
-{
-	unsigned smtps = 0;
-
-	for (unsigned i = 0; i < m->nsection; i++)
-		if (m->section[i].wire->who == SMTPS)
-			smtps += m->section[i].nchild;
-	m->clients_fd = clients_make(smtps);
-	if (m->clients_fd >= 0)
-		m->tally_fd = tally_make(smtps);
-	if (m->tally_fd < 0)
-		fprintf(stderr, "mcp: no memory for the tables of clients and logins: %s\n",
-		    strerror(errno));
-	return m->tally_fd < 0 ? -1 : 0;
-}
-
-static int open_sockets(struct mcp *m)
+static int open_sections(struct mcp *m)
 {
 	struct meta1_err err = {""};
+	bool good = mcp_sections_open(m, m->set, &err) == 0;
 
-	for (unsigned i = 0; i < m->nsection; i++) {
-		struct mcp_section *sec = &m->section[i];
-
-		if (mcp_listen_open(m, sec, &err) < 0) {
-			fprintf(stderr, "mcp: %s\n", err.text);
-			return -1;
-		}
-		mcp_order_asleep(sec);
-	}
-	if (mcp_control_open(m, &err) == 0)
+	mcp_sections_end(m, good);
+	for (unsigned i = 0; i < m->nsection; i++)
+		mcp_order_asleep(m->section[i]);
+	if (good && mcp_control_open(m, &err) == 0)
 		return 0;
 	fprintf(stderr, "mcp: %s\n", err.text);
 	return -1;
@@ -247,8 +176,7 @@ static void checked(struct mcp *m, bool good, const char *errors)
 		mcp_end(m, EXIT_CONFIG);
 		return;
 	}
-	make_sections(m);
-	if (open_clients(m) < 0 || open_sockets(m) < 0 || report_up(m) < 0) {
+	if (open_sections(m) < 0 || report_up(m) < 0) {
 		mcp_end(m, EXIT_OS);
 		return;
 	}
@@ -277,11 +205,9 @@ static void close_all(struct mcp *m)
 		pid_file(m, path, sizeof(path));
 		unlink(path);
 	}
-	for (unsigned i = 0; i < m->nsection; i++) {
-		mcp_listen_close(m, &m->section[i]);
-		free(m->section[i].child);
-	}
-	free(m->section);
+	mcp_sections_close(m);
+	mcp_retire_close(m);
+	mcp_hand_end(m, true);
 	mcp_service_end(&m->service);
 	loop_unwatch(&m->order_timer);
 	for (size_t i = 0; i < ARRAY_LEN(m->signal); i++)
@@ -313,6 +239,7 @@ static void init(struct mcp *m)
 	m->ping_ms = MCP_PING_MS;
 	m->life = 1;
 	LIST_INIT(&m->workers);
+	LIST_INIT(&m->retired);
 #ifdef META1_DEVELOPER
 	/* tests cannot wait as long as an admin wants us to */
 	if (getenv("META1_PING_MS"))
@@ -443,7 +370,7 @@ static int usage(void)
 	fputs("usage: mcp [-f FILE] [-D | -V[V[V[V]]] | -C | -T roles | -T reload]\n"
 	      "  -D background  -V version  -VV libraries  -VVV check  -VVVV check and print\n"
 	      "  -C check as for a start  -T roles: who talks to whom\n"
-	      "  -T reload: options whose change restarts mcp or a role\n",
+	      "  -T reload: options whose change restarts a role, or is refused\n",
 	    stderr);
 	return 64;
 }

@@ -7,7 +7,8 @@
  * nobody of an earlier life is there (lock.c), whether the configuration is good in the eyes
  * of those who will run it (check.c), which sockets (listen.c), a process (exec.c, child.c,
  * pass.c) and its workers (worker.c), their order (order.c), a change of the configuration
- * (reload.c, relisten.c), and who may ask for one (control.c). What a service manager wants to
+ * (reload.c, plan.c, differ.c, sections.c, relisten.c, hand.c), processes that such a change has
+ * no place for (retire.c), and who may ask for one (control.c). What a service manager wants to
  * hear, and which sockets it has opened, is in service.c.
  */
 #ifndef META1_MCP_H
@@ -21,9 +22,12 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-#define MCP_START_MS	10000 /* a start waits so long for the role before it */
-#define MCP_STOP_MS	30000 /* what is past the dot may take so long */
-#define MCP_DRAIN_MS	10000 /* before a restart: what is at a mail, while others wait */
+#define MCP_START_MS 10000 /* a start waits so long for the role before it */
+#define MCP_STOP_MS  30000 /* what is past the dot may take so long */
+#define MCP_DRAIN_MS 10000 /* before a restart: what is at a mail, while others wait */
+#define MCP_RETIRE_MS                                                                              \
+	300000 /* the same where nobody waits, since there will be no such process                 \
+		*/
 #define MCP_PING_MS	10000
 #define MCP_SILENT	3  /* unanswered pings: the role hangs */
 #define MCP_SILENT_INIT 30 /* the same before it is ready: it may read a long queue */
@@ -32,7 +36,7 @@
 #define MCP_LONG_LIFE	60000 /* a life as long as this makes the next restart quick */
 #define MCP_ORPHANS_MS	12000 /* roles whose mcp was killed end within 10 s */
 
-/* ---- mcp.c: the wiring, one row a role ---- */
+/* ---- wire.c: one row a role ---- */
 struct mcp_wire {
 	const char *role;
 	enum proto_who who;
@@ -62,6 +66,7 @@ struct mcp_child { /* a place for one process of a section */
 	struct mcp_section *sec;
 	uint32_t index; /* process index for ids, unique over all smtps */
 	unsigned nth;	/* within its section, from 0 */
+	bool retired;	/* of no section any more: sec is its own */
 	char name[96];	/* "smtps", "smtps-internal.1": for log, lock and control socket */
 	enum mcp_state state;
 	pid_t pid; /* 0: none */
@@ -78,7 +83,9 @@ struct mcp_child { /* a place for one process of a section */
 	bool told;    /* reload.c: an answer is awaited */
 	bool agreed;  /* reload.c: it answered that it is ready */
 	bool renewed; /* reload.c: must be restarted after the commit */
-	bool awaited; /* it was, with the last reload; control.c waits for it */
+	bool fresh;   /* made by a reload that is not over, and then started */
+	bool awaited; /* restarted or started by the last reload; control.c waits for it */
+	LIST_ENTRY(mcp_child) link; /* of m->retired */
 };
 
 struct mcp_listen {
@@ -89,23 +96,28 @@ struct mcp_listen {
 	unsigned nfd;
 	bool given; /* the service manager's, which gets it back */
 	/* relisten.c */
-	bool kept;    /* between the steps of a reload: stays, and so stands in both lists */
+	bool kept;    /* between the steps of a reload: stays, and so stands in two lists */
+	bool late;    /* it shares its address with one that goes, and listens from the commit on */
 	char *beside; /* where its file lies until the commit, or NULL */
 };
 
 struct mcp_section {
 	const struct mcp_wire *wire;
 	const struct set_role *set; /* in m->set */
+	/* between the steps of a reload: in its settings, NULL: it goes; and how many processes */
+	const struct set_role *after;
+	unsigned nafter;
+	bool fresh, slept; /* made by it; start_action accept, while the commit runs */
 	struct mcp_listen *listen;
 	unsigned nlisten;
 	struct mcp_listen *next; /* between the steps of a reload: those after it, or NULL */
 	unsigned nnext;
 	bool relisten; /* they are others, or in another order */
 	int ipc_fd;
-	struct mcp_child *child;
-	unsigned nchild;
-	bool holding;	     /* it restarts, and keeps its restart_dependencies stopped */
-	struct watch **wake; /* accept: one a listener, while asleep */
+	struct mcp_child **child;
+	unsigned nchild, nfresh; /* fresh: behind them, not there before the commit */
+	bool holding;		 /* it restarts, and keeps its restart_dependencies stopped */
+	struct watch **wake;	 /* accept: one a listener, while asleep */
 };
 
 /* ---- service.c: systemd's protocol ---- */
@@ -137,8 +149,10 @@ struct mcp {
 	int clients_fd;		/* table of clients, shared by all smtps; -1: none yet */
 	int tally_fd;		/* that of logins, likewise */
 	int lock_fd, report_fd; /* report_fd: tells the foreground how the start went */
-	struct mcp_section *section;
-	unsigned nsection;
+	struct mcp_section **section, **next; /* next: between the steps of a reload */
+	unsigned nsection, nnext;
+	LIST_HEAD(, mcp_child) retired;
+	struct mcp_hand *hand, *next_hand; /* hand.c */
 	struct chan_side side;
 	int64_t ping_ms, backoff_max; /* backoff_max 0: MCP_BACKOFF_MAX */
 	uint64_t life;		      /* of the configuration: 1, and 1 more with each reload */
@@ -150,6 +164,12 @@ struct mcp {
 	struct mcp_reload *reload;
 	struct mcp_control *control; /* NULL: not open */
 };
+
+/* All processes that have a section. */
+#define MCP_EACH_CHILD(m, c)                                                                       \
+	for (unsigned s_ = 0; s_ < (m)->nsection; s_++)                                            \
+		for (unsigned k_ = 0; k_ < (m)->section[s_]->nchild; k_++)                         \
+			for (struct mcp_child *c = (m)->section[s_]->child[k_]; c; c = NULL)
 
 /* Developer builds with META1_TEST_ENV=1 in the environment: tests as root. */
 bool mcp_testing(void);
@@ -185,6 +205,10 @@ bool mcp_folder_right(
 /* Makes what lacks, checks the rest; every wrong one on err_file with the command that
  * mends it. <0: at least one is wrong. */
 int mcp_dirs(struct mcp *, FILE *err_file);
+/* Whose the folder is by these settings; false: nobody's, so there is no need for it. */
+bool mcp_folder_ids(struct settings *, bool root, const struct mcp_folder *, uid_t *, gid_t *);
+/* Made and given to them, or checked. <0: it is wrong, and err_file has that. */
+int mcp_folder_make(const struct mcp_folder *, uid_t, gid_t, bool root, FILE *err_file);
 /* The group that may read contents: CDB_gid, else that of smtpc. */
 gid_t mcp_cdb_gid(struct settings *, bool root);
 
@@ -203,24 +227,28 @@ bool mcp_check_reaped(struct mcp *, pid_t pid, int status); /* true: it was a ch
 void mcp_check_cancel(struct mcp *);
 
 /* ---- listen.c ---- */
-/* All sockets of a section. <0: err; what was opened is closed by mcp_listen_close(). */
-int mcp_listen_open(struct mcp *, struct mcp_section *, struct meta1_err *);
+/* RUN/ROLE.ipc, and RUN/NAME.ctl of a process, which is its account's. <0: err. */
+int mcp_listen_ipc(struct mcp *, struct mcp_section *, struct meta1_err *);
+int mcp_listen_child(struct mcp_child *, struct meta1_err *);
+void mcp_listen_ipc_close(struct mcp *, struct mcp_section *);
+void mcp_listen_child_close(struct mcp_child *);
 /* A control socket for the group meta1 where there is one, of the account or (NULL) our own. Its
  * descriptor, or <0: err. */
 int mcp_listen_control(
     struct mcp *, const char *path, const struct mcp_account *, struct meta1_err *);
-void mcp_listen_close(struct mcp *, struct mcp_section *);
-/* One listener: its name and rights; the file of a unix socket; its sockets, opened so that they
- * may share the address with others of ours, and closed. */
+/* One listener: its name and rights; the file of a unix socket; its sockets, one a process that the
+ * section will have, and closed. late: they share the address with others of ours, and listen when
+ * mcp_listener_listen() says so. */
 void mcp_listener_name(const struct set_listen *, struct mcp_listen *);
 void mcp_listener_path(const struct mcp *, const struct set_listen *, char *out, size_t size);
 int mcp_listener_open(struct mcp *, const struct mcp_section *, const struct set_listen *,
-    bool share, struct mcp_listen *, struct meta1_err *);
+    bool late, struct mcp_listen *, struct meta1_err *);
+void mcp_listener_listen(struct mcp_listen *);
 void mcp_listener_close(struct mcp *, struct mcp_listen *);
 
 /* ---- relisten.c: listeners that a reload adds, changes or takes away ---- */
-/* <0: err, and all is as it was. Else mcp_relisten_end() must follow. */
-int mcp_relisten_open(struct mcp *, const struct settings *next, struct meta1_err *);
+/* For m->next. <0: err. mcp_relisten_end() must follow. */
+int mcp_relisten_open(struct mcp *, struct meta1_err *);
 bool mcp_relisten_give(struct mcp_child *); /* before step 1; false: it could not be sent */
 void mcp_relisten_end(struct mcp *, bool commit);
 
@@ -244,8 +272,9 @@ pid_t mcp_exec(struct mcp *, const struct mcp_exec *, struct meta1_err *);
 void mcp_status_words(int status, char *out, size_t size);
 
 /* ---- child.c ---- */
-void mcp_child_init(
-    struct mcp *, struct mcp_section *, struct mcp_child *, unsigned nth, uint32_t index);
+struct mcp_child *mcp_child_new(
+    struct mcp *, struct mcp_section *, const struct set_role *, unsigned nth, uint32_t index);
+void mcp_child_free(struct mcp_child **);
 bool mcp_child_running(const struct mcp_child *);
 void mcp_child_start(struct mcp_child *);
 /* drain_ms: sessions that are at a mail go on for so long, before the stop begins. */
@@ -287,12 +316,61 @@ void mcp_reload_done(struct mcp_child *, const struct p_reload_done *);
 void mcp_reload_gone(struct mcp_child *); /* it ended before it answered */
 void mcp_reload_cancel(struct mcp *);
 
-/* ---- differ.c: what a reload alone does not bring ---- */
-/* What only a restart of mcp can change: its name, or NULL. */
-const char *mcp_differ_fixed(const struct settings *old, const struct settings *new);
-/* The option that the processes of section i learn only by a restart, or NULL. */
-const char *mcp_differ_restart(const struct settings *old, const struct settings *new, unsigned i);
+/* ---- plan.c: from two configurations to what becomes of each process ---- */
+enum mcp_act { MCP_GOES_ON, MCP_RESTARTS, MCP_STARTS, MCP_LEAVES };
+struct mcp_step {
+	enum mcp_act act;
+	const struct set_role *set; /* of the new settings; of the old where it leaves */
+	unsigned nth;
+	char why[160]; /* "" for what goes on */
+};
+struct mcp_plan {
+	struct mcp_step *step;
+	unsigned n;
+	char refused[600]; /* not "": why nothing can be done, and what to do; no steps then */
+};
+void mcp_plan(const struct settings *old, const struct settings *new, struct mcp_plan *);
+void mcp_plan_free(struct mcp_plan *);
+/* The step for people; false: there is nothing to say of it. */
+bool mcp_plan_says(const struct mcp_step *, char *out, size_t size);
+unsigned mcp_section_size(const struct set_role *);			 /* processes */
+bool mcp_section_same(const struct set_role *, const struct set_role *); /* by their names */
+void mcp_child_name(const struct set_role *, unsigned nth, char *out, size_t size);
+
+/* ---- differ.c: what a running role does not take by a reload ---- */
+/* What cannot change while mcp runs: true, and why has both values and what to do. */
+bool mcp_differ_fixed(
+    const struct settings *old, const struct settings *new, char *why, size_t size);
+/* The option that the processes of a section learn only by a restart, or NULL. */
+const char *mcp_differ_restart(const struct settings *old, const struct settings *new,
+    const struct set_role *was, const struct set_role *is);
 void mcp_differ_print(void); /* both, for people */
+
+/* ---- sections.c: what the settings say there is ---- */
+/* What next has and we have not is made: sections, places of processes, their sockets, listeners.
+ * <0: err; mcp_sections_end() must follow in any case. commit: they are those in force, and what
+ * next has not is closed or retires. */
+int mcp_sections_open(struct mcp *, const struct settings *next, struct meta1_err *);
+void mcp_sections_end(struct mcp *, bool commit);
+void mcp_sections_close(struct mcp *); /* mcp ends */
+struct mcp_child *mcp_sections_child(struct mcp *, const struct set_role *, unsigned nth);
+
+/* ---- retire.c: processes without a section; what is under way ends in them ---- */
+void mcp_retire(struct mcp_child *, const char *why);
+/* Those that nobody needs any more are told to stop, those that have ended are forgotten. */
+void mcp_retire_look(struct mcp *);
+void mcp_retire_close(struct mcp *);		       /* mcp ends, and nothing runs */
+void mcp_retire_hurry(struct mcp *, const char *name); /* another one of that name is to start */
+bool mcp_retire_has(const struct mcp *, const char *name);
+bool mcp_retire_stop(struct mcp *, int64_t within_ms, bool again); /* true: some still run */
+
+/* ---- hand.c: folders that change hands with a role's account ---- */
+/* Those of next: what lacks is made (unless try), what is wrong stands in err_file. <0: something
+ * is wrong. mcp_hand_end() must follow. */
+int mcp_hand_open(struct mcp *, struct settings *next, bool try, FILE *err_file);
+void mcp_hand_end(struct mcp *, bool commit);
+/* Folders of this role change hands when none of its old processes runs: true: some still do. */
+bool mcp_hand_waits(struct mcp *, const char *role);
 
 /* ---- control.c ---- */
 int mcp_control_open(struct mcp *, struct meta1_err *);

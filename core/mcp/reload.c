@@ -4,10 +4,11 @@
  *
  * Comes from: SIGHUP (mcp.c), control.c. Goes to: check.c, and over the channels to
  * core/role_mcp.c.
- * Order: read and check here; a checker a section, as its user; new listeners are opened
- * (relisten.c); step 1: every role opens the new beside the old; all ready: step 2, commit. What a
- * role can learn only by a restart restarts just that role, after the commit, and its sockets stay.
- * What belongs to mcp alone (users, sections, folders) needs a restart of mcp and is refused by
+ * Order: read, check and plan here (plan.c); a checker a section, as its user; what is new is made:
+ * folders (hand.c), sections and their sockets (sections.c); step 1: every process that stays opens
+ * the new beside the old; all ready: step 2, commit. What a process can learn only by a restart
+ * restarts just that one, after the commit, and its sockets stay; then new ones are started, and
+ * those that have no place any more end (retire.c). What cannot change while mcp runs is refused by
  * name (differ.c).
  * Owns: the new settings until the commit. On failure: says why; the old ones go on.
  */
@@ -24,6 +25,7 @@ enum { DONE_READY, DONE_REFUSED, DONE_RESTART };
 
 struct mcp_reload {
 	struct settings *next;
+	struct mcp_plan plan;
 	uint64_t serial;
 	unsigned awaited;
 	bool refused, try, committed; /* committed: answers to that are awaited */
@@ -57,10 +59,12 @@ static void finish(struct mcp *m, bool good)
 	struct mcp_reload *r = m->reload;
 
 	m->reload = NULL;
-	mcp_relisten_end(m, false);
+	mcp_sections_end(m, false);
+	mcp_hand_end(m, false);
 	if (!m->stopping)
 		mcp_service_say(m, "READY=1");
 	loop_unwatch(&r->timer);
+	mcp_plan_free(&r->plan);
 	if (r->next)
 		settings_free(&r->next);
 	mcp_control_reloaded(m, good, r->text ? r->text : "");
@@ -111,15 +115,17 @@ static void send_step(struct mcp *m, struct mcp_child *c, uint64_t step)
 	chan_send(c->chan, P_RELOAD, &msg);
 }
 
-#define EACH_CHILD(m, sec, c)                                                                      \
-	for (struct mcp_section *sec = (m)->section; sec < (m)->section + (m)->nsection; sec++)    \
-		for (struct mcp_child *c = sec->child; c < sec->child + sec->nchild; c++)
+/* It is there after the commit too. */
+static bool stays(const struct mcp_child *c)
+{
+	return c->sec->after && c->nth < c->sec->nafter;
+}
 
 /* Nobody waits for the answers: what a role is told next stands behind this in its channel, and
  * answers are known by serial and step. */
 static void abort_all(struct mcp *m)
 {
-	EACH_CHILD(m, sec, c)
+	MCP_EACH_CHILD(m, c)
 	{
 		c->told = c->agreed = c->renewed = false;
 		if (c->state == MCP_UP)
@@ -129,10 +135,11 @@ static void abort_all(struct mcp *m)
 
 static void restart_renewed(struct mcp *m)
 {
-	EACH_CHILD(m, sec, c)
+	MCP_EACH_CHILD(m, c)
 	{
 		c->proved = c->state == MCP_UP && !c->renewed;
-		c->awaited = c->renewed || c->state == MCP_OFF;
+		c->awaited = c->renewed || c->fresh || c->state == MCP_OFF;
+		c->fresh = false;
 		if (c->state == MCP_OFF) {
 			c->state = MCP_DOWN;
 			c->backoff = 0;
@@ -141,31 +148,31 @@ static void restart_renewed(struct mcp *m)
 			continue;
 		c->renewed = false;
 		mcp_child_stop(c, MCP_DRAIN_MS, MCP_STOP_MS, "the new configuration needs it");
-		mcp_order_hold(sec);
+		mcp_order_hold(c->sec);
 	}
 }
 
-/* Those whose processes read an option at their start only; and says so. */
-static void mark_restarts(struct mcp *m)
+/* What becomes of whom, to those who asked; at a commit, of whom it says so. */
+static void carry_out(struct mcp *m, bool commit)
 {
 	struct mcp_reload *r = m->reload;
+	char text[400];
 
-	for (unsigned i = 0; i < m->nsection; i++) {
-		const char *option = mcp_differ_restart(m->set, r->next, i);
-		struct mcp_section *sec = &m->section[i];
+	for (unsigned i = 0; i < r->plan.n; i++) {
+		const struct mcp_step *s = &r->plan.step[i];
+		struct mcp_child *c = mcp_sections_child(m, s->set, s->nth);
 
-		if (!option)
-			continue;
-		for (unsigned k = 0; k < sec->nchild; k++)
-			sec->child[k].renewed = true;
-		say(r, "%s: needs a restart: the option %s", sec->child[0].name, option);
+		if (mcp_plan_says(s, text, sizeof(text)))
+			say(r, "%s", text);
+		if (commit && s->act == MCP_RESTARTS && c)
+			c->renewed = true;
 	}
 }
 
 /* One that came up since step 1 was asked has the sockets of before, and may have either file. */
 static void send_commit(struct mcp *m)
 {
-	EACH_CHILD(m, sec, c)
+	MCP_EACH_CHILD(m, c)
 	{
 		if (c->state == MCP_UP) {
 			c->told = true;
@@ -180,6 +187,21 @@ static void send_commit(struct mcp *m)
 
 static void maybe_decide(struct mcp *m);
 
+/* Sections, their processes and sockets are those of the new settings. */
+static void switch_sections(struct mcp *m)
+{
+	for (unsigned i = 0; i < m->nsection; i++)
+		m->section[i]->slept = mcp_order_awake(m->section[i]);
+	for (unsigned i = 0; i < m->nnext; i++)
+		m->next[i]->slept = m->next[i]->slept || m->next[i]->fresh;
+	mcp_sections_end(m, true);
+	for (unsigned i = 0; i < m->nsection; i++) {
+		if (m->section[i]->slept)
+			mcp_order_asleep(m->section[i]);
+		m->section[i]->slept = false;
+	}
+}
+
 static void commit(struct mcp *m)
 {
 	struct mcp_reload *r = m->reload;
@@ -187,21 +209,13 @@ static void commit(struct mcp *m)
 	    .facility = m->background ? "mail" : NULL,
 	    .level = (int)r->next->log_level};
 	struct meta1_err err;
-	bool *asleep;
 
-	asleep = base_alloc(m->nsection * sizeof(*asleep));
-	for (unsigned i = 0; i < m->nsection; i++)
-		asleep[i] = mcp_order_awake(&m->section[i]);
-	mcp_relisten_end(m, true);
+	switch_sections(m);
+	mcp_hand_end(m, true);
 	loop_rearm(r->timer, ANSWER_MS);
 	send_commit(m);
-	mark_restarts(m);
-	for (unsigned i = 0; i < m->nsection; i++) {
-		m->section[i].set = r->next->role[i];
-		if (asleep[i])
-			mcp_order_asleep(&m->section[i]);
-	}
-	free(asleep);
+	carry_out(m, true);
+	mcp_plan_free(&r->plan); /* it points into the old settings too */
 	settings_free(&m->set);
 	m->set = r->next;
 	r->next = NULL;
@@ -230,7 +244,7 @@ static void maybe_decide(struct mcp *m)
 		return;
 	}
 	if (!m->reload->refused)
-		mark_restarts(m);
+		carry_out(m, false);
 	abort_all(m);
 	if (m->reload->refused)
 		refuse(m, "a role refused it, see above");
@@ -243,7 +257,7 @@ static void no_answer(int fd, short what, void *arg)
 	struct mcp *m = arg;
 
 	(void)fd, (void)what;
-	EACH_CHILD(m, sec, c)
+	MCP_EACH_CHILD(m, c)
 	{
 		if (!c->told)
 			continue;
@@ -260,31 +274,51 @@ static void no_answer(int fd, short what, void *arg)
 	refuse(m, "a role did not answer");
 }
 
+/* Folders, sections and sockets that are new. false: refused, nothing is left of them. */
+static bool make_new(struct mcp *m)
+{
+	struct mcp_reload *r = m->reload;
+	struct meta1_err err = {""};
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	bool good = f && mcp_hand_open(m, r->next, r->try, f) >= 0;
+
+	if (f)
+		fclose(f);
+	log_lines(r, text ? text : "");
+	free(text);
+	if (!good)
+		refuse(m, "a folder is not as it must be, see above");
+	else if (mcp_sections_open(m, r->next, &err) < 0)
+		refuse(m, err.text);
+	else
+		return true;
+	return false;
+}
+
 static void checked(struct mcp *m, bool good, const char *errors)
 {
 	struct mcp_reload *r = m->reload;
-	struct meta1_err err;
 
 	log_lines(r, errors);
 	if (!good) {
 		refuse(m, "a check failed, see above");
 		return;
 	}
-	if (mcp_relisten_open(m, r->next, &err) < 0) {
-		refuse(m, err.text);
+	if (!make_new(m))
 		return;
-	}
 	r->timer = loop_timer(m->loop, ANSWER_MS, no_answer, m);
-	EACH_CHILD(m, sec, c)
+	MCP_EACH_CHILD(m, c)
 	{
 		/* A role that is starting has the old one. */
 		c->agreed = false;
-		c->renewed = c->state == MCP_STARTING;
-		if (c->state != MCP_UP)
+		c->renewed = c->state == MCP_STARTING && stays(c);
+		if (c->state != MCP_UP || !stays(c))
 			continue;
 		c->told = true;
 		r->awaited++;
-		mcp_workers_start(c, r->next, r->next->role[sec - m->section]);
+		mcp_workers_start(c, r->next, c->sec->after);
 		/* One that cannot take them now is started again after the commit. */
 		c->renewed = !mcp_relisten_give(c) || !give_conf(m, c);
 		send_step(m, c, STEP_PREPARE);
@@ -357,7 +391,6 @@ void mcp_reload_start(struct mcp *m, bool try)
 {
 	static uint64_t serial;
 	struct mcp_reload *r;
-	const char *fixed;
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f;
@@ -383,17 +416,15 @@ void mcp_reload_start(struct mcp *m, bool try)
 		log_lines(r, text);
 		free(text);
 	}
-	fixed = conf_errors(r->next->conf) ? NULL : mcp_differ_fixed(m->set, r->next);
 	if (conf_errors(r->next->conf)) {
 		refuse(m, "the file has errors, see above");
-	} else if (fixed) {
-		char why[256];
-
-		snprintf(why, sizeof(why), "%s changed: this needs a restart of mcp", fixed);
-		refuse(m, why);
-	} else {
-		mcp_check_start(m, r->next, checked);
+		return;
 	}
+	mcp_plan(m->set, r->next, &r->plan);
+	if (r->plan.refused[0])
+		refuse(m, r->plan.refused);
+	else
+		mcp_check_start(m, r->next, checked);
 }
 
 void mcp_reload_cancel(struct mcp *m)
@@ -402,7 +433,7 @@ void mcp_reload_cancel(struct mcp *m)
 	if (!m->reload)
 		return;
 	m->again = false;
-	EACH_CHILD(m, sec, c)
+	MCP_EACH_CHILD(m, c)
 	c->told = false;
 	if (m->reload->committed)
 		finish(m, true);

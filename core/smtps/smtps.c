@@ -171,9 +171,15 @@ void smtps_check_drained(struct smtps *srv)
 		loop_defer(srv->role->loop, &srv->drained);
 }
 
+/* Who was let in a moment ago and has said nothing is as one who waits at a listener. */
 static void drain(struct role *role)
 {
+	struct smtps_session *s;
+
 	(void)role;
+	LIST_FOREACH(s, &server.sessions, all)
+	if (s->helo == NULL && s->ntx == 0)
+		s->last_in = true;
 	smtps_listen_leave(&server, true);
 	smtps_session_leave(&server, NULL);
 	smtps_check_drained(&server);

@@ -116,6 +116,44 @@ def test_sockets_that_are_open(server, processes):
         assert (server.dir / 'u').is_socket()
 
 
+def test_a_socket_that_moves(server):
+    """To another section, back when that one goes, and whoever connects meanwhile is served by one or the other."""
+    port, n = f' listen_socket {{ type = inet; address = 127.0.0.1; port = {server.port}; }}', 0
+    server.listen = ''
+    with listening(server.port) as s:
+        def where(section, also=('smtps', 'smtps b')):
+            server.sections = [*also, 'qmgr', 'smar']
+            for i, name in enumerate(also):
+                server.options[name] = f'listen_socket u {{ type = unix; path = "{server.dir}/u{i}"; }}' + port * (name == section)
+            server.write()
+
+        def moves(*how):
+            nonlocal n
+            n += 1
+            where(*how)
+            server.process.send_signal(signal.SIGHUP)
+            early = socket.create_connection(('127.0.0.1', server.port), lab.WAIT)
+            wait(lambda: server.said('mcp.reload result=committed') == n)
+            early.settimeout(lab.WAIT)
+            assert early.recv(100)
+            early.close()
+
+        where('smtps')
+        server.start_with('LISTEN_PID=$$ LISTEN_FDS=1', [s])
+        b, a = (pid for _, pid in server.gone('start', 'smtps'))
+        inode = os.fstat(s.fileno()).st_ino
+        assert server.greet() == a
+        moves('smtps b')
+        wait(lambda: server.greet() == b)
+        moves('smtps', ['smtps'])
+        wait(lambda: server.greet() == a and not alive(b))
+        moves('smtps b')
+        wait(lambda: server.greet() not in (a, b))
+        assert {os.readlink(f'/proc/{server.process.pid}/fd/{fd}') for fd in os.listdir(f'/proc/{server.process.pid}/fd')} >= {f'socket:[{inode}]'}
+        assert server.stop() == 0
+        socket.create_connection(('127.0.0.1', server.port), lab.WAIT).close()  # it waits for the next life
+
+
 def test_sockets_that_cannot_be_used(server):
     """Closed descriptors, files and sockets that do not listen: mcp opens its own."""
     with open('/dev/null') as null, socket.socket() as mute:

@@ -13,23 +13,25 @@ static struct mcp m;
 static const struct mcp_wire wire = {"smtpc", SMTPC, true, NULL, "qmgr", ""};
 static struct set_role set[] = {{.keyword = "smtpc"}, {.keyword = "qmgr"}, {.keyword = "smar"}};
 enum { N = ARRAY_LEN(set) };
-static struct mcp_child child[N];
-static struct mcp_section section[N];
+static struct mcp_child *child[N];
+static struct mcp_section section[N], *sections[N];
 
 static int setup(void **state)
 {
 	(void)state;
-	m = (struct mcp){.loop = loop_new(), .section = section, .nsection = N};
+	m = (struct mcp){.loop = loop_new(), .section = sections, .nsection = N};
 	loop_fake_clock(m.loop, 1000000, 1000);
-	m.set = settings_load_text("t", "queue_directory = /nonexistent/q;", OPT_CHECK);
+	m.set = settings_load_text(
+	    "t", "queue_directory = /nonexistent/q; run_directory = /nonexistent/run;", OPT_CHECK);
 	for (unsigned i = 0; i < N; i++) {
 		set[i].restart_dependencies = NULL;
 		section[i] = (struct mcp_section){
 		    .wire = &wire, .set = &set[i], .ipc_fd = -1, .child = &child[i], .nchild = 1};
-		mcp_child_init(&m, &section[i], &child[i], 0, 0);
-		child[i].state = MCP_UP;
-		child[i].started = loop_now(m.loop);
-		child[i].pid = 1000000 + (pid_t)i; /* never signalled here */
+		sections[i] = &section[i];
+		child[i] = mcp_child_new(&m, &section[i], &set[i], 0, 0);
+		child[i]->state = MCP_UP;
+		child[i]->started = loop_now(m.loop);
+		child[i]->pid = 1000000 + (pid_t)i; /* never signalled here */
 	}
 	log_open(m.loop, &(struct log_conf){.ident = "t", .file = "/dev/null", .level = 0},
 	    &(struct meta1_err){""});
@@ -40,8 +42,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < N; i++) {
-		loop_unwatch(&child[i].timer);
-		loop_unwatch(&child[i].ping);
+		mcp_child_free(&child[i]);
 	}
 	loop_unwatch(&m.order_timer);
 	log_close();
@@ -54,14 +55,15 @@ static void names(void **state)
 {
 	struct set_role named = {.keyword = "smtps", .name = "inner"};
 	struct mcp_section sec = {.wire = &wire, .set = &named};
-	struct mcp_child c;
+	struct mcp_child *c = mcp_child_new(&m, &sec, &named, 0, 7);
 
 	(void)state;
-	mcp_child_init(&m, &sec, &c, 0, 7);
-	assert_string_equal(c.name, "smtps-inner");
-	mcp_child_init(&m, &sec, &c, 2, 9);
-	assert_string_equal(c.name, "smtps-inner.2");
-	assert_int_equal(c.index, 9);
+	assert_string_equal(c->name, "smtps-inner");
+	mcp_child_free(&c);
+	c = mcp_child_new(&m, &sec, &named, 2, 9);
+	assert_string_equal(c->name, "smtps-inner.2");
+	assert_int_equal(c->index, 9);
+	mcp_child_free(&c);
 }
 
 static void backoff(void **state)
@@ -81,34 +83,34 @@ static void backoff(void **state)
 static void waits_before_a_restart(void **state)
 {
 	(void)state;
-	mcp_child_ended(&child[0], 3 << 8);
-	assert_int_equal(child[0].state, MCP_WAITING);
-	assert_int_equal(child[0].backoff, 1000);
-	assert_int_equal(child[0].pid, 0);
+	mcp_child_ended(child[0], 3 << 8);
+	assert_int_equal(child[0]->state, MCP_WAITING);
+	assert_int_equal(child[0]->backoff, 1000);
+	assert_int_equal(child[0]->pid, 0);
 	loop_fake_clock(m.loop, 1000999, 1000);
 	loop_turn(m.loop, false);
-	assert_int_equal(child[0].state, MCP_WAITING);
-	assert_int_equal(child[0].backoff, 1000);
+	assert_int_equal(child[0]->state, MCP_WAITING);
+	assert_int_equal(child[0]->backoff, 1000);
 	loop_fake_clock(m.loop, 1001000, 1001);
 	loop_turn(m.loop, false);
 	/* It was tried, and failed for want of the folder of the lock. */
-	assert_int_equal(child[0].state, MCP_WAITING);
-	assert_int_equal(child[0].backoff, 2000);
-	assert_int_equal(child[1].state, MCP_UP);
+	assert_int_equal(child[0]->state, MCP_WAITING);
+	assert_int_equal(child[0]->backoff, 2000);
+	assert_int_equal(child[1]->state, MCP_UP);
 }
 
 static void status_78_is_off(void **state)
 {
 	(void)state;
-	mcp_child_ended(&child[0], EXIT_CONFIG << 8);
-	assert_int_equal(child[0].state, MCP_OFF);
+	mcp_child_ended(child[0], EXIT_CONFIG << 8);
+	assert_int_equal(child[0]->state, MCP_OFF);
 	loop_fake_clock(m.loop, 2000000, 2000);
 	loop_turn(m.loop, false);
-	assert_int_equal(child[0].state, MCP_OFF);
+	assert_int_equal(child[0]->state, MCP_OFF);
 	/* The other one worked before: something passing is wrong. */
-	child[1].proved = true;
-	mcp_child_ended(&child[1], EXIT_CONFIG << 8);
-	assert_int_equal(child[1].state, MCP_WAITING);
+	child[1]->proved = true;
+	mcp_child_ended(child[1], EXIT_CONFIG << 8);
+	assert_int_equal(child[1]->state, MCP_WAITING);
 }
 
 static void dependents_are_held(void **state)
@@ -117,18 +119,18 @@ static void dependents_are_held(void **state)
 
 	(void)state;
 	set[1].restart_dependencies = deps;
-	child[0].state = MCP_WAITING; /* the dependent is down already */
-	mcp_child_ended(&child[1], 9);
+	child[0]->state = MCP_WAITING; /* the dependent is down already */
+	mcp_child_ended(child[1], 9);
 	assert_true(section[1].holding);
-	child[0].state = MCP_DOWN;
+	child[0]->state = MCP_DOWN;
 	mcp_order_run(&m);
-	assert_int_equal(child[0].state, MCP_DOWN); /* held */
+	assert_int_equal(child[0]->state, MCP_DOWN); /* held */
 	loop_fake_clock(m.loop, 1001000, 1001);
 	loop_turn(m.loop, false);
 	/* The back-off is over: both were tried. */
 	assert_false(section[1].holding);
-	assert_int_equal(child[0].backoff, 1000);
-	assert_int_equal(child[1].backoff, 2000);
+	assert_int_equal(child[0]->backoff, 1000);
+	assert_int_equal(child[1]->backoff, 2000);
 }
 
 /* A reload may change whom a section takes with it while it waits for its restart. */
@@ -138,14 +140,14 @@ static void dependents_change(void **state)
 
 	(void)state;
 	set[1].restart_dependencies = deps;
-	mcp_child_ended(&child[1], 9);
-	assert_int_equal(child[0].state, MCP_STOPPING);
-	mcp_child_ended(&child[0], 0);
-	assert_int_equal(child[0].state, MCP_DOWN); /* held */
+	mcp_child_ended(child[1], 9);
+	assert_int_equal(child[0]->state, MCP_STOPPING);
+	mcp_child_ended(child[0], 0);
+	assert_int_equal(child[0]->state, MCP_DOWN); /* held */
 	set[1].restart_dependencies = NULL;
 	mcp_order_rehold(&m);
 	mcp_order_run(&m);
-	assert_int_equal(child[0].backoff, 1000); /* it was tried */
+	assert_int_equal(child[0]->backoff, 1000); /* it was tried */
 }
 
 static void dependents_are_new(void **state)
@@ -154,19 +156,19 @@ static void dependents_are_new(void **state)
 
 	(void)state;
 	set[1].restart_dependencies = deps;
-	mcp_child_ended(&child[1], 9);
-	mcp_child_ended(&child[2], 0);
-	assert_int_equal(child[0].state, MCP_UP);
+	mcp_child_ended(child[1], 9);
+	mcp_child_ended(child[2], 0);
+	assert_int_equal(child[0]->state, MCP_UP);
 	set[1].restart_dependencies = more;
 	mcp_order_rehold(&m);
-	assert_int_equal(child[0].state, MCP_STOPPING);
+	assert_int_equal(child[0]->state, MCP_STOPPING);
 	loop_fake_clock(m.loop, 1001000, 1001);
 	loop_turn(m.loop, false);
-	assert_int_equal(child[1].state, MCP_DOWN); /* until that one has ended */
-	mcp_child_ended(&child[0], 0);
-	assert_int_equal(child[0].backoff, 1000);
-	assert_int_equal(child[1].backoff, 2000);
-	assert_int_equal(child[2].backoff, 1000);
+	assert_int_equal(child[1]->state, MCP_DOWN); /* until that one has ended */
+	mcp_child_ended(child[0], 0);
+	assert_int_equal(child[0]->backoff, 1000);
+	assert_int_equal(child[1]->backoff, 2000);
+	assert_int_equal(child[2]->backoff, 1000);
 }
 
 int main(void)

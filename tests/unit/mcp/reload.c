@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* reload.c of mcp: which change needs what. */
+/* plan.c and differ.c of mcp: what becomes of each process when the one configuration follows the
+ * other. */
 #include "../unit.h"
 #include "mcp/mcp.h"
 
-#define BASE                                                                                       \
-	"smtps { listen_socket { type = inet; address = 127.0.0.1; port = 25; } }\n"               \
-	"qmgr { }\nsmar { nameserver = 127.0.0.1; }\n"
+#define LISTEN(port) "listen_socket { type = inet; address = 127.0.0.1; port = " port "; } "
+#define SMTPS	     "smtps { " LISTEN("25") "}\n"
+#define REST	     "qmgr { }\nsmar { nameserver = 127.0.0.1; }\n"
+#define BASE	     SMTPS REST
+#define SMTPC	     "smtpc { }\n"
 
 static struct settings *load(const char *text)
 {
@@ -17,74 +20,120 @@ static struct settings *load(const char *text)
 	return s;
 }
 
-/* fixed: needs a restart of mcp; restart: of that role; both NULL: neither. */
-static void change(const char *text, const char *fixed, const char *role, const char *restart)
+/* What is said, a line each; what goes on is not said. */
+static const struct {
+	const char *old, *new, *says;
+	unsigned steps; /* with those of who goes on */
+} table[] = {
+    /* nothing, or what the roles take by themselves */
+    {BASE, BASE, "", 3},
+    {BASE, "smtps { " LISTEN("26") "}\n" REST, "", 3},
+    {BASE, BASE "smtps { start_action = accept; listen_socket b { type = inet6; port = 26; } }\n",
+	"", 3},
+    {BASE, BASE "smtps { max_hops = 30; }\nqmgr { log_level = 9; max_retry_delay = 3h; }\n", "", 3},
+    {BASE, REST SMTPS, "", 3}, /* another order */
+    /* an option that is read at the start */
+    {BASE, BASE "qmgr { arguments = \"qmgr -f /x\"; }\n",
+	"qmgr: needs a restart: the option arguments\n", 3},
+    {BASE, BASE "qmgr { queue { type = memory; } }\n", "qmgr: needs a restart: the option type\n",
+	3},
+    {BASE, BASE "smtps { pass_fd_socket = x; }\n",
+	"smtps: needs a restart: the option pass_fd_socket\n", 3},
+    {BASE, BASE "smar { trusted_nameserver = 127.0.0.1; }\n",
+	"smar: needs a restart: the option trusted_nameserver\n", 3},
+    {BASE, "hostname = other.test;\n" BASE,
+	"smtps: needs a restart: the option hostname\nqmgr: needs a restart: the option hostname\n"
+	"smar: needs a restart: the option hostname\n",
+	3},
+    /* sections */
+    {BASE, BASE SMTPC, "smtpc: starts: a new section\n", 4},
+    {BASE SMTPC, BASE, "smtpc: ends: its section is gone\n", 4},
+    {BASE, BASE "smtps in { " LISTEN("26") "}\n", "smtps-in: starts: a new section\n", 4},
+    {BASE "smtps in { " LISTEN("26") "processes = 2; }\n", BASE,
+	"smtps-in: ends: its section is gone\nsmtps-in.1: ends: its section is gone\n", 5},
+    {BASE, "smtps in { " LISTEN("25") "}\n" REST, /* another name is another section */
+	"smtps-in: starts: a new section\nsmtps: ends: its section is gone\n", 4},
+    /* processes */
+    {BASE, BASE "smtps { processes = 3; }\n",
+	"smtps.1: starts: processes = 3\nsmtps.2: starts: processes = 3\n", 5},
+    {BASE "smtps { processes = 3; }\n", BASE "smtps { processes = 2; }\n",
+	"smtps.2: ends: processes = 2\n", 5},
+    {BASE SMTPC, BASE "smtpc { processes = 2; path = /x; }\n",
+	"smtpc: needs a restart: the option path\nsmtpc.1: starts: processes = 2\n", 5},
+    {BASE SMTPC "smtpc { processes = 2; path = /x; }\n", BASE SMTPC,
+	"smtpc: needs a restart: the option path\nsmtpc.1: ends: processes = 1\n", 5},
+    /* accounts: who may read mail is of CDB_gid, else of smtpc */
+    {BASE, BASE "smar { user = nobody; }\n", "smar: needs a restart: the option user\n", 3},
+    {BASE, BASE "smtps { user = nobody; }\n", "smtps: needs a restart: the option user\n", 3},
+    {BASE SMTPC, BASE SMTPC "smtpc { group = nogroup; }\n",
+	"smtps: needs a restart: the option group of smtpc\n"
+	"qmgr: needs a restart: the option group of smtpc\n"
+	"smtpc: needs a restart: the option group\n",
+	4},
+    {BASE SMTPC "smtps { CDB_gid = 7; }\n",
+	BASE SMTPC "smtps { CDB_gid = 7; }smtpc { user = nobody; }\n",
+	"smtpc: needs a restart: the option user\n", 4},
+    {BASE, BASE "smtps { CDB_gid = 262; }\n",
+	"smtps: needs a restart: the option CDB_gid\n"
+	"qmgr: needs a restart: the option CDB_gid of smtps\n",
+	3},
+};
+
+static void steps(void **state)
 {
-	struct settings *a = load(BASE), *b = load(text);
-	const char *found = mcp_differ_fixed(a, b);
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct settings *a = load(table[i].old), *b = load(table[i].new);
+		char all[2000] = "", one[400];
+		struct mcp_plan p;
 
-	if (fixed) {
-		assert_non_null(found);
-		assert_string_equal(found, fixed);
-	} else {
-		assert_null(found);
-		for (unsigned i = 0; i < a->nrole; i++) {
-			bool it = role && strcmp(a->role[i]->keyword, role) == 0;
-			const char *o = mcp_differ_restart(a, b, i);
-
-			if (it)
-				assert_string_equal(o ? o : "nothing", restart);
-			else if (role)
-				assert_null(o);
-		}
+		mcp_plan(a, b, &p);
+		assert_string_equal(p.refused, "");
+		assert_int_equal(p.n, table[i].steps);
+		for (unsigned k = 0; k < p.n; k++)
+			if (mcp_plan_says(&p.step[k], one, sizeof(one)))
+				strcat(strcat(all, one), "\n");
+		assert_string_equal(all, table[i].says);
+		mcp_plan_free(&p);
+		settings_free(&a);
+		settings_free(&b);
 	}
-	settings_free(&a);
-	settings_free(&b);
 }
 
-static void for_mcp(void **state)
+static void refused(void **state)
 {
-	(void)state;
-	change("queue_directory = /elsewhere;\n" BASE, "queue_directory", NULL, NULL);
-	change(BASE "smtpc { }\n", "a new or removed section", NULL, NULL);
-	change(BASE "smtps { user = nobody; }\n", "user", NULL, NULL);
-	change(BASE "smtps { processes = 2; }\n", "processes", NULL, NULL);
-	change(BASE "smtps { CDB_gid = 262; }\n", "CDB_gid", NULL, NULL);
-	change("smar { nameserver = 127.0.0.1; }\nqmgr { }\n"
-	       "smtps { listen_socket { type = inet; address = 127.0.0.1; port = 25; } }\n",
-	    "the order or names of sections", NULL, NULL);
-}
+	static const struct {
+		const char *old, *new, *why;
+	} t[] = {
+	    {BASE, "queue_directory = /elsewhere;\n" BASE,
+		"queue_directory: /var/spool/meta1 is in use and cannot become /elsewhere while "
+		"mcp "
+		"runs"},
+	    {"run_directory = /run/a;\n" BASE, "run_directory = /run/b;\n" BASE SMTPC,
+		"run_directory: /run/a is in use and cannot become /run/b while mcp runs"},
+	};
 
-static void for_a_role(void **state)
-{
 	(void)state;
-	change(BASE "qmgr { arguments = \"qmgr -f /x\"; }\n", NULL, "qmgr", "arguments");
-	change(BASE "qmgr { queue { type = memory; } }\n", NULL, "qmgr", "type");
-	change(BASE "smtps { pass_fd_socket = x; }\n", NULL, "smtps", "pass_fd_socket");
-	change(
-	    BASE "smar { trusted_nameserver = 127.0.0.1; }\n", NULL, "smar", "trusted_nameserver");
-}
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct settings *a = load(t[i].old), *b = load(t[i].new);
+		struct mcp_plan p;
 
-static void for_nobody(void **state)
-{
-	(void)state;
-	change(BASE, NULL, "none", NULL);
-	change("smtps { listen_socket { type = inet; address = 127.0.0.1; port = 26; } }\n"
-	       "qmgr { }\nsmar { nameserver = 127.0.0.1; }\n",
-	    NULL, "none", NULL);
-	change(BASE "smtps { start_action = accept; listen_socket b { type = inet6; port = 26; } "
-		    "}\n",
-	    NULL, "none", NULL);
-	change(BASE "smtps { max_hops = 30; }\nqmgr { log_level = 9; max_retry_delay = 3h; }\n",
-	    NULL, "none", NULL);
+		mcp_plan(a, b, &p);
+		assert_int_equal(p.n, 0);
+		if (strncmp(p.refused, t[i].why, strlen(t[i].why)) != 0)
+			fail_msg("%s", p.refused);
+		assert_non_null(strstr(p.refused, "stop meta1"));
+		mcp_plan_free(&p);
+		settings_free(&a);
+		settings_free(&b);
+	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(for_mcp),
-	    cmocka_unit_test(for_a_role),
-	    cmocka_unit_test(for_nobody),
+	    cmocka_unit_test(steps),
+	    cmocka_unit_test(refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
