@@ -7,7 +7,7 @@
  * in its envelope that could leave it; cut in pieces the same is answered and kept.
  */
 #include "fuzz.h"
-#include "smtps/dialog.h"
+#include "../unit/smtps/dialog.h"
 
 #include <sys/socket.h>
 #include <unistd.h>

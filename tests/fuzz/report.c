@@ -9,7 +9,7 @@
  *report; and both at once, what the one sends is what the other has.
  */
 #include "report.h"
-#include "smtps/dialog_chain.h"
+#include "../unit/smtps/dialog_chain.h"
 
 #include "mail/addr.h"
 #include <sys/socket.h>
