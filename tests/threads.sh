@@ -37,8 +37,10 @@ if [ ${#units[@]} -gt 0 ]; then
 	awk '/^# (PASS|SKIP|FAIL|ERROR):/ { printf "%s %d  ", $2, $3 } END { print "unit tests" }' "$out/units"
 fi
 if [ ${#system[@]} -gt 0 ]; then
-	make -s -C "$build" tests/system/fakerole >"$out/system" 2>&1 &&
-		make -s -C "$build" install DESTDIR="$out/inst" >>"$out/system" 2>&1 || { tail -n 40 "$out/system"; exit 1; }
+	if ! { make -s -C "$build" tests/system/fakerole && make -s -C "$build" install DESTDIR="$out/inst"; } >"$out/system" 2>&1; then
+		tail -n 40 "$out/system"
+		exit 1
+	fi
 	META1_BUILD=$build META1_INST=$out/inst META1_SRC=$src "${apart[@]}" /usr/bin/python3 -m pytest -q -p no:cacheprovider \
 		-n $(($(nproc) + 1)) --dist loadgroup -rs --durations=8 "${system[@]}" || bad=1
 fi

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * req.c -- the law of requests. The module finishes each exactly once; the asker hears of it once,
- * on a later turn, at the latest at the deadline. Comes from roles (mod_req) and modules (finish);
- * goes to the asker's callback. Owns the request, its arena, reply and what is kept with it until
- * the module's finish was told or dropped; requests are used again: a usual one costs no malloc.
- * On failure: a broken law is a fault of the instance (mod_fault), never a crash.
+ * on a later turn, at the latest at the deadline. Comes from roles and modules (finish); goes to
+ * the asker's callback. Owns the request, with all that is in it, until the finish was told or
+ * dropped; it is used again. On failure: a broken law is a fault (mod_fault), never a crash.
  */
 #include "mod/inst.h"
 
@@ -31,7 +30,7 @@ struct meta1_req {
 	enum state state;
 	bool hold;	  /* being told: not to be released under the teller */
 	bool uncancelled; /* the module gets no cancel() */
-	bool job;	  /* a worker thread has it: reply and arena are the thread's */
+	bool job;	  /* a worker thread has it, with reply and arena; state is the loop's */
 	bool job_answered, job_twice, rcpt_lost; /* lost: no answer is that all is well */
 	atomic_bool gone;			 /* for the thread: nobody asks any more */
 	mod_done_fn done;			 /* NULL: the asker was told or went away */
@@ -66,8 +65,7 @@ static void timer_fired(int fd, short what, void *arg);
 
 static struct meta1_req *req_take(struct mod_inst *in)
 {
-	/* The kit keeps finished ones for a while: a second finish() is seen, not mistaken for
-	 * the first one of another request. */
+	/* kept for a while: a second finish() is not taken for the first one of another */
 	uint32_t keep = in->host->strict ? FREE_KEPT : 0;
 	struct meta1_req *rq = in->nfree > keep ? TAILQ_FIRST(&in->free) : NULL;
 
@@ -393,10 +391,9 @@ static void host_rcpt_result(
 
 static void *host_req_alloc(struct meta1_req *rq, size_t n)
 {
-	/* while a thread has it, its state is the loop's, and one of these */
-	bool alive = rq->job || rq->state == R_OPEN || rq->state == R_LATE;
+	bool open = rq->job || rq->state == R_OPEN || rq->state == R_LATE;
 
-	return alive ? mod_arena(&rq->arena, n) : NULL;
+	return open ? mod_arena(&rq->arena, n) : NULL;
 }
 
 static void **host_req_slot(struct meta1_req *rq)

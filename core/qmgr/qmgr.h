@@ -162,7 +162,7 @@ struct qmgr_hops { /* one allocation: where a destination is */
  * otherwise what TLS must achieve, or NULL. */
 struct qmgr_dest *qmgr_hops_dest(struct qmgr *, const struct p_routes *, const char *line);
 void qmgr_hops_let_go(struct qmgr_dest *); /* what a destination carries */
-size_t qmgr_hops_memory(void);		    /* of all hops, with what TLS must achieve there */
+size_t qmgr_hops_memory(void);		   /* of all hops, with what TLS must achieve there */
 void qmgr_route_find(struct qmgr *, struct qmgr_rcpt *);
 struct qmgr_dest *qmgr_route_dest(struct qmgr *, const struct qmgr_rcpt *); /* or NULL */
 void qmgr_route_anew(struct qmgr *, const struct qmgr_rcpt *); /* it is asked next time */

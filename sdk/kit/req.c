@@ -39,9 +39,9 @@ struct meta1_req {
 	TAILQ_ENTRY(meta1_req) link;
 	struct kit_inst *in;
 	enum state state;
-	bool uncancelled, on_thread;
-	atomic_bool left; /* for the thread too: nobody asks any more */
-	unsigned said;	  /* finish() on a thread */
+	bool uncancelled, on_thread; /* on_thread: state is the loop's, not looked at there */
+	atomic_bool left;	     /* for the thread too: nobody asks any more */
+	unsigned said;		     /* finish() on a thread */
 	kit_done_fn done;
 	void *arg;
 	kit_rcpt_fn rcpt;
@@ -378,7 +378,6 @@ static void host_rcpt_result(
 
 static bool alive(struct meta1_req *rq, const char *call)
 {
-	/* while a thread has it, its state is the loop's, and one of these */
 	if (rq->on_thread || rq->state == OPEN || rq->state == LATE)
 		return true;
 	kit_fault(rq->in->host, rq->in->name, "%s() of a request that is finished", call);

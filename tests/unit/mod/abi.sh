@@ -37,6 +37,7 @@ refused() { # what must be said
 	grep -q -- "$1" "$dir/out" || { echo "expected \"$1\":" && cat "$dir/out" && exit 1; }
 }
 worded() { # likewise, of what is text alone or not seen at all
+	# shellcheck disable=SC2086
 	if python3 "$src/sdk/abi-table.py" $2 "$dir/sdk/include/meta1" >"$dir/out" 2>&1; then
 		echo "expected \"$1\", it passed" && exit 1
 	fi
