@@ -80,11 +80,13 @@ void qmgr_backoff_hold(struct qmgr *q, struct qmgr_report *rep)
  * that waits behind a later one is late by a fifth, not lost. */
 int64_t qmgr_backoff_again(struct qmgr *q, struct qmgr_report *rep)
 {
-	int64_t ms = QMGR_BACKOFF_MIN, most = QMGR_BACKOFF_MAX;
+	int64_t ms = QMGR_BACKOFF_MIN, most = q->lim.max_retry;
 	unsigned level = 1;
 
-	if (most > q->lim.max_retry && q->lim.max_retry > QMGR_BACKOFF_MIN)
-		most = q->lim.max_retry;
+	if (most < QMGR_BACKOFF_MIN)
+		most = QMGR_BACKOFF_MIN;
+	if (most > QMGR_BACKOFF_MAX)
+		most = QMGR_BACKOFF_MAX;
 	rep->failures++;
 	for (; level < rep->failures && level + 1 < QMGR_BACKOFF_LEVELS; level++)
 		ms = ms * 2 < most ? ms * 2 : most;
