@@ -71,6 +71,11 @@ def test_edits(one):
     assert not [l for l in one.filter.lines() if 'failed' in l]
 
 
+def test_no_body_is_left(one):
+    one.filter.restart('-e', 'body:')
+    assert milters.content(one.one()) == MESSAGE.split(b'\r\n\r\n')[0] + b'\r\n\r\n'
+
+
 def test_leading_blanks(one):
     """Only to those that ask for it, and from them too."""
     one.filter.restart('-n', '100000', '-e', 'add:X-Last:  two', '-e', 'add:X-None:x')

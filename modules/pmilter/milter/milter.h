@@ -2,7 +2,8 @@
 /*
  * milter.h -- pmilter_milter: filters that speak Sendmail's milter protocol, versions 2 to 6.
  *
- *   pmilter_milter.c  the module: options, sessions, the ops
+ *   pmilter_milter.c  the module: options, an instance
+ *   sess.c            a session: what the host asks of it, and how that ends
  *   peer.c            a connection: made, negotiated, kept for the next session; frames
  *   negotiate.c       what both sides can and want
  *   steps.c           which commands a stage is, in their order, and what each of them says
@@ -249,7 +250,14 @@ const char *edits_hold(struct sess *, struct meta1_buf);
 const char *edits_reply(struct sess *, struct meta1_buf);
 void edits_done(struct sess *); /* into the verdict */
 
-/* ---- pmilter_milter.c ---- */
+/* ---- sess.c: what the host calls ---- */
+uint32_t sess_begin(void *inst, const struct meta1_pm_about *, void **sess);
+void sess_ask(void *sess, struct meta1_req *, const struct meta1_pm_ask *);
+void sess_reset(void *sess);
+void sess_end(void **sess);
+void sess_cancel(void *inst, struct meta1_req *);
+
+/* ---- and what the others here do ---- */
 /* The ask is answered. */
 void sess_answer(struct sess *, enum meta1_pm_action);
 /* It cannot be; the connection goes. fmt: of a text without the filter's place. */
