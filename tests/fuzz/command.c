@@ -6,8 +6,8 @@
  * Every reply is whole; nothing is kept with a bare CR or LF, an end in its middle, or a byte
  * in its envelope that could leave it; cut in pieces the same is answered and kept.
  */
-#include "fuzz.h"
 #include "../unit/smtps/dialog.h"
+#include "fuzz.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
