@@ -4,12 +4,14 @@
  *
  * From an admin's shell; to the create() of the module that the configuration would use
  * for a map of that type, loaded as a tool. Owns the text, read whole.
- * On failure: all bad lines are named with their numbers, FILE is as it was, exit 65;
+ * On failure: all bad lines are named with their numbers, FILE is as it was, exit 65; a row that
+ * does not serve what CONF uses the map for is warned of;
  * another reason exits 1, a wrong call 64.
  */
 #include "lib/loop.h"
 #include "mod/mod.h"
 #include "role.h"
+#include "smar/smar.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -173,6 +175,61 @@ static int read_source(struct source *s, const char *input)
 	return EXIT_DATA;
 }
 
+/* ---- what the configuration uses the file for ---- */
+
+static bool same_file(const struct settings *set, const struct set_map *map, const char *file)
+{
+	const struct conf_option *o = conf_find(map->section, "file");
+	const char *dir = conf_dir(set->conf), *name = o && o->values ? o->values->text : NULL;
+	char *cwd = *file == '/' ? NULL : getcwd(NULL, 0), a[4096], b[4096];
+	bool same;
+
+	snprintf(a, sizeof(a), "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", file);
+	snprintf(b, sizeof(b), "%s%s%s", !name || *name == '/' ? "" : dir,
+	    !name || *name == '/' ? "" : "/", name ? name : "");
+	same = name && strcmp(a, b) == 0;
+	free(cwd);
+	return same;
+}
+
+static bool serves(
+    const struct settings *set, const bool use[USES], const struct row *r, char *why, size_t size)
+{
+	bool some = false;
+
+	for (unsigned k = 0; k < USES; k++) {
+		struct meta1_err err = {""};
+
+		if (use[k] && smar_row_judge(set, k, r->key, r->val, &err) == 0)
+			return true;
+		if (use[k] && !some)
+			snprintf(why, size, "warning: smar.%s: row %.*s: %s",
+			    set_use_kinds[k].keyword, (int)(r->key.len < 100 ? r->key.len : 100),
+			    (const char *)r->key.data, err.text);
+		some = some || use[k];
+	}
+	return !some;
+}
+
+/* The same that mcp -C says of rows of text; the map is made all the same, for the rest serves. */
+static void judge(const struct settings *set, const char *file, struct source *s)
+{
+	bool use[USES] = {false};
+	char why[800];
+
+	for (unsigned i = 0; i < set->smar.nmap; i++)
+		for (unsigned k = 0; k < USES; k++)
+			use[k] =
+			    use[k] || (set->smar.use[k].name &&
+					  !strcmp(set->smar.use[k].name, set->smar.map[i].name) &&
+					  same_file(set, &set->smar.map[i], file));
+	for (size_t i = 0; i < s->n; i++)
+		if (!serves(set, use, &s->row[i], why, sizeof(why)))
+			say_bad(s, s->row[i].line, why);
+	if (s->bad > SAID_MAX)
+		fprintf(stderr, "%s: %u more such rows\n", s->name, s->bad - SAID_MAX);
+}
+
 /* ---- the module, found as the configuration would ---- */
 
 /* "smar { map createmap { type = …; file = …; } }" with the absolute name of the file. */
@@ -247,6 +304,8 @@ static int run(const char *main_conf, const char *type, const char *file, struct
 	}
 	if (main_conf)
 		installed = settings_load(main_conf, OPT_CHECK);
+	if (installed)
+		judge(installed, file, s);
 	host.loop = loop_new();
 	host.module_directory = (installed ? installed : set)->module_directory;
 	host.hostname = set->hostname;
@@ -269,7 +328,9 @@ static int usage(void)
 	fprintf(stderr,
 	    "usage: createmap [-f CONF] TYPE FILE [TEXT]     (TYPE: gdbm, hash or lmdb)\n"
 	    "  makes the map FILE from lines \"key value\" in TEXT or standard input\n"
-	    "  -f: meta1.conf that sets module_directory\n");
+	    "  -f: meta1.conf that sets module_directory, and says what FILE is used for: rows "
+	    "that "
+	    "do\n      not serve so are named\n");
 	return EXIT_USE;
 }
 

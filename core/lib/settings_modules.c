@@ -32,7 +32,7 @@ static const char *module_of(struct conf *c, const char *kind, const char *what)
 
 bool settings_map_of_lines(const struct set_map *m)
 {
-	return m->type && strcasecmp(m->type, "text") == 0;
+	return m->type && (strcasecmp(m->type, "text") == 0 || strcasecmp(m->type, "cidr") == 0);
 }
 
 struct list {

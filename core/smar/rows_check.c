@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * rows_check.c -- rows that name next hops, looked at before a start or a reload (-C): a transport
- * that smtpc has no section for, a host that is none. In the running server such a row is 451 for
- * whoever it is for; here the admin hears of it with file and line.
+ * rows_check.c -- rows of maps that have a use in smar, looked at before a start or a reload (-C):
+ * a next hop whose transport has no section, an alias that is no address, a reply that is none. In
+ * the running server such a row is 451 for whoever it is for; here the admin hears of it with file
+ * and line.
  *
- * Comes from: smar.c's check. Goes to: warnings in the conf, since a map may change at any time and
- * the rest of it serves. Only maps of lines can be read through (map_text, also for createmap's
- * source); the interface of maps has no way to list keys. Owns nothing; a file that cannot be read
- * is the module's message.
+ * Comes from: smar.c's check. Goes to: rows_judge.c, then to warnings in the conf, since a map may
+ * change at any time and the rest of it serves. Only maps of lines can be read through (text, cidr,
+ * and those that a sequence names): the interface of maps has no way to list keys, so rows for a
+ * hash are judged by createmap. Bounded: ROWS_MAX lines of a file. Owns nothing; a file that cannot
+ * be read is the module's message.
  */
 #include "smar/smar.h"
 
@@ -16,33 +18,48 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum { WARNINGS = 10 }; /* of one map */
+enum { WARNINGS = 10, /* of one map */ ROWS_MAX = 200000, DEPTH = 4 };
 
 struct rows {
 	struct settings *set;
-	const char *section;
-	bool macros;
+	unsigned kind;	  /* USE_ */
+	const char *name; /* of the map that is used so */
 	unsigned bad;
 };
+
+/* A map may have several uses, and a row is for one of them. */
+static bool serves_another(const struct rows *r, struct meta1_buf key, struct meta1_buf val)
+{
+	const struct settings *set = r->set;
+	const struct set_use *more[] = {
+	    &set->smar.greylisting.exempt, &set->smar.probe.conf, &set->qmgr.conf};
+	struct meta1_err err;
+
+	for (unsigned k = 0; k < USES; k++)
+		if (k != r->kind && set->smar.use[k].name &&
+		    strcmp(set->smar.use[k].name, r->name) == 0 &&
+		    smar_row_judge(set, k, key, val, &err) == 0)
+			return true;
+	for (size_t i = 0; i < ARRAY_LEN(more); i++)
+		if (more[i]->name && strcmp(more[i]->name, r->name) == 0)
+			return true;
+	return false;
+}
 
 /* false: enough was said. */
 static bool row(struct rows *r, char *line, size_t len, const struct conf_pos *pos)
 {
-	char *const *by = (char *const *)(uintptr_t)r->set->smtpc.transport_names;
-	struct smar_target target[SMAR_TARGETS];
 	struct meta1_buf key, val;
-	struct meta1_err err;
+	struct meta1_err err = {""};
 	const char *why;
-	unsigned n;
 
 	if (meta1_textline(line, len, &key, &val, &why) <= 0 ||
-	    (r->macros && memmem(val.data, val.len, "${", 2)) ||
-	    smar_mailertable_parse(val, by, target, &n, &err) == 0)
+	    smar_row_judge(r->set, r->kind, key, val, &err) == 0 || serves_another(r, key, val))
 		return true;
 	if (++r->bad > WARNINGS)
 		return false;
-	conf_warn(r->set->conf, pos, "smar.%s: row %.*s: %s", r->section, (int)key.len,
-	    (const char *)key.data, err.text);
+	conf_warn(r->set->conf, pos, "smar.%s: row %.*s: %s", set_use_kinds[r->kind].keyword,
+	    (int)(key.len < 200 ? key.len : 200), (const char *)key.data, err.text);
 	return true;
 }
 
@@ -58,6 +75,12 @@ static void file_rows(struct rows *r, const char *name)
 
 	while (f && (n = getline(&line, &room, f)) > 0) {
 		pos.line++;
+		if (pos.line > ROWS_MAX) {
+			conf_warn(r->set->conf, &pos,
+			    "smar.%s: only the first %d lines were looked at",
+			    set_use_kinds[r->kind].keyword, ROWS_MAX);
+			break;
+		}
 		if (!row(r, line, (size_t)n - (line[n - 1] == '\n'), &pos))
 			break;
 	}
@@ -66,11 +89,19 @@ static void file_rows(struct rows *r, const char *name)
 	free(line);
 }
 
-static void map_rows(struct rows *r, const struct set_map *map)
+static void named(struct rows *r, const char *name, unsigned depth);
+
+static void map_rows(struct rows *r, const struct set_map *map, unsigned depth)
 {
+	const struct conf_option *others =
+	    strcasecmp(map->type, "sequence") == 0 ? conf_find(map->section, "maps") : NULL;
 	const struct conf_option *file = conf_find(map->section, "file");
 	const struct conf_option *rows = conf_find(map->section, "rows");
 
+	for (const struct conf_value *v = others ? others->values : NULL; v; v = v->next)
+		named(r, v->text, depth + 1);
+	if (!settings_map_of_lines(map))
+		return;
 	if (file && file->values)
 		file_rows(r, file->values->text);
 	for (const struct conf_value *v = rows ? rows->values : NULL; v; v = v->next) {
@@ -83,19 +114,20 @@ static void map_rows(struct rows *r, const struct set_map *map)
 	}
 }
 
+/* Sequences may name each other. */
+static void named(struct rows *r, const char *name, unsigned depth)
+{
+	for (unsigned k = 0; depth < DEPTH && k < r->set->smar.nmap; k++)
+		if (strcmp(r->set->smar.map[k].name, name) == 0 && r->set->smar.map[k].type)
+			map_rows(r, &r->set->smar.map[k], depth);
+}
+
 void smar_rows_check(struct settings *set)
 {
-	static const int kinds[] = {USE_MAILERTABLE, USE_SENDER_ROUTES};
+	for (unsigned kind = 0; kind < USES; kind++) {
+		struct rows r = {.set = set, .kind = kind, .name = set->smar.use[kind].name};
 
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		const struct set_use *use = &set->smar.use[kinds[i]];
-		struct rows r = {.set = set,
-		    .section = set_use_kinds[kinds[i]].keyword,
-		    .macros = use->flags & USE_F_MACROS};
-
-		for (unsigned k = 0; use->name && k < set->smar.nmap; k++)
-			if (strcmp(set->smar.map[k].name, use->name) == 0 &&
-			    settings_map_of_lines(&set->smar.map[k]))
-				map_rows(&r, &set->smar.map[k]);
+		if (r.name)
+			named(&r, r.name, 0);
 	}
 }

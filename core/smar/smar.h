@@ -371,8 +371,11 @@ static inline bool smar_target_smtp(const struct smar_target *t)
  * one. <0: err says which word is wrong and why. */
 int smar_mailertable_parse(
     struct meta1_buf value, char *const *by, struct smar_target *, unsigned *n, struct meta1_err *);
-/* Before a start or a reload: warns of rows of text maps that are no next hops. */
+/* rows_check.c, before a start or a reload: warns of rows of text maps that do not serve. */
 void smar_rows_check(struct settings *);
+/* rows_judge.c: <0: such a row of a map with this use (USE_) does not serve, err says why. */
+int smar_row_judge(const struct settings *, unsigned kind, struct meta1_buf key,
+    struct meta1_buf val, struct meta1_err *);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" into the address; false: no literal. */
 bool smar_literal(const char *domain, char *addr, size_t size);
 

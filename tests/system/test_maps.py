@@ -2,6 +2,7 @@
 """Kinds of maps at work in smar: lines in the configuration, regex, cidr, passwd, sequence; files that
 change or have mistakes while they are in use."""
 import re
+import shutil
 import subprocess
 
 import lab
@@ -119,3 +120,63 @@ def test_mistake_named_by_a_start(inst, options, said):
         g.wait_log(said)
     finally:
         g.close()
+
+
+# use: rows of its map, good and bad, and what is said of the bad ones (None: it serves)
+ROWS = {
+    'access': (('to:far.test RELAY', None), ('to:a@far.test error:550 5.1.1 none', None), ('to:b@far.test RELAYY', 'expected RELAY, OK'),
+               ('from:c.test error:550x', 'expected a reply of 4xx or 5xx'), ('cltadr:192.0.2 OK', 'nothing is looked up by this key'),
+               ('smtpc_rcpt_conf:d.test helo = x;', 'smtpc_rcpt_conf:d.test: '), ('zen:127.0.0.2 REJECT', None), ('zen:127.0.0.3 REJETC', 'REJETC')),
+    'mailertable': (('a.test [127.0.0.1]:25', None), ('b.test way:x', 'no transport way'), ('c.test [127.0.0.1]:0', 'expected a port')),
+    'aliases': (('team bob, carl@far.test', None), ('gone error:550 5.1.1 gone', None), ('two error:250 no', 'expected a reply of 4xx or 5xx'),
+                ('prog |/bin/x', 'programs and files are no targets'), ('typo dora@far..test', 'is not an address'), ('inc :include:/nowhere', None)),
+    'tls_policy': (('far.test encrypt', None), ('b.test verfiy', 'verfiy')),
+}
+CHECKED = ' '.join(f'{use} {{ name = {use}; }}' for use in ROWS) + ' dnsbl zen { domain = "zen.test"; tag = "zen"; }'
+
+
+def texts():
+    return {use: ''.join(f'{row}\n' for row, _ in rows) for use, rows in ROWS.items()}
+
+
+def held(use, said):
+    """Of each row, in the order of its file, what stands in its line of said; and nothing of those that serve."""
+    for n, (row, want) in enumerate(ROWS[use], 1):
+        lines = [x for x in said.splitlines() if re.search(rf'{use}[^:]*:{n}:', x)]
+        assert (len(lines) == 1 and want in lines[0]) if want else not lines, (row, lines)
+
+
+def test_rows_are_held_to_their_use(inst):
+    """Before a start: each row of a map of lines, also behind a sequence, by what its map is for; a start is not refused for it."""
+    maps = ' '.join(f'map {use} {{ type = text; file = "{use}"; }}' for use in ROWS if use != 'aliases')
+    maps += ' map behind { type = text; file = "aliases"; } map aliases { type = sequence; maps = { behind }; }'
+    g = gateway(inst, f'{maps} {CHECKED}', files=texts())
+    p = subprocess.run(g.run_as(g.command('-C')), capture_output=True, text=True, env=g.environ())
+    g.close()
+    assert p.returncode == 0, p.stderr
+    for use in ROWS:
+        held(use, p.stderr)
+
+
+def test_a_row_serves_one_use_of_its_map(inst):
+    both = 'to:far.test RELAY\nbob carl@far.test\nnobody error:250 x\n'
+    g = gateway(inst, 'map m { type = text; file = "m"; } access { name = m; } aliases { name = m; }', files={'m': both})
+    p = subprocess.run(g.run_as(g.command('-C')), capture_output=True, text=True, env=g.environ())
+    g.close()
+    assert re.findall(r'/m:(\d+):', p.stderr) == ['3', '3'], p.stderr
+
+
+def test_rows_of_a_hash_are_held_by_createmap(inst):
+    """Whose rows nobody can list: so they are looked at when the file is made. It is made all the same."""
+    if not (inst / lab.PREFIX.lstrip('/') / 'lib/meta1/maps/map_gdbm.so').exists():
+        pytest.skip('map_gdbm was not built')
+    d = lab.tempdir('rows')
+    conf = d / 'meta1.conf'
+    conf.write_text(f'module_directory = "{inst / lab.PREFIX.lstrip("/")}/lib/meta1";\nsmar {{ '
+                    + ' '.join(f'map {use} {{ type = hash; file = "{use}.db"; }}' for use in ROWS) + CHECKED + ' }\n')
+    for use, text in texts().items():
+        (d / use).write_text(text)
+        p = subprocess.run([inst / lab.PREFIX.lstrip('/') / 'sbin/createmap', '-f', conf, 'hash', d / f'{use}.db', d / use], capture_output=True, text=True)
+        assert p.returncode == 0 and (d / f'{use}.db').exists(), p.stderr
+        held(use, p.stderr)
+    shutil.rmtree(d)
