@@ -241,6 +241,15 @@ static char talk(struct suite *s, const char *mech, const struct meta1_auth_cred
 	return leaked ? '!' : now;
 }
 
+/* "": OK without a name, which is one of nobody. */
+static void who_of(const struct suite *s, char st, char *who, size_t n)
+{
+	const struct meta1_reply *r = &s->server.a.reply;
+	struct meta1_buf b = st == 'O' && r->nval > 0 ? r->val[0] : buf_of("", 0);
+
+	snprintf(who, n, "%.*s", (int)b.len, (const char *)b.data);
+}
+
 static char logged_in(
     struct suite *s, const char *mech, struct meta1_buf secret, char *who, size_t n)
 {
@@ -248,8 +257,7 @@ static char logged_in(
 	    .size = sizeof(creds), .user = s->k->pair[0].key, .secret = secret};
 	char st = talk(s, mech, &creds);
 
-	snprintf(who, n, "%.*s", st == 'O' ? (int)s->server.a.reply.val[0].len : 0,
-	    st == 'O' ? (const char *)s->server.a.reply.val[0].data : "");
+	who_of(s, st, who, n);
 	end(&s->client);
 	end(&s->server);
 	return st;
@@ -300,8 +308,7 @@ static char external(struct suite *s, const char *act_as, char *who, size_t n)
 	struct meta1_buf first = buf_str(act_as);
 	char st = start(s, "EXTERNAL", &first);
 
-	snprintf(who, n, "%.*s", st == 'O' ? (int)s->server.a.reply.val[0].len : 0,
-	    st == 'O' ? (const char *)s->server.a.reply.val[0].data : "");
+	who_of(s, st, who, n);
 	end(&s->server);
 	return st;
 }

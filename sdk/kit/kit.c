@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define JOBS_MS 10000 /* of a turn, for what is on threads */
-#define STUCK	30    /* as often the patience between two lines */
 
 struct kit_conf {
 	struct kit_conf *next;
@@ -41,7 +40,8 @@ bool kit_ok(struct kit *k, bool ok, const char *fmt, ...)
 	else
 		k->failed++;
 	fflush(stdout);
-	alarm(STUCK * k->patience);
+	k->slow = false;
+	alarm(SLOW * k->patience);
 	if (!ok && k->stop)
 		k->stop(k);
 	return ok;

@@ -37,9 +37,13 @@ struct kit {
 	unsigned patience;	    /* -w: seconds of real time for one answer */
 	void (*stop)(struct kit *); /* -1: at the first line that is not ok; may be NULL */
 	bool tired;		    /* an answer did not come */
+	bool slow;		    /* no line came for a while, which was said */
 	bool lines;		    /* -l: the module's log is shown */
 	bool strict;		    /* -a: each place that may be refused must be */
 };
+
+#define SLOW  3	 /* as often the patience between two lines, and it is said */
+#define STUCK 30 /* and it is over */
 
 /* One line of TAP. A fault of the module since the last call makes it "not ok" too. Returns
  * what was printed: true for ok. */

@@ -32,6 +32,14 @@ static bool symbol_name(const char *path, char *out, size_t size)
 	return true;
 }
 
+static void other_name(void *arg, char kind, const char *name)
+{
+	const char *end = strstr(name, "_LTX_meta1_module");
+
+	if (kind == 'D' && end)
+		snprintf(arg, 128, "%.*s", (int)(end - name), name);
+}
+
 struct kit_module *kit_load(struct kit_host *h, const char *file, struct meta1_err *err)
 {
 	char path[PATH_MAX], symbol[PATH_MAX + 32];
@@ -56,9 +64,13 @@ struct kit_module *kit_load(struct kit_host *h, const char *file, struct meta1_e
 	mod = base_alloc(sizeof(*mod));
 	mod->m = dlsym(code, symbol);
 	if (!mod->m) {
-		err_set(err,
-		    "symbol %.200s is missing: the file was renamed, or lacks META1_MODULE()",
-		    symbol);
+		char other[128] = "";
+		struct meta1_err none;
+
+		kit_symbols(path, other_name, other, &none);
+		err_set(err, "symbol %.200s is missing: %s%.100s%s", symbol,
+		    *other ? "META1_MODULE() says " : "the file lacks META1_MODULE()", other,
+		    *other ? ", and name and file must agree" : "");
 		free(mod);
 		return NULL;
 	}

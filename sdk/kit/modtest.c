@@ -236,7 +236,7 @@ static void run(struct kit *k)
 
 /* ---- a module that crashes ---- */
 
-static struct kit *running;
+static struct kit *running; /* until a signal ends it */
 
 static void put(const char *s)
 {
@@ -264,11 +264,11 @@ static void crashed(int sig, siginfo_t *info, void *context)
 	(void)context;
 	put("not ok ");
 	put_number(++running->number);
-	put(sig == SIGALRM ? " - it does not come back"
+	put(sig == SIGUSR2 ? " - it does not come back"
 	    : late	   ? " - it looks at what it was lent, after its time"
 			   : " - it crashes");
 	put(": signal ");
-	put_number((unsigned)sig);
+	put_number((unsigned)(sig == SIGUSR2 ? SIGALRM : sig));
 	put(" in the suite ");
 	put(running->suite);
 	put("\nBail out!\n");
@@ -281,15 +281,34 @@ static void crashed(int sig, siginfo_t *info, void *context)
 	_exit(1);
 }
 
+/* Who waits for a module that waits is told so while he waits. */
+static void late(int sig)
+{
+	(void)sig;
+	if (running->slow) {
+		raise(SIGUSR2); /* to crashed() */
+		return;
+	}
+	running->slow = true;
+	put("# no line for ");
+	put_number(SLOW * running->patience);
+	put(" seconds, in the suite ");
+	put(running->suite);
+	put(": a call that has not come back, or many that sleep? What may sleep is for "
+	    "offload().\n");
+	alarm((STUCK - SLOW) * running->patience);
+}
+
 static void watch_over(struct kit *k)
 {
-	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGUSR2};
 	struct sigaction sa = {.sa_sigaction = crashed, .sa_flags = SA_SIGINFO};
 	size_t i;
 
 	running = k;
 	for (i = 0; i < ARRAY_LEN(signals); i++)
 		sigaction(signals[i], &sa, NULL);
+	signal(SIGALRM, late);
 	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 }

@@ -108,7 +108,7 @@ static int new_module(const char *kind, const char *name)
 
 	if (!*name || strlen(name) > 40 ||
 	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name))
-		return fail(name, "expected a name of a to z, 0 to 9 and _");
+		return fail(name, "expected a name of a to z, 0 to 9 and _, as my_own");
 	if (!strncmp(name, kind, strlen(kind)) && name[strlen(kind)] == '_')
 		return fail(name, "expected the name without its kind, which is put before it");
 	templates(base, sizeof(base));
@@ -120,7 +120,9 @@ static int new_module(const char *kind, const char *name)
 	snprintf(folder, sizeof(folder), "%.32s_%s", kind, name);
 	if (mkdir(folder, 0755)) {
 		closedir(d);
-		return fail(folder, strerror(errno));
+		return fail(folder, errno == EEXIST ? "is there already: give another name, or "
+						      "remove it"
+						    : strerror(errno));
 	}
 	bad = copy(base, folder, "README.md", name);
 	while (!bad && (e = readdir(d)))

@@ -55,6 +55,7 @@ struct t_suite {
 	struct kit_inst *inst;
 	const struct meta1_transport_ops *ops;
 	bool local; /* it asks no next hop: what it does is on worker threads */
+	bool mute;  /* its open() is never answered */
 	int speaks; /* SMTP or LMTP, 0: something else */
 	void *sess;
 	struct meta1_req *req; /* of the last send() */

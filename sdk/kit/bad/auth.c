@@ -51,7 +51,8 @@ static void more(struct instance *in, struct meta1_req *rq, const char *name, co
 static void accepted(struct instance *in, struct meta1_req *rq)
 {
 	struct meta1_buf val = {USER, strlen(USER)};
-	struct meta1_reply r = {.size = sizeof(r), .nval = 1, .val = &val, .text = "accepted"};
+	struct meta1_reply r = {
+	    .size = sizeof(r), .nval = !is("nobody"), .val = &val, .text = "accepted"};
 
 	if (is("babbles"))
 		r.text = "accepted with " SECRET;
