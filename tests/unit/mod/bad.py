@@ -265,7 +265,7 @@ RUNS = [
         'garbles': 'PLAIN as client: what RFC 4616 says',
         'tireless': 'PLAIN as client: rubbish ends it',
         'blabs': 'PLAIN as client: rubbish ends it',
-        'nobody': r'PLAIN: the right secret is "" \(O\)',
+        'nobody': r'EXTERNAL: the certificate is for "" \(O\)',
         'credulous': 'SCRAM-SHA-1: a server without proof is none',
         'deaf': 'PLAIN: the right secret is ""',
         'babbles': r'PLAIN: the right secret is "" \(!\)',
