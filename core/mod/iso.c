@@ -65,6 +65,14 @@ static void up(struct iso *i, bool is)
 	i->in->table.count(iso_ctx(i), "worker_up_now", is);
 }
 
+/* What the module had, it has no more; the next one counts from 0. */
+static void forget_gauges(struct mod_inst *in)
+{
+	for (unsigned k = 0; k < in->ncounter; k++)
+		if (in->counter[k].gauge)
+			in->counter[k].value = 0;
+}
+
 void iso_lost(struct iso *i, const char *why)
 {
 	struct mod_host *h = i->in->host;
@@ -72,6 +80,7 @@ void iso_lost(struct iso *i, const char *why)
 	if (i->state == ISO_DOWN)
 		return;
 	up(i, false);
+	forget_gauges(i->in);
 	i->life++;
 	if (i->ended != i->pid) /* mcp was not quicker */
 		str_copy(i->end, sizeof(i->end), why);

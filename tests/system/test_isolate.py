@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """isolate = yes: modules in worker processes of their own: they answer as they would inside; a worker that is killed, crashes or
 hangs costs temporary failures and is started again; reload; own account; what cannot be isolated is refused by name."""
-import contextlib, json, os, pathlib, pwd, re, resource, signal, subprocess
+import collections, contextlib, json, os, pathlib, pwd, re, resource, signal, subprocess, threading
 
 import certs, lab, milterd
 import pytest
@@ -345,9 +345,9 @@ def test_client_auth(inst, ca):
     subprocess.run(['rm', '-r', files.dir], check=True)
 
 
-def boxes(inst, path, smtpc='', **kw):
+def boxes(inst, path, smtpc='', more='', **kw):
     """A gateway whose mail for box.test goes by LMTP from a worker."""
-    return lab.relay_all(inst, 9, mt=f'box.test box:{path}\n', smtpc=f'transport box {{ module = lmtp; isolate = yes; }} {smtpc}',
+    return lab.relay_all(inst, 9, mt=f'box.test box:{path}\n{more}', smtpc=f'transport box {{ module = lmtp; isolate = yes; }} {smtpc}',
                          qmgr='min_retry_delay = 1h; max_retry_delay = 1h;', **kw)
 
 
@@ -462,6 +462,51 @@ def test_refused(inst):
         assert text in out, f'{text}\n{out}'
 
 
+def uid(pid):
+    return int(re.search(r'^Uid:\t(\d+)', pathlib.Path(f'/proc/{pid}/status').read_text(), re.M)[1])
+
+
+def held_files(pid):
+    """What a process has open, with the names of all that it could read by it; sockets as one word."""
+    return sorted(re.sub(r':\[\d+\]$', '', os.readlink(f'/proc/{pid}/fd/{n}')) for n in os.listdir(f'/proc/{pid}/fd'))
+
+
+def test_nothing_else_in_it(inst):
+    """A worker has no descriptor, variable or privilege of mcp or its role, also not of another mail than the one it has: what it can read of the
+    store is that mail. It ends with its role."""
+    held = threading.Event()
+
+    def answer(verb, arg, ses):
+        if verb == 'DOT' and not held.is_set():
+            held.set()
+            return 'silence'
+    secret, large = b'a secret of somebody else\r\n', b'Subject: l\r\n\r\n' + b'a line of a text that goes by a copy\r\n' * 5000
+    folder = lab.tempdir('box')
+    with lab.Sink(lmtp=True, path=folder / 's', answer=answer) as sink, boxes(inst, folder / 's', more='. [127.0.0.1]:9\n', env={'NOTIFY_SOCKET': str(folder / 'n'), **SOON}) as g:
+        pid = worker(g, BOX, 'smtpc')['pid']
+        idle = held_files(pid)
+        # stdin; where lines go; the stream to its role; the loop's own
+        assert set(idle) <= {'/dev/null', str(g.dir / 'log'), 'socket', 'anon_inode:[eventpoll]', 'anon_inode:[eventfd]', 'anon_inode:[timerfd]', 'pipe'}, idle
+        assert idle.count('socket') == 1, idle
+        env = pathlib.Path(f'/proc/{pid}/environ').read_bytes().split(b'\0')
+        assert not [v for v in env if v.startswith((b'META1_MCP_FD', b'META1_CONF_FD', b'NOTIFY_SOCKET', b'LISTEN_'))]
+        assert re.search(r'^NoNewPrivs:\t1$', pathlib.Path(f'/proc/{pid}/status').read_text(), re.M)
+        with g.client() as c:
+            c.cmd('EHLO client.test', 250)
+            for to, text in (('a@later.test', b'Subject: s\r\n\r\n' + secret), ('u@box.test', large)):
+                assert c.mail('a@from.test', to, text, ehlo=None).startswith('250')
+        assert held.wait(lab.WAIT)
+        files = list((collections.Counter(held_files(pid)) - collections.Counter(idle)).elements())
+        assert files == ['/memfd:content (deleted)', 'socket'], files  # the mail, and the connection to its hop
+        found = [pathlib.Path(f'/proc/{pid}/fd/{n}').read_bytes() for n in os.listdir(f'/proc/{pid}/fd') if 'memfd' in os.readlink(f'/proc/{pid}/fd/{n}')]
+        assert found[0].endswith(large.partition(b'\r\n\r\n')[2]) and secret not in found[0] and len(found[0]) < len(large) + 500
+        role = g.pids()['smtpc']
+        os.kill(role, signal.SIGKILL)
+        lab.wait_for('the worker to end', lambda: gone(pid))
+        lab.wait_for('another one', lambda: BOX in g.log().split(f'pid={pid}')[-1])
+    subprocess.run(['rm', '-r', folder], check=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can change users')
 def test_files_of_its_own_user(inst, ca):
     """The check names each file of the section tls that the worker's account cannot read, and what to do."""
@@ -511,11 +556,13 @@ def test_own_user(inst):
         assert int(fields['CapEff'], 16) == 0 and fields['NoNewPrivs'] == '1'
         held = [os.readlink(f'/proc/{pid}/fd/{n}') for n in os.listdir(f'/proc/{pid}/fd')]
         assert not [f for f in held if str(g.dir) in f and not f.endswith('/log')], held
+        # one of the same account could not look into it (a build with sanitizers could)
+        assert os.stat(f'/proc/{pid}/mem').st_uid == (man.pw_uid if 'libasan' in pathlib.Path(f'/proc/{pid}/maps').read_text() else 0)
         pid = worker(g, 'pmilter_headers/policy_milter', 'smtps')['pid']
-        assert pathlib.Path(f'/proc/{pid}/status').stat().st_uid == pwd.getpwnam('games').pw_uid
+        assert uid(pid) == pwd.getpwnam('games').pw_uid
         # one that may not even look into the queue delivers what is in it
         for name, role in ((BOX, 'smtpc'), ('auth_external/auth', 'smtps')):
-            assert pathlib.Path(f'/proc/{worker(g, name, role)["pid"]}/status').stat().st_uid == man.pw_uid
+            assert uid(worker(g, name, role)['pid']) == man.pw_uid
         with g.client() as c:
             assert c.mail('a@from.test', 'u@box.test', large).startswith('250')
         assert sink.wait(1)[0]['body'].endswith(large.partition(b'\r\n\r\n')[2])  # a filter has changed the header

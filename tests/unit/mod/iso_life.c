@@ -40,6 +40,35 @@ static void test_crash(void **state)
 	assert_int_equal(s.st, META1_OK);
 }
 
+static void held_now(void *arg, const char *instance, const char *name, bool gauge, int64_t value)
+{
+	(void)gauge;
+	if (!strcmp(instance, "map_try/x") && !strcmp(name, "held_now"))
+		*(int64_t *)arg = value;
+}
+
+/* What it said that it has went with it. */
+static void test_gauges(void **state)
+{
+	struct apart *a = *state;
+	struct said held, s;
+	int64_t n = -1;
+
+	apart_open(a, "");
+	fix_ask(a->f, a->in, "never", &held);
+	apart_ask(a, "now", &s);
+	for (int i = 0; i < 10000 && n != 1; i++) {
+		loop_turn(a->f->host.loop, false);
+		usleep(1000);
+		mod_counters(&a->f->host, held_now, &n);
+	}
+	assert_int_equal(n, 1);
+	apart_ask(a, "crash", &s);
+	apart_ended(a);
+	mod_counters(&a->f->host, held_now, &n);
+	assert_int_equal(n, 0);
+}
+
 /* Its deadline and the margin pass by the clock of the role. */
 static void test_hang(void **state)
 {
@@ -347,6 +376,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_crash, apart_up, apart_down),
+	    cmocka_unit_test_setup_teardown(test_gauges, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_hang, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_hang_at_the_end, apart_up, apart_down),
 	    cmocka_unit_test_setup_teardown(test_silent, apart_up, apart_down),
