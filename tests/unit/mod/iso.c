@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static void test_answers(void **state)
@@ -148,6 +149,15 @@ static void is_drained(void *arg)
 	*(bool *)arg = true;
 }
 
+/* The machine's clock: that of the fixture's loop stands still. */
+static int64_t clock_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 /* What the module does before it is closed is waited for. */
 static void test_drain(void **state)
 {
@@ -157,14 +167,14 @@ static void test_drain(void **state)
 	int64_t began;
 
 	apart_open(a, "linger = yes;");
-	began = loop_now(l);
+	began = clock_ms();
 	mod_drain(a->in, INT64_MAX, is_drained, &done);
-	while (!done && loop_now(l) < began + 20000) {
+	while (!done && clock_ms() < began + 20000) {
 		loop_turn(l, false);
 		usleep(1000);
 	}
 	assert_true(done);
-	assert_true(loop_now(l) - began >= 40); /* of 50, by two clocks */
+	assert_true(clock_ms() - began >= 40); /* of 50, by two clocks */
 }
 
 int main(void)
