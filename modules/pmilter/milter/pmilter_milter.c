@@ -86,7 +86,7 @@ static void milter_state(void *inst, struct meta1_pm_state *st)
 	for (const struct peer *p = m->all; p; p = p->next)
 		st->connected |= p->state == PEER_USED || p->state == PEER_IDLE;
 	if (m->version > 0)
-		snprintf(st->peer, sizeof(st->peer), "%s milter v%u%s", where, m->version,
+		snprintf(st->peer, sizeof(st->peer), "%.90s milter v%u%s", where, m->version,
 		    second ? ", the fall-back" : "");
 	else
 		snprintf(st->peer, sizeof(st->peer), "%s", where);
