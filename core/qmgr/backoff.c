@@ -42,13 +42,20 @@ static bool overdue(const struct qmgr *q, const struct qmgr_report *rep)
 	return rep->judged_since && loop_now(q->loop) - rep->judged_since > q->lim.max_queue;
 }
 
+bool qmgr_backoff_shut(const struct qmgr *q)
+{
+	const struct qmgr_backoff *b = &q->backoff;
+
+	return closed(b) && (b->probe || loop_now(q->loop) < b->until);
+}
+
 bool qmgr_backoff_pass(struct qmgr *q, struct qmgr_report *rep)
 {
 	struct qmgr_backoff *b = &q->backoff;
 
 	if (!closed(b) || overdue(q, rep))
 		return true;
-	if (b->probe || loop_now(q->loop) < b->until)
+	if (qmgr_backoff_shut(q))
 		return false;
 	b->probe = rep;
 	return true;
@@ -124,8 +131,10 @@ int64_t qmgr_backoff_at(const struct qmgr *q)
 	int64_t at = INT64_MAX;
 	unsigned i;
 
+	/* The end of the one that tries wakes us; but a filter may have it for long, and what is
+	 * overdue goes meanwhile. */
 	if (closed(b) && b->probe)
-		return at; /* its end wakes us */
+		return b->n > 0 ? loop_now(q->loop) + GATE_MAX : at;
 	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++)
 		if (b->wait[i] && b->wait[i]->close_at < at)
 			at = b->wait[i]->close_at;
@@ -162,10 +171,15 @@ void qmgr_backoff_failed(
 		close_gate(q, why);
 }
 
-void qmgr_backoff_passed(struct qmgr *q)
+void qmgr_backoff_passed(struct qmgr *q, const struct qmgr_report *rep)
 {
 	struct qmgr_backoff *b = &q->backoff;
 
+	if (rep->unjudged) { /* that filters are back it does not say */
+		if (b->probe == rep)
+			b->probe = NULL;
+		return;
+	}
 	if (closed(b))
 		log_event(LOG_L_NORMAL, "qmgr.reports_go", "waiting=%u", b->n);
 	b->row = 0;

@@ -181,7 +181,8 @@ static bool late(struct qmgr *q, const struct qmgr_rcpt *r)
 	       wanted(q, r, QA_DELAYED);
 }
 
-/* The first one that is late takes along all that wait with it: one warning, not one a retry. With
+/* None is begun that would be given up at once: its intent would be a record for nothing.
+ * The first one that is late takes along all that wait with it: one warning, not one a retry. With
  * VERP each has its own anyway. */
 bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
 {
@@ -192,7 +193,7 @@ bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
 	uint32_t i;
 
 	if (!q->lim.delay_warning || loop_now(q->loop) - m->born < q->lim.delay_warning ||
-	    !late(q, r))
+	    !late(q, r) || qmgr_backoff_shut(q))
 		return false;
 	to = told_to(q, r, QA_DELAYED, verp);
 	first = to != verp && !open_of(m, QA_DELAYED, to);
@@ -358,7 +359,7 @@ static void over(struct qmgr_report *rep)
 	struct qmgr *q = rep->q;
 
 	end_writing(rep);
-	qmgr_backoff_passed(q);
+	qmgr_backoff_passed(q, rep);
 	report_free(rep);
 	step(q);
 	if (q->stopping)

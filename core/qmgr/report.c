@@ -154,6 +154,7 @@ static void unjudged(struct qmgr_report *rep, enum qmgr_blame blame, const char 
 		return;
 	}
 	m_unjudged.value++;
+	rep->unjudged = true;
 	log_event(LOG_L_WARN, "qmgr.report_unjudged", "id=%s to=<%s> error=%s text=%s", rep->id,
 	    rep->to, why, "it goes out without having met filters");
 	keep(rep, rep->draft->out);
@@ -208,6 +209,7 @@ static void write_report(struct qmgr_report *rep)
 	d->out = evbuffer_new();
 	fill(rep, d->out, &dsn);
 	envelope(d, &dsn);
+	rep->unjudged = false;
 	if (!q->lim.dsn_filters) {
 		keep(rep, d->out);
 		return;

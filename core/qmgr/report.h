@@ -51,6 +51,7 @@ struct qmgr_report {			   /* gathers recipients, then is written */
 	uint8_t level;	      /* its list there */
 	uint32_t failures;    /* to write it */
 	int64_t judged_since; /* ms: filters were asked first; 0: never */
+	bool unjudged;	      /* went out without them: its time was over */
 	char id[META1_ID_MAX];
 	struct qmgr_draft *draft; /* while it is written */
 };
@@ -105,6 +106,7 @@ struct qmgr_backoff {
 	int64_t pause, until;			       /* ms; the gate; pause 0: it is open */
 	const struct qmgr_report *probe;	       /* tries whether it may open, or NULL */
 };
+bool qmgr_backoff_shut(const struct qmgr *); /* none that is not overdue may be written now */
 /* May it be written now? true: it is, and _failed() or _passed() tells how that ended. */
 bool qmgr_backoff_pass(struct qmgr *, struct qmgr_report *);
 bool qmgr_backoff_gives_up(const struct qmgr *, const struct qmgr_report *); /* on filters */
@@ -114,7 +116,7 @@ struct qmgr_report *qmgr_backoff_next(struct qmgr *); /* that may be written, ta
 int64_t qmgr_backoff_at(const struct qmgr *); /* ms; when there is a next; INT64_MAX: none */
 void qmgr_backoff_failed(
     struct qmgr *, const struct qmgr_report *, enum qmgr_blame, const char *why);
-void qmgr_backoff_passed(struct qmgr *);
+void qmgr_backoff_passed(struct qmgr *, const struct qmgr_report *);
 void qmgr_backoff_reset(struct qmgr *);					  /* all may be tried now */
 int64_t qmgr_backoff_when(const struct qmgr *, const struct qmgr_rcpt *); /* 0: it does not wait */
 struct qmgr_report *qmgr_backoff_pop(struct qmgr *);			  /* any; NULL: no more */
