@@ -35,9 +35,14 @@ int parts_make(const char *name, uint64_t magic, size_t part, unsigned processes
 
 void parts_more(int fd, unsigned processes)
 {
-	uint32_t n = processes;
+	const off_t at = offsetof(struct parts_head, processes);
+	uint32_t n;
 
-	(void)!pwrite(fd, &n, sizeof(n), offsetof(struct parts_head, processes));
+	/* The part of one that runs may be behind the one that is added. */
+	if (pread(fd, &n, sizeof(n), at) == (ssize_t)sizeof(n) && n >= processes)
+		return;
+	n = processes;
+	(void)!pwrite(fd, &n, sizeof(n), at);
 }
 
 int parts_open(struct parts *p, int fd, uint64_t magic, size_t part, unsigned index,

@@ -29,7 +29,7 @@ struct parts {
 
 /* A descriptor of memory that neither grows nor shrinks, all 0 but the head; or -1 (errno). */
 int parts_make(const char *name, uint64_t magic, size_t part, unsigned processes);
-/* mcp: there may be so many now. */
+/* mcp: there may be so many now, or as many as before where that is more. */
 void parts_more(int fd, unsigned processes);
 /* what: "the table of ...", for err. magic and part as they were made with. fd stays the caller's.
  * <0: err. */

@@ -213,6 +213,9 @@ static void more(void **state)
 	assert_int_equal(add(late, "192.0.2.1", 0).connections, 3);
 	clients_close(&first);
 	clients_close(&late);
+	clients_more(fd, 2); /* one before it is added: there is room for it still */
+	late = attach(fd, 199);
+	clients_close(&late);
 	close(fd);
 }
 
