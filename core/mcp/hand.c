@@ -4,7 +4,9 @@
  * changes is handed over, with what is in it, between the end of its old processes and the start
  * of the new ones.
  *
- * Comes from: reload.c (open, end), order.c, which asks before each start. Goes to: dirs.c.
+ * Comes from: reload.c (open, end), order.c, which looks after each change and asks before each start.
+ * Who is ending without a section has no more time than who restarts: no reload can be while one
+ * waits for him. Goes to: dirs.c.
  * The old user's hand is in these folders while mcp is root: nothing is followed, and only what
  * belongs to that user is given away, looked at by the very descriptor that is changed. So a link
  * that he made, or a file of somebody else, stays what it is.
@@ -89,6 +91,8 @@ void mcp_hand_end(struct mcp *m, bool commit)
 	list_free(&m->hand);
 	m->hand = m->next_hand;
 	m->next_hand = NULL;
+	for (const struct mcp_hand *h = m->hand; h; h = h->next)
+		mcp_retire_hurry_role(m, h->folder.owner);
 }
 
 /* ---- before a start ---- */
@@ -163,18 +167,23 @@ static bool runs(const struct mcp *m, const char *role)
 	return false;
 }
 
-bool mcp_hand_waits(struct mcp *m, const char *role)
+void mcp_hand_look(struct mcp *m)
 {
 	for (struct mcp_hand **at = &m->hand, *h; (h = *at);) {
-		if (strcmp(h->folder.owner, role) != 0) {
+		if (runs(m, h->folder.owner)) {
 			at = &h->next;
 			continue;
 		}
-		if (runs(m, role))
-			return true;
 		hand_over(h);
 		*at = h->next;
 		free(h);
 	}
+}
+
+bool mcp_hand_waits(const struct mcp *m, const char *role)
+{
+	for (const struct mcp_hand *h = m->hand; h; h = h->next)
+		if (strcmp(h->folder.owner, role) == 0)
+			return true;
 	return false;
 }

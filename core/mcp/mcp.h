@@ -67,6 +67,7 @@ struct mcp_child { /* a place for one process of a section */
 	uint32_t index; /* process index for ids, unique over all smtps */
 	unsigned nth;	/* within its section, from 0 */
 	bool retired;	/* of no section any more: sec is its own */
+	bool hurry;	/* and somebody waits for its end */
 	char name[96];	/* "smtps", "smtps-internal.1": for log, lock and control socket */
 	enum mcp_state state;
 	pid_t pid; /* 0: none */
@@ -361,6 +362,7 @@ void mcp_retire(struct mcp_child *, const char *why);
 void mcp_retire_look(struct mcp *);
 void mcp_retire_close(struct mcp *);		       /* mcp ends, and nothing runs */
 void mcp_retire_hurry(struct mcp *, const char *name); /* another one of that name is to start */
+void mcp_retire_hurry_role(struct mcp *, const char *role); /* or another account's */
 bool mcp_retire_has(const struct mcp *, const char *name);
 bool mcp_retire_stop(struct mcp *, int64_t within_ms, bool again); /* true: some still run */
 
@@ -369,8 +371,9 @@ bool mcp_retire_stop(struct mcp *, int64_t within_ms, bool again); /* true: some
  * is wrong. mcp_hand_end() must follow. */
 int mcp_hand_open(struct mcp *, struct settings *next, bool try, FILE *err_file);
 void mcp_hand_end(struct mcp *, bool commit);
-/* Folders of this role change hands when none of its old processes runs: true: some still do. */
-bool mcp_hand_waits(struct mcp *, const char *role);
+/* Folders of a role change hands when none of its old processes runs. */
+void mcp_hand_look(struct mcp *);
+bool mcp_hand_waits(const struct mcp *, const char *role); /* true: some still do */
 
 /* ---- control.c ---- */
 int mcp_control_open(struct mcp *, struct meta1_err *);

@@ -173,6 +173,7 @@ static bool start_section(struct mcp *m, struct mcp_section *sec)
 static void start_step(struct mcp *m)
 {
 	mcp_retire_look(m);
+	mcp_hand_look(m);
 	for (unsigned i = m->nsection; i-- > 0;)
 		release(m, m->section[i]);
 	for (unsigned i = m->nsection; i-- > 0;) {

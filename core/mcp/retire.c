@@ -5,7 +5,7 @@
  * Comes from: sections.c at a commit. Goes to: child.c, which tells them. They take nothing new;
  * smtps lets sessions that are at a mail go on for MCP_RETIRE_MS (core/role_end.c). One that
  * another talks to waits for that one's end. A process of the same name that a later reload adds
- * starts after it, and so makes it hurry. Owns: the processes, until they have ended.
+ * starts after it, and so makes it hurry; so does another account for its folders (hand.c). Owns: the processes, until they have ended.
  */
 #include "mcp.h"
 
@@ -60,7 +60,8 @@ void mcp_retire_look(struct mcp *m)
 		if (!mcp_child_running(c))
 			forget(c);
 		else if (c->state != MCP_STOPPING && !is_needed(c))
-			mcp_child_stop(c, MCP_RETIRE_MS, MCP_STOP_MS, "it has no section any more");
+			mcp_child_stop(c, c->hurry ? MCP_DRAIN_MS : MCP_RETIRE_MS, MCP_STOP_MS,
+			    "it has no section any more");
 	}
 }
 
@@ -81,6 +82,23 @@ void mcp_retire_hurry(struct mcp *m, const char *name)
 	LIST_FOREACH(c, &m->retired, link)
 	if (strcmp(c->name, name) == 0)
 		mcp_child_stop(c, MCP_DRAIN_MS, MCP_STOP_MS, "another one takes its place");
+}
+
+/* Who is not told yet is needed by others, which hurry too, and hears it after their end. */
+void mcp_retire_hurry_role(struct mcp *m, const char *role)
+{
+	struct mcp_child *c;
+
+	LIST_FOREACH(c, &m->retired, link)
+	{
+		const struct mcp_wire *w = c->sec->wire;
+
+		if (c->hurry || (strcmp(w->role, role) != 0 && !strstr(w->talks, role)))
+			continue;
+		c->hurry = true;
+		if (c->state == MCP_STOPPING)
+			mcp_child_stop(c, MCP_DRAIN_MS, MCP_STOP_MS, "its folders change hands");
+	}
 }
 
 bool mcp_retire_stop(struct mcp *m, int64_t within_ms, bool again)

@@ -229,7 +229,14 @@ def test_accounts(inst):
         shutil.chown(precious, 'daemon', 'daemon')
         (g.dir / 'q/in/link').symlink_to(precious)
         pids = g.pids()
+        reload(g, more=inner(g, 'user = daemon;'))
+        held = session(g, g.other, 'MAIL FROM:<a@a.test>')
+        # smtps-in has a section no more, and others wait for it
+        told = rf'smtps\[{pid_of(g, "smtps-in")}\] .*role.drain .*drain_ms=10000'
+        ends = threading.Thread(target=lambda: g.wait_log(told) and held.s.close(), daemon=True)
+        ends.start()
         said = reload(g, *((f'user = {were[r]};', f'user = {are[r]};') for r in ('smtps', 'qmgr', 'smar')))
+        ends.join(lab.WAIT)
         assert sorted(l.split(':')[0] for l in said.splitlines() if 'needs a restart: the option user' in l) == ['qmgr', 'smar', 'smtps']
         later.clear()
         lab.wait_for('mail to be taken', g.takes_mail)
@@ -255,6 +262,15 @@ def test_accounts(inst):
         sink.wait(3)
         assert {p.group() for p in (g.dir / 'q/in').rglob('*') if p not in (foreign, g.dir / 'q/in/link')} == {'irc'}
         g.queue_empty()
+        # nobody is there to start: who sleeps finds them changed, and no reload waits for him
+        g.text = g.conf.read_text()
+        turn = [('smtps {', 'smtps x { start_action = accept; '), ('user = man;', 'user = daemon;')]
+        reload(g, *turn)
+        lab.wait_for("the folder to be another account's", lambda: (g.dir / 'q/in').owner() == 'daemon')
+        assert 'smtps-x' not in g.pids()
+        reload(g, *turn, more='log_level = 9;\n')
+        deliver(g, g.port, 'x@sink.test')
+        sink.wait(4)
 
 
 ISOLATE = {
