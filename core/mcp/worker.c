@@ -105,12 +105,23 @@ static void start(struct mcp_worker *w)
 	    w->child->name, w->name, err.text, (long long)w->backoff / 1000);
 }
 
+/* Not by a process that comes to its end; one without a section has no settings to start it by. */
+static bool wanted(const struct mcp_worker *w)
+{
+	return w->child && !w->child->retired && w->child->state != MCP_STOPPING &&
+	       mcp_child_running(w->child);
+}
+
 static void again(int fd, short what, void *arg)
 {
 	struct mcp_worker *w = arg;
 
 	(void)fd, (void)what;
 	loop_unwatch(&w->timer);
+	if (!wanted(w)) {
+		forget(w);
+		return;
+	}
 	w->restarts++;
 	start(w);
 }
@@ -183,11 +194,6 @@ void mcp_workers_check(struct settings *set, bool root)
 }
 
 /* ---- end ---- */
-
-static bool wanted(const struct mcp_worker *w)
-{
-	return w->child && w->child->state != MCP_STOPPING && mcp_child_running(w->child);
-}
 
 static void ended(struct mcp_worker *w, int status)
 {
