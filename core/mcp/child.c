@@ -186,6 +186,7 @@ void mcp_child_start(struct mcp_child *c)
 
 	loop_unwatch(&c->timer);
 	c->started = loop_now(c->m->loop);
+	c->ready = false;
 	c->renewed = c->agreed = false; /* this one was asked nothing */
 	if (spawn(c, &err) < 0) {
 		wait_and_restart(c, 0);
@@ -209,7 +210,7 @@ static void on_ready(struct chan *chan, uint32_t req, const void *msg, void *arg
 	if (!c || c->state != MCP_STARTING)
 		return;
 	c->state = MCP_UP;
-	c->proved = true;
+	c->ready = c->proved = true;
 	mcp_pass_stop(c);
 	log_event(LOG_L_INFO, "mcp.ready", "role=%s pid=%ld ms=%lld", c->name, (long)c->pid,
 	    (long long)(loop_now(c->m->loop) - c->started));

@@ -71,6 +71,13 @@ static void hangup(int sig, short what, void *arg)
 	mcp_reload_start(arg, false);
 }
 
+/* Who ends may have much to say until then. Before it is ready it may not have its handler yet. */
+static void reopen_of(const struct mcp_child *c)
+{
+	if (c->ready && mcp_child_running(c))
+		kill(c->pid, SIGUSR1);
+}
+
 static void reopen(int sig, short what, void *arg)
 {
 	struct mcp *m = arg;
@@ -79,11 +86,9 @@ static void reopen(int sig, short what, void *arg)
 	(void)sig, (void)what;
 	log_reopen();
 	MCP_EACH_CHILD(m, c)
-	if (c->state == MCP_UP) /* before, it may not have its handler yet */
-		kill(c->pid, SIGUSR1);
+	reopen_of(c);
 	LIST_FOREACH(o, &m->retired, link)
-	if (o->state == MCP_STOPPING)
-		kill(o->pid, SIGUSR1);
+	reopen_of(o);
 }
 
 static void watch_signals(struct mcp *m)

@@ -79,6 +79,7 @@ struct mcp_child { /* a place for one process of a section */
 	struct watch *ping, *timer; /* timer: back-off, or the end of patience */
 	struct chan *pass;	    /* pass.c */
 	struct watch *pass_timer;
+	bool ready;   /* in this life: it has its handlers of signals */
 	bool drains;  /* MCP_STOPPING: it may still hear that it must be quicker */
 	bool proved;  /* was ready with the configuration in force */
 	bool told;    /* reload.c: an answer is awaited */
