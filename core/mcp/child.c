@@ -243,6 +243,23 @@ const struct chan_handler mcp_child_handlers[] = {
     {P_NONE, NULL},
 };
 
+/* Who ends may have much to say until then. Before it is ready it may not have its handler yet. */
+static void reopen(const struct mcp_child *c)
+{
+	if (c->ready && mcp_child_running(c))
+		kill(c->pid, SIGUSR1);
+}
+
+void mcp_child_reopen_all(const struct mcp *m)
+{
+	const struct mcp_child *o;
+
+	MCP_EACH_CHILD(m, c)
+	reopen(c);
+	LIST_FOREACH(o, &m->retired, link)
+	reopen(o);
+}
+
 /* ---- stop and end ---- */
 
 static void patience_over(int fd, short what, void *arg)

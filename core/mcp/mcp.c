@@ -71,24 +71,11 @@ static void hangup(int sig, short what, void *arg)
 	mcp_reload_start(arg, false);
 }
 
-/* Who ends may have much to say until then. Before it is ready it may not have its handler yet. */
-static void reopen_of(const struct mcp_child *c)
-{
-	if (c->ready && mcp_child_running(c))
-		kill(c->pid, SIGUSR1);
-}
-
 static void reopen(int sig, short what, void *arg)
 {
-	struct mcp *m = arg;
-	struct mcp_child *o;
-
 	(void)sig, (void)what;
 	log_reopen();
-	MCP_EACH_CHILD(m, c)
-	reopen_of(c);
-	LIST_FOREACH(o, &m->retired, link)
-	reopen_of(o);
+	mcp_child_reopen_all(arg);
 }
 
 static void watch_signals(struct mcp *m)

@@ -281,6 +281,8 @@ bool mcp_child_running(const struct mcp_child *);
 void mcp_child_start(struct mcp_child *);
 /* drain_ms: sessions that are at a mail go on for so long, before the stop begins. */
 void mcp_child_stop(struct mcp_child *, int64_t drain_ms, int64_t within_ms, const char *why);
+/* All that can, open their log files anew. */
+void mcp_child_reopen_all(const struct mcp *);
 void mcp_child_ended(struct mcp_child *, int status);
 int64_t mcp_child_backoff(int64_t last, int64_t lived); /* ms to wait now */
 extern const struct chan_handler mcp_child_handlers[];

@@ -7,7 +7,10 @@
 #include "../unit.h"
 #include "mcp/mcp.h"
 
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct mcp m;
 static const struct mcp_wire wire = {"smtpc", SMTPC, true, NULL, "qmgr", ""};
@@ -171,6 +174,40 @@ static void dependents_are_new(void **state)
 	assert_int_equal(child[2]->backoff, 1000);
 }
 
+/* Log files are opened anew by all that have a handler for it, those that are ending included. */
+static void reopens(void **state)
+{
+	static const struct {
+		enum mcp_state state;
+		bool ready, retired, told;
+	} t[] = {{MCP_STARTING, false, false, false}, {MCP_UP, true, false, true},
+	    {MCP_STOPPING, true, false, true}, {MCP_STOPPING, false, false, false},
+	    {MCP_UP, true, true, true}, {MCP_STOPPING, true, true, true},
+	    {MCP_STOPPING, false, true, false}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct mcp_child *c =
+		    t[i].retired ? mcp_child_new(&m, &section[0], &set[0], 1, 1) : child[0];
+		int status = 0;
+
+		child[0]->state = child[1]->state = child[2]->state = MCP_DOWN;
+		if (t[i].retired)
+			mcp_retire(c, "a test");
+		c->state = t[i].state;
+		c->ready = t[i].ready;
+		c->pid = fork();
+		while (c->pid == 0)
+			pause();
+		mcp_child_reopen_all(&m);
+		kill(c->pid, SIGKILL);
+		assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
+		if ((WTERMSIG(status) == SIGUSR1) != t[i].told)
+			fail_msg("row %zu: ended by signal %d", i, WTERMSIG(status));
+		mcp_retire_close(&m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +218,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(dependents_are_held, setup, teardown),
 	    cmocka_unit_test_setup_teardown(dependents_change, setup, teardown),
 	    cmocka_unit_test_setup_teardown(dependents_are_new, setup, teardown),
+	    cmocka_unit_test_setup_teardown(reopens, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
