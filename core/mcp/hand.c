@@ -4,9 +4,9 @@
  * changes is handed over, with what is in it, between the end of its old processes and the start
  * of the new ones.
  *
- * Comes from: reload.c (open, end), order.c, which looks after each change and asks before each start.
- * Who is ending without a section has no more time than who restarts: no reload can be while one
- * waits for him. Goes to: dirs.c.
+ * Comes from: reload.c (open, end), order.c, which looks after each change and asks before each
+ * start. Who is ending without a section has no more time than who restarts: no reload can be while
+ * one waits for him. Goes to: dirs.c.
  * The old user's hand is in these folders while mcp is root: nothing is followed, and only what
  * belongs to that user is given away, looked at by the very descriptor that is changed. So a link
  * that he made, or a file of somebody else, stays what it is.

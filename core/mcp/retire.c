@@ -5,7 +5,8 @@
  * Comes from: sections.c at a commit. Goes to: child.c, which tells them. They take nothing new;
  * smtps lets sessions that are at a mail go on for MCP_RETIRE_MS (core/role_end.c). One that
  * another talks to waits for that one's end. A process of the same name that a later reload adds
- * starts after it, and so makes it hurry; so does another account for its folders (hand.c). Owns: the processes, until they have ended.
+ * starts after it, and so makes it hurry; so does another account for its folders (hand.c). Owns:
+ * the processes, until they have ended.
  */
 #include "mcp.h"
 

@@ -63,7 +63,9 @@ def freeze(pid):
 
 
 def pid_of(g, name):
-    return int(re.findall(rf'mcp\.ready role={re.escape(name)} pid=(\d+)', g.log())[-1])
+    ready = rf'mcp\.ready role={re.escape(name)} pid=(\d+)'
+    g.wait_log(ready)  # the log may come after the answer of a reload
+    return int(re.findall(ready, g.log())[-1])
 
 
 def test_a_section_comes_and_goes(inst):
@@ -177,7 +179,7 @@ def test_one_that_does_not_come_up(inst):
         bad.chmod(0o755)
         said = reload(g, ('smtps {', 'smtps { max_message_size = 12345; '), more=inner(g, program=bad), check=False)
         assert 'smtps-in: starts' in said and 'smtps-in does not come up with it; its log says why' in said
-        assert re.search('mcp.ended role=smtps-in .*status="exit 78, configuration"', g.log())
+        g.wait_log('mcp.ended role=smtps-in .*status="exit 78, configuration"')
         with g.client() as c:
             assert 'SIZE 12345' in c.cmd('EHLO a.test', 250)
         reload(g, more=inner(g))
