@@ -365,11 +365,8 @@ class Model(proof.Proof):
             self.filters[s] += self.lim['filter']
 
     def begin(self):
-        """A message begins; False: the store takes none. With filters that is at its end."""
+        """A message begins; False: the store takes none."""
         self.told('data')
-        if self.lim['filter']:
-            self.tx['counted'] = True
-            return True
         if self.tx['rcpts'] and not self.env['begin']:
             self.reset()
             self.reply(452, '4.3.1')
@@ -400,8 +397,7 @@ class Model(proof.Proof):
             return
         if tx['rcpts'] and self.lim['filter']:
             self.told('end')
-            self.begun += self.env['begin']
-            tx['failed'] = not self.env['begin'] or bool(text) and not self.env['write']
+            tx['failed'] = bool(text) and not self.env['write']
             if self.refused(text, bare):
                 return
         self.reset()

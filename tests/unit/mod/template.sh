@@ -54,7 +54,7 @@ forgotten 's/^    .nopt = sizeof(opts) . sizeof(opts.0.), //' 'say .nopt and .si
 if make -s -C broken check KIND=map >out 2>&1; then exit 1; fi
 grep -q 'expected the folder of its kind: maps' out
 refused map mine
-grep -q 'map_mine: File exists' why
+grep -q 'map_mine: is there already' why
 refused map map_mine
 grep -q 'expected the name without its kind' why
 refused map ../x
