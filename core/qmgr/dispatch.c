@@ -163,7 +163,8 @@ static bool stale(const struct qmgr *q, const struct qmgr_dest *d)
 }
 
 /* Takes the items: those still wanted become a delivery. NULL: none is. Those that have waited with
- * what is stale now are asked about anew. */
+ * what is stale now are asked about anew, also where the route of their own domain still holds: an
+ * answer for another domain with these hosts may have said that it holds for a shorter time. */
 static struct qmgr_delivery *delivery_new(
     struct qmgr *q, struct qmgr_dest *d, struct qmgr_list *items)
 {
@@ -180,6 +181,8 @@ static struct qmgr_delivery *delivery_new(
 			qmgr_outcome_final(q, r, r->state);
 			continue;
 		}
+		if (old)
+			qmgr_route_anew(q, r);
 		if (qmgr_mark_held(r) || r->anew || old) { /* said meanwhile */
 			qmgr_dispatch_later(q, r, 0, QW_RETRY);
 			continue;

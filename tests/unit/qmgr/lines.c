@@ -136,10 +136,33 @@ static void stale(void **state)
 	asked_again("one.example", false);
 }
 
+/* Two domains with the same hosts: what the second was told holds for a shorter time. When that is
+ * over the first one's mail is asked about anew, though its own route holds, and goes. */
+static void stale_by_another(void **state)
+{
+	struct world *w = begin();
+	unsigned asked;
+
+	(void)state;
+	w->ttl = 3600;
+	mail(w, "S1", "a@dane.a.shared", 0);
+	goes(w, "S1", "dane.shared");
+	w->ttl = 300;
+	mail(w, "S2", "b@dane.b.shared", 0);
+	goes(w, "S2", "dane.shared");
+	asked = w->asked;
+	world_pass(w, 310);
+	mail(w, "S3", "c@dane.a.shared", 0);
+	goes(w, "S3", "dane.shared");
+	assert_int_equal(w->asked, asked + 1);
+	end(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(other_way),
-	    cmocka_unit_test(one_line), cmocka_unit_test(stale)};
+	    cmocka_unit_test(one_line), cmocka_unit_test(stale),
+	    cmocka_unit_test(stale_by_another)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

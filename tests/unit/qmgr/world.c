@@ -54,19 +54,21 @@ static void got_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		world_copy(W->via, sizeof(W->via), m->via);
 		a.key = m->via;
 	}
-	a.ttl = 300;
+	a.ttl = W->ttl;
 	world_copy(domain, sizeof(domain), m->domain);
 	if (!strncmp(domain, "never.", 6)) {
 		a = (struct p_routes){.status = META1_PERMFAIL,
 		    .smtp = 556,
 		    .dsn = buf_str("5.1.10"),
 		    .text = buf_str("the domain takes no mail"),
-		    .ttl = 300};
+		    .ttl = W->ttl};
 	} else if (!strncmp(domain, "later.", 6)) {
 		a = (struct p_routes){.status = META1_TEMPFAIL, .text = buf_str("no answer")};
 	} else if (!strncmp(domain, "dane.", 5)) {
 		a.need = (struct proto_strs){&need, 1};
 		a.need_of = (struct proto_nums){&need_of, 1};
+		if (strchr(domain + 5, '.') && !strcmp(strchr(domain + 5, '.'), ".shared"))
+			a.key = buf_str("dane.shared");
 	} else if (dot && !strcmp(strchr(domain, '.'), ".shared")) {
 		a.key = buf_str("shared");
 	}
@@ -191,6 +193,7 @@ struct world *world_new(int64_t aq_max)
 	world_ctl_new();
 	w->loop = loop_new();
 	w->now = 1000000;
+	w->ttl = 300;
 	loop_fake_clock(w->loop, w->now, WALL0);
 	w->set.hostname = "mail.example.org";
 	w->set.qmgr = (struct set_qmgr){.AQ_max_entries = aq_max,

@@ -42,6 +42,7 @@ struct world {
 	uint64_t credits;		  /* intake, granted to smtps */
 	unsigned asked;			  /* routes */
 	bool smar_silent;		  /* it does not answer */
+	uint64_t ttl;			  /* s, of its answers; 300 */
 	char via[64];			  /* of the last question that had one */
 	char from[64];			  /* of the last question */
 	const struct p_generation *first; /* told before the next answer */
@@ -86,8 +87,8 @@ void world_free(struct world **);
 void world_run(struct world *);		      /* until nothing more happens */
 void world_pass(struct world *, int64_t sec); /* time goes by, in small steps */
 /* Mail from smtps; rcpts: addresses with blanks between, each perhaps with "/notify/orcpt/owner".
- * Domains: "never.…" has no host, "later.…" cannot be resolved now, "*.shared" go to one
- * destination, the others to one each. */
+ * Domains: "never.…" has no host, "later.…" cannot be resolved now, "dane.…" asks for something
+ * of TLS, "*.shared" and "dane.*.shared" go to one destination, the others to one each. */
 void world_mail(struct world *, const char *id, const char *from, const char *rcpts);
 void world_mail_to(struct world *, const char *id, const char *rcpts); /* from me@example.org */
 /* What the store would tell at a restart. */
