@@ -110,6 +110,17 @@ bool mcp_folder_right(
 	return !(mode & S_IWGRP) && (mode & S_IXOTH);
 }
 
+/* What lies in it is its owner's too: a hand-over that was cut short. Not where that is root, who
+ * may have put there what is no role's. */
+static void print_chown(const struct dir *d, const struct stat *st, FILE *f)
+{
+	char from[32] = "";
+
+	if (d->f.owner && st->st_uid != 0)
+		snprintf(from, sizeof(from), "-Rh --from=%u ", (unsigned)st->st_uid);
+	fprintf(f, "chown %s%u:%u %s", from, (unsigned)d->uid, (unsigned)d->gid, d->f.path);
+}
+
 static int one(const struct dir *d, bool root, FILE *f)
 {
 	const char *path = d->f.path;
@@ -127,10 +138,11 @@ static int one(const struct dir *d, bool root, FILE *f)
 		return 0;
 	fprintf(f,
 	    "%s: found owner %u:%u and mode %04o, expected %u:%u and mode %04o; if nothing else is "
-	    "wrong with it: chown %u:%u %s && chmod %04o %s\n",
+	    "wrong with it: ",
 	    path, (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777,
-	    (unsigned)d->uid, (unsigned)d->gid, (unsigned)d->f.mode, (unsigned)d->uid,
-	    (unsigned)d->gid, path, (unsigned)d->f.mode, path);
+	    (unsigned)d->uid, (unsigned)d->gid, (unsigned)d->f.mode);
+	print_chown(d, &st, f);
+	fprintf(f, " && chmod %04o %s\n", (unsigned)d->f.mode, path);
 	return -1;
 }
 

@@ -204,6 +204,7 @@ static void stop_step(struct mcp *m)
 		if (any(sec, RUNNING))
 			return;
 	}
+	mcp_hand_look(m); /* else the next start finds folders of another account */
 	mcp_end(m, m->status);
 }
 

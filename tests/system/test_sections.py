@@ -211,6 +211,26 @@ def test_who_waits_at_one_that_restarts(inst):
         sink.wait(2)
 
 
+def killed(g):
+    pids = g.pids()
+    for pid in (pids.pop('mcp'), *pids.values()):
+        os.kill(pid, signal.SIGKILL)
+    g.proc.wait()
+    lab.wait_for('the end of all', lambda: not g.pids())
+
+
+def cut_short(g, was, becomes, end):
+    """smtps becomes another account, and all ends while a session of before holds the folder."""
+    n = g.log().count('mcp.reload result=committed')
+    held = session(g, g.port, 'MAIL FROM:<a@a.test>')
+    g.conf.write_text(g.conf.read_text().replace(f'user = {was};', f'user = {becomes};'))
+    g.proc.send_signal(signal.SIGHUP)
+    lab.wait_for('the commit', lambda: g.log().count('mcp.reload result=committed') > n)
+    assert (g.dir / 'q/in').owner() == was
+    end()
+    held.s.close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root can change users')
 def test_accounts(inst):
     """Each role becomes another account: the folders go with it, and the mail in them; links do not."""
@@ -273,6 +293,19 @@ def test_accounts(inst):
         reload(g, *turn, more='log_level = 9;\n')
         deliver(g, g.port, 'x@sink.test')
         sink.wait(4)
+        cut_short(g, 'daemon', 'man', lambda: g.stop())
+        assert {p.owner() for p in (g.dir / 'q/in').rglob('*') if p not in (foreign, g.dir / 'q/in/link')} == {'man'}
+        g.start()
+        cut_short(g, 'man', 'daemon', lambda: killed(g))
+        g.start(ready=False)
+        assert g.proc.wait(lab.WAIT) == 78
+        hint = re.findall(rf'{g.dir}/q/in: found owner .*: (chown .*)', g.log())[-1]
+        subprocess.run(hint, shell=True, check=True)
+        assert {p.owner() for p in (g.dir / 'q/in').rglob('*') if p not in (foreign, g.dir / 'q/in/link')} == {'daemon'}
+        assert precious.owner() == 'daemon' and foreign.owner() == 'root'
+        g.start()
+        deliver(g, g.port, 'y@sink.test')
+        sink.wait(5)
 
 
 ISOLATE = {
