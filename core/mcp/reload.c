@@ -309,6 +309,7 @@ static void checked(struct mcp *m, bool good, const char *errors)
 	if (!make_new(m))
 		return;
 	r->timer = loop_timer(m->loop, ANSWER_MS, no_answer, m);
+	m->life++; /* not before: who started during the check has workers of these names too */
 	MCP_EACH_CHILD(m, c)
 	{
 		/* A role that is starting has the old one. */
@@ -402,7 +403,6 @@ void mcp_reload_start(struct mcp *m, bool try)
 		return;
 	}
 	tell_reload(m);
-	m->life++;
 	m->reload = r = base_alloc(sizeof(*r));
 	r->serial = ++serial;
 	r->try = try;

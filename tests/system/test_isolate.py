@@ -148,10 +148,10 @@ def test_reload(inst):
 
 
 def held_back(g, role, which):
-    """Before the start: workers of that name begin when somebody writes into the FIFO that is returned, a line for each."""
+    """Before the start: what has that among its arguments begins when somebody writes into the FIFO that is returned, a line for each."""
     program, gate, script = f'{g.bin}/libexec/{role}', g.dir / 'gate', g.dir / 'held'
     os.mkfifo(gate)
-    script.write_text(f'#!/bin/sh\ncase "$1" in {which}) read line < {gate};; esac\nexec {program} "$@"\n')
+    script.write_text(f'#!/bin/sh\ncase "$*" in *{which}*) read line < {gate};; esac\nexec {program} "$@"\n')
     script.chmod(0o755)
     if g.uid is not None:
         os.chown(gate, g.uid, g.uid)
@@ -190,6 +190,39 @@ def test_slow_open(inst):
         pid = held_worker(g, 4)
         assert g.stop(8) == 0
         lab.wait_for('the worker to end', lambda: gone(pid))
+    finally:
+        g.close()
+
+
+def test_restart_while_a_reload_checks(inst):
+    """Who starts between the beginning of a reload and its first step has other workers than that step brings."""
+    def at(gate):
+        def reader():
+            with contextlib.suppress(OSError):
+                return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+        return lab.wait_for('a check to begin', reader)
+
+    def go(fd):
+        os.write(fd, b'go\n')
+        os.close(fd)
+    g = gateway(inst, 9)
+    try:
+        gate = held_back(g, 'smar', '?-C')
+        g.start(ready=False)
+        go(at(gate))
+        g.ready()
+        g.proc.send_signal(signal.SIGHUP)
+        check, first = at(gate), worker(g)['pid']
+        os.kill(g.pids()['smar'], signal.SIGKILL)
+        second = lab.wait_for('smar again', lambda: g.log().count('mcp.ready role=smar') == 2 and worker(g)['pid'])
+        assert second != first
+        go(check)
+        g.wait_log('mcp.reload result="?committed')
+        third = up_again(g, second)
+        lab.wait_for('the worker of before to end', lambda: gone(second))
+        assert g.verdict('u@far.test').startswith('250')
+        assert worker(g)['pid'] == third['pid'] and third['restarts'] == 0
+        assert len(re.findall(r'mcp\.worker role=smar instance=map_text/ac@2 ', g.log())) == 1
     finally:
         g.close()
 
