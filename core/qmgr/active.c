@@ -143,6 +143,7 @@ void qmgr_active_wait(struct qmgr *q, struct qmgr_rcpt *r, int64_t due)
 	r->due = due;
 	if (due != INT64_MAX)
 		wait_until(q, qmgr_msg_of(r), due);
+	qmgr_kick(q); /* it may be unloaded, if a report was due of it before */
 }
 
 /* When a message that is not to be tried is looked at, later than now: the sender is told that it

@@ -312,10 +312,12 @@ static bool all_held(const struct qmgr_msg *m)
 	return true;
 }
 
-/* Those that came to wait last go first: they wait longest. */
+/* Those that came to wait last go first: they wait longest. Those of which a report is due stay,
+ * and make room at the end of the list for others; where a turn found no others there is no next
+ * one before something happens. */
 void qmgr_park_trim(struct qmgr *q)
 {
-	uint32_t n;
+	uint32_t n, gone = 0;
 
 	if (q->shows) {
 		if (!q->nfetch) /* it could not even be asked */
@@ -339,9 +341,10 @@ void qmgr_park_trim(struct qmgr *q)
 			qmgr_lane_add(q, m->slot, QMGR_AGAIN);
 		s->urgent = due_now(q, m);
 		m_unloaded.value++;
+		gone++;
 		qmgr_msg_unload(q, &m);
 	}
-	if (n == LOOK)
+	if (n == LOOK && gone)
 		qmgr_kick(q);
 }
 

@@ -202,6 +202,7 @@ static void recorded(void *arg, enum meta1_status st, const struct meta1_reply *
 		qmgr_lane_through(rec.q, qmgr_msg_of(r)->slot);
 		qmgr_msg_of(r)->nopen--;
 		qmgr_msg_check(rec.q, qmgr_msg_of(r));
+		qmgr_kick(rec.q); /* what is left of it may only wait now, and be unloaded */
 	}
 	if (rec.q->stopping)
 		qmgr_stop_check(rec.q);

@@ -379,6 +379,26 @@ static void late(void **state)
 	finish(w);
 }
 
+/* What a report is due of stays in memory, however little of it there is: others leave it, and
+ * nobody looks for them again and again. */
+static void short_of_memory(void **state)
+{
+	struct says usual = {0};
+	struct world *w = begin(true);
+
+	(void)state;
+	fails(w, "S1");
+	w->q.lim.loaded = 0;
+	world_mail_to(w, "S2", "a@later.x");
+	world_run(w);
+	assert_non_null(qmgr_msg_find(&w->q, "S1", 2));
+	assert_null(qmgr_msg_find(&w->q, "S2", 2));
+	assert_false(task_pending(&w->q.pump));
+	session(w, &usual);
+	assert_int_equal(w->ns, 1);
+	finish(w);
+}
+
 /* The store cannot take what filters have let pass: they are asked again, and it is one. */
 static void no_space(void **state)
 {
@@ -444,8 +464,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(answers),
 	    cmocka_unit_test(nobody_there), cmocka_unit_test(away), cmocka_unit_test(not_now),
 	    cmocka_unit_test(away_for_ever), cmocka_unit_test(away_and_late),
-	    cmocka_unit_test(late), cmocka_unit_test(no_space), cmocka_unit_test(stopped),
-	    cmocka_unit_test(stopped_with_more)};
+	    cmocka_unit_test(late), cmocka_unit_test(short_of_memory), cmocka_unit_test(no_space),
+	    cmocka_unit_test(stopped), cmocka_unit_test(stopped_with_more)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
