@@ -26,9 +26,9 @@
  * never further. With VERP each recipient has a report of its own, to its address.
  *
  * Comes from outcome.c and dispatch.c; goes to store.c and report.c. Owns the reports.
- * On failure to store one: again, as backoff.c says; a warning is given up until the next try, and
- *that an alias was expanded until the message is read from the store again: delivery waits for
- *neither.
+ * On failure to store one: again, as backoff.c says; a warning is given up until the next try, at
+ * least QMGR_BACKOFF_MIN later while the message is in memory, and that an alias was expanded until
+ * the message is read from the store again: delivery waits for neither.
  */
 #include "qmgr/qmgr.h"
 
@@ -181,7 +181,8 @@ static bool late(struct qmgr *q, const struct qmgr_rcpt *r)
 	       wanted(q, r, QA_DELAYED);
 }
 
-/* None is begun that would be given up at once: its intent would be a record for nothing.
+/* None is begun that would be given up at once: its intent would be a record for nothing; nor soon
+ * after one was given up, for what waits for room is looked at often.
  * The first one that is late takes along all that wait with it: one warning, not one a retry. With
  * VERP each has its own anyway. */
 bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
@@ -193,7 +194,7 @@ bool qmgr_bounce_late(struct qmgr *q, struct qmgr_rcpt *r)
 	uint32_t i;
 
 	if (!q->lim.delay_warning || loop_now(q->loop) - m->born < q->lim.delay_warning ||
-	    !late(q, r) || qmgr_backoff_shut(q))
+	    loop_now(q->loop) < m->warn_after || !late(q, r) || qmgr_backoff_shut(q))
 		return false;
 	to = told_to(q, r, QA_DELAYED, verp);
 	first = to != verp && !open_of(m, QA_DELAYED, to);
@@ -216,16 +217,30 @@ static bool may_be_dropped(const struct qmgr_report *rep)
 	return rep->kind == QA_DELAYED || rep->kind == QA_EXPANDED;
 }
 
+/* It waits as before: in the dock of its destination, if it is still there. */
+static void as_before(struct qmgr *q, struct qmgr_rcpt *r)
+{
+	const struct qmgr_dest *d = qmgr_lane_dest(q, qmgr_msg_of(r)->slot);
+
+	r->report = 0;
+	if (r->blocked && d && d == qmgr_route_dest(q, r)) {
+		r->phase = QP_WAIT;
+		qmgr_kick(q);
+	} else {
+		qmgr_active_wait(q, r, r->due);
+	}
+}
+
 static void drop(struct qmgr_report *rep)
 {
 	struct qmgr_msg *m = rep->msg;
 	uint32_t i;
 
+	if (rep->kind == QA_DELAYED)
+		m->warn_after = loop_now(rep->q->loop) + QMGR_BACKOFF_MIN;
 	for (i = rep->begin; i < rep->end; i++)
-		if (qmgr_report_has(rep, &m->rcpt[i])) {
-			m->rcpt[i].report = 0;
-			qmgr_active_wait(rep->q, &m->rcpt[i], m->rcpt[i].due);
-		}
+		if (qmgr_report_has(rep, &m->rcpt[i]))
+			as_before(rep->q, &m->rcpt[i]);
 	report_free(rep);
 }
 

@@ -90,8 +90,9 @@ struct qmgr_msg {			/* one allocation with its recipients and strings */
 	struct qmgr_msg *rnext, *rprev; /* in its list */
 	struct qmgr_report *report;	/* those that still gather, or NULL */
 	uint64_t seq, bytes, stored;
-	int64_t time; /* accepted, wall clock seconds, for show */
-	int64_t born; /* the same on the monotonic clock, so that no jump ages a mail */
+	int64_t time;	    /* accepted, wall clock seconds, for show */
+	int64_t born;	    /* the same on the monotonic clock, so that no jump ages a mail */
+	int64_t warn_after; /* monotonic ms: a warning was given up, the next is not begun before */
 	struct meta1_ref ref;
 	uint64_t key; /* the store's */
 	size_t memory;
