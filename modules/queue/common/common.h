@@ -62,7 +62,8 @@ int folder_make(int at, const char *name, mode_t mode, struct meta1_err *);
 int folder_take(int qfd, bool qm, int *dir, int *lock, struct meta1_err *);
 /* state/ and the lock of the one who manages. -1: err; what was opened is the caller's. */
 int folder_state(int qfd, int *dir, int *lock, struct meta1_err *);
-bool folder_locked(int dir); /* somebody holds its lock */
+/* Somebody holds its lock, or that cannot be seen, as where descriptors lack. */
+bool folder_locked(int dir);
 /* Numbers of the entries that parse() takes, after those that are there already. -1: errno. */
 typedef bool (*folder_parse)(const char *name, const void *arg, uint64_t *number);
 int folder_list(int at, const char *path, folder_parse, const void *arg, uint64_t **v, size_t *n);

@@ -138,10 +138,12 @@ int folder_state(int qfd, int *dir, int *lock, struct meta1_err *e)
 bool folder_locked(int dir)
 {
 	int fd = openat(dir, "lock", O_RDONLY | O_CLOEXEC);
-	bool yes = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
+	bool yes;
 
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return errno != ENOENT;
+	yes = flock(fd, LOCK_SH | LOCK_NB) < 0;
+	close(fd);
 	return yes;
 }
 
