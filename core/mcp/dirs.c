@@ -112,18 +112,20 @@ bool mcp_folder_right(
 
 /* What lies in it is its owner's too: a hand-over that was cut short. Not where that is root, who
  * may have put there what is no role's. */
-static void print_chown(const struct dir *d, const struct stat *st, FILE *f)
+void mcp_folder_mend(
+    const struct mcp_folder *f, uid_t from, uid_t uid, gid_t gid, char out[static MCP_MEND_MAX])
 {
-	char from[32] = "";
+	char all[32] = "";
 
-	if (d->f.owner && st->st_uid != 0)
-		snprintf(from, sizeof(from), "-Rh --from=%u ", (unsigned)st->st_uid);
-	fprintf(f, "chown %s%u:%u %s", from, (unsigned)d->uid, (unsigned)d->gid, d->f.path);
+	if (f->owner && from != 0)
+		snprintf(all, sizeof(all), "-Rh --from=%u ", (unsigned)from);
+	snprintf(out, MCP_MEND_MAX, "chown %s%u:%u %s", all, (unsigned)uid, (unsigned)gid, f->path);
 }
 
 static int one(const struct dir *d, bool root, FILE *f)
 {
 	const char *path = d->f.path;
+	char mend[MCP_MEND_MAX];
 	struct stat st;
 
 	if (lstat(path, &st) < 0 && errno == ENOENT) {
@@ -136,13 +138,13 @@ static int one(const struct dir *d, bool root, FILE *f)
 	}
 	if (mcp_folder_right(&d->f, &st, d->uid, d->gid, root))
 		return 0;
+	mcp_folder_mend(&d->f, st.st_uid, d->uid, d->gid, mend);
 	fprintf(f,
 	    "%s: found owner %u:%u and mode %04o, expected %u:%u and mode %04o; if nothing else is "
-	    "wrong with it: ",
+	    "wrong with it: %s && chmod %04o %s\n",
 	    path, (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)st.st_mode & 07777,
-	    (unsigned)d->uid, (unsigned)d->gid, (unsigned)d->f.mode);
-	print_chown(d, &st, f);
-	fprintf(f, " && chmod %04o %s\n", (unsigned)d->f.mode, path);
+	    (unsigned)d->uid, (unsigned)d->gid, (unsigned)d->f.mode, mend, (unsigned)d->f.mode,
+	    path);
 	return -1;
 }
 

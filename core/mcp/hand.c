@@ -10,7 +10,9 @@
  * The old user's hand is in these folders while mcp is root: nothing is followed, and only what
  * belongs to that user is given away, looked at by the very descriptor that is changed. So a link
  * that he made, or a file of somebody else, stays what it is.
- * Owns: the list of folders that wait. On failure: a line in the log, and the role says the rest.
+ * Owns: the list of folders that wait. On failure, also after MCP_HAND_MS: a line in the log with
+ * the command that does it; the folder stays the old user's, so that the next reload or start says
+ * so.
  */
 #include "mcp.h"
 
@@ -19,6 +21,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DEPTH 8 /* of folders in folders; those of the queue have three */
@@ -97,61 +100,116 @@ void mcp_hand_end(struct mcp *m, bool commit)
 
 /* ---- before a start ---- */
 
-/* What the descriptor is of; it may be one that can do nothing else. */
-static int give(const struct mcp_hand *h, int fd, const struct stat *st)
+struct giving {
+	const struct mcp_hand *h;
+	int64_t until;
+	const char *what; /* which call failed; NULL: none */
+	int error;
+	char path[1024]; /* for which it failed */
+};
+
+static void failed(struct giving *g, const char *what, const char *path)
 {
-	if (st->st_uid != h->from)
-		return 0;
-	return fchownat(
-	    fd, "", h->to, st->st_gid == h->from_gid ? h->to_gid : (gid_t)-1, AT_EMPTY_PATH);
+	g->error = errno;
+	g->what = what;
+	str_copy(g->path, sizeof(g->path), path);
 }
 
-/* Takes fd. The folder itself comes last, so that what fails half way is done again. */
-static int give_all(const struct mcp_hand *h, int fd, unsigned depth)
+/* Who planted so many files can keep us from work for as long, but not for longer. */
+static bool too_late(struct giving *g, const char *path)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	if (ts.tv_sec * 1000 + ts.tv_nsec / 1000000 < g->until)
+		return false;
+	errno = ETIME;
+	failed(g, "time", path);
+	return true;
+}
+
+/* What the descriptor is of; it may be one that can do nothing else. */
+static void give(struct giving *g, int fd, const struct stat *st, const char *path)
+{
+	const struct mcp_hand *h = g->h;
+	gid_t gid = st->st_gid == h->from_gid ? h->to_gid : (gid_t)-1;
+
+	if (st->st_uid == h->from && fchownat(fd, "", h->to, gid, AT_EMPTY_PATH) < 0)
+		failed(g, "chown", path);
+}
+
+static void give_folder(struct giving *g, int fd, const char *path, unsigned depth);
+
+/* One that is gone meanwhile is nobody's. */
+static void give_entry(struct giving *g, int dir, const char *name, const char *in, unsigned depth)
+{
+	int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st = {.st_mode = 0};
+	char path[1024];
+
+	snprintf(path, sizeof(path), "%s/%s", in, name);
+	if (fd < 0 ? errno != ENOENT : fstat(fd, &st) < 0)
+		failed(g, "open", path);
+	else if (S_ISREG(st.st_mode))
+		give(g, fd, &st, path);
+	if (fd >= 0)
+		close(fd);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != g->h->from || depth == DEPTH)
+		return;
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0)
+		give_folder(g, fd, path, depth + 1);
+	else if (errno != ENOENT)
+		failed(g, "open", path);
+}
+
+/* Takes fd. The folder itself comes last, and not after a failure: a wrong owner is seen at the
+ * next reload or start, which says the command that mends all of it. */
+static void give_folder(struct giving *g, int fd, const char *path, unsigned depth)
 {
 	DIR *d = fdopendir(fd);
 	struct dirent *e;
 	struct stat st;
-	int rc = 0;
 
 	if (!d) {
+		failed(g, "open", path);
 		close(fd);
-		return -1;
+		return;
 	}
-	while ((e = readdir(d))) {
-		int one;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		one = openat(dirfd(d), e->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		if (one < 0 || fstat(one, &st) < 0)
-			rc = -1;
-		else if (S_ISREG(st.st_mode))
-			rc |= give(h, one, &st);
-		if (one >= 0)
-			close(one);
-		if (one < 0 || !S_ISDIR(st.st_mode) || st.st_uid != h->from || depth == DEPTH)
-			continue;
-		one = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		rc |= one < 0 ? -1 : give_all(h, one, depth + 1);
+	while (!g->what && !too_late(g, path)) {
+		errno = 0;
+		e = readdir(d);
+		if (!e)
+			break;
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			give_entry(g, dirfd(d), e->d_name, path, depth);
 	}
-	if (fstat(dirfd(d), &st) < 0 || give(h, dirfd(d), &st) < 0)
-		rc = -1;
+	if (!g->what && errno)
+		failed(g, "read", path);
+	else if (!g->what && fstat(dirfd(d), &st) == 0)
+		give(g, dirfd(d), &st, path);
 	closedir(d);
-	return rc;
 }
 
-static void hand_over(const struct mcp_hand *h)
+static void hand_over(const struct mcp_hand *h, int64_t until)
 {
-	int fd = open(h->folder.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	int rc = fd < 0 ? -1 : give_all(h, fd, 0);
+	struct giving g = {.h = h, .until = until};
+	const char *path = h->folder.path;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char mend[MCP_MEND_MAX];
 
-	if (rc < 0)
-		log_event(LOG_L_ERR, "mcp.folder", "path=%s to=%u:%u error=%s", h->folder.path,
-		    (unsigned)h->to, (unsigned)h->to_gid, strerror(errno));
+	if (fd < 0)
+		failed(&g, "open", path);
 	else
-		log_event(LOG_L_INFO, "mcp.folder", "path=%s from=%u:%u to=%u:%u", h->folder.path,
+		give_folder(&g, fd, path, 0);
+	if (!g.what) {
+		log_event(LOG_L_INFO, "mcp.folder", "path=%s from=%u:%u to=%u:%u", path,
 		    (unsigned)h->from, (unsigned)h->from_gid, (unsigned)h->to, (unsigned)h->to_gid);
+		return;
+	}
+	mcp_folder_mend(&h->folder, h->from, h->to, h->to_gid, mend);
+	log_event(LOG_L_ERR, "mcp.folder", "path=%s to=%u:%u at=%s call=%s error=%s mend=%s", path,
+	    (unsigned)h->to, (unsigned)h->to_gid, g.path, g.what, strerror(g.error), mend);
 }
 
 static bool runs(const struct mcp *m, const char *role)
@@ -169,12 +227,19 @@ static bool runs(const struct mcp *m, const char *role)
 
 void mcp_hand_look(struct mcp *m)
 {
+	struct timespec ts;
+	int64_t until;
+
+	if (!m->hand)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	until = ts.tv_sec * 1000 + ts.tv_nsec / 1000000 + m->hand_ms;
 	for (struct mcp_hand **at = &m->hand, *h; (h = *at);) {
 		if (runs(m, h->folder.owner)) {
 			at = &h->next;
 			continue;
 		}
-		hand_over(h);
+		hand_over(h, until);
 		*at = h->next;
 		free(h);
 	}

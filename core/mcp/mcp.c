@@ -229,6 +229,7 @@ static int read_settings(struct mcp *m)
 static void init(struct mcp *m)
 {
 	m->ping_ms = MCP_PING_MS;
+	m->hand_ms = MCP_HAND_MS;
 	m->life = 1;
 	LIST_INIT(&m->workers);
 	LIST_INIT(&m->retired);

@@ -29,6 +29,7 @@
 	300000 /* the same where nobody waits, since there will be no such process                 \
 		*/
 #define MCP_PING_MS	10000
+#define MCP_HAND_MS	20000 /* to hand folders over; nothing else is done meanwhile */
 #define MCP_SILENT	3  /* unanswered pings: the role hangs */
 #define MCP_SILENT_INIT 30 /* the same before it is ready: it may read a long queue */
 #define MCP_BACKOFF_MS	1000
@@ -156,7 +157,7 @@ struct mcp {
 	LIST_HEAD(, mcp_child) retired;
 	struct mcp_hand *hand, *next_hand; /* hand.c */
 	struct chan_side side;
-	int64_t ping_ms, backoff_max; /* backoff_max 0: MCP_BACKOFF_MAX */
+	int64_t ping_ms, hand_ms, backoff_max; /* backoff_max 0: MCP_BACKOFF_MAX */
 	uint64_t life;		      /* of the configuration: 1, and 1 more with each reload */
 	LIST_HEAD(, mcp_worker) workers;
 	bool stopping, again; /* again: SIGHUP came during a reload */
@@ -211,6 +212,10 @@ int mcp_dirs(struct mcp *, FILE *err_file);
 bool mcp_folder_ids(struct settings *, bool root, const struct mcp_folder *, uid_t *, gid_t *);
 /* Made and given to them, or checked. <0: it is wrong, and err_file has that. */
 int mcp_folder_make(const struct mcp_folder *, uid_t, gid_t, bool root, FILE *err_file);
+/* The command that gives it, and what is in it, to its owner. */
+#define MCP_MEND_MAX 1200
+void mcp_folder_mend(
+    const struct mcp_folder *, uid_t from, uid_t, gid_t, char out[static MCP_MEND_MAX]);
 /* The group that may read contents: CDB_gid, else that of smtpc. */
 gid_t mcp_cdb_gid(struct settings *, bool root);
 
