@@ -150,20 +150,40 @@ static void next(struct mcp *m)
 	}
 }
 
-/* The rest of the configuration does not want it: as it was. */
-static void undo(struct mcp_ask *a)
+/* The rest of the configuration does not want it: as it was. <0: err says why it is not. */
+static int undo(struct mcp_ask *a, struct meta1_err *err)
 {
-	struct meta1_err err = {""};
-
-	if (a->verb->undo && a->verb->undo(a, &err) < 0)
-		log_event(LOG_L_ERR, "mcp.control", "request=%s name=%s error=%s", a->verb->word,
-		    a->name, err.text);
+	if (!a->verb->undo || a->verb->undo(a, err) >= 0)
+		return 0;
+	log_event(LOG_L_ERR, "mcp.control", "request=%s name=%s error=%s", a->verb->word, a->name,
+	    err->text);
+	return -1;
 }
 
-static void keep_text(struct mcp_ask *a, const char *text)
+/* more: NULL, or lines too. */
+static void keep_text(struct mcp_ask *a, const char *text, const char *more)
 {
-	free(a->text);
-	a->text = base_strdup(text);
+	char *had = a->text;
+
+	a->text = base_alloc(strlen(text) + strlen(more ? more : "") + 1);
+	strcpy(a->text, text);
+	strcat(a->text, more ? more : "");
+	free(had);
+}
+
+/* Of a file that was switched and is not taken. */
+static void refuse(struct mcp_ask *a, const char *why)
+{
+	struct meta1_err err = {""};
+	char text[400];
+
+	if (undo(a, &err) < 0) {
+		snprintf(text, sizeof(text), "%snot taken back: %s", why, err.text);
+		answer(&a, "failed", text);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s%s", why, a->verb->undo ? "taken back" : "");
+	answer(&a, "refused", text);
 }
 
 /* Roles that were restarted: are they up? <0: not all will be; 0: not yet. */
@@ -185,19 +205,20 @@ static int restarted(const struct mcp *m, const char **who)
 
 static void not_up(struct mcp_ask *a, const char *who)
 {
+	struct meta1_err err = {""};
 	char why[200];
 
-	snprintf(why, sizeof(why), "%s does not come up with it; its log says why%s", who,
-	    a->verb->undo ? ": taken back" : "");
-	if (!a->verb->undo) {
-		answer(&a, "failed", why);
+	snprintf(why, sizeof(why), "%s does not come up with it; its log says why\n", who);
+	keep_text(a, why, NULL);
+	if (!a->verb->undo || undo(a, &err) < 0) {
+		answer(&a, "failed", err.text);
 		return;
 	}
-	undo(a);
-	keep_text(a, why);
 	a->step = STEP_UNDO;
 	mcp_reload_start(a->m, false);
 }
+
+static const char not_all[] = "taken back, and not all roles have come up again";
 
 void mcp_control_look(struct mcp *m)
 {
@@ -211,7 +232,7 @@ void mcp_control_look(struct mcp *m)
 	if (rc == 0)
 		return;
 	if (a->step == STEP_UNDONE)
-		answer(&a, "refused", "");
+		answer(&a, "refused", rc > 0 ? "taken back" : not_all);
 	else if (rc > 0)
 		answer(&a, "done", "");
 	else
@@ -228,7 +249,7 @@ static void too_long(int fd, short what, void *arg)
 	if (a->step == STEP_LINE)
 		answer(&a, "wrong", "nothing was asked");
 	else if (a->step == STEP_UNDONE)
-		answer(&a, "refused", "and not all roles have come up again");
+		answer(&a, "refused", not_all);
 	else
 		not_up(a, "a role");
 	next(m);
@@ -245,21 +266,23 @@ void mcp_control_reloaded(struct mcp *m, bool good, const char *text)
 	struct mcp_ask *a = m->control ? m->control->now : NULL;
 
 	if (a && a->step == STEP_RELOAD) {
-		keep_text(a, text);
+		keep_text(a, text, NULL);
 		if (!good) {
-			undo(a);
-			answer(&a, "refused", a->verb->undo ? "taken back" : "");
+			refuse(a, "");
 		} else if (without_effect(a)) {
-			undo(a);
-			answer(&a, "refused",
-			    "the configuration does not include conf.d: write include "
-			    "\"conf.d/*.conf\"; as its last line; taken back");
+			refuse(a, "the configuration does not include conf.d: write include "
+				  "\"conf.d/*.conf\"; as its last line; ");
 		} else if (a->verb->try) {
 			answer(&a, "done", "");
 		} else {
 			a->step = STEP_RESTART;
 			a->timer = loop_timer(m->loop, RESTART_MS, too_long, a);
 		}
+	} else if (a && a->step == STEP_UNDO && !good) {
+		keep_text(a, a->text, text);
+		answer(&a, "failed",
+		    "the file is as it was, but the reload for that was refused: all goes on as "
+		    "with it; mend that and reload");
 	} else if (a && a->step == STEP_UNDO) {
 		a->step = STEP_UNDONE;
 		loop_unwatch(&a->timer);
@@ -399,13 +422,14 @@ int mcp_control_open(struct mcp *m, struct meta1_err *err)
 void mcp_control_close(struct mcp *m)
 {
 	struct mcp_control *c = m->control;
+	struct meta1_err err;
 	char path[512];
 
 	if (!c)
 		return;
 	loop_unwatch(&c->watch);
 	if (c->now && c->now->step == STEP_RELOAD)
-		undo(c->now);
+		undo(c->now, &err);
 	for (struct mcp_ask *a; (a = TAILQ_FIRST(&c->asks));)
 		answer(&a, "failed", "mcp stops");
 	close(c->fd);

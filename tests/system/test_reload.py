@@ -2,6 +2,7 @@
 """Reload: every 100 ms under load nothing is lost, sessions end with what they began with, old settings go; what
 needs a restart gets it; who may ask for it, and what becomes of a file of conf.d that the rest does not go with."""
 import collections
+import contextlib
 import os
 import re
 import signal
@@ -296,6 +297,12 @@ def test_who_may_ask(inst):
         assert ask(b'x' * 5000).startswith('wrong\n') and ask(b'reload\n') == 'done\n'
 
 
+def opened(fifo):
+    """To write; None: nobody reads."""
+    with contextlib.suppress(OSError):
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+
+
 def test_taken_back(inst):
     """What the rest does not go with: at the check, in a role, or when a restarted role does not come up."""
     g = lab.Gateway(inst)
@@ -307,6 +314,10 @@ def test_taken_back(inst):
         'good.conf.sample': 'smar { greylisting { } }\n',
     }
     d = with_files(g, files)
+    late = g.dir / 'late'
+    late.write_text(f'#!/bin/sh\ncase "$*" in *" -C"*) ;; *) [ -p {g.dir}/gate ] && {{ read line < {g.dir}/gate; exit 78; }} ;; esac\nexec {g.bin}/libexec/smar "$@"\n')
+    late.chmod(0o755)
+    g.conf.write_text(g.conf.read_text().replace(f'{g.bin}/libexec/smar', str(late)))
     with g:
         p = g.ctl('module', 'enable', 'unknown', check=False)
         assert p.returncode == 78 and 'map_nothing_like_it' in p.stderr and 'taken back' in p.stderr, p.stderr
@@ -314,13 +325,30 @@ def test_taken_back(inst):
         p = g.ctl('module', 'enable', 'twice', check=False)
         assert p.returncode == 78 and f'{d}/twice.conf:1' in p.stderr and f'{d}/spf.conf:1' in p.stderr, p.stderr
         p = g.ctl('module', 'enable', 'grey', check=False)
-        assert p.returncode == 78 and 'smar does not come up with it' in p.stderr, p.stderr
+        assert p.returncode == 78 and 'smar does not come up with it' in p.stderr and 'taken back' in p.stderr, p.stderr
         assert sorted(p.name for p in d.iterdir() if p.is_symlink()) == ['spf.conf']
         lab.wait_for('mail to be taken', g.takes_mail)
         p = g.ctl('module', 'enable', 'good')
         assert 'smar: needs a restart: ' in p.stdout and p.stdout.endswith('conf.d/good.conf is on\n')
         lab.wait_for('mail to be taken', g.takes_mail)
         assert 'smar: needs a restart: ' in g.ctl('module', 'disable', 'good').stdout
+        # the rest has an error by then: it cannot be taken back
+        gate, text, said = g.dir / 'gate', g.conf.read_text(), []
+        os.mkfifo(gate, 0o644)
+        gate.chmod(0o644)
+        asks = threading.Thread(target=lambda: said.append(g.ctl('module', 'enable', 'good', check=False)))
+        asks.start()
+        fd = lab.wait_for('smar to start', lambda: opened(gate))
+        g.conf.write_text(text + 'nonsense = 1;\n')
+        os.close(fd)
+        asks.join(lab.WAIT)
+        assert said[0].returncode == 1 and 'smar does not come up with it' in said[0].stderr, said
+        assert 'nonsense' in said[0].stderr and 'the reload for that was refused' in said[0].stderr and 'taken back' not in said[0].stderr, said
+        assert sorted(p.name for p in d.iterdir() if p.is_symlink()) == ['spf.conf']
+        gate.unlink()
+        g.conf.write_text(text)
+        g.ctl('reload')
+        lab.wait_for('mail to be taken', g.takes_mail)
 
 
 def test_files_that_are_no_samples(inst):
