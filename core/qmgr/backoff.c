@@ -10,6 +10,8 @@
  * closes for a second, then one report tries, and each failure of such a one doubles the time, up
  * to a minute. Meanwhile all others wait without having been tried, and go when one has passed.
  * A filter that says "not now" of a report is well, and closes nothing.
+ * Those for which filters had their time go through a closed gate, without them: they are looked
+ * for each minute.
  *
  * Comes from bounce.c, goes back there. Owns the lists of those that wait; the reports are
  * bounce.c's. On failure: there is none.
@@ -53,7 +55,7 @@ bool qmgr_backoff_pass(struct qmgr *q, struct qmgr_report *rep)
 {
 	struct qmgr_backoff *b = &q->backoff;
 
-	if (!closed(b) || overdue(q, rep))
+	if (!closed(b) || rep->level == QMGR_BACKOFF_LATE || overdue(q, rep))
 		return true;
 	if (qmgr_backoff_shut(q))
 		return false;
@@ -109,13 +111,34 @@ static void take_off(struct qmgr *q, struct qmgr_report *rep)
 	m_waiting.value = --q->backoff.n;
 }
 
+/* Each minute while the gate is closed, whatever else wakes us: overdue ones are anywhere in the
+ * lists. */
+static void look(struct qmgr *q)
+{
+	struct qmgr_backoff *b = &q->backoff;
+	int64_t now = loop_now(q->loop);
+	struct qmgr_report *rep, *next;
+	unsigned i;
+
+	if (!closed(b) || now < b->look)
+		return;
+	b->look = now + GATE_MAX;
+	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++)
+		DL_FOREACH_SAFE (b->wait[i], rep, next)
+			if (rep->close_at <= now && overdue(q, rep)) {
+				take_off(q, rep);
+				append(q, rep, QMGR_BACKOFF_LATE);
+			}
+}
+
 struct qmgr_report *qmgr_backoff_next(struct qmgr *q)
 {
 	int64_t now = loop_now(q->loop);
 	struct qmgr_report *rep;
 	unsigned i;
 
-	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++) {
+	look(q);
+	for (i = 0; i <= QMGR_BACKOFF_LATE; i++) {
 		rep = q->backoff.wait[i];
 		if (rep && rep->close_at <= now && qmgr_backoff_pass(q, rep)) {
 			take_off(q, rep);
@@ -131,14 +154,19 @@ int64_t qmgr_backoff_at(const struct qmgr *q)
 	int64_t at = INT64_MAX;
 	unsigned i;
 
-	/* The end of the one that tries wakes us; but a filter may have it for long, and what is
-	 * overdue goes meanwhile. */
-	if (closed(b) && b->probe)
-		return b->n > 0 ? loop_now(q->loop) + GATE_MAX : at;
+	if (b->wait[QMGR_BACKOFF_LATE])
+		return b->wait[QMGR_BACKOFF_LATE]->close_at;
 	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++)
 		if (b->wait[i] && b->wait[i]->close_at < at)
 			at = b->wait[i]->close_at;
-	return at < b->until && closed(b) ? b->until : at;
+	if (!closed(b) || !b->n)
+		return at;
+	/* The end of the one that tries wakes us; but a filter may have it for long, and what is
+	 * overdue goes meanwhile. */
+	if (b->probe)
+		return b->look;
+	at = at < b->until ? b->until : at;
+	return at < b->look ? at : b->look;
 }
 
 /* ---- the gate ---- */
@@ -147,6 +175,8 @@ static void close_gate(struct qmgr *q, const char *why)
 {
 	struct qmgr_backoff *b = &q->backoff;
 
+	if (!closed(b))
+		b->look = loop_now(q->loop) + GATE_MAX;
 	b->pause = closed(b) ? b->pause * 2 : GATE_MIN;
 	if (b->pause > GATE_MAX)
 		b->pause = GATE_MAX;
@@ -193,7 +223,7 @@ void qmgr_backoff_reset(struct qmgr *q)
 	struct qmgr_report *rep;
 	unsigned i;
 
-	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++)
+	for (i = 0; i <= QMGR_BACKOFF_LATE; i++)
 		DL_FOREACH (q->backoff.wait[i], rep)
 			if (rep->close_at > now)
 				rep->close_at = now;
@@ -210,7 +240,7 @@ int64_t qmgr_backoff_when(const struct qmgr *q, const struct qmgr_rcpt *r)
 	const struct qmgr_report *rep;
 	unsigned i;
 
-	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++)
+	for (i = 0; i <= QMGR_BACKOFF_LATE; i++)
 		DL_FOREACH (b->wait[i], rep)
 			if (rep->msg == qmgr_msg_of(r) && qmgr_report_has(rep, r))
 				return closed(b) && b->until > rep->close_at ? b->until
@@ -223,7 +253,7 @@ struct qmgr_report *qmgr_backoff_pop(struct qmgr *q)
 	struct qmgr_report *rep;
 	unsigned i;
 
-	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++)
+	for (i = 0; i <= QMGR_BACKOFF_LATE; i++)
 		if ((rep = q->backoff.wait[i])) {
 			take_off(q, rep);
 			return rep;

@@ -94,17 +94,20 @@ void qmgr_judge_free_all(struct qmgr *);
 
 /* ---- backoff: when one that failed is tried again ----------------------------------------- */
 
-#define QMGR_BACKOFF_ROW    5	   /* failures in a row that let all wait */
-#define QMGR_BACKOFF_MIN    30000  /* ms after its first failure; doubles */
-#define QMGR_BACKOFF_MAX    900000 /* at most */
-#define QMGR_BACKOFF_LEVELS 7	   /* waits without a try; 30 s, 1, 2, 4, 8, 15 min */
+#define QMGR_BACKOFF_ROW    5			/* failures in a row that let all wait */
+#define QMGR_BACKOFF_MIN    30000		/* ms after its first failure; doubles */
+#define QMGR_BACKOFF_MAX    900000		/* at most */
+#define QMGR_BACKOFF_LEVELS 7			/* waits without a try; 30 s, 1, 2, 4, 8, 15 min */
+#define QMGR_BACKOFF_LATE   QMGR_BACKOFF_LEVELS /* the list behind: goes without filters */
 
 struct qmgr_backoff {
-	struct qmgr_report *wait[QMGR_BACKOFF_LEVELS]; /* by their failures, in order of time */
-	uint32_t n;				       /* in them */
-	unsigned row;				       /* failures of QB_ALL */
-	int64_t pause, until;			       /* ms; the gate; pause 0: it is open */
-	const struct qmgr_report *probe;	       /* tries whether it may open, or NULL */
+	/* By their failures, in order of time; then those that were found overdue. */
+	struct qmgr_report *wait[QMGR_BACKOFF_LATE + 1];
+	uint32_t n;			 /* in them */
+	unsigned row;			 /* failures of QB_ALL */
+	int64_t pause, until;		 /* ms; the gate; pause 0: it is open */
+	const struct qmgr_report *probe; /* tries whether it may open, or NULL */
+	int64_t look;			 /* ms; closed: for overdue ones, next */
 };
 bool qmgr_backoff_shut(const struct qmgr *); /* none that is not overdue may be written now */
 /* May it be written now? true: it is, and _failed() or _passed() tells how that ended. */

@@ -74,11 +74,64 @@ static void warning_without_memory(void **state)
 	full_and_late(0);
 }
 
+static int state_of(struct world *w, unsigned i)
+{
+	char id[16];
+
+	snprintf(id, sizeof(id), "S%u", i);
+	return (int)world_outcome(w, id, 0).state;
+}
+
+/* So many reports, of which the first QMGR_BACKOFF_ROW could not be written. */
+static void many(struct world *w, unsigned n, const struct says *says)
+{
+	char id[16];
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "S%u", i);
+		fails(w, id);
+		if (i < QMGR_BACKOFF_ROW)
+			session(w, says);
+	}
+	assert_int_equal(w->sessions, QMGR_BACKOFF_ROW);
+	assert_true(w->q.backoff.pause > 0);
+}
+
+/* Filters are away, and the one report that tries hangs there: those whose time is over go without
+ * filters a minute later, also behind one whose time is not over, and however many others come. */
+static void overdue(void **state)
+{
+	static const struct says no = {.greeting = "421 4.3.2 away\r\n"};
+	struct world *w = begin_late(true, 0);
+	unsigned i;
+	char id[16];
+
+	(void)state;
+	w->q.lim.max_queue = 3600000;
+	many(w, 8, &no);
+	world_pass(w, 2);
+	assert_int_equal(w->sessions, QMGR_BACKOFF_ROW + 1); /* S5 tries */
+	assert_string_equal(w->q.backoff.wait[0]->msg->id, "S6");
+	w->q.backoff.wait[0]->judged_since += 1000000; /* as if it had begun later */
+	for (i = 0; i < 124; i++) {
+		snprintf(id, sizeof(id), "T%u", i);
+		fails(w, id);
+		world_pass(w, 30);
+		assert_true(i > 110 || w->ns == 0);
+	}
+	for (i = 0; i < 8; i++)
+		assert_int_equal(
+		    state_of(w, i), i == 5 || i == 6 ? META1_R_WAITING : META1_R_BOUNCED);
+	finish(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(warning),
 	    cmocka_unit_test(warning_without_memory),
+	    cmocka_unit_test(overdue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
