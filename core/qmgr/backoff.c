@@ -38,10 +38,12 @@ static bool closed(const struct qmgr_backoff *b)
 	return b->pause > 0;
 }
 
-/* Filters had as much time as a mail may wait: it goes without them, so it waits for none. */
+/* Filters had as much time as a mail may wait, and they are what is away: it goes without them, so
+ * it waits for none. */
 static bool overdue(const struct qmgr *q, const struct qmgr_report *rep)
 {
-	return rep->judged_since && loop_now(q->loop) - rep->judged_since > q->lim.max_queue;
+	return q->backoff.filters && rep->judged_since &&
+	       loop_now(q->loop) - rep->judged_since > q->lim.max_queue;
 }
 
 bool qmgr_backoff_shut(const struct qmgr *q)
@@ -70,8 +72,16 @@ bool qmgr_backoff_gives_up(const struct qmgr *q, const struct qmgr_report *rep)
 
 /* ---- those that wait ---- */
 
+/* While filters are away it waits for them, tried or not. */
+static void for_filters(const struct qmgr *q, struct qmgr_report *rep)
+{
+	if (closed(&q->backoff) && q->backoff.filters && !rep->judged_since)
+		rep->judged_since = loop_now(q->loop);
+}
+
 static void append(struct qmgr *q, struct qmgr_report *rep, unsigned level)
 {
+	for_filters(q, rep);
 	rep->level = (uint8_t)level;
 	DL_APPEND(q->backoff.wait[level], rep);
 	m_waiting.value = ++q->backoff.n;
@@ -79,8 +89,6 @@ static void append(struct qmgr *q, struct qmgr_report *rep, unsigned level)
 
 void qmgr_backoff_hold(struct qmgr *q, struct qmgr_report *rep)
 {
-	if (q->lim.dsn_filters && !rep->judged_since)
-		rep->judged_since = loop_now(q->loop);
 	rep->close_at = loop_now(q->loop);
 	append(q, rep, 0);
 }
@@ -124,11 +132,13 @@ static void look(struct qmgr *q)
 		return;
 	b->look = now + GATE_MAX;
 	for (i = 0; i < QMGR_BACKOFF_LEVELS; i++)
-		DL_FOREACH_SAFE (b->wait[i], rep, next)
+		DL_FOREACH_SAFE (b->wait[i], rep, next) {
+			for_filters(q, rep);
 			if (rep->close_at <= now && overdue(q, rep)) {
 				take_off(q, rep);
 				append(q, rep, QMGR_BACKOFF_LATE);
 			}
+		}
 }
 
 struct qmgr_report *qmgr_backoff_next(struct qmgr *q)
@@ -171,10 +181,11 @@ int64_t qmgr_backoff_at(const struct qmgr *q)
 
 /* ---- the gate ---- */
 
-static void close_gate(struct qmgr *q, const char *why)
+static void close_gate(struct qmgr *q, bool filters, const char *why)
 {
 	struct qmgr_backoff *b = &q->backoff;
 
+	b->filters = filters;
 	if (!closed(b))
 		b->look = loop_now(q->loop) + GATE_MAX;
 	b->pause = closed(b) ? b->pause * 2 : GATE_MIN;
@@ -198,7 +209,7 @@ void qmgr_backoff_failed(
 		return; /* of the others that says nothing: the next one may try at once */
 	b->row++;
 	if (probed || (!closed(b) && b->row >= QMGR_BACKOFF_ROW))
-		close_gate(q, why);
+		close_gate(q, blame == QB_FILTERS, why);
 }
 
 void qmgr_backoff_passed(struct qmgr *q, const struct qmgr_report *rep)

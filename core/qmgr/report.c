@@ -165,9 +165,11 @@ static void judged(struct qmgr_report *rep, const struct qmgr_judged *j)
 	struct qmgr_draft *d = rep->draft;
 
 	if (j->what == QJ_FAILED || j->what == QJ_LATER) {
-		unjudged(rep, j->what == QJ_LATER ? QB_REPORT : QB_ALL, j->why);
+		unjudged(rep, j->what == QJ_LATER ? QB_REPORT : QB_FILTERS, j->why);
 		return;
 	}
+	rep->judged_since =
+	    0; /* they are there: if they are asked again they have all their time */
 	if (j->what == QJ_DROPPED) {
 		draft_free(rep);
 		qmgr_bounce_dropped(rep);
@@ -217,9 +219,9 @@ static void write_report(struct qmgr_report *rep)
 	if (!rep->judged_since)
 		rep->judged_since = loop_now(q->loop);
 	if (qmgr_backoff_gives_up(q, rep))
-		unjudged(rep, QB_ALL, "filters could not be asked about others either");
+		unjudged(rep, QB_FILTERS, "filters could not be asked about others either");
 	else if (!qmgr_judge_start(rep, &d->env, d->out, judged))
-		unjudged(rep, QB_ALL, "no smtps is there whose filters judge reports");
+		unjudged(rep, QB_FILTERS, "no smtps is there whose filters judge reports");
 }
 
 /* ---- the message ---- */

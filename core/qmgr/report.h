@@ -33,7 +33,8 @@ void qmgr_note_put(const struct qmgr_rcpt *, char *out, size_t size);
 void qmgr_note_take(struct qmgr_rcpt *, struct meta1_buf *reason);
 void qmgr_bounce_free_all(struct qmgr *);
 
-enum qmgr_blame { QB_REPORT, QB_ALL }; /* who failed: it alone, or what all reports need */
+/* Who failed: it alone, or what all reports need: filters, or something else. */
+enum qmgr_blame { QB_REPORT, QB_FILTERS, QB_ALL };
 
 struct qmgr_report {			   /* gathers recipients, then is written */
 	struct qmgr_report *next, *prev;   /* of those that gather, wait for a retry, are written */
@@ -50,7 +51,7 @@ struct qmgr_report {			   /* gathers recipients, then is written */
 	bool retry;	      /* it waits in backoff.c, or did */
 	uint8_t level;	      /* its list there */
 	uint32_t failures;    /* to write it */
-	int64_t judged_since; /* ms: filters were asked first; 0: never */
+	int64_t judged_since; /* ms: it waits for filters since then; 0: it does not */
 	bool unjudged;	      /* went out without them: its time was over */
 	char id[META1_ID_MAX];
 	struct qmgr_draft *draft; /* while it is written */
@@ -107,6 +108,7 @@ struct qmgr_backoff {
 	unsigned row;			 /* failures of QB_ALL */
 	int64_t pause, until;		 /* ms; the gate; pause 0: it is open */
 	const struct qmgr_report *probe; /* tries whether it may open, or NULL */
+	bool filters;			 /* it was filters that closed the gate last */
 	int64_t look;			 /* ms; closed: for overdue ones, next */
 };
 bool qmgr_backoff_shut(const struct qmgr *); /* none that is not overdue may be written now */

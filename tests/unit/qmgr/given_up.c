@@ -126,12 +126,63 @@ static void overdue(void **state)
 	finish(w);
 }
 
+/* The store takes nothing for longer than filters have time: that is not their fault, and nothing
+ * goes without them. */
+static void not_for_filters(void **state)
+{
+	static const struct says usual = {0};
+	struct world *w = begin_late(true, 0);
+	unsigned i;
+
+	(void)state;
+	w->q.lim.max_queue = 100000;
+	w->commit_fails = true;
+	many(w, 8, &usual);
+	w->commit_fails = false;
+	world_pass(w, 300); /* S5 tries, and hangs */
+	assert_int_equal(w->ns, 0);
+	while (w->filters >= 0)
+		session(w, &usual);
+	assert_int_equal(w->ns, 8);
+	for (i = 0; i < w->ns; i++)
+		assert_string_equal(w->s[i].text, "hello\r\n");
+	finish(w);
+}
+
+/* One that filters judged, and that the store did not take, has not waited for filters: when they
+ * are away afterwards they have all their time. */
+static void judged_but_not_stored(void **state)
+{
+	static const struct says usual = {0};
+	struct world *w = begin_late(true, 0);
+
+	(void)state;
+	w->q.lim.max_queue = 80000;
+	w->commit_fails = true;
+	fails(w, "S1");
+	session(w, &usual);
+	world_pass(w, 31);
+	session(w, &usual);
+	w->commit_fails = false;
+	world_pass(w, 61);
+	all_hear(w, "421 4.3.2 away\r\n");
+	assert_int_equal(w->sessions, 3);
+	assert_int_equal(w->ns, 0);
+	world_pass(w, 61 + 61);
+	session(w, &usual);
+	assert_int_equal(w->ns, 1);
+	assert_string_equal(w->s[0].text, "hello\r\n");
+	finish(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(warning),
 	    cmocka_unit_test(warning_without_memory),
 	    cmocka_unit_test(overdue),
+	    cmocka_unit_test(not_for_filters),
+	    cmocka_unit_test(judged_but_not_stored),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
