@@ -41,6 +41,13 @@ static uint64_t in_files(const struct meta1_extent *e, uint32_t n)
 	return len;
 }
 
+static bool all_in_memory(const struct meta1_extent *e, uint32_t n)
+{
+	while (n && e[n - 1].mem)
+		n--;
+	return n == 0;
+}
+
 static bool read_now(const struct meta1_extent *e, uint8_t *to)
 {
 	struct iovec iov = {to, e->len};
@@ -56,10 +63,10 @@ bool iso_copy_now(
 	struct meta1_extent *to;
 	uint8_t *mem;
 
-	if (len == 0)
+	if (all_in_memory(e, n)) /* nothing of a file has one too */
 		return true;
 	to = len <= room->inline_left ? pool_try(pool, n * sizeof(*to)) : NULL;
-	mem = to ? pool_try(pool, len) : NULL;
+	mem = to ? pool_try(pool, len + 1) : NULL;
 	if (!mem)
 		return false;
 	*ep = to;
