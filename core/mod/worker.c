@@ -21,9 +21,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 60000 /* nobody says what to open: the configuration came to nothing */
-#define END_MS	    2000  /* for what runs on threads */
-#define HUNG_S	    10	  /* for all of the end; then the module hangs */
+/* Nobody says what to open: the configuration came to nothing. Longer than mcp lets a role take to
+ * start: MCP_SILENT_INIT times MCP_PING_MS. */
+#define PATIENCE_MS 600000
+#define END_MS	    2000 /* for what runs on threads */
+#define HUNG_S	    10	 /* for all of the end; then the module hangs */
 
 static const struct worker_kind *const kinds[] = {
     &worker_map, &worker_pmilter, &worker_auth, &worker_transport};
