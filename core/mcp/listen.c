@@ -14,6 +14,7 @@
 #include "lib/conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -93,8 +94,25 @@ static int make_way(const char *path, const struct sockaddr_un *sun, struct meta
 	return 0;
 }
 
-/* uid, gid: (uid_t)-1 leaves it. The mode comes from the umask and the owner from lchown(),
- * never from a chmod(): whoever owns the folder could have put a link there meanwhile. */
+/* Whoever owns the folder could have put something else there meanwhile: what is given is looked at
+ * by the very descriptor, and is a socket of ours without another name. */
+int mcp_listen_chown(const char *path, uid_t uid, gid_t gid)
+{
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), rc = -1;
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) == 0) {
+		errno = EPERM;
+		if (S_ISSOCK(st.st_mode) && st.st_uid == geteuid() && st.st_nlink == 1)
+			rc = fchownat(fd, "", uid, gid, AT_EMPTY_PATH);
+	}
+	close(fd);
+	return rc;
+}
+
+/* uid, gid: (uid_t)-1 leaves it. The mode comes from the umask, never from a chmod(). */
 static int unix_socket(const char *path, mode_t mode, uid_t uid, gid_t gid, struct meta1_err *err)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -112,7 +130,8 @@ static int unix_socket(const char *path, mode_t mode, uid_t uid, gid_t gid, stru
 	mask = umask(0777 & ~mode);
 	rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
 	umask(mask);
-	if (rc < 0 || ((uid != (uid_t)-1 || gid != (gid_t)-1) && lchown(path, uid, gid) < 0) ||
+	if (rc < 0 ||
+	    ((uid != (uid_t)-1 || gid != (gid_t)-1) && mcp_listen_chown(path, uid, gid) < 0) ||
 	    listen(fd, BACKLOG) < 0) {
 		err_set(err, "%s: %s", path, strerror(errno));
 		close(fd);

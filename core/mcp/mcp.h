@@ -243,6 +243,8 @@ void mcp_listen_child_close(struct mcp_child *);
  * descriptor, or <0: err. */
 int mcp_listen_control(
     struct mcp *, const char *path, const struct mcp_account *, struct meta1_err *);
+/* (uid_t)-1 leaves it. <0: errno; nothing of somebody else has changed hands. */
+int mcp_listen_chown(const char *path, uid_t, gid_t);
 /* One listener: its name and rights; the file of a unix socket; its sockets, one a process that the
  * section will have, and closed. late: they share the address with others of ours, and listen when
  * mcp_listener_listen() says so. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* hand.c of mcp: a hand-over that fails leaves the folder with the old user, says at what it
- * failed and the command that does it; so does the next reload. Only root can give away. */
+/* What mcp gives away, in hand.c and listen.c. A hand-over that fails leaves the folder with the
+ * old user, says at what it failed and the command that does it; so does the next reload. A socket
+ * is looked at before. Only root can give away. */
 #include "../unit.h"
 #include "mcp/mcp.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct mcp m;
@@ -177,12 +180,40 @@ static void takes_too_long(void **state)
 	mended("Timer expired");
 }
 
+/* Where another user has the folder, it gives none but its own socket. */
+static void sockets(void **state)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	char other[sizeof(sun.sun_path) + 4];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/s", top);
+	snprintf(other, sizeof(other), "%s/s2", top);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(link(sun.sun_path, other), 0);
+	assert_true(mcp_listen_chown(sun.sun_path, was, was) < 0); /* it has another name */
+	assert_int_equal(unlink(other), 0);
+	assert_int_equal(symlink(sun.sun_path, other), 0);
+	assert_true(mcp_listen_chown(other, was, was) < 0);
+	assert_true(mcp_listen_chown(top, was, was) < 0); /* it is none */
+	assert_int_equal(owner(sun.sun_path), 0);
+	assert_int_equal(owner(top), 0);
+	assert_int_equal(mcp_listen_chown(sun.sun_path, was, was), 0);
+	assert_int_equal(owner(sun.sun_path), was);
+	assert_true(mcp_listen_chown(sun.sun_path, 0, 0) < 0); /* not ours any more */
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(whole, setup, teardown),
 	    cmocka_unit_test_setup_teardown(fails, setup, teardown),
 	    cmocka_unit_test_setup_teardown(takes_too_long, setup, teardown),
+	    cmocka_unit_test_setup_teardown(sockets, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
