@@ -209,7 +209,7 @@ static void not_up(struct mcp_ask *a, const char *who)
 	char why[200];
 
 	snprintf(why, sizeof(why), "%s does not come up with it; its log says why\n", who);
-	keep_text(a, why, NULL);
+	keep_text(a, a->verb->undo ? "" : a->text, why);
 	if (!a->verb->undo || undo(a, &err) < 0) {
 		answer(&a, "failed", err.text);
 		return;
