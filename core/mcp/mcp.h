@@ -30,8 +30,8 @@
 		*/
 #define MCP_PING_MS	10000
 #define MCP_HAND_MS	20000 /* to hand folders over; nothing else is done meanwhile */
-#define MCP_SILENT	3  /* unanswered pings: the role hangs */
-#define MCP_SILENT_INIT 30 /* the same before it is ready: it may read a long queue */
+#define MCP_SILENT	3     /* unanswered pings: the role hangs */
+#define MCP_SILENT_INIT 30    /* the same before it is ready: it may read a long queue */
 #define MCP_BACKOFF_MS	1000
 #define MCP_BACKOFF_MAX 60000
 #define MCP_LONG_LIFE	60000 /* a life as long as this makes the next restart quick */
@@ -158,7 +158,7 @@ struct mcp {
 	struct mcp_hand *hand, *next_hand; /* hand.c */
 	struct chan_side side;
 	int64_t ping_ms, hand_ms, backoff_max; /* backoff_max 0: MCP_BACKOFF_MAX */
-	uint64_t life;		      /* of the configuration: 1, and 1 more with each reload */
+	uint64_t life; /* of the configuration: 1, and 1 more with each reload */
 	LIST_HEAD(, mcp_worker) workers;
 	bool stopping, again; /* again: SIGHUP came during a reload */
 	int status;
