@@ -68,6 +68,7 @@ static int setup(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		return 0;
+	closefrom(3); /* what who started this left open, with holes: fails() counts */
 	strcpy(top + sizeof(top) - 7, "XXXXXX");
 	assert_non_null(mkdtemp(top));
 	assert_int_equal(chmod(top, 0755), 0);
