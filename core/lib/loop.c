@@ -162,17 +162,23 @@ static void tasks_run(struct task *list)
 	}
 }
 
+static struct watch *fake_due(const struct loop *l)
+{
+	struct watch *w = l->watches;
+
+	while (w && (!w->timer || w->due < 0 || w->due > l->now))
+		w = w->next;
+	return w;
+}
+
 /* With the fake clock libevent's timers do not run: ours are looked through. */
 static void fake_timers(struct loop *l)
 {
 	struct watch *w;
-again:
-	for (w = l->watches; w; w = w->next) {
-		if (w->timer && w->due >= 0 && w->due <= l->now) {
-			w->due = -1;
-			w->fn(-1, EV_TIMEOUT, w->arg);
-			goto again;
-		}
+
+	while ((w = fake_due(l))) {
+		w->due = -1;
+		w->fn(-1, EV_TIMEOUT, w->arg);
 	}
 }
 
@@ -180,7 +186,8 @@ void loop_turn(struct loop *l, bool wait)
 {
 	int flags = EVLOOP_ONCE;
 
-	if (!wait || l->deferred.next != &l->deferred || l->flushers.next != &l->flushers)
+	if (!wait || l->deferred.next != &l->deferred || l->flushers.next != &l->flushers ||
+	    (l->fake && fake_due(l)))
 		flags |= EVLOOP_NONBLOCK;
 	event_base_loop(l->base, flags);
 	clock_read(l);

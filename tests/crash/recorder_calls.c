@@ -49,26 +49,24 @@ static int do_open(int at, const char *path, int flags, mode_t mode)
 	return fd;
 }
 
+/* The mode is there only where a file may be made. */
+#define TAKE_MODE(flags)                                                                           \
+	mode_t mode = 0;                                                                           \
+	va_list ap;                                                                                \
+	va_start(ap, flags);                                                                       \
+	if (flags & (O_CREAT | O_TMPFILE))                                                         \
+		mode = va_arg(ap, mode_t);                                                         \
+	va_end(ap)
 #define OPENAT(name)                                                                               \
 	int name(int at, const char *path, int flags, ...)                                         \
 	{                                                                                          \
-		mode_t mode = 0;                                                                   \
-		va_list ap;                                                                        \
-		va_start(ap, flags);                                                               \
-		if (flags & (O_CREAT | O_TMPFILE))                                                 \
-			mode = va_arg(ap, mode_t);                                                 \
-		va_end(ap);                                                                        \
+		TAKE_MODE(flags);                                                                  \
 		return do_open(at, path, flags, mode);                                             \
 	}
 #define OPEN(name)                                                                                 \
 	int name(const char *path, int flags, ...)                                                 \
 	{                                                                                          \
-		mode_t mode = 0;                                                                   \
-		va_list ap;                                                                        \
-		va_start(ap, flags);                                                               \
-		if (flags & (O_CREAT | O_TMPFILE))                                                 \
-			mode = va_arg(ap, mode_t);                                                 \
-		va_end(ap);                                                                        \
+		TAKE_MODE(flags);                                                                  \
 		return do_open(AT_FDCWD, path, flags, mode);                                       \
 	}
 int __open_2(const char *, int);

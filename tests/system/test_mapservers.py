@@ -164,9 +164,18 @@ class Proxy(lab.Listener):
     closed, or stays silent. change(data) may lie."""
 
     def __init__(self, port):
-        self.to, self.limit, self.silent, self.change = port, None, False, None
+        self.to, self.limit, self.change, self.speaks = port, None, None, threading.Event()
+        self.silent = False
         self.passed, self.total, self.live = 0, 0, set()
         super().__init__()
+
+    @property
+    def silent(self):
+        return not self.speaks.is_set()
+
+    @silent.setter
+    def silent(self, yes):
+        (self.speaks.clear if yes else self.speaks.set)()
 
     def serve(self, c):
         with contextlib.suppress(OSError), c, socket.create_connection(('127.0.0.1', self.to)) as up:
@@ -178,8 +187,7 @@ class Proxy(lab.Listener):
                     data = self.change(data)
                 if self.limit is not None and said + len(data) > self.limit:
                     c.sendall(data[:self.limit - said])
-                    while self.silent:
-                        time.sleep(0.02)
+                    self.speaks.wait()
                     c.shutdown(socket.SHUT_RDWR)
                     return
                 c.sendall(data)

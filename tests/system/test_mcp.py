@@ -25,15 +25,8 @@ ALL = ("smtps", "smtpc", "qmgr", "smar")
 DEAD = "Z"
 
 
-def wait(what, seconds=20.0):
-    """The first true value of what(); fails after that time."""
-    end = time.monotonic() + seconds
-    while True:
-        value = what()
-        if value:
-            return value
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
-        time.sleep(0.02)
+def wait(what, seconds=lab.WAIT):
+    return lab.wait_for('it', what, seconds)
 
 
 def alive(pid):

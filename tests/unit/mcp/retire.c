@@ -87,42 +87,48 @@ static void hurries(void **state)
 	}
 }
 
-/* A worker of it that waits for its restart is forgotten: there are no settings to start it by. */
-static void no_worker(void **state)
+static struct mcp_child *with_worker(void)
 {
 	struct mcp_section *sec = section("smar");
 	struct mcp_child *c = child(sec);
-	int status;
-	pid_t pid;
 
-	(void)state;
 	sec->set = m.set->role[0];
 	mcp_workers_start(c, m.set, sec->set);
-	pid = waitpid(-1, &status, 0);
+	return c;
+}
+
+static void worker_ends(void)
+{
+	int status;
+	pid_t pid = waitpid(-1, &status, 0);
+
 	assert_true(pid > 0);
 	assert_true(mcp_worker_reaped(&m, pid, status));
+}
+
+/* A worker of it that waits for its restart is forgotten: there are no settings to start it by. */
+static void no_worker(void **state)
+{
+	struct mcp_child *c = with_worker();
+
+	(void)state;
+	worker_ends();
 	assert_false(LIST_EMPTY(&m.workers)); /* it waits */
 	mcp_retire(c, "a test");
 	loop_fake_clock(m.loop, 1001000, 1001);
 	loop_turn(m.loop, false);
 	assert_true(LIST_EMPTY(&m.workers));
-	assert_int_equal(waitpid(-1, &status, 0), -1);
+	assert_int_equal(waitpid(-1, NULL, 0), -1);
 }
 
 /* One that is up and ends later is not started again either. */
 static void no_other_worker(void **state)
 {
-	struct mcp_section *sec = section("smar");
-	struct mcp_child *c = child(sec);
-	int status;
-	pid_t pid;
+	struct mcp_child *c = with_worker();
 
 	(void)state;
-	sec->set = m.set->role[0];
-	mcp_workers_start(c, m.set, sec->set);
 	mcp_retire(c, "a test");
-	pid = waitpid(-1, &status, 0);
-	assert_true(mcp_worker_reaped(&m, pid, status));
+	worker_ends();
 	assert_true(LIST_EMPTY(&m.workers));
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "apart.h"
 
-#include "../unit.h"
+#include "../until.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -134,9 +134,5 @@ struct seen apart_seen(struct apart *a)
 
 void apart_until_up(struct apart *a, bool is)
 {
-	for (int i = 0; i < 10000 && apart_seen(a).up != is; i++) {
-		loop_turn(a->f->host.loop, false);
-		usleep(1000);
-	}
-	assert_int_equal(apart_seen(a).up, is);
+	LOOP_UNTIL(a->f->host.loop, apart_seen(a).up == is);
 }

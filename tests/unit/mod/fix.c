@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "fix.h"
 
+#include "../until.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -84,12 +86,7 @@ struct mod_inst *fix_await(struct fix *f, struct mod_inst *in)
 	f->err.text[0] = in ? '\0' : f->err.text[0];
 	if (!in || !mod_await(&f->host, awaited, &a))
 		return in;
-	for (int i = 0; i < 20000 && !a.done; i++) {
-		loop_turn(f->host.loop, false);
-		usleep(500);
-	}
-	if (!a.done)
-		err_set(&f->err, "nobody says whether it is open");
+	LOOP_UNTIL(f->host.loop, a.done);
 	if (f->err.text[0])
 		mod_close(&in);
 	return in;
@@ -111,12 +108,7 @@ void fix_clock(struct fix *f, int64_t ms)
 
 void fix_until(struct fix *f, const struct said *s)
 {
-	int i;
-
-	for (i = 0; i < 10000 && !s->times; i++) {
-		loop_turn(f->host.loop, false);
-		usleep(1000);
-	}
+	LOOP_UNTIL(f->host.loop, s->times);
 }
 
 void fix_said(void *arg, enum meta1_status st, const struct meta1_reply *r)

@@ -2,7 +2,7 @@
 /* A map in a process of its own answers as it would inside. */
 #include "apart.h"
 
-#include "../unit.h"
+#include "../until.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -87,22 +87,23 @@ static void count(void *arg, const char *instance, const char *name, bool gauge,
 		*(int64_t *)arg += value;
 }
 
+static int64_t counted(struct apart *a)
+{
+	int64_t n = 0;
+
+	mod_counters(&a->f->host, count, &n);
+	return n;
+}
+
 static void test_counters(void **state)
 {
 	struct apart *a = *state;
 	struct said s;
-	int64_t n = 0;
 
 	apart_open(a, "");
 	for (int i = 0; i < 3; i++)
 		apart_ask(a, "now", &s);
-	for (int i = 0; i < 10000 && n != 3; i++) {
-		loop_turn(a->f->host.loop, false);
-		usleep(1000);
-		n = 0;
-		mod_counters(&a->f->host, count, &n);
-	}
-	assert_int_equal(n, 3);
+	LOOP_UNTIL(a->f->host.loop, counted(a) == 3);
 }
 
 /* The asker goes: the worker hears of it, answers that number once more, and serves on. */
@@ -117,11 +118,7 @@ static void test_cancel(void **state)
 	fix_turns(a->f);
 	mod_req_cancel(&rq);
 	assert_int_equal(apart_seen(a).open, 1);
-	for (int i = 0; i < 10000 && apart_seen(a).open; i++) {
-		loop_turn(a->f->host.loop, false);
-		usleep(1000);
-	}
-	assert_int_equal(apart_seen(a).open, 0);
+	LOOP_UNTIL(a->f->host.loop, apart_seen(a).open == 0);
 	assert_int_equal(s.times, 0);
 	apart_ask(a, "now", &s);
 	assert_int_equal(s.st, META1_OK);
@@ -162,18 +159,13 @@ static int64_t clock_ms(void)
 static void test_drain(void **state)
 {
 	struct apart *a = *state;
-	struct loop *l = a->f->host.loop;
 	bool done = false;
 	int64_t began;
 
 	apart_open(a, "linger = yes;");
 	began = clock_ms();
 	mod_drain(a->in, INT64_MAX, is_drained, &done);
-	while (!done && clock_ms() < began + 20000) {
-		loop_turn(l, false);
-		usleep(1000);
-	}
-	assert_true(done);
+	LOOP_UNTIL(a->f->host.loop, done);
 	assert_true(clock_ms() - began >= 40); /* of 50, by two clocks */
 }
 

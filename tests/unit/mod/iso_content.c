@@ -4,7 +4,7 @@
  * and a request that is cancelled in the middle harms nobody. */
 #include "liar.h"
 
-#include "../unit.h"
+#include "../until.h"
 #include "mod/iso_bytes.h"
 
 #include <fcntl.h>
@@ -300,10 +300,7 @@ static void test_cancelled_and_ended(void **state)
 	send_mail(w, m, 8 * MB);
 	close(w->l->fd);
 	w->l->fd = -1;
-	for (int i = 0; i < 10000 && !m->times; i++) {
-		loop_turn(w->l->f->host.loop, false);
-		usleep(1000);
-	}
+	LOOP_UNTIL(w->l->f->host.loop, m->times);
 	assert_int_equal(m->times, 1);
 	assert_int_equal(m->st, META1_TEMPFAIL);
 }

@@ -3,7 +3,7 @@
  * cannot open it, and of the next process. */
 #include "apart.h"
 
-#include "../unit.h"
+#include "../until.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -47,26 +47,27 @@ static void held_now(void *arg, const char *instance, const char *name, bool gau
 		*(int64_t *)arg = value;
 }
 
+static int64_t gauged(struct apart *a)
+{
+	int64_t n = -1;
+
+	mod_counters(&a->f->host, held_now, &n);
+	return n;
+}
+
 /* What it said that it has went with it. */
 static void test_gauges(void **state)
 {
 	struct apart *a = *state;
 	struct said held, s;
-	int64_t n = -1;
 
 	apart_open(a, "");
 	fix_ask(a->f, a->in, "never", &held);
 	apart_ask(a, "now", &s);
-	for (int i = 0; i < 10000 && n != 1; i++) {
-		loop_turn(a->f->host.loop, false);
-		usleep(1000);
-		mod_counters(&a->f->host, held_now, &n);
-	}
-	assert_int_equal(n, 1);
+	LOOP_UNTIL(a->f->host.loop, gauged(a) == 1);
 	apart_ask(a, "crash", &s);
 	apart_ended(a);
-	mod_counters(&a->f->host, held_now, &n);
-	assert_int_equal(n, 0);
+	assert_int_equal(gauged(a), 0);
 }
 
 /* Its deadline and the margin pass by the clock of the role. */
@@ -171,10 +172,7 @@ static void slow(struct apart *a, char fifo[128], struct open_said *said)
 
 static void until_said(struct apart *a, const struct open_said *said)
 {
-	for (int i = 0; i < 10000 && !said->times; i++) {
-		loop_turn(a->f->host.loop, false);
-		usleep(1000);
-	}
+	LOOP_UNTIL(a->f->host.loop, said->times);
 	assert_int_equal(said->times, 1);
 }
 
@@ -309,10 +307,7 @@ static void test_cannot_open_again(void **state)
 	assert_int_equal(rename(so, away), 0);
 	a->kills = 0;
 	apart_start(a);
-	for (int i = 0; i < 10000 && !a->kills; i++) {
-		loop_turn(a->f->host.loop, false);
-		usleep(1000);
-	}
+	LOOP_UNTIL(a->f->host.loop, a->kills);
 	assert_int_equal(a->kills, 1);
 	assert_non_null(strstr(apart_seen(a).end, "no such file"));
 	apart_ended(a);

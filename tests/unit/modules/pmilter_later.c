@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 static const char small[] = "Subject: hi\r\n\r\nbody\r\n";
@@ -27,14 +28,13 @@ static struct pf *up(const struct pmilter_S *fi)
 }
 
 static _Atomic(pmse_ctx_P) on_worker;
-static atomic_int go_back;
+static sem_t go_back;
 
 /* On a thread: it is not back before the loop has answered for it. */
 static sfsistat_T overtaken_eom(pmse_ctx_P se)
 {
 	atomic_store(&on_worker, se);
-	while (!atomic_load(&go_back))
-		usleep(100);
+	sem_wait(&go_back);
 	return at_eom;
 }
 
@@ -63,16 +63,16 @@ static void an_answer_that_overtakes_its_callback_counts(void **state)
 	pmse_ctx_P se;
 
 	(void)state;
+	assert_int_equal(sem_init(&go_back, 0, 0), 0);
 	ps_begin(f, &s);
 	assert_int_equal(ps_ask(&s, META1_PM_CONNECT, ""), META1_OK);
 	for (unsigned i = 0; i < 3; i++) {
 		at_eom = i == 1 ? SMTP_R_CONT : SMTP_R_LATER;
-		atomic_store(&go_back, 0);
 		ps_put(&s, &end);
 		se = on_a_worker(f);
 		assert_int_equal(sm_pmfi_answer(se, SMTP_R_PERM), SM_SUCCESS);
 		assert_int_equal(sm_pmfi_answer(se, SMTP_R_PERM), -EINVAL);
-		atomic_store(&go_back, 1);
+		sem_post(&go_back);
 		pf_until(f, &s.answers, i + 2);
 		/* a callback that answers itself is the one to be believed */
 		assert_int_equal(s.v->action, i == 1 ? META1_PM_CONTINUE : META1_PM_REFUSE);

@@ -101,10 +101,7 @@ static void no_replies(void **state)
 	struct meta1_pm_message m = message(e, "A: b\r\n\r\nbody\r\n", 8, 9);
 
 	(void)state;
-	begin(b);
-	ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
-	accept_one(b);
-	negotiate(b, 6, ACT, 0xff080 & ~0x10000u);
+	connecting(b, 6, ACT, 0xff080 & ~0x10000u);
 	expect_action(b, META1_PM_CONTINUE);
 	assert_int_equal(b->v->wants, 0x7f);
 	EXPECT(b, 'C', NULL);

@@ -97,6 +97,17 @@ static void all_of_it(void **state)
 	bench_free(&b);
 }
 
+/* A content is said, and its first n commands have their answers. */
+static struct bench *answered(size_t n)
+{
+	struct bench *b = up(NULL, 0);
+
+	end(b);
+	expect_all(b, "LLNBE");
+	say_all(b, &"cccc"[4 - n]);
+	return b;
+}
+
 /* What is said to the end does not count before it. */
 static void edits_too_early(void **state)
 {
@@ -105,11 +116,8 @@ static void edits_too_early(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < LEN(step); i++) {
-		struct bench *b = up(NULL, 0);
+		struct bench *b = answered(i);
 
-		end(b);
-		expect_all(b, "LLNBE");
-		say_all(b, &"ccc"[3 - i]);
 		SAY(b, 'h', "X-A\0one\0");
 		snprintf(
 		    text, sizeof(text), "answers %s with ADDHEADER, where it may not", step[i]);
@@ -126,11 +134,8 @@ static void gone(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < LEN(step); i++) {
-		struct bench *b = up(NULL, 0);
+		struct bench *b = answered(i);
 
-		end(b);
-		expect_all(b, "LLNBE");
-		say_all(b, &"cccc"[4 - i]);
 		close(b->filter);
 		b->filter = -1;
 		snprintf(text, sizeof(text), "before an answer to %s", step[i]);
@@ -229,10 +234,7 @@ static void blind(void **state)
 	for (size_t i = 0; i < LEN(row); i++) {
 		struct bench *b = bench_new(NULL);
 
-		begin(b);
-		ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
-		accept_one(b);
-		negotiate(b, 6, ACT, row[i].steps);
+		connecting(b, 6, ACT, row[i].steps);
 		expect(b, 'C', NULL, 0);
 		SAY(b, 'c', "");
 		expect_action(b, META1_PM_CONTINUE);

@@ -31,10 +31,7 @@ static void replies(void **state)
 	for (size_t i = 0; i < LEN(row); i++) {
 		struct bench *b = bench_new(NULL);
 
-		begin(b);
-		ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
-		accept_one(b);
-		negotiate(b, 6, 0, 0);
+		connecting(b, 6, 0, 0);
 		expect(b, 'C', NULL, 0);
 		say(b, 'y', row[i].text, strlen(row[i].text) + 1);
 		if (row[i].fails) {
@@ -102,10 +99,7 @@ static void hostile(void **state)
 		if (row[i].end)
 			at_end(b, row[i].actions);
 		else {
-			begin(b);
-			ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
-			accept_one(b);
-			negotiate(b, 6, row[i].actions, 0);
+			connecting(b, 6, row[i].actions, 0);
 			expect(b, 'C', NULL, 0);
 		}
 		raw(b, row[i].bytes, row[i].len);
@@ -185,10 +179,7 @@ static void closed(void **state)
 /* A session whose filter is where b listens. */
 static void asked_there(struct bench *b)
 {
-	begin(b);
-	ask(b, (struct meta1_pm_ask){.stage = META1_PM_CONNECT});
-	accept_one(b);
-	negotiate(b, 6, ACT, 1);
+	connecting(b, 6, ACT, 1);
 	expect_action(b, META1_PM_CONTINUE);
 	b->ops->end(&b->sess);
 	close(b->filter);

@@ -5,24 +5,21 @@
 #define META1_TEST_THREADS_H
 #include "lib/work.h"
 
-#include <stdatomic.h>
-#include <unistd.h>
+#include <semaphore.h>
 
 #define THREADS 8 /* of work.h */
 
 struct threads {
 	struct work_owner busy;
-	atomic_int stopped, go;
+	sem_t stopped, go;
 };
 
 static inline void threads_stand(void *arg)
 {
 	struct threads *t = arg;
 
-	atomic_fetch_add(&t->stopped, 1);
-	while (!atomic_load(&t->go))
-		usleep(500);
-	atomic_fetch_sub(&t->stopped, 1);
+	sem_post(&t->stopped);
+	sem_wait(&t->go);
 }
 
 static inline void threads_stood(void *arg)
@@ -32,19 +29,21 @@ static inline void threads_stood(void *arg)
 
 static inline void threads_stop(struct threads *t, struct work *w)
 {
-	atomic_store(&t->go, 0);
+	sem_init(&t->stopped, 0, 0);
+	sem_init(&t->go, 0, 0);
 	work_owner_init(&t->busy, THREADS);
 	for (int i = 0; i < THREADS; i++)
 		assert_true(work_do(w, &t->busy, threads_stand, threads_stood, t));
-	while (atomic_load(&t->stopped) < THREADS)
-		usleep(500);
+	for (int i = 0; i < THREADS; i++)
+		sem_wait(&t->stopped);
 }
 
 static inline void threads_go(struct threads *t, struct loop *l)
 {
-	atomic_store(&t->go, 1);
-	while (atomic_load(&t->stopped) > 0 || t->busy.running > 0)
-		loop_turn(l, false);
+	for (int i = 0; i < THREADS; i++)
+		sem_post(&t->go);
+	while (t->busy.running > 0)
+		loop_turn(l, true);
 }
 
 #endif

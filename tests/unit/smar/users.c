@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* users.c -- who exists and whom an address stands for: ours.c, alias.c, targets.c, include.c. */
 #include "smar/users.h"
+#include "../until.h"
 #include "maps.h"
 
 #include <sys/stat.h>
@@ -124,10 +125,7 @@ static struct got expand(struct world *w, const char *rcpt, bool owners)
 	assert_int_equal(smar_keys_split(buf_str(rcpt), "gw.test", local, domain), 0);
 	smar_alias_expand(
 	    &w->policy, local, domain, OURS_ASK, owners, loop_now(w->loop) + 10000, told, &g);
-	for (int i = 0; i < 21000 && !g.told; i++) {
-		loop_turn(w->loop, false);
-		usleep(i > 1000 ? 1000 : 0); /* a worker reads a file, waits for a processor */
-	}
+	LOOP_UNTIL(w->loop, g.told);
 	assert_int_equal(g.told, 1);
 	assert_int_equal(w->policy.refs, 1);
 	return g;

@@ -280,12 +280,7 @@ static struct meta1_pm_edit replaced = {.kind = META1_PM_MESSAGE, .nextent = 1, 
 
 static void wait_for_answer(void)
 {
-	for (int i = 0; f.answers == 0 && i < 5000; i++) {
-		struct timespec ms = {0, 1000000};
-
-		nanosleep(&ms, NULL);
-		turns();
-	}
+	LOOP_UNTIL(f.host.loop, f.answers > 0);
 	assert_int_equal(f.answers, 1);
 }
 

@@ -6,7 +6,7 @@
  */
 #ifndef CHAIN_UNIT_H
 #define CHAIN_UNIT_H
-#include "../unit.h"
+#include "../until.h"
 #include "mod/inst.h"
 #include "smtps/chain.h"
 

@@ -161,6 +161,7 @@ struct meta1_qmsg {
 	struct dialog_msg m;
 	const struct meta1_qops_writer_events *ev;
 	void *arg;
+	size_t room;
 	unsigned writes;
 	struct task ready;
 };
@@ -235,7 +236,10 @@ static enum meta1_status begin(void *inst, const char *id,
 
 static enum meta1_status wr(struct meta1_qmsg *m, const void *p, size_t n)
 {
-	m->m.data = base_realloc(m->m.data, m->m.len + n + 1);
+	if (m->m.len + n + 1 > m->room) {
+		m->room = 2 * (m->m.len + n + 1);
+		m->m.data = base_realloc(m->m.data, m->room);
+	}
 	memcpy(m->m.data + m->m.len, p, n);
 	m->m.len += n;
 	m->m.data[m->m.len] = '\0';

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Unit test of core/smtps/image.c alone: where our line goes, and what a reload does to a file. */
+#include "../until.h"
 #include "dialog.h"
 
 #include <pthread.h>
@@ -109,11 +110,7 @@ static void over_a_reload(void **state)
 	smtps_image_close(m, closed_flag);
 	d.role.host.qdir = "/nowhere"; /* as if the old one were gone */
 	pthread_mutex_unlock(&gate);
-	for (int i = 0; i < 20000 && !closed; i++) {
-		dialog_turns(&d, 1);
-		usleep(200);
-	}
-	assert_true(closed);
+	LOOP_UNTIL(d.role.loop, closed);
 	assert_non_null(smtps_image_message(m));
 	assert_int_equal(smtps_image_message(m)->bytes, size);
 	smtps_image_free(&m);
