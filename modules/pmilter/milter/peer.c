@@ -187,7 +187,7 @@ static void on_input(void *arg)
 		}
 		if (p->state == PEER_ASKED && s->req)
 			negotiated(p, cmd, data);
-		else if (p->state == PEER_USED && s && s->req)
+		else if (p->state == PEER_USED && s && s->req && (s->owed > 0 || cmd == 'p'))
 			said(s, cmd, data);
 		else {
 			unasked(p, cmd);

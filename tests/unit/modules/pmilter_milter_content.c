@@ -116,12 +116,43 @@ static void files_without_answers(void **state)
 	files_are_read_off_the_loop(0x80000); /* SMFIP_NR_BODY */
 }
 
+/* A word too many while the content is read: it is no answer to what is said next. */
+static void word_while_read(void **state)
+{
+	static const char text[] = "A: 1\r\n\r\nbody\r\n";
+	struct bench *b = bench_new(NULL);
+	struct meta1_extent e[2];
+	struct meta1_pm_message m = message(e, text, 8, 8);
+	FILE *f = tmpfile();
+
+	(void)state;
+	assert_non_null(f);
+	fputs(text, f);
+	fflush(f);
+	e[1] = (struct meta1_extent){.fd = fileno(f), .off = 8, .len = 6};
+	up_to_end(b, 6, ACT, 0);
+	threads_stop(&threads, b->host.work);
+	ask_end(b, &m);
+	expect(b, 'L', NULL, 0);
+	SAY(b, 'c', "");
+	EXPECT(b, 'N', "");
+	SAY(b, 'c', "");
+	SAY(b, 'p', ""); /* that it is at work it may say */
+	SAY(b, 'c', ""); /* to the body, before it has it */
+	SAY(b, 'c', "");
+	expect_failure(b, "says 'c' (0x63) when nothing was asked");
+	threads_go(&threads, b->host.loop);
+	fclose(f);
+	bench_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(long_body),
 	    cmocka_unit_test(files_with_answers),
 	    cmocka_unit_test(files_without_answers),
+	    cmocka_unit_test(word_while_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
