@@ -205,10 +205,10 @@ static bool some(struct smtps_judged *j, bool *ok)
 			return false;
 		} else {
 			p = next_bytes(j, &n);
-			if (p == NULL)
-				*ok = j->err == 0;
-			if (p == NULL)
+			if (p == NULL) {
+				*ok = j->busy || j->err == 0;
 				return false;
+			}
 			*ok = store_scanned(j, p, n);
 		}
 	}
@@ -225,7 +225,7 @@ static void pump(void *arg)
 	if (j->busy)
 		return;
 	all = j->err == 0 && some(j, &ok);
-	if (j->err == 0 && ok && !all)
+	if (j->busy || (j->err == 0 && ok && !all))
 		return; /* ready(), have_read() or the task goes on */
 	smtps_session_awake(s);
 	if (all) {
