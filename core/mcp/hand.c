@@ -5,14 +5,13 @@
  * of the new ones.
  *
  * Comes from: reload.c (open, end), order.c, which looks after each change and asks before each
- * start. Who is ending without a section has no more time than who restarts: no reload can be while
- * one waits for him. Goes to: dirs.c.
- * The old user's hand is in these folders while mcp is root: nothing is followed, and only what
- * belongs to that user is given away, looked at by the very descriptor that is changed. So a link
- * that he made, or a file of somebody else, stays what it is.
- * Owns: the list of folders that wait. On failure, also after MCP_HAND_MS: a line in the log with
- * the command that does it; the folder stays the old user's, so that the next reload or start says
- * so.
+ * start. All processes of the role restart, those of its sections that keep their account too. Who
+ * is ending without a section has no more time than who restarts: no reload can be while one waits
+ * for him. Goes to: dirs.c. The old user's hand is in these folders while mcp is root: nothing is
+ * followed, and only what belongs to that user is given away, looked at by the very descriptor that
+ * is changed. So a link that he made, or a file of somebody else, stays what it is. Owns: the list
+ * of folders that wait. On failure, also after MCP_HAND_MS: a line in the log with the command that
+ * does it; the folder stays the old user's, so that the next reload or start says so.
  */
 #include "mcp.h"
 
@@ -245,10 +244,20 @@ void mcp_hand_look(struct mcp *m)
 	}
 }
 
-bool mcp_hand_waits(const struct mcp *m, const char *role)
+static bool some_of(const struct mcp_hand *h, const char *role)
 {
-	for (const struct mcp_hand *h = m->hand; h; h = h->next)
+	for (; h; h = h->next)
 		if (strcmp(h->folder.owner, role) == 0)
 			return true;
 	return false;
+}
+
+bool mcp_hand_will(const struct mcp *m, const char *role)
+{
+	return some_of(m->next_hand, role);
+}
+
+bool mcp_hand_waits(const struct mcp *m, const char *role)
+{
+	return some_of(m->hand, role);
 }

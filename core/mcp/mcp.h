@@ -384,6 +384,8 @@ void mcp_hand_end(struct mcp *, bool commit);
 /* Folders of a role change hands when none of its old processes runs. */
 void mcp_hand_look(struct mcp *);
 bool mcp_hand_waits(const struct mcp *, const char *role); /* true: some still do */
+/* Between the steps of a reload: some will. */
+bool mcp_hand_will(const struct mcp *, const char *role);
 
 /* ---- control.c ---- */
 int mcp_control_open(struct mcp *, struct meta1_err *);

@@ -159,9 +159,14 @@ static void carry_out(struct mcp *m, bool commit)
 	char text[400];
 
 	for (unsigned i = 0; i < r->plan.n; i++) {
-		const struct mcp_step *s = &r->plan.step[i];
+		struct mcp_step *s = &r->plan.step[i];
 		struct mcp_child *c = mcp_sections_child(m, s->set, s->nth);
 
+		/* Its account may be as it was: the folder is of all sections of the role. */
+		if (s->act == MCP_GOES_ON && mcp_hand_will(m, s->set->keyword)) {
+			s->act = MCP_RESTARTS;
+			str_copy(s->why, sizeof(s->why), "a folder of its role changes hands");
+		}
 		if (mcp_plan_says(s, text, sizeof(text)))
 			say(r, "%s", text);
 		if (commit && s->act == MCP_RESTARTS && c)
@@ -211,10 +216,10 @@ static void commit(struct mcp *m)
 	struct meta1_err err;
 
 	switch_sections(m);
-	mcp_hand_end(m, true);
 	loop_rearm(r->timer, ANSWER_MS);
 	send_commit(m);
 	carry_out(m, true);
+	mcp_hand_end(m, true);
 	mcp_plan_free(&r->plan); /* it points into the old settings too */
 	settings_free(&m->set);
 	m->set = r->next;

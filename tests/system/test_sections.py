@@ -308,6 +308,23 @@ def test_accounts(inst):
         sink.wait(5)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can change groups')
+def test_a_folder_of_two_sections(inst):
+    """It is of the first one's group: with another one, the second section restarts too, and both come up again."""
+    with lab.Sink() as sink, gateway(inst, sink, user='root', env={'META1_TEST_ENV': '1'}, qmgr='user = mail; ', smtpc='user = nobody; ', smar='user = games; ',
+                                     smtps='user = daemon; group = mail; pass_fd_socket = smtps/fd; ') as g:
+        more = inner(g, 'user = daemon; group = mail; ')
+        reload(g, more=more)
+        pid, turn = pid_of(g, 'smtps-in'), [('group = mail;', 'group = news;')]
+        for how in (['--dry-run'], ()):
+            said = reload(g, *turn, more=more, how=how)
+            assert said.startswith('smtps: needs a restart: the option group\nsmtps-in: needs a restart: a folder of its role changes hands\n'), said
+        assert (g.dir / 'q/smtps').group() == 'news' and pid_of(g, 'smtps-in') != pid
+        for port in (g.port, g.other):
+            deliver(g, port, 'a@sink.test')
+        sink.wait(2)
+
+
 ISOLATE = {
     'map': ('map ac { ', 'isolate_memory = 64MB; '),
     'filter': ('policy_milter { ', 'isolate_memory = 96MB; '),

@@ -92,8 +92,9 @@ static int setup(void **state)
 	assert_int_equal(chown(file, was, was), 0);
 	assert_int_equal(open_hand(next), 0);
 	free(text);
+	assert_true(mcp_hand_will(&m, "smar") && !mcp_hand_will(&m, "qmgr"));
 	mcp_hand_end(&m, true);
-	assert_true(mcp_hand_waits(&m, "smar"));
+	assert_true(mcp_hand_waits(&m, "smar") && !mcp_hand_will(&m, "smar"));
 	return 0;
 }
 
