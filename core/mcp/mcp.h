@@ -86,7 +86,6 @@ struct mcp_child { /* a place for one process of a section */
 	bool told;    /* reload.c: an answer is awaited */
 	bool agreed;  /* reload.c: it answered that it is ready */
 	bool renewed; /* reload.c: must be restarted after the commit */
-	bool fresh;   /* made by a reload that is not over, and then started */
 	bool awaited; /* restarted or started by the last reload; control.c waits for it */
 	LIST_ENTRY(mcp_child) link; /* of m->retired */
 };

@@ -133,14 +133,18 @@ static void abort_all(struct mcp *m)
 	}
 }
 
+/* Who was off or in its back-off starts now: what ended it may have been the old configuration. */
 static void restart_renewed(struct mcp *m)
 {
+	bool ended;
+
 	MCP_EACH_CHILD(m, c)
 	{
 		c->proved = c->state == MCP_UP && !c->renewed;
-		c->awaited = c->renewed || c->fresh || c->state == MCP_OFF;
-		c->fresh = false;
-		if (c->state == MCP_OFF) {
+		ended = c->state == MCP_OFF || c->state == MCP_WAITING;
+		c->awaited = !c->proved && (c->awaited || c->renewed || ended);
+		if (ended) {
+			loop_unwatch(&c->timer);
 			c->state = MCP_DOWN;
 			c->backoff = 0;
 		}

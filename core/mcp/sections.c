@@ -69,7 +69,7 @@ static int add_child(struct mcp *m, struct mcp_section *sec, unsigned nth, struc
 		    "%d processes of smtps run, those that still end included; try again later",
 		    INDEX_MAX);
 	c = mcp_child_new(m, sec, sec->after, nth, index);
-	c->fresh = m->reload != NULL;
+	c->awaited = m->reload != NULL;
 	sec->child[nth] = c;
 	sec->nfresh++;
 	if (sec->wire->who == SMTPS) {

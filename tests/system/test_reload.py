@@ -312,10 +312,11 @@ def test_taken_back(inst):
         'unknown.conf.sample': 'smar { map x { type = nothing_like_it; } }\n',
         'grey.conf.sample': 'smar { greylisting { file = "/proc/none/x"; } }\n',
         'good.conf.sample': 'smar { greylisting { } }\n',
+        'tries.conf.sample': 'smar { DNS_tries = 2; }\n',
     }
     d = with_files(g, files)
     late = g.dir / 'late'
-    late.write_text(f'#!/bin/sh\ncase "$*" in *" -C"*) ;; *) [ -p {g.dir}/gate ] && {{ read line < {g.dir}/gate; exit 78; }} ;; esac\nexec {g.bin}/libexec/smar "$@"\n')
+    late.write_text(f'#!/bin/sh\ncase "$*" in *" -C"*) ;; *) [ -p {g.dir}/gate ] && {{ read line < {g.dir}/gate; exit 78; }}\nrm {g.dir}/q/smar/killed 2> {os.devnull} && kill -9 $$;; esac\nexec {g.bin}/libexec/smar "$@"\n')
     late.chmod(0o755)
     g.conf.write_text(g.conf.read_text().replace(f'{g.bin}/libexec/smar', str(late)))
     with g:
@@ -328,6 +329,10 @@ def test_taken_back(inst):
         assert p.returncode == 78 and 'smar does not come up with it' in p.stderr and 'taken back' in p.stderr, p.stderr
         assert sorted(p.name for p in d.iterdir() if p.is_symlink()) == ['spf.conf']
         lab.wait_for('mail to be taken', g.takes_mail)
+        # killed, and so in its back-off when that is taken back: it starts at once, and is waited for
+        (g.dir / 'q/smar/killed').touch()
+        p = g.ctl('module', 'enable', 'tries', check=False)
+        assert p.returncode == 78 and p.stderr.splitlines()[-3:] == ['smar does not come up with it; its log says why', 'taken back', 'meta1ctl: refused'], p.stderr
         p = g.ctl('module', 'enable', 'good')
         assert 'smar: needs a restart: ' in p.stdout and p.stdout.endswith('conf.d/good.conf is on\n')
         lab.wait_for('mail to be taken', g.takes_mail)
