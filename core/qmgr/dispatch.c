@@ -210,7 +210,7 @@ static void undo(struct qmgr *q, struct qmgr_delivery *v)
 		v->rcpt[i]->phase = QP_QUEUED;
 		qmgr_sched_add(&q->sched, v->dest, v->msg->from, &v->rcpt[i]->item);
 	}
-	qmgr_sched_done(&q->sched, v->dest, v->held, QF_NEUTRAL, v->started, v->started);
+	qmgr_sched_unsent(&q->sched, v->dest, v->held, v->started);
 	free(v);
 }
 
@@ -227,7 +227,7 @@ void qmgr_dispatch_pump(struct qmgr *q)
 		n = items.n;
 		v = delivery_new(q, d, &items);
 		if (!v) {
-			qmgr_sched_done(&q->sched, d, n, QF_NEUTRAL, 0, loop_now(q->loop));
+			qmgr_sched_unsent(&q->sched, d, n, loop_now(q->loop));
 			continue;
 		}
 		k = choose(q, d);

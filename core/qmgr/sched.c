@@ -248,14 +248,21 @@ int64_t qmgr_sched_late(struct qmgr_sched *s, struct qmgr_dest *d, const char *s
 	return s->max_pause;
 }
 
+static int64_t cost(const struct qmgr_dest *d, uint32_t rcpts)
+{
+	int64_t us = rcpts * d->own.rcpt_us;
+
+	return us > d->own.msg_us ? us : d->own.msg_us;
+}
+
 /* What is late by less than a tick is made up for. */
 static void rest(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t rcpts, int64_t now)
 {
-	int64_t least = (now - QMGR_TICK_MS) * 1000, cost = rcpts * d->own.rcpt_us;
+	int64_t least = (now - QMGR_TICK_MS) * 1000;
 
 	if (d->free_us < least)
 		d->free_us = least;
-	d->free_us += cost > d->own.msg_us ? cost : d->own.msg_us;
+	d->free_us += cost(d, rcpts);
 	if (d->free_us <= now * 1000)
 		return;
 	d->rest_until = (d->free_us / 1000 / QMGR_TICK_MS + 1) * QMGR_TICK_MS;
@@ -356,6 +363,14 @@ bool qmgr_sched_done(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t n, enum
 	if (!dead)
 		dest_check(s, d, now);
 	return dead;
+}
+
+void qmgr_sched_unsent(struct qmgr_sched *s, struct qmgr_dest *d, uint32_t n, int64_t now)
+{
+	d->free_us -= cost(d, n);
+	if (d->rest_until)
+		rest_end(s, d);
+	qmgr_sched_done(s, d, n, QF_NEUTRAL, now, now);
 }
 
 bool qmgr_sched_full(

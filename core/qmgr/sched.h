@@ -127,6 +127,9 @@ void qmgr_sched_restore(struct qmgr_sched *, const char *key, size_t len, int64_
  * and what it holds must be taken off by qmgr_sched_take(). */
 bool qmgr_sched_done(struct qmgr_sched *, struct qmgr_dest *, uint32_t n, enum qmgr_fate,
     int64_t started, int64_t now);
+/* Nothing of what was taken just now went: that cost nothing of its rate. The destination may be
+ * gone after this. */
+void qmgr_sched_unsent(struct qmgr_sched *, struct qmgr_dest *, uint32_t n, int64_t now);
 /* It has its share. But the rest of a group that is there joins, and the first of a sender that has
  * nothing there (up to twice the share), so that it need not wait for others' mailings. */
 bool qmgr_sched_full(

@@ -158,11 +158,36 @@ static void stale_by_another(void **state)
 	end(w);
 }
 
+/* The rate lets one go each 360 s, and what was asked of TLS holds for 300: what is asked about
+ * anew when its turn comes cost nothing of the rate, so it goes then. */
+static void stale_and_slow(void **state)
+{
+	struct world *w = begin();
+	unsigned asked;
+
+	(void)state;
+	w->rate = "rate = 10/1h;";
+	mail(w, "S1", "a@dane.example", 0);
+	goes(w, "S1", "dane.example");
+	world_pass(w, 1);
+	mail(w, "S2", "b@dane.example", 0);
+	asked = w->asked;
+	world_pass(w, 350);
+	assert_null(world_open(w, "dane.example"));
+	world_pass(w, 20);
+	assert_int_equal(w->asked, asked + 1);
+	goes(w, "S2", "dane.example");
+	mail(w, "S3", "c@dane.example", 0); /* what went cost it */
+	world_pass(w, 300);
+	assert_null(world_open(w, "dane.example"));
+	end(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(lines), cmocka_unit_test(other_way),
-	    cmocka_unit_test(one_line), cmocka_unit_test(stale),
-	    cmocka_unit_test(stale_by_another)};
+	    cmocka_unit_test(one_line), cmocka_unit_test(stale), cmocka_unit_test(stale_by_another),
+	    cmocka_unit_test(stale_and_slow)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,10 @@ static void got_route(struct chan *c, uint32_t req, const void *msg, void *arg)
 		a.key = m->via;
 	}
 	a.ttl = W->ttl;
+	if (W->rate) {
+		a.limits_row = buf_str("row");
+		a.limits = buf_str(W->rate);
+	}
 	world_copy(domain, sizeof(domain), m->domain);
 	if (!strncmp(domain, "never.", 6)) {
 		a = (struct p_routes){.status = META1_PERMFAIL,

@@ -43,6 +43,7 @@ struct world {
 	unsigned asked;			  /* routes */
 	bool smar_silent;		  /* it does not answer */
 	uint64_t ttl;			  /* s, of its answers; 300 */
+	const char *rate;		  /* of them: a row of limits, or NULL */
 	char via[64];			  /* of the last question that had one */
 	char from[64];			  /* of the last question */
 	const struct p_generation *first; /* told before the next answer */
