@@ -86,6 +86,7 @@ static int start(struct role *role, struct meta1_err *err)
 	struct qmgr *q = (struct qmgr *)role;
 
 	q->loop = role->loop;
+	q->began = loop_now(q->loop);
 	limits(&q->lim, &role->set->qmgr);
 	task_init(&q->pump, pump, q);
 	work_owner_init(&q->report_work, 2);

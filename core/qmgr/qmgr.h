@@ -273,6 +273,7 @@ struct qmgr {
 	bool going, stopping, stop_late, draining, ended, recovered;
 	struct task pump; /* everything that can be done now */
 	struct watch *minute, *stop_timer;
+	int64_t began;	     /* ms */
 	int64_t clock_gap;   /* wall - monotonic, seconds, at the last look */
 	int64_t clock_least; /* the least of this life */
 

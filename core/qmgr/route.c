@@ -117,6 +117,30 @@ static void no_way(
 	qmgr_outcome_end(&res);
 }
 
+/* A rate has no place for it, and its time is over. What was as old when we began has the longest
+ * pause all the same, for a place. */
+static bool too_late(struct qmgr *q, struct qmgr_dest *d, const struct qmgr_msg *m)
+{
+	int64_t now = loop_now(q->loop);
+
+	return now - m->born >= q->lim.max_queue && now - q->began >= q->lim.max_retry &&
+	       qmgr_sched_behind(&q->sched, d, m->from);
+}
+
+static void give_up(struct qmgr *q, struct qmgr_rcpt *r, struct qmgr_tally *t)
+{
+	struct qmgr_result res = {.status = META1_TEMPFAIL,
+	    .scope = META1_ABOUT_HOST,
+	    .dsn = buf_str("4.4.5"),
+	    .text = buf_str("the rate of its destination let it not go in time"),
+	    .reason = r->reason};
+
+	if (res.reason)
+		res.reason->refs++;
+	qmgr_outcome(q, r, &res, 0, t);
+	qmgr_outcome_end(&res);
+}
+
 static void apply(
     struct qmgr *q, struct qmgr_route *route, struct qmgr_rcpt *r, struct qmgr_tally *t)
 {
@@ -138,6 +162,10 @@ static void apply(
 	dead = qmgr_sched_dead(route->dest, now);
 	if (dead) {
 		qmgr_dispatch_put_off(q, route->dest, r, t);
+		return;
+	}
+	if (too_late(q, route->dest, qmgr_msg_of(r))) {
+		give_up(q, r, t);
 		return;
 	}
 	late = qmgr_sched_late(&q->sched, route->dest, qmgr_msg_of(r)->from, now);

@@ -228,16 +228,22 @@ static int64_t step_us(const struct qmgr_dest *d)
 	return d->own.msg_us > d->own.rcpt_us ? d->own.msg_us : d->own.rcpt_us;
 }
 
-int64_t qmgr_sched_late(struct qmgr_sched *s, struct qmgr_dest *d, const char *sender, int64_t now)
+bool qmgr_sched_behind(const struct qmgr_sched *s, struct qmgr_dest *d, const char *sender)
 {
-	int64_t step = step_us(d), from, ahead;
+	int64_t step = step_us(d);
 	struct qmgr_flow *f;
 
 	if (!step)
-		return 0;
-	ahead = QMGR_AHEAD_MS * 1000LL / step;
+		return false;
 	f = qmgr_turn_find(s, d, sender);
-	if (d->queued < s->share && (!f || f->n <= ahead))
+	return d->queued >= s->share || (f && f->n > QMGR_AHEAD_MS * 1000LL / step);
+}
+
+int64_t qmgr_sched_late(struct qmgr_sched *s, struct qmgr_dest *d, const char *sender, int64_t now)
+{
+	int64_t step = step_us(d), from, ahead;
+
+	if (!qmgr_sched_behind(s, d, sender))
 		return 0;
 	from = now * 1000 + d->queued * step;
 	d->late_us = (d->late_us > from ? d->late_us : from) + step;

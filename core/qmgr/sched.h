@@ -112,8 +112,9 @@ int64_t qmgr_sched_dead(const struct qmgr_dest *, int64_t now);
 void qmgr_sched_revive(struct qmgr_sched *, struct qmgr_dest *); /* an admin wants it tried now */
 void qmgr_sched_add(
     struct qmgr_sched *, struct qmgr_dest *, const char *sender, struct qmgr_item *);
-/* Before an item is added: ms that it should wait elsewhere, since a rate lets go no more than what
- * its sender has queued there already; 0: none. */
+/* Before an item is added: does a rate let go no more than what its sender has queued there? */
+bool qmgr_sched_behind(const struct qmgr_sched *, struct qmgr_dest *, const char *sender);
+/* If so: ms that it should wait elsewhere; 0: none. */
 int64_t qmgr_sched_late(struct qmgr_sched *, struct qmgr_dest *, const char *sender, int64_t now);
 /* The next delivery: items of one group, at most max_rcpts. NULL: nobody may send. */
 struct qmgr_dest *qmgr_sched_next(struct qmgr_sched *, struct qmgr_list *out, int64_t now);

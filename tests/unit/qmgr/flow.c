@@ -355,6 +355,49 @@ static void unresolved(void **state)
 	world_free(&w);
 }
 
+static void goes(struct world *w, const char *id)
+{
+	struct delivery *d = world_open(w, "one.example");
+
+	assert_non_null(d);
+	assert_string_equal(d->id, id);
+	world_end(w, d, META1_OK, META1_ABOUT_MAIL, 250, "ok");
+	world_run(w);
+}
+
+/* A rate lets one go in two hours. What has no place when its time is over goes back; what was too
+ * old when we began waits an hour for one. */
+static void rate_too_slow(void **state)
+{
+	const struct meta1_qrcpt rcpt = {.addr = buf_str("a@one.example")};
+	struct world *w = world_new(100);
+	unsigned i;
+
+	(void)state;
+	w->rate = "rate = 1/2h;";
+	w->q.lim.max_queue = 5400000;
+	for (i = 0; i < 3; i++) {
+		char id[8];
+
+		snprintf(id, sizeof(id), "S%u", i);
+		world_entry(w, id, i == 1 ? "you@x" : "me@example.org", &rcpt, 1, WALL0 - 10000);
+	}
+	world_recovered(w);
+	world_smtpc_up(w, 10);
+	world_run(w);
+	goes(w, "S0");
+	world_mail_to(w, "S3", "a@one.example");
+	world_pass(w, 3500);
+	assert_int_equal(world_outcome(w, "S2", 0).state, (uint32_t)-1);
+	world_pass(w, 400);
+	assert_int_equal(world_outcome(w, "S2", 0).state, META1_R_BOUNCED);
+	assert_non_null(strstr(world_outcome(w, "S2", 0).reason, "rate"));
+	assert_int_equal(world_outcome(w, "S3", 0).state, (uint32_t)-1);
+	world_pass(w, 3700);
+	goes(w, "S1"); /* it had a place, and goes */
+	world_free(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +414,7 @@ int main(void)
 	    cmocka_unit_test(routes_are_kept),
 	    cmocka_unit_test(routes_by_sender),
 	    cmocka_unit_test(unresolved),
+	    cmocka_unit_test(rate_too_slow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
