@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <meta1/map.h>
 #include <meta1/textline.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,10 +41,17 @@ struct source {
 };
 
 /* ---- the text ---- */
-static void say_bad(struct source *s, unsigned line, const char *why)
+PRINTF(3, 4) static void say_bad(struct source *s, unsigned line, const char *fmt, ...)
 {
-	if (s->bad++ < SAID_MAX)
-		fprintf(stderr, "%s:%u: %s\n", s->name, line, why);
+	va_list ap;
+
+	if (s->bad++ >= SAID_MAX)
+		return;
+	fprintf(stderr, "%s:%u: ", s->name, line);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
 }
 
 static int read_text(struct source *s, FILE *f)
@@ -87,7 +95,7 @@ static void parse(struct source *s)
 
 		p = nl ? nl + 1 : end;
 		if (got < 0)
-			say_bad(s, line, why);
+			say_bad(s, line, "%s", why);
 		if (got <= 0)
 			continue;
 		if (s->n == s->room) {
@@ -119,17 +127,14 @@ static int by_line(const void *a, const void *b)
 /* Names the second of two equal keys; the rows are in the order of the text afterwards. */
 static void find_twins(struct source *s)
 {
-	char why[200];
-
 	if (s->n > 0)
 		qsort(s->row, s->n, sizeof(*s->row), by_key);
 	for (size_t i = 1; i < s->n; i++) {
 		if (!buf_eq(s->row[i - 1].key, s->row[i].key))
 			continue;
-		snprintf(why, sizeof(why), "\"%.*s\" is already in line %u",
+		say_bad(s, s->row[i].line, "\"%.*s\" is already in line %u",
 		    (int)(s->row[i].key.len < 100 ? s->row[i].key.len : 100),
 		    (const char *)s->row[i].key.data, s->row[i - 1].line);
-		say_bad(s, s->row[i].line, why);
 	}
 	if (s->n > 0)
 		qsort(s->row, s->n, sizeof(*s->row), by_line);
@@ -177,55 +182,24 @@ static int read_source(struct source *s, const char *input)
 
 /* ---- what the configuration uses the file for ---- */
 
-static bool same_file(const struct settings *set, const struct set_map *map, const char *file)
-{
-	const struct conf_option *o = conf_find(map->section, "file");
-	const char *dir = conf_dir(set->conf), *name = o && o->values ? o->values->text : NULL;
-	char *cwd = *file == '/' ? NULL : getcwd(NULL, 0), a[4096], b[4096];
-	bool same;
-
-	snprintf(a, sizeof(a), "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", file);
-	snprintf(b, sizeof(b), "%s%s%s", !name || *name == '/' ? "" : dir,
-	    !name || *name == '/' ? "" : "/", name ? name : "");
-	same = name && strcmp(a, b) == 0;
-	free(cwd);
-	return same;
-}
-
-static bool serves(
-    const struct settings *set, const bool use[USES], const struct row *r, char *why, size_t size)
-{
-	bool some = false;
-
-	for (unsigned k = 0; k < USES; k++) {
-		struct meta1_err err = {""};
-
-		if (use[k] && smar_row_judge(set, k, r->key, r->val, &err) == 0)
-			return true;
-		if (use[k] && !some)
-			snprintf(why, size, "warning: smar.%s: row %.*s: %s",
-			    set_use_kinds[k].keyword, (int)(r->key.len < 100 ? r->key.len : 100),
-			    (const char *)r->key.data, err.text);
-		some = some || use[k];
-	}
-	return !some;
-}
-
 /* The same that mcp -C says of rows of text; the map is made all the same, for the rest serves. */
 static void judge(const struct settings *set, const char *file, struct source *s)
 {
-	bool use[USES] = {false};
-	char why[800];
+	unsigned uses = smar_rows_uses(set, file, NULL);
 
-	for (unsigned i = 0; i < set->smar.nmap; i++)
+	for (size_t i = 0; i < s->n; i++) {
+		const struct row *r = &s->row[i];
+		struct meta1_err err[USES];
+
+		if (smar_row_serves(set, uses, r->key, r->val, err))
+			continue;
 		for (unsigned k = 0; k < USES; k++)
-			use[k] =
-			    use[k] || (set->smar.use[k].name &&
-					  !strcmp(set->smar.use[k].name, set->smar.map[i].name) &&
-					  same_file(set, &set->smar.map[i], file));
-	for (size_t i = 0; i < s->n; i++)
-		if (!serves(set, use, &s->row[i], why, sizeof(why)))
-			say_bad(s, s->row[i].line, why);
+			if (uses & 1u << k)
+				say_bad(s, r->line, "warning: smar.%s: row %.*s: %s",
+				    set_use_kinds[k].keyword,
+				    (int)(r->key.len < 100 ? r->key.len : 100),
+				    (const char *)r->key.data, err[k].text);
+	}
 	if (s->bad > SAID_MAX)
 		fprintf(stderr, "%s: %u more such rows\n", s->name, s->bad - SAID_MAX);
 }

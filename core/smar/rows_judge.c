@@ -2,7 +2,7 @@
 /*
  * rows_judge.c -- what the value of a row must look like, by what its map is used for: the same
  * parsers that answer mail with 451 when it is wrong, asked before there is any mail.
- * Comes from: rows_check.c (a start, a reload, mcp -C), createmap. Pure; owns nothing.
+ * Comes from: rows_uses.c, of each use that a file has. Pure; owns nothing.
  * On failure: err. What is not judged is right: macros, tags of DNS lists, rows of clients' limits.
  */
 #include "lib/hop_conf.h"

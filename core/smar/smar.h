@@ -376,6 +376,16 @@ void smar_rows_check(struct settings *);
 /* rows_judge.c: <0: such a row of a map with this use (USE_) does not serve, err says why. */
 int smar_row_judge(const struct settings *, unsigned kind, struct meta1_buf key,
     struct meta1_buf val, struct meta1_err *);
+/* rows_uses.c: who asks maps with this file, and this map (either may be NULL), by name or through
+ * sequences: bits 1 << USE_, and OTHER of greylisting, probes, qmgr, whose rows nobody judges. */
+enum { SMAR_ROWS_OTHER = 1 << USES };
+unsigned smar_rows_uses(const struct settings *, const char *file, const struct set_map *);
+/* Serves such a row one of the uses? false: why[] of each says why not. No use: it does. */
+bool smar_row_serves(const struct settings *, unsigned uses, struct meta1_buf key,
+    struct meta1_buf val, struct meta1_err why[USES]);
+const char *smar_map_file(const struct settings *, const struct set_map *); /* NULL: it has none */
+/* Index of the first map from this one on that has the file; nmap: none. */
+unsigned smar_map_with(const struct settings *, const char *file, unsigned from);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" into the address; false: no literal. */
 bool smar_literal(const char *domain, char *addr, size_t size);
 

@@ -180,3 +180,40 @@ def test_rows_of_a_hash_are_held_by_createmap(inst):
         assert p.returncode == 0 and (d / f'{use}.db').exists(), p.stderr
         held(use, p.stderr)
     shutil.rmtree(d)
+
+
+# sections that ask the map m, alone or behind the sequence s; lines that are warned of, once a use
+USED = {
+    'sequence': ('access { name = s; }', '', [2, 3]),
+    'sequences': ('access { name = s2; }', '', [2, 3]),
+    'sequence and name': ('access { name = s; } aliases { name = m; }', '', [3, 3]),
+    'destinations': ('access { name = m; }', 'conf { name = m; }', []),
+    'destinations behind a sequence': ('access { name = m; }', 'conf { name = s; }', []),
+    'exempt': ('access { name = s; } greylisting { file = "grey"; exempt { name = m; } }', '', []),
+    'two maps of a file': ('map m2 { type = %s; file = "m"; } access { name = s; } aliases { name = m2; }', '', [3, 3]),
+}
+
+
+@pytest.mark.parametrize('used', USED)
+def test_createmap_and_a_check_say_the_same(inst, used):
+    smar, qmgr, want = USED[used]
+    smar = 'map m { type = %s; file = "m"; } map s { type = sequence; maps = { m }; } map s2 { type = sequence; maps = { s }; } ' + smar
+    for kind in ('text', 'hash'):
+        g = gateway(inst, smar.replace('%s', kind), qmgr=qmgr, files={'m' if kind == 'text' else 'rows': 'to:far.test RELAY\nbob carl@far.test\nnobody error:250 x\n'})
+        if kind == 'text':
+            p = subprocess.run(g.run_as(g.command('-C')), capture_output=True, text=True, env=g.environ())
+        elif (inst / lab.PREFIX.lstrip('/') / 'lib/meta1/maps/map_gdbm.so').exists():
+            p = subprocess.run([inst / lab.PREFIX.lstrip('/') / 'sbin/createmap', '-f', g.conf, 'hash', g.dir / 'm', g.dir / 'rows'], capture_output=True, text=True)
+        g.close()
+        assert p.returncode == 0, p.stderr
+        assert [int(n) for n in re.findall(r'/(?:m|rows):(\d+):', p.stderr)] == want, (kind, p.stderr)
+
+
+def test_a_file_is_read_once_for_all_its_uses(inst):
+    """However often it is named, the bound of its lines is said once, and its row behind that is not judged."""
+    smar = ('map m { type = text; file = "m"; } map n { type = text; file = "./m"; } map s { type = sequence; maps = { m, m, n }; } '
+            'access { name = s; } aliases { name = m; }')
+    g = gateway(inst, smar, files={'m': 'nobody error:250 x\n' + '#\n' * 199999 + 'nobody2 error:250 x\n'})
+    p = subprocess.run(g.run_as(g.command('-C')), capture_output=True, text=True, env=g.environ())
+    g.close()
+    assert re.findall(r'm:(\d+):.*(row nobody|only the first)', p.stderr) == [('1', 'row nobody'), ('1', 'row nobody'), ('200001', 'only the first')], p.stderr
