@@ -214,6 +214,7 @@ static void not_up(struct mcp_ask *a, const char *who)
 		answer(&a, "failed", err.text);
 		return;
 	}
+	loop_unwatch(&a->timer);
 	a->step = STEP_UNDO;
 	mcp_reload_start(a->m, false);
 }
