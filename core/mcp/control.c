@@ -221,13 +221,14 @@ static void not_up(struct mcp_ask *a, const char *who)
 
 static const char not_all[] = "taken back, and not all roles have come up again";
 
+/* Not while a reload is under way that is not ours: what came of that would be taken for ours. */
 void mcp_control_look(struct mcp *m)
 {
 	struct mcp_ask *a = m->control ? m->control->now : NULL;
 	const char *who = "";
 	int rc;
 
-	if (!a || (a->step != STEP_RESTART && a->step != STEP_UNDONE))
+	if (!a || m->reload || (a->step != STEP_RESTART && a->step != STEP_UNDONE))
 		return;
 	rc = restarted(m, &who);
 	if (rc == 0)
@@ -249,6 +250,8 @@ static void too_long(int fd, short what, void *arg)
 	(void)fd, (void)what;
 	if (a->step == STEP_LINE)
 		answer(&a, "wrong", "nothing was asked");
+	else if (m->reload)
+		loop_rearm(a->timer, RESTART_MS); /* which restarts roles too */
 	else if (a->step == STEP_UNDONE)
 		answer(&a, "refused", not_all);
 	else

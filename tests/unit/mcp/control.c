@@ -130,10 +130,31 @@ static void late_while_taken_back(void **state)
 	    answered(), "refused\nsmar does not come up with it; its log says why\ntaken back\n");
 }
 
+/* SIGHUP: what came of that is not taken for what comes of ours. */
+static void another_reload(void **state)
+{
+	int other;
+
+	(void)state;
+	m.reload = (struct mcp_reload *)&other;
+	look(MCP_OFF);
+	assert_int_not_equal(access(on, F_OK), 0);
+	turns(TOO_LONG);
+	assert_int_not_equal(access(on, F_OK), 0);
+	mcp_control_reloaded(&m, true, "");
+	m.reload = NULL;
+	look(MCP_STARTING);
+	assert_string_equal(answered(), "");
+	look(MCP_UP);
+	assert_string_equal(answered(), "done\nsmar: needs a restart: the option DNS_tries\n");
+	assert_int_not_equal(access(on, F_OK), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(late_while_taken_back, setup, teardown),
+	    cmocka_unit_test_setup_teardown(another_reload, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
