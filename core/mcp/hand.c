@@ -239,6 +239,7 @@ void mcp_hand_look(struct mcp *m)
 			continue;
 		}
 		hand_over(h, until);
+		mcp_service_say(m, "WATCHDOG=1"); /* another one may follow in the same turn */
 		*at = h->next;
 		free(h);
 	}
