@@ -109,6 +109,17 @@ static void check_smtps(
 		    other, one);
 }
 
+/* It may be gone by a slip of the pen. What is there does what it can without it. */
+static void check_asked(struct settings *set, const struct set_role *s)
+{
+	for (const struct mcp_wire *w = mcp_wiring; w->role; w++)
+		if (strstr(mcp_wire(s->keyword)->talks, w->role) && !mcp_has_role(set, w->role))
+			conf_warn(set->conf, s->section ? &s->section->pos : NULL,
+			    "%s asks %s, and there is no section %s: mail waits, and smtps says "
+			    "451; write %s { }",
+			    s->keyword, w->role, w->role, w->role);
+}
+
 unsigned mcp_account_check(struct settings *set, bool root)
 {
 	unsigned before = conf_errors(set->conf), smtps = 0, smtpc = 0;
@@ -124,6 +135,7 @@ unsigned mcp_account_check(struct settings *set, bool root)
 		struct mcp_account a;
 		struct meta1_err err;
 
+		check_asked(set, s);
 		if (mcp_account(s, root, &a, &err) < 0)
 			conf_error(set->conf, s->section ? &s->section->pos : NULL, "%s", err.text);
 		if (strcmp(s->keyword, "smtps") == 0) {

@@ -165,14 +165,6 @@ static bool pass_folder(const struct settings *set, const struct set_role *s, st
 	return true;
 }
 
-static bool has_role(const struct settings *set, const char *keyword)
-{
-	for (unsigned i = 0; i < set->nrole; i++)
-		if (strcmp(set->role[i]->keyword, keyword) == 0)
-			return true;
-	return false;
-}
-
 int mcp_folders(const struct settings *set, mcp_folder_fn fn, void *arg)
 {
 	struct mcp_folder f;
@@ -186,7 +178,7 @@ int mcp_folders(const struct settings *set, mcp_folder_fn fn, void *arg)
 		    .owner = folders[i].owner, .cdb = folders[i].cdb, .mode = folders[i].mode};
 		if (f.owner && base_rc < 0)
 			return rc; /* what is in a wrong folder is not looked at */
-		if (f.owner && !has_role(set, f.owner))
+		if (f.owner && !mcp_has_role(set, f.owner))
 			continue;
 		snprintf(f.path, sizeof(f.path), "%s%s%s", base, *folders[i].name ? "/" : "",
 		    folders[i].name);

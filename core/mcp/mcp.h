@@ -186,7 +186,8 @@ struct mcp_account {
 /* Whom the section runs as. <0: err says what to write into the file. */
 int mcp_account(const struct set_role *, bool root, struct mcp_account *, struct meta1_err *);
 /* Reports to set->conf what only a start finds wrong: accounts, no listener, too many
- * processes. Returns the number of errors found. */
+ * processes; and warns of a role that others ask and that has no section. Returns the number of
+ * errors found. */
 unsigned mcp_account_check(struct settings *, bool root);
 
 /* ---- dirs.c ---- */
@@ -345,6 +346,7 @@ void mcp_plan_free(struct mcp_plan *);
 bool mcp_plan_says(const struct mcp_step *, char *out, size_t size);
 unsigned mcp_section_size(const struct set_role *);			 /* processes */
 bool mcp_section_same(const struct set_role *, const struct set_role *); /* by their names */
+bool mcp_has_role(const struct settings *, const char *keyword);	 /* some section of it */
 void mcp_child_name(const struct set_role *, unsigned nth, char *out, size_t size);
 
 /* ---- differ.c: what a running role does not take by a reload ---- */

@@ -16,6 +16,14 @@ unsigned mcp_section_size(const struct set_role *s)
 	return mcp_wire(s->keyword)->many && s->processes > 1 ? (unsigned)s->processes : 1;
 }
 
+bool mcp_has_role(const struct settings *set, const char *keyword)
+{
+	for (unsigned i = 0; i < set->nrole; i++)
+		if (strcmp(set->role[i]->keyword, keyword) == 0)
+			return true;
+	return false;
+}
+
 bool mcp_section_same(const struct set_role *a, const struct set_role *b)
 {
 	return strcmp(a->keyword, b->keyword) == 0 && !a->name == !b->name &&

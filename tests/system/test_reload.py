@@ -238,6 +238,9 @@ def test_what_a_reload_says(inst):
         assert p.returncode == 78 and 'no_such' in p.stderr and f'{g.conf}:' in p.stderr
         said = asked(g, b'reload\n')
         assert said.startswith(f'refused\n{g.conf}:') and 'no_such' in said and said.count('unknown option') == 1
+        g.conf.write_text(re.sub(r'(?s)smar \{.*?\n\}\n', '', good))
+        said = g.ctl('reload', '--dry-run').stdout
+        assert 'warning: smtps asks smar, and there is no section smar: ' in said and 'smar: ends: its section is gone' in said
         g.conf.write_text(good.replace('smar {', 'smar { DNS_tries = 2; '))
         pids = g.pids()
         p = g.ctl('reload', '--dry-run')

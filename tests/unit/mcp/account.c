@@ -61,11 +61,45 @@ static void sections(void **state)
 	assert_int_equal(errors("smtps { listen_socket { type = inet; port = 25; } }"), 0);
 }
 
+/* Roles that others ask and that have no section, as a start and a reload say it. */
+static void missing(void **state)
+{
+	static const struct {
+		const char *text, *says; /* NULL: nothing */
+		unsigned n;
+	} t[] = {
+	    {"smar { }\n", NULL, 0},
+	    {"qmgr { }\nsmar { }\nsmtpc { }\n", NULL, 0},
+	    {"qmgr { }\nsmtps { }\n",
+		"t:1:1: warning: qmgr asks smar, and there is no section smar: ", 2},
+	    {"smar { }\nsmtps { }\n",
+		"t:2:1: warning: smtps asks qmgr, and there is no section qmgr: ", 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct settings *s = settings_load_text("t", t[i].text, OPT_CHECK);
+		char *said;
+		size_t len;
+		FILE *f = open_memstream(&said, &len);
+
+		mcp_account_check(s, false);
+		conf_report(s->conf, f);
+		fclose(f);
+		assert_int_equal(conf_warnings(s->conf), t[i].n);
+		if (t[i].says && !strstr(said, t[i].says))
+			fail_msg("row %zu: %s", i, said);
+		free(said);
+		settings_free(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(users),
 	    cmocka_unit_test(sections),
+	    cmocka_unit_test(missing),
 	};
 
 	unsetenv("META1_TEST_ENV");
