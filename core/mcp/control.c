@@ -259,6 +259,14 @@ static void too_long(int fd, short what, void *arg)
 	next(m);
 }
 
+void mcp_control_note(struct mcp *m, const char *line)
+{
+	struct mcp_ask *a = m->control ? m->control->now : NULL;
+
+	if (a && a->text)
+		keep_text(a, a->text, line);
+}
+
 /* The files of conf.d are nothing to a configuration that does not include them. */
 static bool without_effect(const struct mcp_ask *a)
 {

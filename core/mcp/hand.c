@@ -190,12 +190,12 @@ static void give_folder(struct giving *g, int fd, const char *path, unsigned dep
 	closedir(d);
 }
 
-static void hand_over(const struct mcp_hand *h, int64_t until)
+static void hand_over(struct mcp *m, const struct mcp_hand *h, int64_t until)
 {
 	struct giving g = {.h = h, .until = until};
 	const char *path = h->folder.path;
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	char mend[MCP_MEND_MAX];
+	char mend[MCP_MEND_MAX], note[MCP_MEND_MAX + 2300];
 
 	if (fd < 0)
 		failed(&g, "open", path);
@@ -209,6 +209,10 @@ static void hand_over(const struct mcp_hand *h, int64_t until)
 	mcp_folder_mend(&h->folder, h->from, h->to, h->to_gid, mend);
 	log_event(LOG_L_ERR, "mcp.folder", "path=%s to=%u:%u at=%s call=%s error=%s mend=%s", path,
 	    (unsigned)h->to, (unsigned)h->to_gid, g.path, g.what, strerror(g.error), mend);
+	snprintf(note, sizeof(note),
+	    "%s: could not be given to uid %u, gid %u: %s: %s; when that is mended: %s\n", path,
+	    (unsigned)h->to, (unsigned)h->to_gid, g.path, strerror(g.error), mend);
+	mcp_reload_note(m, note);
 }
 
 static bool runs(const struct mcp *m, const char *role)
@@ -238,7 +242,7 @@ void mcp_hand_look(struct mcp *m)
 			at = &h->next;
 			continue;
 		}
-		hand_over(h, until);
+		hand_over(m, h, until);
 		mcp_service_say(m, "WATCHDOG=1"); /* another one may follow in the same turn */
 		*at = h->next;
 		free(h);

@@ -326,6 +326,8 @@ void mcp_reload_start(struct mcp *, bool try);
 void mcp_reload_done(struct mcp_child *, const struct p_reload_done *);
 void mcp_reload_gone(struct mcp_child *); /* it ended before it answered */
 void mcp_reload_cancel(struct mcp *);
+/* One more line, with its end, for who asked for it, if he still waits for its restarts. */
+void mcp_reload_note(struct mcp *, const char *line);
 
 /* ---- plan.c: from two configurations to what becomes of each process ---- */
 enum mcp_act { MCP_GOES_ON, MCP_RESTARTS, MCP_STARTS, MCP_LEAVES };
@@ -393,7 +395,8 @@ int mcp_control_open(struct mcp *, struct meta1_err *);
 void mcp_control_close(struct mcp *);
 /* A reload is over; text: what was said of it, line by line. */
 void mcp_control_reloaded(struct mcp *, bool good, const char *text);
-void mcp_control_idle(struct mcp *); /* and now another may begin */
-void mcp_control_look(struct mcp *); /* a role has come up, or ended */
+void mcp_control_note(struct mcp *, const char *line); /* one more, until the answer */
+void mcp_control_idle(struct mcp *);		       /* and now another may begin */
+void mcp_control_look(struct mcp *);		       /* a role has come up, or ended */
 
 #endif

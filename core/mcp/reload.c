@@ -54,6 +54,14 @@ static PRINTF(2, 3) void say(struct mcp_reload *r, const char *fmt, ...)
 	r->text[r->len] = '\0';
 }
 
+void mcp_reload_note(struct mcp *m, const char *line)
+{
+	if (m->reload)
+		say(m->reload, "%s", line);
+	else
+		mcp_control_note(m, line);
+}
+
 static void finish(struct mcp *m, bool good)
 {
 	struct mcp_reload *r = m->reload;

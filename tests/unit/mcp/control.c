@@ -150,11 +150,23 @@ static void another_reload(void **state)
 	assert_int_not_equal(access(on, F_OK), 0);
 }
 
+/* A folder that cannot be handed over: that is known after the commit only. */
+static void one_more_line(void **state)
+{
+	(void)state;
+	mcp_reload_note(&m, "q/smar: not given\n");
+	look(MCP_UP);
+	assert_string_equal(
+	    answered(), "done\nsmar: needs a restart: the option DNS_tries\nq/smar: not given\n");
+	mcp_reload_note(&m, "nobody hears it\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(late_while_taken_back, setup, teardown),
 	    cmocka_unit_test_setup_teardown(another_reload, setup, teardown),
+	    cmocka_unit_test_setup_teardown(one_more_line, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
