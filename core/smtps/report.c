@@ -38,7 +38,8 @@ METRIC_COUNTER(m_reports, "reports_total", "Reports of qmgr that filters were to
 void smtps_report_judges(const struct smtps *srv)
 {
 	const struct set_smtps *set = (const struct set_smtps *)srv->role->section;
-	struct p_judges m = {.reports = set != NULL && settings_filter_reports(set)};
+	struct p_judges m = {
+	    .reports = !srv->role->draining && set != NULL && settings_filter_reports(set)};
 
 	if (srv->qmgr != NULL && chan_up(srv->qmgr))
 		chan_send(srv->qmgr, P_JUDGES, &m);

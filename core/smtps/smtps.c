@@ -171,7 +171,9 @@ void smtps_check_drained(struct smtps *srv)
 		loop_defer(srv->role->loop, &srv->drained);
 }
 
-/* Who was let in a moment ago and has said nothing is as one who waits at a listener. */
+/* Who was let in a moment ago and has said nothing is as one who waits at a listener. Reports are
+ * for another server: a session of one might be the last here, and a filter may have it for long.
+ */
 static void drain(struct role *role)
 {
 	struct smtps_session *s;
@@ -180,6 +182,7 @@ static void drain(struct role *role)
 	LIST_FOREACH(s, &server.sessions, all)
 	if (s->helo == NULL && s->ntx == 0)
 		s->last_in = true;
+	smtps_report_judges(&server);
 	smtps_listen_leave(&server, true);
 	smtps_session_leave(&server, NULL);
 	smtps_check_drained(&server);

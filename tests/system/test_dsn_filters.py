@@ -205,6 +205,32 @@ def test_slow_filters_shut_no_client_out(inst):
                 c.reply(421)
 
 
+def test_who_leaves_is_asked_no_more(inst):
+    """A server that drains ends the mail of its clients; reports of it go to the filters of another."""
+    with judged(inst) as g:
+        text, port = g.conf.read_text(), lab.free_port()
+        g.conf.write_text(f'{text}smtps in {{ path = "{g.bin / "libexec/smtps"}"; flags = {{ 8bitmime, access }}; listen_socket {{ address = 127.0.0.1; port = {port}; }} '
+                          f'policy_milter {{ module = milter; {g.filter.socket} listeners = dsn_filters; }} }}\n')
+        g.ctl('reload')
+        clients = [lab.Client(('127.0.0.1', port)) for _ in range(3)]  # the last one keeps it there
+        for i, c in enumerate(clients):
+            c.cmd('EHLO c.test', 250)
+            c.cmd(f'MAIL FROM:<a{i}@client.test>', 250)
+        g.conf.write_text(text)
+        g.ctl('reload')
+        g.wait_log(r'smtps\[\d+\] .*role.drain ')
+        for i, c in enumerate(clients[:2]):
+            c.cmd('RCPT TO:<bad@far.test>', 250)
+            c.cmd('DATA', 354)
+            c.send(MAIL + b'.\r\n')
+            c.reply(250)
+            lab.wait_for('its report', lambda: len(reports(g)) == i + 1 or 'qmgr.report ' in g.log())
+        clients[2].s.close()
+        assert 'qmgr.report ' not in g.log()
+        assert all(map(signed, reports(g)))
+        g.queue_empty()
+
+
 def test_one_report_whatever_dies(inst):
     """At each step of the session in which a filter has a report (some of them, unless META1_FULL): one report comes of each
     failure, and it is signed."""
