@@ -9,7 +9,8 @@
  * store takes nothing) is counted as well: after QMGR_BACKOFF_ROW such failures in a row the gate
  * closes for a second, then one report tries, and each failure of such a one doubles the time, up
  * to a minute. Meanwhile all others wait without having been tried, and go when one has passed.
- * A filter that says "not now" of a report is well, and closes nothing.
+ * A filter that says "not now" of a report is well: that closes nothing, and opens what
+ * filters closed.
  * Those for which filters had their time go through a closed gate, without them: they are looked
  * for each minute.
  *
@@ -197,6 +198,17 @@ static void close_gate(struct qmgr *q, bool filters, const char *why)
 		    why, "reports wait until one of them passes");
 }
 
+static void open_gate(struct qmgr *q)
+{
+	struct qmgr_backoff *b = &q->backoff;
+
+	if (closed(b))
+		log_event(LOG_L_NORMAL, "qmgr.reports_go", "waiting=%u", b->n);
+	b->row = 0;
+	b->pause = b->until = 0;
+	b->probe = NULL;
+}
+
 void qmgr_backoff_failed(
     struct qmgr *q, const struct qmgr_report *rep, enum qmgr_blame blame, const char *why)
 {
@@ -205,7 +217,9 @@ void qmgr_backoff_failed(
 
 	if (probed)
 		b->probe = NULL;
-	if (blame == QB_REPORT)
+	if (blame == QB_LATER && probed && b->filters)
+		open_gate(q);
+	if (blame <= QB_LATER)
 		return; /* of the others that says nothing: the next one may try at once */
 	b->row++;
 	if (probed || (!closed(b) && b->row >= QMGR_BACKOFF_ROW))
@@ -221,11 +235,7 @@ void qmgr_backoff_passed(struct qmgr *q, const struct qmgr_report *rep)
 			b->probe = NULL;
 		return;
 	}
-	if (closed(b))
-		log_event(LOG_L_NORMAL, "qmgr.reports_go", "waiting=%u", b->n);
-	b->row = 0;
-	b->pause = b->until = 0;
-	b->probe = NULL;
+	open_gate(q);
 }
 
 void qmgr_backoff_reset(struct qmgr *q)

@@ -165,7 +165,7 @@ static void judged(struct qmgr_report *rep, const struct qmgr_judged *j)
 	struct qmgr_draft *d = rep->draft;
 
 	if (j->what == QJ_FAILED || j->what == QJ_LATER) {
-		unjudged(rep, j->what == QJ_LATER ? QB_REPORT : QB_FILTERS, j->why);
+		unjudged(rep, j->what == QJ_LATER ? QB_LATER : QB_FILTERS, j->why);
 		return;
 	}
 	rep->judged_since =

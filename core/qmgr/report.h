@@ -33,8 +33,9 @@ void qmgr_note_put(const struct qmgr_rcpt *, char *out, size_t size);
 void qmgr_note_take(struct qmgr_rcpt *, struct meta1_buf *reason);
 void qmgr_bounce_free_all(struct qmgr *);
 
-/* Who failed: it alone, or what all reports need: filters, or something else. */
-enum qmgr_blame { QB_REPORT, QB_FILTERS, QB_ALL };
+/* Who failed: it alone, perhaps by the word of a filter, which works then; or what all reports
+ * need: filters, or something else. */
+enum qmgr_blame { QB_REPORT, QB_LATER, QB_FILTERS, QB_ALL };
 
 struct qmgr_report {			   /* gathers recipients, then is written */
 	struct qmgr_report *next, *prev;   /* of those that gather, wait for a retry, are written */

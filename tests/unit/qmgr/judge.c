@@ -183,6 +183,22 @@ static void not_now(void **state)
 	finish(w);
 }
 
+/* Filters were away, are back, and want reports later: all are asked about, each has a pause of its
+ * own, and none waits for filters any more. */
+static void back_but_not_now(void **state)
+{
+	enum { N = 40 };
+	struct world *w = many_fail(N);
+	unsigned asked;
+
+	(void)state;
+	assert_true(w->q.backoff.pause > 0);
+	asked = tries(w, "451 4.7.1 filter f: later\r\n", 60);
+	assert_in_range(asked, N, 3 * N);
+	assert_int_equal(w->q.backoff.pause, 0);
+	finish(w);
+}
+
 /* Filters are away for as long as a mail may wait: then all go out without them, also those that
  * were never tried for that. */
 static void away_for_ever(void **state)
@@ -338,8 +354,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(answers),
 	    cmocka_unit_test(nobody_there), cmocka_unit_test(away), cmocka_unit_test(not_now),
-	    cmocka_unit_test(away_for_ever), cmocka_unit_test(away_and_late),
-	    cmocka_unit_test(late), cmocka_unit_test(short_of_memory), cmocka_unit_test(no_space),
+	    cmocka_unit_test(back_but_not_now), cmocka_unit_test(away_for_ever),
+	    cmocka_unit_test(away_and_late), cmocka_unit_test(late),
+	    cmocka_unit_test(short_of_memory), cmocka_unit_test(no_space),
 	    cmocka_unit_test(stopped), cmocka_unit_test(stopped_with_more)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
