@@ -384,12 +384,13 @@ static void over(struct qmgr_report *rep)
 void qmgr_bounce_failed(struct qmgr_report *rep, enum qmgr_blame blame, const char *why)
 {
 	struct qmgr *q = rep->q;
-	enum log_level level = rep->retry ? LOG_L_INFO : LOG_L_WARN;
+	bool given_up = q->stopping && blame == QB_FILTERS; /* nothing is wrong */
+	enum log_level level = rep->retry || given_up ? LOG_L_INFO : LOG_L_WARN;
 	int64_t again = 0;
 
 	m_retry.value++;
 	end_writing(rep);
-	qmgr_backoff_failed(q, rep, blame, why);
+	qmgr_backoff_failed(q, rep, q->stopping ? QB_REPORT : blame, why);
 	rep->retry = true;
 	if (!may_be_dropped(rep))
 		again = qmgr_backoff_again(q, rep);

@@ -321,6 +321,27 @@ static void stopped(void **state)
 	finish(w); /* looks that it has stopped, with no time gone by */
 }
 
+/* That they are given up then is no fault of filters. */
+static void stopped_with_many(void **state)
+{
+	struct world *w = begin(true);
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < QMGR_BACKOFF_ROW; i++) {
+		char id[16];
+
+		snprintf(id, sizeof(id), "S%u", i);
+		fails(w, id);
+	}
+	assert_int_equal(w->sessions, QMGR_BACKOFF_ROW);
+	w->q.role.stop(&w->q.role);
+	world_run(w);
+	assert_true(w->stopped);
+	assert_int_equal(w->q.backoff.pause, 0);
+	finish(w);
+}
+
 /* It stops with more reports due than are judged at a time: none of the others is begun, so that
  * what is being stored is all that is waited for. */
 static void stopped_with_more(void **state)
@@ -357,7 +378,8 @@ int main(void)
 	    cmocka_unit_test(back_but_not_now), cmocka_unit_test(away_for_ever),
 	    cmocka_unit_test(away_and_late), cmocka_unit_test(late),
 	    cmocka_unit_test(short_of_memory), cmocka_unit_test(no_space),
-	    cmocka_unit_test(stopped), cmocka_unit_test(stopped_with_more)};
+	    cmocka_unit_test(stopped), cmocka_unit_test(stopped_with_many),
+	    cmocka_unit_test(stopped_with_more)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
